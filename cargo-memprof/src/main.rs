@@ -1,0 +1,3 @@
+//! Who calls whom.
+#![forbid(unsafe_code)]
+fn main() {}

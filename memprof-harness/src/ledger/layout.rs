@@ -1,0 +1,230 @@
+//! The bytes of a ledger, defined once: the engine writes through these structs, the reader finds every field by its
+//! offset in them. No code that reads or writes lives here.
+//!
+//! A ledger is a header page followed by chunks. A chunk is a [`ChunkHeader`] and its payload; chunks are only ever
+//! appended, each is a multiple of 64 bytes long, and the next one starts where it ends. All integers are in the byte
+//! order of the machine that wrote the file. Fields that several threads or a reader in another process see are
+//! atomics; a field that only its own lane writes is written with plain relaxed stores.
+
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
+
+/// The first eight bytes of every ledger.
+pub const MAGIC: [u8; 8] = *b"MEMPROF\0";
+/// Raised by every change of this file that a reader of the old layout would misread.
+pub const VERSION: u32 = 1;
+/// Bytes of the header page; the first chunk starts here.
+pub const HEADER_LEN: usize = 4096;
+/// Chunks start at multiples of this, so that a site never straddles three cache lines.
+pub const CHUNK_ALIGN: usize = 64;
+/// Frames kept of one stack, as Go keeps since 1.23; deeper stacks are marked as truncated.
+pub const MAX_DEPTH: usize = 128;
+/// Size classes: class 0 holds nothing, class `k` the sizes from 2^(k-1) up to 2^k - 1 bytes.
+pub const SIZE_CLASSES: usize = 64;
+
+/// Values of [`Header::state`], in the order in which a healthy process passes through them.
+pub mod state {
+    /// The parent made the file; the child has not opened it.
+    pub const CREATED: u32 = 0;
+    /// The child mapped it, and the test has not begun.
+    pub const MAPPED: u32 = 1;
+    /// The test runs and is recorded. A ledger found in this state was cut short.
+    pub const OPEN: u32 = 2;
+    /// The test function returned.
+    pub const RETURNED: u32 = 3;
+    /// The test function returned, with a value that means failure.
+    pub const RETURNED_ERR: u32 = 4;
+    /// The test function panicked.
+    pub const PANICKED: u32 = 5;
+}
+
+/// Values of [`Header::outcome`], set by the parent when the process has ended.
+pub mod outcome {
+    /// The parent never got to say: it was killed, or the process is still running.
+    pub const UNKNOWN: u32 = 0;
+    pub const OK: u32 = 1;
+    pub const FAILED: u32 = 2;
+    pub const TIMED_OUT: u32 = 3;
+}
+
+/// The start of the file, one page.
+#[repr(C)]
+pub struct Header {
+    pub magic: [u8; 8],
+    pub version: AtomicU32,
+    /// Length of this header in bytes.
+    pub header_len: AtomicU32,
+    /// Mean bytes between samples; 0 = no stacks, 1 = every allocation.
+    pub rate: AtomicU64,
+    /// The process that records, 0 until it has mapped the file.
+    pub pid: AtomicU32,
+    /// One of [`state`].
+    pub state: AtomicU32,
+    /// One of [`outcome`].
+    pub outcome: AtomicU32,
+    /// What `waitpid` gave, valid where `outcome` is set.
+    pub wait_status: AtomicU32,
+    /// Wall time of the whole process as its parent saw it, in nanoseconds.
+    pub wall_ns: AtomicU64,
+    /// Start of the process, in nanoseconds since the Unix epoch.
+    pub started_ns: AtomicU64,
+    /// End of the last whole chunk, in bytes from the start of the file.
+    pub arena_end: AtomicU64,
+    /// Lanes in the file; a lane is the part of the ledger that one live thread writes.
+    pub lanes: AtomicU32,
+    /// Threads that took part, each counted once.
+    pub threads: AtomicU32,
+    /// 1 once a second thread took part: the peak then carries the bound of [`Header::batch`].
+    pub multi: AtomicU32,
+    /// Epoch of the peak: rises when the live total first falls after a new peak.
+    pub epoch: AtomicU32,
+    /// Live bytes as flushed by all lanes. Used where `multi` is 1; a single lane's own total is exact.
+    pub live: AtomicI64,
+    /// Highest `live`, in bytes. Used where `multi` is 1.
+    pub peak: AtomicI64,
+    /// 1 while `live` equals `peak`. Used where `multi` is 1.
+    pub at_peak: AtomicU32,
+    /// Bytes by which one lane's unflushed total can be off; the error of the peak is at most this times the lanes.
+    pub batch: AtomicU32,
+    /// Allocations and frees that found no room for a site: they are in the counters, without a stack.
+    pub lost_objects: AtomicU64,
+    pub lost_space: AtomicU64,
+    pub lost_frees: AtomicU64,
+    pub lost_freed_space: AtomicU64,
+    /// Allocations and frees of threads that got no lane; added to the counters by the reader.
+    pub laneless_objects: AtomicU64,
+    pub laneless_space: AtomicU64,
+    pub laneless_frees: AtomicU64,
+    pub laneless_freed_space: AtomicU64,
+    /// Distinct stacks that were deeper than [`MAX_DEPTH`].
+    pub truncated_stacks: AtomicU64,
+    /// Distinct stacks whose walk left the thread's own stack: only the innermost frames are known.
+    pub unwalkable_stacks: AtomicU64,
+    /// Sampled blocks that the table of live samples had no room for: their frees are not known.
+    pub untracked_samples: AtomicU64,
+    /// Blocks from before the window that the table had no room for: frees of them count as frees.
+    pub untracked_foreign: AtomicU64,
+    /// Memory the engine took for itself besides this file, in bytes.
+    pub own_memory: AtomicU64,
+    /// Processes this one forked while it recorded.
+    pub forks: AtomicU32,
+    pub reserved: AtomicU32,
+}
+
+/// Values of [`ChunkHeader::kind`].
+pub mod kind {
+    /// Key and value pairs: see `create.rs`.
+    pub const TEXT: u32 = 1;
+    /// Loaded objects: [`super::ModuleRecord`]s, each followed by its path.
+    pub const MODULES: u32 = 2;
+    /// One [`super::Lane`].
+    pub const LANE: u32 = 3;
+    /// [`super::Site`]s.
+    pub const SITES: u32 = 4;
+    /// Stacks: [`super::StackRecord`]s, each followed by its new frames.
+    pub const STACKS: u32 = 5;
+}
+
+/// What every chunk starts with, 64 bytes.
+#[repr(C, align(64))]
+pub struct ChunkHeader {
+    /// One of [`kind`].
+    pub kind: AtomicU32,
+    /// The lane that owns the chunk; 0 where none does. Lanes are numbered from 1.
+    pub lane: AtomicU32,
+    /// Bytes from this header to the next chunk's.
+    pub len: AtomicU64,
+    /// Bytes of the payload that are whole, published after they were written.
+    pub used: AtomicU64,
+}
+
+/// One lane: the counters of one live thread at a time. Written by the thread that holds it, with plain stores.
+#[repr(C, align(64))]
+pub struct Lane {
+    /// Bytes asked for by successful alloc, alloc_zeroed and realloc calls; also the clock of lifetimes.
+    pub alloc_space: AtomicU64,
+    /// Bytes live: allocated minus freed by this lane's threads, negative where they free what others allocated.
+    pub live: AtomicI64,
+    /// Above this `live` calls for attention; with one lane it is that lane's peak.
+    pub hi: AtomicI64,
+    /// Below this `live` calls for attention.
+    pub lo: AtomicI64,
+    /// Blocks given back, the old block of a realloc included.
+    pub frees: AtomicU64,
+    /// `alloc_space` at which the next sample is due.
+    pub next_sample: AtomicU64,
+    pub reallocs: AtomicU64,
+    /// The part of `live` that is in [`Header::live`].
+    pub flushed: AtomicI64,
+    /// Calls that returned null.
+    pub failed: AtomicU64,
+    /// Successful allocations by size class; their sum is `alloc_objects`.
+    pub classes: [AtomicU64; SIZE_CLASSES],
+}
+
+/// What one lane knows of one stack (and, where stacks are sampled, one block size). Two cache lines: the first is
+/// touched by every event.
+#[repr(C, align(64))]
+pub struct Site {
+    /// Hash of the return addresses (and the size), never 0. In an alias: the offset of the site it stands for.
+    pub key: AtomicU64,
+    /// Allocations recorded here: all of them in exact mode, the sampled ones otherwise.
+    pub alloc_objects: AtomicU64,
+    pub alloc_space: AtomicU64,
+    pub frees: AtomicU64,
+    pub freed_space: AtomicU64,
+    /// Sum over this site's frees of the bytes its lane allocated between a block's birth and its free.
+    pub lifetime_space: AtomicU64,
+    /// [`Header::epoch`] when this site last changed.
+    pub epoch: AtomicU32,
+    /// Blocks freed with nothing allocated since; saturates.
+    pub temporary: AtomicU32,
+    /// Blocks freed within 4096 bytes of allocation, `temporary` ones included; saturates.
+    pub short_lived: AtomicU32,
+    pub reallocs: AtomicU32,
+
+    /// `alloc_objects - frees` at the peak that ended epoch `epoch`.
+    pub peak_objects: AtomicI64,
+    pub peak_space: AtomicI64,
+    /// Size of every block here in bytes; 0 = they differ (exact mode).
+    pub size: AtomicU64,
+    /// Offset of this site's [`StackRecord`] in the file; 0 in an alias.
+    pub stack: AtomicU64,
+    /// 1 = an alias: counts the frees, by this lane's thread, of blocks that another lane's site allocated.
+    pub alias: AtomicU32,
+    pub reserved: [AtomicU32; 7],
+}
+
+/// One stack, in the order in which a lane first met them: `fresh` return addresses, innermost first, follow this
+/// record; then come the `shared` outermost ones of the lane's stack before.
+#[repr(C)]
+pub struct StackRecord {
+    pub fresh: u16,
+    pub shared: u16,
+    /// Bits of [`stack_flag`].
+    pub flags: u32,
+}
+
+/// Bits of [`StackRecord::flags`].
+pub mod stack_flag {
+    /// The stack went on beyond [`super::MAX_DEPTH`] frames.
+    pub const TRUNCATED: u32 = 1;
+    /// The frame pointers led off the thread's own stack.
+    pub const UNWALKABLE: u32 = 2;
+}
+
+/// One loaded object; `path_len` bytes of its path follow, padded with zeros to a multiple of 8.
+#[repr(C)]
+pub struct ModuleRecord {
+    /// What to take from an address to get the object's own virtual address.
+    pub bias: u64,
+    /// First byte and end of the object's mapped segments.
+    pub start: u64,
+    pub end: u64,
+    pub path_len: u64,
+}
+
+const _: () = assert!(size_of::<Header>() <= HEADER_LEN);
+const _: () = assert!(size_of::<ChunkHeader>() == 64);
+const _: () = assert!(size_of::<Site>() == 128);
+const _: () = assert!(size_of::<Lane>() % CHUNK_ALIGN == 0);
+const _: () = assert!(size_of::<StackRecord>() == 8);

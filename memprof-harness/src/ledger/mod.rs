@@ -1,0 +1,10 @@
+//! The ledger: the file that one recorded process leaves. `layout` has its bytes, `create` the parts that are written
+//! by ordinary code (who the process is, how it ended), `read` takes it in again. The hot writing is the engine's.
+
+pub mod layout;
+
+mod create;
+mod read;
+
+pub use create::{Finish, Identity, LedgerFile, OutcomeCode};
+pub use read::{Counters, End, Ledger, LedgerError, Losses, Module, Site, SiteValues, read};

@@ -1,3 +1,9 @@
 //! Who calls whom.
 #![forbid(unsafe_code)]
+
+mod error;
+mod exit_code;
+mod run;
+mod shell;
+
 fn main() {}

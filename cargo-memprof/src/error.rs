@@ -1,0 +1,102 @@
+//! The one shape of every error the user sees: what was asked for, what happened, what to do next. How it looks on the
+//! terminal is `shell`'s business.
+
+use crate::exit_code::ExitCode;
+use std::fmt;
+
+/// An error in three parts. Texts are lower case, without a final full stop, paths and commands in backticks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    asked: String,
+    /// Outermost first; may be empty where `asked` says it all.
+    causes: Vec<String>,
+    /// `None`: nothing sensible can be advised.
+    help: Option<String>,
+    code: ExitCode,
+}
+
+impl Error {
+    /// `asked`: what could not be done, such as "cannot write the profile `…`".
+    pub fn new(asked: impl Into<String>) -> Error {
+        Error { asked: asked.into(), causes: Vec::new(), help: None, code: ExitCode::SET_UP }
+    }
+
+    /// A command line that cannot be understood.
+    pub fn usage(asked: impl Into<String>) -> Error {
+        Error::new(asked).with_code(ExitCode::USAGE)
+    }
+
+    /// What happened. May be called again for the cause of the cause.
+    #[must_use]
+    pub fn caused_by(mut self, cause: impl fmt::Display) -> Error {
+        self.causes.push(cause.to_string());
+        self
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn help(mut self, help: impl Into<String>) -> Error {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// The code the process ends with where this error ends it.
+    #[must_use]
+    pub fn with_code(mut self, code: ExitCode) -> Error {
+        self.code = code;
+        self
+    }
+
+    /// See [`Error::new`].
+    pub fn asked(&self) -> &str {
+        &self.asked
+    }
+
+    /// See [`Error::caused_by`].
+    pub fn causes(&self) -> &[String] {
+        &self.causes
+    }
+
+    /// See [`Error::help`].
+    pub fn advice(&self) -> Option<&str> {
+        self.help.as_deref()
+    }
+
+    /// See [`Error::with_code`].
+    pub fn code(&self) -> ExitCode {
+        self.code
+    }
+}
+
+/// The whole error as plain text, continuation lines of a cause or help indented below it.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.asked)?;
+        for cause in &self.causes {
+            write!(f, "\n  caused by: {}", indent(cause))?;
+        }
+        if let Some(help) = &self.help {
+            write!(f, "\n  help: {}", indent(help))?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// `text` with every line but the first moved in, so that it stays visibly one part of the error.
+pub fn indent(text: &str) -> String {
+    text.trim_end().replace('\n', "\n    ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_shows_its_three_parts_one_below_the_other() {
+        let error = Error::usage("cannot read the rate `x`").caused_by("not a number").help("pass a number");
+        assert_eq!(error.to_string(), "cannot read the rate `x`\n  caused by: not a number\n  help: pass a number");
+        assert_eq!(error.code(), ExitCode::USAGE);
+    }
+}

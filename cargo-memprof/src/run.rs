@@ -1,0 +1,53 @@
+//! What one run of the tests was, as plain values: made by `drive`, read by `report`.
+
+use camino::Utf8PathBuf;
+use std::path::PathBuf;
+
+/// A run whose tests have ended.
+#[derive(Debug, Clone)]
+pub struct RunFacts {
+    /// Mean bytes between samples; 0 = no stacks, 1 = every allocation.
+    pub rate: u64,
+    /// The command line as the user could paste it: `cargo memprof test …`.
+    pub command: String,
+    /// `rustc 1.95.0 (59807616e 2026-04-14)`: the first line of `rustc -V`.
+    pub rustc: String,
+    /// Cargo's name of the profile, such as `test` or `release`.
+    pub cargo_profile: String,
+    /// The triple of the machine.
+    pub host: String,
+    /// The user's own target folder, absolute.
+    pub target_dir: Utf8PathBuf,
+    /// The folder the outputs go to, absolute. It exists and can be written.
+    pub out_dir: Utf8PathBuf,
+    /// The folder the ledgers of this run, and of no other, are in.
+    pub ledgers: Utf8PathBuf,
+    /// Absolute; the current folder where cargo could not say.
+    pub workspace_root: Utf8PathBuf,
+    /// In the order in which cargo ran them. One executable may have been run several times (doctests).
+    pub ran: Vec<RanExecutable>,
+    /// Only results and errors are wanted on the terminal.
+    pub quiet: bool,
+    /// Leave the ledgers where they are.
+    pub keep_ledgers: bool,
+    /// What cargo ended with.
+    pub cargo_exit: i32,
+    /// The user pressed Ctrl-C: what was recorded until then is there, and incomplete.
+    pub interrupted: bool,
+}
+
+/// One executable that cargo ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RanExecutable {
+    /// As cargo named it, absolute. Doctests of one crate are one entry, without a path of their own.
+    pub exe: PathBuf,
+    /// The package's name; empty where it is not known.
+    pub package: String,
+    /// `lib`, `bin`, `test`, `bench`, `example` or `doc`.
+    pub target_kind: String,
+    pub target_name: String,
+    /// Whether it carried the harness. Tests of executables that did not have no ledgers.
+    pub profiled: bool,
+    /// Why it was not profiled; `None` where it was.
+    pub reason: Option<String>,
+}

@@ -1,0 +1,112 @@
+//! The terminal: the only file that writes to it. Results go to stdout, everything else to stderr, in cargo's own
+//! style: a green verb, right-aligned to twelve columns, and what it is about.
+
+use crate::error::{Error, indent};
+use anstream::{AutoStream, ColorChoice};
+use anstyle::{AnsiColor, Style};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::{self, IsTerminal, Write};
+
+const VERB: Style = AnsiColor::Green.on_default().bold();
+const ERROR: Style = AnsiColor::Red.on_default().bold();
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+const HELP: Style = AnsiColor::Cyan.on_default().bold();
+const NOTE: Style = AnsiColor::Green.on_default().bold();
+const BOLD: Style = Style::new().bold();
+
+/// Whether and in what colours to speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shell {
+    /// Only results and errors are shown.
+    quiet: bool,
+    color: ColorChoice,
+}
+
+impl Shell {
+    /// A terminal that shows everything, in colour where the stream is a terminal, until [`Shell::configured`] says
+    /// what the user wants.
+    pub fn new() -> Shell {
+        Shell { quiet: false, color: ColorChoice::Auto }
+    }
+
+    /// `color` is cargo's word for it: `always`, `never` or `auto`.
+    pub fn configured(quiet: bool, color: Option<&str>) -> Shell {
+        let color = match color {
+            Some("always") => ColorChoice::Always,
+            Some("never") => ColorChoice::Never,
+            _ => ColorChoice::Auto,
+        };
+        Shell { quiet, color }
+    }
+
+    /// Whether only results and errors are shown.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// One line of progress on stderr, such as `   Compiling memprof-harness v0.1.0`.
+    pub fn status(&self, verb: &str, text: &str) {
+        if !self.quiet {
+            self.to_stderr(&format!("{VERB}{verb:>12}{VERB:#} {text}\n"));
+        }
+    }
+
+    /// Something the user should know although the run goes on. Shown when quiet too: what is not measured must
+    /// never go unsaid.
+    pub fn warn(&self, text: &str) {
+        self.to_stderr(&format!("{WARNING}warning{WARNING:#}{BOLD}:{BOLD:#} {}\n", indent(text)));
+    }
+
+    /// An explanation that may be missed.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            self.to_stderr(&format!("{NOTE}note{NOTE:#}{BOLD}:{BOLD:#} {}\n", indent(text)));
+        }
+    }
+
+    /// An error in its three parts.
+    pub fn error(&self, error: &Error) {
+        let mut text = format!("{ERROR}error{ERROR:#}{BOLD}:{BOLD:#} {}\n", indent(error.asked()));
+        for cause in error.causes() {
+            text.push_str(&format!("  {BOLD}caused by:{BOLD:#} {}\n", indent(cause)));
+        }
+        if let Some(help) = error.advice() {
+            text.push_str(&format!("  {HELP}help:{HELP:#} {}\n", indent(help)));
+        }
+        self.to_stderr(&text);
+    }
+
+    /// A result, on stdout. `text` brings its own line ends and may carry ANSI styles: they are dropped where stdout
+    /// shows no colours.
+    pub fn result(&self, text: &str) {
+        let mut out = AutoStream::new(io::stdout(), self.color).lock();
+        // A reader that went away (`| head`) is no reason to fail a test run.
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+
+    /// Columns of the terminal that results go to; `None` where stdout is none.
+    pub fn result_columns(&self) -> Option<usize> {
+        let (terminal_size::Width(columns), _) = terminal_size::terminal_size_of(io::stdout())?;
+        Some(usize::from(columns))
+    }
+
+    /// A bar on stderr that counts to `len`, in cargo's style. Invisible when quiet or where stderr is no terminal.
+    /// The caller ends it with `finish_and_clear`.
+    pub fn progress(&self, verb: &str, len: u64) -> ProgressBar {
+        if self.quiet || !io::stderr().is_terminal() {
+            return ProgressBar::with_draw_target(Some(len), ProgressDrawTarget::hidden());
+        }
+        let style = ProgressStyle::with_template("{prefix:>12.cyan.bold} [{bar:27}] {pos}/{len}: {wide_msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar())
+            .progress_chars("=> ");
+        ProgressBar::with_draw_target(Some(len), ProgressDrawTarget::stderr())
+            .with_style(style)
+            .with_prefix(verb.to_owned())
+    }
+
+    fn to_stderr(&self, text: &str) {
+        let mut err = AutoStream::new(io::stderr(), self.color).lock();
+        // There is nowhere left to complain to.
+        let _ = err.write_all(text.as_bytes());
+    }
+}

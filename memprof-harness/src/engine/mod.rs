@@ -1,47 +1,22 @@
-//! The engine: what runs inside every allocation.
+//! The engine: what runs inside every allocation of a recorded process.
+//!
+//! `hook_rust` is called by Rust's allocation functions; `thread` says whether and where the calling thread records;
+//! `lane` has its counters and the running total, `sites` its stacks, `tracked` the blocks to recognise when they are
+//! freed; `arena` is the mapped ledger they all write to. Nothing here allocates through the hook while the window is
+//! open, formats, or panics, and nothing here calls out to the rest of the crate but for the ledger's layout.
 
-use std::io;
-use std::path::Path;
+mod arena;
+mod hook_rust;
+mod lane;
+mod objects;
+mod process;
+mod sampler;
+mod sites;
+mod state;
+mod thread;
+mod tracked;
+mod unwind;
 
-/// The global allocator: the system's, recorded.
-pub struct Hook;
-
-#[allow(unsafe_code)]
-// SAFETY: every call is passed on to `System` unchanged.
-unsafe impl std::alloc::GlobalAlloc for Hook {
-    unsafe fn alloc(&self, layout: std::alloc::Layout) -> *mut u8 {
-        // SAFETY: the caller upholds `alloc`'s contract.
-        unsafe { std::alloc::System.alloc(layout) }
-    }
-    unsafe fn dealloc(&self, block: *mut u8, layout: std::alloc::Layout) {
-        // SAFETY: the caller upholds `dealloc`'s contract.
-        unsafe { std::alloc::System.dealloc(block, layout) }
-    }
-}
-
-/// Maps the ledger at `path`, made by the parent, and notes the loaded objects. The window stays shut.
-///
-/// # Errors
-/// Whatever opening or mapping the file says.
-pub fn attach(path: &Path) -> io::Result<()> {
-    let _ = path;
-    Ok(())
-}
-
-/// Opens the window: from here on every thread of the process is recorded.
-pub fn open() {}
-
-/// Shuts the window on every thread and closes the ledger. `state` is one of
-/// [`crate::ledger::layout::state`]'s final values; `message` is the text of a panic or an error.
-pub fn close(state: u32, message: Option<&str>) {
-    let _ = (state, message);
-}
-
-/// While the guard lives, what the calling thread allocates is not recorded. May be nested.
-pub fn suspend() -> Suspended {
-    Suspended(std::marker::PhantomData)
-}
-
-/// See [`suspend`]. Stays on its thread.
-#[must_use]
-pub struct Suspended(std::marker::PhantomData<*const ()>);
+pub use hook_rust::Hook;
+pub use process::{attach, close, open};
+pub use thread::{Suspended, suspend};

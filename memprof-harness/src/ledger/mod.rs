@@ -6,5 +6,6 @@ pub mod layout;
 mod create;
 mod read;
 
+pub(crate) use create::push_pair;
 pub use create::{Finish, Identity, LedgerFile, OutcomeCode};
 pub use read::{Counters, End, Ledger, LedgerError, Losses, Module, Site, SiteValues, read};

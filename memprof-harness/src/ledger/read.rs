@@ -6,6 +6,7 @@ use super::{Identity, OutcomeCode};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::mem::offset_of;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 /// One ledger, with the lanes merged.
@@ -199,10 +200,445 @@ impl std::error::Error for LedgerError {}
 /// # Errors
 /// Where `bytes` is not a ledger at all; a damaged rest is skipped and counted in [`Losses`].
 pub fn read(bytes: &[u8]) -> Result<Ledger, LedgerError> {
-    let _ = (bytes, signed(0));
-    Err(LedgerError::NotALedger)
+    let file = View(bytes);
+    if bytes.len() < layout::HEADER_LEN || !bytes.starts_with(&layout::MAGIC) {
+        return Err(LedgerError::NotALedger);
+    }
+    let version = file.u32(offset_of!(Header, version));
+    if version != layout::VERSION {
+        return Err(LedgerError::Version(version));
+    }
+    if file.u32(offset_of!(Header, header_len)) as usize != layout::HEADER_LEN {
+        return Err(LedgerError::Damaged("its header is not as long as this version's"));
+    }
+    let mut parts = Parts::default();
+    parts.collect(file);
+    let mut losses = losses(file);
+    losses.unreadable_bytes = parts.unreadable_bytes;
+    let counters = counters(file, &parts.lanes);
+    let sites = sites(file, &parts, &mut losses);
+    let end = end(file, parts.text.remove("message"));
+    Ok(Ledger {
+        identity: identity(&mut parts.text),
+        end,
+        rate: file.u64(offset_of!(Header, rate)),
+        pid: file.u32(offset_of!(Header, pid)),
+        started_ns: file.u64(offset_of!(Header, started_ns)),
+        wall_ns: file.u64(offset_of!(Header, wall_ns)),
+        counters,
+        losses,
+        modules: parts.modules,
+        sites,
+    })
+}
+
+/// Bytes by offset. What lies outside reads as 0: offsets are checked where they come from.
+#[derive(Debug, Clone, Copy)]
+struct View<'a>(&'a [u8]);
+
+impl<'a> View<'a> {
+    fn array<const N: usize>(self, at: usize) -> [u8; N] {
+        self.0.get(at..).and_then(|rest| rest.first_chunk::<N>()).copied().unwrap_or([0; N])
+    }
+
+    fn u16(self, at: usize) -> u16 {
+        u16::from_ne_bytes(self.array(at))
+    }
+
+    fn u32(self, at: usize) -> u32 {
+        u32::from_ne_bytes(self.array(at))
+    }
+
+    fn u64(self, at: usize) -> u64 {
+        u64::from_ne_bytes(self.array(at))
+    }
+
+    fn i64(self, at: usize) -> i64 {
+        i64::from_ne_bytes(self.array(at))
+    }
+
+    fn part(self, at: usize, len: usize) -> View<'a> {
+        View(at.checked_add(len).and_then(|end| self.0.get(at..end)).unwrap_or(&[]))
+    }
+
+    fn len(self) -> usize {
+        self.0.len()
+    }
+}
+
+/// The chunks, sorted by what is in them.
+#[derive(Default)]
+struct Parts<'a> {
+    text: HashMap<String, Vec<u8>>,
+    modules: Vec<Module>,
+    lanes: Vec<View<'a>>,
+    /// Offset in the file, and the record.
+    sites: Vec<(u64, View<'a>)>,
+    stacks: Stacks,
+    unreadable_bytes: u64,
+}
+
+impl<'a> Parts<'a> {
+    fn collect(&mut self, file: View<'a>) {
+        const CHUNK: usize = size_of::<ChunkHeader>();
+        let said = usize::try_from(file.u64(offset_of!(Header, arena_end))).unwrap_or(usize::MAX);
+        let end = said.min(file.len());
+        let mut at = layout::HEADER_LEN;
+        while at < end {
+            let chunk = file.part(at, CHUNK);
+            let len = usize::try_from(chunk.u64(offset_of!(ChunkHeader, len))).unwrap_or(0);
+            if len < CHUNK || len % layout::CHUNK_ALIGN != 0 || len > end - at {
+                break;
+            }
+            let used = usize::try_from(chunk.u64(offset_of!(ChunkHeader, used))).unwrap_or(usize::MAX);
+            let payload = file.part(at + CHUNK, used.min(len - CHUNK));
+            match chunk.u32(offset_of!(ChunkHeader, kind)) {
+                kind::TEXT => self.add_text(payload),
+                kind::MODULES => self.add_modules(payload),
+                kind::LANE => {
+                    if payload.len() >= size_of::<Lane>() {
+                        self.lanes.push(payload);
+                    }
+                }
+                kind::SITES => self.add_sites((at + CHUNK) as u64, payload),
+                kind::STACKS => {
+                    let lane = chunk.u32(offset_of!(ChunkHeader, lane));
+                    self.stacks.add(lane, (at + CHUNK) as u64, payload);
+                }
+                _ => self.unreadable_bytes += len as u64,
+            }
+            at += len;
+        }
+        self.unreadable_bytes += said.saturating_sub(at) as u64;
+    }
+
+    fn add_text(&mut self, payload: View<'a>) {
+        let mut rest = payload;
+        let mut next = || {
+            let len = rest.u32(0) as usize;
+            let found = rest.part(4, len);
+            let whole = rest.len() >= 4 && found.len() == len;
+            rest = rest.part(4 + len, rest.len().saturating_sub(4 + len));
+            whole.then_some(found.0)
+        };
+        while let (Some(key), Some(value)) = (next(), next()) {
+            self.text.insert(String::from_utf8_lossy(key).into_owned(), value.to_vec());
+        }
+    }
+
+    fn add_modules(&mut self, payload: View<'a>) {
+        const RECORD: usize = size_of::<ModuleRecord>();
+        let mut at = 0;
+        while payload.len().saturating_sub(at) >= RECORD {
+            let record = payload.part(at, RECORD);
+            let Ok(len) = usize::try_from(record.u64(offset_of!(ModuleRecord, path_len))) else { return };
+            let path = payload.part(at + RECORD, len);
+            if path.len() != len {
+                return;
+            }
+            self.modules.push(Module {
+                bias: record.u64(offset_of!(ModuleRecord, bias)),
+                start: record.u64(offset_of!(ModuleRecord, start)),
+                end: record.u64(offset_of!(ModuleRecord, end)),
+                path: PathBuf::from(OsString::from_vec(path.0.to_vec())),
+            });
+            at += RECORD + len.next_multiple_of(8);
+        }
+    }
+
+    fn add_sites(&mut self, at: u64, payload: View<'a>) {
+        const SITE: usize = size_of::<layout::Site>();
+        self.sites.extend((0..payload.len() / SITE).map(|i| (at + (i * SITE) as u64, payload.part(i * SITE, SITE))));
+    }
+}
+
+/// The stacks of all lanes, spelt out.
+#[derive(Default)]
+struct Stacks {
+    addresses: Vec<u64>,
+    /// By the record's offset in the file: where its addresses are, and its flags.
+    found: HashMap<u64, (std::ops::Range<usize>, u32)>,
+    /// By lane: the addresses of the lane's stack before.
+    previous: HashMap<u32, std::ops::Range<usize>>,
+}
+
+impl Stacks {
+    fn add(&mut self, lane: u32, start: u64, payload: View<'_>) {
+        const RECORD: usize = size_of::<StackRecord>();
+        let mut at = 0;
+        while payload.len().saturating_sub(at) >= RECORD {
+            let record = payload.part(at, RECORD);
+            let fresh = usize::from(record.u16(offset_of!(StackRecord, fresh)));
+            let shared = usize::from(record.u16(offset_of!(StackRecord, shared)));
+            let flags = record.u32(offset_of!(StackRecord, flags));
+            let words = payload.part(at + RECORD, fresh * 8);
+            let before = self.previous.get(&lane).cloned().unwrap_or(0..0);
+            if words.len() != fresh * 8 || shared > before.len() || fresh + shared > layout::MAX_DEPTH {
+                // Every later stack of this lane leans on this one.
+                self.previous.remove(&lane);
+                return;
+            }
+            let first = self.addresses.len();
+            self.addresses.extend((0..fresh).map(|i| words.u64(i * 8)));
+            self.addresses.extend_from_within(before.end - shared..before.end);
+            let range = first..self.addresses.len();
+            self.previous.insert(lane, range.clone());
+            self.found.insert(start + at as u64, (range, flags));
+            at += RECORD + fresh * 8;
+        }
+    }
+
+    fn get(&self, offset: u64) -> Option<(&[u64], u32)> {
+        let (range, flags) = self.found.get(&offset)?;
+        Some((self.addresses.get(range.clone())?, *flags))
+    }
+}
+
+fn losses(file: View<'_>) -> Losses {
+    Losses {
+        lost_objects: file.u64(offset_of!(Header, lost_objects)),
+        lost_space: file.u64(offset_of!(Header, lost_space)),
+        truncated_stacks: file.u64(offset_of!(Header, truncated_stacks)),
+        unwalkable_stacks: file.u64(offset_of!(Header, unwalkable_stacks)),
+        untracked_samples: file.u64(offset_of!(Header, untracked_samples)),
+        untracked_foreign: file.u64(offset_of!(Header, untracked_foreign)),
+        unreadable_sites: 0,
+        unreadable_bytes: 0,
+        own_memory: file.u64(offset_of!(Header, own_memory)).saturating_add(file.len() as u64),
+        forks: file.u32(offset_of!(Header, forks)),
+    }
+}
+
+/// Whether several threads took part, so that the total is the header's and not the only lane's.
+fn is_multi(file: View<'_>) -> bool {
+    file.u32(offset_of!(Header, multi)) != 0
+}
+
+fn counters(file: View<'_>, lanes: &[View<'_>]) -> Counters {
+    let sum = |at: usize| lanes.iter().fold(0u64, |sum, lane| sum.saturating_add(lane.u64(at)));
+    let mut classes = [0u64; layout::SIZE_CLASSES];
+    for (class, total) in classes.iter_mut().enumerate() {
+        *total = sum(offset_of!(Lane, classes) + class * 8);
+    }
+    let laneless = |at: usize| file.u64(at);
+    let objects = classes.iter().fold(0u64, |sum, &n| sum.saturating_add(n));
+    let alloc_objects = objects.saturating_add(laneless(offset_of!(Header, laneless_objects)));
+    let laneless_space = laneless(offset_of!(Header, laneless_space));
+    let laneless_freed = laneless(offset_of!(Header, laneless_freed_space));
+    let alloc_space = sum(offset_of!(Lane, alloc_space)).saturating_add(laneless_space);
+    let frees = sum(offset_of!(Lane, frees)).saturating_add(laneless(offset_of!(Header, laneless_frees)));
+    let live = lanes.iter().fold(0i64, |sum, lane| sum.saturating_add(lane.i64(offset_of!(Lane, live))));
+    let inuse_space = live.saturating_add(signed(laneless_space)).saturating_sub(signed(laneless_freed));
+    let multi = is_multi(file);
+    let peak = match lanes {
+        [only] if !multi => only.i64(offset_of!(Lane, hi)),
+        _ => file.i64(offset_of!(Header, peak)),
+    };
+    let batch = u64::from(file.u32(offset_of!(Header, batch)));
+    Counters {
+        alloc_objects,
+        alloc_space,
+        reallocs: sum(offset_of!(Lane, reallocs)),
+        frees,
+        freed_space: u64::try_from(signed(alloc_space).saturating_sub(inuse_space)).unwrap_or(0),
+        failed: sum(offset_of!(Lane, failed)),
+        peak_space: u64::try_from(peak).unwrap_or(0),
+        peak_error: if multi { batch.saturating_mul(lanes.len() as u64) } else { 0 },
+        inuse_objects: signed(alloc_objects).saturating_sub(signed(frees)),
+        inuse_space,
+        classes,
+        threads: file.u32(offset_of!(Header, threads)),
+    }
+}
+
+/// Whether the process stood at its peak when the window closed: then every site's peak is what it has now.
+fn is_at_peak(file: View<'_>, lanes: &[View<'_>]) -> bool {
+    match lanes {
+        [only] if !is_multi(file) => only.i64(offset_of!(Lane, live)) == only.i64(offset_of!(Lane, hi)),
+        _ => file.u32(offset_of!(Header, at_peak)) != 0,
+    }
+}
+
+fn sites(file: View<'_>, parts: &Parts<'_>, losses: &mut Losses) -> Vec<Site> {
+    let epoch = file.u32(offset_of!(Header, epoch));
+    let at_peak = is_at_peak(file, &parts.lanes);
+    let mut merged: HashMap<(&[u64], u64), (u32, SiteValues)> = HashMap::with_capacity(parts.sites.len());
+    // By offset: where the values of a site went.
+    let mut places: HashMap<u64, (&[u64], u64)> = HashMap::new();
+    let has_aliases = parts.lanes.len() > 1;
+    let is_alias = |record: View<'_>| record.u32(offset_of!(layout::Site, alias)) != 0;
+    for &(offset, record) in parts.sites.iter().filter(|(_, record)| !is_alias(*record)) {
+        let Some((stack, flags)) = parts.stacks.get(record.u64(offset_of!(layout::Site, stack))) else {
+            losses.unreadable_sites += 1;
+            continue;
+        };
+        let key = (stack, record.u64(offset_of!(layout::Site, size)));
+        let entry = merged.entry(key).or_insert((flags, SiteValues::default()));
+        entry.1.add(values(record, epoch, at_peak, false));
+        if has_aliases {
+            places.insert(offset, key);
+        }
+    }
+    for &(_, record) in parts.sites.iter().filter(|(_, record)| is_alias(*record)) {
+        let original = places.get(&record.u64(offset_of!(layout::Site, key)));
+        match original.and_then(|key| merged.get_mut(key)) {
+            Some((_, sum)) => sum.add(values(record, epoch, at_peak, true)),
+            None => losses.unreadable_sites += 1,
+        }
+    }
+    let mut sites: Vec<Site> = merged
+        .into_iter()
+        .map(|((stack, size), (flags, values))| Site {
+            stack: stack.to_vec(),
+            truncated: flags & stack_flag::TRUNCATED != 0,
+            unwalkable: flags & stack_flag::UNWALKABLE != 0,
+            size,
+            values,
+        })
+        .collect();
+    sites.sort_unstable_by(|a, b| (&a.stack, a.size).cmp(&(&b.stack, b.size)));
+    sites
+}
+
+fn values(record: View<'_>, epoch: u32, at_peak: bool, alias: bool) -> SiteValues {
+    use layout::Site as S;
+    let mut values = SiteValues {
+        alloc_objects: record.u64(offset_of!(S, alloc_objects)),
+        alloc_space: record.u64(offset_of!(S, alloc_space)),
+        frees: record.u64(offset_of!(S, frees)),
+        freed_space: record.u64(offset_of!(S, freed_space)),
+        peak_objects: record.i64(offset_of!(S, peak_objects)),
+        peak_space: record.i64(offset_of!(S, peak_space)),
+        reallocs: u64::from(record.u32(offset_of!(S, reallocs))),
+        lifetime_space: record.u64(offset_of!(S, lifetime_space)),
+        timed_frees: 0,
+        temporary: u64::from(record.u32(offset_of!(S, temporary))),
+        short_lived: u64::from(record.u32(offset_of!(S, short_lived))),
+    };
+    if !alias {
+        values.timed_frees = values.frees;
+    }
+    // What was kept is the value at the peak only if the site changed since; else it still has it.
+    if at_peak || record.u32(offset_of!(S, epoch)) != epoch {
+        values.peak_objects = values.inuse_objects();
+        values.peak_space = values.inuse_space();
+    }
+    values
+}
+
+impl SiteValues {
+    /// Adds what another lane saw at the same site.
+    fn add(&mut self, other: SiteValues) {
+        let sum = |a: &mut u64, b: u64| *a = a.saturating_add(b);
+        let sum_signed = |a: &mut i64, b: i64| *a = a.saturating_add(b);
+        sum(&mut self.alloc_objects, other.alloc_objects);
+        sum(&mut self.alloc_space, other.alloc_space);
+        sum(&mut self.frees, other.frees);
+        sum(&mut self.freed_space, other.freed_space);
+        sum_signed(&mut self.peak_objects, other.peak_objects);
+        sum_signed(&mut self.peak_space, other.peak_space);
+        sum(&mut self.reallocs, other.reallocs);
+        sum(&mut self.lifetime_space, other.lifetime_space);
+        sum(&mut self.timed_frees, other.timed_frees);
+        sum(&mut self.temporary, other.temporary);
+        sum(&mut self.short_lived, other.short_lived);
+    }
+}
+
+fn end(file: View<'_>, message: Option<Vec<u8>>) -> End {
+    let state = file.u32(offset_of!(Header, state));
+    End {
+        whole: (state::RETURNED..=state::PANICKED).contains(&state),
+        started: state >= state::OPEN,
+        outcome: match file.u32(offset_of!(Header, outcome)) {
+            outcome::OK => Some(OutcomeCode::Ok),
+            outcome::FAILED => Some(OutcomeCode::Failed),
+            outcome::TIMED_OUT => Some(OutcomeCode::TimedOut),
+            _ => None,
+        },
+        wait_status: file.u32(offset_of!(Header, wait_status)) as i32,
+        state,
+        message: message.map(|text| String::from_utf8_lossy(&text).into_owned()),
+    }
+}
+
+fn identity(text: &mut HashMap<String, Vec<u8>>) -> Identity {
+    let mut take = |key: &str| text.remove(key).unwrap_or_default();
+    let lossy = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Identity {
+        name: lossy(take("name")),
+        exe: PathBuf::from(OsString::from_vec(take("exe"))),
+        package: lossy(take("package")),
+        manifest_dir: PathBuf::from(OsString::from_vec(take("manifest_dir"))),
+        source_file: lossy(take("source_file")),
+        start_line: lossy(take("start_line")).parse().unwrap_or(0),
+    }
 }
 
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Finish, LedgerFile};
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity {
+            name: "a::b".to_owned(),
+            exe: "/x/y".into(),
+            package: "p".to_owned(),
+            manifest_dir: "/x".into(),
+            source_file: "src/lib.rs".to_owned(),
+            start_line: 7,
+        }
+    }
+
+    /// A ledger as the parent makes and closes it, without a child in between.
+    fn empty_ledger() -> Vec<u8> {
+        let path =
+            std::env::temp_dir().join(format!("memprof-{}-{:?}", std::process::id(), std::thread::current().id()));
+        let file = LedgerFile::create(&path, 512, &identity()).unwrap();
+        file.finish(Finish { outcome: OutcomeCode::Failed, wait_status: 9, wall_ns: 5 }).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        bytes
+    }
+
+    #[test]
+    fn what_the_parent_writes_is_read_back() {
+        let ledger = read(&empty_ledger()).unwrap();
+        assert_eq!(ledger.identity, identity());
+        assert_eq!((ledger.rate, ledger.wall_ns), (512, 5));
+        assert_eq!(ledger.end.outcome, Some(OutcomeCode::Failed));
+        assert!(!ledger.end.started && !ledger.end.whole);
+        assert_eq!(ledger.end.wait_status, 9);
+        assert_eq!(ledger.losses.unreadable_bytes, 0);
+    }
+
+    #[test]
+    fn what_is_not_a_ledger_is_refused() {
+        assert_eq!(read(b"").unwrap_err(), LedgerError::NotALedger);
+        assert_eq!(read(&[0; 9000]).unwrap_err(), LedgerError::NotALedger);
+        let mut bytes = empty_ledger();
+        bytes[offset_of!(Header, version)] = 99;
+        assert!(matches!(read(&bytes), Err(LedgerError::Version(_))));
+    }
+
+    #[test]
+    fn a_ledger_cut_at_any_byte_or_with_any_bit_flipped_never_panics() {
+        let bytes = empty_ledger();
+        for len in 0..bytes.len().min(9000) {
+            let _ = read(&bytes[..len]);
+        }
+        for at in 0..bytes.len().min(9000) {
+            for bit in 0..8 {
+                let mut bytes = bytes.clone();
+                bytes[at] ^= 1 << bit;
+                bytes.truncate(9000);
+                let _ = read(&bytes);
+            }
+        }
+    }
 }

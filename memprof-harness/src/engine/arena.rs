@@ -1,0 +1,345 @@
+//! The ledger as this process has it mapped: where a chunk comes from, how the file grows, how it is trimmed. What is in
+//! the chunks is the business of `lane`, `sites` and `objects`.
+//!
+//! The whole range the file may ever take is mapped at once, so growing it needs no new mapping: only more blocks on the
+//! disk, taken before they are touched so that a full disk is an error here and never a SIGBUS in the test. No
+//! descriptor is kept: a test may close every descriptor it finds. The file is found again by its absolute path, and
+//! recognised by device and inode.
+
+#![allow(unsafe_code)] // mmap and what lies in it
+
+use crate::ledger::layout::{CHUNK_ALIGN, ChunkHeader, Header, Lane, Site};
+use std::cell::UnsafeCell;
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize};
+
+/// The most a ledger may grow to, in bytes. Address space alone: the file has only the blocks it needs.
+const LIMIT: usize = 1 << 30;
+/// The file grows by its own length, but by no more than this at a time.
+const LARGEST_STEP: u64 = 16 << 20;
+const PAGE: u64 = 4096;
+
+static BASE: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
+static MAPPED: AtomicUsize = AtomicUsize::new(0);
+/// Bytes of the file that have blocks on the disk. Changed under `LOCK`.
+static FILE_LEN: AtomicU64 = AtomicU64::new(0);
+static DEVICE: AtomicU64 = AtomicU64::new(0);
+static INODE: AtomicU64 = AtomicU64::new(0);
+/// Set when no chunk may be taken any more.
+static SEALED: AtomicBool = AtomicBool::new(true);
+/// Set in a forked child, whose mapping is its parent's ledger.
+static ABANDONED: AtomicBool = AtomicBool::new(false);
+/// Bytes of private memory the engine holds.
+static OWN_MEMORY: AtomicU64 = AtomicU64::new(0);
+static LOCK: Lock = Lock(AtomicBool::new(false));
+static PATH: PathCell = PathCell(UnsafeCell::new(None));
+
+struct PathCell(UnsafeCell<Option<CString>>);
+// SAFETY: written once by `attach`, before `SEALED` is cleared, and only read afterwards.
+unsafe impl Sync for PathCell {}
+
+/// A lock that needs neither memory nor a wake-up call: it is held for microseconds, when a chunk or a lane is taken.
+pub(super) struct Lock(AtomicBool);
+
+impl Lock {
+    pub(super) const fn new() -> Lock {
+        Lock(AtomicBool::new(false))
+    }
+
+    pub(super) fn hold<R>(&self, work: impl FnOnce() -> R) -> R {
+        while self.0.compare_exchange_weak(false, true, Acquire, Relaxed).is_err() {
+            // SAFETY: `sched_yield` has no preconditions.
+            unsafe { libc::sched_yield() };
+        }
+        let result = work();
+        self.0.store(false, Release);
+        result
+    }
+
+    /// In a forked child no other thread is left to open the lock.
+    pub(super) fn force_open(&self) {
+        self.0.store(false, Release);
+    }
+}
+
+/// Maps the ledger at `path`.
+pub(super) fn attach(path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let file = Descriptor::open(&path)?;
+    let stat = file.stat()?;
+    let len = u64::try_from(stat.st_size).unwrap_or(0);
+    if len < size_of::<Header>() as u64 {
+        return Err(io::Error::other("the ledger is shorter than its header"));
+    }
+    let (base, mapped) = map_shared(&file, len)?;
+    // SAFETY: no other thread reads the cell before `SEALED` is cleared below.
+    unsafe { *PATH.0.get() = Some(path) };
+    DEVICE.store(stat.st_dev, Relaxed);
+    INODE.store(stat.st_ino, Relaxed);
+    FILE_LEN.store(len, Relaxed);
+    MAPPED.store(mapped, Relaxed);
+    BASE.store(base, Release);
+    SEALED.store(false, Release);
+    Ok(())
+}
+
+/// Maps as much of the range as the address space limit allows, and the file's own length at least.
+fn map_shared(file: &Descriptor, len: u64) -> io::Result<(*mut u8, usize)> {
+    let mut want = LIMIT;
+    loop {
+        // SAFETY: a fresh mapping chosen by the kernel overlaps nothing of ours; the descriptor is open.
+        let base = unsafe {
+            libc::mmap(ptr::null_mut(), want, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, file.0, 0)
+        };
+        if base != libc::MAP_FAILED {
+            return Ok((base.cast(), want));
+        }
+        let error = io::Error::last_os_error();
+        if (want as u64) / 2 < len {
+            return Err(error);
+        }
+        want /= 2;
+    }
+}
+
+/// Whether this process has a ledger that is its own to write.
+pub(super) fn is_attached() -> bool {
+    !BASE.load(Acquire).is_null() && !ABANDONED.load(Relaxed)
+}
+
+/// The header page.
+///
+/// # Panics
+/// Never in practice: called only once `attach` succeeded; a null base would be a fault, as for any other misuse.
+#[inline(always)]
+pub(super) fn header() -> &'static Header {
+    // SAFETY: `attach` checked that the file holds a header; the mapping is never undone, and all fields that change
+    // are atomics.
+    unsafe { &*BASE.load(Relaxed).cast::<Header>() }
+}
+
+/// Takes a chunk of `payload` bytes. Gives the offset of its header, or `None` where the ledger cannot grow.
+pub(super) fn chunk(kind: u32, lane: u32, payload: usize) -> Option<u64> {
+    LOCK.hold(|| {
+        if SEALED.load(Relaxed) {
+            return None;
+        }
+        let len = (size_of::<ChunkHeader>() + payload).next_multiple_of(CHUNK_ALIGN) as u64;
+        let start = header().arena_end.load(Relaxed);
+        let end = start.checked_add(len)?;
+        if end > FILE_LEN.load(Relaxed) && !grow(end) {
+            return None;
+        }
+        let chunk = chunk_header(start);
+        chunk.kind.store(kind, Relaxed);
+        chunk.lane.store(lane, Relaxed);
+        chunk.len.store(len, Relaxed);
+        chunk.used.store(0, Relaxed);
+        // A reader follows `arena_end`: the chunk must be whole before it is within.
+        header().arena_end.store(end, Release);
+        Some(start)
+    })
+}
+
+/// Takes blocks on the disk up to `end` at least. Called with the lock held.
+fn grow(end: u64) -> bool {
+    let old = FILE_LEN.load(Relaxed);
+    let mapped = MAPPED.load(Relaxed) as u64;
+    if end > mapped {
+        return false;
+    }
+    let errno = Errno::save();
+    let roomy = (old + old.clamp(PAGE, LARGEST_STEP)).max(end).next_multiple_of(PAGE).min(mapped);
+    let grown = [roomy, end.next_multiple_of(PAGE).min(mapped)].into_iter().find(|&len| reserve(old, len));
+    if let Some(len) = grown {
+        FILE_LEN.store(len, Relaxed);
+    }
+    errno.restore();
+    grown.is_some()
+}
+
+fn reserve(from: u64, to: u64) -> bool {
+    // Past RLIMIT_FSIZE the kernel would send SIGXFSZ, which kills: ask first.
+    if file_size_limit() < to {
+        return false;
+    }
+    let Some(file) = reopen() else { return false };
+    let (Ok(at), Ok(len)) = (libc::off_t::try_from(from), libc::off_t::try_from(to - from)) else { return false };
+    // SAFETY: touches no memory; the descriptor is open.
+    unsafe { libc::posix_fallocate(file.0, at, len) == 0 }
+}
+
+fn file_size_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for the answer.
+    match unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) } {
+        0 => limit.rlim_cur,
+        _ => 0,
+    }
+}
+
+/// The ledger's file again, if its path still leads to it.
+fn reopen() -> Option<Descriptor> {
+    // SAFETY: written before `SEALED` was cleared, and not since.
+    let path = unsafe { &*PATH.0.get() }.as_deref()?;
+    let file = Descriptor::open(path).ok()?;
+    let stat = file.stat().ok()?;
+    (stat.st_dev == DEVICE.load(Relaxed) && stat.st_ino == INODE.load(Relaxed)).then_some(file)
+}
+
+/// Lets no more chunk be taken and gives back the blocks behind the last one.
+pub(super) fn seal() {
+    LOCK.hold(|| {
+        SEALED.store(true, Relaxed);
+        let end = header().arena_end.load(Relaxed).next_multiple_of(PAGE);
+        if end >= FILE_LEN.load(Relaxed) {
+            return;
+        }
+        let (Some(file), Ok(end)) = (reopen(), libc::off_t::try_from(end)) else { return };
+        // The file stays longer than it need be where this fails, which harms nobody.
+        // SAFETY: nothing behind `arena_end` is ever touched now that no chunk can be taken.
+        unsafe { libc::ftruncate(file.0, end) };
+    });
+}
+
+/// In a forked child: the ledger is the parent's. Nothing may be taken from it, and nothing was held by us.
+pub(super) fn abandon() {
+    ABANDONED.store(true, Relaxed);
+    SEALED.store(true, Relaxed);
+    LOCK.force_open();
+}
+
+#[inline(always)]
+pub(super) fn chunk_header(offset: u64) -> &'static ChunkHeader {
+    at(offset)
+}
+
+/// The lane at `offset`, which lies behind the header of a chunk of lanes.
+pub(super) fn lane(offset: u64) -> &'static Lane {
+    at(offset)
+}
+
+/// The site at `offset`, as it came out of a chunk of sites.
+#[inline(always)]
+pub(super) fn site(offset: u64) -> &'static Site {
+    at(offset)
+}
+
+/// `words` 8-byte words at `offset`, in a chunk of stacks or of text.
+pub(super) fn words(offset: u64, words: usize) -> &'static [AtomicU64] {
+    debug_assert!(offset.is_multiple_of(8));
+    // SAFETY: offsets come from `chunk`, whose length covers these words; all access to them is atomic.
+    unsafe { std::slice::from_raw_parts(address(offset).cast::<AtomicU64>(), words) }
+}
+
+/// Copies `bytes` to `offset`, in a chunk of text or modules that no one reads yet.
+pub(super) fn put(offset: u64, bytes: &[u8]) {
+    // SAFETY: the chunk's length covers the bytes and nothing else refers to them before `used` is raised.
+    unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), address(offset), bytes.len()) }
+}
+
+#[inline(always)]
+fn at<T>(offset: u64) -> &'static T {
+    // SAFETY: offsets come from `chunk`, which keeps every one inside the mapped file and aligned to 64; the types are
+    // made of atomics, for which zeroed memory is valid.
+    unsafe { &*address(offset).cast::<T>() }
+}
+
+#[inline(always)]
+fn address(offset: u64) -> *mut u8 {
+    // SAFETY: offsets come from `chunk` and lie inside the mapping, which is one object.
+    unsafe { BASE.load(Relaxed).add(offset as usize) }
+}
+
+/// `bytes` of zeroed private memory, page-aligned. `None` where the system has no more.
+pub(super) fn private_bytes(bytes: usize) -> Option<NonNull<u8>> {
+    let errno = Errno::save();
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a fresh anonymous mapping chosen by the kernel overlaps nothing of ours.
+    let memory = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
+    errno.restore();
+    if memory == libc::MAP_FAILED {
+        return None;
+    }
+    OWN_MEMORY.fetch_add(bytes as u64, AcqRel);
+    NonNull::new(memory.cast())
+}
+
+/// Zeroed private memory for `count` values of a type made of atomics. `None` where the system has no more.
+///
+/// # Safety
+/// All-zero bytes must be a valid `T`.
+pub(super) unsafe fn private<T>(count: usize) -> Option<&'static [T]> {
+    let memory = private_bytes(count.checked_mul(size_of::<T>())?)?;
+    // SAFETY: the mapping is page-aligned, zeroed, long enough and lives until `release`; zeroes are valid by contract.
+    Some(unsafe { std::slice::from_raw_parts(memory.cast::<T>().as_ptr(), count) })
+}
+
+/// Gives private memory back.
+///
+/// # Safety
+/// `memory` came from [`private`] and nothing refers to it any more.
+pub(super) unsafe fn release<T>(memory: &'static [T]) {
+    let bytes = size_of_val(memory);
+    OWN_MEMORY.fetch_sub(bytes as u64, AcqRel);
+    // SAFETY: by contract the whole mapping is ours and unused.
+    unsafe { libc::munmap(memory.as_ptr().cast_mut().cast(), bytes) };
+}
+
+/// Bytes of private memory held now.
+pub(super) fn own_memory() -> u64 {
+    OWN_MEMORY.load(Relaxed)
+}
+
+/// `errno` as the test left it: an allocation that succeeds must not change it.
+pub(super) struct Errno(i32);
+
+impl Errno {
+    pub(super) fn save() -> Errno {
+        // SAFETY: has no preconditions.
+        let place = unsafe { libc::__errno_location() };
+        // SAFETY: always a valid address of this thread's `errno`.
+        Errno(unsafe { *place })
+    }
+
+    pub(super) fn restore(self) {
+        // SAFETY: has no preconditions.
+        let place = unsafe { libc::__errno_location() };
+        // SAFETY: always a valid address of this thread's `errno`.
+        unsafe { *place = self.0 }
+    }
+}
+
+/// An open file that closes itself, without std's checks (which may allocate or panic).
+struct Descriptor(libc::c_int);
+
+impl Descriptor {
+    fn open(path: &CStr) -> io::Result<Descriptor> {
+        // SAFETY: `path` is a C string for the length of the call.
+        let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(Descriptor(fd)) }
+    }
+
+    fn stat(&self) -> io::Result<libc::stat> {
+        let mut stat = std::mem::MaybeUninit::uninit();
+        // SAFETY: `stat` is a valid place for the answer.
+        if unsafe { libc::fstat(self.0, stat.as_mut_ptr()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the call succeeded and so filled it in.
+        Ok(unsafe { stat.assume_init() })
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        // SAFETY: opened by us and closed only here.
+        unsafe { libc::close(self.0) };
+    }
+}

@@ -1,0 +1,364 @@
+//! A lane: what one live thread writes, and no other. Its counters, and the running total from which the peak comes.
+//!
+//! With one thread the total is that lane's own and the peak is exact. Once a second thread takes part, lanes add
+//! what changed to a shared total when it matters: when it would make a new peak, when a peak is left, and when
+//! [`BATCH`] bytes have gathered. The peak is then off by at most `BATCH` for each lane.
+
+use super::arena;
+use super::sampler::Sampler;
+use super::sites::{Index, Room, Stack};
+use super::state::{self, MULTI, State};
+use crate::ledger::layout::{ChunkHeader, Lane, Site, kind};
+use std::cell::RefCell;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64};
+
+/// Bytes that one lane may keep to itself before the shared total hears of them.
+pub(super) const BATCH: i64 = 4096;
+/// A block freed before its lane allocated this many more bytes was short-lived.
+const SHORT_LIFE: u64 = 4096;
+/// Lane numbers are kept in 16 bits of a block's header.
+const MOST_LANES: u32 = u16::MAX as u32;
+
+/// The part of a lane that need not survive: private memory, used by the thread that holds the lane.
+pub(super) struct Local {
+    pub(super) record: &'static Lane,
+    pub(super) number: u32,
+    pub(super) index: Index,
+    pub(super) sites: Room,
+    pub(super) stacks: Room,
+    /// The stack noted last, from which the next one is told apart.
+    pub(super) previous: RefCell<Stack>,
+    sampler: RefCell<Sampler>,
+    /// Whether a thread has it now.
+    held: AtomicBool,
+    /// The lane made before; lanes are never taken down.
+    next: Option<&'static Local>,
+}
+
+/// The newest lane.
+static LANES: AtomicPtr<Local> = AtomicPtr::new(std::ptr::null_mut());
+static LOCK: arena::Lock = arena::Lock::new();
+
+/// What a block's header (or the table of samples) says of a block that is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Note {
+    pub(super) tag: Tag,
+    /// Its lane's `alloc_space` right after it was allocated.
+    pub(super) birth: u64,
+}
+
+/// Which site a block belongs to. 0 = the block is not the test's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tag(pub(super) u64);
+
+impl Tag {
+    pub(super) const NONE: Tag = Tag(0);
+    const OURS: u64 = 1 << 63;
+    const SITE_BITS: u32 = 40;
+
+    /// `site` is its offset in the ledger; `None` = the block is the test's, but there was no room for its site.
+    #[inline(always)]
+    fn new(lane: u32, site: Option<u64>) -> Tag {
+        Tag(Tag::OURS | u64::from(lane) << Tag::SITE_BITS | site.unwrap_or(0) >> 6)
+    }
+
+    #[inline(always)]
+    fn site(self) -> Option<u64> {
+        let site = (self.0 & ((1 << Tag::SITE_BITS) - 1)) << 6;
+        (site != 0).then_some(site)
+    }
+
+    #[inline(always)]
+    fn lane(self) -> u32 {
+        (self.0 >> Tag::SITE_BITS) as u32 & MOST_LANES
+    }
+}
+
+/// Adds to a field that no other thread writes.
+#[inline(always)]
+fn bump(field: &AtomicU64, by: u64) {
+    field.store(field.load(Relaxed).wrapping_add(by), Relaxed);
+}
+
+#[inline(always)]
+fn bump_small(field: &AtomicU32) {
+    field.store(field.load(Relaxed).saturating_add(1), Relaxed);
+}
+
+/// Size class of a size: its length in bits.
+#[inline(always)]
+fn class(size: u64) -> usize {
+    (u64::BITS - size.leading_zeros()) as usize & (crate::ledger::layout::SIZE_CLASSES - 1)
+}
+
+impl Local {
+    /// Counts an allocation. Gives the lane's clock after it.
+    #[inline(always)]
+    pub(super) fn count_alloc(&self, size: u64) -> u64 {
+        let record = self.record;
+        bump(&record.classes[class(size)], 1);
+        let clock = record.alloc_space.load(Relaxed).wrapping_add(size);
+        record.alloc_space.store(clock, Relaxed);
+        clock
+    }
+
+    #[inline(always)]
+    pub(super) fn count_free(&self) {
+        bump(&self.record.frees, 1);
+    }
+
+    #[inline(always)]
+    pub(super) fn count_realloc(&self) {
+        bump(&self.record.reallocs, 1);
+    }
+
+    pub(super) fn count_failure(&self) {
+        bump(&self.record.failed, 1);
+    }
+
+    /// The live total changes by `delta` bytes. Called before the site's own figures change, so that a site that
+    /// changes after a peak still has what it had at the peak.
+    #[inline(always)]
+    pub(super) fn track(&self, delta: i64) {
+        let record = self.record;
+        let live = record.live.load(Relaxed) + delta;
+        record.live.store(live, Relaxed);
+        if live > record.hi.load(Relaxed) {
+            if State::now().is(MULTI) {
+                self.flush();
+            } else {
+                record.hi.store(live, Relaxed);
+                record.lo.store(live, Relaxed);
+            }
+        } else if live < record.lo.load(Relaxed) {
+            self.fell();
+        }
+    }
+
+    /// `live` went below `lo`: a peak of a single lane was left, or a lane among several has something to tell.
+    #[cold]
+    fn fell(&self) {
+        if State::now().is(MULTI) {
+            self.flush();
+            return;
+        }
+        self.record.lo.store(i64::MIN, Relaxed);
+        new_epoch();
+    }
+
+    /// Tells the shared total what changed here, and sets when to do so next.
+    #[cold]
+    pub(super) fn flush(&self) {
+        let header = arena::header();
+        let total = self.tell();
+        let peak = header.peak.fetch_max(total, AcqRel).max(total);
+        if total == peak {
+            header.at_peak.store(1, Relaxed);
+        } else if header.at_peak.load(Relaxed) == 1 && header.at_peak.swap(0, AcqRel) == 1 {
+            new_epoch();
+        }
+        let live = self.record.live.load(Relaxed);
+        let to_peak = (peak - total).clamp(0, BATCH);
+        self.record.hi.store(live + to_peak, Relaxed);
+        self.record.lo.store(if total == peak { live } else { live - BATCH }, Relaxed);
+    }
+
+    /// Moves what is not yet in the shared total into it. May be called by any thread. Gives the new total.
+    fn tell(&self) -> i64 {
+        let shared = &arena::header().live;
+        let (live, told) = (self.record.live.load(Relaxed), self.record.flushed.load(Acquire));
+        match self.record.flushed.compare_exchange(told, live, AcqRel, Relaxed) {
+            Ok(_) => shared.fetch_add(live - told, AcqRel) + (live - told),
+            // Somebody else told it for us.
+            Err(_) => shared.load(Acquire),
+        }
+    }
+
+    /// Adds an allocation to the site at `offset`, or to what was lost.
+    #[inline(always)]
+    pub(super) fn charge(&self, site: Option<u64>, size: u64, realloc: bool, clock: u64) -> Note {
+        match site {
+            Some(offset) => {
+                let site = arena::site(offset);
+                before_change(site);
+                bump(&site.alloc_objects, 1);
+                bump(&site.alloc_space, size);
+                if realloc {
+                    bump_small(&site.reallocs);
+                }
+            }
+            None => lose(size),
+        }
+        Note { tag: Tag::new(self.number, site), birth: clock }
+    }
+
+    /// Takes a freed block off its site.
+    #[inline(always)]
+    pub(super) fn discharge(&self, note: Note, size: u64) {
+        let Some(offset) = note.tag.site() else { return lose_free(size) };
+        if note.tag.lane() != self.number {
+            return self.discharge_foreign(offset, size);
+        }
+        let site = arena::site(offset);
+        before_change(site);
+        bump(&site.frees, 1);
+        bump(&site.freed_space, size);
+        let life = self.record.alloc_space.load(Relaxed).wrapping_sub(note.birth);
+        bump(&site.lifetime_space, life);
+        if life <= SHORT_LIFE {
+            bump_small(&site.short_lived);
+            if life == 0 {
+                bump_small(&site.temporary);
+            }
+        }
+    }
+
+    /// Another lane's block: its site is not ours to write, so this lane keeps an alias of it.
+    #[inline(never)]
+    fn discharge_foreign(&self, offset: u64, size: u64) {
+        let Some(alias) = self.alias_of(offset) else { return lose_free(size) };
+        let site = arena::site(alias);
+        before_change(site);
+        bump(&site.frees, 1);
+        bump(&site.freed_space, size);
+    }
+
+    /// Whether a sample is due at `clock`; sets the next one where it is.
+    #[inline(always)]
+    pub(super) fn sample_is_due(&self, clock: u64) -> bool {
+        clock >= self.record.next_sample.load(Relaxed)
+    }
+
+    pub(super) fn set_next_sample(&self, clock: u64) {
+        let Ok(mut sampler) = self.sampler.try_borrow_mut() else { return };
+        self.record.next_sample.store(clock.saturating_add(sampler.gap()), Relaxed);
+    }
+
+    /// Gives the lane back: the next thread goes on with its counters.
+    pub(super) fn let_go(&self) {
+        if State::now().is(MULTI) {
+            self.flush();
+        }
+        self.held.store(false, Release);
+    }
+}
+
+/// Keeps what the site had at the peak, if this is its first change since.
+#[inline(always)]
+fn before_change(site: &Site) {
+    let epoch = State::now().epoch();
+    if site.epoch.load(Relaxed) != epoch {
+        keep_peak(site, epoch);
+    }
+}
+
+#[inline(never)]
+fn keep_peak(site: &Site, epoch: u32) {
+    let live = |made: &AtomicU64, gone: &AtomicU64| made.load(Relaxed).wrapping_sub(gone.load(Relaxed)) as i64;
+    site.peak_objects.store(live(&site.alloc_objects, &site.frees), Relaxed);
+    site.peak_space.store(live(&site.alloc_space, &site.freed_space), Relaxed);
+    site.epoch.store(epoch, Relaxed);
+}
+
+fn new_epoch() {
+    let epoch = state::next_epoch();
+    arena::header().epoch.store(epoch, Relaxed);
+}
+
+#[cold]
+fn lose(size: u64) {
+    let header = arena::header();
+    header.lost_objects.fetch_add(1, Relaxed);
+    header.lost_space.fetch_add(size, Relaxed);
+}
+
+#[cold]
+fn lose_free(size: u64) {
+    let header = arena::header();
+    header.lost_frees.fetch_add(1, Relaxed);
+    header.lost_freed_space.fetch_add(size, Relaxed);
+}
+
+/// A lane for the calling thread, or `None` where the ledger has no room for one.
+pub(super) fn take() -> Option<&'static Local> {
+    LOCK.hold(|| {
+        let free = lanes().find(|lane| !lane.held.load(Acquire));
+        if let Some(lane) = free {
+            lane.held.store(true, Relaxed);
+            return Some(lane);
+        }
+        make()
+    })
+}
+
+/// Opens the lock in a forked child.
+pub(super) fn force_open() {
+    LOCK.force_open();
+}
+
+fn lanes() -> impl Iterator<Item = &'static Local> {
+    std::iter::successors(newest(), |lane| lane.next)
+}
+
+#[allow(unsafe_code)]
+fn newest() -> Option<&'static Local> {
+    // SAFETY: null, or a lane that `make` published whole and that is never freed.
+    unsafe { LANES.load(Acquire).as_ref() }
+}
+
+/// Makes a lane, held. Called with the lock held.
+#[allow(unsafe_code)]
+fn make() -> Option<&'static Local> {
+    let header = arena::header();
+    let number = header.lanes.load(Relaxed) + 1;
+    if number > MOST_LANES {
+        return None;
+    }
+    let index = Index::new()?;
+    let place = arena::private_bytes(size_of::<Local>())?.cast::<Local>().as_ptr();
+    let chunk = arena::chunk(kind::LANE, number, size_of::<Lane>())?;
+    let record = arena::lane(chunk + size_of::<ChunkHeader>() as u64);
+    record.lo.store(i64::MIN, Relaxed);
+    if number > 1 {
+        // Whatever happens first calls for attention: the flush then sets real bounds.
+        record.hi.store(i64::MIN, Relaxed);
+    }
+    let local = Local {
+        record,
+        number,
+        index,
+        sites: Room::new(kind::SITES),
+        stacks: Room::new(kind::STACKS),
+        previous: RefCell::new(Stack::new()),
+        sampler: RefCell::new(Sampler::new(u64::from(number), header.rate.load(Relaxed))),
+        held: AtomicBool::new(true),
+        next: newest(),
+    };
+    // SAFETY: the fresh page is large and aligned enough for a `Local`, and nobody else knows of it.
+    unsafe { place.write(local) };
+    // SAFETY: just written, never moved or freed.
+    let local: &'static Local = unsafe { &*place };
+    local.set_next_sample(0);
+    arena::chunk_header(chunk).used.store(size_of::<Lane>() as u64, Release);
+    LANES.store(place, Release);
+    header.lanes.store(number, Relaxed);
+    if number == 2 {
+        go_multi();
+    }
+    Some(local)
+}
+
+/// From here on there is a shared total. What the first lane had alone goes into it; its thread may be in the middle of
+/// an event, and hears of the change at its next one.
+fn go_multi() {
+    let header = arena::header();
+    state::set(MULTI);
+    header.batch.store(BATCH as u32, Relaxed);
+    header.multi.store(1, Release);
+    let Some(first) = lanes().last() else { return };
+    let (live, peak): (i64, &AtomicI64) = (first.record.live.load(Relaxed), &first.record.hi);
+    header.peak.fetch_max(peak.load(Relaxed), AcqRel);
+    header.at_peak.store(u32::from(live >= header.peak.load(Relaxed)), Relaxed);
+    first.tell();
+}

@@ -1,0 +1,110 @@
+//! The life of a recorded process: its ledger is mapped, the window opens around the test, and shuts; or the process
+//! forks, and the child must leave the parent's ledger alone.
+
+#![allow(unsafe_code)] // pthread_atfork
+
+use super::state::{ENDED, Mode, OPEN};
+use super::{arena, lane, objects, state, thread, tracked};
+use crate::ledger::layout::{self, ChunkHeader, kind};
+use std::io;
+use std::path::Path;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+
+/// Objects that were loaded when the ledger was mapped.
+static OBJECTS: AtomicUsize = AtomicUsize::new(0);
+
+/// Maps the ledger at `path`, which must be absolute, made by [`crate::ledger::LedgerFile::create`], and notes the loaded
+/// objects. The window stays shut. Called once, by the thread that will open the window or before it exists.
+///
+/// # Errors
+/// Whatever opening or mapping the file says; or where this process was not started to be recorded, so that its blocks
+/// have no headers.
+pub fn attach(path: &Path) -> io::Result<()> {
+    if !matches!(state::mode(), Some(Mode::Exact | Mode::Sampled)) {
+        return Err(io::Error::other("this process was not started to be recorded: MEMPROF_CHILD was not set"));
+    }
+    arena::attach(path)?;
+    thread::prepare()?;
+    // SAFETY: both functions are safe to call around a fork: they touch atomics alone.
+    let error = unsafe { libc::pthread_atfork(None, Some(count_fork), Some(leave_to_parent)) };
+    if error != 0 {
+        return Err(io::Error::from_raw_os_error(error));
+    }
+    OBJECTS.store(objects::note(), Relaxed);
+    arena::header().pid.store(std::process::id(), Relaxed);
+    arena::header().state.store(layout::state::MAPPED, Relaxed);
+    Ok(())
+}
+
+/// Opens the window: from here on every thread of the process is recorded. Does nothing where no ledger is attached.
+pub fn open() {
+    if !arena::is_attached() {
+        return;
+    }
+    thread::join();
+    arena::header().state.store(layout::state::OPEN, Relaxed);
+    state::set(OPEN);
+}
+
+/// Shuts the window on every thread and closes the ledger. `outcome` is one of [`crate::ledger::layout::state`]'s final
+/// values; `message` is the text of a panic or an error.
+pub fn close(outcome: u32, message: Option<&str>) {
+    state::clear(OPEN);
+    state::set(ENDED);
+    if !arena::is_attached() {
+        return;
+    }
+    if let Some(message) = message {
+        put_message(message);
+    }
+    if objects::count() != OBJECTS.load(Relaxed) {
+        objects::note();
+    }
+    arena::seal();
+    let header = arena::header();
+    header.own_memory.store(arena::own_memory(), Relaxed);
+    header.state.store(outcome, Release);
+}
+
+/// Puts the message into a chunk of its own, or, where there is no room, as much as fits into the place kept for it.
+fn put_message(message: &str) {
+    const KEY: &str = "message";
+    const FRAMING: usize = 4 + KEY.len() + 4;
+    let identity = arena::chunk_header(layout::HEADER_LEN as u64);
+    let kept = layout::HEADER_LEN as u64 + identity.len.load(Relaxed);
+    let kept_room = arena::chunk_header(kept).len.load(Relaxed) as usize - size_of::<ChunkHeader>();
+    let wanted = FRAMING + message.len();
+    let chunk = if wanted <= kept_room { kept } else { arena::chunk(kind::TEXT, 0, wanted).unwrap_or(kept) };
+    let room = arena::chunk_header(chunk).len.load(Relaxed) as usize - size_of::<ChunkHeader>();
+    let fits = message.floor_char_boundary_at(room - FRAMING);
+    let mut text = Vec::with_capacity(FRAMING + fits.len());
+    crate::ledger::push_pair(&mut text, KEY, fits.as_bytes());
+    arena::put(chunk + size_of::<ChunkHeader>() as u64, &text);
+    arena::chunk_header(chunk).used.store(text.len() as u64, Release);
+}
+
+/// `str::floor_char_boundary`, which is younger than our oldest toolchain.
+trait FloorCharBoundary {
+    fn floor_char_boundary_at(&self, len: usize) -> &str;
+}
+
+impl FloorCharBoundary for str {
+    fn floor_char_boundary_at(&self, len: usize) -> &str {
+        let end = (0..=len.min(self.len())).rev().find(|&end| self.is_char_boundary(end)).unwrap_or(0);
+        self.get(..end).unwrap_or("")
+    }
+}
+
+extern "C" fn count_fork() {
+    arena::header().forks.fetch_add(1, Relaxed);
+}
+
+/// In a forked child: it shares the parent's ledger, which is not its to write.
+extern "C" fn leave_to_parent() {
+    state::clear(OPEN);
+    state::set(ENDED);
+    arena::abandon();
+    lane::force_open();
+    tracked::force_open();
+}

@@ -1,0 +1,235 @@
+//! Where sites come from: a lane's own index of the stacks it has met, the site records in the ledger, and the stacks
+//! themselves, each written once as what differs from the one before.
+
+use super::arena;
+use super::lane::Local;
+use super::state::State;
+use super::unwind::{self, Bounds, Frame, Walked};
+use crate::ledger::layout::{ChunkHeader, MAX_DEPTH, Site, StackRecord, stack_flag};
+use std::cell::Cell;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+
+/// Entries of a new index: one page.
+const FIRST_INDEX: usize = 512;
+/// Payload of a lane's first chunk of sites or stacks; each further one is twice as long.
+const FIRST_ROOM: usize = 4096 - size_of::<ChunkHeader>();
+const LARGEST_ROOM: usize = (256 << 10) - size_of::<ChunkHeader>();
+
+/// Finds a site by its key. Open addressing with linear probing; an entry is the key's upper half and the site's
+/// offset in units of 64 bytes, 0 = empty. Small entries, because with many stacks it is the cache that is short.
+pub(super) struct Index {
+    entries: Cell<&'static [AtomicU64]>,
+    used: Cell<usize>,
+}
+
+impl Index {
+    #[allow(unsafe_code)]
+    pub(super) fn new() -> Option<Index> {
+        // SAFETY: zero is a valid `AtomicU64`.
+        let entries = unsafe { arena::private::<AtomicU64>(FIRST_INDEX)? };
+        Some(Index { entries: Cell::new(entries), used: Cell::new(0) })
+    }
+
+    /// The offset of the site for `position` whose `key` field is `key`.
+    #[inline(always)]
+    fn find(&self, position: u64, key: u64) -> Option<u64> {
+        let entries = self.entries.get();
+        let mask = entries.len() - 1;
+        let mut at = (position >> 32) as usize;
+        loop {
+            let entry = entries.get(at & mask)?.load(Relaxed);
+            if entry == 0 {
+                return None;
+            }
+            if (entry ^ position) >> 32 == 0 {
+                let offset = (entry & 0xffff_ffff) << 6;
+                if arena::site(offset).key.load(Relaxed) == key {
+                    return Some(offset);
+                }
+            }
+            at += 1;
+        }
+    }
+
+    /// Enters a site that is not there. `None` where the index is full and cannot grow.
+    fn enter(&self, position: u64, offset: u64) -> Option<()> {
+        if (self.used.get() + 1) * 2 > self.entries.get().len() {
+            self.grow()?;
+        }
+        put(self.entries.get(), (position & !0xffff_ffff) | offset >> 6);
+        self.used.set(self.used.get() + 1);
+        Some(())
+    }
+
+    #[allow(unsafe_code)]
+    fn grow(&self) -> Option<()> {
+        let old = self.entries.get();
+        // SAFETY: zero is a valid `AtomicU64`.
+        let new = unsafe { arena::private::<AtomicU64>(old.len() * 2)? };
+        for entry in old.iter().map(|entry| entry.load(Relaxed)).filter(|&entry| entry != 0) {
+            put(new, entry);
+        }
+        self.entries.set(new);
+        // SAFETY: `old` came from `private`, and the cell held its only lasting reference.
+        unsafe { arena::release(old) };
+        Some(())
+    }
+}
+
+/// Puts an entry into the first free place from where it belongs.
+fn put(entries: &[AtomicU64], entry: u64) {
+    let start = (entry >> 32) as usize;
+    let places = (0..entries.len()).map(|i| &entries[(start + i) & (entries.len() - 1)]);
+    if let Some(place) = places.into_iter().find(|place| place.load(Relaxed) == 0) {
+        place.store(entry, Relaxed);
+    }
+}
+
+/// The end of a lane's newest chunk of one kind.
+pub(super) struct Room {
+    kind: u32,
+    chunk: Cell<u64>,
+    at: Cell<u64>,
+    end: Cell<u64>,
+}
+
+impl Room {
+    pub(super) const fn new(kind: u32) -> Room {
+        Room { kind, chunk: Cell::new(0), at: Cell::new(0), end: Cell::new(0) }
+    }
+
+    /// `len` bytes, a multiple of 8, in one piece.
+    fn take(&self, lane: u32, len: usize) -> Option<u64> {
+        if self.end.get() - self.at.get() < len as u64 {
+            let last = (self.end.get() - self.chunk.get()) as usize;
+            let payload = if last == 0 { FIRST_ROOM } else { (last * 2).min(LARGEST_ROOM) };
+            let chunk = arena::chunk(self.kind, lane, payload)?;
+            self.chunk.set(chunk);
+            self.at.set(chunk + size_of::<ChunkHeader>() as u64);
+            self.end.set(chunk + arena::chunk_header(chunk).len.load(Relaxed));
+        }
+        let at = self.at.get();
+        self.at.set(at + len as u64);
+        Some(at)
+    }
+
+    /// What was taken is written: a reader may have it.
+    fn publish(&self) {
+        let used = self.at.get() - self.chunk.get() - size_of::<ChunkHeader>() as u64;
+        arena::chunk_header(self.chunk.get()).used.store(used, Release);
+    }
+}
+
+/// Return addresses, innermost first.
+pub(super) struct Stack {
+    addresses: [u64; MAX_DEPTH],
+    depth: usize,
+}
+
+impl Stack {
+    pub(super) const fn new() -> Stack {
+        Stack { addresses: [0; MAX_DEPTH], depth: 0 }
+    }
+
+    fn frames(&self) -> &[u64] {
+        self.addresses.get(..self.depth).unwrap_or(&[])
+    }
+
+    /// How many of the outermost frames two stacks have in common.
+    fn shared_with(&self, other: &Stack) -> usize {
+        self.frames().iter().rev().zip(other.frames().iter().rev()).take_while(|(a, b)| a == b).count()
+    }
+}
+
+impl Local {
+    /// The site of the calling stack. `size` is the block's where sites are told apart by it, else 0.
+    #[inline(always)]
+    pub(super) fn site_of(&self, frame: Frame, bounds: Bounds, size: u64) -> Option<u64> {
+        let hash = unwind::walk(frame, bounds, |_, _| ()).hash;
+        let key = if size == 0 { hash } else { unwind::with_size(hash, size) };
+        match self.index.find(key, key) {
+            Some(offset) => Some(offset),
+            None => self.new_site(key, frame, bounds, size),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn new_site(&self, key: u64, frame: Frame, bounds: Bounds, size: u64) -> Option<u64> {
+        let stack = self.note_stack(frame, bounds)?;
+        let offset = self.sites.take(self.number, size_of::<Site>())?;
+        let site = arena::site(offset);
+        site.key.store(key, Relaxed);
+        site.size.store(size, Relaxed);
+        site.stack.store(stack, Relaxed);
+        // It had nothing at any peak so far.
+        site.epoch.store(State::now().epoch(), Relaxed);
+        self.sites.publish();
+        self.index.enter(key, offset)?;
+        Some(offset)
+    }
+
+    /// This lane's alias of another lane's site.
+    pub(super) fn alias_of(&self, original: u64) -> Option<u64> {
+        let position = unwind::with_size(original, u64::MAX);
+        if let Some(offset) = self.index.find(position, original) {
+            return Some(offset);
+        }
+        let offset = self.sites.take(self.number, size_of::<Site>())?;
+        let site = arena::site(offset);
+        site.key.store(original, Relaxed);
+        site.alias.store(1, Relaxed);
+        site.epoch.store(State::now().epoch(), Relaxed);
+        self.sites.publish();
+        self.index.enter(position, offset)?;
+        Some(offset)
+    }
+
+    /// Writes the calling stack down. Gives the offset of its record.
+    fn note_stack(&self, frame: Frame, bounds: Bounds) -> Option<u64> {
+        let mut stack = Stack::new();
+        let walked = unwind::walk(frame, bounds, |depth, address| {
+            if let Some(place) = stack.addresses.get_mut(depth) {
+                *place = address;
+            }
+        });
+        stack.depth = walked.depth;
+        let mut previous = self.previous.try_borrow_mut().ok()?;
+        let shared = stack.shared_with(&previous);
+        let fresh = stack.frames().get(..stack.depth - shared)?;
+        let len = size_of::<StackRecord>() + size_of_val(fresh);
+        let offset = self.stacks.take(self.number, len)?;
+        let words = arena::words(offset, 1 + fresh.len());
+        let (first, rest) = words.split_first()?;
+        first.store(record_word(fresh.len() as u16, shared as u16, flags(&walked)), Relaxed);
+        for (place, &address) in rest.iter().zip(fresh) {
+            place.store(address, Relaxed);
+        }
+        self.stacks.publish();
+        *previous = stack;
+        Some(offset)
+    }
+}
+
+/// A [`StackRecord`] as the 8 bytes it is.
+fn record_word(fresh: u16, shared: u16, flags: u32) -> u64 {
+    let [a, b] = fresh.to_ne_bytes();
+    let [c, d] = shared.to_ne_bytes();
+    let [e, f, g, h] = flags.to_ne_bytes();
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+fn flags(walked: &Walked) -> u32 {
+    let header = arena::header();
+    let mut flags = 0;
+    if walked.truncated {
+        header.truncated_stacks.fetch_add(1, Relaxed);
+        flags |= stack_flag::TRUNCATED;
+    }
+    if walked.unwalkable {
+        header.unwalkable_stacks.fetch_add(1, Relaxed);
+        flags |= stack_flag::UNWALKABLE;
+    }
+    flags
+}

@@ -1,0 +1,194 @@
+//! What the engine keeps for each thread: whether it is recorded, its lane, where its stack ends.
+//!
+//! The thread-local has neither a lazy initialiser nor a destructor, so reading it is one instruction and works at any
+//! time in a thread's life, in the destructors of other thread-locals too. That a thread ends is learnt from a pthread
+//! key instead, made before the window opens.
+
+#![allow(unsafe_code)] // pthread calls
+
+use super::arena::{self, Errno};
+use super::lane::{self, Local};
+use super::state::{MULTI, NEVER, OPEN, State};
+use super::unwind::Bounds;
+use std::cell::Cell;
+use std::io;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
+
+pub(super) struct Thread {
+    /// The state's flags under which this thread may record at once; [`NEVER`] where it must ask first.
+    expects: Cell<u8>,
+    /// How many [`Suspended`] guards live on this thread.
+    suspended: Cell<u32>,
+    counted: Cell<bool>,
+    local: Cell<Option<&'static Local>>,
+    bounds: Cell<Bounds>,
+}
+
+thread_local! {
+    static THREAD: Thread = const {
+        Thread {
+            expects: Cell::new(NEVER),
+            suspended: Cell::new(0),
+            counted: Cell::new(false),
+            local: Cell::new(None),
+            bounds: Cell::new(Bounds { low: 0, high: 0 }),
+        }
+    };
+}
+
+/// May the calling thread record an event, and where?
+pub(super) enum Access {
+    Lane(&'static Local, Bounds),
+    /// The window is open, but the ledger has no room for a lane: only totals can be kept.
+    Laneless,
+    /// The window is shut, or this thread is suspended.
+    Shut,
+}
+
+/// Asks for the calling thread.
+#[inline(always)]
+pub(super) fn access() -> Access {
+    THREAD.with(|thread| {
+        if thread.expects.get() == State::now().flags()
+            && let Some(local) = thread.local.get()
+        {
+            return Access::Lane(local, thread.bounds.get());
+        }
+        thread.ask()
+    })
+}
+
+impl Thread {
+    /// The slow way: the window may be shut, the thread new, suspended, or the last to hear that it is not alone.
+    #[cold]
+    #[inline(never)]
+    fn ask(&self) -> Access {
+        let state = State::acquire();
+        if !state.is(OPEN) || self.suspended.get() > 0 {
+            return Access::Shut;
+        }
+        let Some(local) = self.local.get().or_else(|| self.join()) else { return Access::Laneless };
+        // Joining may have made this process one of several threads.
+        let flags = State::acquire().flags();
+        if flags & MULTI != 0 && self.expects.get() != flags {
+            local.flush();
+        }
+        self.expects.set(flags);
+        Access::Lane(local, self.bounds.get())
+    }
+
+    /// This thread's first event.
+    fn join(&self) -> Option<&'static Local> {
+        let local = lane::take()?;
+        if self.bounds.get().high == 0 {
+            self.bounds.set(own_stack());
+        }
+        if !self.counted.replace(true) {
+            arena::header().threads.fetch_add(1, Relaxed);
+        }
+        self.local.set(Some(local));
+        watch_end();
+        Some(local)
+    }
+
+    fn leave(&self) {
+        self.expects.set(NEVER);
+        if let Some(local) = self.local.take() {
+            local.let_go();
+        }
+    }
+}
+
+/// The calling thread's lane although it is suspended, for the one thing recorded even then: that a block of the test's
+/// is freed.
+pub(super) fn lane_of_suspended() -> Option<&'static Local> {
+    THREAD.with(|thread| thread.local.get().or_else(|| thread.join()))
+}
+
+/// Gives the calling thread its lane before it needs one.
+pub(super) fn join() {
+    THREAD.with(|thread| {
+        if thread.local.get().is_none() {
+            thread.join();
+        }
+    });
+}
+
+/// Where the calling thread's stack lies; nowhere if the system does not say.
+fn own_stack() -> Bounds {
+    let errno = Errno::save();
+    let bounds = ask_own_stack().unwrap_or(Bounds { low: 1, high: 1 });
+    errno.restore();
+    bounds
+}
+
+fn ask_own_stack() -> Option<Bounds> {
+    let mut attributes = MaybeUninit::uninit();
+    // SAFETY: always the calling thread's own handle.
+    let me = unsafe { libc::pthread_self() };
+    // SAFETY: `attributes` is a valid place for the answer.
+    if unsafe { libc::pthread_getattr_np(me, attributes.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    let (mut low, mut size) = (ptr::null_mut(), 0);
+    // SAFETY: the call above filled the attributes in; both places are valid.
+    let result = unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &mut low, &mut size) };
+    // SAFETY: filled in above and not used afterwards.
+    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
+    (result == 0).then(|| Bounds { low: low as usize, high: low as usize + size })
+}
+
+/// The pthread key whose destructor tells that a thread ends, plus 1; 0 = none was made.
+static KEY: AtomicU32 = AtomicU32::new(0);
+
+/// Makes the key. Called once, while the window is shut.
+pub(super) fn prepare() -> io::Result<()> {
+    let mut key = 0;
+    // SAFETY: `key` is a valid place; `thread_ends` has the signature of a destructor.
+    match unsafe { libc::pthread_key_create(&mut key, Some(thread_ends)) } {
+        0 => {
+            KEY.store(key + 1, Relaxed);
+            Ok(())
+        }
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// Has `thread_ends` called when the calling thread ends. A lane whose thread ends unseen is lost to later threads,
+/// and nothing else.
+fn watch_end() {
+    if let Some(key) = KEY.load(Relaxed).checked_sub(1) {
+        // Any value that is not null.
+        let value = ptr::without_provenance(1);
+        // SAFETY: the key was made by `prepare` and is never deleted.
+        unsafe { libc::pthread_setspecific(key, value) };
+    }
+}
+
+/// Runs after the destructors of Rust's thread-locals. An allocation after it takes a lane again and has it called again.
+extern "C" fn thread_ends(_: *mut libc::c_void) {
+    THREAD.with(Thread::leave);
+}
+
+/// While it lives, what its thread allocates is not recorded. May be nested.
+#[must_use = "recording goes on as soon as the guard is dropped"]
+pub struct Suspended(PhantomData<*const ()>);
+
+/// See [`Suspended`].
+pub fn suspend() -> Suspended {
+    THREAD.with(|thread| {
+        thread.suspended.set(thread.suspended.get() + 1);
+        thread.expects.set(NEVER);
+    });
+    Suspended(PhantomData)
+}
+
+impl Drop for Suspended {
+    fn drop(&mut self) {
+        THREAD.with(|thread| thread.suspended.set(thread.suspended.get().saturating_sub(1)));
+    }
+}

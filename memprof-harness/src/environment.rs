@@ -1,7 +1,8 @@
 //! The variables through which `cargo memprof`, a test executable and its children talk to one another: one constant
 //! each, and nothing else.
 
-/// Set for a test executable by `cargo memprof`: mean bytes between samples, decimal. Also set for its children.
+/// Set for a test executable by `cargo memprof`: mean bytes between samples, decimal. Children do not get it: their
+/// ledger says it.
 pub const RATE: &str = "MEMPROF_RATE";
 /// Set for a test executable by `cargo memprof`: the folder its ledgers go into, absolute. Where it is not set (and
 /// no flag says otherwise) the executable behaves as plain libtest.
@@ -11,3 +12,7 @@ pub const LEDGERS: &str = "MEMPROF_LEDGERS";
 pub const CHILD: &str = "MEMPROF_CHILD";
 /// Set for a child: the ledger to record into, absolute.
 pub const LEDGER: &str = "MEMPROF_LEDGER";
+
+/// All of them, in the order `RATE`, `LEDGERS`, `CHILD`, `LEDGER`. A test executable takes them out of its environment as soon as it has read them, so that a test and
+/// whatever it starts see the environment the user had.
+pub const ALL: [&str; 4] = [RATE, LEDGERS, CHILD, LEDGER];

@@ -9,15 +9,20 @@
 
 #[cfg(memprof_injected)]
 extern crate libc;
+// The toolchain's own libtest, which the injected crate stands in front of.
+#[cfg(memprof_injected)]
+extern crate test as real;
 
 pub mod engine;
 pub mod environment;
 pub mod ledger;
 
-#[cfg(memprof_injected)]
+// In an ordinary test build only the parts that know nothing of libtest are there, and nobody calls them but their tests.
+#[cfg(any(test, memprof_injected))]
+#[cfg_attr(not(memprof_injected), allow(dead_code))]
 mod libtest;
 #[cfg(memprof_injected)]
 pub use libtest::*;
 
-#[cfg(feature = "sources")]
+#[cfg(any(test, feature = "sources"))]
 pub mod sources;

@@ -23,4 +23,38 @@ pub const FILES: &[(&str, &str)] = &[
     ("engine/tracked.rs", include_str!("engine/tracked.rs")),
     ("engine/unwind.rs", include_str!("engine/unwind.rs")),
     ("libtest/mod.rs", include_str!("libtest/mod.rs")),
+    ("libtest/face.rs", include_str!("libtest/face.rs")),
+    ("libtest/options.rs", include_str!("libtest/options.rs")),
+    ("libtest/parent.rs", include_str!("libtest/parent.rs")),
+    ("libtest/child.rs", include_str!("libtest/child.rs")),
+    ("libtest/process.rs", include_str!("libtest/process.rs")),
+    ("libtest/verdict.rs", include_str!("libtest/verdict.rs")),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn below(folder: &Path, files: &mut Vec<String>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                below(&path, files);
+            } else {
+                let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+                files.push(path.strip_prefix(root).unwrap().to_str().unwrap().to_owned());
+            }
+        }
+    }
+
+    #[test]
+    fn the_list_names_every_source_file_and_no_other() {
+        let mut on_disk = Vec::new();
+        below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut on_disk);
+        let mut listed: Vec<_> = FILES.iter().map(|(path, _)| (*path).to_owned()).collect();
+        on_disk.sort();
+        listed.sort();
+        assert_eq!(listed, on_disk);
+    }
+}

@@ -1,5 +1,20 @@
-//! The face that rustc's expansion of `#[test]` calls.
-extern crate test as real;
-pub use real::*;
-#[global_allocator]
-static HOOK: crate::engine::Hook = crate::engine::Hook;
+//! The harness: what stands where rustc expects its `test` crate.
+//!
+//! It wraps the toolchain's own libtest and does not replace it: flags, filters, scheduling and every line of output
+//! are libtest's. What is ours is that each test runs in a process of its own, recorded. `face` is what rustc's
+//! expansion calls, `parent` and `child` are the two processes, `options` our flags, `process` the running of one child,
+//! `verdict` the reading of how it ended. The last three know nothing of libtest, so they are compiled and tested in
+//! ordinary builds as well.
+
+#[cfg(memprof_injected)]
+mod child;
+#[cfg(memprof_injected)]
+mod face;
+mod options;
+#[cfg(memprof_injected)]
+mod parent;
+mod process;
+mod verdict;
+
+#[cfg(memprof_injected)]
+pub use face::*;

@@ -1,0 +1,140 @@
+//! The child: runs one test on a thread named after it, with the ledger's window open for as long as the test function
+//! runs, and ends the process.
+
+use super::face::{FAILURE, OnPanic};
+use super::verdict;
+use crate::engine;
+use crate::ledger::layout::state;
+use real::{Bencher, ShouldPanic, TestDescAndFn, TestFn};
+use std::any::Any;
+use std::ffi::{OsStr, OsString};
+use std::hint::black_box;
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::path::{Path, PathBuf};
+use std::{fs, io, process, thread};
+
+/// Beside the ledger: the panic's text, where libtest is going to look for a string in it. The ledger itself keeps no
+/// more than the text's beginning.
+pub(super) const PANIC_TEXT_EXTENSION: &str = "panic";
+
+/// Runs the test with this index and ends the process.
+pub(super) fn run(tests: &[&TestDescAndFn], index: &OsStr, ledger: Option<OsString>, on_panic: OnPanic) -> ! {
+    let ledger = ledger.map(PathBuf::from);
+    let test = index.to_str().and_then(|index| tests.get(index.parse::<usize>().ok()?));
+    let (Some(ledger), Some(test)) = (ledger, test) else {
+        refuse(&format!("its parent asked for test {} of {}", index.display(), tests.len()))
+    };
+    if let Err(error) = engine::attach(&ledger) {
+        refuse(&format!("the ledger `{}` cannot be opened: {error}", ledger.display()));
+    }
+    let body = match test.testfn {
+        TestFn::StaticTestFn(function) => Body::Test(function),
+        TestFn::StaticBenchFn(function) => Body::Bench(function),
+        _ => refuse("rustc gave a test that is not static"),
+    };
+    let panic_text = matches!(test.desc.should_panic, ShouldPanic::YesWithMessage(_))
+        .then(|| ledger.with_extension(PANIC_TEXT_EXTENSION));
+    // Its buffer is made on first use; under libtest the harness has long used it when a test begins.
+    drop(io::stdout());
+    wrap_panic_hook(on_panic, panic_text.clone());
+    let spawned = thread::Builder::new()
+        .name(test.desc.name.as_slice().to_owned())
+        .spawn(move || record(body, panic_text.as_deref()));
+    let status = match spawned {
+        Ok(thread) => thread.join().unwrap_or(FAILURE),
+        Err(error) => refuse(&format!("no thread can be had: {error}")),
+    };
+    // Flushes stdout, and does not wait for threads that the test left running.
+    process::exit(status)
+}
+
+/// What rustc made of a test function. Benchmarks run once where they are run as tests.
+#[derive(Clone, Copy)]
+enum Body {
+    Test(fn() -> Result<(), String>),
+    Bench(fn(&mut Bencher) -> Result<(), String>),
+}
+
+impl Body {
+    fn run(self) -> Result<(), String> {
+        match self {
+            Body::Test(function) => {
+                engine::open();
+                __rust_begin_short_backtrace(function)
+            }
+            Body::Bench(function) => real::bench::run_once(|bencher| {
+                engine::open();
+                __rust_begin_short_backtrace(|| function(bencher))
+            }),
+        }
+    }
+}
+
+/// std cuts backtraces at a function with this name, as it does at libtest's own.
+#[inline(never)]
+fn __rust_begin_short_backtrace<T, F: FnOnce() -> T>(function: F) -> T {
+    let result = function();
+    // Keeps the call from becoming a jump, which would take this frame off the stack.
+    black_box(result)
+}
+
+/// Runs the test; gives the process's exit status.
+fn record(body: Body, panic_text: Option<&Path>) -> i32 {
+    let result = panic::catch_unwind(AssertUnwindSafe(|| body.run()));
+    match result {
+        Ok(Ok(())) => {
+            engine::close(state::RETURNED, None);
+            0
+        }
+        Ok(Err(text)) => {
+            engine::close(state::RETURNED_ERR, Some(&text));
+            verdict::CHILD_FAILED
+        }
+        Err(payload) => {
+            close_panicked(&*payload, panic_text);
+            // A payload may do anything when it is dropped, and the verdict stands.
+            std::mem::forget(payload);
+            verdict::CHILD_FAILED
+        }
+    }
+}
+
+fn close_panicked(payload: &(dyn Any + Send), keep_text: Option<&Path>) {
+    let text = text_of(payload);
+    engine::close(state::PANICKED, text);
+    if let (Some(text), Some(path)) = (text, keep_text)
+        && let Err(error) = fs::write(path, text)
+    {
+        eprintln!("error: cannot keep the panic's text for the test's verdict");
+        eprintln!("  caused by: {error} (`{}`)", path.display());
+        eprintln!("  help: make room on the disk, or run without profiling");
+    }
+}
+
+fn text_of(payload: &(dyn Any + Send)) -> Option<&str> {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| payload.downcast_ref::<&'static str>().copied())
+}
+
+/// Keeps what the panic hook does (the message, the backtrace and the symbols read for it) out of the recording. A test
+/// that takes the hook gets this one, which does what the one below it does; a hook that a test sets itself is recorded.
+fn wrap_panic_hook(on_panic: OnPanic, panic_text: Option<PathBuf>) {
+    let previous = panic::take_hook();
+    panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
+        let _outside = engine::suspend();
+        previous(info);
+        if on_panic == OnPanic::Abort {
+            // Nothing will unwind to `record`. As under libtest the first panic is the test's end, on any thread.
+            close_panicked(info.payload(), panic_text.as_deref());
+            process::exit(verdict::CHILD_FAILED);
+        }
+    }));
+}
+
+/// Ends a child that cannot run its test; the parent shows what it says and names the moment.
+fn refuse(why: &str) -> ! {
+    eprintln!("error: cannot run the test in a process of its own");
+    eprintln!("  caused by: {why}");
+    eprintln!("  help: run it without profiling, and report this as a bug of cargo memprof");
+    process::exit(FAILURE)
+}

@@ -1,0 +1,90 @@
+//! The face: every name that rustc's expansion of `#[test]` and `#[bench]` mentions, and what a user's own
+//! `extern crate test` may ask for. All of it is the toolchain's, but for the entry points and `assert_test_result`.
+#![allow(unsafe_code)] // taking variables out of the environment is unsafe
+
+use super::options::{self, Plan};
+use super::{child, parent};
+use crate::{engine, environment};
+use std::env;
+use std::ffi::OsString;
+use std::process::{self, Termination};
+
+pub use real::*;
+
+#[global_allocator]
+static HOOK: engine::Hook = engine::Hook;
+
+/// libtest's own exit code for bad arguments and failed tests alike.
+pub(super) const FAILURE: i32 = 101;
+
+/// What a panic does in this executable: which of the two entry points rustc chose says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OnPanic {
+    Unwind,
+    Abort,
+}
+
+/// The entry point of an executable made by `rustc --test`.
+pub fn test_main_static(tests: &[&TestDescAndFn]) {
+    enter(tests, OnPanic::Unwind);
+}
+
+/// The entry point where panics abort (`-Z panic-abort-tests`).
+pub fn test_main_static_abort(tests: &[&TestDescAndFn]) {
+    enter(tests, OnPanic::Abort);
+}
+
+/// Turns what a test returned into its verdict, as libtest does. The test function has returned by now: what printing
+/// its error allocates is not the test's.
+///
+/// # Errors
+/// Where the value means failure.
+pub fn assert_test_result<T: Termination>(result: T) -> Result<(), String> {
+    let _outside = engine::suspend();
+    real::assert_test_result(result)
+}
+
+fn enter(tests: &[&TestDescAndFn], on_panic: OnPanic) {
+    let [rate, ledgers, child, ledger] = take_environment();
+    if let Some(index) = child {
+        child::run(tests, &index, ledger, on_panic);
+    }
+    // libtest wants its arguments as UTF-8, and says so itself where they are not.
+    let arguments = env::args_os().map(|argument| argument.into_string()).collect::<Result<Vec<_>, _>>();
+    let Ok(arguments) = arguments else { return plain(tests, on_panic) };
+    let planned = options::parse(&arguments).and_then(|options| {
+        let plan = Plan::new(&options, rate, ledgers)?;
+        Ok((options, plan))
+    });
+    match planned {
+        Ok((options, _)) if options.help => {
+            real::test_main(&options.rest, Vec::new(), None);
+            print!("{}", options::HELP);
+        }
+        Ok((options, Some(plan))) => parent::run(tests, options, plan, on_panic),
+        Ok((_, None)) => plain(tests, on_panic),
+        Err(error) => {
+            eprintln!("{error}");
+            process::exit(FAILURE);
+        }
+    }
+}
+
+/// Our variables, out of the environment: a test, and whatever it starts, is not to know of them.
+fn take_environment() -> [Option<OsString>; environment::ALL.len()] {
+    environment::ALL.map(|name| {
+        let value = env::var_os(name)?;
+        // SAFETY: this is the first thing that `main` does, before libtest or anything here starts a thread, so nobody
+        // else reads or writes the environment meanwhile.
+        unsafe { env::remove_var(name) };
+        Some(value)
+    })
+}
+
+/// libtest as if we were not there.
+fn plain(tests: &[&TestDescAndFn], on_panic: OnPanic) {
+    match on_panic {
+        OnPanic::Unwind => real::test_main_static(tests),
+        OnPanic::Abort => real::test_main_static_abort(tests),
+    }
+}

@@ -1,0 +1,268 @@
+//! The parent: gives real libtest a list of closures in place of the tests, each of which runs its test in a child and
+//! reproduces what happened there, so that libtest's own machinery comes to its own verdict.
+#![allow(unsafe_code)] // std has no way to say a word at the end of the process
+
+use super::child::PANIC_TEXT_EXTENSION;
+use super::face::{FAILURE, OnPanic};
+use super::options::{Options, Plan, SampleRate};
+use super::process::{Ended, run_collecting, run_inheriting};
+use super::verdict::{Ending, Expectation};
+use crate::environment;
+use crate::ledger::{Finish, Identity, LedgerFile};
+use real::{ShouldPanic, TestDesc, TestDescAndFn, TestFn};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::panic::resume_unwind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::{env, fs, io, process};
+
+/// What all tests of one run share.
+struct Run {
+    rate: SampleRate,
+    folder: PathBuf,
+    exe: PathBuf,
+    /// Keeps the ledgers of different executables apart; the same in every run.
+    exe_hash: u64,
+    /// What a test sees as its process's arguments.
+    arguments: Vec<OsString>,
+    package: String,
+    manifest_dir: PathBuf,
+    inherit_output: bool,
+    on_panic: OnPanic,
+}
+
+/// One test, as far as the parent has to know it.
+struct Test {
+    /// Its place in the executable's own list, which is the same in the child.
+    index: usize,
+    name: String,
+    source_file: &'static str,
+    start_line: usize,
+    expectation: Expectation,
+}
+
+/// Runs the executable's tests under real libtest, recording each.
+pub(super) fn run(tests: &[&TestDescAndFn], options: Options, plan: Plan, on_panic: OnPanic) {
+    if options.list {
+        return real::test_main(&options.rest, tests.iter().map(|test| untouched(test)).collect(), None);
+    }
+    let run = match prepare(&options, plan, on_panic) {
+        Ok(run) => Arc::new(run),
+        Err((folder, error)) => {
+            eprintln!("error: cannot keep ledgers in `{}`", folder.display());
+            eprintln!("  caused by: {error}");
+            eprintln!("  help: pass a folder that can be written to with `--memprofile DIR`");
+            process::exit(FAILURE);
+        }
+    };
+    let tests = tests.iter().enumerate();
+    let list = tests.map(|(index, test)| match test.testfn {
+        // Measured many times over in this process: what a single run allocates is not what is asked for.
+        TestFn::StaticBenchFn(_) if options.bench => untouched(test),
+        _ => recorded(&run, index, test),
+    });
+    real::test_main(&options.rest, list.collect(), None);
+}
+
+/// A copy, as libtest makes one for itself.
+fn untouched(test: &TestDescAndFn) -> TestDescAndFn {
+    let testfn = match test.testfn {
+        TestFn::StaticTestFn(function) => TestFn::StaticTestFn(function),
+        TestFn::StaticBenchFn(function) => TestFn::StaticBenchFn(function),
+        _ => unreachable!("rustc's expansion makes static tests only"),
+    };
+    TestDescAndFn { desc: test.desc.clone(), testfn }
+}
+
+fn recorded(run: &Arc<Run>, index: usize, test: &TestDescAndFn) -> TestDescAndFn {
+    let run = Arc::clone(run);
+    let test_in_child = Test::new(index, &test.desc);
+    TestDescAndFn { desc: test.desc.clone(), testfn: TestFn::DynTestFn(Box::new(move || test_in_child.run(&run))) }
+}
+
+fn prepare(options: &Options, plan: Plan, on_panic: OnPanic) -> Result<Run, (PathBuf, io::Error)> {
+    let exe = env::current_exe().map_err(|error| (PathBuf::from("/proc/self/exe"), error))?;
+    let by_hand = plan.folder.is_none();
+    let folder = plan.folder.unwrap_or_else(|| fresh_folder(&exe));
+    let folder = match fs::create_dir_all(&folder).and_then(|()| folder.canonicalize()) {
+        Ok(folder) => folder,
+        Err(error) => return Err((folder, error)),
+    };
+    if by_hand {
+        announce_at_exit(&folder);
+    }
+    Ok(Run {
+        rate: plan.rate,
+        folder,
+        exe_hash: fnv1a(exe.as_os_str().as_bytes()),
+        exe,
+        arguments: options.rest.iter().map(OsString::from).collect(),
+        package: env::var("CARGO_PKG_NAME").unwrap_or_default(),
+        manifest_dir: env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default(),
+        inherit_output: options.no_capture,
+        on_panic,
+    })
+}
+
+impl Test {
+    fn new(index: usize, desc: &TestDesc) -> Test {
+        let expectation = match desc.should_panic {
+            ShouldPanic::No => Expectation::Return,
+            ShouldPanic::Yes => Expectation::Panic,
+            ShouldPanic::YesWithMessage(text) => Expectation::PanicWith(text),
+        };
+        let name = desc.name.as_slice().to_owned();
+        Test { index, name, source_file: desc.source_file, start_line: desc.start_line, expectation }
+    }
+
+    /// Runs the test in a child and reproduces how it ended, for libtest to judge.
+    fn run(&self, run: &Run) -> Result<(), String> {
+        match self.record(run) {
+            Ok(ending) => self.reproduce(ending, run.on_panic),
+            Err(error) => {
+                println!("error: cannot run `{}` in a process of its own", self.name);
+                println!("  caused by: {error}");
+                println!("  help: make room for its ledger in `{}`, or run without profiling", run.folder.display());
+                self.fail()
+            }
+        }
+    }
+
+    fn record(&self, run: &Run) -> io::Result<Ending> {
+        let ledger = self.create_ledger(run)?;
+        RECORDED.fetch_add(1, Ordering::Relaxed);
+        let mut command = Command::new(&run.exe);
+        let mut arguments = run.arguments.iter();
+        if let Some(name) = arguments.next() {
+            command.arg0(name);
+        }
+        command.args(arguments);
+        command.env(environment::CHILD, self.index.to_string()).env(environment::LEDGER, ledger.path());
+        let ended = if run.inherit_output { run_inheriting(command) } else { run_collecting(command) }?;
+        // libtest captures what is printed here, and shows it where it shows a test's output.
+        print!("{}", String::from_utf8_lossy(&ended.output));
+        self.finish(&ledger, &ended)
+    }
+
+    fn create_ledger(&self, run: &Run) -> io::Result<LedgerFile> {
+        let identity = Identity {
+            name: self.name.clone(),
+            exe: run.exe.clone(),
+            package: run.package.clone(),
+            manifest_dir: run.manifest_dir.clone(),
+            source_file: self.source_file.to_owned(),
+            start_line: u32::try_from(self.start_line).unwrap_or(0),
+        };
+        let stem = format!("{:016x}-{}", run.exe_hash, self.index);
+        let mut path = run.folder.join(format!("{stem}.ledger"));
+        // Taken where the folder is used for the same executable again; what is there stays.
+        for again in 2.. {
+            match LedgerFile::create(&path, run.rate.0, &identity) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    path = run.folder.join(format!("{stem}-{again}.ledger"));
+                }
+                result => return result,
+            }
+        }
+        unreachable!("there are more numbers than files")
+    }
+
+    fn finish(&self, ledger: &LedgerFile, ended: &Ended) -> io::Result<Ending> {
+        let ending = Ending::new(ledger.state()?, ended.status, || match self.expectation {
+            Expectation::PanicWith(_) => take_panic_text(ledger.path()),
+            _ => None,
+        });
+        ledger.finish(Finish {
+            outcome: ending.outcome(self.expectation),
+            wait_status: ended.status.into_raw(),
+            wall_ns: u64::try_from(ended.wall.as_nanos()).unwrap_or(u64::MAX),
+        })?;
+        Ok(ending)
+    }
+
+    fn reproduce(&self, ending: Ending, on_panic: OnPanic) -> Result<(), String> {
+        match ending {
+            Ending::Returned => Ok(()),
+            Ending::ReturnedErr => Err(String::new()),
+            // libtest treats the text of an error as it does that of a panic, so nothing has to be unwound.
+            Ending::Panicked(Some(text)) => Err(text),
+            Ending::Panicked(None) => match self.expectation {
+                Expectation::Return | Expectation::Panic => Err(String::new()),
+                Expectation::PanicWith(_) if on_panic == OnPanic::Unwind => resume_unwind(Box::new(NotText)),
+                Expectation::PanicWith(_) => {
+                    println!("note: the test panicked with a value that is not a string");
+                    self.fail()
+                }
+            },
+            Ending::Broken(sentence) => {
+                println!("{sentence}");
+                self.fail()
+            }
+        }
+    }
+
+    /// What libtest takes for a failure whatever was expected: a test that was to panic fails by returning.
+    fn fail(&self) -> Result<(), String> {
+        match self.expectation {
+            Expectation::Return => Err(String::new()),
+            Expectation::Panic | Expectation::PanicWith(_) => Ok(()),
+        }
+    }
+}
+
+/// Stands for a panic's payload that was no string.
+struct NotText;
+
+/// The text that the child left beside its ledger; `None` where the payload was no string.
+fn take_panic_text(ledger: &Path) -> Option<String> {
+    let path = ledger.with_extension(PANIC_TEXT_EXTENSION);
+    let text = fs::read(&path).ok()?;
+    // It was read; a file that cannot be removed does no harm, since only ledgers are collected.
+    let _ = fs::remove_file(&path);
+    Some(String::from_utf8_lossy(&text).into_owned())
+}
+
+/// Where the ledgers of an executable go that was run by hand: below the `target` folder it stands in, or else below the
+/// current folder's.
+fn fresh_folder(exe: &Path) -> PathBuf {
+    // Cargo marks the folder, whatever it is called.
+    let target = exe.ancestors().skip(1).find(|folder| folder.join("CACHEDIR.TAG").exists());
+    let memprof = match target {
+        Some(target) if target.ends_with("memprof/build") => target.parent().unwrap_or(target).to_owned(),
+        Some(target) => target.join("memprof"),
+        None => PathBuf::from("target/memprof"),
+    };
+    let stem = exe.file_name().unwrap_or_default().to_string_lossy();
+    memprof.join("ledgers").join(format!("{stem}-{}", process::id()))
+}
+
+/// Ledgers begun by this process.
+static RECORDED: AtomicUsize = AtomicUsize::new(0);
+/// Where they are, if the user did not choose the place.
+static ANNOUNCED: OnceLock<PathBuf> = OnceLock::new();
+
+/// Says at the end where the ledgers are. libtest ends the process itself where a test failed, so the end is the
+/// process's.
+fn announce_at_exit(folder: &Path) {
+    extern "C" fn announce() {
+        let recorded = RECORDED.load(Ordering::Relaxed);
+        if let (Some(folder), 1..) = (ANNOUNCED.get(), recorded) {
+            eprintln!("memprof: the ledgers of {recorded} tests are in `{}`", folder.display());
+        }
+    }
+    if ANNOUNCED.set(folder.to_owned()).is_ok() {
+        // SAFETY: `announce` is a function of the program, so it outlives every exit, and it cannot unwind: it prints
+        // to stderr, whose failure ends the process.
+        // A refusal (no memory) leaves the user without the hint and breaks nothing.
+        let _ = unsafe { libc::atexit(announce) };
+    }
+}
+
+/// FNV-1a, 64 bits: short, stable over releases, and good enough to tell some hundred paths apart.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}

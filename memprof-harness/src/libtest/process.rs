@@ -1,0 +1,155 @@
+//! Running one child to its end and collecting what it prints, whatever it leaves behind.
+#![allow(unsafe_code)] // std has neither `poll` nor a way to ask a pipe how much it holds
+
+use std::io::{self, PipeReader, Read};
+use std::os::fd::AsRawFd;
+use std::process::{Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A process that is gone.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    /// From just before it was started.
+    pub wall: Duration,
+    /// What it wrote to stdout and stderr, in the order in which it did; empty where that was not collected.
+    pub output: Vec<u8>,
+}
+
+/// Runs `command` with the stdout and stderr that this process has.
+///
+/// # Errors
+/// Where it could not be started.
+pub fn run_inheriting(mut command: Command) -> io::Result<Ended> {
+    command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
+    let started = Instant::now();
+    let status = command.status()?;
+    Ok(Ended { status, wall: started.elapsed(), output: Vec::new() })
+}
+
+/// Runs `command` and collects its output, through one pipe, so that the order of stdout and stderr is kept.
+///
+/// The end of the process is the end of the output: what it wrote is all there, but a process that it leaves behind with
+/// the pipe open is not waited for.
+///
+/// # Errors
+/// Where it could not be started, or where a pipe or a thread could not be had.
+pub fn run_collecting(mut command: Command) -> io::Result<Ended> {
+    let (mut output, writer) = io::pipe()?;
+    command.stdout(writer.try_clone()?).stderr(writer);
+    // Nothing is ever written here: that its writing end closes is how the reader below learns that the child is gone.
+    let (gone, until_gone) = io::pipe()?;
+    let waiter = thread::Builder::new().spawn(move || {
+        let _until_gone = until_gone;
+        let started = Instant::now();
+        let mut child = command.spawn()?;
+        // It holds our copies of the writing end.
+        drop(command);
+        let status = child.wait()?;
+        io::Result::Ok((status, started.elapsed()))
+    })?;
+    let mut collected = Vec::new();
+    let held_open = collect(&mut output, &gone, &mut collected)?;
+    let (status, wall) = waiter.join().map_err(|_| io::Error::other("the thread that waits for it panicked"))??;
+    if held_open {
+        // Who still writes must neither block nor meet a closed pipe: under libtest it would not either. Without a
+        // thread to spare it does.
+        let _ = thread::Builder::new().spawn(move || io::copy(&mut output, &mut io::sink()));
+    }
+    Ok(Ended { status, wall, output: collected })
+}
+
+/// Reads until the last writer is gone or, once the child itself is, until what was there by then is read. True where
+/// somebody else still holds the pipe open.
+fn collect(output: &mut PipeReader, gone: &PipeReader, collected: &mut Vec<u8>) -> io::Result<bool> {
+    let mut buffer = [0; 16 * 1024];
+    loop {
+        let [output_events, gone_events] = poll([output, gone], FOREVER)?;
+        if gone_events != 0 {
+            let left = held(output)?;
+            output.take(left).read_to_end(collected)?;
+            let [events, _] = poll([output, gone], AT_ONCE)?;
+            return Ok(events & libc::POLLHUP == 0);
+        }
+        if output_events != 0 {
+            match output.read(&mut buffer) {
+                Ok(0) => return Ok(false),
+                Ok(read) => collected.extend_from_slice(&buffer[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Time limits for [`poll`], in milliseconds.
+const FOREVER: libc::c_int = -1;
+const AT_ONCE: libc::c_int = 0;
+
+/// Waits until one of the pipes can be read or has lost its last writer; gives the events of each.
+fn poll(pipes: [&PipeReader; 2], limit: libc::c_int) -> io::Result<[libc::c_short; 2]> {
+    let mut entries = pipes.map(|pipe| libc::pollfd { fd: pipe.as_raw_fd(), events: libc::POLLIN, revents: 0 });
+    loop {
+        // SAFETY: `entries` is an array of as many `pollfd`s as are announced, borrowed for the call alone; its
+        // descriptors are open for as long as `pipes` are borrowed.
+        let ready = unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, limit) };
+        if ready >= 0 {
+            return Ok(entries.map(|entry| entry.revents));
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Bytes that the pipe holds.
+fn held(pipe: &PipeReader) -> io::Result<u64> {
+    let mut held: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one `int` through the pointer, which is to one; the descriptor is open.
+    let result = unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut held) };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(u64::try_from(held).unwrap_or(0)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Ended {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]);
+        run_collecting(command).unwrap()
+    }
+
+    #[test]
+    fn stdout_and_stderr_keep_their_order() {
+        let ended = shell("echo a; echo b >&2; echo c; printf d >&2; exit 3");
+        assert_eq!(String::from_utf8(ended.output).unwrap(), "a\nb\nc\nd");
+        assert_eq!(ended.status.code(), Some(3));
+    }
+
+    #[test]
+    fn more_than_a_pipe_holds_arrives_whole() {
+        let ended = shell("head -c 3000001 /dev/zero");
+        assert_eq!(ended.output.len(), 3_000_001);
+    }
+
+    #[test]
+    fn a_process_left_behind_is_not_waited_for_and_loses_nothing_that_was_written() {
+        // The one left behind ends when this test's own pipe closes: no clock is involved.
+        let (hold, release) = io::pipe().unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", "cat <&0 >/dev/null & head -c 50000 /dev/zero; exit 0"]).stdin(hold);
+        let ended = run_collecting(command).unwrap();
+        assert_eq!(ended.output.len(), 50_000);
+        assert_eq!(ended.status.code(), Some(0));
+        drop(release);
+    }
+
+    #[test]
+    fn what_cannot_be_started_is_an_error() {
+        let error = run_collecting(Command::new("/nonexistent/program")).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+    }
+}

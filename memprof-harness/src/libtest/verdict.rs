@@ -1,0 +1,158 @@
+//! Reading how a child ended, and what libtest will make of it. Pure.
+
+use crate::ledger::OutcomeCode;
+use crate::ledger::layout::state;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+/// What a test is to do, from its attributes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expectation {
+    Return,
+    Panic,
+    /// To panic with a text that contains this.
+    PanicWith(&'static str),
+}
+
+/// What a test did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    Returned,
+    /// Returned a value that means failure.
+    ReturnedErr,
+    /// The text of the panic; `None` where the payload was something else, or where the text does not matter.
+    Panicked(Option<String>),
+    /// The process ended before the test did, or not as a harness ends it. The sentence to show.
+    Broken(String),
+}
+
+impl Ending {
+    /// Reads an ending from the ledger's state and the process's status. `panic_text` is only asked after a panic.
+    pub fn new(state: u32, status: ExitStatus, panic_text: impl FnOnce() -> Option<String>) -> Ending {
+        match (state, status.code()) {
+            (state::RETURNED, Some(0)) => Ending::Returned,
+            (state::RETURNED_ERR, Some(CHILD_FAILED)) => Ending::ReturnedErr,
+            (state::PANICKED, Some(CHILD_FAILED)) => Ending::Panicked(panic_text()),
+            _ => Ending::Broken(sentence(state, status)),
+        }
+    }
+
+    /// The verdict that libtest reaches for a test that ended so.
+    pub fn outcome(&self, expectation: Expectation) -> OutcomeCode {
+        let passes = match (self, expectation) {
+            (Ending::Returned, Expectation::Return) => true,
+            (Ending::Panicked(_), Expectation::Panic) => true,
+            (Ending::Panicked(Some(text)), Expectation::PanicWith(expected)) => text.contains(expected),
+            _ => false,
+        };
+        if passes { OutcomeCode::Ok } else { OutcomeCode::Failed }
+    }
+}
+
+/// The status with which a child ends whose test failed. A child whose test succeeded ends with 0.
+pub const CHILD_FAILED: i32 = 101;
+
+fn sentence(reached: u32, status: ExitStatus) -> String {
+    let when = match reached {
+        state::CREATED | state::MAPPED => " before the test began",
+        state::OPEN => " before the test ended",
+        _ => " after the test had ended",
+    };
+    match (status.signal(), status.code()) {
+        (Some(signal), _) => {
+            // A signal in the middle of the test is what one expects; only the other moments need to be told.
+            let when = if reached == state::OPEN { "" } else { when };
+            match signal_name(signal) {
+                Some(name) => format!("test process was killed by signal {signal} ({name}){when}"),
+                None => format!("test process was killed by signal {signal}{when}"),
+            }
+        }
+        (None, Some(code)) => format!("test process exited with status {code}{when}"),
+        (None, None) => format!("test process ended with {status}{when}"),
+    }
+}
+
+fn signal_name(signal: i32) -> Option<&'static str> {
+    let name = match signal {
+        libc::SIGHUP => "SIGHUP",
+        libc::SIGINT => "SIGINT",
+        libc::SIGQUIT => "SIGQUIT",
+        libc::SIGILL => "SIGILL",
+        libc::SIGTRAP => "SIGTRAP",
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGUSR1 => "SIGUSR1",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGUSR2 => "SIGUSR2",
+        libc::SIGPIPE => "SIGPIPE",
+        libc::SIGALRM => "SIGALRM",
+        libc::SIGTERM => "SIGTERM",
+        libc::SIGXCPU => "SIGXCPU",
+        libc::SIGXFSZ => "SIGXFSZ",
+        libc::SIGSYS => "SIGSYS",
+        _ => return None,
+    };
+    Some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exited(code: i32) -> ExitStatus {
+        ExitStatus::from_raw(code << 8)
+    }
+
+    fn ending(state: u32, status: ExitStatus) -> Ending {
+        Ending::new(state, status, || Some("text".to_owned()))
+    }
+
+    #[test]
+    fn a_test_ends_in_order_only_where_state_and_status_agree() {
+        assert_eq!(ending(state::RETURNED, exited(0)), Ending::Returned);
+        assert_eq!(ending(state::RETURNED_ERR, exited(101)), Ending::ReturnedErr);
+        assert_eq!(ending(state::PANICKED, exited(101)), Ending::Panicked(Some("text".to_owned())));
+        assert!(matches!(ending(state::RETURNED, exited(101)), Ending::Broken(_)));
+        assert!(matches!(ending(state::PANICKED, exited(0)), Ending::Broken(_)));
+    }
+
+    #[test]
+    fn a_broken_end_names_signal_or_status_and_the_moment() {
+        let said = |state, raw| match ending(state, ExitStatus::from_raw(raw)) {
+            Ending::Broken(sentence) => sentence,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(said(state::OPEN, 6), "test process was killed by signal 6 (SIGABRT)");
+        assert_eq!(said(state::OPEN, 0), "test process exited with status 0 before the test ended");
+        assert_eq!(said(state::OPEN, 40), "test process was killed by signal 40");
+        assert_eq!(said(state::MAPPED, 9), "test process was killed by signal 9 (SIGKILL) before the test began");
+        assert_eq!(said(state::RETURNED, 3 << 8), "test process exited with status 3 after the test had ended");
+    }
+
+    #[test]
+    fn outcomes_are_those_of_libtest() {
+        use Expectation::{Panic, PanicWith, Return};
+        let panicked = |text: &str| Ending::Panicked(Some(text.to_owned()));
+        let broken = Ending::Broken(String::new());
+        for (ending, expectation, passes) in [
+            (Ending::Returned, Return, true),
+            (Ending::Returned, Panic, false),
+            (Ending::Returned, PanicWith("x"), false),
+            (Ending::ReturnedErr, Return, false),
+            (panicked("axb"), Return, false),
+            (panicked("axb"), Panic, true),
+            (panicked("axb"), PanicWith("x"), true),
+            (panicked("ab"), PanicWith("x"), false),
+            (Ending::Panicked(None), Panic, true),
+            (Ending::Panicked(None), PanicWith("x"), false),
+            (broken.clone(), Return, false),
+            (broken.clone(), Panic, false),
+            (broken, PanicWith("x"), false),
+        ] {
+            let expected = if passes { OutcomeCode::Ok } else { OutcomeCode::Failed };
+            assert_eq!(ending.outcome(expectation), expected, "{ending:?} where {expectation:?} was expected");
+        }
+    }
+}

@@ -1,8 +1,7 @@
 //! The variables through which `cargo memprof`, a test executable and its children talk to one another: one constant
 //! each, and nothing else.
 
-/// Set for a test executable by `cargo memprof`: mean bytes between samples, decimal. Children do not get it: their
-/// ledger says it.
+/// Set for a test executable by `cargo memprof`: mean bytes between samples, decimal. Also set for its children.
 pub const RATE: &str = "MEMPROF_RATE";
 /// Set for a test executable by `cargo memprof`: the folder its ledgers go into, absolute. Where it is not set (and
 /// no flag says otherwise) the executable behaves as plain libtest.

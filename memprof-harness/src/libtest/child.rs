@@ -1,5 +1,6 @@
 //! The child: runs one test on a thread named after it, with the ledger's window open for as long as the test function
 //! runs, and ends the process.
+#![allow(unsafe_code)] // std cannot ask to end with the parent
 
 use super::face::{FAILURE, OnPanic};
 use super::verdict;
@@ -19,6 +20,7 @@ pub(super) const PANIC_TEXT_EXTENSION: &str = "panic";
 
 /// Runs the test with this index and ends the process.
 pub(super) fn run(tests: &[&TestDescAndFn], index: &OsStr, ledger: Option<OsString>, on_panic: OnPanic) -> ! {
+    end_with_parent();
     let ledger = ledger.map(PathBuf::from);
     let test = index.to_str().and_then(|index| tests.get(index.parse::<usize>().ok()?));
     let (Some(ledger), Some(test)) = (ledger, test) else {
@@ -129,6 +131,15 @@ fn wrap_panic_hook(on_panic: OnPanic, panic_text: Option<PathBuf>) {
             process::exit(verdict::CHILD_FAILED);
         }
     }));
+}
+
+/// Under libtest a test ends with its harness, also where that is killed or stops at the first failure. The parent's
+/// thread that started this process waits for it, so it is the parent's end that counts.
+fn end_with_parent() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: PR_SET_PDEATHSIG takes a signal's number and touches no memory of ours. A kernel that refuses leaves a test
+    // that may outlive its parent, and nothing else.
+    let _ = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
 }
 
 /// Ends a child that cannot run its test; the parent shows what it says and names the moment.

@@ -19,6 +19,8 @@ const FOLDER_FLAG: &str = "memprofile";
 
 /// libtest's options that take a value, which may stand in the next argument and look like anything.
 const VALUED: [&str; 6] = ["logfile", "test-threads", "skip", "color", "format", "shuffle-seed"];
+/// libtest's variable that stands for `--no-capture`, unless it holds `0`.
+pub const NO_CAPTURE: &str = "RUST_TEST_NOCAPTURE";
 /// The one short option that takes a value.
 const VALUED_SHORT: char = 'Z';
 

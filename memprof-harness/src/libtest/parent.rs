@@ -4,7 +4,7 @@
 
 use super::child::PANIC_TEXT_EXTENSION;
 use super::face::{FAILURE, OnPanic};
-use super::options::{Options, Plan, SampleRate};
+use super::options::{NO_CAPTURE, Options, Plan, SampleRate};
 use super::process::{Ended, run_collecting, run_inheriting};
 use super::verdict::{Ending, Expectation};
 use crate::environment;
@@ -12,6 +12,7 @@ use crate::ledger::{Finish, Identity, LedgerFile};
 use real::{ShouldPanic, TestDesc, TestDescAndFn, TestFn};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
@@ -24,7 +25,7 @@ use std::{env, fs, io, process};
 struct Run {
     rate: SampleRate,
     folder: PathBuf,
-    exe: PathBuf,
+    exe: Executable,
     /// Keeps the ledgers of different executables apart; the same in every run.
     exe_hash: u64,
     /// What a test sees as its process's arguments.
@@ -50,15 +51,7 @@ pub(super) fn run(tests: &[&TestDescAndFn], options: Options, plan: Plan, on_pan
     if options.list {
         return real::test_main(&options.rest, tests.iter().map(|test| untouched(test)).collect(), None);
     }
-    let run = match prepare(&options, plan, on_panic) {
-        Ok(run) => Arc::new(run),
-        Err((folder, error)) => {
-            eprintln!("error: cannot keep ledgers in `{}`", folder.display());
-            eprintln!("  caused by: {error}");
-            eprintln!("  help: pass a folder that can be written to with `--memprofile DIR`");
-            process::exit(FAILURE);
-        }
-    };
+    let run = Arc::new(prepare(&options, plan, on_panic));
     let tests = tests.iter().enumerate();
     let list = tests.map(|(index, test)| match test.testfn {
         // Measured many times over in this process: what a single run allocates is not what is asked for.
@@ -84,28 +77,44 @@ fn recorded(run: &Arc<Run>, index: usize, test: &TestDescAndFn) -> TestDescAndFn
     TestDescAndFn { desc: test.desc.clone(), testfn: TestFn::DynTestFn(Box::new(move || test_in_child.run(&run))) }
 }
 
-fn prepare(options: &Options, plan: Plan, on_panic: OnPanic) -> Result<Run, (PathBuf, io::Error)> {
-    let exe = env::current_exe().map_err(|error| (PathBuf::from("/proc/self/exe"), error))?;
+/// Ends the process where nothing can be recorded at all.
+fn prepare(options: &Options, plan: Plan, on_panic: OnPanic) -> Run {
+    let exe = match Executable::current() {
+        Ok(exe) => exe,
+        Err(error) => {
+            give_up("cannot start tests in processes of their own", &error, "mount `/proc`, or run without profiling")
+        }
+    };
     let by_hand = plan.folder.is_none();
-    let folder = plan.folder.unwrap_or_else(|| fresh_folder(&exe));
+    let folder = plan.folder.unwrap_or_else(|| fresh_folder(&exe.path));
     let folder = match fs::create_dir_all(&folder).and_then(|()| folder.canonicalize()) {
         Ok(folder) => folder,
-        Err(error) => return Err((folder, error)),
+        Err(error) => {
+            let what = format!("cannot keep ledgers in `{}`", folder.display());
+            give_up(&what, &error, "pass a folder that can be written to with `--memprofile DIR`")
+        }
     };
     if by_hand {
         announce_at_exit(&folder);
     }
-    Ok(Run {
+    Run {
         rate: plan.rate,
         folder,
-        exe_hash: fnv1a(exe.as_os_str().as_bytes()),
+        exe_hash: fnv1a(exe.path.as_os_str().as_bytes()),
         exe,
         arguments: options.rest.iter().map(OsString::from).collect(),
         package: env::var("CARGO_PKG_NAME").unwrap_or_default(),
         manifest_dir: env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default(),
-        inherit_output: options.no_capture,
+        inherit_output: options.no_capture || env::var_os(NO_CAPTURE).is_some_and(|value| value != "0"),
         on_panic,
-    })
+    }
+}
+
+fn give_up(what: &str, cause: &io::Error, help: &str) -> ! {
+    eprintln!("error: {what}");
+    eprintln!("  caused by: {cause}");
+    eprintln!("  help: {help}");
+    process::exit(FAILURE)
 }
 
 impl Test {
@@ -135,23 +144,30 @@ impl Test {
     fn record(&self, run: &Run) -> io::Result<Ending> {
         let ledger = self.create_ledger(run)?;
         RECORDED.fetch_add(1, Ordering::Relaxed);
-        let mut command = Command::new(&run.exe);
+        let mut command = Command::new(run.exe.program());
         let mut arguments = run.arguments.iter();
         if let Some(name) = arguments.next() {
             command.arg0(name);
         }
         command.args(arguments);
         command.env(environment::CHILD, self.index.to_string()).env(environment::LEDGER, ledger.path());
+        // The ledger has the rate as well, but the first allocation of the child comes before its ledger is open.
+        command.env(environment::RATE, run.rate.0.to_string());
         let ended = if run.inherit_output { run_inheriting(command) } else { run_collecting(command) }?;
         // libtest captures what is printed here, and shows it where it shows a test's output.
         print!("{}", String::from_utf8_lossy(&ended.output));
-        self.finish(&ledger, &ended)
+        let ending = self.finish(&ledger, &ended)?;
+        if let Ending::Broken(sentence) = &ending {
+            let unfinished = !matches!(ended.output.last(), None | Some(b'\n'));
+            println!("{}{sentence}", if unfinished { "\n" } else { "" });
+        }
+        Ok(ending)
     }
 
     fn create_ledger(&self, run: &Run) -> io::Result<LedgerFile> {
         let identity = Identity {
             name: self.name.clone(),
-            exe: run.exe.clone(),
+            exe: run.exe.path.clone(),
             package: run.package.clone(),
             manifest_dir: run.manifest_dir.clone(),
             source_file: self.source_file.to_owned(),
@@ -198,10 +214,7 @@ impl Test {
                     self.fail()
                 }
             },
-            Ending::Broken(sentence) => {
-                println!("{sentence}");
-                self.fail()
-            }
+            Ending::Broken(_) => self.fail(),
         }
     }
 
@@ -212,6 +225,33 @@ impl Test {
             Expectation::Panic | Expectation::PanicWith(_) => Ok(()),
         }
     }
+}
+
+/// The file this process runs.
+struct Executable {
+    path: PathBuf,
+    /// Device and inode: what the path meant when the run began.
+    file: (u64, u64),
+}
+
+impl Executable {
+    fn current() -> io::Result<Executable> {
+        let path = env::current_exe()?;
+        let file = file_id(&path)?;
+        Ok(Executable { path, file })
+    }
+
+    /// What to start for a child. A build in mid-run may put another file at our path, whose list of tests is another;
+    /// the kernel still has ours.
+    fn program(&self) -> &Path {
+        let ours = file_id(&self.path).is_ok_and(|file| file == self.file);
+        if ours { &self.path } else { Path::new("/proc/self/exe") }
+    }
+}
+
+fn file_id(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Stands for a panic's payload that was no string.
@@ -249,9 +289,12 @@ static ANNOUNCED: OnceLock<PathBuf> = OnceLock::new();
 /// process's.
 fn announce_at_exit(folder: &Path) {
     extern "C" fn announce() {
-        let recorded = RECORDED.load(Ordering::Relaxed);
-        if let (Some(folder), 1..) = (ANNOUNCED.get(), recorded) {
-            eprintln!("memprof: the ledgers of {recorded} tests are in `{}`", folder.display());
+        let Some(folder) = ANNOUNCED.get() else { return };
+        match RECORDED.load(Ordering::Relaxed) {
+            // It was made for this run and stayed empty. If it cannot be removed it does no harm.
+            0 => drop(fs::remove_dir(folder)),
+            1 => eprintln!("memprof: the ledger of 1 test is in `{}`", folder.display()),
+            recorded => eprintln!("memprof: the ledgers of {recorded} tests are in `{}`", folder.display()),
         }
     }
     if ANNOUNCED.set(folder.to_owned()).is_ok() {

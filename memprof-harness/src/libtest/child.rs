@@ -93,16 +93,21 @@ fn record(body: Body, panic_text: Option<&Path>) -> i32 {
             verdict::CHILD_FAILED
         }
         Err(payload) => {
-            close_panicked(&*payload, panic_text);
+            // What the harness does from here is not the test's, and neither is the payload left behind by it: it goes
+            // before the window is shut.
+            let _outside = engine::suspend();
+            let text = text_of(&*payload).map(str::to_owned);
             // A payload may do anything when it is dropped, and the verdict stands.
-            std::mem::forget(payload);
+            if let Err(another) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+                std::mem::forget(another);
+            }
+            close_panicked(text.as_deref(), panic_text);
             verdict::CHILD_FAILED
         }
     }
 }
 
-fn close_panicked(payload: &(dyn Any + Send), keep_text: Option<&Path>) {
-    let text = text_of(payload);
+fn close_panicked(text: Option<&str>, keep_text: Option<&Path>) {
     engine::close(state::PANICKED, text);
     if let (Some(text), Some(path)) = (text, keep_text)
         && let Err(error) = fs::write(path, text)
@@ -127,7 +132,7 @@ fn wrap_panic_hook(on_panic: OnPanic, panic_text: Option<PathBuf>) {
         previous(info);
         if on_panic == OnPanic::Abort {
             // Nothing will unwind to `record`. As under libtest the first panic is the test's end, on any thread.
-            close_panicked(info.payload(), panic_text.as_deref());
+            close_panicked(text_of(info.payload()), panic_text.as_deref());
             process::exit(verdict::CHILD_FAILED);
         }
     }));

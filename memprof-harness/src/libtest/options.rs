@@ -70,6 +70,8 @@ impl Plan {
         rate: Option<OsString>,
         folder: Option<OsString>,
     ) -> Result<Option<Plan>, OptionsError> {
+        // An empty variable is as good as none, as everywhere in a shell.
+        let folder = folder.filter(|folder| !folder.is_empty());
         if folder.is_none() && options.rate.is_none() && options.folder.is_none() {
             return Ok(None);
         }
@@ -115,7 +117,7 @@ impl fmt::Display for OptionsError {
             }
             OptionsError::Missing { flag } => {
                 writeln!(f, "error: cannot use `--{flag}`")?;
-                writeln!(f, "  caused by: it stands last, without its value")?;
+                writeln!(f, "  caused by: it has no value")?;
                 write!(f, "  help: pass `--{flag} {}`", if *flag == RATE_FLAG { "N" } else { "DIR" })
             }
         }
@@ -239,6 +241,7 @@ mod tests {
             Plan::new(&read(line).unwrap(), rate.map(OsString::from), folder.map(OsString::from))
         };
         assert_eq!(plan("exe", Some("1"), None), Ok(None));
+        assert_eq!(plan("exe", Some("1"), Some("")), Ok(None));
         assert_eq!(
             plan("exe", Some("1"), Some("/l")),
             Ok(Some(Plan { rate: SampleRate(1), folder: Some("/l".into()) }))

@@ -17,12 +17,14 @@ impl ExitCode {
     pub const SET_UP: ExitCode = ExitCode(3);
     /// The tests ran and passed, but their profiles could not be written.
     pub const OUTPUT: ExitCode = ExitCode(4);
-    /// Interrupted by Ctrl-C, as shells count it: 128 + SIGINT.
-    pub const INTERRUPTED: ExitCode = ExitCode(130);
-
     /// `cargo`'s own code. Codes beyond a byte do not exist on Unix; elsewhere they are reported as cargo's 101.
     pub fn of_cargo(code: i32) -> ExitCode {
         ExitCode(u8::try_from(code).unwrap_or(101))
+    }
+
+    /// What shells make of a process that `signal` ended, such as 130 for Ctrl-C.
+    pub fn of_signal(signal: i32) -> ExitCode {
+        ExitCode(u8::try_from(128 + signal).unwrap_or(101))
     }
 
     /// The number itself.

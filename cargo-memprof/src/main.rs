@@ -1,9 +1,51 @@
-//! Who calls whom.
+//! Who calls whom: the user calls us through cargo; cargo calls us back as its rustc wrapper and as the runner of
+//! every test executable. Which of the three it is, the arguments say, and for the wrapper the plan in the environment.
+
 #![forbid(unsafe_code)]
 
+mod cli;
+mod drive;
 mod error;
 mod exit_code;
+mod folders;
+mod inject;
+mod interrupt;
+mod options;
 mod run;
+mod runner;
 mod shell;
+mod toolchain;
+mod workspace;
 
-fn main() {}
+use cli::Request;
+use error::Error;
+use shell::Shell;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let ended = if args.first().is_some_and(|first| first == runner::COMMAND) {
+        Err(runner::run(&args[1..]))
+    } else if inject::rustc::is_meant(&args) {
+        inject::rustc::wrap(&args)
+    } else {
+        user(args)
+    };
+    ended.unwrap_or_else(|error| {
+        Shell::new().error(&error);
+        error.code().into()
+    })
+}
+
+fn user(args: Vec<OsString>) -> Result<ExitCode, Error> {
+    let code = match cli::read(args)? {
+        Request::Test(options) => drive::test(&options)?,
+        Request::Clean(options) => drive::clean(&options)?,
+        Request::Show(text) => {
+            Shell::new().result(&text);
+            exit_code::ExitCode::OK
+        }
+    };
+    Ok(code.into())
+}

@@ -23,10 +23,10 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// A terminal that shows everything, in colour where the stream is a terminal, until [`Shell::configured`] says
-    /// what the user wants.
+    /// A terminal that shows everything, in the colours that [`Shell::configured`] last chose; before, in colour where
+    /// the stream is a terminal.
     pub fn new() -> Shell {
-        Shell { quiet: false, color: ColorChoice::Auto }
+        Shell { quiet: false, color: ColorChoice::global() }
     }
 
     /// `color` is cargo's word for it: `always`, `never` or `auto`.
@@ -36,6 +36,8 @@ impl Shell {
             Some("never") => ColorChoice::Never,
             _ => ColorChoice::Auto,
         };
+        // An error that ends the program is shown by a shell that was never told.
+        color.write_global();
         Shell { quiet, color }
     }
 
@@ -47,20 +49,20 @@ impl Shell {
     /// One line of progress on stderr, such as `   Compiling memprof-harness v0.1.0`.
     pub fn status(&self, verb: &str, text: &str) {
         if !self.quiet {
-            self.to_stderr(&format!("{VERB}{verb:>12}{VERB:#} {text}\n"));
+            self.say(&format!("{VERB}{verb:>12}{VERB:#} {text}\n"));
         }
     }
 
     /// Something the user should know although the run goes on. Shown when quiet too: what is not measured must
     /// never go unsaid.
     pub fn warn(&self, text: &str) {
-        self.to_stderr(&format!("{WARNING}warning{WARNING:#}{BOLD}:{BOLD:#} {}\n", indent(text)));
+        self.say(&format!("{WARNING}warning{WARNING:#}{BOLD}:{BOLD:#} {}\n", indent(text)));
     }
 
     /// An explanation that may be missed.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            self.to_stderr(&format!("{NOTE}note{NOTE:#}{BOLD}:{BOLD:#} {}\n", indent(text)));
+            self.say(&format!("{NOTE}note{NOTE:#}{BOLD}:{BOLD:#} {}\n", indent(text)));
         }
     }
 
@@ -73,7 +75,12 @@ impl Shell {
         if let Some(help) = error.advice() {
             text.push_str(&format!("  {HELP}help:{HELP:#} {}\n", indent(help)));
         }
-        self.to_stderr(&text);
+        self.say(&text);
+    }
+
+    /// What cargo said on its stderr when it was asked in private, as it said it.
+    pub fn pass_on(&self, said: &[u8]) {
+        self.say(&String::from_utf8_lossy(said));
     }
 
     /// A result, on stdout. `text` brings its own line ends and may carry ANSI styles: they are dropped where stdout
@@ -104,7 +111,7 @@ impl Shell {
             .with_prefix(verb.to_owned())
     }
 
-    fn to_stderr(&self, text: &str) {
+    fn say(&self, text: &str) {
         let mut err = AutoStream::new(io::stderr(), self.color).lock();
         // There is nowhere left to complain to.
         let _ = err.write_all(text.as_bytes());

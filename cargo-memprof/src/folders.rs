@@ -1,0 +1,140 @@
+//! The folders of a run: where cargo builds for us, where the outputs go, and the scratch folder that is gone when the
+//! run has ended. Names below the outputs are `report`'s business.
+
+use crate::error::Error;
+use crate::inject::harness::is_alive;
+use camino::{Utf8Path, Utf8PathBuf};
+use std::io;
+
+/// Below cargo's target folder: all that is ours.
+pub const NAME: &str = "memprof";
+/// In the outputs' folder, where the user wants the ledgers kept.
+pub const LEDGERS: &str = "ledgers";
+const SCRATCH: &str = ".run-";
+/// What tells backup programs that a folder can be made again; cargo writes the same.
+const CACHE_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55
+# This file is a cache directory tag created by cargo.
+# For information about cache directory tags see https://bford.info/cachedir/
+";
+
+/// The folders of one run; all exist and can be written. Dropping this removes the scratch folder.
+#[derive(Debug)]
+pub struct Folders {
+    /// Cargo's target folder for our builds.
+    pub build: Utf8PathBuf,
+    /// Where the outputs go, absolute.
+    pub out: Utf8PathBuf,
+    /// Of this run alone.
+    pub scratch: Utf8PathBuf,
+}
+
+impl Folders {
+    /// Makes them. `out` is the user's wish; without one, the outputs go below `target`.
+    ///
+    /// # Errors
+    /// Where one of them cannot be made or written.
+    pub fn make(target: &Utf8Path, out: Option<Utf8PathBuf>) -> Result<Folders, Error> {
+        let build = target.join(NAME).join("build");
+        let (out, help) = match out {
+            Some(out) => (out, "pass a folder that you may write to: `--memprofile DIR`"),
+            None => (target.join(NAME), "pass another target folder with `--target-dir`, or set `CARGO_TARGET_DIR`"),
+        };
+        let scratch = out.join(format!("{SCRATCH}{}", std::process::id()));
+        make_target(target)
+            .and_then(|()| fs_err::create_dir_all(&build))
+            .and_then(|()| probe(&build))
+            .map_err(|error| cannot_write(&build, &error, "pass another target folder with `--target-dir`"))?;
+        fs_err::create_dir_all(&out)
+            .and_then(|()| remove_leftovers(&out))
+            .and_then(|()| fs_err::create_dir_all(scratch.join(LEDGERS)))
+            .map_err(|error| cannot_write(&out, &error, help))?;
+        Ok(Folders { build, out, scratch })
+    }
+
+    /// Where this run's ledgers are recorded.
+    pub fn ledgers(&self) -> Utf8PathBuf {
+        self.scratch.join(LEDGERS)
+    }
+
+    /// Moves the ledgers to where the user finds them, in place of those of an earlier run.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn keep_ledgers(&self) -> io::Result<Utf8PathBuf> {
+        let kept = self.out.join(LEDGERS);
+        if kept.exists() {
+            fs_err::remove_dir_all(&kept)?;
+        }
+        fs_err::rename(self.ledgers(), &kept)?;
+        Ok(kept)
+    }
+}
+
+impl Drop for Folders {
+    fn drop(&mut self) {
+        // The next run removes what could not be removed now.
+        let _ = fs_err::remove_dir_all(&self.scratch);
+    }
+}
+
+/// Makes cargo's target folder as cargo does, with its tag, where cargo has not been yet.
+fn make_target(target: &Utf8Path) -> io::Result<()> {
+    if target.exists() {
+        return Ok(());
+    }
+    fs_err::create_dir_all(target)?;
+    fs_err::write(target.join("CACHEDIR.TAG"), CACHE_TAG)
+}
+
+/// Whether a file can be made in `folder`.
+fn probe(folder: &Utf8Path) -> io::Result<()> {
+    tempfile::Builder::new().prefix(".probe-").tempfile_in(folder).map(drop)
+}
+
+/// Removes scratch folders of runs that were killed.
+fn remove_leftovers(out: &Utf8Path) -> io::Result<()> {
+    for entry in out.read_dir_utf8()? {
+        let entry = entry?;
+        let owner = entry.file_name().strip_prefix(SCRATCH).and_then(|process| process.parse().ok());
+        if owner.is_some_and(|process| process == std::process::id() || !is_alive(process)) {
+            fs_err::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn cannot_write(folder: &Utf8Path, error: &io::Error, help: &str) -> Error {
+    Error::new(format!("cannot write to `{folder}`")).caused_by(error).help(help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_leaves_no_scratch_and_clears_that_of_a_killed_one() {
+        let temporary = tempfile::tempdir().unwrap();
+        let target = Utf8Path::from_path(temporary.path()).unwrap().join("target");
+        let out = target.join(NAME);
+        // No process has this number: it is above every limit.
+        fs_err::create_dir_all(out.join(".run-2147483646/ledgers")).unwrap();
+        let folders = Folders::make(&target, None).unwrap();
+        assert!(folders.ledgers().is_dir() && !out.join(".run-2147483646").exists());
+        let scratch = folders.scratch.clone();
+        drop(folders);
+        assert!(!scratch.exists() && out.is_dir());
+    }
+
+    #[test]
+    fn kept_ledgers_replace_those_of_the_run_before() {
+        let temporary = tempfile::tempdir().unwrap();
+        let target = Utf8Path::from_path(temporary.path()).unwrap().join("target");
+        let folders = Folders::make(&target, Some(target.join("out"))).unwrap();
+        fs_err::create_dir_all(target.join("out/ledgers")).unwrap();
+        fs_err::write(target.join("out/ledgers/old"), "").unwrap();
+        fs_err::write(folders.ledgers().join("new"), "").unwrap();
+        let kept = folders.keep_ledgers().unwrap();
+        assert!(kept.join("new").exists() && !kept.join("old").exists());
+        assert!(target.join("CACHEDIR.TAG").exists());
+    }
+}

@@ -1,0 +1,176 @@
+//! Cargo's configuration as cargo itself has put it together. Stable cargos keep the command for it behind a switch
+//! of ours; where it fails, the configuration counts as empty and cargo will say itself what is wrong with it.
+
+use crate::inject::env;
+use cargo_metadata::cargo_platform::{Cfg, Platform};
+use serde_json::Value;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::str::FromStr;
+
+/// See the head of this file.
+#[derive(Debug, Clone)]
+pub struct CargoConfig {
+    cargo: OsString,
+    /// `--config` and `-Z` with their values, as the user gave them.
+    flags: Vec<OsString>,
+    /// All files and `--config` merged; environment variables are not in it.
+    values: Value,
+}
+
+impl CargoConfig {
+    /// Asks `cargo`.
+    pub fn ask(cargo: &OsStr, flags: Vec<OsString>) -> CargoConfig {
+        let mut config = CargoConfig { cargo: cargo.to_owned(), flags, values: Value::Null };
+        config.values = config
+            .get(&["--format", "json"])
+            .and_then(|text| serde_json::from_str(text.lines().next()?).ok())
+            .unwrap_or_default();
+        config
+    }
+
+    /// A text at `path`, such as `["term", "color"]`.
+    pub fn text(&self, path: &[&str]) -> Option<&str> {
+        self.at(path)?.as_str()
+    }
+
+    /// A truth value at `path`.
+    pub fn truth(&self, path: &[&str]) -> Option<bool> {
+        self.at(path)?.as_bool()
+    }
+
+    /// A list at `path`; a single text is a list of one.
+    pub fn texts(&self, path: &[&str]) -> Vec<String> {
+        match self.at(path) {
+            Some(Value::String(text)) => vec![text.clone()],
+            Some(Value::Array(items)) => items.iter().filter_map(|item| item.as_str().map(str::to_owned)).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the value at `path` is a list; `None` = there is none.
+    pub fn is_list(&self, path: &[&str]) -> Option<bool> {
+        self.at(path).map(Value::is_array)
+    }
+
+    /// The program at `path`, found as cargo finds it: a bare name in PATH, a relative path from the folder that holds
+    /// the `.cargo` it is written in.
+    pub fn program(&self, path: &[&str]) -> Option<OsString> {
+        Some(self.resolved(path, self.text(path)?))
+    }
+
+    /// The runner for executables of `target`, program and arguments; `None` = none. `cfgs` gives what
+    /// `rustc --print cfg` says, and is asked only where a runner hangs on a `cfg(…)`.
+    pub fn runner(&self, target: &str, cfgs: impl FnOnce() -> Vec<Cfg>) -> Option<Vec<OsString>> {
+        if let Some(runner) = self.runner_at(&["target", target, "runner"]) {
+            return Some(runner);
+        }
+        let tables = self.at(&["target"])?.as_object()?;
+        let conditional: Vec<&String> = tables
+            .keys()
+            .filter(|key| key.starts_with("cfg(") && self.at(&["target", key, "runner"]).is_some())
+            .collect();
+        if conditional.is_empty() {
+            return None;
+        }
+        let cfgs = cfgs();
+        let matching = |key: &&&String| Platform::from_str(key).is_ok_and(|platform| platform.matches(target, &cfgs));
+        // Where several match, cargo refuses to run: any of them will do here.
+        let key = conditional.iter().find(matching)?;
+        self.runner_at(&["target", key, "runner"])
+    }
+
+    fn runner_at(&self, path: &[&str]) -> Option<Vec<OsString>> {
+        let words = match self.at(path)? {
+            // Cargo splits a text at white space, without any quoting.
+            Value::String(text) => text.split_whitespace().map(str::to_owned).collect(),
+            Value::Array(_) => self.texts(path),
+            _ => return None,
+        };
+        let (program, args) = words.split_first()?;
+        Some(std::iter::once(self.resolved(path, program)).chain(args.iter().map(OsString::from)).collect())
+    }
+
+    fn resolved(&self, path: &[&str], program: &str) -> OsString {
+        if !program.contains('/') || Path::new(program).is_absolute() {
+            return program.into();
+        }
+        self.home_of(path).join(program).into_os_string()
+    }
+
+    /// The folder that relative paths at `path` start from.
+    fn home_of(&self, path: &[&str]) -> PathBuf {
+        let key: Vec<String> = path.iter().map(|part| quoted_key(part)).collect();
+        let told = self.get(&["--show-origin", &key.join(".")]);
+        let origin = told.as_deref().and_then(origin_of);
+        origin.as_deref().and_then(Path::parent).and_then(Path::parent).unwrap_or(Path::new("")).to_owned()
+    }
+
+    fn at(&self, path: &[&str]) -> Option<&Value> {
+        path.iter().try_fold(&self.values, |value, part| value.get(part))
+    }
+
+    fn get(&self, args: &[&str]) -> Option<String> {
+        let mut command = Command::new(&self.cargo);
+        command.args(["config", "get", "-Zunstable-options"]).args(&self.flags).args(args);
+        let output = command.env(env::RUSTC_BOOTSTRAP, "1").output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+}
+
+/// A part of a key as TOML wants it.
+fn quoted_key(part: &str) -> String {
+    let bare = !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    if bare { part.to_owned() } else { format!("\"{}\"", part.replace('\\', r"\\").replace('"', "\\\"")) }
+}
+
+/// The file that `key = value # file` says the value is from.
+fn origin_of(told: &str) -> Option<PathBuf> {
+    let (_, origin) = told.lines().find_map(|line| line.rsplit_once(" # "))?;
+    Path::new(origin).is_absolute().then(|| PathBuf::from(origin))
+}
+
+/// What `rustc --print cfg` says for `target`.
+pub fn cfgs(rustc: &OsStr, target: Option<&str>) -> Vec<Cfg> {
+    let mut command = Command::new(rustc);
+    command.args(["--print", "cfg"]);
+    if let Some(target) = target {
+        command.args(["--target", target]);
+    }
+    let Ok(output) = command.output() else { return Vec::new() };
+    String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| Cfg::from_str(line).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(values: Value) -> CargoConfig {
+        CargoConfig { cargo: "false".into(), flags: Vec::new(), values }
+    }
+
+    #[test]
+    fn a_runner_is_found_by_triple_before_cfg_as_text_or_list() {
+        let by_cfg =
+            serde_json::json!({"target": {"cfg(unix)": {"runner": "run  -x"}, "cfg(windows)": {"runner": "no"}}});
+        let cfgs = || vec![Cfg::from_str("unix").unwrap()];
+        assert_eq!(config(by_cfg).runner("a-b", cfgs).unwrap(), ["run", "-x"]);
+        let both = serde_json::json!({"target": {"cfg(unix)": {"runner": "no"}, "a-b": {"runner": ["/r", "x y"]}}});
+        assert_eq!(config(both).runner("a-b", cfgs).unwrap(), ["/r", "x y"]);
+        assert_eq!(config(Value::Null).runner("a-b", cfgs), None);
+    }
+
+    #[test]
+    fn the_origin_of_a_value_is_the_file_behind_it() {
+        assert_eq!(origin_of("a = \"x # y\" # /p/.cargo/config.toml\n"), Some("/p/.cargo/config.toml".into()));
+        assert_eq!(origin_of("a = [\n  \"x\", # /p/.cargo/config.toml\n]"), Some("/p/.cargo/config.toml".into()));
+        assert_eq!(origin_of("a = \"x\" # --config cli option"), None);
+    }
+
+    #[test]
+    fn keys_are_quoted_where_toml_needs_it() {
+        assert_eq!(quoted_key("rustc-wrapper"), "rustc-wrapper");
+        assert_eq!(quoted_key("cfg(unix)"), "\"cfg(unix)\"");
+    }
+}

@@ -1,0 +1,82 @@
+//! What rustc says where a test does not compile with the harness, turned into the reason the report names. Pure.
+
+use serde::Deserialize;
+
+/// Whether a path of the user's could mean the crate `test` that we added.
+pub fn is_ambiguous_test(stderr: &[u8]) -> bool {
+    String::from_utf8_lossy(stderr).contains("`test` is ambiguous")
+}
+
+/// Why the harness could not go under the test, in a few words.
+pub fn reason(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let errors: Vec<String> = text.lines().filter_map(error_of).collect();
+    for error in &errors {
+        if let Some(owner) = allocator_owner(error) {
+            return match owner {
+                "this crate" => "it has a `#[global_allocator]` of its own".to_owned(),
+                krate => format!("the crate `{krate}` it uses has a `#[global_allocator]` of its own"),
+            };
+        }
+    }
+    match errors.first() {
+        Some(error) => format!("it does not compile with the harness: {}", error.lines().next().unwrap_or(error)),
+        None => "it does not compile with the harness".to_owned(),
+    }
+}
+
+/// The text of an error, where `line` is one: rustc tells cargo in JSON, and people in lines that start with `error`.
+fn error_of(line: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Diagnostic {
+        level: String,
+        message: String,
+    }
+    match serde_json::from_str::<Diagnostic>(line) {
+        Ok(diagnostic) => (diagnostic.level == "error").then_some(diagnostic.message),
+        Err(_) => line.strip_prefix("error").and_then(|rest| rest.split_once(": ")).map(|(_, text)| text.to_owned()),
+    }
+}
+
+/// Whose allocator stands in the way of the harness's, if that is what `error` says.
+fn allocator_owner(error: &str) -> Option<&str> {
+    let (_, rest) = error.split_once("the `#[global_allocator]` in ")?;
+    let (one, other) = rest.split_once(" conflicts with global allocator in: ")?;
+    Some(if one == "test" || one == "memprof_harness" { other } else { one })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_conflict_of_allocators_names_the_other_one() {
+        for (message, reason_given) in [
+            (
+                "the `#[global_allocator]` in this crate conflicts with global allocator in: test",
+                "it has a `#[global_allocator]` of its own",
+            ),
+            (
+                "the `#[global_allocator]` in counting conflicts with global allocator in: memprof_harness",
+                "the crate `counting` it uses has a `#[global_allocator]` of its own",
+            ),
+            (
+                "the `#[global_allocator]` in memprof_harness conflicts with global allocator in: counting",
+                "the crate `counting` it uses has a `#[global_allocator]` of its own",
+            ),
+        ] {
+            let line = serde_json::json!({"$message_type": "diagnostic", "level": "error", "message": message});
+            assert_eq!(reason(line.to_string().as_bytes()), reason_given);
+            assert_eq!(reason(format!("error: {message}\n").as_bytes()), reason_given);
+        }
+    }
+
+    #[test]
+    fn another_error_is_quoted() {
+        let stderr =
+            b"{\"level\":\"warning\",\"message\":\"unused\"}\n{\"level\":\"error\",\"message\":\"no\\nmore\"}\n";
+        assert_eq!(reason(stderr), "it does not compile with the harness: no");
+        assert_eq!(reason(b"error[E0001]: bad: worse\n"), "it does not compile with the harness: bad: worse");
+        assert_eq!(reason(b"killed"), "it does not compile with the harness");
+    }
+}

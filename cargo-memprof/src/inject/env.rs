@@ -1,0 +1,108 @@
+//! Every environment variable that is read, set or put back, one constant each, and the putting back. The variables
+//! through which a test executable is spoken to are the harness's: `memprof_harness::environment`.
+
+use serde::{Deserialize, Serialize};
+use std::ffi::OsString;
+use std::process::Command;
+
+/// Read: the cargo that called us; without it, `cargo` is looked for in PATH.
+pub const CARGO: &str = "CARGO";
+/// Read: the user's rustc, as cargo reads it.
+pub const RUSTC: &str = "RUSTC";
+/// Read: the same as a configuration value.
+pub const CARGO_BUILD_RUSTC: &str = "CARGO_BUILD_RUSTC";
+/// Read, set to this program while cargo runs, put back for every test: the user's own wrapper is called by ours.
+pub const RUSTC_WRAPPER: &str = "RUSTC_WRAPPER";
+/// Read: the same as a configuration value.
+pub const CARGO_BUILD_RUSTC_WRAPPER: &str = "CARGO_BUILD_RUSTC_WRAPPER";
+/// Set for two processes of our own only: `cargo config get` and the compilation of the harness.
+pub const RUSTC_BOOTSTRAP: &str = "RUSTC_BOOTSTRAP";
+/// Read: where cargo keeps what it builds, apart from the target folder; overruled, so that our build stays apart.
+pub const CARGO_BUILD_BUILD_DIR: &str = "CARGO_BUILD_BUILD_DIR";
+/// Read: targets to build for where no `--target` is given.
+pub const CARGO_BUILD_TARGET: &str = "CARGO_BUILD_TARGET";
+/// Read: where no `--color` and no `--quiet` is given.
+pub const CARGO_TERM_COLOR: &str = "CARGO_TERM_COLOR";
+/// See [`CARGO_TERM_COLOR`].
+pub const CARGO_TERM_QUIET: &str = "CARGO_TERM_QUIET";
+/// Read: where caches go.
+pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
+/// Read: where caches go otherwise.
+pub const HOME: &str = "HOME";
+/// Ours. Set while cargo runs, taken away before every test: the path of the plan, by which the calls of this program
+/// as wrapper and as runner know of the run they belong to.
+pub const PLAN: &str = "CARGO_MEMPROF_PLAN";
+/// Read in the wrapper and the runner: the package that cargo compiles or tests.
+pub const CARGO_PKG_NAME: &str = "CARGO_PKG_NAME";
+/// See [`CARGO_PKG_NAME`].
+pub const CARGO_MANIFEST_DIR: &str = "CARGO_MANIFEST_DIR";
+/// Read in the wrapper: set by cargo for the compilation of a binary, and only then.
+pub const CARGO_BIN_NAME: &str = "CARGO_BIN_NAME";
+
+/// Cargo's variable for the runner of executables of the target `triple`. Set to this program while cargo runs, put
+/// back for every test.
+pub fn runner_of(triple: &str) -> String {
+    let name: String =
+        triple.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
+    format!("CARGO_TARGET_{name}_RUNNER")
+}
+
+/// A variable that is set and not empty.
+pub fn non_empty(name: &str) -> Option<OsString> {
+    std::env::var_os(name).filter(|value| !value.is_empty())
+}
+
+/// Variables as the user had them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Saved {
+    /// Name and value; `None` = it was not set, which is another thing than empty.
+    variables: Vec<(String, Option<OsString>)>,
+}
+
+impl Saved {
+    /// Takes down `names` as `look_up` has them.
+    pub fn capture(names: impl IntoIterator<Item = String>, look_up: impl Fn(&str) -> Option<OsString>) -> Saved {
+        Saved { variables: names.into_iter().map(|name| (name.clone(), look_up(&name))).collect() }
+    }
+
+    /// Puts the variables back for `command`.
+    pub fn restore(&self, command: &mut Command) {
+        for (name, value) in &self.variables {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+
+    #[test]
+    fn a_runners_variable_is_spelt_as_cargo_spells_it() {
+        assert_eq!(runner_of("x86_64-unknown-linux-gnu"), "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER");
+        assert_eq!(runner_of("thumbv8m.main-none-eabi"), "CARGO_TARGET_THUMBV8M_MAIN_NONE_EABI_RUNNER");
+    }
+
+    #[test]
+    fn unset_empty_and_set_variables_come_back_as_they_were() {
+        let names = ["UNSET", "EMPTY", "SET"].map(String::from);
+        let saved = Saved::capture(names, |name| match name {
+            "EMPTY" => Some(OsString::new()),
+            "SET" => Some("x y".into()),
+            _ => None,
+        });
+        let saved: Saved = serde_json::from_str(&serde_json::to_string(&saved).unwrap()).unwrap();
+        let mut command = Command::new("true");
+        saved.restore(&mut command);
+        let mut set: Vec<(&OsStr, Option<&OsStr>)> = command.get_envs().collect();
+        set.sort();
+        assert_eq!(
+            set,
+            [("EMPTY".as_ref(), Some("".as_ref())), ("SET".as_ref(), Some("x y".as_ref())), ("UNSET".as_ref(), None)]
+        );
+    }
+}

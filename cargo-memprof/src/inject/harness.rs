@@ -1,0 +1,129 @@
+//! The harness: its sources compiled once for a toolchain and a target, kept where the next run finds it.
+
+use crate::inject::env;
+use crate::inject::plan::Plan;
+use crate::toolchain::Toolchain;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, UNIX_EPOCH};
+
+/// The version of the harness, which is this program's.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+const RLIB: &str = "libmemprof_harness.rlib";
+
+/// How the harness is compiled. `metadata` keeps its symbols apart from those of a `memprof-harness` the user's crate
+/// may depend on; with bitcode, profiles with link-time optimisation can link it.
+const FLAGS: [&str; 18] = [
+    "--crate-name",
+    "memprof_harness",
+    "--crate-type",
+    "rlib",
+    "--edition",
+    "2024",
+    "--cfg",
+    "memprof_injected",
+    "--cap-lints",
+    "allow",
+    "-Copt-level=3",
+    "-Cforce-frame-pointers=yes",
+    "-Cmetadata=memprof",
+    "-Cembed-bitcode=yes",
+    "-Cdebuginfo=line-tables-only",
+    "-Cpanic=unwind",
+    "--error-format=human",
+    "--color=never",
+];
+
+/// A hash of everything the harness and the wrapper do to a compilation.
+pub fn fingerprint() -> u64 {
+    let mut hasher = DefaultHasher::new();
+    memprof_harness::sources::FILES.hash(&mut hasher);
+    FLAGS.hash(&mut hasher);
+    super::invocation::flags_in_words().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Where compiled harnesses are kept: the user's cache, or `otherwise` where that cannot be written.
+pub fn depot(otherwise: PathBuf) -> PathBuf {
+    let cache = env::non_empty(env::XDG_CACHE_HOME).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = cache.or_else(|| env::non_empty(env::HOME).map(|home| PathBuf::from(home).join(".cache")));
+    let depot = cache.map(|cache| cache.join("cargo-memprof"));
+    // Only a file made there proves that one can be made.
+    depot
+        .filter(|depot| fs_err::create_dir_all(depot).and_then(|()| tempfile::tempfile_in(depot)).is_ok())
+        .unwrap_or(otherwise)
+}
+
+/// The place of the harness of `toolchain` for `target` in `depot`. It is there, whole, or not at all.
+pub fn place(depot: &Path, toolchain: &Toolchain, target: &str) -> PathBuf {
+    let mut hasher = DefaultHasher::new();
+    (fingerprint(), &toolchain.verbose, &toolchain.sysroot, target, VERSION).hash(&mut hasher);
+    // A toolchain built at home may change without changing its version.
+    let library = toolchain.sysroot.join("lib/rustlib").join(target).join("lib");
+    let changed = fs_err::metadata(library).and_then(|library| library.modified()).ok();
+    changed.and_then(|changed| changed.duration_since(UNIX_EPOCH).ok()).hash(&mut hasher);
+    depot.join(format!("{}-{:016x}", toolchain.release, hasher.finish())).join(RLIB)
+}
+
+/// Compiles the harness to `rlib`, a [`place`]. Two runs may do so at once: the first to finish wins, and both are right.
+///
+/// # Errors
+/// What the compiler or the file system said.
+pub fn build(toolchain: &Toolchain, target: &str, rlib: &Path) -> Result<(), String> {
+    let place = rlib.parent().unwrap_or(rlib);
+    let depot = place.parent().unwrap_or(place);
+    let told = |error: io::Error| error.to_string();
+    fs_err::create_dir_all(depot).map_err(told)?;
+    let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(depot).map_err(told)?;
+    let sources = tempfile::Builder::new().prefix(".sources-").tempdir_in(depot).map_err(told)?;
+    let sources = sources.path();
+    for (path, text) in memprof_harness::sources::FILES {
+        let path = sources.join(path);
+        fs_err::create_dir_all(path.parent().unwrap_or(sources)).map_err(told)?;
+        fs_err::write(path, text).map_err(told)?;
+    }
+    let mut command = Command::new(&toolchain.rustc);
+    command.args(FLAGS).arg("-o").arg(draft.path().join(RLIB)).arg(sources.join("lib.rs"));
+    let mut remap = std::ffi::OsString::from("--remap-path-prefix=");
+    remap.push(sources);
+    remap.push("=memprof-harness/src");
+    command.arg(remap);
+    if target != toolchain.host {
+        command.args(["--target", target]);
+    }
+    // The harness names the toolchain's own `test` and `libc`, which stable compilers keep to themselves.
+    command.env(env::RUSTC_BOOTSTRAP, "1");
+    let output = command.output().map_err(told)?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
+    }
+    match fs_err::rename(draft.path(), place) {
+        // Another run was faster.
+        Err(_) if rlib.exists() => Ok(()),
+        result => result.map_err(told),
+    }
+}
+
+/// Waits until the driver has compiled `rlib`; `false` where that failed.
+pub fn wait_for(rlib: &Path, plan: &Plan) -> bool {
+    loop {
+        if rlib.exists() {
+            return true;
+        }
+        if plan.harness_failed.exists() || !is_alive(plan.driver) {
+            // Either may have come to be between the two looks.
+            return rlib.exists();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether the process still runs.
+pub fn is_alive(process: u32) -> bool {
+    let process = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw);
+    let Some(process) = process else { return false };
+    !matches!(rustix::process::test_kill_process(process), Err(rustix::io::Errno::SRCH))
+}

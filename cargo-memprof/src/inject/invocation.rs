@@ -1,0 +1,332 @@
+//! A call of rustc, read and rewritten. Pure: what the arguments mean and what they become.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+/// Flags for everything the user compiles: stacks are walked by frame pointers and named by line tables. They go
+/// last, where they win over the profile's and the user's own.
+const CODEGEN: [&str; 8] = [
+    "-C",
+    "force-frame-pointers=yes",
+    "-C",
+    "debuginfo=line-tables-only",
+    "-C",
+    "strip=none",
+    "-C",
+    "split-debuginfo=off",
+];
+
+/// So that a crate can tell, as with `cfg(miri)`.
+const CFG: [&str; 4] = ["--cfg", "memprof", "--check-cfg", "cfg(memprof)"];
+
+/// What all the flags are, for the fingerprint.
+pub fn flags_in_words() -> String {
+    CODEGEN.iter().chain(&CFG).copied().collect::<Vec<_>>().join(" ")
+}
+
+/// What a call of rustc is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purpose {
+    /// `rustc -vV`: the text by which cargo knows its compiler.
+    Version,
+    /// Another question, a build script or a proc macro: passed through as it is.
+    Untouched,
+    /// A library or program of the user's or of a dependency.
+    Plain,
+    /// A test executable with libtest.
+    Test,
+}
+
+/// A call of rustc that compiles something, as far as it matters here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Invocation {
+    pub purpose: Purpose,
+    pub crate_name: String,
+    /// As given: relative to the folder rustc runs in.
+    pub source: PathBuf,
+    /// The executable that will be made; `None` = none, or not known.
+    pub executable: Option<PathBuf>,
+    /// `--target` as given; `None` = the host.
+    pub target: Option<String>,
+    /// The user's crate has a dependency called `test`.
+    pub has_extern_test: bool,
+}
+
+impl Invocation {
+    /// Reads the arguments behind rustc's name; `@file`s must be expanded.
+    pub fn read(args: &[OsString]) -> Invocation {
+        let mut read = Reading::default();
+        let mut words = args.iter().map(|arg| arg.to_string_lossy().into_owned());
+        while let Some(word) = words.next() {
+            read.take(&word, &mut words);
+        }
+        read.finish()
+    }
+
+    /// The arguments to add. `harness` goes under a test executable; `None` = it is to be compiled without.
+    pub fn additions(&self, harness: Option<&Harness>) -> Vec<OsString> {
+        if matches!(self.purpose, Purpose::Version | Purpose::Untouched) {
+            return Vec::new();
+        }
+        let mut added: Vec<OsString> = CODEGEN.iter().chain(&CFG).map(OsString::from).collect();
+        if let Some(harness) = harness {
+            let (options, name) = match harness.visibility {
+                Visibility::Prelude => ("", "test="),
+                Visibility::Hidden => ("-Zunstable-options", "noprelude:test="),
+            };
+            added.extend((!options.is_empty()).then(|| options.into()));
+            let mut value = OsString::from(name);
+            value.push(harness.rlib);
+            added.extend(["--extern".into(), value]);
+        }
+        added
+    }
+}
+
+/// How the harness is handed to rustc.
+#[derive(Debug, Clone, Copy)]
+pub struct Harness<'a> {
+    pub rlib: &'a Path,
+    pub visibility: Visibility,
+}
+
+/// Whether the user's paths can see the crate `test` that is the harness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Visibility {
+    /// They can; all that stable rustc offers.
+    Prelude,
+    /// They cannot: for crates in which `use test::…` means a module of theirs. Needs an unstable option, and so
+    /// `RUSTC_BOOTSTRAP` for this one call.
+    Hidden,
+}
+
+#[derive(Default)]
+struct Reading {
+    version: bool,
+    test: bool,
+    crate_name: Option<String>,
+    crate_types: Vec<String>,
+    source: Option<String>,
+    out_dir: Option<String>,
+    output: Option<String>,
+    extra_filename: String,
+    target: Option<String>,
+    has_extern_test: bool,
+}
+
+impl Reading {
+    fn take(&mut self, word: &str, words: &mut impl Iterator<Item = String>) {
+        let (flag, inline) = match word.split_once('=') {
+            Some((flag, value)) if flag.starts_with("--") => (flag, Some(value.to_owned())),
+            _ => (word, None),
+        };
+        let mut value = || inline.clone().or_else(|| words.next()).unwrap_or_default();
+        match flag {
+            "-vV" | "-Vv" => self.version = true,
+            "--test" => self.test = true,
+            "--crate-name" => self.crate_name = Some(value()),
+            "--crate-type" => self.crate_types.extend(value().split(',').map(str::to_owned)),
+            "--out-dir" => self.out_dir = Some(value()),
+            "--target" => self.target = Some(value()),
+            "--extern" => self.take_extern(&value()),
+            "-o" => self.output = Some(value()),
+            "-C" | "--codegen" => self.take_codegen(&value()),
+            // Flags whose value is a word of its own, which is not the source file.
+            "-L"
+            | "-l"
+            | "-A"
+            | "-W"
+            | "-D"
+            | "-F"
+            | "-Z"
+            | "--cfg"
+            | "--check-cfg"
+            | "--emit"
+            | "--edition"
+            | "--cap-lints"
+            | "--allow"
+            | "--warn"
+            | "--deny"
+            | "--forbid"
+            | "--force-warn"
+            | "--sysroot"
+            | "--error-format"
+            | "--json"
+            | "--color"
+            | "--diagnostic-width"
+            | "--remap-path-prefix"
+            | "--explain"
+            | "--print" => {
+                value();
+            }
+            _ if flag.starts_with("-C") => self.take_codegen(&word[2..]),
+            _ if flag.starts_with("-o") => self.output = Some(word[2..].to_owned()),
+            "-" => self.source = Some(word.to_owned()),
+            _ if !flag.starts_with('-') => self.source = Some(word.to_owned()),
+            _ => {}
+        }
+    }
+
+    fn take_codegen(&mut self, option: &str) {
+        if let Some(extra) = option.strip_prefix("extra-filename=") {
+            extra.clone_into(&mut self.extra_filename);
+        }
+    }
+
+    /// `--extern name=path`, where options such as `priv,noprelude:` may stand before the name.
+    fn take_extern(&mut self, value: &str) {
+        let name = value.split('=').next().unwrap_or_default();
+        let name = name.rsplit(':').next().unwrap_or_default();
+        self.has_extern_test |= name == "test";
+    }
+
+    fn finish(self) -> Invocation {
+        let crate_name = self.crate_name.unwrap_or_default();
+        let program = self.crate_types.is_empty() || self.crate_types.iter().any(|kind| kind == "bin");
+        // Cargo asks its questions under the name `___`.
+        let compiles = !crate_name.is_empty() && crate_name != "___" && self.source.is_some();
+        let purpose = if self.version && !compiles {
+            Purpose::Version
+        } else if !compiles {
+            Purpose::Untouched
+        } else if self.test {
+            Purpose::Test
+        } else if crate_name.starts_with("build_script_") || self.crate_types.iter().any(|kind| kind == "proc-macro") {
+            Purpose::Untouched
+        } else {
+            Purpose::Plain
+        };
+        let executable = match (&purpose, self.output, self.out_dir) {
+            (Purpose::Test | Purpose::Plain, _, _) if !self.test && !program => None,
+            (Purpose::Test | Purpose::Plain, Some(output), _) => Some(output.into()),
+            (Purpose::Test | Purpose::Plain, None, Some(folder)) => {
+                let name = format!("{crate_name}{}{}", self.extra_filename, std::env::consts::EXE_SUFFIX);
+                Some(Path::new(&folder).join(name))
+            }
+            _ => None,
+        };
+        Invocation {
+            purpose,
+            crate_name,
+            source: self.source.unwrap_or_default().into(),
+            executable,
+            target: self.target,
+            has_extern_test: self.has_extern_test,
+        }
+    }
+}
+
+/// `args` with the contents of `@file`s in their place, one argument a line, as rustc reads them. Cargo resorts to
+/// them where a command line grows too long. What cannot be read stays as it is, for rustc to complain about.
+pub fn expand(args: &[OsString], read: impl Fn(&Path) -> Option<String>) -> Vec<OsString> {
+    let mut expanded = Vec::new();
+    for arg in args {
+        match arg.to_str().and_then(|text| text.strip_prefix('@')).and_then(|path| read(Path::new(path))) {
+            Some(text) => expanded.extend(text.lines().map(OsString::from)),
+            None => expanded.push(arg.clone()),
+        }
+    }
+    expanded
+}
+
+/// Splits what cargo calls its wrapper with: the compiler (behind a workspace wrapper, where there is one) and its
+/// arguments. A word that is no flag and is followed by another such word is such a wrapper.
+pub fn split_programs(args: &[OsString]) -> (&[OsString], &[OsString]) {
+    let is_rustc_argument = |arg: &OsStr| {
+        let bytes = arg.as_encoded_bytes();
+        bytes.starts_with(b"-") || bytes.starts_with(b"@")
+    };
+    let at = args.iter().position(|arg| is_rustc_argument(arg)).unwrap_or(args.len());
+    args.split_at(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<OsString> {
+        text.split_whitespace().map(OsString::from).collect()
+    }
+
+    fn read(text: &str) -> Invocation {
+        Invocation::read(&words(text))
+    }
+
+    const TEST: &str = "--crate-name csv --edition=2021 src/lib.rs --error-format=json --json=artifacts \
+        --emit=dep-info,link -C debuginfo=2 --test --cfg feature=\"a\" -C metadata=12 -C extra-filename=-34 \
+        --out-dir /t/debug/deps --extern serde=/t/libserde.rlib -L dependency=/t/debug/deps";
+
+    #[test]
+    fn a_test_gets_the_harness_after_everything_else() {
+        let invocation = read(TEST);
+        assert_eq!(invocation.purpose, Purpose::Test);
+        assert_eq!(invocation.executable, Some("/t/debug/deps/csv-34".into()));
+        assert_eq!(invocation.source, Path::new("src/lib.rs"));
+        let harness = Harness { rlib: Path::new("/c/lib.rlib"), visibility: Visibility::Prelude };
+        let added = invocation.additions(Some(&harness));
+        assert_eq!(added[added.len() - 2..], ["--extern", "test=/c/lib.rlib"]);
+        assert!(added.iter().any(|arg| arg == "strip=none"));
+        assert!(!invocation.additions(None).iter().any(|arg| arg == "--extern"));
+    }
+
+    #[test]
+    fn questions_build_scripts_and_proc_macros_stay_as_they_are() {
+        for (line, purpose) in [
+            ("-vV", Purpose::Version),
+            ("- --crate-name ___ --print=file-names --crate-type bin --print=cfg", Purpose::Untouched),
+            ("--print sysroot", Purpose::Untouched),
+            ("--crate-name build_script_build build.rs --crate-type bin --out-dir x", Purpose::Untouched),
+            ("--crate-name mac src/lib.rs --crate-type proc-macro --out-dir x", Purpose::Untouched),
+        ] {
+            let invocation = read(line);
+            assert_eq!(invocation.purpose, purpose, "{line}");
+            assert!(invocation.additions(None).is_empty(), "{line}");
+            assert_eq!(invocation.executable, None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_proc_macros_own_tests_are_tests() {
+        let invocation = read("--crate-name mac src/lib.rs --crate-type proc-macro --test --out-dir x");
+        assert_eq!(invocation.purpose, Purpose::Test);
+        assert_eq!(invocation.executable, Some("x/mac".into()));
+    }
+
+    #[test]
+    fn a_program_without_libtest_is_known_and_a_library_makes_none() {
+        let program = read("--crate-name t tests/t.rs --crate-type bin --cfg test -C extra-filename=-1 --out-dir x");
+        assert_eq!((program.purpose, program.executable), (Purpose::Plain, Some("x/t-1".into())));
+        let library = read("--crate-name t src/lib.rs --crate-type lib --out-dir x --target wasm32-wasip1");
+        assert_eq!((library.purpose, library.executable), (Purpose::Plain, None));
+        assert_eq!(library.target.as_deref(), Some("wasm32-wasip1"));
+    }
+
+    #[test]
+    fn a_dependency_called_test_is_seen_whatever_its_options() {
+        for (line, has) in [
+            ("--extern test=/x.rlib", true),
+            ("--extern priv,noprelude:test=/x.rlib", true),
+            ("--extern=test", true),
+            ("--extern testing=/x.rlib --extern a=/test=b", false),
+        ] {
+            assert_eq!(read(&format!("--crate-name a src/lib.rs {line}")).has_extern_test, has, "{line}");
+        }
+    }
+
+    #[test]
+    fn argument_files_are_read_for_their_meaning() {
+        let args = expand(&words("@/f --cfg x"), |path| {
+            (path == Path::new("/f")).then(|| "--crate-name\na\nsrc/lib.rs\n--test\n".to_owned())
+        });
+        assert_eq!(Invocation::read(&args).purpose, Purpose::Test);
+    }
+
+    #[test]
+    fn a_workspace_wrapper_stays_in_front_of_rustc() {
+        let args = words("clippy-driver rustc --crate-name a");
+        let (programs, rest) = split_programs(&args);
+        assert_eq!((programs.len(), rest.len()), (2, 2));
+        let args = words("rustc - --crate-name ___");
+        assert_eq!(split_programs(&args).0.len(), 1);
+    }
+}

@@ -1,0 +1,11 @@
+//! The injection: what is put between cargo, rustc and the tests, and taken away again before a test can see it.
+
+pub mod cargo_config;
+pub mod diagnostics;
+pub mod env;
+pub mod harness;
+pub mod invocation;
+pub mod note;
+pub mod plan;
+pub mod ran;
+pub mod rustc;

@@ -1,0 +1,65 @@
+//! The plan of one run: what the driver decided, written down for the calls of this program as rustc wrapper and as
+//! runner, which happen in processes of cargo's.
+
+use crate::error::Error;
+use crate::inject::env::{self, Saved};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+/// See the head of this file.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Plan {
+    /// The line by which cargo's fingerprints tell our builds from others, see [`key_line`].
+    pub key: String,
+    /// The driver's process.
+    pub driver: u32,
+    /// The user's own wrapper; `None` = none.
+    pub wrapper: Option<OsString>,
+    /// The triple that a compilation without `--target` is for.
+    pub host: String,
+    /// The harness for each target, as `--target` names it. The files may not exist yet.
+    pub harness: BTreeMap<String, PathBuf>,
+    /// Exists once the harness failed to compile.
+    pub harness_failed: PathBuf,
+    /// The user's own runner of each target, program and arguments. Targets without one are not here.
+    pub runners: BTreeMap<String, Vec<OsString>>,
+    /// What the user had in the variables that are set while cargo runs.
+    pub saved: Saved,
+    pub rate: u64,
+    /// The folder for this run's ledgers, absolute.
+    pub ledgers: PathBuf,
+    /// The file that notes what was run, absolute.
+    pub ran: PathBuf,
+}
+
+impl Plan {
+    /// # Errors
+    /// Where the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), Error> {
+        let failed = |cause: &dyn std::fmt::Display| Error::new("cannot prepare the run").caused_by(cause);
+        let text = serde_json::to_vec(self).map_err(|error| failed(&error))?;
+        fs_err::write(path, text).map_err(|error| failed(&error))
+    }
+
+    /// The plan of the run that this process belongs to.
+    ///
+    /// # Errors
+    /// Where there is none, or it cannot be read.
+    pub fn of_this_run() -> Result<Plan, Error> {
+        let failed = Error::new("cannot take part in a run of `cargo memprof`");
+        let Some(path) = env::non_empty(env::PLAN) else {
+            return Err(failed.caused_by(format!("the variable `{}` is not set", env::PLAN)));
+        };
+        let read = fs_err::read(PathBuf::from(path)).map_err(|error| error.to_string());
+        read.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string()))
+            .map_err(|cause| failed.caused_by(cause).help("start it with `cargo memprof test`"))
+    }
+}
+
+/// What our wrapper adds to `rustc -vV`: cargo hashes that text into its fingerprints, so a new harness, or a
+/// new set of flags, is a new compiler to it and rebuilds everything.
+pub fn key_line(sources: u64) -> String {
+    format!("memprof: {} {sources:016x}", env!("CARGO_PKG_VERSION"))
+}

@@ -1,0 +1,49 @@
+//! The list of what cargo ran: the runner adds a line for each executable before it becomes it, the driver reads the
+//! lines when cargo has ended.
+
+use crate::inject::note::Note;
+use serde::{Deserialize, Serialize};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// One start of one executable.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ran {
+    pub exe: PathBuf,
+    /// What the wrapper noted; `None` = it never saw the executable compiled, as with doctests.
+    pub note: Option<Note>,
+    /// `CARGO_PKG_NAME` of the runner; empty where cargo did not set it.
+    pub package: String,
+    /// `CARGO_MANIFEST_DIR` of the runner.
+    pub manifest_dir: PathBuf,
+}
+
+impl Ran {
+    /// A program that rustdoc made of a doctest: those have no note, and rustdoc's name.
+    pub fn is_doctest(&self) -> bool {
+        let named = |name: &std::ffi::OsStr| {
+            let name = name.to_string_lossy();
+            name.starts_with("rustdoctest") || name.starts_with("rust_out") || name.starts_with("merged_doctest")
+        };
+        self.note.is_none() && self.exe.components().any(|part| named(part.as_os_str()))
+    }
+
+    /// Adds a line to the list at `path`. Several processes may do so at once: each line is one write to a file opened
+    /// for appending.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn append(&self, path: &Path) -> io::Result<()> {
+        let mut line = serde_json::to_vec(self)?;
+        line.push(b'\n');
+        let mut file = fs_err::OpenOptions::new().append(true).create(true).open(path)?;
+        file.write_all(&line)
+    }
+}
+
+/// All of the list at `path`, in the order of the starts; nothing was run where there is no list. A line cut short by
+/// a crash is left out.
+pub fn read(path: &Path) -> Vec<Ran> {
+    let text = fs_err::read_to_string(path).unwrap_or_default();
+    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+}

@@ -1,0 +1,153 @@
+//! This program as cargo's rustc wrapper: it adds the flags the profiles need, slips the harness under test
+//! executables, and notes beside every executable whether that worked.
+
+use crate::error::Error;
+use crate::inject::env;
+use crate::inject::invocation::{Harness, Invocation, Purpose, Visibility, expand, split_programs};
+use crate::inject::note::Note;
+use crate::inject::plan::Plan;
+use crate::inject::{diagnostics, harness};
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Output};
+
+/// Whether `args` (without this program's name) are cargo calling its wrapper: only while cargo runs for us, and only
+/// with a compiler in front.
+pub fn is_meant(args: &[OsString]) -> bool {
+    let ours = ["memprof", "test", "t", "clean", "help", crate::runner::COMMAND];
+    std::env::var_os(env::PLAN).is_some()
+        && args.first().is_some_and(|first| !ours.iter().any(|name| first == name) && !starts_with_dash(first))
+}
+
+/// Does what rustc was called for, with our additions.
+///
+/// # Errors
+/// Where the compiler cannot be started or there is no plan.
+pub fn wrap(args: &[OsString]) -> Result<ExitCode, Error> {
+    let plan = Plan::of_this_run()?;
+    let (_, rest) = split_programs(args);
+    let invocation = Invocation::read(&expand(rest, |path| fs_err::read_to_string(path).ok()));
+    let call = Call { plan: &plan, args, invocation: &invocation };
+    match invocation.purpose {
+        Purpose::Version => call.tell_version(),
+        Purpose::Untouched => Err(call.become_compiler()),
+        Purpose::Plain => {
+            call.note(Some("it has no libtest harness (`harness = false`, or a program that a test started)".into()))?;
+            Err(call.become_compiler())
+        }
+        Purpose::Test => call.compile_test(),
+    }
+}
+
+/// One call of rustc.
+struct Call<'a> {
+    plan: &'a Plan,
+    /// As cargo gave them, the compiler first.
+    args: &'a [OsString],
+    invocation: &'a Invocation,
+}
+
+impl Call<'_> {
+    fn tell_version(&self) -> Result<ExitCode, Error> {
+        let output = self.output(self.command(None))?;
+        let mut told = output.stdout.clone();
+        if output.status.success() {
+            told.extend_from_slice(self.plan.key.as_bytes());
+            told.push(b'\n');
+        }
+        Ok(replay(&Output { stdout: told, ..output }))
+    }
+
+    /// Compiles with the harness; without it where that is not possible.
+    fn compile_test(&self) -> Result<ExitCode, Error> {
+        if self.invocation.has_extern_test {
+            return self.compile_without("it has a dependency that is called `test`, as the harness must be".into());
+        }
+        let target = self.invocation.target.as_ref().unwrap_or(&self.plan.host);
+        let Some(rlib) = self.plan.harness.get(target) else {
+            return self.compile_without(format!("there is no harness for the target `{target}`"));
+        };
+        if !harness::wait_for(rlib, self.plan) {
+            // The driver tells why, once, when cargo has ended.
+            return Err(Error::new(format!("cannot profile the tests of `{}`", self.invocation.crate_name))
+                .caused_by("the memprof harness did not compile"));
+        }
+        let mut harness = Harness { rlib, visibility: Visibility::Prelude };
+        let mut output = self.output(self.command(Some(&harness)))?;
+        if !output.status.success() && diagnostics::is_ambiguous_test(&output.stderr) {
+            harness.visibility = Visibility::Hidden;
+            let mut command = self.command(Some(&harness));
+            command.env(env::RUSTC_BOOTSTRAP, "1");
+            output = self.output(command)?;
+        }
+        if output.status.success() {
+            self.note(None)?;
+            return Ok(replay(&output));
+        }
+        self.compile_without(diagnostics::reason(&output.stderr))
+    }
+
+    /// Compiles as cargo wanted it: what that says is what cargo sees.
+    fn compile_without(&self, reason: String) -> Result<ExitCode, Error> {
+        self.note(Some(reason))?;
+        Err(self.become_compiler())
+    }
+
+    /// Notes what the executable is, where this call makes one.
+    fn note(&self, unprofiled: Option<String>) -> Result<(), Error> {
+        let Some(executable) = &self.invocation.executable else { return Ok(()) };
+        let folder = std::env::current_dir().unwrap_or_default();
+        let variable = |name| env::non_empty(name).map(|value| value.to_string_lossy().into_owned());
+        let note = Note {
+            crate_name: self.invocation.crate_name.clone(),
+            source: folder.join(&self.invocation.source),
+            package: variable(env::CARGO_PKG_NAME).unwrap_or_default(),
+            manifest_dir: env::non_empty(env::CARGO_MANIFEST_DIR).map(PathBuf::from).unwrap_or_default(),
+            bin_name: variable(env::CARGO_BIN_NAME),
+            unprofiled,
+        };
+        note.write(&folder.join(executable)).map_err(|error| {
+            Error::new(format!("cannot note how `{}` was compiled", executable.display())).caused_by(error)
+        })
+    }
+
+    fn command(&self, harness: Option<&Harness>) -> Command {
+        let mut programs = self.plan.wrapper.iter().chain(self.args);
+        let first = programs.next().cloned().unwrap_or_default();
+        let mut command = Command::new(first);
+        command.args(programs).args(self.invocation.additions(harness));
+        command
+    }
+
+    fn output(&self, mut command: Command) -> Result<Output, Error> {
+        command.output().map_err(|error| cannot_start(&command, &error))
+    }
+
+    /// Turns this process into the compiler; comes back only where that fails.
+    fn become_compiler(&self) -> Error {
+        let mut command = self.command(None);
+        let error = command.exec();
+        cannot_start(&command, &error)
+    }
+}
+
+fn cannot_start(command: &Command, error: &io::Error) -> Error {
+    Error::new(format!("cannot start the compiler `{}`", Path::new(command.get_program()).display())).caused_by(error)
+}
+
+/// Gives out what a compiler that was listened to said, and its exit code.
+fn replay(output: &Output) -> ExitCode {
+    // If cargo no longer listens, it no longer cares either.
+    let _ = io::stdout().write_all(&output.stdout);
+    let _ = io::stderr().write_all(&output.stderr);
+    match output.status.code() {
+        Some(code) => ExitCode::from(u8::try_from(code).unwrap_or(101)),
+        None => ExitCode::from(101),
+    }
+}
+
+fn starts_with_dash(arg: &OsString) -> bool {
+    arg.as_encoded_bytes().starts_with(b"-")
+}

@@ -1,0 +1,75 @@
+//! Ctrl-C and the wish to end: the terminal tells cargo and the tests itself; this program lives on to say what became
+//! of the run and to remove what is half made.
+
+use crate::exit_code::ExitCode;
+use rustix::process::{Pid, Signal, kill_process};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+/// The signal that asked for the end; 0 = none did.
+static ASKED: AtomicI32 = AtomicI32::new(0);
+/// What there is to clean up where a second Ctrl-C will not wait.
+static SCENE: Mutex<Scene> = Mutex::new(Scene { scratch: None, cargo: None });
+
+struct Scene {
+    /// A folder to remove.
+    scratch: Option<PathBuf>,
+    /// The process that a signal meant for us alone is passed on to.
+    cargo: Option<u32>,
+}
+
+/// The code to end with, once the user has asked for the end; `None` = nobody has. Whoever does long work after the
+/// tests looks here between two steps.
+pub fn requested() -> Option<ExitCode> {
+    match ASKED.load(Ordering::Relaxed) {
+        0 => None,
+        signal => Some(ExitCode::of_signal(signal)),
+    }
+}
+
+/// From here on the signals are ours. `scratch` is removed where a second signal ends the process at once.
+///
+/// # Errors
+/// Where the signals cannot be had.
+pub fn watch(scratch: PathBuf) -> io::Result<()> {
+    scene(|scene| scene.scratch = Some(scratch));
+    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    std::thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in &mut signals {
+            take(signal);
+        }
+    })?;
+    Ok(())
+}
+
+/// Names the process that runs for us now; `None` when it has ended.
+pub fn runs(cargo: Option<u32>) {
+    scene(|scene| scene.cargo = cargo);
+}
+
+fn take(signal: i32) {
+    let again = ASKED.swap(signal, Ordering::Relaxed) != 0;
+    scene(|scene| {
+        let cargo = scene.cargo.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+        match cargo {
+            // Unlike Ctrl-C, this reaches nobody but us by itself. If cargo is gone already, all is well.
+            Some(cargo) if signal == SIGTERM => drop(kill_process(cargo, Signal::TERM)),
+            _ => {}
+        }
+        if again {
+            if let Some(scratch) = &scene.scratch {
+                let _ = fs_err::remove_dir_all(scratch);
+            }
+            std::process::exit(i32::from(ExitCode::of_signal(signal).get()));
+        }
+    });
+}
+
+fn scene<T>(change: impl FnOnce(&mut Scene) -> T) -> T {
+    // A scene that a panicking thread left is as good as before: each change is one assignment.
+    change(&mut SCENE.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+}

@@ -1,0 +1,94 @@
+//! The compiler that cargo will use, and what it says of itself.
+
+use crate::error::Error;
+use crate::inject::env;
+use crate::options;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// See the head of this file.
+#[derive(Debug, Clone)]
+pub struct Toolchain {
+    /// What to call; a bare name is looked for in PATH, as cargo does.
+    pub rustc: OsString,
+    /// All of `rustc -vV`.
+    pub verbose: String,
+    /// `rustc 1.95.0 (59807616e 2026-04-14)`.
+    pub version: String,
+    /// `1.95.0`, or `1.97.0-nightly`.
+    pub release: String,
+    /// The triple of this machine.
+    pub host: String,
+    pub sysroot: PathBuf,
+}
+
+impl Toolchain {
+    /// Asks `rustc`, in the folder the user stands in, where a toolchain file or an override counts.
+    ///
+    /// # Errors
+    /// Where it cannot be run, or is too old for the harness.
+    pub fn ask(rustc: OsString) -> Result<Toolchain, Error> {
+        let (verbose, sysroot) = std::thread::scope(|scope| {
+            let sysroot = scope.spawn(|| told(&rustc, &["--print", "sysroot"]));
+            let verbose = told(&rustc, &["-vV"]);
+            (verbose, sysroot.join())
+        });
+        let verbose = verbose?;
+        let sysroot = sysroot.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let field = |name: &str| {
+            let value = verbose.lines().find_map(|line| line.strip_prefix(name));
+            value.map(|value| value.trim().to_owned()).ok_or_else(|| {
+                Error::new(format!("cannot use the compiler `{}`", options::shown([rustc.as_os_str()])))
+                    .caused_by(format!("`rustc -vV` has no line `{name}`"))
+            })
+        };
+        let (release, host) = (field("release:")?, field("host:")?);
+        let version = verbose.lines().next().unwrap_or_default().to_owned();
+        let toolchain = Toolchain { release, host, version, sysroot: sysroot.trim().into(), verbose, rustc };
+        toolchain.refuse_if_too_old()?;
+        Ok(toolchain)
+    }
+
+    fn refuse_if_too_old(&self) -> Result<(), Error> {
+        let least = env!("CARGO_PKG_RUST_VERSION");
+        if minor_version(&self.release) >= minor_version(least) {
+            return Ok(());
+        }
+        Err(Error::new("cannot profile with this compiler")
+            .caused_by(format!("it is {}; the harness needs rustc {least} or newer", self.version))
+            .help("choose a newer one: `cargo +stable memprof test`"))
+    }
+}
+
+/// Major and minor number of a release; `None` where the text has none.
+fn minor_version(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release.split(['.', '-']);
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+fn told(rustc: &OsString, args: &[&str]) -> Result<String, Error> {
+    let mut command = Command::new(rustc);
+    command.args(args);
+    let shown = options::shown(std::iter::once(command.get_program()).chain(command.get_args()));
+    let failed = || Error::new(format!("cannot ask the compiler `{shown}`"));
+    let output = command.output().map_err(|error| {
+        failed().caused_by(error).help(format!("install Rust, or set `{}` to a compiler", env::RUSTC))
+    })?;
+    if !output.status.success() {
+        return Err(failed().caused_by(String::from_utf8_lossy(&output.stderr).trim()));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn releases_compare_by_number() {
+        assert!(minor_version("1.100.0-nightly") > minor_version("1.88"));
+        assert!(minor_version("1.87.0") < minor_version("1.88"));
+        assert_eq!(minor_version("dev"), None);
+    }
+}

@@ -7,8 +7,8 @@
 
 use super::arena;
 use super::lane::{Note, Tag};
-use super::state::{self, ENDED, Mode, OPEN, State};
-use super::thread::{Access, access};
+use super::state::{self, Mode};
+use super::thread::{Access, access, lane_of_suspended, ready};
 use super::tracked::{self, Tracked};
 use super::unwind::Frame;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -24,16 +24,9 @@ unsafe impl GlobalAlloc for Hook {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match decided() {
-            Mode::Exact => exact::alloc(Frame::here(), layout, |inner| {
-                // SAFETY: `inner` is `layout` with room for a header, so its size is not zero.
-                unsafe { System.alloc(inner) }
-            }),
-            Mode::Sampled => {
-                // SAFETY: the caller upholds `alloc`'s contract.
-                let block = unsafe { System.alloc(layout) };
-                sampled::allocated(Frame::here(), block, layout.size());
-                block
-            }
+            Mode::Exact => exact::alloc(layout),
+            // SAFETY: the caller upholds `alloc`'s contract.
+            Mode::Sampled => unsafe { sampled::alloc(layout) },
             // SAFETY: the caller upholds `alloc`'s contract.
             Mode::Plain => unsafe { System.alloc(layout) },
         }
@@ -42,16 +35,9 @@ unsafe impl GlobalAlloc for Hook {
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         match decided() {
-            Mode::Exact => exact::alloc(Frame::here(), layout, |inner| {
-                // SAFETY: `inner` is `layout` with room for a header, so its size is not zero.
-                unsafe { System.alloc_zeroed(inner) }
-            }),
-            Mode::Sampled => {
-                // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-                let block = unsafe { System.alloc_zeroed(layout) };
-                sampled::allocated(Frame::here(), block, layout.size());
-                block
-            }
+            Mode::Exact => exact::alloc_zeroed(layout),
+            // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+            Mode::Sampled => unsafe { sampled::alloc_zeroed(layout) },
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
             Mode::Plain => unsafe { System.alloc_zeroed(layout) },
         }
@@ -62,11 +48,8 @@ unsafe impl GlobalAlloc for Hook {
         match decided() {
             // SAFETY: the caller upholds `dealloc`'s contract, and in exact mode every block has a header.
             Mode::Exact => unsafe { exact::dealloc(block, layout) },
-            Mode::Sampled => {
-                sampled::freed(block, layout.size());
-                // SAFETY: the caller upholds `dealloc`'s contract.
-                unsafe { System.dealloc(block, layout) }
-            }
+            // SAFETY: the caller upholds `dealloc`'s contract.
+            Mode::Sampled => unsafe { sampled::dealloc(block, layout) },
             // SAFETY: the caller upholds `dealloc`'s contract.
             Mode::Plain => unsafe { System.dealloc(block, layout) },
         }
@@ -144,8 +127,20 @@ mod exact {
         Some((inner, front))
     }
 
+    #[inline(never)]
+    pub(super) fn alloc(layout: Layout) -> *mut u8 {
+        // SAFETY: `inner` is `layout` with room for a header, so its size is not zero.
+        obtain(Frame::here(), layout, |inner| unsafe { System.alloc(inner) })
+    }
+
+    #[inline(never)]
+    pub(super) fn alloc_zeroed(layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        obtain(Frame::here(), layout, |inner| unsafe { System.alloc_zeroed(inner) })
+    }
+
     #[inline(always)]
-    pub(super) fn alloc(frame: Frame, layout: Layout, get: impl FnOnce(Layout) -> *mut u8) -> *mut u8 {
+    fn obtain(frame: Frame, layout: Layout, get: impl FnOnce(Layout) -> *mut u8) -> *mut u8 {
         let Some((inner, front)) = with_header(layout, layout.size()) else {
             count_failure();
             return ptr::null_mut();
@@ -162,7 +157,7 @@ mod exact {
         block
     }
 
-    #[inline(always)]
+    #[inline(never)]
     pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
         // SAFETY: by contract the block has a header.
         let note = unsafe { read_note(block) };
@@ -176,7 +171,7 @@ mod exact {
         unsafe { System.dealloc(block.wrapping_sub(front), inner) }
     }
 
-    #[inline(always)]
+    #[inline(never)]
     pub(super) unsafe fn realloc(frame: Frame, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         let (Some((old, front)), Some(_)) = (with_header(layout, layout.size()), with_header(layout, size)) else {
             count_failure();
@@ -202,8 +197,7 @@ mod exact {
     fn note_alloc(frame: Frame, size: usize) -> Note {
         match access() {
             Access::Lane(local, bounds) => {
-                let clock = local.count_alloc(size as u64);
-                local.track(size as i64);
+                let clock = local.count_alloc(size as u64, size as i64);
                 let site = local.site_of(frame, bounds, 0);
                 local.charge(site, size as u64, false, clock)
             }
@@ -219,27 +213,11 @@ mod exact {
     fn note_free(note: Note, size: usize) {
         match access() {
             Access::Lane(local, _) => {
-                local.count_free();
-                local.track(-(size as i64));
-                local.discharge(note, size as u64);
+                local.count_free(size as u64);
+                local.discharge(note, size as u64, local.clock());
             }
             Access::Laneless => count_laneless(None, Some(size)),
-            Access::Shut => free_while_shut(note, size),
-        }
-    }
-
-    /// A suspended thread frees a block of the test's: that much is recorded even then.
-    #[cold]
-    fn free_while_shut(note: Note, size: usize) {
-        if !State::acquire().is(OPEN) {
-            return;
-        }
-        if let Some(local) = super::super::thread::lane_of_suspended() {
-            local.count_free();
-            local.track(-(size as i64));
-            local.discharge(note, size as u64);
-        } else {
-            count_laneless(None, Some(size));
+            Access::Shut => free_while_shut(Some(note), size),
         }
     }
 
@@ -249,14 +227,12 @@ mod exact {
         match access() {
             Access::Lane(local, bounds) => {
                 let freed = if ours { old_size } else { 0 };
-                // The old block dies before the new one adds to the clock, as with a free and an allocation.
-                local.track(size as i64 - freed as i64);
+                let clock = local.count_alloc(size as u64, size as i64 - freed as i64);
+                local.count_realloc(ours);
                 if ours {
-                    local.count_free();
-                    local.discharge(old, old_size as u64);
+                    // As with a free and an allocation, the old block dies before the new one adds to the clock.
+                    local.discharge(old, old_size as u64, clock.wrapping_sub(size as u64));
                 }
-                let clock = local.count_alloc(size as u64);
-                local.count_realloc();
                 let site = local.site_of(frame, bounds, 0);
                 local.charge(site, size as u64, true, clock)
             }
@@ -266,7 +242,7 @@ mod exact {
             }
             Access::Shut => {
                 if ours {
-                    free_while_shut(old, old_size);
+                    free_while_shut(Some(old), old_size);
                 }
                 NO_NOTE
             }
@@ -298,21 +274,68 @@ mod exact {
     }
 }
 
-/// Blocks are the system's own; some are in the table of [`tracked`] blocks.
+/// A suspended thread frees a block of the test's: that much is recorded even then. `note` is `None` where the block
+/// is not known to any site.
+#[cold]
+#[inline(never)]
+fn free_while_shut(note: Option<Note>, size: usize) {
+    if !state::is_open() {
+        return;
+    }
+    let Some(local) = lane_of_suspended() else { return count_laneless(None, Some(size)) };
+    local.count_free(size as u64);
+    if let Some(note) = note {
+        local.discharge(note, size as u64, local.clock());
+    }
+}
+
+/// Blocks are the system's own; some are in the table of [`tracked`] blocks. The functions are kept out of one another
+/// and their rare halves apart, so that the common way through each needs few registers.
 mod sampled {
     use super::*;
 
+    #[inline(never)]
+    pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
+        // SAFETY: the caller upholds `alloc`'s contract.
+        let block = unsafe { System.alloc(layout) };
+        allocated(Frame::here(), block, layout.size());
+        block
+    }
+
+    #[inline(never)]
+    pub(super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
+        // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+        let block = unsafe { System.alloc_zeroed(layout) };
+        allocated(Frame::here(), block, layout.size());
+        block
+    }
+
     #[inline(always)]
-    pub(super) fn allocated(frame: Frame, block: *mut u8, size: usize) {
+    fn allocated(frame: Frame, block: *mut u8, size: usize) {
+        if !block.is_null()
+            && let Some(local) = ready()
+        {
+            let clock = local.count_alloc(size as u64, size as i64);
+            if local.sample_is_due(clock) {
+                sample(frame, block, size, clock, false);
+            }
+        } else {
+            unusual(frame, block, size);
+        }
+    }
+
+    /// The calling thread's first event, an event outside the window, or an allocation that failed.
+    #[cold]
+    #[inline(never)]
+    fn unusual(frame: Frame, block: *mut u8, size: usize) {
         if block.is_null() {
             return count_failure();
         }
         match access() {
-            Access::Lane(local, bounds) => {
-                let clock = local.count_alloc(size as u64);
-                local.track(size as i64);
+            Access::Lane(local, _) => {
+                let clock = local.count_alloc(size as u64, size as i64);
                 if local.sample_is_due(clock) {
-                    sample(local, bounds, frame, block, size, clock, false);
+                    sample(frame, block, size, clock, false);
                 }
             }
             Access::Laneless => count_laneless(Some(size), None),
@@ -322,15 +345,8 @@ mod sampled {
 
     #[cold]
     #[inline(never)]
-    fn sample(
-        local: &'static super::super::lane::Local,
-        bounds: super::super::unwind::Bounds,
-        frame: Frame,
-        block: *mut u8,
-        size: usize,
-        clock: u64,
-        realloc: bool,
-    ) {
+    fn sample(frame: Frame, block: *mut u8, size: usize, clock: u64, realloc: bool) {
+        let Access::Lane(local, bounds) = access() else { return };
         local.set_next_sample(clock);
         let site = local.site_of(frame, bounds, size as u64);
         let note = local.charge(site, size as u64, realloc, clock);
@@ -342,56 +358,55 @@ mod sampled {
     /// A block that is not the test's: its free must not count. After the window nothing counts any more.
     #[cold]
     fn allocated_while_shut(block: *mut u8) {
-        if !State::acquire().is(ENDED) && !tracked::enter(block.addr(), Tracked::Foreign) && arena::is_attached() {
+        if !state::has_ended() && !tracked::enter(block.addr(), Tracked::Foreign) && arena::is_attached() {
             arena::header().untracked_foreign.fetch_add(1, Relaxed);
         }
     }
 
-    #[inline(always)]
-    pub(super) fn freed(block: *mut u8, size: usize) {
-        let known = if tracked::may_hold(block.addr()) { tracked::take(block.addr()) } else { None };
-        count_free(known, size);
+    #[inline(never)]
+    pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
+        // Noted first: the call is then the last thing done, and needs no frame.
+        if !tracked::may_hold(block.addr())
+            && let Some(local) = ready()
+        {
+            local.count_free(layout.size() as u64);
+        } else {
+            freed(block, layout.size());
+        }
+        // SAFETY: the caller upholds `dealloc`'s contract.
+        unsafe { System.dealloc(block, layout) }
     }
 
-    #[inline(always)]
-    fn count_free(known: Option<Tracked>, size: usize) {
-        if known == Some(Tracked::Foreign) {
-            return;
-        }
+    /// A free that is not plain: of a block that may be in the table, or by a thread that is not ready.
+    #[cold]
+    #[inline(never)]
+    fn freed(block: *mut u8, size: usize) {
+        let note = match known(block) {
+            Some(Tracked::Foreign) => return,
+            Some(Tracked::Sampled(note)) => Some(note),
+            None => None,
+        };
         match access() {
             Access::Lane(local, _) => {
-                local.count_free();
-                local.track(-(size as i64));
-                if let Some(Tracked::Sampled(note)) = known {
-                    local.discharge(note, size as u64);
+                local.count_free(size as u64);
+                if let Some(note) = note {
+                    local.discharge(note, size as u64, local.clock());
                 }
             }
             Access::Laneless => count_laneless(None, Some(size)),
-            Access::Shut => free_while_shut(known, size),
+            Access::Shut => free_while_shut(note, size),
         }
     }
 
-    /// See `exact::free_while_shut`.
-    #[cold]
-    fn free_while_shut(known: Option<Tracked>, size: usize) {
-        if !State::acquire().is(OPEN) {
-            return;
-        }
-        if let Some(local) = super::super::thread::lane_of_suspended() {
-            local.count_free();
-            local.track(-(size as i64));
-            if let Some(Tracked::Sampled(note)) = known {
-                local.discharge(note, size as u64);
-            }
-        } else {
-            count_laneless(None, Some(size));
-        }
+    /// Takes the block out of the table, if it is there.
+    fn known(block: *mut u8) -> Option<Tracked> {
+        if tracked::may_hold(block.addr()) { tracked::take(block.addr()) } else { None }
     }
 
-    #[inline(always)]
+    #[inline(never)]
     pub(super) unsafe fn realloc(frame: Frame, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // Before the call: afterwards another thread may have the old address.
-        let known = if tracked::may_hold(block.addr()) { tracked::take(block.addr()) } else { None };
+        let known = known(block);
         // SAFETY: the caller upholds `realloc`'s contract.
         let moved = unsafe { System.realloc(block, layout, size) };
         if moved.is_null() {
@@ -402,35 +417,34 @@ mod sampled {
             count_failure();
             return moved;
         }
-        let old_size = layout.size();
+        reallocated(frame, known, moved, layout.size(), size);
+        moved
+    }
+
+    #[inline(always)]
+    fn reallocated(frame: Frame, known: Option<Tracked>, moved: *mut u8, old_size: usize, size: usize) {
+        let ours = known != Some(Tracked::Foreign);
         match access() {
-            Access::Lane(local, bounds) => {
-                let ours = known != Some(Tracked::Foreign);
+            Access::Lane(local, _) => {
                 let freed = if ours { old_size } else { 0 };
-                local.track(size as i64 - freed as i64);
-                if ours {
-                    local.count_free();
-                }
+                let clock = local.count_alloc(size as u64, size as i64 - freed as i64);
+                local.count_realloc(ours);
                 if let Some(Tracked::Sampled(note)) = known {
-                    local.discharge(note, old_size as u64);
+                    local.discharge(note, old_size as u64, clock.wrapping_sub(size as u64));
                 }
-                let clock = local.count_alloc(size as u64);
-                local.count_realloc();
                 if local.sample_is_due(clock) {
-                    sample(local, bounds, frame, moved, size, clock, true);
+                    sample(frame, moved, size, clock, true);
                 }
             }
-            Access::Laneless => {
-                let ours = known != Some(Tracked::Foreign);
-                count_laneless(Some(size), ours.then_some(old_size));
-            }
+            Access::Laneless => count_laneless(Some(size), ours.then_some(old_size)),
             Access::Shut => {
-                if known != Some(Tracked::Foreign) {
-                    free_while_shut(known, old_size);
+                if let Some(Tracked::Sampled(note)) = known {
+                    free_while_shut(Some(note), old_size);
+                } else if ours {
+                    free_while_shut(None, old_size);
                 }
                 allocated_while_shut(moved);
             }
         }
-        moved
     }
 }

@@ -7,7 +7,7 @@
 use super::arena;
 use super::sampler::Sampler;
 use super::sites::{Index, Room, Stack};
-use super::state::{self, MULTI, State};
+use super::state::{self, MULTI};
 use crate::ledger::layout::{ChunkHeader, Lane, Site, kind};
 use std::cell::RefCell;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -93,62 +93,74 @@ fn class(size: u64) -> usize {
 }
 
 impl Local {
-    /// Counts an allocation. Gives the lane's clock after it.
+    /// Counts an allocation by which the live total changes by `delta` bytes (a realloc's block was partly there
+    /// before). Gives the lane's clock after it.
+    ///
+    /// The total changes before any site does, so that a site that changes after a peak still has what it had then.
     #[inline(always)]
-    pub(super) fn count_alloc(&self, size: u64) -> u64 {
+    pub(super) fn count_alloc(&self, size: u64, delta: i64) -> u64 {
         let record = self.record;
         bump(&record.classes[class(size)], 1);
         let clock = record.alloc_space.load(Relaxed).wrapping_add(size);
         record.alloc_space.store(clock, Relaxed);
+        let live = record.live.load(Relaxed).wrapping_add(delta);
+        record.live.store(live, Relaxed);
+        if live > record.hi.load(Relaxed) {
+            self.rose(record, live);
+        } else if delta < 0 && live < record.lo.load(Relaxed) {
+            self.fell();
+        }
         clock
     }
 
+    /// Counts a block given back, by which the live total changes by -`size` bytes.
     #[inline(always)]
-    pub(super) fn count_free(&self) {
-        bump(&self.record.frees, 1);
+    pub(super) fn count_free(&self, size: u64) {
+        let record = self.record;
+        bump(&record.frees, 1);
+        let live = record.live.load(Relaxed).wrapping_sub(size as i64);
+        record.live.store(live, Relaxed);
+        if live < record.lo.load(Relaxed) {
+            self.fell();
+        }
     }
 
+    /// Counts the half of a realloc that `count_alloc` does not: its old block went, unless it was not the test's.
     #[inline(always)]
-    pub(super) fn count_realloc(&self) {
+    pub(super) fn count_realloc(&self, ours: bool) {
         bump(&self.record.reallocs, 1);
+        bump(&self.record.frees, u64::from(ours));
     }
 
     pub(super) fn count_failure(&self) {
         bump(&self.record.failed, 1);
     }
 
-    /// The live total changes by `delta` bytes. Called before the site's own figures change, so that a site that
-    /// changes after a peak still has what it had at the peak.
+    /// `live` went above `hi`: a single lane has a new peak, or a lane among several has something to tell.
     #[inline(always)]
-    pub(super) fn track(&self, delta: i64) {
-        let record = self.record;
-        let live = record.live.load(Relaxed) + delta;
-        record.live.store(live, Relaxed);
-        if live > record.hi.load(Relaxed) {
-            if State::now().is(MULTI) {
-                self.flush();
-            } else {
-                record.hi.store(live, Relaxed);
-                record.lo.store(live, Relaxed);
-            }
-        } else if live < record.lo.load(Relaxed) {
-            self.fell();
+    fn rose(&self, record: &Lane, live: i64) {
+        if state::is_multi() {
+            self.flush();
+        } else {
+            record.hi.store(live, Relaxed);
+            record.lo.store(live, Relaxed);
         }
     }
 
     /// `live` went below `lo`: a peak of a single lane was left, or a lane among several has something to tell.
-    #[cold]
+    #[inline(always)]
     fn fell(&self) {
-        if State::now().is(MULTI) {
+        if state::is_multi() {
             self.flush();
-            return;
+        } else {
+            self.record.lo.store(i64::MIN, Relaxed);
+            arena::header().epoch.store(state::next_epoch_alone(), Relaxed);
         }
-        self.record.lo.store(i64::MIN, Relaxed);
-        new_epoch();
     }
 
     /// Tells the shared total what changed here, and sets when to do so next.
     #[cold]
+    #[inline(never)]
     pub(super) fn flush(&self) {
         let header = arena::header();
         let total = self.tell();
@@ -156,7 +168,7 @@ impl Local {
         if total == peak {
             header.at_peak.store(1, Relaxed);
         } else if header.at_peak.load(Relaxed) == 1 && header.at_peak.swap(0, AcqRel) == 1 {
-            new_epoch();
+            header.epoch.store(state::next_epoch(), Relaxed);
         }
         let live = self.record.live.load(Relaxed);
         let to_peak = (peak - total).clamp(0, BATCH);
@@ -193,9 +205,15 @@ impl Local {
         Note { tag: Tag::new(self.number, site), birth: clock }
     }
 
-    /// Takes a freed block off its site.
+    /// Bytes this lane has allocated so far: the time by which lifetimes are told.
     #[inline(always)]
-    pub(super) fn discharge(&self, note: Note, size: u64) {
+    pub(super) fn clock(&self) -> u64 {
+        self.record.alloc_space.load(Relaxed)
+    }
+
+    /// Takes a block freed at `clock` off its site.
+    #[inline(always)]
+    pub(super) fn discharge(&self, note: Note, size: u64, clock: u64) {
         let Some(offset) = note.tag.site() else { return lose_free(size) };
         if note.tag.lane() != self.number {
             return self.discharge_foreign(offset, size);
@@ -204,7 +222,7 @@ impl Local {
         before_change(site);
         bump(&site.frees, 1);
         bump(&site.freed_space, size);
-        let life = self.record.alloc_space.load(Relaxed).wrapping_sub(note.birth);
+        let life = clock.wrapping_sub(note.birth);
         bump(&site.lifetime_space, life);
         if life <= SHORT_LIFE {
             bump_small(&site.short_lived);
@@ -237,7 +255,7 @@ impl Local {
 
     /// Gives the lane back: the next thread goes on with its counters.
     pub(super) fn let_go(&self) {
-        if State::now().is(MULTI) {
+        if state::is_multi() {
             self.flush();
         }
         self.held.store(false, Release);
@@ -247,7 +265,7 @@ impl Local {
 /// Keeps what the site had at the peak, if this is its first change since.
 #[inline(always)]
 fn before_change(site: &Site) {
-    let epoch = State::now().epoch();
+    let epoch = state::epoch();
     if site.epoch.load(Relaxed) != epoch {
         keep_peak(site, epoch);
     }
@@ -259,11 +277,6 @@ fn keep_peak(site: &Site, epoch: u32) {
     site.peak_objects.store(live(&site.alloc_objects, &site.frees), Relaxed);
     site.peak_space.store(live(&site.alloc_space, &site.freed_space), Relaxed);
     site.epoch.store(epoch, Relaxed);
-}
-
-fn new_epoch() {
-    let epoch = state::next_epoch();
-    arena::header().epoch.store(epoch, Relaxed);
 }
 
 #[cold]

@@ -3,7 +3,7 @@
 
 use super::arena;
 use super::lane::Local;
-use super::state::State;
+use super::state;
 use super::unwind::{self, Bounds, Frame, Walked};
 use crate::ledger::layout::{ChunkHeader, MAX_DEPTH, Site, StackRecord, stack_flag};
 use std::cell::Cell;
@@ -164,7 +164,7 @@ impl Local {
         site.size.store(size, Relaxed);
         site.stack.store(stack, Relaxed);
         // It had nothing at any peak so far.
-        site.epoch.store(State::now().epoch(), Relaxed);
+        site.epoch.store(state::epoch(), Relaxed);
         self.sites.publish();
         self.index.enter(key, offset)?;
         Some(offset)
@@ -180,7 +180,7 @@ impl Local {
         let site = arena::site(offset);
         site.key.store(original, Relaxed);
         site.alias.store(1, Relaxed);
-        site.epoch.store(State::now().epoch(), Relaxed);
+        site.epoch.store(state::epoch(), Relaxed);
         self.sites.publish();
         self.index.enter(position, offset)?;
         Some(offset)

@@ -1,8 +1,8 @@
-//! The two words every event looks at first: what kind of process this is, and whether the window is open. They share
-//! a cache line that is only read while a single test runs on its own.
+//! What every event looks at first: what kind of process this is, and whether the window is open. All of it
+//! shares a cache line that threads only read, but for the epoch of the peak.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicU8, AtomicU32};
 
 /// How blocks are laid out and what is noted of them. Decided once, by the first allocation of the process, because a
 /// block must be freed the way it was made.
@@ -17,7 +17,7 @@ pub(super) enum Mode {
     Exact = 3,
 }
 
-/// Set in the low byte of the state word while the window is open.
+/// Set in the flags while the window is open.
 pub(super) const OPEN: u8 = 1;
 /// Set once a second thread took part.
 pub(super) const MULTI: u8 = 2;
@@ -26,16 +26,16 @@ pub(super) const ENDED: u8 = 4;
 /// What a thread expects where it must take the slow path whatever the state is.
 pub(super) const NEVER: u8 = 0x80;
 
-const EPOCH_SHIFT: u32 = 8;
 const UNDECIDED: u8 = 0;
 
 #[repr(align(64))]
 struct Words {
-    state: AtomicU64,
+    flags: AtomicU8,
     mode: AtomicU8,
+    epoch: AtomicU32,
 }
 
-static WORDS: Words = Words { state: AtomicU64::new(0), mode: AtomicU8::new(UNDECIDED) };
+static WORDS: Words = Words { flags: AtomicU8::new(0), mode: AtomicU8::new(UNDECIDED), epoch: AtomicU32::new(0) };
 
 /// The mode, or `None` before the first allocation decided it.
 #[inline(always)]
@@ -56,47 +56,55 @@ pub(super) fn decide(mode: Mode) -> Mode {
     }
 }
 
-/// A reading of the state word.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct State(u64);
+/// The flags as they are: `OPEN`, `MULTI`, `ENDED`.
+#[inline(always)]
+pub(super) fn flags() -> u8 {
+    WORDS.flags.load(Relaxed)
+}
 
-impl State {
-    #[inline(always)]
-    pub(super) fn now() -> State {
-        State(WORDS.state.load(Relaxed))
-    }
+/// As [`flags`], and what was done before they were set is seen.
+pub(super) fn settled_flags() -> u8 {
+    WORDS.flags.load(Acquire)
+}
 
-    pub(super) fn acquire() -> State {
-        State(WORDS.state.load(Acquire))
-    }
+#[inline(always)]
+pub(super) fn is_multi() -> bool {
+    flags() & MULTI != 0
+}
 
-    /// The flags: `OPEN`, `MULTI`, `ENDED`.
-    #[inline(always)]
-    pub(super) fn flags(self) -> u8 {
-        self.0 as u8
-    }
+pub(super) fn is_open() -> bool {
+    settled_flags() & OPEN != 0
+}
 
-    #[inline(always)]
-    pub(super) fn is(self, flag: u8) -> bool {
-        self.flags() & flag != 0
-    }
-
-    /// Rises whenever the live total first falls after a new peak. Wraps after 2^32 peaks.
-    #[inline(always)]
-    pub(super) fn epoch(self) -> u32 {
-        (self.0 >> EPOCH_SHIFT) as u32
-    }
+pub(super) fn has_ended() -> bool {
+    settled_flags() & ENDED != 0
 }
 
 pub(super) fn set(flag: u8) {
-    WORDS.state.fetch_or(u64::from(flag), SeqCst);
+    WORDS.flags.fetch_or(flag, SeqCst);
 }
 
 pub(super) fn clear(flag: u8) {
-    WORDS.state.fetch_and(!u64::from(flag), SeqCst);
+    WORDS.flags.fetch_and(!flag, SeqCst);
 }
 
-/// The total fell for the first time since a peak. Gives the new epoch.
+/// Rises whenever the live total first falls after a new peak. Wraps after 2^32 peaks.
+#[inline(always)]
+pub(super) fn epoch() -> u32 {
+    WORDS.epoch.load(Relaxed)
+}
+
+/// A single thread's total fell for the first time since a peak. Gives the new epoch.
+#[inline(always)]
+pub(super) fn next_epoch_alone() -> u32 {
+    // A program that grows does this at every other event: no locked instruction. Should a second thread just have
+    // begun, one peak more or less is told apart, within the bound that several threads have anyway.
+    let epoch = epoch().wrapping_add(1);
+    WORDS.epoch.store(epoch, Relaxed);
+    epoch
+}
+
+/// As [`next_epoch_alone`], with several threads.
 pub(super) fn next_epoch() -> u32 {
-    (WORDS.state.fetch_add(1 << EPOCH_SHIFT, Relaxed) >> EPOCH_SHIFT) as u32 + 1
+    WORDS.epoch.fetch_add(1, Relaxed).wrapping_add(1)
 }

@@ -8,7 +8,7 @@
 
 use super::arena::{self, Errno};
 use super::lane::{self, Local};
-use super::state::{MULTI, NEVER, OPEN, State};
+use super::state::{self, MULTI, NEVER};
 use super::unwind::Bounds;
 use std::cell::Cell;
 use std::io;
@@ -53,7 +53,7 @@ pub(super) enum Access {
 #[inline(always)]
 pub(super) fn access() -> Access {
     THREAD.with(|thread| {
-        if thread.expects.get() == State::now().flags()
+        if thread.expects.get() == state::flags()
             && let Some(local) = thread.local.get()
         {
             return Access::Lane(local, thread.bounds.get());
@@ -62,18 +62,23 @@ pub(super) fn access() -> Access {
     })
 }
 
+/// The calling thread's lane, if it may record at once.
+#[inline(always)]
+pub(super) fn ready() -> Option<&'static Local> {
+    THREAD.with(|thread| if thread.expects.get() == state::flags() { thread.local.get() } else { None })
+}
+
 impl Thread {
     /// The slow way: the window may be shut, the thread new, suspended, or the last to hear that it is not alone.
     #[cold]
     #[inline(never)]
     fn ask(&self) -> Access {
-        let state = State::acquire();
-        if !state.is(OPEN) || self.suspended.get() > 0 {
+        if !state::is_open() || self.suspended.get() > 0 {
             return Access::Shut;
         }
         let Some(local) = self.local.get().or_else(|| self.join()) else { return Access::Laneless };
         // Joining may have made this process one of several threads.
-        let flags = State::acquire().flags();
+        let flags = state::settled_flags();
         if flags & MULTI != 0 && self.expects.get() != flags {
             local.flush();
         }

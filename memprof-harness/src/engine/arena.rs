@@ -10,8 +10,8 @@
 
 use crate::ledger::layout::{CHUNK_ALIGN, ChunkHeader, Header, Lane, Site};
 use std::cell::UnsafeCell;
-use std::ffi::{CStr, CString};
-use std::io;
+use std::ffi::CStr;
+use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::{self, NonNull};
@@ -37,11 +37,33 @@ static ABANDONED: AtomicBool = AtomicBool::new(false);
 /// Bytes of private memory the engine holds.
 static OWN_MEMORY: AtomicU64 = AtomicU64::new(0);
 static LOCK: Lock = Lock(AtomicBool::new(false));
-static PATH: PathCell = PathCell(UnsafeCell::new(None));
+static PATH: PathCell = PathCell(UnsafeCell::new([0; libc::PATH_MAX as usize]));
 
-struct PathCell(UnsafeCell<Option<CString>>);
-// SAFETY: written once by `attach`, before `SEALED` is cleared, and only read afterwards.
+/// The ledger's path as a C string. A fixed place, because a forked child must write it without allocating.
+struct PathCell(UnsafeCell<[u8; libc::PATH_MAX as usize]>);
+// SAFETY: written while `SEALED` is set, when nobody reads it, by the only thread there is.
 unsafe impl Sync for PathCell {}
+
+impl PathCell {
+    /// `false` where it is too long.
+    fn set(&self, path: &[u8]) -> bool {
+        // SAFETY: nobody reads it meanwhile, see above.
+        let place = unsafe { &mut *self.0.get() };
+        let Some(room) = place.get_mut(..path.len()) else { return false };
+        room.copy_from_slice(path);
+        match place.get_mut(path.len()) {
+            Some(end) => *end = 0,
+            None => return false,
+        }
+        true
+    }
+
+    fn get(&self) -> Option<&CStr> {
+        // SAFETY: nobody writes it while it is read, see above.
+        let place = unsafe { &*self.0.get() };
+        CStr::from_bytes_until_nul(place).ok()
+    }
+}
 
 /// A lock that needs neither memory nor a wake-up call: it is held for microseconds, when a chunk or a lane is taken.
 pub(super) struct Lock(AtomicBool);
@@ -69,23 +91,79 @@ impl Lock {
 
 /// Maps the ledger at `path`.
 pub(super) fn attach(path: &Path) -> io::Result<()> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
-    let file = Descriptor::open(&path)?;
+    let path = path.as_os_str().as_bytes();
+    if path.contains(&0) || !PATH.set(path) {
+        return Err(io::Error::from(io::ErrorKind::InvalidFilename));
+    }
+    let file = Descriptor::open(PATH.get().unwrap_or_default(), 0)?;
     let stat = file.stat()?;
     let len = u64::try_from(stat.st_size).unwrap_or(0);
     if len < size_of::<Header>() as u64 {
         return Err(io::Error::other("the ledger is shorter than its header"));
     }
     let (base, mapped) = map_shared(&file, len)?;
-    // SAFETY: no other thread reads the cell before `SEALED` is cleared below.
-    unsafe { *PATH.0.get() = Some(path) };
-    DEVICE.store(stat.st_dev, Relaxed);
-    INODE.store(stat.st_ino, Relaxed);
-    FILE_LEN.store(len, Relaxed);
     MAPPED.store(mapped, Relaxed);
     BASE.store(base, Release);
+    recognise(&stat);
     SEALED.store(false, Release);
     Ok(())
+}
+
+/// Takes down by what the file is known.
+fn recognise(stat: &libc::stat) {
+    DEVICE.store(stat.st_dev, Relaxed);
+    INODE.store(stat.st_ino, Relaxed);
+    FILE_LEN.store(u64::try_from(stat.st_size).unwrap_or(0), Relaxed);
+}
+
+/// In a forked child: makes a ledger beside the parent's, which begins with the same `prefix` bytes, and maps it where
+/// the parent's was. Runs inside an allocation, so it allocates nothing.
+pub(super) fn reattach(prefix: u64) -> bool {
+    let errno = Errno::save();
+    let done = try_reattach(prefix).is_some();
+    errno.restore();
+    if done {
+        ABANDONED.store(false, Relaxed);
+        SEALED.store(false, Release);
+    }
+    done
+}
+
+fn try_reattach(prefix: u64) -> Option<()> {
+    if !BASE.load(Acquire).is_null() && file_size_limit() >= prefix {
+        // SAFETY: has no preconditions.
+        let pid = unsafe { libc::getpid() };
+        let mut name = [0u8; libc::PATH_MAX as usize];
+        let mut rest = name.as_mut_slice();
+        write!(rest, "{}.fork-{pid}", PATH.get()?.to_str().ok()?).ok()?;
+        let unused = rest.len();
+        let used = name.len() - unused;
+        if !PATH.set(name.get(..used)?) {
+            return None;
+        }
+        let file = Descriptor::open(PATH.get()?, libc::O_CREAT | libc::O_EXCL).ok()?;
+        let len = libc::off_t::try_from(prefix.next_multiple_of(PAGE)).ok()?;
+        // SAFETY: touches no memory; the descriptor is open.
+        if unsafe { libc::posix_fallocate(file.0, 0, len) } != 0 {
+            return None;
+        }
+        let prefix = usize::try_from(prefix).ok()?;
+        // SAFETY: the parent's ledger is still mapped, and is at least as long as its beginning.
+        let written = unsafe { libc::pwrite(file.0, address(0).cast(), prefix, 0) };
+        if usize::try_from(written).ok()? != prefix {
+            return None;
+        }
+        recognise(&file.stat().ok()?);
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
+        // SAFETY: replaces our own mapping by one of the same length; nothing of the parent's ledger is used any more.
+        let base = unsafe { libc::mmap(address(0).cast(), MAPPED.load(Relaxed), protection, flags, file.0, 0) };
+        if base == libc::MAP_FAILED {
+            return None;
+        }
+        header().restart(prefix as u64);
+        return Some(());
+    }
+    None
 }
 
 /// Maps as much of the range as the address space limit allows, and the file's own length at least.
@@ -185,9 +263,7 @@ fn file_size_limit() -> u64 {
 
 /// The ledger's file again, if its path still leads to it.
 fn reopen() -> Option<Descriptor> {
-    // SAFETY: written before `SEALED` was cleared, and not since.
-    let path = unsafe { &*PATH.0.get() }.as_deref()?;
-    let file = Descriptor::open(path).ok()?;
+    let file = Descriptor::open(PATH.get()?, 0).ok()?;
     let stat = file.stat().ok()?;
     (stat.st_dev == DEVICE.load(Relaxed) && stat.st_ino == INODE.load(Relaxed)).then_some(file)
 }
@@ -320,9 +396,10 @@ impl Errno {
 struct Descriptor(libc::c_int);
 
 impl Descriptor {
-    fn open(path: &CStr) -> io::Result<Descriptor> {
+    fn open(path: &CStr, flags: libc::c_int) -> io::Result<Descriptor> {
+        const MODE: libc::c_uint = 0o644;
         // SAFETY: `path` is a C string for the length of the call.
-        let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) };
+        let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC | flags, MODE) };
         if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(Descriptor(fd)) }
     }
 

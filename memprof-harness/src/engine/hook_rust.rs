@@ -213,8 +213,10 @@ mod exact {
     fn note_free(note: Note, size: usize) {
         match access() {
             Access::Lane(local, _) => {
-                local.count_free(size as u64);
-                local.discharge(note, size as u64, local.clock());
+                if local.owns(note) {
+                    local.count_free(size as u64);
+                    local.discharge(note, size as u64, local.clock());
+                }
             }
             Access::Laneless => count_laneless(None, Some(size)),
             Access::Shut => free_while_shut(Some(note), size),
@@ -226,6 +228,7 @@ mod exact {
         let ours = old.tag != Tag::NONE;
         match access() {
             Access::Lane(local, bounds) => {
+                let ours = local.owns(old);
                 let freed = if ours { old_size } else { 0 };
                 let clock = local.count_alloc(size as u64, size as i64 - freed as i64);
                 local.count_realloc(ours);
@@ -283,6 +286,9 @@ fn free_while_shut(note: Option<Note>, size: usize) {
         return;
     }
     let Some(local) = lane_of_suspended() else { return count_laneless(None, Some(size)) };
+    if note.is_some_and(|note| !local.owns(note)) {
+        return;
+    }
     local.count_free(size as u64);
     if let Some(note) = note {
         local.discharge(note, size as u64, local.clock());
@@ -388,6 +394,9 @@ mod sampled {
         };
         match access() {
             Access::Lane(local, _) => {
+                if note.is_some_and(|note| !local.owns(note)) {
+                    return;
+                }
                 local.count_free(size as u64);
                 if let Some(note) = note {
                     local.discharge(note, size as u64, local.clock());
@@ -426,10 +435,16 @@ mod sampled {
         let ours = known != Some(Tracked::Foreign);
         match access() {
             Access::Lane(local, _) => {
+                let ours = match known {
+                    Some(Tracked::Sampled(note)) => local.owns(note),
+                    known => known.is_none(),
+                };
                 let freed = if ours { old_size } else { 0 };
                 let clock = local.count_alloc(size as u64, size as i64 - freed as i64);
                 local.count_realloc(ours);
-                if let Some(Tracked::Sampled(note)) = known {
+                if let Some(Tracked::Sampled(note)) = known
+                    && ours
+                {
                     local.discharge(note, old_size as u64, clock.wrapping_sub(size as u64));
                 }
                 if local.sample_is_due(clock) {

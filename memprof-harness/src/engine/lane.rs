@@ -24,6 +24,8 @@ const MOST_LANES: u32 = u16::MAX as u32;
 pub(super) struct Local {
     pub(super) record: &'static Lane,
     pub(super) number: u32,
+    /// What the tags of this lane's blocks begin with.
+    tag: Tag,
     pub(super) index: Index,
     pub(super) sites: Room,
     pub(super) stacks: Room,
@@ -55,25 +57,40 @@ pub(super) struct Tag(pub(super) u64);
 impl Tag {
     pub(super) const NONE: Tag = Tag(0);
     const OURS: u64 = 1 << 63;
-    const SITE_BITS: u32 = 40;
+    /// Which of a line of forked processes allocated the block, modulo 128.
+    const GENERATION_SHIFT: u32 = 56;
+    const LANE_SHIFT: u32 = 40;
+
+    fn of_lane(lane: u32) -> Tag {
+        let generation = u64::from(GENERATION.load(Relaxed)) % 128;
+        Tag(Tag::OURS | generation << Tag::GENERATION_SHIFT | u64::from(lane) << Tag::LANE_SHIFT)
+    }
 
     /// `site` is its offset in the ledger; `None` = the block is the test's, but there was no room for its site.
     #[inline(always)]
-    fn new(lane: u32, site: Option<u64>) -> Tag {
-        Tag(Tag::OURS | u64::from(lane) << Tag::SITE_BITS | site.unwrap_or(0) >> 6)
+    fn with_site(self, site: Option<u64>) -> Tag {
+        Tag(self.0 | site.unwrap_or(0) >> 6)
     }
 
     #[inline(always)]
     fn site(self) -> Option<u64> {
-        let site = (self.0 & ((1 << Tag::SITE_BITS) - 1)) << 6;
+        let site = (self.0 & ((1 << Tag::LANE_SHIFT) - 1)) << 6;
         (site != 0).then_some(site)
     }
 
     #[inline(always)]
-    fn lane(self) -> u32 {
-        (self.0 >> Tag::SITE_BITS) as u32 & MOST_LANES
+    fn same_lane(self, other: Tag) -> bool {
+        (self.0 ^ other.0) >> Tag::LANE_SHIFT == 0
+    }
+
+    #[inline(always)]
+    fn same_process(self, other: Tag) -> bool {
+        (self.0 ^ other.0) >> Tag::GENERATION_SHIFT == 0
     }
 }
+
+/// How many processes of a line of forks came before this one.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 /// Adds to a field that no other thread writes.
 #[inline(always)]
@@ -202,7 +219,14 @@ impl Local {
             }
             None => lose(size),
         }
-        Note { tag: Tag::new(self.number, site), birth: clock }
+        Note { tag: self.tag.with_site(site), birth: clock }
+    }
+
+    /// Whether a block is the test's, and was allocated by this process: not by one it was forked from, whose ledger
+    /// has it.
+    #[inline(always)]
+    pub(super) fn owns(&self, note: Note) -> bool {
+        self.tag.same_process(note.tag)
     }
 
     /// Bytes this lane has allocated so far: the time by which lifetimes are told.
@@ -215,7 +239,7 @@ impl Local {
     #[inline(always)]
     pub(super) fn discharge(&self, note: Note, size: u64, clock: u64) {
         let Some(offset) = note.tag.site() else { return lose_free(size) };
-        if note.tag.lane() != self.number {
+        if !self.tag.same_lane(note.tag) {
             return self.discharge_foreign(offset, size);
         }
         let site = arena::site(offset);
@@ -305,9 +329,11 @@ pub(super) fn take() -> Option<&'static Local> {
     })
 }
 
-/// Opens the lock in a forked child.
-pub(super) fn force_open() {
+/// In a forked child: its lanes are the parent's. Those it makes go into a ledger of its own.
+pub(super) fn forget_all() {
     LOCK.force_open();
+    LANES.store(std::ptr::null_mut(), Release);
+    GENERATION.fetch_add(1, Relaxed);
 }
 
 fn lanes() -> impl Iterator<Item = &'static Local> {
@@ -340,6 +366,7 @@ fn make() -> Option<&'static Local> {
     let local = Local {
         record,
         number,
+        tag: Tag::of_lane(number),
         index,
         sites: Room::new(kind::SITES),
         stacks: Room::new(kind::STACKS),

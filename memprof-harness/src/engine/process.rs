@@ -1,18 +1,20 @@
 //! The life of a recorded process: its ledger is mapped, the window opens around the test, and shuts; or the process
-//! forks, and the child must leave the parent's ledger alone.
+//! forks, and the child leaves the parent's ledger alone and gets one of its own.
 
-#![allow(unsafe_code)] // pthread_atfork
+#![allow(unsafe_code)] // pthread_atfork, getpid
 
-use super::state::{ENDED, Mode, OPEN};
+use super::state::{ENDED, FORKED, Mode, OPEN};
 use super::{arena, lane, objects, state, thread, tracked};
 use crate::ledger::layout::{self, ChunkHeader, kind};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 /// Objects that were loaded when the ledger was mapped.
 static OBJECTS: AtomicUsize = AtomicUsize::new(0);
+/// End of what a forked child's ledger has in common with its parent's: the identity and the loaded objects.
+static PREFIX: AtomicU64 = AtomicU64::new(0);
 
 /// Maps the ledger at `path`, which must be absolute, made by [`crate::ledger::LedgerFile::create`], and notes the loaded
 /// objects. The window stays shut. Called once, by the thread that will open the window or before it exists.
@@ -32,6 +34,7 @@ pub fn attach(path: &Path) -> io::Result<()> {
         return Err(io::Error::from_raw_os_error(error));
     }
     OBJECTS.store(objects::note(), Relaxed);
+    PREFIX.store(arena::header().arena_end.load(Relaxed), Relaxed);
     arena::header().pid.store(std::process::id(), Relaxed);
     arena::header().state.store(layout::state::MAPPED, Relaxed);
     Ok(())
@@ -100,11 +103,56 @@ extern "C" fn count_fork() {
     arena::header().forks.fetch_add(1, Relaxed);
 }
 
-/// In a forked child: it shares the parent's ledger, which is not its to write.
+/// In a forked child: the mapping is the parent's ledger, which is not ours to write. Most children go on to `exec`, so
+/// a ledger of its own is made at the first event, if there is one.
 extern "C" fn leave_to_parent() {
-    state::clear(OPEN);
-    state::set(ENDED);
+    let recorded = state::flags() & OPEN != 0;
+    state::restart(if recorded { FORKED } else { ENDED });
     arena::abandon();
-    lane::force_open();
+    lane::forget_all();
     tracked::force_open();
+    thread::forget();
+}
+
+/// The first event of a forked child. It has one thread, so nobody else is on the way here.
+#[cold]
+pub(super) fn start_forked() {
+    let started = arena::reattach(PREFIX.load(Relaxed));
+    state::restart(if started { OPEN } else { ENDED });
+    if started {
+        let header = arena::header();
+        let parent = header.pid.load(Relaxed);
+        header.pid.store(process_id(), Relaxed);
+        header.state.store(layout::state::OPEN, Relaxed);
+        note_origin(parent);
+    }
+}
+
+/// Puts down, without allocating, of which process this one is a fork.
+fn note_origin(parent: u32) {
+    const KEY: &[u8] = b"fork_of";
+    let mut text = [0u8; 32];
+    let mut digits = [0u8; 10];
+    let mut rest = parent;
+    let mut first = digits.len();
+    while rest > 0 || first == digits.len() {
+        first -= 1;
+        digits[first] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    let mut len = 0;
+    for part in [KEY, &digits[first..]] {
+        text[len..len + 4].copy_from_slice(&(part.len() as u32).to_ne_bytes());
+        text[len + 4..len + 4 + part.len()].copy_from_slice(part);
+        len += 4 + part.len();
+    }
+    if let Some(chunk) = arena::chunk(kind::TEXT, 0, len) {
+        arena::put(chunk + size_of::<ChunkHeader>() as u64, &text[..len]);
+        arena::chunk_header(chunk).used.store(len as u64, Release);
+    }
+}
+
+fn process_id() -> u32 {
+    // SAFETY: has no preconditions.
+    unsafe { libc::getpid() as u32 }
 }

@@ -23,6 +23,8 @@ pub(super) const OPEN: u8 = 1;
 pub(super) const MULTI: u8 = 2;
 /// Set when the window was shut: it never opens again in this process.
 pub(super) const ENDED: u8 = 4;
+/// Set in a forked child of a recorded process, until its first event gives it a ledger of its own.
+pub(super) const FORKED: u8 = 8;
 /// What a thread expects where it must take the slow path whatever the state is.
 pub(super) const NEVER: u8 = 0x80;
 
@@ -78,6 +80,16 @@ pub(super) fn is_open() -> bool {
 
 pub(super) fn has_ended() -> bool {
     settled_flags() & ENDED != 0
+}
+
+pub(super) fn is_forked() -> bool {
+    settled_flags() & FORKED != 0
+}
+
+/// In a forked child, where no other thread is left: all flags anew, and no peak so far.
+pub(super) fn restart(flags: u8) {
+    WORDS.epoch.store(0, Relaxed);
+    WORDS.flags.store(flags, SeqCst);
 }
 
 pub(super) fn set(flag: u8) {

@@ -8,6 +8,7 @@
 
 use super::arena::{self, Errno};
 use super::lane::{self, Local};
+use super::process;
 use super::state::{self, MULTI, NEVER};
 use super::unwind::Bounds;
 use std::cell::Cell;
@@ -73,6 +74,9 @@ impl Thread {
     #[cold]
     #[inline(never)]
     fn ask(&self) -> Access {
+        if state::is_forked() {
+            process::start_forked();
+        }
         if !state::is_open() || self.suspended.get() > 0 {
             return Access::Shut;
         }
@@ -100,12 +104,24 @@ impl Thread {
         Some(local)
     }
 
+    /// In a forked child: the lane is the parent's.
+    fn forget(&self) {
+        self.expects.set(NEVER);
+        self.local.set(None);
+        self.counted.set(false);
+    }
+
     fn leave(&self) {
         self.expects.set(NEVER);
         if let Some(local) = self.local.take() {
             local.let_go();
         }
     }
+}
+
+/// In a forked child, for its only thread.
+pub(super) fn forget() {
+    THREAD.with(Thread::forget);
 }
 
 /// The calling thread's lane although it is suspended, for the one thing recorded even then: that a block of the test's

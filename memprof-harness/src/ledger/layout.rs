@@ -6,6 +6,7 @@
 //! order of the machine that wrote the file. Fields that several threads or a reader in another process see are
 //! atomics; a field that only its own lane writes is written with plain relaxed stores.
 
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
 
 /// The first eight bytes of every ledger.
@@ -108,6 +109,34 @@ pub struct Header {
     /// Processes this one forked while it recorded.
     pub forks: AtomicU32,
     pub reserved: AtomicU32,
+}
+
+impl Header {
+    /// Nothing recorded yet, in a file that ends at `arena_end`: who the process is and how it samples stay.
+    pub(crate) fn restart(&self, arena_end: u64) {
+        self.arena_end.store(arena_end, Relaxed);
+        for word in [&self.state, &self.outcome, &self.wait_status, &self.lanes, &self.threads, &self.multi] {
+            word.store(0, Relaxed);
+        }
+        for word in [&self.epoch, &self.at_peak, &self.batch, &self.forks] {
+            word.store(0, Relaxed);
+        }
+        for word in [&self.live, &self.peak] {
+            word.store(0, Relaxed);
+        }
+        for word in [&self.wall_ns, &self.lost_objects, &self.lost_space, &self.lost_frees, &self.lost_freed_space] {
+            word.store(0, Relaxed);
+        }
+        for word in [&self.laneless_objects, &self.laneless_space, &self.laneless_frees, &self.laneless_freed_space] {
+            word.store(0, Relaxed);
+        }
+        for word in [&self.truncated_stacks, &self.unwalkable_stacks, &self.untracked_samples] {
+            word.store(0, Relaxed);
+        }
+        for word in [&self.untracked_foreign, &self.own_memory] {
+            word.store(0, Relaxed);
+        }
+    }
 }
 
 /// Values of [`ChunkHeader::kind`].

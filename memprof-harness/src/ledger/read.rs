@@ -17,6 +17,9 @@ pub struct Ledger {
     /// Mean bytes between samples; 0 = no stacks were recorded, 1 = every allocation was.
     pub rate: u64,
     pub pid: u32,
+    /// The process that this one was forked from, while that was recorded. Such a ledger has what the child did itself;
+    /// it has no outcome.
+    pub fork_of: Option<u32>,
     pub started_ns: u64,
     pub wall_ns: u64,
     pub counters: Counters,
@@ -223,6 +226,7 @@ pub fn read(bytes: &[u8]) -> Result<Ledger, LedgerError> {
         end,
         rate: file.u64(offset_of!(Header, rate)),
         pid: file.u32(offset_of!(Header, pid)),
+        fork_of: parts.text.remove("fork_of").and_then(|pid| String::from_utf8_lossy(&pid).parse().ok()),
         started_ns: file.u64(offset_of!(Header, started_ns)),
         wall_ns: file.u64(offset_of!(Header, wall_ns)),
         counters,

@@ -12,6 +12,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("ledger/read.rs", include_str!("ledger/read.rs")),
     ("engine/mod.rs", include_str!("engine/mod.rs")),
     ("engine/arena.rs", include_str!("engine/arena.rs")),
+    ("engine/counters.rs", include_str!("engine/counters.rs")),
     ("engine/hook_rust.rs", include_str!("engine/hook_rust.rs")),
     ("engine/lane.rs", include_str!("engine/lane.rs")),
     ("engine/objects.rs", include_str!("engine/objects.rs")),

@@ -61,7 +61,7 @@ unsafe impl GlobalAlloc for Hook {
             // SAFETY: the caller upholds `realloc`'s contract, and in exact mode every block has a header.
             Mode::Exact => unsafe { exact::realloc(Frame::here(), block, layout, size) },
             // SAFETY: the caller upholds `realloc`'s contract.
-            Mode::Sampled => unsafe { sampled::realloc(Frame::here(), block, layout, size) },
+            Mode::Sampled => unsafe { sampled::realloc(block, layout, size) },
             // SAFETY: the caller upholds `realloc`'s contract.
             Mode::Plain => unsafe { System.realloc(block, layout, size) },
         }
@@ -108,7 +108,7 @@ fn count_laneless(allocated: Option<usize>, freed: Option<usize>) {
 #[cold]
 fn count_failure() {
     if let Access::Lane(local, _) = access() {
-        local.count_failure();
+        local.record.count_failure();
     }
 }
 
@@ -197,7 +197,7 @@ mod exact {
     fn note_alloc(frame: Frame, size: usize) -> Note {
         match access() {
             Access::Lane(local, bounds) => {
-                let clock = local.count_alloc(size as u64, size as i64);
+                let clock = local.record.count_alloc(size as u64, size as i64);
                 let site = local.site_of(frame, bounds, 0);
                 local.charge(site, size as u64, false, clock)
             }
@@ -214,8 +214,8 @@ mod exact {
         match access() {
             Access::Lane(local, _) => {
                 if local.owns(note) {
-                    local.count_free(size as u64);
-                    local.discharge(note, size as u64, local.clock());
+                    local.record.count_free(size as u64);
+                    local.discharge(note, size as u64, local.record.clock());
                 }
             }
             Access::Laneless => count_laneless(None, Some(size)),
@@ -229,9 +229,7 @@ mod exact {
         match access() {
             Access::Lane(local, bounds) => {
                 let ours = local.owns(old);
-                let freed = if ours { old_size } else { 0 };
-                let clock = local.count_alloc(size as u64, size as i64 - freed as i64);
-                local.count_realloc(ours);
+                let clock = local.record.count_realloc(size as u64, ours.then_some(old_size as u64));
                 if ours {
                     // As with a free and an allocation, the old block dies before the new one adds to the clock.
                     local.discharge(old, old_size as u64, clock.wrapping_sub(size as u64));
@@ -289,14 +287,14 @@ fn free_while_shut(note: Option<Note>, size: usize) {
     if note.is_some_and(|note| !local.owns(note)) {
         return;
     }
-    local.count_free(size as u64);
+    local.record.count_free(size as u64);
     if let Some(note) = note {
-        local.discharge(note, size as u64, local.clock());
+        local.discharge(note, size as u64, local.record.clock());
     }
 }
 
-/// Blocks are the system's own; some are in the table of [`tracked`] blocks. The functions are kept out of one another
-/// and their rare halves apart, so that the common way through each needs few registers.
+/// Blocks are the system's own; some are in the table of [`tracked`] blocks. What is rare is a function of its own that
+/// is called last, so that the common way through needs next to no registers.
 mod sampled {
     use super::*;
 
@@ -304,61 +302,65 @@ mod sampled {
     pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
         // SAFETY: the caller upholds `alloc`'s contract.
         let block = unsafe { System.alloc(layout) };
-        allocated(Frame::here(), block, layout.size());
-        block
+        allocated(block, layout.size())
     }
 
     #[inline(never)]
     pub(super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
         // SAFETY: the caller upholds `alloc_zeroed`'s contract.
         let block = unsafe { System.alloc_zeroed(layout) };
-        allocated(Frame::here(), block, layout.size());
-        block
+        allocated(block, layout.size())
     }
 
+    /// Notes a new block, and gives it back.
     #[inline(always)]
-    fn allocated(frame: Frame, block: *mut u8, size: usize) {
-        if !block.is_null()
-            && let Some(local) = ready()
-        {
-            let clock = local.count_alloc(size as u64, size as i64);
-            if local.sample_is_due(clock) {
-                sample(frame, block, size, clock, false);
-            }
-        } else {
-            unusual(frame, block, size);
+    fn allocated(block: *mut u8, size: usize) -> *mut u8 {
+        let Some(record) = ready() else { return unusual(block, size) };
+        if block.is_null() {
+            return unusual(block, size);
         }
+        let clock = record.count_alloc(size as u64, size as i64);
+        if record.sample_is_due(clock) {
+            return sample(block, size, false);
+        }
+        block
     }
 
     /// The calling thread's first event, an event outside the window, or an allocation that failed.
     #[cold]
     #[inline(never)]
-    fn unusual(frame: Frame, block: *mut u8, size: usize) {
+    fn unusual(block: *mut u8, size: usize) -> *mut u8 {
         if block.is_null() {
-            return count_failure();
+            count_failure();
+            return block;
         }
         match access() {
             Access::Lane(local, _) => {
-                let clock = local.count_alloc(size as u64, size as i64);
-                if local.sample_is_due(clock) {
-                    sample(frame, block, size, clock, false);
+                let clock = local.record.count_alloc(size as u64, size as i64);
+                if local.record.sample_is_due(clock) {
+                    return sample(block, size, false);
                 }
             }
             Access::Laneless => count_laneless(Some(size), None),
             Access::Shut => allocated_while_shut(block),
         }
+        block
     }
 
+    /// Samples the block that was just counted.
     #[cold]
     #[inline(never)]
-    fn sample(frame: Frame, block: *mut u8, size: usize, clock: u64, realloc: bool) {
-        let Access::Lane(local, bounds) = access() else { return };
+    fn sample(block: *mut u8, size: usize, realloc: bool) -> *mut u8 {
+        let frame = Frame::here();
+        let Access::Lane(local, bounds) = access() else { return block };
+        let clock = local.record.clock();
         local.set_next_sample(clock);
         let site = local.site_of(frame, bounds, size as u64);
         let note = local.charge(site, size as u64, realloc, clock);
         if site.is_some() && !tracked::enter(block.addr(), Tracked::Sampled(note)) {
             arena::header().untracked_samples.fetch_add(1, Relaxed);
         }
+        block
     }
 
     /// A block that is not the test's: its free must not count. After the window nothing counts any more.
@@ -371,23 +373,28 @@ mod sampled {
 
     #[inline(never)]
     pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
-        // Noted first: the call is then the last thing done, and needs no frame.
         if !tracked::may_hold(block.addr())
-            && let Some(local) = ready()
+            && let Some(record) = ready()
         {
-            local.count_free(layout.size() as u64);
-        } else {
-            freed(block, layout.size());
+            record.count_free(layout.size() as u64);
+            // SAFETY: the caller upholds `dealloc`'s contract.
+            return unsafe { System.dealloc(block, layout) };
         }
+        // SAFETY: the caller upholds `dealloc`'s contract.
+        unsafe { dealloc_unusual(block, layout) }
+    }
+
+    /// A free of a block that may be in the table, or by a thread that is not ready.
+    #[cold]
+    #[inline(never)]
+    unsafe fn dealloc_unusual(block: *mut u8, layout: Layout) {
+        freed(known(block), layout.size());
         // SAFETY: the caller upholds `dealloc`'s contract.
         unsafe { System.dealloc(block, layout) }
     }
 
-    /// A free that is not plain: of a block that may be in the table, or by a thread that is not ready.
-    #[cold]
-    #[inline(never)]
-    fn freed(block: *mut u8, size: usize) {
-        let note = match known(block) {
+    fn freed(known: Option<Tracked>, size: usize) {
+        let note = match known {
             Some(Tracked::Foreign) => return,
             Some(Tracked::Sampled(note)) => Some(note),
             None => None,
@@ -397,9 +404,9 @@ mod sampled {
                 if note.is_some_and(|note| !local.owns(note)) {
                     return;
                 }
-                local.count_free(size as u64);
+                local.record.count_free(size as u64);
                 if let Some(note) = note {
-                    local.discharge(note, size as u64, local.clock());
+                    local.discharge(note, size as u64, local.record.clock());
                 }
             }
             Access::Laneless => count_laneless(None, Some(size)),
@@ -413,7 +420,7 @@ mod sampled {
     }
 
     #[inline(never)]
-    pub(super) unsafe fn realloc(frame: Frame, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+    pub(super) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // Before the call: afterwards another thread may have the old address.
         let known = known(block);
         // SAFETY: the caller upholds `realloc`'s contract.
@@ -426,40 +433,43 @@ mod sampled {
             count_failure();
             return moved;
         }
-        reallocated(frame, known, moved, layout.size(), size);
-        moved
+        if known.is_none()
+            && let Some(record) = ready()
+        {
+            let clock = record.count_realloc(size as u64, Some(layout.size() as u64));
+            return if record.sample_is_due(clock) { sample(moved, size, true) } else { moved };
+        }
+        reallocated(known, moved, layout.size(), size)
     }
 
-    #[inline(always)]
-    fn reallocated(frame: Frame, known: Option<Tracked>, moved: *mut u8, old_size: usize, size: usize) {
-        let ours = known != Some(Tracked::Foreign);
+    /// A realloc of a block that was in the table, or by a thread that is not ready.
+    #[cold]
+    #[inline(never)]
+    fn reallocated(known: Option<Tracked>, moved: *mut u8, old_size: usize, size: usize) -> *mut u8 {
         match access() {
             Access::Lane(local, _) => {
-                let ours = match known {
-                    Some(Tracked::Sampled(note)) => local.owns(note),
-                    known => known.is_none(),
+                let note = match known {
+                    Some(Tracked::Sampled(note)) => local.owns(note).then_some(note),
+                    _ => None,
                 };
-                let freed = if ours { old_size } else { 0 };
-                let clock = local.count_alloc(size as u64, size as i64 - freed as i64);
-                local.count_realloc(ours);
-                if let Some(Tracked::Sampled(note)) = known
-                    && ours
-                {
+                let ours = known.is_none() || note.is_some();
+                let clock = local.record.count_realloc(size as u64, ours.then_some(old_size as u64));
+                if let Some(note) = note {
                     local.discharge(note, old_size as u64, clock.wrapping_sub(size as u64));
                 }
-                if local.sample_is_due(clock) {
-                    sample(frame, moved, size, clock, true);
+                if local.record.sample_is_due(clock) {
+                    return sample(moved, size, true);
                 }
             }
-            Access::Laneless => count_laneless(Some(size), ours.then_some(old_size)),
+            Access::Laneless => {
+                let ours = known != Some(Tracked::Foreign);
+                count_laneless(Some(size), ours.then_some(old_size));
+            }
             Access::Shut => {
-                if let Some(Tracked::Sampled(note)) = known {
-                    free_while_shut(Some(note), old_size);
-                } else if ours {
-                    free_while_shut(None, old_size);
-                }
+                freed(known, old_size);
                 allocated_while_shut(moved);
             }
         }
+        moved
     }
 }

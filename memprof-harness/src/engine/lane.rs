@@ -5,6 +5,7 @@
 //! [`BATCH`] bytes have gathered. The peak is then off by at most `BATCH` for each lane.
 
 use super::arena;
+use super::counters::bump;
 use super::sampler::Sampler;
 use super::sites::{Index, Room, Stack};
 use super::state::{self, MULTI};
@@ -92,89 +93,12 @@ impl Tag {
 /// How many processes of a line of forks came before this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// Adds to a field that no other thread writes.
-#[inline(always)]
-fn bump(field: &AtomicU64, by: u64) {
-    field.store(field.load(Relaxed).wrapping_add(by), Relaxed);
-}
-
 #[inline(always)]
 fn bump_small(field: &AtomicU32) {
     field.store(field.load(Relaxed).saturating_add(1), Relaxed);
 }
 
-/// Size class of a size: its length in bits.
-#[inline(always)]
-fn class(size: u64) -> usize {
-    (u64::BITS - size.leading_zeros()) as usize & (crate::ledger::layout::SIZE_CLASSES - 1)
-}
-
 impl Local {
-    /// Counts an allocation by which the live total changes by `delta` bytes (a realloc's block was partly there
-    /// before). Gives the lane's clock after it.
-    ///
-    /// The total changes before any site does, so that a site that changes after a peak still has what it had then.
-    #[inline(always)]
-    pub(super) fn count_alloc(&self, size: u64, delta: i64) -> u64 {
-        let record = self.record;
-        bump(&record.classes[class(size)], 1);
-        let clock = record.alloc_space.load(Relaxed).wrapping_add(size);
-        record.alloc_space.store(clock, Relaxed);
-        let live = record.live.load(Relaxed).wrapping_add(delta);
-        record.live.store(live, Relaxed);
-        if live > record.hi.load(Relaxed) {
-            self.rose(record, live);
-        } else if delta < 0 && live < record.lo.load(Relaxed) {
-            self.fell();
-        }
-        clock
-    }
-
-    /// Counts a block given back, by which the live total changes by -`size` bytes.
-    #[inline(always)]
-    pub(super) fn count_free(&self, size: u64) {
-        let record = self.record;
-        bump(&record.frees, 1);
-        let live = record.live.load(Relaxed).wrapping_sub(size as i64);
-        record.live.store(live, Relaxed);
-        if live < record.lo.load(Relaxed) {
-            self.fell();
-        }
-    }
-
-    /// Counts the half of a realloc that `count_alloc` does not: its old block went, unless it was not the test's.
-    #[inline(always)]
-    pub(super) fn count_realloc(&self, ours: bool) {
-        bump(&self.record.reallocs, 1);
-        bump(&self.record.frees, u64::from(ours));
-    }
-
-    pub(super) fn count_failure(&self) {
-        bump(&self.record.failed, 1);
-    }
-
-    /// `live` went above `hi`: a single lane has a new peak, or a lane among several has something to tell.
-    #[inline(always)]
-    fn rose(&self, record: &Lane, live: i64) {
-        if state::is_multi() {
-            self.flush();
-        } else {
-            record.hi.store(live, Relaxed);
-            record.lo.store(live, Relaxed);
-        }
-    }
-
-    /// `live` went below `lo`: a peak of a single lane was left, or a lane among several has something to tell.
-    #[inline(always)]
-    fn fell(&self) {
-        if state::is_multi() {
-            self.flush();
-        } else {
-            self.record.lo.store(i64::MIN, Relaxed);
-            arena::header().epoch.store(state::next_epoch_alone(), Relaxed);
-        }
-    }
-
     /// Tells the shared total what changed here, and sets when to do so next.
     #[cold]
     #[inline(never)]
@@ -229,12 +153,6 @@ impl Local {
         self.tag.same_process(note.tag)
     }
 
-    /// Bytes this lane has allocated so far: the time by which lifetimes are told.
-    #[inline(always)]
-    pub(super) fn clock(&self) -> u64 {
-        self.record.alloc_space.load(Relaxed)
-    }
-
     /// Takes a block freed at `clock` off its site.
     #[inline(always)]
     pub(super) fn discharge(&self, note: Note, size: u64, clock: u64) {
@@ -264,12 +182,6 @@ impl Local {
         before_change(site);
         bump(&site.frees, 1);
         bump(&site.freed_space, size);
-    }
-
-    /// Whether a sample is due at `clock`; sets the next one where it is.
-    #[inline(always)]
-    pub(super) fn sample_is_due(&self, clock: u64) -> bool {
-        clock >= self.record.next_sample.load(Relaxed)
     }
 
     pub(super) fn set_next_sample(&self, clock: u64) {

@@ -1,11 +1,12 @@
 //! The engine: what runs inside every allocation of a recorded process.
 //!
 //! `hook_rust` is called by Rust's allocation functions; `thread` says whether and where the calling thread records;
-//! `lane` has its counters and the running total, `sites` its stacks, `tracked` the blocks to recognise when they are
+//! `counters` keeps its totals, `lane` what is shared of them, `sites` its stacks, `tracked` the blocks to recognise when they are
 //! freed; `arena` is the mapped ledger they all write to. Nothing here allocates through the hook while the window is
 //! open, formats, or panics, and nothing here calls out to the rest of the crate but for the ledger's layout.
 
 mod arena;
+mod counters;
 mod hook_rust;
 mod lane;
 mod objects;

@@ -25,6 +25,8 @@ pub(super) const MULTI: u8 = 2;
 pub(super) const ENDED: u8 = 4;
 /// Set in a forked child of a recorded process, until its first event gives it a ledger of its own.
 pub(super) const FORKED: u8 = 8;
+/// Set for good where blocks have headers and every allocation has its stack noted.
+pub(super) const EXACT: u8 = 16;
 /// What a thread expects where it must take the slow path whatever the state is.
 pub(super) const NEVER: u8 = 0x80;
 
@@ -53,7 +55,12 @@ pub(super) fn mode() -> Option<Mode> {
 /// Settles the mode; the first to do so wins.
 pub(super) fn decide(mode: Mode) -> Mode {
     match WORDS.mode.compare_exchange(UNDECIDED, mode as u8, SeqCst, SeqCst) {
-        Ok(_) => mode,
+        Ok(_) => {
+            if mode == Mode::Exact {
+                set(EXACT);
+            }
+            mode
+        }
         Err(_) => self::mode().unwrap_or(Mode::Plain),
     }
 }
@@ -89,7 +96,7 @@ pub(super) fn is_forked() -> bool {
 /// In a forked child, where no other thread is left: all flags anew, and no peak so far.
 pub(super) fn restart(flags: u8) {
     WORDS.epoch.store(0, Relaxed);
-    WORDS.flags.store(flags, SeqCst);
+    WORDS.flags.store(flags | self::flags() & EXACT, SeqCst);
 }
 
 pub(super) fn set(flag: u8) {

@@ -11,6 +11,7 @@ use super::lane::{self, Local};
 use super::process;
 use super::state::{self, MULTI, NEVER};
 use super::unwind::Bounds;
+use crate::ledger::layout::Lane;
 use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
@@ -26,6 +27,8 @@ pub(super) struct Thread {
     suspended: Cell<u32>,
     counted: Cell<bool>,
     local: Cell<Option<&'static Local>>,
+    /// The lane's counters: what most events need of it.
+    record: Cell<Option<&'static Lane>>,
     bounds: Cell<Bounds>,
 }
 
@@ -36,6 +39,7 @@ thread_local! {
             suspended: Cell::new(0),
             counted: Cell::new(false),
             local: Cell::new(None),
+            record: Cell::new(None),
             bounds: Cell::new(Bounds { low: 0, high: 0 }),
         }
     };
@@ -53,23 +57,35 @@ pub(super) enum Access {
 /// Asks for the calling thread.
 #[inline(always)]
 pub(super) fn access() -> Access {
-    THREAD.with(|thread| {
-        if thread.expects.get() == state::flags()
-            && let Some(local) = thread.local.get()
-        {
-            return Access::Lane(local, thread.bounds.get());
-        }
-        thread.ask()
+    THREAD.with(|thread| match thread.ready() {
+        Some(local) => Access::Lane(local, thread.bounds.get()),
+        None => thread.ask(),
     })
 }
 
-/// The calling thread's lane, if it may record at once.
+/// The counters of the calling thread, if it may record at once.
 #[inline(always)]
-pub(super) fn ready() -> Option<&'static Local> {
-    THREAD.with(|thread| if thread.expects.get() == state::flags() { thread.local.get() } else { None })
+pub(super) fn ready() -> Option<&'static Lane> {
+    THREAD.with(|thread| if thread.expects.get() == state::flags() { thread.record.get() } else { None })
+}
+
+/// Has the calling thread's lane tell the shared total what changed.
+#[cold]
+#[inline(never)]
+pub(super) fn flush() {
+    THREAD.with(|thread| {
+        if let Some(local) = thread.local.get() {
+            local.flush();
+        }
+    });
 }
 
 impl Thread {
+    #[inline(always)]
+    fn ready(&self) -> Option<&'static Local> {
+        if self.expects.get() == state::flags() { self.local.get() } else { None }
+    }
+
     /// The slow way: the window may be shut, the thread new, suspended, or the last to hear that it is not alone.
     #[cold]
     #[inline(never)]
@@ -100,6 +116,7 @@ impl Thread {
             arena::header().threads.fetch_add(1, Relaxed);
         }
         self.local.set(Some(local));
+        self.record.set(Some(local.record));
         watch_end();
         Some(local)
     }
@@ -108,11 +125,13 @@ impl Thread {
     fn forget(&self) {
         self.expects.set(NEVER);
         self.local.set(None);
+        self.record.set(None);
         self.counted.set(false);
     }
 
     fn leave(&self) {
         self.expects.set(NEVER);
+        self.record.set(None);
         if let Some(local) = self.local.take() {
             local.let_go();
         }

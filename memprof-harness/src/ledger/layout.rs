@@ -19,7 +19,7 @@ pub const HEADER_LEN: usize = 4096;
 pub const CHUNK_ALIGN: usize = 64;
 /// Frames kept of one stack, as Go keeps since 1.23; deeper stacks are marked as truncated.
 pub const MAX_DEPTH: usize = 128;
-/// Size classes: class 0 holds nothing, class `k` the sizes from 2^(k-1) up to 2^k - 1 bytes.
+/// Size classes: class `k` holds the sizes from 2^k up to 2^(k+1) - 1 bytes.
 pub const SIZE_CLASSES: usize = 64;
 
 /// Values of [`Header::state`], in the order in which a healthy process passes through them.

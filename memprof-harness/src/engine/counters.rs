@@ -1,0 +1,95 @@
+//! The exact counters of a lane, and its running total. Called at every event at every rate, so each is a few plain
+//! loads and stores in two cache lines.
+
+use super::{arena, state, thread};
+use crate::ledger::layout::Lane;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Adds to a field that no other thread writes.
+#[inline(always)]
+pub(super) fn bump(field: &AtomicU64, by: u64) {
+    field.store(field.load(Relaxed).wrapping_add(by), Relaxed);
+}
+
+impl Lane {
+    /// Counts an allocation by which the live total changes by `delta` bytes (a realloc's block was partly there
+    /// before). Gives the lane's clock after it.
+    ///
+    /// The total changes before any site does, so that a site that changes after a peak still has what it had then.
+    #[inline(always)]
+    pub(super) fn count_alloc(&self, size: u64, delta: i64) -> u64 {
+        bump(&self.classes[(size | 1).ilog2() as usize], 1);
+        let clock = self.alloc_space.load(Relaxed).wrapping_add(size);
+        self.alloc_space.store(clock, Relaxed);
+        let live = self.live.load(Relaxed).wrapping_add(delta);
+        self.live.store(live, Relaxed);
+        if live > self.hi.load(Relaxed) {
+            self.rose(live);
+        }
+        clock
+    }
+
+    /// Counts a realloc: an allocation of `size` bytes and, unless the old block was not the test's, a free of
+    /// `freed` bytes. Gives the lane's clock after it.
+    #[inline(always)]
+    pub(super) fn count_realloc(&self, size: u64, freed: Option<u64>) -> u64 {
+        bump(&self.reallocs, 1);
+        bump(&self.frees, u64::from(freed.is_some()));
+        let clock = self.count_alloc(size, size as i64 - freed.unwrap_or(0) as i64);
+        // A single change of the total: one that shrinks may leave a peak.
+        if self.live.load(Relaxed) < self.lo.load(Relaxed) {
+            self.fell();
+        }
+        clock
+    }
+
+    /// Counts a block given back.
+    #[inline(always)]
+    pub(super) fn count_free(&self, size: u64) {
+        bump(&self.frees, 1);
+        let live = self.live.load(Relaxed).wrapping_sub(size as i64);
+        self.live.store(live, Relaxed);
+        if live < self.lo.load(Relaxed) {
+            self.fell();
+        }
+    }
+
+    pub(super) fn count_failure(&self) {
+        bump(&self.failed, 1);
+    }
+
+    /// Bytes this lane has allocated so far: the time by which lifetimes are told.
+    #[inline(always)]
+    pub(super) fn clock(&self) -> u64 {
+        self.alloc_space.load(Relaxed)
+    }
+
+    /// Whether a sample is due at `clock`.
+    #[inline(always)]
+    pub(super) fn sample_is_due(&self, clock: u64) -> bool {
+        clock >= self.next_sample.load(Relaxed)
+    }
+
+    /// `live` went above `hi`: a single lane has a new peak, or a lane among several has something to tell.
+    #[inline(always)]
+    fn rose(&self, live: i64) {
+        if state::is_multi() {
+            thread::flush();
+        } else {
+            self.hi.store(live, Relaxed);
+            self.lo.store(live, Relaxed);
+        }
+    }
+
+    /// `live` went below `lo`: a peak of a single lane was left, or a lane among several has something to tell.
+    #[inline(always)]
+    fn fell(&self) {
+        if state::is_multi() {
+            thread::flush();
+        } else {
+            self.lo.store(i64::MIN, Relaxed);
+            arena::header().epoch.store(state::next_epoch_alone(), Relaxed);
+        }
+    }
+}

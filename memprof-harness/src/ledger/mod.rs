@@ -4,8 +4,10 @@
 pub mod layout;
 
 mod create;
+mod model;
 mod read;
 
 pub(crate) use create::push_pair;
 pub use create::{Finish, Identity, LedgerFile, OutcomeCode};
-pub use read::{Counters, End, Ledger, LedgerError, Losses, Module, Site, SiteValues, read};
+pub use model::{Counters, End, Ledger, LedgerError, Losses, Module, Site, SiteValues};
+pub use read::read;

@@ -1,0 +1,169 @@
+//! Exact mode: every allocation has its stack noted, and every block a header in front that says which site it belongs to
+//! and when it was born.
+
+#![allow(unsafe_code)] // an allocator
+
+use super::hook_rust::{count_failure, count_laneless, free_while_shut};
+use super::lane::{Note, Tag};
+use super::thread::{Access, access};
+use super::unwind::Frame;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ptr;
+
+/// A header is a [`Note`]'s two words right in front of the block; with a larger alignment, unused bytes come first.
+const HEADER: usize = 16;
+
+/// The system's block for a block of `layout`: room in front that keeps the alignment.
+#[inline(always)]
+fn with_header(layout: Layout, size: usize) -> Option<(Layout, usize)> {
+    let front = layout.align().max(HEADER);
+    let inner = Layout::from_size_align(size.checked_add(front)?, front).ok()?;
+    Some((inner, front))
+}
+
+#[inline(never)]
+pub(super) fn alloc(layout: Layout) -> *mut u8 {
+    // SAFETY: `inner` is `layout` with room for a header, so its size is not zero.
+    obtain(Frame::here(), layout, |inner| unsafe { System.alloc(inner) })
+}
+
+#[inline(never)]
+pub(super) fn alloc_zeroed(layout: Layout) -> *mut u8 {
+    // SAFETY: as above.
+    obtain(Frame::here(), layout, |inner| unsafe { System.alloc_zeroed(inner) })
+}
+
+#[inline(always)]
+fn obtain(frame: Frame, layout: Layout, get: impl FnOnce(Layout) -> *mut u8) -> *mut u8 {
+    let Some((inner, front)) = with_header(layout, layout.size()) else {
+        count_failure();
+        return ptr::null_mut();
+    };
+    let start = get(inner);
+    if start.is_null() {
+        count_failure();
+        return start;
+    }
+    let note = note_alloc(frame, layout.size());
+    let block = start.wrapping_add(front);
+    // SAFETY: at least 16 bytes lie between `start` and `block`, aligned for two words.
+    unsafe { write_note(block, note) };
+    block
+}
+
+#[inline(never)]
+pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
+    // SAFETY: by contract the block has a header.
+    let note = unsafe { read_note(block) };
+    if note.tag != Tag::NONE {
+        note_free(note, layout.size());
+    }
+    let front = layout.align().max(HEADER);
+    // SAFETY: `with_header` made this very layout when the block was allocated, so it is valid.
+    let inner = unsafe { Layout::from_size_align_unchecked(layout.size() + front, front) };
+    // SAFETY: the system's block began `front` bytes before, with that layout.
+    unsafe { System.dealloc(block.wrapping_sub(front), inner) }
+}
+
+#[inline(never)]
+pub(super) unsafe fn realloc(frame: Frame, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+    let (Some((old, front)), Some(_)) = (with_header(layout, layout.size()), with_header(layout, size)) else {
+        count_failure();
+        return ptr::null_mut();
+    };
+    // SAFETY: by contract the block has a header.
+    let note = unsafe { read_note(block) };
+    let start = block.wrapping_sub(front);
+    // SAFETY: the system's block began there and `old` is its layout; `with_header` checked the new size.
+    let start = unsafe { System.realloc(start, old, size + front) };
+    if start.is_null() {
+        count_failure();
+        return start;
+    }
+    let note = note_realloc(frame, note, layout.size(), size);
+    let block = start.wrapping_add(front);
+    // SAFETY: as in `alloc`.
+    unsafe { write_note(block, note) };
+    block
+}
+
+#[inline(always)]
+fn note_alloc(frame: Frame, size: usize) -> Note {
+    match access() {
+        Access::Lane(local, bounds) => {
+            let clock = local.record.count_alloc(size as u64, size as i64);
+            let site = local.site_of(frame, bounds, 0);
+            local.charge(site, size as u64, false, clock)
+        }
+        Access::Laneless => {
+            count_laneless(Some(size), None);
+            NO_NOTE
+        }
+        Access::Shut => NO_NOTE,
+    }
+}
+
+#[inline(always)]
+fn note_free(note: Note, size: usize) {
+    match access() {
+        Access::Lane(local, _) => {
+            if local.owns(note) {
+                local.record.count_free(size as u64);
+                local.discharge(note, size as u64, local.record.clock());
+            }
+        }
+        Access::Laneless => count_laneless(None, Some(size)),
+        Access::Shut => free_while_shut(Some(note), size),
+    }
+}
+
+#[inline(always)]
+fn note_realloc(frame: Frame, old: Note, old_size: usize, size: usize) -> Note {
+    let ours = old.tag != Tag::NONE;
+    match access() {
+        Access::Lane(local, bounds) => {
+            let ours = local.owns(old);
+            let clock = local.record.count_realloc(size as u64, ours.then_some(old_size as u64));
+            if ours {
+                // As with a free and an allocation, the old block dies before the new one adds to the clock.
+                local.discharge(old, old_size as u64, clock.wrapping_sub(size as u64));
+            }
+            let site = local.site_of(frame, bounds, 0);
+            local.charge(site, size as u64, true, clock)
+        }
+        Access::Laneless => {
+            count_laneless(Some(size), ours.then_some(old_size));
+            NO_NOTE
+        }
+        Access::Shut => {
+            if ours {
+                free_while_shut(Some(old), old_size);
+            }
+            NO_NOTE
+        }
+    }
+}
+
+const NO_NOTE: Note = Note { tag: Tag::NONE, birth: 0 };
+
+/// # Safety
+/// `block` is preceded by a header.
+#[inline(always)]
+unsafe fn read_note(block: *mut u8) -> Note {
+    // SAFETY: the 16 bytes before the block are the header, aligned for two words.
+    let [tag, birth] = unsafe { header_of(block).read() };
+    Note { tag: Tag(tag), birth }
+}
+
+/// # Safety
+/// 16 bytes in front of `block` are ours and aligned for two words.
+#[inline(always)]
+unsafe fn write_note(block: *mut u8, note: Note) {
+    // SAFETY: by contract.
+    unsafe { header_of(block).write([note.tag.0, note.birth]) }
+}
+
+#[inline(always)]
+fn header_of(block: *mut u8) -> *mut [u64; 2] {
+    block.wrapping_sub(HEADER).cast()
+}

@@ -1,0 +1,187 @@
+//! Sampled mode: blocks are the system's own; some are in the table of [`tracked`] blocks. What is rare is a function of its
+//! own that is called last, so that the common way through needs next to no registers.
+
+#![allow(unsafe_code)] // an allocator
+
+use super::hook_rust::{count_failure, count_laneless, free_while_shut};
+use super::thread::{Access, access, ready};
+use super::tracked::{self, Tracked};
+use super::unwind::Frame;
+use super::{arena, state};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::Ordering::Relaxed;
+
+#[inline(never)]
+pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
+    // SAFETY: the caller upholds `alloc`'s contract.
+    let block = unsafe { System.alloc(layout) };
+    allocated(block, layout.size())
+}
+
+#[inline(never)]
+pub(super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
+    // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+    let block = unsafe { System.alloc_zeroed(layout) };
+    allocated(block, layout.size())
+}
+
+/// Notes a new block, and gives it back.
+#[inline(always)]
+fn allocated(block: *mut u8, size: usize) -> *mut u8 {
+    let Some(record) = ready() else { return unusual(block, size) };
+    if block.is_null() {
+        return unusual(block, size);
+    }
+    let clock = record.count_alloc(size as u64, size as i64);
+    if record.sample_is_due(clock) {
+        return sample(block, size, false);
+    }
+    block
+}
+
+/// The calling thread's first event, an event outside the window, or an allocation that failed.
+#[cold]
+#[inline(never)]
+fn unusual(block: *mut u8, size: usize) -> *mut u8 {
+    if block.is_null() {
+        count_failure();
+        return block;
+    }
+    match access() {
+        Access::Lane(local, _) => {
+            let clock = local.record.count_alloc(size as u64, size as i64);
+            if local.record.sample_is_due(clock) {
+                return sample(block, size, false);
+            }
+        }
+        Access::Laneless => count_laneless(Some(size), None),
+        Access::Shut => allocated_while_shut(block),
+    }
+    block
+}
+
+/// Samples the block that was just counted.
+#[cold]
+#[inline(never)]
+fn sample(block: *mut u8, size: usize, realloc: bool) -> *mut u8 {
+    let frame = Frame::here();
+    let Access::Lane(local, bounds) = access() else { return block };
+    let clock = local.record.clock();
+    local.set_next_sample(clock);
+    let site = local.site_of(frame, bounds, size as u64);
+    let note = local.charge(site, size as u64, realloc, clock);
+    if site.is_some() && !tracked::enter(block.addr(), Tracked::Sampled(note)) {
+        arena::header().untracked_samples.fetch_add(1, Relaxed);
+    }
+    block
+}
+
+/// A block that is not the test's: its free must not count. After the window nothing counts any more.
+#[cold]
+fn allocated_while_shut(block: *mut u8) {
+    if !state::has_ended() && !tracked::enter(block.addr(), Tracked::Foreign) && arena::is_attached() {
+        arena::header().untracked_foreign.fetch_add(1, Relaxed);
+    }
+}
+
+#[inline(never)]
+pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
+    if !tracked::may_hold(block.addr())
+        && let Some(record) = ready()
+    {
+        record.count_free(layout.size() as u64);
+        // SAFETY: the caller upholds `dealloc`'s contract.
+        return unsafe { System.dealloc(block, layout) };
+    }
+    // SAFETY: the caller upholds `dealloc`'s contract.
+    unsafe { dealloc_unusual(block, layout) }
+}
+
+/// A free of a block that may be in the table, or by a thread that is not ready.
+#[cold]
+#[inline(never)]
+unsafe fn dealloc_unusual(block: *mut u8, layout: Layout) {
+    freed(known(block), layout.size());
+    // SAFETY: the caller upholds `dealloc`'s contract.
+    unsafe { System.dealloc(block, layout) }
+}
+
+fn freed(known: Option<Tracked>, size: usize) {
+    let note = match known {
+        Some(Tracked::Foreign) => return,
+        Some(Tracked::Sampled(note)) => Some(note),
+        None => None,
+    };
+    match access() {
+        Access::Lane(local, _) => {
+            if note.is_some_and(|note| !local.owns(note)) {
+                return;
+            }
+            local.record.count_free(size as u64);
+            if let Some(note) = note {
+                local.discharge(note, size as u64, local.record.clock());
+            }
+        }
+        Access::Laneless => count_laneless(None, Some(size)),
+        Access::Shut => free_while_shut(note, size),
+    }
+}
+
+/// Takes the block out of the table, if it is there.
+fn known(block: *mut u8) -> Option<Tracked> {
+    if tracked::may_hold(block.addr()) { tracked::take(block.addr()) } else { None }
+}
+
+#[inline(never)]
+pub(super) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+    // Before the call: afterwards another thread may have the old address.
+    let known = known(block);
+    // SAFETY: the caller upholds `realloc`'s contract.
+    let moved = unsafe { System.realloc(block, layout, size) };
+    if moved.is_null() {
+        if let Some(known) = known {
+            // It was there a moment ago, so there is room.
+            tracked::enter(block.addr(), known);
+        }
+        count_failure();
+        return moved;
+    }
+    if known.is_none()
+        && let Some(record) = ready()
+    {
+        let clock = record.count_realloc(size as u64, Some(layout.size() as u64));
+        return if record.sample_is_due(clock) { sample(moved, size, true) } else { moved };
+    }
+    reallocated(known, moved, layout.size(), size)
+}
+
+/// A realloc of a block that was in the table, or by a thread that is not ready.
+#[cold]
+#[inline(never)]
+fn reallocated(known: Option<Tracked>, moved: *mut u8, old_size: usize, size: usize) -> *mut u8 {
+    match access() {
+        Access::Lane(local, _) => {
+            let note = match known {
+                Some(Tracked::Sampled(note)) => local.owns(note).then_some(note),
+                _ => None,
+            };
+            let ours = known.is_none() || note.is_some();
+            let clock = local.record.count_realloc(size as u64, ours.then_some(old_size as u64));
+            if let Some(note) = note {
+                local.discharge(note, old_size as u64, clock.wrapping_sub(size as u64));
+            }
+            if local.record.sample_is_due(clock) {
+                return sample(moved, size, true);
+            }
+        }
+        Access::Laneless => {
+            let ours = known != Some(Tracked::Foreign);
+            count_laneless(Some(size), ours.then_some(old_size));
+        }
+        Access::Shut => {
+            freed(known, old_size);
+            allocated_while_shut(moved);
+        }
+    }
+    moved
+}

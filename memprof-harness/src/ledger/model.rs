@@ -1,0 +1,217 @@
+//! A ledger as it is read back: what one recorded process did, lanes merged, addresses still addresses. `read` makes it
+//! from bytes; nothing here knows them.
+
+use super::layout;
+use super::{Identity, OutcomeCode};
+use std::path::PathBuf;
+
+/// One ledger, with the lanes merged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Ledger {
+    pub identity: Identity,
+    pub end: End,
+    /// Mean bytes between samples; 0 = no stacks were recorded, 1 = every allocation was.
+    pub rate: u64,
+    pub pid: u32,
+    /// The process that this one was forked from, while that was recorded. Such a ledger has what the child did itself;
+    /// it has no outcome.
+    pub fork_of: Option<u32>,
+    pub started_ns: u64,
+    pub wall_ns: u64,
+    pub counters: Counters,
+    pub losses: Losses,
+    /// In the order in which they were noted; later entries win where two overlap.
+    pub modules: Vec<Module>,
+    /// One per distinct stack and size, in an order that depends on the contents alone.
+    pub sites: Vec<Site>,
+}
+
+/// How the recorded process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct End {
+    /// The test ran to its end (returned or panicked) and its window was closed in order.
+    pub whole: bool,
+    /// The test function's first instruction was reached.
+    pub started: bool,
+    /// `None`: the harness parent did not live to say.
+    pub outcome: Option<OutcomeCode>,
+    /// What `waitpid` gave; meaningful where `outcome` is set.
+    pub wait_status: i32,
+    /// [`layout::state::PANICKED`] and its siblings.
+    pub state: u32,
+    /// What the test panicked with or returned as its error, where it did and it was text.
+    pub message: Option<String>,
+}
+
+/// Exact, at every rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Counters {
+    /// Successful alloc, alloc_zeroed and realloc calls.
+    pub alloc_objects: u64,
+    /// Bytes those asked for.
+    pub alloc_space: u64,
+    pub reallocs: u64,
+    /// Blocks given back, old blocks of reallocs included.
+    pub frees: u64,
+    /// Bytes given back.
+    pub freed_space: u64,
+    /// Calls that returned null.
+    pub failed: u64,
+    /// Highest number of live bytes.
+    pub peak_space: u64,
+    /// How far `peak_space` may be from the truth, in bytes; 0 where one thread allocated.
+    pub peak_error: u64,
+    /// Live when the window closed (or the process died).
+    pub inuse_objects: i64,
+    pub inuse_space: i64,
+    /// Successful allocations by size class, see [`layout::SIZE_CLASSES`].
+    pub classes: [u64; layout::SIZE_CLASSES],
+    /// Threads that allocated or freed.
+    pub threads: u32,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Counters {
+            alloc_objects: 0,
+            alloc_space: 0,
+            reallocs: 0,
+            frees: 0,
+            freed_space: 0,
+            failed: 0,
+            peak_space: 0,
+            peak_error: 0,
+            inuse_objects: 0,
+            inuse_space: 0,
+            classes: [0; layout::SIZE_CLASSES],
+            threads: 0,
+        }
+    }
+}
+
+/// What the ledger does not have, in its own words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// Allocations that are in the counters and have no stack, and their bytes.
+    pub lost_objects: u64,
+    pub lost_space: u64,
+    /// Distinct stacks cut at [`layout::MAX_DEPTH`] frames.
+    pub truncated_stacks: u64,
+    /// Distinct stacks whose frame pointers led off the thread's stack.
+    pub unwalkable_stacks: u64,
+    /// Sampled blocks whose free could not be followed.
+    pub untracked_samples: u64,
+    /// Blocks from before the window whose free was counted as the test's.
+    pub untracked_foreign: u64,
+    /// Sites whose stack could not be read back (a damaged file).
+    pub unreadable_sites: u64,
+    /// Bytes at the end of the file that could not be read as chunks.
+    pub unreadable_bytes: u64,
+    /// Memory the engine took for itself, the ledger included, in bytes.
+    pub own_memory: u64,
+    /// Processes forked by the test, which this ledger does not cover.
+    pub forks: u32,
+}
+
+/// One loaded object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Module {
+    /// What to take from an address to get the object's own virtual address.
+    pub bias: u64,
+    pub start: u64,
+    pub end: u64,
+    pub path: PathBuf,
+}
+
+/// A stack (and, where stacks are sampled, a block size) with what was observed there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Site {
+    /// Return addresses, innermost first.
+    pub stack: Vec<u64>,
+    /// Deeper than [`layout::MAX_DEPTH`]: the outermost frames are missing.
+    pub truncated: bool,
+    /// The walk left the thread's stack: the outer frames are missing.
+    pub unwalkable: bool,
+    /// Size of every block here; 0 = they differ (only at rate 1).
+    pub size: u64,
+    pub values: SiteValues,
+}
+
+/// Observed figures of one site: of all allocations at rate 1, of the sampled ones otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SiteValues {
+    pub alloc_objects: u64,
+    pub alloc_space: u64,
+    pub frees: u64,
+    pub freed_space: u64,
+    pub peak_objects: i64,
+    pub peak_space: i64,
+    pub reallocs: u64,
+    /// Sum of the lifetimes of the blocks counted in `timed_frees`, in bytes allocated meanwhile.
+    pub lifetime_space: u64,
+    /// Frees by the thread that allocated: the ones whose lifetime is known.
+    pub timed_frees: u64,
+    /// Freed with nothing allocated since.
+    pub temporary: u64,
+    /// Freed within 4096 bytes of allocation, `temporary` included.
+    pub short_lived: u64,
+}
+
+impl SiteValues {
+    /// Adds what another lane saw at the same site.
+    pub(super) fn add(&mut self, other: SiteValues) {
+        let sum = |a: &mut u64, b: u64| *a = a.saturating_add(b);
+        let sum_signed = |a: &mut i64, b: i64| *a = a.saturating_add(b);
+        sum(&mut self.alloc_objects, other.alloc_objects);
+        sum(&mut self.alloc_space, other.alloc_space);
+        sum(&mut self.frees, other.frees);
+        sum(&mut self.freed_space, other.freed_space);
+        sum_signed(&mut self.peak_objects, other.peak_objects);
+        sum_signed(&mut self.peak_space, other.peak_space);
+        sum(&mut self.reallocs, other.reallocs);
+        sum(&mut self.lifetime_space, other.lifetime_space);
+        sum(&mut self.timed_frees, other.timed_frees);
+        sum(&mut self.temporary, other.temporary);
+        sum(&mut self.short_lived, other.short_lived);
+    }
+
+    /// Blocks live at the end.
+    pub fn inuse_objects(&self) -> i64 {
+        signed(self.alloc_objects) - signed(self.frees)
+    }
+
+    /// Bytes live at the end.
+    pub fn inuse_space(&self) -> i64 {
+        signed(self.alloc_space) - signed(self.freed_space)
+    }
+}
+
+/// Why a file is not a ledger that can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LedgerError {
+    /// Shorter than its header, or without its first bytes.
+    NotALedger,
+    /// Written by another version of the harness.
+    Version(u32),
+    /// Says of itself what cannot be.
+    Damaged(&'static str),
+}
+
+impl std::fmt::Display for LedgerError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LedgerError::NotALedger => f.write_str("it is not a ledger: too short, or without the bytes `MEMPROF`"),
+            LedgerError::Version(found) => {
+                write!(f, "its format is version {found}; this program reads version {}", layout::VERSION)
+            }
+            LedgerError::Damaged(what) => write!(f, "it is damaged: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for LedgerError {}
+
+/// Figures that outgrow an `i64` say so by standing at its end.
+pub(super) fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

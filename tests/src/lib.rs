@@ -1,1 +1,10 @@
-//! What the stories share: a copied fixture, the tool built once, its outputs read back.
+//! What the stories share: fixtures to copy, programs to run, outputs to read back. The stories themselves are in
+//! `tests/`, one file each.
+
+pub mod command;
+pub mod fixture;
+pub mod pprof;
+pub mod probe;
+pub mod summary;
+pub mod tool;
+pub mod workspace;

@@ -1,0 +1,124 @@
+//! The engine without cargo-memprof: the injected harness and the probe program, built by rustc, and one recorded run of
+//! the probe.
+
+use crate::{command, workspace};
+use memprof_harness::ledger::{Finish, Identity, Ledger, LedgerFile, OutcomeCode, read};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::OnceLock;
+use tempfile::TempDir;
+
+/// How `cargo memprof` compiles the harness.
+const HARNESS: &[&str] = &[
+    "--cfg",
+    "memprof_injected",
+    "--crate-name",
+    "memprof_harness",
+    "--crate-type",
+    "rlib",
+    "--edition",
+    "2024",
+    "-Copt-level=3",
+    "-Cforce-frame-pointers=yes",
+    "-Cmetadata=memprof",
+    "-Cdebuginfo=line-tables-only",
+    "--cap-lints",
+    "allow",
+];
+
+/// Assertions stay on, so that the probe's own checks and the harness's are made.
+const PROBE: &[&str] = &["--edition", "2024", "-Copt-level=1", "-Cdebug-assertions=on", "-Cforce-frame-pointers=yes"];
+
+/// What the probe did, as the probe counted it.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Truth {
+    /// By the names of the ledger's counters.
+    pub totals: BTreeMap<String, u64>,
+    /// By place in the program, sorted: `alloc_objects`, `alloc_space`, `frees`, `freed_space`, `peak_objects`,
+    /// `peak_space`, `reallocs`, `lifetime_space`, `temporary`, `short_lived`.
+    pub places: Vec<[u64; 10]>,
+}
+
+impl Truth {
+    pub fn total(&self, name: &str) -> u64 {
+        self.totals.get(name).copied().unwrap_or_else(|| panic!("the probe reported no `{name}`"))
+    }
+}
+
+/// One recorded run.
+#[derive(Debug)]
+pub struct Probed {
+    pub ledger: Ledger,
+    /// Of processes that the scenario forked.
+    pub forked: Vec<Ledger>,
+    pub truth: Truth,
+    pub status: ExitStatus,
+}
+
+/// Runs the probe's `scenario` at `rate`, as the harness parent runs a test.
+pub fn probe(scenario: &str, rate: u64) -> Probed {
+    let folder = TempDir::new().expect("a temporary folder");
+    let (ledger, truth) = (folder.path().join("ledger"), folder.path().join("truth"));
+    let file = LedgerFile::create(&ledger, rate, &Identity::default()).expect("a new ledger");
+    let mut command = Command::new(program());
+    command::clean(&mut command);
+    command.arg(scenario).args([&ledger, &truth]);
+    command.env("MEMPROF_CHILD", "0").env("MEMPROF_RATE", rate.to_string()).env("MEMPROF_LEDGER", &ledger);
+    let output = command.output().expect("the probe starts");
+    let status = output.status;
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(truth.exists(), "`{scenario}` at rate {rate} reported nothing and ended with {status}: {said}");
+    let outcome = if status.success() { OutcomeCode::Ok } else { OutcomeCode::Failed };
+    file.finish(Finish { outcome, wait_status: status.into_raw(), wall_ns: 0 }).expect("the ledger can be closed");
+    let truth = read_truth(&truth);
+    let files = fs::read_dir(folder.path()).expect("it is there").map(|entry| entry.expect("it can be read").path());
+    let forked = files.filter(|path| path.to_string_lossy().contains("ledger.fork-"));
+    Probed { ledger: read_ledger(&ledger), forked: forked.map(|path| read_ledger(&path)).collect(), truth, status }
+}
+
+fn read_ledger(path: &Path) -> Ledger {
+    let bytes = fs::read(path).expect("the ledger is there");
+    read(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn read_truth(path: &Path) -> Truth {
+    let mut truth = Truth::default();
+    for line in fs::read_to_string(path).expect("just seen").lines() {
+        let (name, rest) = line.split_once(' ').expect("a name and figures");
+        let figures: Vec<u64> = rest.split(' ').map(|figure| figure.parse().expect("a figure")).collect();
+        match name {
+            "place" => truth.places.push(figures.try_into().expect("ten figures")),
+            _ => _ = truth.totals.insert(name.to_owned(), figures[0]),
+        }
+    }
+    truth.places.sort_unstable();
+    truth
+}
+
+/// The probe, built once for this test executable.
+fn program() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let place = workspace::scratch();
+        let building = TempDir::new_in(place).expect("a temporary folder");
+        let harness = building.path().join("libmemprof_harness.rlib");
+        let source = workspace::root().join("memprof-harness/src/lib.rs");
+        rustc(Command::new("rustc").args(HARNESS).arg("-o").arg(&harness).arg(source).env("RUSTC_BOOTSTRAP", "1"));
+        let built = building.path().join("probe");
+        let source = workspace::fixtures().join("probe/main.rs");
+        let external = format!("memprof_harness={}", harness.display());
+        rustc(Command::new("rustc").args(PROBE).args(["--extern", &external]).arg("-o").arg(&built).arg(source));
+        // Renamed, so that two test executables that build it at the same time do not see half of each other's.
+        let program = place.join("probe");
+        fs::rename(&built, &program).expect("both are in one folder");
+        program
+    })
+}
+
+fn rustc(command: &mut Command) {
+    let output = command.output().expect("rustc starts");
+    assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
+}

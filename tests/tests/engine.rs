@@ -1,0 +1,283 @@
+//! The engine keeps exact books, whatever the process does, and survives it. Driven by hand, without cargo: see
+//! `fixtures/probe`.
+#![allow(clippy::unwrap_used)] // tests throughout
+
+use memprof_harness::ledger::layout::state;
+use memprof_harness::ledger::{Counters, SiteValues};
+use memprof_tests::probe::{Probed, probe};
+use std::os::unix::process::ExitStatusExt;
+
+/// Counters only, everything, often, seldom.
+const RATES: [u64; 4] = [0, 1, 512, 524_288];
+
+/// What holds for every run: the totals are the truth, and what the sites say adds up to them.
+fn totals_are_true(probed: &Probed) {
+    let Probed { ledger, truth, .. } = probed;
+    let Counters { alloc_objects, alloc_space, reallocs, frees, freed_space, failed, .. } = ledger.counters;
+    for (name, found) in [
+        ("alloc_objects", alloc_objects),
+        ("alloc_space", alloc_space),
+        ("reallocs", reallocs),
+        ("frees", frees),
+        ("freed_space", freed_space),
+        ("failed", failed),
+    ] {
+        assert_eq!(found, truth.total(name), "{name} at rate {}", ledger.rate);
+    }
+    assert_eq!(ledger.counters.inuse_objects, alloc_objects as i64 - frees as i64);
+    assert_eq!(ledger.counters.inuse_space, alloc_space as i64 - freed_space as i64);
+    assert_eq!(ledger.counters.classes.iter().sum::<u64>(), alloc_objects);
+    if ledger.rate == 0 {
+        assert!(ledger.sites.is_empty());
+    }
+    if ledger.rate == 1 {
+        let sum = |value: fn(&SiteValues) -> u64| ledger.sites.iter().map(|site| value(&site.values)).sum::<u64>();
+        assert_eq!(sum(|values| values.alloc_objects) + ledger.losses.lost_objects, alloc_objects);
+        assert_eq!(sum(|values| values.alloc_space) + ledger.losses.lost_space, alloc_space);
+        if ledger.losses.lost_objects == 0 {
+            assert_eq!(sum(|values| values.frees), frees);
+            assert_eq!(sum(|values| values.freed_space), freed_space);
+            assert_eq!(sum(|values| values.reallocs), reallocs);
+        }
+    }
+}
+
+/// Runs a scenario that comes to its end, at every rate, and checks what always holds.
+fn at_every_rate(scenario: &str, check: impl Fn(&Probed)) {
+    for rate in RATES {
+        let probed = probe(scenario, rate);
+        assert!(probed.status.success(), "{scenario} at rate {rate}: {}", probed.status);
+        assert!(probed.ledger.end.whole);
+        let losses = probed.ledger.losses;
+        assert_eq!(losses.unreadable_bytes + losses.unreadable_sites, 0, "{scenario} at rate {rate}: {losses:?}");
+        totals_are_true(&probed);
+        check(&probed);
+    }
+}
+
+fn peak_is_exact(probed: &Probed) {
+    assert_eq!(probed.ledger.counters.peak_space, probed.truth.total("peak_space"));
+    assert_eq!(probed.ledger.counters.peak_error, 0);
+}
+
+#[test]
+fn an_empty_window_records_nothing() {
+    at_every_rate("nothing", |probed| {
+        peak_is_exact(probed);
+        assert_eq!(probed.ledger.counters.alloc_objects, 0);
+        assert!(probed.ledger.sites.is_empty());
+    });
+}
+
+#[test]
+fn every_figure_of_every_site_agrees_with_a_model_that_counts_the_slow_way() {
+    at_every_rate("model", |probed| {
+        peak_is_exact(probed);
+        if probed.ledger.rate == 1 {
+            let mut found: Vec<[u64; 10]> = probed.ledger.sites.iter().map(|site| figures(&site.values)).collect();
+            found.sort_unstable();
+            assert_eq!(found, probed.truth.places);
+        }
+    });
+}
+
+/// In the order of the probe's own figures.
+fn figures(values: &SiteValues) -> [u64; 10] {
+    assert_eq!(values.timed_frees, values.frees);
+    [
+        values.alloc_objects,
+        values.alloc_space,
+        values.frees,
+        values.freed_space,
+        u64::try_from(values.peak_objects).unwrap(),
+        u64::try_from(values.peak_space).unwrap(),
+        values.reallocs,
+        values.lifetime_space,
+        values.temporary,
+        values.short_lived,
+    ]
+}
+
+#[test]
+fn a_sampled_stack_is_scaled_up_to_what_was_really_allocated() {
+    let probed = probe("model", 512);
+    let (mut objects, mut space, mut variance) = (0.0, 0.0, 0.0);
+    for site in &probed.ledger.sites {
+        let size = site.size as f64;
+        let sampled = 1.0 - (-size / 512.0).exp();
+        let seen = site.values.alloc_objects as f64;
+        objects += seen / sampled;
+        space += seen * size / sampled;
+        // Each of `seen / sampled` blocks was seen with that probability.
+        variance += seen / sampled * (1.0 - sampled) / sampled * size * size;
+    }
+    let truth = probed.truth.total("alloc_space") as f64;
+    // The seed is fixed, so this holds always or never; five standard deviations are the bound.
+    assert!((space - truth).abs() < 5.0 * variance.sqrt(), "{space} for {truth}");
+    assert!((objects / probed.truth.total("alloc_objects") as f64 - 1.0).abs() < 0.05, "{objects}");
+}
+
+#[test]
+fn two_runs_of_one_thread_are_the_same_to_the_last_figure() {
+    for rate in RATES {
+        let [first, second] = [(), ()].map(|()| probe("model", rate).ledger);
+        assert_eq!(first.counters, second.counters);
+        let values = |ledger: &memprof_harness::ledger::Ledger| {
+            let mut values: Vec<_> = ledger.sites.iter().map(|site| (site.size, figures(&site.values))).collect();
+            values.sort_unstable();
+            values
+        };
+        assert_eq!(values(&first), values(&second));
+    }
+}
+
+#[test]
+fn every_alignment_and_size_is_served_and_what_cannot_be_served_is_counted() {
+    at_every_rate("shapes", |probed| {
+        peak_is_exact(probed);
+        assert_eq!(probed.ledger.counters.failed, 5);
+    });
+}
+
+#[test]
+fn ten_million_live_blocks_are_no_trouble() {
+    let probed = probe("many-live", 1);
+    totals_are_true(&probed);
+    peak_is_exact(&probed);
+    assert_eq!(probed.ledger.counters.peak_space, 80_000_000);
+}
+
+#[test]
+fn a_stack_deeper_than_the_limit_is_cut_and_marked() {
+    let probed = probe("deep", 1);
+    totals_are_true(&probed);
+    let [site] = probed.ledger.sites.as_slice() else { panic!("{:?}", probed.ledger.sites) };
+    assert!(site.truncated);
+    assert_eq!((site.stack.len(), probed.ledger.losses.truncated_stacks), (128, 1));
+}
+
+#[test]
+fn blocks_freed_by_other_threads_are_booked_where_they_were_allocated() {
+    at_every_rate("exchange", |probed| {
+        assert_eq!(probed.ledger.counters.threads, 9);
+        for site in &probed.ledger.sites {
+            assert!(site.values.frees <= site.values.alloc_objects);
+            assert!(site.values.inuse_space() >= 0);
+        }
+    });
+}
+
+#[test]
+fn the_peak_of_several_threads_is_within_its_stated_bound() {
+    at_every_rate("tide", |probed| {
+        let counters = &probed.ledger.counters;
+        let truth = probed.truth.total("peak_space");
+        assert!(counters.peak_error > 0 && counters.peak_error < truth / 10);
+        assert!(counters.peak_space.abs_diff(truth) <= counters.peak_error, "{} for {truth}", counters.peak_space);
+        if probed.ledger.rate == 1 {
+            let at_sites: i64 = probed.ledger.sites.iter().map(|site| site.values.peak_space).sum();
+            assert!(at_sites.unsigned_abs().abs_diff(truth) <= 2 * counters.peak_error, "{at_sites} for {truth}");
+        }
+    });
+}
+
+#[test]
+fn two_thousand_threads_that_come_and_go_leave_nothing_out_and_little_behind() {
+    at_every_rate("many-threads", |probed| {
+        assert!((1..=2001).contains(&probed.ledger.counters.threads));
+        // A lane of a thread that ended is used again: the ledger grows with the threads alive at once.
+        assert!(probed.ledger.losses.own_memory < 4 << 20, "{}", probed.ledger.losses.own_memory);
+    });
+}
+
+#[test]
+fn what_thread_locals_allocate_and_free_as_their_thread_ends_is_counted() {
+    at_every_rate("destructors", |_| ());
+}
+
+#[test]
+fn a_forked_child_has_a_ledger_of_its_own() {
+    at_every_rate("fork", |probed| {
+        peak_is_exact(probed);
+        assert_eq!(probed.ledger.losses.forks, 1);
+        child_is_recorded(probed, 1);
+        if probed.ledger.rate == 1 {
+            // That it freed a block of its parent's is none of its own figures.
+            assert_eq!(probed.forked[0].counters.frees, 2000 - 64);
+        }
+    });
+}
+
+#[test]
+fn forks_in_the_middle_of_other_threads_work_neither_hang_nor_mix_the_books() {
+    at_every_rate("fork-busy", |probed| {
+        assert_eq!(probed.ledger.losses.forks, 20);
+        child_is_recorded(probed, 20);
+    });
+}
+
+/// Each child allocated the same, and ended without closing its ledger.
+fn child_is_recorded(probed: &Probed, children: usize) {
+    assert_eq!(probed.forked.len(), children);
+    for child in &probed.forked {
+        let space = (0..2000).map(|round| 8 + round).sum::<u64>();
+        assert_eq!((child.counters.alloc_objects, child.counters.alloc_space), (2000, space));
+        assert!(child.end.started && !child.end.whole && child.end.outcome.is_none());
+        if child.rate == 1 {
+            assert_eq!(child.sites.iter().map(|site| site.values.alloc_objects).sum::<u64>(), 2000);
+        }
+    }
+}
+
+#[test]
+fn a_process_that_ends_suddenly_leaves_all_it_did_marked_as_cut_short() {
+    for (scenario, signal) in [("abort", Some(6)), ("_exit", None), ("kill", Some(9)), ("segv", Some(11))] {
+        for rate in RATES {
+            let probed = probe(scenario, rate);
+            assert_eq!(probed.status.signal(), signal, "{scenario}");
+            let end = &probed.ledger.end;
+            assert!(end.started && !end.whole && end.state == state::OPEN);
+            totals_are_true(&probed);
+            peak_is_exact(&probed);
+        }
+    }
+}
+
+#[test]
+fn the_ledger_grows_after_every_descriptor_was_closed() {
+    at_every_rate("closed-descriptors", |probed| {
+        peak_is_exact(probed);
+        if probed.ledger.rate == 1 {
+            assert_eq!(probed.ledger.sites.len(), 4097);
+        }
+    });
+}
+
+#[test]
+fn the_ledger_grows_after_the_current_folder_changed() {
+    at_every_rate("changed-folder", |probed| {
+        if probed.ledger.rate == 1 {
+            assert_eq!(probed.ledger.sites.len(), 4097);
+        }
+    });
+}
+
+#[test]
+fn a_limit_on_file_sizes_costs_stacks_and_neither_counts_nor_the_process() {
+    at_every_rate("file-limit", |probed| {
+        peak_is_exact(probed);
+        if probed.ledger.rate == 1 {
+            assert!(probed.ledger.losses.lost_objects > 0);
+            assert!(probed.ledger.sites.len() > 50);
+        }
+    });
+}
+
+#[test]
+fn no_more_memory_is_the_tests_own_affair() {
+    at_every_rate("address-limit", |probed| {
+        peak_is_exact(probed);
+        assert_eq!(probed.ledger.counters.failed, 1);
+    });
+    at_every_rate("little-address-space", peak_is_exact);
+}

@@ -37,6 +37,7 @@ pub fn run_inheriting(mut command: Command) -> io::Result<Ended> {
 /// Where it could not be started, or where a pipe or a thread could not be had.
 pub fn run_collecting(mut command: Command) -> io::Result<Ended> {
     let (mut output, writer) = io::pipe()?;
+    enlarge(&output);
     command.stdout(writer.try_clone()?).stderr(writer);
     // Nothing is ever written here: that its writing end closes is how the reader below learns that the child is gone.
     let (gone, until_gone) = io::pipe()?;
@@ -63,7 +64,7 @@ pub fn run_collecting(mut command: Command) -> io::Result<Ended> {
 /// Reads until the last writer is gone or, once the child itself is, until what was there by then is read. True where
 /// somebody else still holds the pipe open.
 fn collect(output: &mut PipeReader, gone: &PipeReader, collected: &mut Vec<u8>) -> io::Result<bool> {
-    let mut buffer = [0; 16 * 1024];
+    let mut buffer = [0; 64 * 1024];
     loop {
         let [output_events, gone_events] = poll([output, gone], FOREVER)?;
         if gone_events != 0 {
@@ -75,7 +76,14 @@ fn collect(output: &mut PipeReader, gone: &PipeReader, collected: &mut Vec<u8>) 
         if output_events != 0 {
             match output.read(&mut buffer) {
                 Ok(0) => return Ok(false),
-                Ok(read) => collected.extend_from_slice(&buffer[..read]),
+                Ok(read) => {
+                    collected.extend_from_slice(&buffer[..read]);
+                    if read < buffer.len() {
+                        // The pipe is empty, and `eprintln!` makes a write of every piece of a line: to be woken for each
+                        // would take more time than the test. The end of the child still ends the wait at once.
+                        poll([gone], A_BATCH)?;
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
@@ -86,9 +94,10 @@ fn collect(output: &mut PipeReader, gone: &PipeReader, collected: &mut Vec<u8>) 
 /// Time limits for [`poll`], in milliseconds.
 const FOREVER: libc::c_int = -1;
 const AT_ONCE: libc::c_int = 0;
+const A_BATCH: libc::c_int = 1;
 
 /// Waits until one of the pipes can be read or has lost its last writer; gives the events of each.
-fn poll(pipes: [&PipeReader; 2], limit: libc::c_int) -> io::Result<[libc::c_short; 2]> {
+fn poll<const N: usize>(pipes: [&PipeReader; N], limit: libc::c_int) -> io::Result<[libc::c_short; N]> {
     let mut entries = pipes.map(|pipe| libc::pollfd { fd: pipe.as_raw_fd(), events: libc::POLLIN, revents: 0 });
     loop {
         // SAFETY: `entries` is an array of as many `pollfd`s as are announced, borrowed for the call alone; its
@@ -102,6 +111,16 @@ fn poll(pipes: [&PipeReader; 2], limit: libc::c_int) -> io::Result<[libc::c_shor
             return Err(error);
         }
     }
+}
+
+/// Lets the pipe hold what a chatty test prints between two reads, so that it is seldom stopped. Where the system grants
+/// no more than the usual, it is stopped more often and that is all.
+fn enlarge(pipe: &PipeReader) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: F_SETPIPE_SZ takes a number and touches no memory of ours; the descriptor is open.
+    let _ = unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, 1 << 20) };
+    #[cfg(not(target_os = "linux"))]
+    let _ = pipe;
 }
 
 /// Bytes that the pipe holds.

@@ -10,6 +10,7 @@ use crate::inject::plan::{self, Plan};
 use crate::inject::{harness, ran};
 use crate::interrupt;
 use crate::options::{CargoArgs, TestOptions};
+use crate::report;
 use crate::run::RunFacts;
 use crate::runner;
 use crate::shell::Shell;
@@ -65,8 +66,6 @@ pub fn test(options: &TestOptions) -> Result<ExitCode, Error> {
         ledgers: folders.ledgers(),
         workspace_root: workspace.root.clone(),
         ran: workspace.identify(ran::read(&run.ran_file())),
-        quiet: shell.is_quiet(),
-        keep_ledgers: options.own.keep_ledgers,
         cargo_exit: i32::from(ended.code.get()),
         interrupted: interrupt::requested().is_some(),
     };
@@ -248,10 +247,19 @@ impl Run<'_> {
             }
             return Ok(ended.code);
         }
+        let written = report::write(facts, self.shell);
         if self.options.own.keep_ledgers {
             self.keep_ledgers()?;
         }
-        Ok(ended.code)
+        match written {
+            Ok(_) => Ok(ended.code),
+            // Tests that failed are the more important news, and their code is what scripts wait for.
+            Err(error) if ended.code != ExitCode::OK => {
+                self.shell.error(&error);
+                Ok(ended.code)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn keep_ledgers(&self) -> Result<Utf8PathBuf, Error> {

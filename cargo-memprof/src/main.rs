@@ -4,17 +4,24 @@
 #![forbid(unsafe_code)]
 
 mod cli;
+mod collect;
 mod drive;
 mod error;
 mod exit_code;
+mod export;
 mod folders;
 mod inject;
 mod interrupt;
 mod options;
+mod profile;
+mod record;
+mod report;
 mod run;
 mod runner;
 mod shell;
+mod symbolize;
 mod toolchain;
+mod view;
 mod workspace;
 
 use cli::Request;

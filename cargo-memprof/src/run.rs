@@ -26,10 +26,6 @@ pub struct RunFacts {
     pub workspace_root: Utf8PathBuf,
     /// In the order in which cargo ran them. One executable may have been run several times (doctests).
     pub ran: Vec<RanExecutable>,
-    /// Only results and errors are wanted on the terminal.
-    pub quiet: bool,
-    /// Leave the ledgers where they are.
-    pub keep_ledgers: bool,
     /// What cargo ended with.
     pub cargo_exit: i32,
     /// The user pressed Ctrl-C: what was recorded until then is there, and incomplete.

@@ -1,0 +1,189 @@
+//! From the ledgers of a run to its tests. A ledger that cannot be read is reported and costs that one test.
+
+use crate::error::Error;
+use crate::record::{Outcome, TestId, TestRecord, Unprofiled};
+use crate::run::{RanExecutable, RunFacts};
+use crate::symbolize::on_all_cores;
+use camino::Utf8Path;
+use memprof_harness::ledger::{self, Ledger, Module, OutcomeCode};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What a run left.
+#[derive(Debug, Default)]
+pub struct Collected {
+    /// By [`TestId`], then by start.
+    pub tests: Vec<Recorded>,
+    /// One for each ledger that could not be read.
+    pub problems: Vec<Error>,
+    /// By package, target and kind.
+    pub unprofiled: Vec<Unprofiled>,
+}
+
+/// A test and where its ledger is.
+#[derive(Debug)]
+pub struct Recorded {
+    pub record: TestRecord,
+    /// The distinct return addresses of its stacks.
+    pub addresses: Vec<u64>,
+    /// The objects they lie in.
+    pub modules: Vec<Module>,
+    path: PathBuf,
+    /// Kept where there is room for it; otherwise the file is read again.
+    ledger: Option<Ledger>,
+}
+
+/// Addresses in stacks that are kept in memory between the two times a ledger is needed; what is beyond is read twice.
+/// 32 million take 256 MiB.
+const KEPT_ADDRESSES: usize = 32 << 20;
+
+/// Reads all ledgers of the run.
+///
+/// # Errors
+/// Where the folder of the ledgers cannot be read.
+pub fn collect(facts: &RunFacts) -> Result<Collected, Error> {
+    let paths = ledger_paths(&facts.ledgers)?;
+    let executables: HashMap<&Path, &RanExecutable> =
+        facts.ran.iter().map(|executable| (executable.exe.as_path(), executable)).collect();
+    let kept = AtomicUsize::new(0);
+    let read = on_all_cores(&paths, |path| recorded(path, &executables, &kept));
+    let mut collected = Collected::default();
+    for (path, test) in paths.iter().zip(read) {
+        match test {
+            Ok(test) => collected.tests.push(test),
+            Err(cause) => collected.problems.push(unreadable(path, &cause)),
+        }
+    }
+    collected.tests.sort_by(|a, b| (&a.record.id, a.record.started_ns).cmp(&(&b.record.id, b.record.started_ns)));
+    collected.unprofiled = unprofiled(&facts.ran);
+    Ok(collected)
+}
+
+impl Recorded {
+    /// The test's ledger. Can be had once.
+    ///
+    /// # Errors
+    /// Where it has to be read again and cannot be.
+    pub fn take_ledger(&mut self) -> Result<Ledger, Error> {
+        match self.ledger.take() {
+            Some(ledger) => Ok(ledger),
+            None => read(&self.path).map_err(|cause| unreadable(&self.path, &cause)),
+        }
+    }
+}
+
+fn ledger_paths(folder: &Utf8Path) -> Result<Vec<PathBuf>, Error> {
+    let failed = |error: std::io::Error| Error::new("cannot read the ledgers of the tests").caused_by(error);
+    let entries = match fs_err::read_dir(folder) {
+        Ok(entries) => entries,
+        // Nothing was recorded.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_some_and(|extension| extension == "ledger") {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn read(path: &Path) -> Result<Ledger, String> {
+    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    ledger::read(&bytes).map_err(|error| error.to_string())
+}
+
+fn unreadable(path: &Path, cause: &str) -> Error {
+    Error::new(format!("cannot read the ledger `{}`: its test is missing from the report", path.display()))
+        .caused_by(cause)
+        .help("run the tests again; if it stays, please report it with the ledger (`--keep-ledgers`)")
+}
+
+fn recorded(path: &Path, executables: &HashMap<&Path, &RanExecutable>, kept: &AtomicUsize) -> Result<Recorded, String> {
+    let ledger = read(path)?;
+    let addresses = crate::symbolize::distinct_addresses(&ledger.sites);
+    let record = record(&ledger, executables.get(ledger.identity.exe.as_path()).copied());
+    let size = ledger.sites.iter().map(|site| site.stack.len()).sum::<usize>();
+    let room = kept.fetch_add(size, Ordering::Relaxed) + size <= KEPT_ADDRESSES;
+    if !room {
+        kept.fetch_sub(size, Ordering::Relaxed);
+    }
+    let modules = modules(&ledger);
+    Ok(Recorded { record, addresses, modules, path: path.to_owned(), ledger: room.then_some(ledger) })
+}
+
+/// The objects of the process. The loader has no name for the executable itself.
+fn modules(ledger: &Ledger) -> Vec<Module> {
+    let mut modules = ledger.modules.clone();
+    for module in modules.iter_mut().filter(|module| module.path.as_os_str().is_empty()) {
+        module.path.clone_from(&ledger.identity.exe);
+    }
+    modules
+}
+
+fn record(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestRecord {
+    let outcome = match ledger.end.outcome {
+        Some(OutcomeCode::Ok) => Outcome::Ok,
+        Some(OutcomeCode::Failed) => Outcome::Failed,
+        Some(OutcomeCode::TimedOut) => Outcome::TimedOut,
+        None => Outcome::Unknown,
+    };
+    let identity = &ledger.identity;
+    let source_file = PathBuf::from(&identity.source_file);
+    TestRecord {
+        id: id(ledger, executable),
+        outcome,
+        cut_short: ledger.end.started && !ledger.end.whole,
+        started: ledger.end.started,
+        message: ledger.end.message.clone(),
+        rate: ledger.rate,
+        started_ns: ledger.started_ns,
+        duration_ns: ledger.wall_ns,
+        counters: ledger.counters,
+        losses: ledger.losses,
+        stacks: ledger.sites.len(),
+        source_file,
+        start_line: identity.start_line,
+    }
+}
+
+fn id(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestId {
+    let identity = &ledger.identity;
+    let name = if identity.name.is_empty() { "(whole program)".to_owned() } else { identity.name.clone() };
+    match executable {
+        Some(ran) => TestId {
+            package: if ran.package.is_empty() { identity.package.clone() } else { ran.package.clone() },
+            target: ran.target_name.clone(),
+            kind: ran.target_kind.clone(),
+            name,
+        },
+        // An executable that cargo did not start, such as a program that a test runs.
+        None => TestId {
+            package: identity.package.clone(),
+            target: identity.exe.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            kind: "exe".to_owned(),
+            name,
+        },
+    }
+}
+
+fn unprofiled(ran: &[RanExecutable]) -> Vec<Unprofiled> {
+    let mut unprofiled: Vec<Unprofiled> = ran
+        .iter()
+        .filter(|executable| !executable.profiled)
+        .map(|executable| Unprofiled {
+            package: executable.package.clone(),
+            target: executable.target_name.clone(),
+            kind: executable.target_kind.clone(),
+            reason: executable.reason.clone().unwrap_or_else(|| "for no known reason".to_owned()),
+        })
+        .collect();
+    let key = |one: &Unprofiled| (one.package.clone(), one.target.clone(), one.kind.clone(), one.reason.clone());
+    unprofiled.sort_by_key(key);
+    unprofiled.dedup();
+    unprofiled
+}

@@ -1,0 +1,177 @@
+//! A flamegraph: an SVG that zooms and searches by itself in any browser.
+
+use crate::profile::Profile;
+use crate::profile::function::Origin;
+use crate::profile::table::RowId;
+use crate::profile::tree::{NodeId, Tree};
+use crate::profile::values::{Unit, ValueType};
+use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
+use inferno::flamegraph::{Options, from_lines};
+
+/// More frames than this make a picture that nobody can look through, and a file that a browser is slow to show.
+const MAX_FRAMES: usize = 4000;
+/// Parts of the whole below which a frame is not drawn, in thousandths of a percent: the first that leaves no more than
+/// [`MAX_FRAMES`] is taken. 0.02 % of a window 2000 pixels wide are 0.4 pixels.
+const THRESHOLDS: [u64; 6] = [20, 50, 100, 200, 500, 1000];
+/// A letter that looks like a semicolon (the Greek question mark). inferno splits stacks at semicolons, so they travel
+/// through it in this disguise.
+const DISGUISED_SEMICOLON: char = '\u{37e}';
+
+/// The flamegraph of `value` in `profile`, whose tree `tree` is; `None` where there is nothing of it.
+pub fn export(profile: &Profile, tree: &Tree, value: ValueType, title: &str) -> Option<Vec<u8>> {
+    let totals = tree.totals(value);
+    let whole: u64 =
+        tree.iter().zip(&totals).filter(|((_, node), _)| node.caller.is_none()).map(|(_, total)| total).sum();
+    if whole == 0 {
+        return None;
+    }
+    let cut = Cut::choose(&totals, whole);
+    let visible = Visible::new(profile, tree, &totals, cut.smallest);
+    let mut lines = visible.lines();
+    // In the order of time (see `flame_chart` below) inferno starts with the last line.
+    lines.reverse();
+    let mut colors = colors(profile, &visible);
+    let mut options = Options::default();
+    options.title = title.to_owned();
+    options.subtitle = Some(subtitle(value, profile, &cut));
+    options.count_name = if value.unit() == Unit::Bytes { "bytes" } else { noun(value) }.to_owned();
+    options.palette_map = Some(&mut colors);
+    options.bgcolors = Some(BackgroundColor::Flat(Color { r: 255, g: 255, b: 255 }));
+    options.min_width = 0.0;
+    // inferno's own order is that of whole lines, in which `a::f::{{closure}}` comes between `a::f` and `a::f;b` and cuts
+    // the frame `a::f` in two. Lines taken in the order of time stay as they are, and ours have every frame in one piece.
+    options.flame_chart = true;
+    let mut svg = Vec::new();
+    from_lines(&mut options, lines.iter().map(String::as_str), &mut svg).ok()?;
+    let text = String::from_utf8(svg).ok()?;
+    Some(text.replace(DISGUISED_SEMICOLON, ";").into_bytes())
+}
+
+/// What the numbers of a graph that does not show bytes count.
+fn noun(value: ValueType) -> &'static str {
+    if value == ValueType::Reallocs { "reallocs" } else { "objects" }
+}
+
+fn subtitle(value: ValueType, profile: &Profile, cut: &Cut) -> String {
+    let estimated = if profile.about.rate.is_exact() { "" } else { " (estimated from samples)" };
+    let mut text = format!("{}{estimated} | orange: workspace, blue: dependencies, grey: std", value.name());
+    if cut.hidden > 0 {
+        let percent = cut.thousandths as f64 / 1000.0;
+        text.push_str(&format!(" | {} frames below {percent} % are not drawn", cut.hidden));
+    }
+    text
+}
+
+/// Which frames are too thin to be drawn.
+struct Cut {
+    thousandths: u64,
+    /// Total of the thinnest frame that is drawn.
+    smallest: u64,
+    /// How many are not drawn.
+    hidden: usize,
+}
+
+impl Cut {
+    fn choose(totals: &[u64], whole: u64) -> Cut {
+        let shown = totals.iter().filter(|total| **total > 0).count();
+        let cut = |thousandths: u64| {
+            let smallest =
+                u64::try_from(u128::from(whole) * u128::from(thousandths) / 100_000).unwrap_or(u64::MAX).max(1);
+            let hidden = totals.iter().filter(|total| (1..smallest).contains(*total)).count();
+            Cut { thousandths, smallest, hidden }
+        };
+        let enough = THRESHOLDS.into_iter().map(cut).find(|cut| shown - cut.hidden <= MAX_FRAMES);
+        enough.unwrap_or_else(|| cut(THRESHOLDS[THRESHOLDS.len() - 1]))
+    }
+}
+
+/// The frames that are drawn.
+struct Visible<'a> {
+    /// By node: its name; `None`: not drawn.
+    names: Vec<Option<&'a str>>,
+    /// Node's number + 1 of the caller (0 = none), name, node; what one caller calls is one run of this, by name.
+    order: Vec<(usize, &'a str, NodeId)>,
+    /// By node: what is to be drawn above no other frame: its own, and what is called but too thin.
+    own: Vec<u64>,
+    tree: &'a Tree,
+}
+
+impl<'a> Visible<'a> {
+    fn new(profile: &'a Profile, tree: &'a Tree, totals: &[u64], smallest: u64) -> Visible<'a> {
+        let mut names = vec![None; totals.len()];
+        let mut order = Vec::new();
+        let mut own = totals.to_vec();
+        for (id, node) in tree.iter().filter(|(id, _)| totals[id.index()] >= smallest) {
+            let name = profile.strings.get(profile.functions.get(node.function).name);
+            names[id.index()] = Some(name);
+            order.push((node.caller.map_or(0, |caller| caller.index() + 1), name, id));
+            if let Some(caller) = node.caller {
+                own[caller.index()] -= totals[id.index()];
+            }
+        }
+        order.sort_unstable();
+        Visible { names, order, own, tree }
+    }
+
+    /// One line for each frame that has something of its own, callers before what they call, by name.
+    fn lines(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        let mut path = String::new();
+        // Node, and how long the path of its caller is.
+        let mut open: Vec<(NodeId, usize)> = self.calls(0).map(|id| (id, 0)).collect();
+        while let Some((id, start)) = open.pop() {
+            path.truncate(start);
+            if start > 0 {
+                path.push(';');
+            }
+            let name = self.names[id.index()].unwrap_or_default();
+            path.push_str(&disguised(name));
+            let own = self.own[id.index()];
+            if own > 0 {
+                lines.push(format!("{path} {own}"));
+            }
+            open.extend(self.calls(id.index() + 1).map(|called| (called, path.len())));
+        }
+        lines
+    }
+
+    /// What a caller calls, last name first.
+    fn calls(&self, caller: usize) -> impl Iterator<Item = NodeId> {
+        let start = self.order.partition_point(|entry| entry.0 < caller);
+        let len = self.order[start..].partition_point(|entry| entry.0 == caller);
+        self.order[start..start + len].iter().rev().map(|entry| entry.2)
+    }
+}
+
+/// `name` as it travels through inferno: without semicolons, and without what would end a line or is not allowed in XML.
+fn disguised(name: &str) -> String {
+    let letter = |letter: char| match letter {
+        ';' => DISGUISED_SEMICOLON,
+        _ if letter.is_control() => ' ',
+        _ => letter,
+    };
+    name.chars().map(letter).collect()
+}
+
+/// A hue for whose code it is, a shade for which function.
+fn colors(profile: &Profile, visible: &Visible<'_>) -> PaletteMap {
+    let mut map = PaletteMap::default();
+    for (_, name, id) in &visible.order {
+        let origin = profile.functions.get(visible.tree.get(*id).function).origin;
+        map.insert(disguised(name), color(origin, name));
+    }
+    // The frame below all others has no name.
+    map.insert("", Color { r: 225, g: 225, b: 215 });
+    map
+}
+
+fn color(origin: Origin, name: &str) -> Color {
+    let hash = name.bytes().fold(0u32, |hash, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    let shade = (hash % 31) as u8;
+    match origin {
+        Origin::Workspace => Color { r: 255 - shade / 3, g: 140 + shade, b: 60 + shade },
+        Origin::Dependency => Color { r: 130 + shade, g: 180 + shade / 2, b: 235 },
+        Origin::Std => Color { r: 200 + shade / 2, g: 205 + shade / 2, b: 205 + shade / 2 },
+        Origin::Native => Color { r: 205 + shade / 2, g: 175 + shade, b: 205 + shade / 2 },
+    }
+}

@@ -1,0 +1,95 @@
+//! The order of things in a profile: by what they say. Two profiles with the same contents become equal, table by
+//! table, whatever order they were gathered in and whichever thread did it.
+
+use super::location::{Frame, Location, LocationId};
+use super::mapping::Mapping;
+use super::sample::Sample;
+use super::stack::StackId;
+use super::string::StringId;
+use super::table::RowId;
+use super::{About, Profile};
+use std::cmp::Ordering;
+
+/// `profile` in order.
+pub(super) fn canonical(profile: &Profile, about: About) -> Profile {
+    let mut out = Profile { about, ..Profile::default() };
+    let locations = order_locations(profile, &mut out);
+    let stacks = order_stacks(profile, &locations, &mut out);
+    let mut samples: Vec<&Sample> = profile.samples.iter().collect();
+    let test_of = |sample: &Sample| sample.test.map(|id| profile.strings.get(id));
+    samples.sort_by(|a, b| {
+        let by_stack = stacks[a.stack.index()].cmp(&stacks[b.stack.index()]);
+        by_stack.then_with(|| test_of(a).cmp(&test_of(b))).then_with(|| a.block_size.cmp(&b.block_size))
+    });
+    for sample in samples {
+        let test = test_of(sample).map(|name| out.strings.intern(name));
+        out.samples.push(Sample { stack: stacks[sample.stack.index()], test, ..*sample });
+    }
+    out
+}
+
+/// Fills the tables of `out` with the locations of `profile` in order; gives the new id for each old one.
+fn order_locations(profile: &Profile, out: &mut Profile) -> Vec<LocationId> {
+    let mut order: Vec<(LocationId, &Location)> = profile.locations.iter().collect();
+    order.sort_by(|a, b| compare_locations(profile, a.1, b.1));
+    let mut new_ids = vec![LocationId::from_index(0); order.len()];
+    for (old, location) in order {
+        let location = copy_location(profile, location, out);
+        new_ids[old.index()] = out.locations.intern(location);
+    }
+    new_ids
+}
+
+fn compare_locations(profile: &Profile, a: &Location, b: &Location) -> Ordering {
+    let text = |id: StringId| profile.strings.get(id);
+    let file = |location: &Location| location.mapping.map(|id| text(profile.mappings.get(id).file));
+    let frame = |frame: &Frame| {
+        let function = profile.functions.get(frame.function);
+        (text(function.name), text(function.file), frame.line, frame.column)
+    };
+    let by_place = file(a).cmp(&file(b)).then(a.address.cmp(&b.address));
+    by_place.then_with(|| a.frames.iter().map(frame).cmp(b.frames.iter().map(frame)))
+}
+
+/// `location` of `from` as a row for the tables of `to`, which get what it refers to.
+pub(super) fn copy_location(from: &Profile, location: &Location, to: &mut Profile) -> Location {
+    let mapping = location.mapping.map(|id| {
+        let mapping = *from.mappings.get(id);
+        let file = to.strings.intern(from.strings.get(mapping.file));
+        let build_id = to.strings.intern(from.strings.get(mapping.build_id));
+        to.mappings.intern(Mapping { file, build_id, ..mapping })
+    });
+    let frames = location.frames.iter().map(|frame| {
+        let mut function = *from.functions.get(frame.function);
+        function.name = to.strings.intern(from.strings.get(function.name));
+        function.file = to.strings.intern(from.strings.get(function.file));
+        Frame { function: to.functions.intern(function), ..*frame }
+    });
+    Location { mapping, address: location.address, frames: frames.collect() }
+}
+
+/// Fills the stacks of `out` so that what one caller calls follows it, by location; gives the new id for each old one.
+fn order_stacks(profile: &Profile, locations: &[LocationId], out: &mut Profile) -> Vec<StackId> {
+    // All nodes by caller, roots first, and by location below one caller: what a caller calls is one run of this.
+    let mut order: Vec<(u32, LocationId, StackId)> = profile
+        .stacks
+        .iter()
+        .map(|(id, node)| (node.caller.map_or(0, |id| id.index() as u32 + 1), locations[node.location.index()], id))
+        .collect();
+    order.sort_unstable();
+    let called_by = |caller: u32| {
+        let start = order.partition_point(|entry| entry.0 < caller);
+        let len = order[start..].partition_point(|entry| entry.0 == caller);
+        order[start..start + len].iter().rev()
+    };
+    let mut new_ids = vec![StackId::from_index(0); order.len()];
+    let mut open: Vec<(Option<StackId>, LocationId, StackId)> = Vec::new();
+    open.extend(called_by(0).map(|&(_, location, old)| (None, location, old)));
+    while let Some((caller, location, old)) = open.pop() {
+        let new = out.stacks.push(caller, location);
+        new_ids[old.index()] = new;
+        let calls = called_by(old.index() as u32 + 1);
+        open.extend(calls.map(|&(_, location, old)| (Some(new), location, old)));
+    }
+    new_ids
+}

@@ -1,0 +1,100 @@
+//! Several profiles as one.
+
+use super::canonical::copy_location;
+use super::location::LocationId;
+use super::stack::StackId;
+use super::table::RowId;
+use super::{Profile, ProfileBuilder};
+
+impl ProfileBuilder {
+    /// Adds all of `profile`. Its samples are labelled with `test`; `None` leaves them the labels they have.
+    pub fn merge(&mut self, profile: &Profile, test: Option<&str>) {
+        let to = &mut self.profile;
+        let locations: Vec<LocationId> = profile
+            .locations
+            .iter()
+            .map(|(_, location)| {
+                let location = copy_location(profile, location, to);
+                to.locations.intern(location)
+            })
+            .collect();
+        let mut stacks: Vec<StackId> = Vec::with_capacity(profile.stacks.len());
+        for (_, node) in profile.stacks.iter() {
+            let caller = node.caller.map(|id| stacks[id.index()]);
+            stacks.push(to.stacks.push(caller, locations[node.location.index()]));
+        }
+        let test = test.map(|name| to.strings.intern(name));
+        for sample in &profile.samples {
+            let own =
+                |builder: &mut Self| sample.test.map(|id| builder.profile.strings.intern(profile.strings.get(id)));
+            let test = test.or_else(|| own(self));
+            self.add(stacks[sample.stack.index()], test, sample.block_size, &sample.values);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::profile::function::{Function, Origin};
+    use crate::profile::location::{Frame, Location};
+    use crate::profile::values::{Estimated, ValueType};
+    use crate::profile::{About, Profile, ProfileBuilder};
+
+    /// A profile with one sample per entry: function names root first, and bytes.
+    fn profile(stacks: &[(&[&str], i64)]) -> Profile {
+        let mut builder = ProfileBuilder::default();
+        for (names, bytes) in stacks {
+            let tables = builder.tables();
+            let mut stack = None;
+            for name in *names {
+                let name = tables.strings.intern(name);
+                let file = tables.strings.intern("");
+                let function = tables.functions.intern(Function { name, file, origin: Origin::Workspace });
+                let frames = Box::new([Frame { function, line: 0, column: 0 }]);
+                let location = tables.locations.intern(Location { mapping: None, address: 0, frames });
+                stack = Some(tables.stacks.push(stack, location));
+            }
+            let mut values = Estimated::default();
+            values[ValueType::AllocSpace] = *bytes;
+            builder.add(stack.expect("stacks are not empty"), None, 0, &values);
+        }
+        builder.finish(About::default())
+    }
+
+    /// Every sample as text: test, stack, bytes.
+    fn text(profile: &Profile) -> Vec<String> {
+        let line = |sample: &crate::profile::sample::Sample| {
+            let mut names: Vec<&str> = Vec::new();
+            for id in profile.stacks.locations(sample.stack) {
+                let function = profile.locations.get(id).frames[0].function;
+                names.push(profile.strings.get(profile.functions.get(function).name));
+            }
+            names.reverse();
+            let test = sample.test.map_or("-", |id| profile.strings.get(id));
+            format!("{test} {} {}", names.join(";"), sample.values[ValueType::AllocSpace])
+        };
+        profile.samples.iter().map(line).collect()
+    }
+
+    #[test]
+    fn what_was_gathered_in_another_order_is_the_same_profile() {
+        let one = profile(&[(&["a", "b"], 1), (&["a", "c"], 2), (&["a"], 4)]);
+        let other = profile(&[(&["a"], 3), (&["a", "c"], 2), (&["a", "b"], 1), (&["a"], 1)]);
+        assert_eq!(text(&one), ["- a 4", "- a;b 1", "- a;c 2"]);
+        assert_eq!(text(&one), text(&other));
+        assert!(one.strings.iter().eq(other.strings.iter()));
+    }
+
+    #[test]
+    fn merged_samples_keep_apart_by_test_and_add_up_within_one() {
+        let mut builder = ProfileBuilder::default();
+        builder.merge(&profile(&[(&["a", "b"], 1), (&["z"], 5)]), Some("t2"));
+        builder.merge(&profile(&[(&["a", "b"], 2)]), Some("t1"));
+        builder.merge(&profile(&[(&["a", "b"], 3)]), Some("t1"));
+        let merged = builder.finish(About::default());
+        assert_eq!(text(&merged), ["t1 a;b 5", "t2 a;b 1", "t2 z 5"]);
+        let mut again = ProfileBuilder::default();
+        again.merge(&merged, None);
+        assert_eq!(text(&again.finish(About::default())), text(&merged));
+    }
+}

@@ -1,0 +1,72 @@
+//! What is known of one test besides its stacks: plain values, made by `collect`, read by `view` and `report`.
+
+use memprof_harness::ledger::{Counters, Losses};
+use serde::Serialize;
+use std::path::PathBuf;
+
+/// Which test. The order is the one of the report: by package, target, kind, name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TestId {
+    /// Empty where it is not known.
+    pub package: String,
+    /// Name of the target.
+    pub target: String,
+    /// `lib`, `bin`, `test`, `bench`, `example` or `doc`.
+    pub kind: String,
+    /// As libtest prints it.
+    pub name: String,
+}
+
+impl TestId {
+    /// The target for people: `csv` for a library, `test/reader` for an integration test.
+    pub fn target_label(&self) -> String {
+        if self.kind == "lib" { self.target.clone() } else { format!("{}/{}", self.kind, self.target) }
+    }
+}
+
+/// A test's verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Ok,
+    Failed,
+    TimedOut,
+    /// The process that would have said did not live to do so.
+    Unknown,
+}
+
+/// One test that ran and left a ledger.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TestRecord {
+    pub id: TestId,
+    pub outcome: Outcome,
+    /// The window was not closed in order: the process was killed, aborted or exited by itself. The figures are those
+    /// until then.
+    pub cut_short: bool,
+    /// The test function was reached at all.
+    pub started: bool,
+    /// What the test panicked with or returned as its error; `None` where it did not, or it was no text.
+    pub message: Option<String>,
+    /// Mean bytes between samples.
+    pub rate: u64,
+    /// Nanoseconds since the Unix epoch.
+    pub started_ns: u64,
+    /// Wall time of the whole process, in nanoseconds.
+    pub duration_ns: u64,
+    pub counters: Counters,
+    pub losses: Losses,
+    /// Distinct stacks in the ledger.
+    pub stacks: usize,
+    /// Where the test function stands; empty and 0 where it is not known.
+    pub source_file: PathBuf,
+    pub start_line: u32,
+}
+
+/// A target that ran without being recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unprofiled {
+    pub package: String,
+    pub target: String,
+    pub kind: String,
+    pub reason: String,
+}

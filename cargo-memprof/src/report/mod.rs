@@ -1,0 +1,237 @@
+//! What a run leaves for its user: profiles and pictures per test and for the run, a page, a summary, a table on the
+//! terminal. Everything is decided elsewhere; here it is put together and written.
+
+mod layout;
+mod page;
+mod summary;
+mod warnings;
+mod write;
+
+use crate::collect::{self, Collected, Recorded};
+use crate::error::Error;
+use crate::export::{flamegraph, pprof};
+use crate::profile::scale::SampleRate;
+use crate::profile::tree::Tree;
+use crate::profile::values::ValueType;
+use crate::profile::{About, Profile, ProfileBuilder};
+use crate::record::{TestId, TestRecord};
+use crate::run::RunFacts;
+use crate::shell::Shell;
+use crate::symbolize::{self, AddressMap, Cache, Places, Request, Symbols, Trimming, on_all_cores};
+use crate::view::amount;
+use crate::view::table;
+use camino::{Utf8Path, Utf8PathBuf};
+use std::sync::Mutex;
+use summary::{Files, Summary};
+use write::Outputs;
+
+/// What was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The page to open first.
+    pub index: Utf8PathBuf,
+    /// Tests in it.
+    pub tests: usize,
+}
+
+/// What flamegraphs are drawn of, where there is anything to draw.
+const PICTURES: [ValueType; 4] =
+    [ValueType::AllocObjects, ValueType::AllocSpace, ValueType::PeakSpace, ValueType::InuseSpace];
+/// Where resolved addresses are kept, below cargo's target folder.
+const SYMBOLS: &str = "memprof/build/symbols";
+
+/// Turns the ledgers of a run into its outputs and says on the terminal what is in them.
+///
+/// # Errors
+/// Where the ledgers cannot be read or the outputs not be written. A single broken ledger is a warning.
+pub fn write(facts: &RunFacts, shell: &Shell) -> Result<Written, Error> {
+    let mut collected = collect::collect(facts)?;
+    collected.problems.iter().for_each(|problem| shell.warn(&problem.to_string()));
+    let (symbols, maps) = resolve(facts, shell, &collected.tests);
+    let outputs = Outputs::stage(facts)?;
+    let tests = std::mem::take(&mut collected.tests);
+    let (records, files, run) = write_tests(facts, shell, &outputs, &symbols, tests, maps)?;
+    let run_files = write_pictures(&outputs, Utf8Path::new(""), &run, &format!("whole run: {}", facts.command))?;
+    let unreadable = collected.problems.len();
+    let summary = Summary::new(facts, &records, &files, &collected.unprofiled, run_files, unreadable);
+    outputs.put(Utf8Path::new(layout::SUMMARY), &summary.to_json())?;
+    outputs.put(Utf8Path::new(layout::INDEX), &page::render(&summary))?;
+    outputs.publish()?;
+    let written = Written { index: facts.out_dir.join(layout::INDEX), tests: records.len() };
+    say(facts, shell, &records, &collected, &symbols, &written);
+    Ok(written)
+}
+
+/// Names every address of every ledger. The maps are in the order of the tests.
+fn resolve(facts: &RunFacts, shell: &Shell, tests: &[Recorded]) -> (Symbols, Vec<AddressMap>) {
+    let mut request = Request::default();
+    let maps = tests.iter().map(|test| request.add(&test.modules, &test.addresses)).collect();
+    let progress = shell.progress("Symbolising", request.len());
+    let places = Places { workspace: facts.workspace_root.clone().into() };
+    let cache = Cache::new(facts.target_dir.join(SYMBOLS).into());
+    let symbols = request.resolve(&cache, &places, &|done| progress.inc(done));
+    progress.finish_and_clear();
+    (symbols, maps)
+}
+
+/// Writes what there is per test, on all cores. Gives the tests, what was written of each, and the profile of all.
+fn write_tests(
+    facts: &RunFacts,
+    shell: &Shell,
+    outputs: &Outputs,
+    symbols: &Symbols,
+    tests: Vec<Recorded>,
+    maps: Vec<AddressMap>,
+) -> Result<(Vec<TestRecord>, Vec<Files>, Profile), Error> {
+    let progress = shell.progress("Writing", tests.len() as u64);
+    let folders = layout::test_folders(tests.iter().map(|test| &test.record.id));
+    let records: Vec<TestRecord> = tests.iter().map(|test| test.record.clone()).collect();
+    // Each core gathers its tests' profiles; what is gathered is put in order at the end, so it does not matter which.
+    let gathered: Mutex<Vec<ProfileBuilder>> = Mutex::default();
+    let jobs: Vec<Job<'_>> = tests
+        .into_iter()
+        .zip(&maps)
+        .zip(&folders)
+        .map(|((test, map), folder)| Job { test: Mutex::new(test), map, folder })
+        .collect();
+    let done = on_all_cores(&jobs, |job| {
+        let files = job.write(facts, outputs, symbols, &gathered);
+        progress.inc(1);
+        files
+    });
+    progress.finish_and_clear();
+    let files = done.into_iter().collect::<Result<Vec<Files>, Error>>()?;
+    let mut parts = gathered.into_inner().expect("no thread panicked with the lock held").into_iter();
+    let mut all = parts.next().unwrap_or_default();
+    parts.for_each(|part| all.merge(&part.finish(About::default()), None));
+    let started = records.iter().map(|test| test.started_ns).min().unwrap_or(0);
+    let ended = records.iter().map(|test| test.started_ns.saturating_add(test.duration_ns)).max().unwrap_or(0);
+    let about = About {
+        rate: SampleRate(facts.rate),
+        started_ns: started,
+        duration_ns: ended.saturating_sub(started),
+        comments: comments(facts, &amount::plural(records.len(), "test")),
+    };
+    Ok((records, files, all.finish(about)))
+}
+
+/// What is to be done for one test.
+struct Job<'a> {
+    test: Mutex<Recorded>,
+    map: &'a AddressMap,
+    /// Relative to the outputs.
+    folder: &'a Utf8Path,
+}
+
+impl Job<'_> {
+    fn write(
+        &self,
+        facts: &RunFacts,
+        outputs: &Outputs,
+        symbols: &Symbols,
+        gathered: &Mutex<Vec<ProfileBuilder>>,
+    ) -> Result<Files, Error> {
+        let mut test = self.test.lock().expect("no thread panicked with the lock held");
+        if test.record.stacks == 0 && test.record.losses.lost_objects == 0 {
+            return Ok(Files::new());
+        }
+        let record = test.record.clone();
+        let title = title(&record.id);
+        let about = About {
+            rate: SampleRate(record.rate),
+            started_ns: record.started_ns,
+            duration_ns: record.duration_ns,
+            comments: comments(facts, &title),
+        };
+        let profile = symbolize::assemble(&test.take_ledger()?, self.map, symbols, about, Trimming::Glue);
+        drop(test);
+        let lock = || gathered.lock().expect("no thread panicked with the lock held");
+        let mut gathering = lock().pop().unwrap_or_default();
+        gathering.merge(&profile, Some(&title));
+        lock().push(gathering);
+        write_pictures(outputs, self.folder, &profile, &title)
+    }
+}
+
+/// Writes `profile` in every format into `folder`.
+fn write_pictures(outputs: &Outputs, folder: &Utf8Path, profile: &Profile, title: &str) -> Result<Files, Error> {
+    if profile.samples.is_empty() {
+        return Ok(Files::new());
+    }
+    let tree = Tree::of(profile);
+    let formats: Vec<Option<ValueType>> = std::iter::once(None).chain(PICTURES.map(Some)).collect();
+    let export = |format: &Option<ValueType>| -> Result<Option<(&'static str, Utf8PathBuf)>, Error> {
+        let (key, name, bytes) = match *format {
+            None => ("profile", layout::PROFILE.to_owned(), Some(pprof::export(profile))),
+            Some(value) => (value.name(), layout::flamegraph(value), flamegraph::export(profile, &tree, value, title)),
+        };
+        let Some(bytes) = bytes else { return Ok(None) };
+        let path = folder.join(name);
+        outputs.put(&path, &bytes)?;
+        Ok(Some((key, path)))
+    };
+    // A large profile is worth a thread for each of its files; a small one is one of many.
+    let written: Vec<_> = if profile.stacks.len() > LARGE {
+        on_all_cores(&formats, export)
+    } else {
+        formats.iter().map(export).collect()
+    };
+    written.into_iter().filter_map(Result::transpose).collect()
+}
+
+/// Nodes of a profile whose files are written side by side.
+const LARGE: usize = 20_000;
+
+/// The test for people: unique in a run.
+fn title(id: &TestId) -> String {
+    let target = id.target_label();
+    if id.package == id.target {
+        format!("{target} {}", id.name)
+    } else {
+        format!("{} {target} {}", id.package, id.name)
+    }
+}
+
+fn comments(facts: &RunFacts, what: &str) -> Vec<String> {
+    let rate = match facts.rate {
+        0 => "0 (no stacks)".to_owned(),
+        1 => "1 (every allocation)".to_owned(),
+        rate => format!("{rate} (one sample per {} on average)", amount::bytes(rate)),
+    };
+    vec![format!("test: {what}"), format!("rate: {rate}"), format!("command: {}", facts.command)]
+}
+
+/// Tells the user what there is, and what there is not.
+fn say(
+    facts: &RunFacts,
+    shell: &Shell,
+    records: &[TestRecord],
+    collected: &Collected,
+    symbols: &Symbols,
+    written: &Written,
+) {
+    for warning in warnings::warnings(facts, records, &collected.unprofiled, &symbols.unreadable) {
+        shell.warn(&warning);
+    }
+    if shell.is_quiet() || records.is_empty() {
+        return;
+    }
+    let table = table::render(records, shell.result_columns());
+    shell.result(&format!("\n{table}\n{}\n", pointers(written)));
+}
+
+/// Where to look next.
+fn pointers(written: &Written) -> String {
+    let near = |path: &Utf8Path| {
+        let here = std::env::current_dir().ok();
+        let relative =
+            here.and_then(|here| path.as_std_path().strip_prefix(here).ok().map(|path| path.display().to_string()));
+        relative.unwrap_or_else(|| path.to_string())
+    };
+    let folder = written.index.parent().unwrap_or(&written.index);
+    format!(
+        "flamegraphs of every test: {}\npprof profile of the run:  {}",
+        near(&written.index),
+        near(&folder.join(layout::PROFILE))
+    )
+}

@@ -1,0 +1,235 @@
+//! `summary.json`: every exact figure of a run, for programs. `docs/summary-json.md` describes it; a field is added
+//! there and here together.
+
+use crate::record::{Outcome, TestRecord, Unprofiled};
+use crate::run::RunFacts;
+use camino::Utf8PathBuf;
+use memprof_harness::ledger::Losses;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Raised when a field changes its meaning or goes; a new field does not raise it.
+pub const SCHEMA: u32 = 1;
+
+/// What is written of a test, by what it is: `profile`, `alloc_space`, …; paths relative to the summary.
+pub type Files = BTreeMap<&'static str, Utf8PathBuf>;
+
+/// The whole file.
+#[derive(Debug, Clone, Serialize)]
+pub struct Summary<'a> {
+    pub schema: u32,
+    pub run: Run<'a>,
+    pub tests: Vec<Test<'a>>,
+    pub unprofiled: &'a [Unprofiled],
+}
+
+/// The run as a whole.
+#[derive(Debug, Clone, Serialize)]
+pub struct Run<'a> {
+    pub command: &'a str,
+    /// Mean bytes between samples; 0 = no stacks, 1 = every allocation.
+    pub rate: u64,
+    pub rustc: &'a str,
+    pub profile: &'a str,
+    pub host: &'a str,
+    pub workspace_root: &'a str,
+    pub cargo_memprof: &'static str,
+    /// Start of the first test, in nanoseconds since the Unix epoch; 0 = there was none.
+    pub started_ns: u64,
+    pub cargo_exit: i32,
+    pub interrupted: bool,
+    /// Ledgers that could not be read: tests that are missing below.
+    pub unreadable_ledgers: usize,
+    pub alloc_objects: u64,
+    pub alloc_space: u64,
+    pub reallocs: u64,
+    pub frees: u64,
+    pub inuse_objects: i64,
+    pub inuse_space: i64,
+    pub files: Files,
+}
+
+/// One test.
+#[derive(Debug, Clone, Serialize)]
+pub struct Test<'a> {
+    pub package: &'a str,
+    pub target: &'a str,
+    pub kind: &'a str,
+    pub name: &'a str,
+    pub outcome: Outcome,
+    pub cut_short: bool,
+    pub message: Option<&'a str>,
+    pub source_file: &'a str,
+    pub start_line: u32,
+    pub alloc_objects: u64,
+    pub alloc_space: u64,
+    pub reallocs: u64,
+    pub frees: u64,
+    pub freed_space: u64,
+    pub failed_allocs: u64,
+    pub peak_space: u64,
+    pub peak_error: u64,
+    pub inuse_objects: i64,
+    pub inuse_space: i64,
+    pub size_classes: Vec<SizeClass>,
+    pub threads: u32,
+    pub started_ns: u64,
+    pub duration_ns: u64,
+    pub stacks: usize,
+    pub losses: TestLosses,
+    pub files: Files,
+}
+
+/// Allocations of `from` to `to` bytes, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct SizeClass {
+    pub from: u64,
+    pub to: u64,
+    pub alloc_objects: u64,
+}
+
+/// What could not be recorded; see [`Losses`].
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct TestLosses {
+    pub lost_objects: u64,
+    pub lost_space: u64,
+    pub truncated_stacks: u64,
+    pub unwalkable_stacks: u64,
+    pub untracked_samples: u64,
+    pub untracked_foreign: u64,
+    pub unreadable_sites: u64,
+    pub unreadable_bytes: u64,
+    pub forks: u32,
+    pub own_memory: u64,
+}
+
+impl<'a> Summary<'a> {
+    /// The summary of a run. `tests` and their `files` are in one order.
+    pub fn new(
+        facts: &'a RunFacts,
+        tests: &'a [TestRecord],
+        files: &[Files],
+        unprofiled: &'a [Unprofiled],
+        run_files: Files,
+        unreadable_ledgers: usize,
+    ) -> Summary<'a> {
+        let sum = |figure: fn(&TestRecord) -> u64| tests.iter().map(figure).fold(0u64, u64::saturating_add);
+        let signed = |figure: fn(&TestRecord) -> i64| tests.iter().map(figure).fold(0i64, i64::saturating_add);
+        let run = Run {
+            command: &facts.command,
+            rate: facts.rate,
+            rustc: &facts.rustc,
+            profile: &facts.cargo_profile,
+            host: &facts.host,
+            workspace_root: facts.workspace_root.as_str(),
+            cargo_memprof: env!("CARGO_PKG_VERSION"),
+            started_ns: tests.iter().map(|test| test.started_ns).min().unwrap_or(0),
+            cargo_exit: facts.cargo_exit,
+            interrupted: facts.interrupted,
+            unreadable_ledgers,
+            alloc_objects: sum(|test| test.counters.alloc_objects),
+            alloc_space: sum(|test| test.counters.alloc_space),
+            reallocs: sum(|test| test.counters.reallocs),
+            frees: sum(|test| test.counters.frees),
+            inuse_objects: signed(|test| test.counters.inuse_objects),
+            inuse_space: signed(|test| test.counters.inuse_space),
+            files: run_files,
+        };
+        let tests = tests.iter().zip(files).map(|(test, files)| Test::new(test, files.clone())).collect();
+        Summary { schema: SCHEMA, run, tests, unprofiled }
+    }
+
+    /// The file's bytes: one line for the run and one for each test, so that it can be read by eye and compared by line.
+    pub fn to_json(&self) -> Vec<u8> {
+        let lines =
+            |items: Vec<String>| if items.is_empty() { String::new() } else { format!("\n{}\n", items.join(",\n")) };
+        let tests = lines(self.tests.iter().map(json).collect());
+        let unprofiled = lines(self.unprofiled.iter().map(json).collect());
+        format!(
+            "{{\"schema\":{},\n\"run\":{},\n\"tests\":[{tests}],\n\"unprofiled\":[{unprofiled}]}}\n",
+            self.schema,
+            json(&self.run)
+        )
+        .into_bytes()
+    }
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("plain values can be written as JSON")
+}
+
+impl<'a> Test<'a> {
+    fn new(test: &'a TestRecord, files: Files) -> Test<'a> {
+        let counters = &test.counters;
+        Test {
+            package: &test.id.package,
+            target: &test.id.target,
+            kind: &test.id.kind,
+            name: &test.id.name,
+            outcome: test.outcome,
+            cut_short: test.cut_short,
+            message: test.message.as_deref(),
+            source_file: test.source_file.to_str().unwrap_or_default(),
+            start_line: test.start_line,
+            alloc_objects: counters.alloc_objects,
+            alloc_space: counters.alloc_space,
+            reallocs: counters.reallocs,
+            frees: counters.frees,
+            freed_space: counters.freed_space,
+            failed_allocs: counters.failed,
+            peak_space: counters.peak_space,
+            peak_error: counters.peak_error,
+            inuse_objects: counters.inuse_objects,
+            inuse_space: counters.inuse_space,
+            size_classes: size_classes(&counters.classes),
+            threads: counters.threads,
+            started_ns: test.started_ns,
+            duration_ns: test.duration_ns,
+            stacks: test.stacks,
+            losses: TestLosses::from(&test.losses),
+            files,
+        }
+    }
+}
+
+/// Those that were met, smallest first.
+fn size_classes(classes: &[u64]) -> Vec<SizeClass> {
+    let class = |(class, &alloc_objects): (usize, &u64)| {
+        // Class 0 holds nothing, class k the sizes from 2^(k-1) to 2^k - 1.
+        let from = if class == 0 { 0 } else { 1u64 << (class - 1) };
+        let to = if class == 0 { 0 } else { (from - 1) + from };
+        (alloc_objects > 0).then_some(SizeClass { from, to, alloc_objects })
+    };
+    classes.iter().enumerate().filter_map(class).collect()
+}
+
+impl From<&Losses> for TestLosses {
+    fn from(losses: &Losses) -> TestLosses {
+        TestLosses {
+            lost_objects: losses.lost_objects,
+            lost_space: losses.lost_space,
+            truncated_stacks: losses.truncated_stacks,
+            unwalkable_stacks: losses.unwalkable_stacks,
+            untracked_samples: losses.untracked_samples,
+            untracked_foreign: losses.untracked_foreign,
+            unreadable_sites: losses.unreadable_sites,
+            unreadable_bytes: losses.unreadable_bytes,
+            forks: losses.forks,
+            own_memory: losses.own_memory,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn size_classes_name_the_sizes_they_hold() {
+        let mut classes = [0; 64];
+        (classes[0], classes[1], classes[4], classes[63]) = (5, 1, 2, 3);
+        let named: Vec<_> =
+            size_classes(&classes).iter().map(|class| (class.from, class.to, class.alloc_objects)).collect();
+        assert_eq!(named, [(0, 0, 5), (1, 1, 1), (8, 15, 2), (1 << 62, (1 << 63) - 1, 3)]);
+    }
+}

@@ -1,0 +1,108 @@
+//! What the user must know about the figures before believing them. Pure: text from facts.
+
+use crate::record::{TestRecord, Unprofiled};
+use crate::run::RunFacts;
+use crate::view::amount::{bytes, count, plural};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// One text for each kind of thing, without the word `warning`. Continuation lines are separated by newlines.
+pub fn warnings(
+    facts: &RunFacts,
+    tests: &[TestRecord],
+    unprofiled: &[Unprofiled],
+    unreadable: &[(PathBuf, String)],
+) -> Vec<String> {
+    let mut texts = Vec::new();
+    texts.extend(without_profile(unprofiled));
+    texts.extend(without_samples(facts, tests));
+    texts.extend(lost(tests));
+    texts.extend(cut_short(tests));
+    for (path, error) in unreadable {
+        texts.push(format!("no names for the code of `{}`: {error}", path.display()));
+    }
+    texts
+}
+
+fn without_profile(unprofiled: &[Unprofiled]) -> Option<String> {
+    let mut by_reason: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for one in unprofiled {
+        by_reason.entry(&one.reason).or_default().push(format!("{} ({})", one.target, one.kind));
+    }
+    let lines: Vec<String> =
+        by_reason.iter().map(|(reason, targets)| format!("{}: {reason}", targets.join(", "))).collect();
+    let targets = plural(unprofiled.len(), "target");
+    (!lines.is_empty()).then(|| format!("{targets} ran without being profiled\n{}", lines.join("\n")))
+}
+
+fn without_samples(facts: &RunFacts, tests: &[TestRecord]) -> Option<String> {
+    let allocated = tests.iter().any(|test| test.counters.alloc_objects > 0);
+    let sampled = tests.iter().any(|test| test.stacks > 0);
+    (facts.rate > 1 && allocated && !sampled).then(|| {
+        format!(
+            "no samples at this rate (one per {} on average): the counts are exact, but there are no profiles\n\
+             try `--memprofilerate 1`",
+            bytes(facts.rate)
+        )
+    })
+}
+
+fn lost(tests: &[TestRecord]) -> Vec<String> {
+    let sum = |figure: fn(&TestRecord) -> u64| tests.iter().map(figure).fold(0u64, u64::saturating_add);
+    let affected =
+        |figure: fn(&TestRecord) -> u64| plural(tests.iter().filter(|test| figure(test) > 0).count(), "test");
+    let mut texts = Vec::new();
+    let objects = sum(|test| test.losses.lost_objects);
+    if objects > 0 {
+        texts.push(format!(
+            "{} allocations ({}) of {} are counted but have no stack: the tables were full",
+            count(objects),
+            bytes(sum(|test| test.losses.lost_space)),
+            affected(|test| test.losses.lost_objects)
+        ));
+    }
+    let truncated = sum(|test| test.losses.truncated_stacks);
+    if truncated > 0 {
+        texts.push(format!(
+            "{} stacks of {} are deeper than is recorded: their outermost frames are missing",
+            count(truncated),
+            affected(|test| test.losses.truncated_stacks)
+        ));
+    }
+    let unwalkable = sum(|test| test.losses.unwalkable_stacks);
+    if unwalkable > 0 {
+        texts.push(format!(
+            "{} stacks of {} could not be followed to their ends: code without frame pointers, or on a stack of its own",
+            count(unwalkable),
+            affected(|test| test.losses.unwalkable_stacks)
+        ));
+    }
+    let damaged = |test: &TestRecord| test.losses.unreadable_bytes + test.losses.unreadable_sites;
+    if sum(damaged) > 0 {
+        texts.push(format!("parts of the ledgers of {} could not be read: figures are missing", affected(damaged)));
+    }
+    let forks = sum(|test| u64::from(test.losses.forks));
+    if forks > 0 {
+        texts.push(format!(
+            "{} forked ({} in all): what the forked processes allocated is not counted",
+            affected(|test| u64::from(test.losses.forks)),
+            count(forks)
+        ));
+    }
+    texts
+}
+
+/// How many tests are named at most.
+const NAMED: usize = 5;
+
+fn cut_short(tests: &[TestRecord]) -> Option<String> {
+    let names: Vec<&str> = tests.iter().filter(|test| test.cut_short).map(|test| test.id.name.as_str()).collect();
+    let more = if names.len() > NAMED { format!(" and {} more", names.len() - NAMED) } else { String::new() };
+    let first = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    (!names.is_empty()).then(|| {
+        format!(
+            "{} ended before its time: the figures are those until then\n{first}{more}",
+            plural(names.len(), "test")
+        )
+    })
+}

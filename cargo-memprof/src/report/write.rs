@@ -1,0 +1,199 @@
+//! How the outputs get to their folder: all of them are written beside their places first and moved there when they are
+//! whole. What an earlier run wrote is known from a list and goes; nothing else is ever touched.
+
+use super::layout;
+use crate::error::Error;
+use crate::exit_code::ExitCode;
+use crate::run::RunFacts;
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Mutex;
+
+/// The first line of the list of our files, for whoever wonders what it is.
+const MANIFEST_HEAD: &str = "# The files that `cargo memprof` wrote here. Its next run replaces these and no others.";
+/// Where outputs are written first, in the run's scratch folder.
+const STAGING: &str = "outputs";
+
+/// The outputs of one run, not yet in their places.
+#[derive(Debug)]
+pub struct Outputs {
+    out: Utf8PathBuf,
+    staging: Utf8PathBuf,
+    /// Relative to the folder.
+    written: Mutex<BTreeSet<Utf8PathBuf>>,
+}
+
+impl Outputs {
+    /// Makes room for the outputs of `facts`' run, in the scratch folder that its ledgers are in: what stays there when
+    /// this fails goes with that folder.
+    ///
+    /// # Errors
+    /// Where that cannot be written.
+    pub fn stage(facts: &RunFacts) -> Result<Outputs, Error> {
+        let scratch = facts.ledgers.parent().unwrap_or(&facts.out_dir);
+        let staging = scratch.join(STAGING);
+        fs_err::create_dir_all(&staging).map_err(|error| cannot_write(&facts.out_dir, &error))?;
+        Ok(Outputs { out: facts.out_dir.clone(), staging, written: Mutex::default() })
+    }
+
+    /// Writes one output; `path` is relative to the folder. From any thread.
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    pub fn put(&self, path: &Utf8Path, bytes: &[u8]) -> Result<(), Error> {
+        let place = self.staging.join(path);
+        if let Some(folder) = place.parent() {
+            fs_err::create_dir_all(folder).map_err(|error| cannot_write(&self.out, &error))?;
+        }
+        fs_err::write(&place, bytes).map_err(|error| cannot_write(&self.out, &error))?;
+        self.written.lock().expect("no thread panicked with the lock held").insert(path.to_owned());
+        Ok(())
+    }
+
+    /// Moves all outputs to their places and removes what an earlier run left.
+    ///
+    /// # Errors
+    /// Where a file of somebody else's is in a place of ours (nothing was moved then), or the file system refuses.
+    pub fn publish(self) -> Result<(), Error> {
+        let new = self.written.into_inner().expect("no thread panicked with the lock held");
+        let old = read_manifest(&self.out).map_err(|error| cannot_write(&self.out, &error))?;
+        refuse_foreign(&self.out, &new, &old)?;
+        let moved = || -> io::Result<()> {
+            // Whatever interrupts this, the list names every file of ours that is there.
+            write_manifest(&self.out, old.union(&new))?;
+            for path in &new {
+                let place = self.out.join(path);
+                if let Some(folder) = place.parent() {
+                    fs_err::create_dir_all(folder)?;
+                }
+                fs_err::rename(self.staging.join(path), place)?;
+            }
+            for path in old.difference(&new) {
+                remove(&self.out, path)?;
+            }
+            write_manifest(&self.out, new.iter())
+        };
+        moved().map_err(|error| cannot_write(&self.out, &error))
+    }
+}
+
+/// Refuses to write over what is not ours.
+///
+/// # Errors
+/// Where one of `new` is there already and not among `ours`.
+fn refuse_foreign(out: &Utf8Path, new: &BTreeSet<Utf8PathBuf>, ours: &BTreeSet<Utf8PathBuf>) -> Result<(), Error> {
+    let foreign = new.difference(ours).find(|path| out.join(path).symlink_metadata().is_ok());
+    let Some(path) = foreign else { return Ok(()) };
+    Err(Error::new(format!("cannot write the profiles to `{out}`"))
+        .caused_by(format!("`{}` is there already, and `cargo memprof` did not write it", out.join(path)))
+        .help("move it away, or pass another folder: `--memprofile DIR`")
+        .with_code(ExitCode::OUTPUT))
+}
+
+fn read_manifest(out: &Utf8Path) -> io::Result<BTreeSet<Utf8PathBuf>> {
+    let text = match fs_err::read_to_string(out.join(layout::MANIFEST)) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
+        Err(error) => return Err(error),
+    };
+    // The list says what is removed, so it is believed only where it stays inside the folder.
+    let inside = |path: &Utf8Path| path.components().all(|part| matches!(part, Utf8Component::Normal(_)));
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(Utf8PathBuf::from);
+    Ok(lines.filter(|path| inside(path)).collect())
+}
+
+fn write_manifest<'a>(out: &Utf8Path, paths: impl Iterator<Item = &'a Utf8PathBuf>) -> io::Result<()> {
+    let mut text = format!("{MANIFEST_HEAD}\n");
+    for path in paths {
+        text.push_str(path.as_str());
+        text.push('\n');
+    }
+    let mut file = tempfile::NamedTempFile::new_in(out)?;
+    io::Write::write_all(&mut file, text.as_bytes())?;
+    file.persist(out.join(layout::MANIFEST))?;
+    Ok(())
+}
+
+/// Removes an old file of ours and the folders that it leaves empty.
+fn remove(out: &Utf8Path, path: &Utf8Path) -> io::Result<()> {
+    match fs_err::remove_file(out.join(path)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    for folder in path.ancestors().skip(1).filter(|folder| !folder.as_str().is_empty()) {
+        // A folder that somebody else's files are in stays.
+        if std::fs::remove_dir(out.join(folder)).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn cannot_write(out: &Utf8Path, error: &io::Error) -> Error {
+    Error::new(format!("cannot write the profiles to `{out}`"))
+        .caused_by(error)
+        .help("make room or pass another folder: `--memprofile DIR`; what an earlier run wrote is still there")
+        .with_code(ExitCode::OUTPUT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outputs(out: &Utf8Path, files: &[(&str, &str)]) -> Outputs {
+        let staging = out.join(".run-1").join(STAGING);
+        fs_err::create_dir_all(&staging).unwrap();
+        let outputs = Outputs { out: out.to_owned(), staging, written: Mutex::default() };
+        for (path, text) in files {
+            outputs.put(Utf8Path::new(path), text.as_bytes()).unwrap();
+        }
+        outputs
+    }
+
+    fn read(out: &Utf8Path, path: &str) -> Option<String> {
+        std::fs::read_to_string(out.join(path)).ok()
+    }
+
+    #[test]
+    fn a_run_replaces_what_the_run_before_wrote_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = Utf8Path::from_path(folder.path()).unwrap();
+        fs_err::create_dir_all(out.join("p/lib-p/gone")).unwrap();
+        fs_err::write(out.join("p/lib-p/gone/mine.txt"), "mine").unwrap();
+        fs_err::write(out.join("Cargo.toml"), "mine").unwrap();
+        outputs(out, &[("index.html", "1"), ("p/lib-p/gone/a.svg", "1"), ("q/t/x.svg", "1")]).publish().unwrap();
+        outputs(out, &[("index.html", "2"), ("p/lib-p/new/a.svg", "2")]).publish().unwrap();
+        assert_eq!(read(out, "index.html").as_deref(), Some("2"));
+        assert_eq!(read(out, "p/lib-p/new/a.svg").as_deref(), Some("2"));
+        assert_eq!(read(out, "p/lib-p/gone/a.svg"), None);
+        assert!(!out.join("q").exists());
+        assert_eq!(read(out, "p/lib-p/gone/mine.txt").as_deref(), Some("mine"));
+        assert_eq!(read(out, "Cargo.toml").as_deref(), Some("mine"));
+    }
+
+    #[test]
+    fn a_file_of_the_users_in_a_place_of_ours_stops_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        let out = Utf8Path::from_path(folder.path()).unwrap();
+        fs_err::write(out.join("index.html"), "mine").unwrap();
+        let error = outputs(out, &[("a.svg", "1"), ("index.html", "1")]).publish().unwrap_err();
+        assert!(error.to_string().contains("index.html"), "{error}");
+        assert_eq!(error.code(), ExitCode::OUTPUT);
+        assert_eq!(read(out, "index.html").as_deref(), Some("mine"));
+        assert_eq!(read(out, "a.svg"), None);
+    }
+
+    #[test]
+    fn a_list_that_leads_outside_removes_nothing_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(folder.path()).unwrap();
+        let out = root.join("out");
+        fs_err::create_dir_all(&out).unwrap();
+        fs_err::write(root.join("precious"), "mine").unwrap();
+        let list = format!("../precious\n{root}/precious\n./x\n");
+        fs_err::write(out.join(layout::MANIFEST), list).unwrap();
+        outputs(&out, &[("index.html", "1")]).publish().unwrap();
+        assert_eq!(read(root, "precious").as_deref(), Some("mine"));
+    }
+}

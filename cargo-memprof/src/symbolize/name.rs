@@ -1,0 +1,89 @@
+//! From a symbol to a name that a Rust programmer would write.
+
+/// `symbol` demangled, without hashes. What is not a Rust symbol is given back as it is.
+pub fn readable(symbol: &str) -> String {
+    match rustc_demangle::try_demangle(symbol) {
+        // The alternate form leaves out the hash of a legacy symbol and the crate ids of a v0 one.
+        Ok(demangled) => without_inherent_brackets(&format!("{demangled:#}")),
+        Err(_) => symbol.to_owned(),
+    }
+}
+
+/// Whether `symbol` says of itself in which crate and module it is, or is no Rust symbol. A bare `push<u8>` does not:
+/// that is what debug information holds of an inlined function where linkage names were left out.
+pub fn is_mangled(symbol: &str) -> bool {
+    rustc_demangle::try_demangle(symbol).is_ok()
+}
+
+/// `<alloc::vec::Vec<u8>>::push` as `alloc::vec::Vec<u8>::push`: brackets around a path are needed only where a trait
+/// is named inside them.
+fn without_inherent_brackets(name: &str) -> String {
+    let Some(inside) = name.strip_prefix('<') else { return name.to_owned() };
+    let mut depth = 1usize;
+    let mut previous = ' ';
+    for (at, letter) in inside.char_indices() {
+        match letter {
+            '<' => depth += 1,
+            // The arrow of a function type closes nothing.
+            '>' if previous != '-' => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 {
+            let (path, rest) = (&inside[..at], &inside[at + 1..]);
+            let plain = path.starts_with(|c: char| c.is_alphabetic() || c == '_') && !names_a_trait(path);
+            return if plain { format!("{path}{rest}") } else { name.to_owned() };
+        }
+        previous = letter;
+    }
+    name.to_owned()
+}
+
+/// Whether `path` is of several words outside of any brackets: one that names a trait (` as `), or `dyn A + B`.
+fn names_a_trait(path: &str) -> bool {
+    let mut depth = 0usize;
+    let mut previous = ' ';
+    for letter in path.chars() {
+        match letter {
+            '<' | '(' | '[' => depth += 1,
+            '>' if previous == '-' => {}
+            '>' | ')' | ']' => depth = depth.saturating_sub(1),
+            ' ' if depth == 0 => return true,
+            _ => {}
+        }
+        previous = letter;
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_and_escapes_of_legacy_symbols_disappear() {
+        let symbol = "_ZN76_$LT$alloc..string..String$u20$as$u20$core..convert..From$LT$$RF$str$GT$$GT$4from17h0123456789abcdefE";
+        assert_eq!(readable(symbol), "<alloc::string::String as core::convert::From<&str>>::from");
+        assert_eq!(readable("_ZN1a5inner17h21526afc48108b17E"), "a::inner");
+    }
+
+    #[test]
+    fn crate_ids_of_v0_symbols_disappear() {
+        let symbol = "_RNvMs25_NtNtCsgEmfK2I1SDS_4core3num11niche_typesNtB6_13I32NotAllOnes8as_inner";
+        assert_eq!(readable(symbol), "core::num::niche_types::I32NotAllOnes::as_inner");
+    }
+
+    #[test]
+    fn brackets_stay_where_a_trait_is_named() {
+        assert_eq!(without_inherent_brackets("<a::S<u8>>::new"), "a::S<u8>::new");
+        assert_eq!(without_inherent_brackets("<a::S<fn(u8) -> u8>>::new"), "a::S<fn(u8) -> u8>::new");
+        for kept in ["<a::S as a::T>::f", "<[u8]>::to_vec", "<&a::S>::f", "<dyn a::T + Send>::f", "a::f", "<broken"] {
+            assert_eq!(without_inherent_brackets(kept), kept);
+        }
+    }
+
+    #[test]
+    fn what_is_no_rust_symbol_is_left_alone() {
+        assert_eq!(readable("start_thread"), "start_thread");
+        assert!(!is_mangled("push<u8>"));
+    }
+}

@@ -1,0 +1,73 @@
+//! Whose code a source file is.
+
+use crate::profile::function::Origin;
+use std::path::{Path, PathBuf};
+
+/// Where the user's own code is.
+#[derive(Debug, Clone)]
+pub struct Places {
+    /// Root of the workspace under test, absolute.
+    pub workspace: PathBuf,
+}
+
+/// Parts of a path that only sources of the standard library have: as shipped, from the `rust-src` component, and
+/// the crates that std itself is built from.
+const STD: &[&str] = &["/rustc/", "/lib/rustlib/src/rust/library/", "/rust/deps/"];
+/// Parts of a path that only dependencies have.
+const DEPENDENCIES: &[&str] = &["/registry/src/", "/git/checkouts/"];
+/// Folders of a workspace that hold other people's code.
+const VENDORED: &[&str] = &["vendor", "third_party"];
+
+impl Places {
+    /// Whose code `function` of `file` is; `file` is empty where it is not known.
+    pub fn origin(&self, function: &str, file: &str) -> Origin {
+        if file.is_empty() {
+            return from_name(function);
+        }
+        if STD.iter().any(|part| file.contains(part)) {
+            return Origin::Std;
+        }
+        if !file.ends_with(".rs") {
+            return Origin::Native;
+        }
+        let path = Path::new(file);
+        if path.is_relative() {
+            return Origin::Workspace;
+        }
+        if let Ok(inside) = path.strip_prefix(&self.workspace) {
+            let first = inside.components().next().map(|part| part.as_os_str());
+            let vendored = VENDORED.iter().any(|folder| first == Some(folder.as_ref()));
+            // A target folder or a cargo home inside the workspace holds downloaded sources like any other.
+            let downloaded = DEPENDENCIES.iter().any(|part| inside.to_string_lossy().contains(part));
+            return if vendored || downloaded { Origin::Dependency } else { Origin::Workspace };
+        }
+        Origin::Dependency
+    }
+}
+
+/// All there is to go by where no file is known.
+fn from_name(function: &str) -> Origin {
+    let path = function.trim_start_matches(['<', '&']);
+    let std = ["std::", "core::", "alloc::", "__rustc::", "__rust_"].iter().any(|start| path.starts_with(start));
+    if std { Origin::Std } else { Origin::Native }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_belongs_to_whoever_owns_its_file() {
+        let places = Places { workspace: "/home/me/app".into() };
+        let of = |file| places.origin("f", file);
+        assert_eq!(of("/home/me/app/src/lib.rs"), Origin::Workspace);
+        assert_eq!(of("src/lib.rs"), Origin::Workspace);
+        assert_eq!(of("/home/me/app/vendor/serde/src/lib.rs"), Origin::Dependency);
+        assert_eq!(of("/home/me/.cargo/registry/src/index.crates.io-1/serde-1.0.0/src/lib.rs"), Origin::Dependency);
+        assert_eq!(of("/home/me/other/src/lib.rs"), Origin::Dependency);
+        assert_eq!(of("/rustc/0123/library/alloc/src/vec/mod.rs"), Origin::Std);
+        assert_eq!(of("/home/me/app/zlib/inflate.c"), Origin::Native);
+        assert_eq!(places.origin("<alloc::vec::Vec<T> as Drop>::drop", ""), Origin::Std);
+        assert_eq!(places.origin("start_thread", ""), Origin::Native);
+    }
+}

@@ -1,0 +1,4 @@
+//! From figures to text for a terminal. Pure.
+
+pub mod amount;
+pub mod table;

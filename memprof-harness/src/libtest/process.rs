@@ -41,7 +41,7 @@ pub fn run_collecting(mut command: Command) -> io::Result<Ended> {
     command.stdout(writer.try_clone()?).stderr(writer);
     // Nothing is ever written here: that its writing end closes is how the reader below learns that the child is gone.
     let (gone, until_gone) = io::pipe()?;
-    let waiter = thread::Builder::new().spawn(move || {
+    let waiter = thread::Builder::new().stack_size(WAITER_STACK).spawn(move || {
         let _until_gone = until_gone;
         let started = Instant::now();
         let mut child = command.spawn()?;
@@ -61,10 +61,14 @@ pub fn run_collecting(mut command: Command) -> io::Result<Ended> {
     Ok(Ended { status, wall, output: collected })
 }
 
+/// Stack of a thread that starts a process and waits for it, in bytes; what RUST_MIN_STACK says is meant for tests.
+const WAITER_STACK: usize = 128 * 1024;
+
 /// Reads until the last writer is gone or, once the child itself is, until what was there by then is read. True where
 /// somebody else still holds the pipe open.
 fn collect(output: &mut PipeReader, gone: &PipeReader, collected: &mut Vec<u8>) -> io::Result<bool> {
-    let mut buffer = [0; 64 * 1024];
+    // Not on the stack: this runs on a test's thread, which may be as small as its user wants it.
+    let mut buffer = vec![0; 64 * 1024];
     loop {
         let [output_events, gone_events] = poll([output, gone], FOREVER)?;
         if gone_events != 0 {

@@ -135,7 +135,10 @@ impl Test {
             Err(error) => {
                 println!("error: cannot run `{}` in a process of its own", self.name);
                 println!("  caused by: {error}");
-                println!("  help: make room for its ledger in `{}`, or run without profiling", run.folder.display());
+                println!(
+                    "  help: see that `{}` can be written to and has room, or run without profiling",
+                    run.folder.display()
+                );
                 self.fail()
             }
         }
@@ -175,12 +178,14 @@ impl Test {
         };
         let stem = format!("{:016x}-{}", run.exe_hash, self.index);
         let mut path = run.folder.join(format!("{stem}.ledger"));
-        // Taken where the folder is used for the same executable again; what is there stays.
         for again in 2.. {
             match LedgerFile::create(&path, run.rate.0, &identity) {
+                // The folder was used for the same executable before; what is there stays.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                     path = run.folder.join(format!("{stem}-{again}.ledger"));
                 }
+                // A test may clean up more than its own. That is no reason for the next one to fail.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(&run.folder)?,
                 result => return result,
             }
         }

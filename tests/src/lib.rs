@@ -7,4 +7,5 @@ pub mod pprof;
 pub mod probe;
 pub mod summary;
 pub mod tool;
+pub mod workloads;
 pub mod workspace;

@@ -156,6 +156,7 @@ impl Run<'_> {
         // A variable that is set and empty means none, whatever the configuration says.
         let variable =
             std::env::var_os(env::RUSTC_WRAPPER).or_else(|| std::env::var_os(env::CARGO_BUILD_RUSTC_WRAPPER));
+        let variable = variable.map(|program| cargo_config::resolve(&program, || None));
         variable.or_else(|| self.config.program(&["build", "rustc-wrapper"])).filter(|wrapper| !wrapper.is_empty())
     }
 
@@ -167,7 +168,7 @@ impl Run<'_> {
                 cargo_config::cfgs(&self.toolchain.rustc, target)
             });
             let variable = std::env::var(env::runner_of(&triple)).ok();
-            let words = variable.map(|text| text.split_whitespace().map(OsString::from).collect());
+            let words = variable.map(|text| runner_words(&text));
             // What `--config` says goes above the environment; the files go below it.
             let runner = if self.runner_by_flag(&triple).is_some() { told } else { words.or(told) };
             runner.filter(|words: &Vec<OsString>| !words.is_empty()).map(|words| (target.clone(), words))
@@ -273,8 +274,8 @@ impl Run<'_> {
     fn interrupted(&self, code: ExitCode) -> Error {
         let recorded = self.folders.ledgers().read_dir_utf8().map_or(0, |entries| entries.count());
         let recorded = match recorded {
-            1 => "1 test was recorded until then".to_owned(),
-            tests => format!("{tests} tests were recorded until then"),
+            1 => "1 test had begun".to_owned(),
+            tests => format!("{tests} tests had begun"),
         };
         let error = Error::new("the run was interrupted").caused_by(recorded).with_code(code);
         let kept = if self.options.own.keep_ledgers { self.keep_ledgers().ok() } else { None };
@@ -326,6 +327,15 @@ fn rustc(config: &CargoConfig) -> OsString {
         .or_else(|| env::non_empty(env::CARGO_BUILD_RUSTC))
         .or_else(|| config.program(&["build", "rustc"]))
         .unwrap_or_else(|| "rustc".into())
+}
+
+/// What a runner's variable says; cargo splits it at white space, without any quoting.
+fn runner_words(text: &str) -> Vec<OsString> {
+    let mut words: Vec<OsString> = text.split_whitespace().map(OsString::from).collect();
+    if let Some(program) = words.first_mut() {
+        *program = cargo_config::resolve(program, || None);
+    }
+    words
 }
 
 /// The flags by which the user changes cargo's configuration.

@@ -55,10 +55,11 @@ fn take(signal: i32) {
     let again = ASKED.swap(signal, Ordering::Relaxed) != 0;
     scene(|scene| {
         let cargo = scene.cargo.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        match cargo {
-            // Unlike Ctrl-C, this reaches nobody but us by itself. If cargo is gone already, all is well.
-            Some(cargo) if signal == SIGTERM => drop(kill_process(cargo, Signal::TERM)),
-            _ => {}
+        let signal_for_cargo = if signal == SIGTERM { Signal::TERM } else { Signal::INT };
+        // A terminal sends Ctrl-C to cargo too, which does not survive the first; a signal from elsewhere reached
+        // nobody but us. That cargo may be gone already is no error.
+        if let Some(cargo) = cargo {
+            let _ = kill_process(cargo, signal_for_cargo);
         }
         if again {
             if let Some(scratch) = &scene.scratch {

@@ -93,18 +93,9 @@ impl CargoConfig {
     }
 
     fn resolved(&self, path: &[&str], program: &str) -> OsString {
-        if !program.contains('/') || Path::new(program).is_absolute() {
-            return program.into();
-        }
-        self.home_of(path).join(program).into_os_string()
-    }
-
-    /// The folder that relative paths at `path` start from.
-    fn home_of(&self, path: &[&str]) -> PathBuf {
-        let key: Vec<String> = path.iter().map(|part| quoted_key(part)).collect();
-        let told = self.get(&["--show-origin", &key.join(".")]);
-        let origin = told.as_deref().and_then(origin_of);
-        origin.as_deref().and_then(Path::parent).and_then(Path::parent).unwrap_or(Path::new("")).to_owned()
+        // Cargo reads a key of a table such as `cfg(…)` differently than it writes it, so it is asked for all of them.
+        let origin = || origin_of(&self.get(&["--show-origin"])?, path);
+        resolve(program.as_ref(), || Some(origin()?.parent()?.parent()?.to_owned()))
     }
 
     fn at(&self, path: &[&str]) -> Option<&Value> {
@@ -119,16 +110,37 @@ impl CargoConfig {
     }
 }
 
-/// A part of a key as TOML wants it.
-fn quoted_key(part: &str) -> String {
-    let bare = !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-    if bare { part.to_owned() } else { format!("\"{}\"", part.replace('\\', r"\\").replace('"', "\\\"")) }
+/// A program as cargo finds it: a bare name in PATH, a relative path from `home`, which without an answer is the
+/// folder the user stands in. That folder is not the one in which rustc and the tests run.
+pub fn resolve(program: &OsStr, home: impl FnOnce() -> Option<PathBuf>) -> OsString {
+    let path = Path::new(program);
+    if path.is_absolute() || path.components().count() < 2 {
+        return program.to_owned();
+    }
+    let home = home().or_else(|| std::env::current_dir().ok()).unwrap_or_default();
+    home.join(path).into_os_string()
 }
 
-/// The file that `key = value # file` says the value is from.
-fn origin_of(told: &str) -> Option<PathBuf> {
-    let (_, origin) = told.lines().find_map(|line| line.rsplit_once(" # "))?;
+/// The file that the value at `path` is from, where `told` has lines such as `a."b c".d = "value" # file`.
+fn origin_of(told: &str, path: &[&str]) -> Option<PathBuf> {
+    let mut lines = told.lines().skip_while(|line| !defines(line, path));
+    // A list has one origin an item, on lines of their own.
+    let (_, origin) = lines.find_map(|line| line.rsplit_once(" # "))?;
     Path::new(origin).is_absolute().then(|| PathBuf::from(origin))
+}
+
+/// Whether `line` begins with the key `path`, each part of which may be in quotes.
+fn defines(line: &str, path: &[&str]) -> bool {
+    let mut rest = line;
+    for (at, part) in path.iter().enumerate() {
+        let quote = rest.chars().next().filter(|c| "\"'".contains(*c)).map(String::from).unwrap_or_default();
+        let end = if at + 1 == path.len() { " = " } else { "." };
+        match rest.strip_prefix(&format!("{quote}{part}{quote}{end}")) {
+            Some(after) => rest = after,
+            None => return false,
+        }
+    }
+    true
 }
 
 /// What `rustc --print cfg` says for `target`.
@@ -163,14 +175,18 @@ mod tests {
 
     #[test]
     fn the_origin_of_a_value_is_the_file_behind_it() {
-        assert_eq!(origin_of("a = \"x # y\" # /p/.cargo/config.toml\n"), Some("/p/.cargo/config.toml".into()));
-        assert_eq!(origin_of("a = [\n  \"x\", # /p/.cargo/config.toml\n]"), Some("/p/.cargo/config.toml".into()));
-        assert_eq!(origin_of("a = \"x\" # --config cli option"), None);
-    }
-
-    #[test]
-    fn keys_are_quoted_where_toml_needs_it() {
-        assert_eq!(quoted_key("rustc-wrapper"), "rustc-wrapper");
-        assert_eq!(quoted_key("cfg(unix)"), "\"cfg(unix)\"");
+        let told = "build.rustc-wrapper = \"w # y\" # /p/.cargo/config.toml\n\
+            target.'cfg(target_os = \"linux\")'.runner = [\n    \"x\", # /q/.cargo/config.toml\n]\n\
+            target.\"cfg(unix)\".runner = \"x\" # /r/.cargo/config.toml\n\
+            target.a-b.runner = \"x\" # --config cli option\n";
+        for (path, origin) in [
+            (["build", "rustc-wrapper"].as_slice(), Some("/p/.cargo/config.toml")),
+            (&["target", "cfg(target_os = \"linux\")", "runner"], Some("/q/.cargo/config.toml")),
+            (&["target", "cfg(unix)", "runner"], Some("/r/.cargo/config.toml")),
+            (&["target", "a-b", "runner"], None),
+            (&["build", "rustc"], None),
+        ] {
+            assert_eq!(origin_of(told, path), origin.map(PathBuf::from), "{path:?}");
+        }
     }
 }

@@ -118,6 +118,7 @@ impl Call<'_> {
         let first = programs.next().cloned().unwrap_or_default();
         let mut command = Command::new(first);
         command.args(programs).args(self.invocation.additions(harness));
+        self.plan.saved.restore(&mut command);
         command
     }
 

@@ -56,17 +56,33 @@ impl Folders {
         self.scratch.join(LEDGERS)
     }
 
-    /// Moves the ledgers to where the user finds them, in place of those of an earlier run.
+    /// Where kept ledgers are found.
+    pub fn kept(&self) -> Utf8PathBuf {
+        self.out.join(LEDGERS)
+    }
+
+    /// Removes the ledgers that an earlier run kept, and with `keep` moves this run's to their place. Other files there
+    /// are somebody else's and stay.
     ///
     /// # Errors
     /// Whatever the file system says.
-    pub fn keep_ledgers(&self) -> io::Result<Utf8PathBuf> {
-        let kept = self.out.join(LEDGERS);
-        if kept.exists() {
-            fs_err::remove_dir_all(&kept)?;
+    pub fn replace_kept_ledgers(&self, keep: bool) -> io::Result<()> {
+        let kept = self.kept();
+        if kept.is_dir() {
+            for old in ledgers_in(&kept)? {
+                fs_err::remove_file(old)?;
+            }
         }
-        fs_err::rename(self.ledgers(), &kept)?;
-        Ok(kept)
+        if keep {
+            fs_err::create_dir_all(&kept)?;
+            for ledger in ledgers_in(&self.ledgers())? {
+                fs_err::rename(&ledger, kept.join(ledger.file_name().unwrap_or_default()))?;
+            }
+        } else if kept.is_dir() {
+            // Refused where something is left in it, and it then has a reason to stay.
+            let _ = std::fs::remove_dir(&kept);
+        }
+        Ok(())
     }
 }
 
@@ -103,6 +119,17 @@ fn remove_leftovers(out: &Utf8Path) -> io::Result<()> {
     Ok(())
 }
 
+fn ledgers_in(folder: &Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
+    let mut ledgers = Vec::new();
+    for entry in folder.read_dir_utf8()? {
+        let path = entry?.into_path();
+        if path.extension() == Some("ledger") {
+            ledgers.push(path);
+        }
+    }
+    Ok(ledgers)
+}
+
 fn cannot_write(folder: &Utf8Path, error: &io::Error, help: &str) -> Error {
     Error::new(format!("cannot write to `{folder}`")).caused_by(error).help(help)
 }
@@ -126,15 +153,21 @@ mod tests {
     }
 
     #[test]
-    fn kept_ledgers_replace_those_of_the_run_before() {
+    fn kept_ledgers_replace_those_of_the_run_before_and_nothing_else() {
         let temporary = tempfile::tempdir().unwrap();
         let target = Utf8Path::from_path(temporary.path()).unwrap().join("target");
         let folders = Folders::make(&target, Some(target.join("out"))).unwrap();
-        fs_err::create_dir_all(target.join("out/ledgers")).unwrap();
-        fs_err::write(target.join("out/ledgers/old"), "").unwrap();
-        fs_err::write(folders.ledgers().join("new"), "").unwrap();
-        let kept = folders.keep_ledgers().unwrap();
-        assert!(kept.join("new").exists() && !kept.join("old").exists());
-        assert!(target.join("CACHEDIR.TAG").exists());
+        let kept = folders.kept();
+        fs_err::create_dir_all(&kept).unwrap();
+        fs_err::write(kept.join("old.ledger"), "").unwrap();
+        fs_err::write(kept.join("accounts.txt"), "mine").unwrap();
+        fs_err::write(folders.ledgers().join("new.ledger"), "").unwrap();
+        folders.replace_kept_ledgers(true).unwrap();
+        assert!(kept.join("new.ledger").exists() && !kept.join("old.ledger").exists());
+        folders.replace_kept_ledgers(false).unwrap();
+        assert!(!kept.join("new.ledger").exists() && kept.join("accounts.txt").exists());
+        fs_err::remove_file(kept.join("accounts.txt")).unwrap();
+        folders.replace_kept_ledgers(false).unwrap();
+        assert!(!kept.exists() && target.join("CACHEDIR.TAG").exists());
     }
 }

@@ -1,7 +1,9 @@
 //! Ctrl-C and the wish to end: the terminal tells cargo and the tests itself; this program lives on to say what became
 //! of the run and to remove what is half made.
 
+use crate::error::Error;
 use crate::exit_code::ExitCode;
+use crate::shell::Shell;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -13,17 +15,23 @@ use std::sync::atomic::{AtomicI32, Ordering};
 /// The signal that asked for the end; 0 = none did.
 static ASKED: AtomicI32 = AtomicI32::new(0);
 /// What there is to clean up where a second Ctrl-C will not wait.
-static SCENE: Mutex<Scene> = Mutex::new(Scene { scratch: None, cargo: None });
+static SCENE: Mutex<Scene> = Mutex::new(Scene { scratch: None, cargo: None, farewell: None });
 
 struct Scene {
     /// A folder to remove.
     scratch: Option<PathBuf>,
     /// The process that a signal meant for us alone is passed on to.
     cargo: Option<u32>,
+    /// What is said where the first signal ends the process.
+    farewell: Option<Error>,
 }
 
-/// The code to end with, once the user has asked for the end; `None` = nobody has. Whoever does long work after the
-/// tests looks here between two steps.
+/// Whether `signal` is one by which users end programs.
+pub fn is_meant(signal: i32) -> bool {
+    matches!(signal, SIGINT | SIGTERM)
+}
+
+/// The code to end with, once the user has asked for the end; `None` = nobody has.
 pub fn requested() -> Option<ExitCode> {
     match ASKED.load(Ordering::Relaxed) {
         0 => None,
@@ -51,6 +59,17 @@ pub fn runs(cargo: Option<u32>) {
     scene(|scene| scene.cargo = cargo);
 }
 
+/// From here on the first signal ends the process, with `farewell`. What is not in its place by then is in the scratch
+/// folder and goes with it.
+pub fn end_at_once(farewell: Error) {
+    scene(|scene| scene.farewell = Some(farewell));
+}
+
+/// Takes [`end_at_once`] back: what follows takes a moment and must not be left half done.
+pub fn let_finish() {
+    scene(|scene| scene.farewell = None);
+}
+
 fn take(signal: i32) {
     let again = ASKED.swap(signal, Ordering::Relaxed) != 0;
     scene(|scene| {
@@ -61,7 +80,10 @@ fn take(signal: i32) {
         if let Some(cargo) = cargo {
             let _ = kill_process(cargo, signal_for_cargo);
         }
-        if again {
+        if let Some(farewell) = &scene.farewell {
+            Shell::new().error(farewell);
+        }
+        if again || scene.farewell.is_some() {
             if let Some(scratch) = &scene.scratch {
                 let _ = fs_err::remove_dir_all(scratch);
             }

@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod clean;
 mod cli;
 mod collect;
 mod drive;
@@ -19,6 +20,7 @@ mod report;
 mod run;
 mod runner;
 mod shell;
+mod surroundings;
 mod symbolize;
 mod toolchain;
 mod view;
@@ -48,7 +50,7 @@ fn main() -> ExitCode {
 fn user(args: Vec<OsString>) -> Result<ExitCode, Error> {
     let code = match cli::read(args)? {
         Request::Test(options) => drive::test(&options)?,
-        Request::Clean(options) => drive::clean(&options)?,
+        Request::Clean(options) => clean::clean(&options)?,
         Request::Show(text) => {
             Shell::new().result(&text);
             exit_code::ExitCode::OK

@@ -87,8 +87,9 @@ pub struct Harness<'a> {
 pub enum Visibility {
     /// They can; all that stable rustc offers.
     Prelude,
-    /// They cannot: for crates in which `use test::…` means a module of theirs. Needs an unstable option, and so
-    /// `RUSTC_BOOTSTRAP` for this one call.
+    /// They cannot: for crates in which `use test::…` means a module that a glob import or a macro brings, which rustc
+    /// calls ambiguous as soon as a crate of that name can be seen. Needs an unstable option, and so `RUSTC_BOOTSTRAP`
+    /// for this one call.
     Hidden,
 }
 

@@ -23,6 +23,8 @@ pub struct Plan {
     pub harness: BTreeMap<String, PathBuf>,
     /// Exists once the harness failed to compile.
     pub harness_failed: PathBuf,
+    /// Exists once that kept a test from being compiled.
+    pub harness_missed: PathBuf,
     /// The user's own runner of each target, program and arguments. Targets without one are not here.
     pub runners: BTreeMap<String, Vec<OsString>>,
     /// What the user had in the variables that are set while cargo runs.

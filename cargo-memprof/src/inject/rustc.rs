@@ -34,7 +34,7 @@ pub fn wrap(args: &[OsString]) -> Result<ExitCode, Error> {
         Purpose::Version => call.tell_version(),
         Purpose::Untouched => Err(call.become_compiler()),
         Purpose::Plain => {
-            call.note(Some("it has no libtest harness (`harness = false`, or a program that a test started)".into()))?;
+            call.note(Some("it has `harness = false`: without libtest there is nothing to record through".into()))?;
             Err(call.become_compiler())
         }
         Purpose::Test => call.compile_test(),
@@ -70,7 +70,8 @@ impl Call<'_> {
             return self.compile_without(format!("there is no harness for the target `{target}`"));
         };
         if !harness::wait_for(rlib, self.plan) {
-            // The driver tells why, once, when cargo has ended.
+            // The driver tells why, once, when cargo has ended. If it cannot be told, cargo's error must do.
+            let _ = fs_err::write(&self.plan.harness_missed, "");
             return Err(Error::new(format!("cannot profile the tests of `{}`", self.invocation.crate_name))
                 .caused_by("the memprof harness did not compile"));
         }

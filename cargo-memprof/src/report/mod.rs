@@ -7,9 +7,12 @@ mod summary;
 mod warnings;
 mod write;
 
+pub use layout::SUMMARY;
+
 use crate::collect::{self, Collected, Recorded};
 use crate::error::Error;
 use crate::export::{flamegraph, pprof};
+use crate::interrupt;
 use crate::profile::scale::SampleRate;
 use crate::profile::tree::Tree;
 use crate::profile::values::ValueType;
@@ -56,6 +59,7 @@ pub fn write(facts: &RunFacts, shell: &Shell) -> Result<Written, Error> {
     let summary = Summary::new(facts, &records, &files, &collected.unprofiled, run_files, unreadable);
     outputs.put(Utf8Path::new(layout::SUMMARY), &summary.to_json())?;
     outputs.put(Utf8Path::new(layout::INDEX), &page::render(&summary))?;
+    interrupt::let_finish();
     outputs.publish()?;
     let written = Written { index: facts.out_dir.join(layout::INDEX), tests: records.len() };
     say(facts, shell, &records, &collected, &symbols, &written);

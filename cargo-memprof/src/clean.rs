@@ -1,0 +1,40 @@
+//! `cargo memprof clean`: removes what this program made below the target folder.
+
+use crate::cli::CleanOptions;
+use crate::error::Error;
+use crate::exit_code::ExitCode;
+use crate::folders;
+use crate::options::CargoArgs;
+use crate::surroundings::Surroundings;
+use crate::workspace::NoWorkspace;
+use std::io;
+
+/// Removes the profiles and the separate build. Outputs in a folder of the user's choice are the user's.
+///
+/// # Errors
+/// Where that fails.
+pub fn clean(options: &CleanOptions) -> Result<ExitCode, Error> {
+    let args = CargoArgs {
+        manifest_path: options.manifest_path.clone(),
+        target_dir: options.target_dir.clone(),
+        quiet: options.quiet,
+        ..CargoArgs::default()
+    };
+    let (surroundings, workspace) = Surroundings::look(&args);
+    let shell = surroundings.shell();
+    let workspace = match workspace {
+        Ok(workspace) => workspace,
+        Err(NoWorkspace::Failed(error)) => return Err(error),
+        Err(NoWorkspace::Refused { stderr, code }) => {
+            shell.pass_on(&stderr);
+            return Ok(code);
+        }
+    };
+    let folder = surroundings.target_dir(&workspace)?.join(folders::NAME);
+    match fs_err::remove_dir_all(&folder) {
+        Ok(()) => shell.status("Removed", folder.as_str()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => shell.status("Removed", "nothing: it is clean"),
+        Err(error) => return Err(Error::new(format!("cannot remove `{folder}`")).caused_by(error)),
+    }
+    Ok(ExitCode::OK)
+}

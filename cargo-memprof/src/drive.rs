@@ -206,7 +206,12 @@ impl Run<'_> {
         let written = report::write(facts, self.shell);
         self.keep_or_drop_ledgers()?;
         match written {
-            Ok(_) => Ok(ended.code),
+            Ok(written) => {
+                if written.tests == 0 && facts.ran.iter().any(|executable| executable.profiled) {
+                    self.shell.note("no test was run: they are ignored, or no name fits the filter");
+                }
+                Ok(ended.code)
+            }
             // Tests that failed are the more important news, and their code is what scripts wait for.
             Err(error) if ended.code != ExitCode::OK => {
                 self.shell.error(&error);

@@ -131,6 +131,8 @@ pub struct CargoArgs {
     pub color: Option<String>,
     pub quiet: bool,
     pub no_run: bool,
+    /// Programs read what cargo or the harness write to stdout: one of them was asked for JSON or the like.
+    pub machine_output: bool,
     /// `--help` or `-h` was given: nothing is to be run.
     pub help: bool,
 }
@@ -143,7 +145,9 @@ impl CargoArgs {
         while let Some(arg) = args.next() {
             if arg == "--" {
                 read.given.push(arg);
-                read.given.extend(args);
+                let harness: Vec<OsString> = args.collect();
+                read.machine_output |= asks_for_json(&harness);
+                read.given.extend(harness);
                 return read;
             }
             let (flag, inline) = split_at_equals(&arg);
@@ -156,7 +160,7 @@ impl CargoArgs {
                     }
                     continue;
                 }
-                Some("--manifest-path" | "--config" | "--target" | "--profile" | "--color") => {
+                Some("--manifest-path" | "--config" | "--target" | "--profile" | "--color" | "--message-format") => {
                     let flag = flag.to_string_lossy().into_owned();
                     read.given.push(arg);
                     let Some(value) = inline.or_else(|| pass_value(&mut read.given, args.next())) else { continue };
@@ -188,6 +192,7 @@ impl CargoArgs {
             "--target" => self.targets.push(value),
             "--profile" => self.profile = Some(value.to_string_lossy().into_owned()),
             "--color" => self.color = Some(value.to_string_lossy().into_owned()),
+            "--message-format" => self.machine_output |= value.to_string_lossy().starts_with("json"),
             _ => {}
         }
     }
@@ -214,6 +219,13 @@ impl CargoArgs {
         }
         None
     }
+}
+
+/// Whether the harness's arguments choose a format for programs.
+fn asks_for_json(harness: &[OsString]) -> bool {
+    let machine = |format: &OsStr| format == "json" || format == "junit";
+    let after = harness.windows(2).any(|pair| pair[0] == "--format" && machine(&pair[1]));
+    after || harness.iter().any(|arg| arg == "--format=json" || arg == "--format=junit")
 }
 
 /// `args` as one could paste them into a shell.
@@ -390,6 +402,20 @@ mod tests {
     fn a_value_that_looks_like_a_flag_is_not_read_as_one() {
         let read = CargoArgs::read(words("-pq -j 4 -Fhelp -- --help"));
         assert!(!read.quiet && !read.help);
+    }
+
+    #[test]
+    fn formats_for_programs_are_noticed() {
+        for (line, machine) in [
+            ("--message-format=json-render-diagnostics", true),
+            ("--message-format json", true),
+            ("--message-format short", false),
+            ("-- --format json", true),
+            ("-- --format=junit", true),
+            ("-- --format terse json", false),
+        ] {
+            assert_eq!(CargoArgs::read(words(line)).machine_output, machine, "{line}");
+        }
     }
 
     #[test]

@@ -20,13 +20,15 @@ pub struct Shell {
     /// Only results and errors are shown.
     quiet: bool,
     color: ColorChoice,
+    /// Programs read stdout: results for people go to stderr.
+    machine_output: bool,
 }
 
 impl Shell {
     /// A terminal that shows everything, in the colours that [`Shell::configured`] last chose; before, in colour where
     /// the stream is a terminal.
     pub fn new() -> Shell {
-        Shell { quiet: false, color: ColorChoice::global() }
+        Shell { quiet: false, color: ColorChoice::global(), machine_output: false }
     }
 
     /// `color` is cargo's word for it: `always`, `never` or `auto`.
@@ -38,7 +40,13 @@ impl Shell {
         };
         // An error that ends the program is shown by a shell that was never told.
         color.write_global();
-        Shell { quiet, color }
+        Shell { quiet, color, machine_output: false }
+    }
+
+    /// The same for a stdout that programs read, where `machine_output` is true.
+    #[must_use]
+    pub fn beside_machine_output(self, machine_output: bool) -> Shell {
+        Shell { machine_output, ..self }
     }
 
     /// Whether only results and errors are shown.
@@ -83,9 +91,13 @@ impl Shell {
         self.say(&String::from_utf8_lossy(said));
     }
 
-    /// A result, on stdout. `text` brings its own line ends and may carry ANSI styles: they are dropped where stdout
+    /// A result, on stdout where people read it. `text` brings its own line ends and may carry ANSI styles: they are dropped where stdout
     /// shows no colours.
     pub fn result(&self, text: &str) {
+        if self.machine_output {
+            self.say(text);
+            return;
+        }
         let mut out = AutoStream::new(io::stdout(), self.color).lock();
         // A reader that went away (`| head`) is no reason to fail a test run.
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());

@@ -52,7 +52,8 @@ impl<'a> Surroundings<'a> {
                 None => self.config.truth(&["term", "quiet"]).unwrap_or(false),
             };
         let color = self.args.color.clone().or_else(|| variable(env::CARGO_TERM_COLOR));
-        Shell::configured(quiet, color.as_deref().or_else(|| self.config.text(&["term", "color"])))
+        let color = color.as_deref().or_else(|| self.config.text(&["term", "color"]));
+        Shell::configured(quiet, color).beside_machine_output(self.args.machine_output)
     }
 
     /// The compiler that cargo will use.

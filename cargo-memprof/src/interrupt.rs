@@ -8,12 +8,15 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::time::Duration;
 
 /// The signal that asked for the end; 0 = none did.
 static ASKED: AtomicI32 = AtomicI32::new(0);
+/// Set when the process is about to end by itself.
+static ENDING: AtomicBool = AtomicBool::new(false);
 /// What there is to clean up where a second Ctrl-C will not wait.
 static SCENE: Mutex<Scene> = Mutex::new(Scene { scratch: None, cargo: None, farewell: None });
 
@@ -70,6 +73,13 @@ pub fn let_finish() {
     scene(|scene| scene.farewell = None);
 }
 
+/// Does not come back once the process is ending: for whoever would write into the scratch folder while it is removed.
+pub fn stand_still_at_the_end() {
+    while ENDING.load(Ordering::Acquire) {
+        std::thread::park();
+    }
+}
+
 fn take(signal: i32) {
     let again = ASKED.swap(signal, Ordering::Relaxed) != 0;
     scene(|scene| {
@@ -80,16 +90,28 @@ fn take(signal: i32) {
         if let Some(cargo) = cargo {
             let _ = kill_process(cargo, signal_for_cargo);
         }
-        if let Some(farewell) = &scene.farewell {
-            Shell::new().error(farewell);
-        }
         if again || scene.farewell.is_some() {
+            ENDING.store(true, Ordering::Release);
             if let Some(scratch) = &scene.scratch {
-                let _ = fs_err::remove_dir_all(scratch);
+                remove(scratch);
+            }
+            if let Some(farewell) = &scene.farewell {
+                Shell::new().error_over_progress(farewell);
             }
             std::process::exit(i32::from(ExitCode::of_signal(signal).get()));
         }
     });
+}
+
+/// Removes the folder. A thread that has just begun to write a file there may spoil it a few times, not for ever; what
+/// stays all the same, the next run removes.
+fn remove(scratch: &Path) {
+    for _ in 0..100 {
+        if fs_err::remove_dir_all(scratch).is_ok() || !scratch.exists() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 fn scene<T>(change: impl FnOnce(&mut Scene) -> T) -> T {

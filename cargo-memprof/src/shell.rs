@@ -86,6 +86,14 @@ impl Shell {
         self.say(&text);
     }
 
+    /// The same where a bar may stand on the line.
+    pub fn error_over_progress(&self, error: &Error) {
+        if io::stderr().is_terminal() {
+            self.say("\r\x1b[2K");
+        }
+        self.error(error);
+    }
+
     /// What cargo said on its stderr when it was asked in private, as it said it.
     pub fn pass_on(&self, said: &[u8]) {
         self.say(&String::from_utf8_lossy(said));

@@ -4,6 +4,7 @@
 use super::layout;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
+use crate::interrupt;
 use crate::run::RunFacts;
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use std::collections::BTreeSet;
@@ -42,6 +43,7 @@ impl Outputs {
     /// # Errors
     /// Where it cannot be written.
     pub fn put(&self, path: &Utf8Path, bytes: &[u8]) -> Result<(), Error> {
+        interrupt::stand_still_at_the_end();
         let place = self.staging.join(path);
         if let Some(folder) = place.parent() {
             fs_err::create_dir_all(folder).map_err(|error| cannot_write(&self.out, &error))?;

@@ -11,6 +11,7 @@ use crate::profile::table::RowId;
 use crate::profile::values::ValueType;
 use flate2::{Compression, GzBuilder};
 use prost::Message;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, message};
 use std::io::Write;
 
 /// The label that tells blocks of one size, as Go's heap profiles have it.
@@ -20,55 +21,85 @@ const TEST: &str = "test";
 
 /// `profile` as the bytes of a `.pb.gz` file. Equal profiles give equal bytes.
 pub fn export(profile: &Profile) -> Vec<u8> {
-    gzip(&message(profile).encode_to_vec())
+    gzip(&encode(profile))
 }
+
+/// The message in protobuf's encoding. Its samples are most of it by far, and are encoded without a message of theirs
+/// being made first; the parts of an encoded message may stand in any order.
+fn encode(profile: &Profile) -> Vec<u8> {
+    let mut strings = profile.strings.clone();
+    let labels = Labels { block_size: number(&mut strings, BLOCK_SIZE), test: number(&mut strings, TEST) };
+    let mut out = frame_of_file(profile, &mut strings).encode_to_vec();
+    let mut body = Vec::new();
+    for sample in &profile.samples {
+        body.clear();
+        encode_sample(profile, sample, &labels, &mut body);
+        encode_key(proto::SAMPLE, WireType::LengthDelimited, &mut out);
+        encode_varint(body.len() as u64, &mut out);
+        out.extend_from_slice(&body);
+    }
+    out
+}
+
+/// On 75,000 stacks (7 MB) the usual level 6 takes four times as long for 4 % less.
+const LEVEL: Compression = Compression::new(4);
 
 /// Nothing of the moment or the machine goes into the header.
 fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::default());
+    let mut encoder = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), LEVEL);
     encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("memory can be written to")
 }
 
-fn message(profile: &Profile) -> proto::Profile {
-    let mut strings = profile.strings.clone();
-    let default_sample_type = number(&mut strings, ValueType::AllocSpace.name());
+/// Everything but the samples.
+fn frame_of_file(profile: &Profile, strings: &mut Strings) -> proto::Profile {
+    let default_sample_type = number(strings, ValueType::AllocSpace.name());
     proto::Profile {
         sample_type: ValueType::ALL
             .iter()
-            .map(|value| value_type(&mut strings, value.name(), value.unit().name()))
+            .map(|value| value_type(strings, value.name(), value.unit().name()))
             .collect(),
-        sample: samples(profile, &mut strings),
         mapping: profile.mappings.iter().map(|(id, mapping)| mapping_message(id, mapping)).collect(),
         location: profile.locations.iter().map(|(id, location)| location_message(id, location)).collect(),
         function: profile.functions.iter().map(|(id, function)| function_message(id, function)).collect(),
         time_nanos: signed(profile.about.started_ns),
         duration_nanos: signed(profile.about.duration_ns),
-        period_type: Some(value_type(&mut strings, "space", "bytes")),
+        period_type: Some(value_type(strings, "space", "bytes")),
         period: signed(profile.about.rate.0),
-        comment: profile.about.comments.iter().map(|comment| number(&mut strings, comment)).collect(),
+        comment: profile.about.comments.iter().map(|comment| number(strings, comment)).collect(),
         default_sample_type,
         // Last: everything above may have added to it.
         string_table: strings.iter().map(str::to_owned).collect(),
     }
 }
 
-fn samples(profile: &Profile, strings: &mut Strings) -> Vec<proto::Sample> {
-    let (block_size, test) = (number(strings, BLOCK_SIZE), number(strings, TEST));
-    let message = |sample: &Sample| {
-        let mut label = Vec::new();
-        if sample.block_size > 0 {
-            label.push(proto::Label { key: block_size, num: signed(sample.block_size), num_unit: block_size, str: 0 });
-        }
-        if let Some(name) = sample.test {
-            label.push(proto::Label { key: test, str: index(name), num: 0, num_unit: 0 });
-        }
-        proto::Sample {
-            location_id: profile.stacks.locations(sample.stack).map(id).collect(),
-            value: sample.values.as_array().to_vec(),
-            label,
-        }
-    };
-    profile.samples.iter().map(message).collect()
+/// The keys of labels, in the string table.
+struct Labels {
+    block_size: i64,
+    test: i64,
+}
+
+/// See `proto::sample` for what the numbers of the fields mean.
+fn encode_sample(profile: &Profile, sample: &Sample, labels: &Labels, out: &mut Vec<u8>) {
+    // Both lists are packed: their length in bytes goes before them.
+    let locations = profile.stacks.locations(sample.stack);
+    let length: usize = locations.map(|location| encoded_len_varint(id(location))).sum();
+    encode_key(proto::sample::LOCATION_ID, WireType::LengthDelimited, out);
+    encode_varint(length as u64, out);
+    profile.stacks.locations(sample.stack).for_each(|location| encode_varint(id(location), out));
+    let values = sample.values.as_array();
+    let length: usize = values.iter().map(|value| encoded_len_varint(value.cast_unsigned())).sum();
+    encode_key(proto::sample::VALUE, WireType::LengthDelimited, out);
+    encode_varint(length as u64, out);
+    values.iter().for_each(|value| encode_varint(value.cast_unsigned(), out));
+    if sample.block_size > 0 {
+        let num = signed(sample.block_size);
+        let label = proto::Label { key: labels.block_size, num, num_unit: labels.block_size, str: 0 };
+        message::encode(proto::sample::LABEL, &label, out);
+    }
+    if let Some(name) = sample.test {
+        let label = proto::Label { key: labels.test, str: index(name), num: 0, num_unit: 0 };
+        message::encode(proto::sample::LABEL, &label, out);
+    }
 }
 
 fn mapping_message(mapping_id: MappingId, mapping: &Mapping) -> proto::Mapping {

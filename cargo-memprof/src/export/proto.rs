@@ -1,13 +1,12 @@
 //! The messages of pprof's `profile.proto`, by their published field numbers. Strings are indices into the string table.
 //! Meaning and invariants are at <https://github.com/google/pprof/blob/main/proto/profile.proto>.
 
-/// The whole file.
+/// The whole file, without its samples.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Profile {
     #[prost(message, repeated, tag = "1")]
     pub sample_type: Vec<ValueType>,
-    #[prost(message, repeated, tag = "2")]
-    pub sample: Vec<Sample>,
+    // Field 2, the samples, is encoded by hand: see [`SAMPLE`].
     #[prost(message, repeated, tag = "3")]
     pub mapping: Vec<Mapping>,
     #[prost(message, repeated, tag = "4")]
@@ -39,17 +38,17 @@ pub struct ValueType {
     pub unit: i64,
 }
 
-/// One stack and its numbers.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Sample {
-    /// Innermost first.
-    #[prost(uint64, repeated, tag = "1")]
-    pub location_id: Vec<u64>,
-    /// In the order of [`Profile::sample_type`].
-    #[prost(int64, repeated, tag = "2")]
-    pub value: Vec<i64>,
-    #[prost(message, repeated, tag = "3")]
-    pub label: Vec<Label>,
+/// The field of the file's message that samples are in.
+pub const SAMPLE: u32 = 2;
+
+/// The fields of a sample: one stack and its numbers.
+pub mod sample {
+    /// Numbers of locations, innermost first, packed.
+    pub const LOCATION_ID: u32 = 1;
+    /// Numbers in the order of the file's sample types, packed.
+    pub const VALUE: u32 = 2;
+    /// [`Label`](super::Label)s.
+    pub const LABEL: u32 = 3;
 }
 
 /// A property of a sample: a text or a number.

@@ -2,8 +2,9 @@
 
 use super::canonical::canonical;
 use super::hash::IdMap;
+use super::location::LocationId;
 use super::sample::Sample;
-use super::stack::StackId;
+use super::stack::{StackId, StackIndex};
 use super::string::StringId;
 use super::values::Estimated;
 use super::{About, Profile};
@@ -12,14 +13,20 @@ use super::{About, Profile};
 #[derive(Debug, Default)]
 pub struct ProfileBuilder {
     pub(super) profile: Profile,
+    stacks: StackIndex,
     /// Which sample has which stack, test and block size.
     index: IdMap<(StackId, Option<StringId>, u64), usize>,
 }
 
 impl ProfileBuilder {
-    /// The tables, for the ids that [`ProfileBuilder::add`] wants. Samples are not to be touched.
+    /// The tables that locations are made of.
     pub fn tables(&mut self) -> &mut Profile {
         &mut self.profile
+    }
+
+    /// The stack that has `location` innermost and is called by `caller`.
+    pub fn stack(&mut self, caller: Option<StackId>, location: LocationId) -> StackId {
+        self.stacks.push(&mut self.profile.stacks, caller, location)
     }
 
     /// Counts `values` at `stack`, on top of what is there already for the same stack, test and block size.

@@ -4,7 +4,7 @@
 use super::location::{Frame, Location, LocationId};
 use super::mapping::Mapping;
 use super::sample::Sample;
-use super::stack::StackId;
+use super::stack::{StackId, StackNode};
 use super::string::StringId;
 use super::table::RowId;
 use super::{About, Profile};
@@ -70,26 +70,59 @@ pub(super) fn copy_location(from: &Profile, location: &Location, to: &mut Profil
 
 /// Fills the stacks of `out` so that what one caller calls follows it, by location; gives the new id for each old one.
 fn order_stacks(profile: &Profile, locations: &[LocationId], out: &mut Profile) -> Vec<StackId> {
-    // All nodes by caller, roots first, and by location below one caller: what a caller calls is one run of this.
-    let mut order: Vec<(u32, LocationId, StackId)> = profile
-        .stacks
-        .iter()
-        .map(|(id, node)| (node.caller.map_or(0, |id| id.index() as u32 + 1), locations[node.location.index()], id))
-        .collect();
-    order.sort_unstable();
-    let called_by = |caller: u32| {
-        let start = order.partition_point(|entry| entry.0 < caller);
-        let len = order[start..].partition_point(|entry| entry.0 == caller);
-        order[start..start + len].iter().rev()
-    };
-    let mut new_ids = vec![StackId::from_index(0); order.len()];
-    let mut open: Vec<(Option<StackId>, LocationId, StackId)> = Vec::new();
-    open.extend(called_by(0).map(|&(_, location, old)| (None, location, old)));
-    while let Some((caller, location, old)) = open.pop() {
-        let new = out.stacks.push(caller, location);
+    let calls = Calls::new(profile, locations);
+    let mut new_ids = vec![StackId::from_index(0); profile.stacks.len()];
+    out.stacks.reserve(new_ids.len());
+    let mut open: Vec<(Option<StackId>, Call)> = Vec::new();
+    open.extend(calls.of(None).iter().rev().map(|call| (None, *call)));
+    while let Some((caller, (location, old))) = open.pop() {
+        let new = out.stacks.add(StackNode { caller, location });
         new_ids[old.index()] = new;
-        let calls = called_by(old.index() as u32 + 1);
-        open.extend(calls.map(|&(_, location, old)| (Some(new), location, old)));
+        open.extend(calls.of(Some(old)).iter().rev().map(|call| (Some(new), *call)));
     }
     new_ids
+}
+
+/// The new location and the old id of a node.
+type Call = (LocationId, StackId);
+
+/// What each node calls, by location.
+struct Calls {
+    /// Roots first, then by caller.
+    all: Vec<Call>,
+    /// By caller's number + 1: where its calls end in `all`; they start where those of the number before end.
+    ends: Vec<u32>,
+}
+
+impl Calls {
+    fn new(profile: &Profile, locations: &[LocationId]) -> Calls {
+        let slot = |caller: Option<StackId>| caller.map_or(0, |id| id.index() + 1);
+        let mut ends = vec![0u32; profile.stacks.len() + 1];
+        for (_, node) in profile.stacks.iter() {
+            ends[slot(node.caller)] += 1;
+        }
+        let mut sum = 0;
+        for end in &mut ends {
+            // Where the calls start, until they are put in below.
+            (*end, sum) = (sum, sum + *end);
+        }
+        let mut all = vec![(LocationId::from_index(0), StackId::from_index(0)); profile.stacks.len()];
+        for (id, node) in profile.stacks.iter() {
+            let at = &mut ends[slot(node.caller)];
+            all[*at as usize] = (locations[node.location.index()], id);
+            *at += 1;
+        }
+        let mut start = 0;
+        for end in &ends {
+            all[start..*end as usize].sort_unstable();
+            start = *end as usize;
+        }
+        Calls { all, ends }
+    }
+
+    fn of(&self, caller: Option<StackId>) -> &[Call] {
+        let slot = caller.map_or(0, |id| id.index() + 1);
+        let start = if slot == 0 { 0 } else { self.ends[slot - 1] };
+        &self.all[start as usize..self.ends[slot] as usize]
+    }
 }

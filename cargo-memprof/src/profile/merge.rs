@@ -9,7 +9,7 @@ use super::{Profile, ProfileBuilder};
 impl ProfileBuilder {
     /// Adds all of `profile`. Its samples are labelled with `test`; `None` leaves them the labels they have.
     pub fn merge(&mut self, profile: &Profile, test: Option<&str>) {
-        let to = &mut self.profile;
+        let to = self.tables();
         let locations: Vec<LocationId> = profile
             .locations
             .iter()
@@ -21,9 +21,9 @@ impl ProfileBuilder {
         let mut stacks: Vec<StackId> = Vec::with_capacity(profile.stacks.len());
         for (_, node) in profile.stacks.iter() {
             let caller = node.caller.map(|id| stacks[id.index()]);
-            stacks.push(to.stacks.push(caller, locations[node.location.index()]));
+            stacks.push(self.stack(caller, locations[node.location.index()]));
         }
-        let test = test.map(|name| to.strings.intern(name));
+        let test = test.map(|name| self.profile.strings.intern(name));
         for sample in &profile.samples {
             let own =
                 |builder: &mut Self| sample.test.map(|id| builder.profile.strings.intern(profile.strings.get(id)));
@@ -44,15 +44,15 @@ mod tests {
     fn profile(stacks: &[(&[&str], i64)]) -> Profile {
         let mut builder = ProfileBuilder::default();
         for (names, bytes) in stacks {
-            let tables = builder.tables();
             let mut stack = None;
             for name in *names {
+                let tables = builder.tables();
                 let name = tables.strings.intern(name);
                 let file = tables.strings.intern("");
                 let function = tables.functions.intern(Function { name, file, origin: Origin::Workspace });
                 let frames = Box::new([Frame { function, line: 0, column: 0 }]);
                 let location = tables.locations.intern(Location { mapping: None, address: 0, frames });
-                stack = Some(tables.stacks.push(stack, location));
+                stack = Some(builder.stack(stack, location));
             }
             let mut values = Estimated::default();
             values[ValueType::AllocSpace] = *bytes;

@@ -18,26 +18,24 @@ pub struct StackNode {
     pub location: LocationId,
 }
 
-/// All stacks of a profile. A caller's id is always smaller than that of what it calls.
+/// All stacks of a profile. A caller's id is always smaller than that of what it calls, and no two nodes are equal.
 #[derive(Debug, Clone, Default)]
 pub struct Stacks {
     nodes: Vec<StackNode>,
-    ids: IdMap<(u32, LocationId), StackId>,
 }
 
-/// The caller's part of a root's key in [`Stacks::ids`].
-const NO_CALLER: u32 = u32::MAX;
-
 impl Stacks {
-    /// The stack that has `location` innermost and is called by `caller`; added if it is new.
-    pub fn push(&mut self, caller: Option<StackId>, location: LocationId) -> StackId {
-        let key = (caller.map_or(NO_CALLER, |id| id.index() as u32), location);
-        let next = StackId::from_index(self.nodes.len());
-        let id = *self.ids.entry(key).or_insert(next);
-        if id == next {
-            self.nodes.push(StackNode { caller, location });
-        }
+    /// Adds a node, which must be a new one.
+    pub(super) fn add(&mut self, node: StackNode) -> StackId {
+        let id = StackId::from_index(self.nodes.len());
+        debug_assert!(node.caller.is_none_or(|caller| caller < id), "callers come first");
+        self.nodes.push(node);
         id
+    }
+
+    /// Makes room for `more` nodes.
+    pub(super) fn reserve(&mut self, more: usize) {
+        self.nodes.reserve(more);
     }
 
     /// The innermost location of `id` and its caller.
@@ -63,5 +61,23 @@ impl Stacks {
     /// How many nodes there are.
     pub fn len(&self) -> usize {
         self.nodes.len()
+    }
+}
+
+/// Which nodes there are, while stacks are being gathered.
+#[derive(Debug, Default)]
+pub(super) struct StackIndex {
+    /// By caller and location.
+    ids: IdMap<(u32, LocationId), StackId>,
+}
+
+/// The caller's part of a root's key in [`StackIndex::ids`].
+const NO_CALLER: u32 = u32::MAX;
+
+impl StackIndex {
+    /// The stack in `stacks` that has `location` innermost and is called by `caller`; added if it is new.
+    pub(super) fn push(&mut self, stacks: &mut Stacks, caller: Option<StackId>, location: LocationId) -> StackId {
+        let key = (caller.map_or(NO_CALLER, |id| id.index() as u32), location);
+        *self.ids.entry(key).or_insert_with(|| stacks.add(StackNode { caller, location }))
     }
 }

@@ -18,21 +18,25 @@ pub struct Node {
     /// `None` at the root of a stack.
     pub caller: Option<NodeId>,
     pub function: FunctionId,
-    /// What was allocated here and not in what is called from here.
-    pub own: Estimated,
 }
 
 /// A call tree. A caller's id is always smaller than that of what it calls.
 #[derive(Debug, Clone, Default)]
 pub struct Tree {
     nodes: Vec<Node>,
+    /// What was allocated at a node and not in what is called from it; a node may be named several times.
+    own: Vec<(NodeId, Estimated)>,
 }
 
 impl Tree {
     /// The tree of `profile`, tests taken together.
     pub fn of(profile: &Profile) -> Tree {
         let mut tree = Tree::default();
+        // Most locations have one frame or two.
+        let expected = profile.stacks.len() * 2;
+        tree.nodes.reserve(expected);
         let mut ids: IdMap<(u32, FunctionId), NodeId> = IdMap::default();
+        ids.reserve(expected);
         let mut innermost: Vec<NodeId> = Vec::with_capacity(profile.stacks.len());
         for (_, node) in profile.stacks.iter() {
             let mut at = node.caller.map(|id| innermost[id.index()]);
@@ -41,15 +45,13 @@ impl Tree {
                 let key = (at.map_or(u32::MAX, |id| id.index() as u32), frame.function);
                 let id = *ids.entry(key).or_insert(next);
                 if id == next {
-                    tree.nodes.push(Node { caller: at, function: frame.function, own: Estimated::default() });
+                    tree.nodes.push(Node { caller: at, function: frame.function });
                 }
                 at = Some(id);
             }
             innermost.push(at.expect("a location has at least one frame"));
         }
-        for sample in &profile.samples {
-            tree.nodes[innermost[sample.stack.index()].index()].own += &sample.values;
-        }
+        tree.own = profile.samples.iter().map(|sample| (innermost[sample.stack.index()], sample.values)).collect();
         tree
     }
 
@@ -66,7 +68,11 @@ impl Tree {
     /// What was allocated at each node and in everything called from it, in the order of the nodes. A negative figure
     /// counts as nothing: it would be the trace of an estimate, and an area cannot be negative.
     pub fn totals(&self, value: ValueType) -> Vec<u64> {
-        let mut totals: Vec<u64> = self.nodes.iter().map(|node| u64::try_from(node.own[value]).unwrap_or(0)).collect();
+        let mut totals = vec![0u64; self.nodes.len()];
+        for (id, own) in &self.own {
+            let own = u64::try_from(own[value]).unwrap_or(0);
+            totals[id.index()] = totals[id.index()].saturating_add(own);
+        }
         for (id, node) in self.iter().rev() {
             if let Some(caller) = node.caller {
                 totals[caller.index()] = totals[caller.index()].saturating_add(totals[id.index()]);

@@ -25,6 +25,7 @@ use crate::view::amount;
 use crate::view::table;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::sync::Mutex;
+use std::time::Instant;
 use summary::{Files, Summary};
 use write::Outputs;
 
@@ -48,6 +49,7 @@ const SYMBOLS: &str = "memprof/build/symbols";
 /// # Errors
 /// Where the ledgers cannot be read or the outputs not be written. A single broken ledger is a warning.
 pub fn write(facts: &RunFacts, shell: &Shell) -> Result<Written, Error> {
+    let begun = Instant::now();
     let mut collected = collect::collect(facts)?;
     collected.problems.iter().for_each(|problem| shell.warn(&problem.to_string()));
     let (symbols, maps) = resolve(facts, shell, &collected.tests);
@@ -62,6 +64,8 @@ pub fn write(facts: &RunFacts, shell: &Shell) -> Result<Written, Error> {
     interrupt::let_finish();
     outputs.publish()?;
     let written = Written { index: facts.out_dir.join(layout::INDEX), tests: records.len() };
+    let took = begun.elapsed().as_secs_f64();
+    shell.status("Profiled", &format!("{} in {took:.2}s", amount::plural(records.len(), "test")));
     say(facts, shell, &records, &collected, &symbols, &written);
     Ok(written)
 }

@@ -257,7 +257,7 @@ impl Assembly<'_> {
             let outer_cut = if at == kept.first { kept.first_cut } else { 0 };
             let inner_cut = if at == kept.last { kept.last_cut } else { 0 };
             let location = self.location(self.walk.places[at], inner_cut, outer_cut);
-            node = Some(self.builder.tables().stacks.push(node, location));
+            node = Some(self.builder.stack(node, location));
             self.walk.nodes[at] = node;
         }
         // Below a root of our own making the nodes are others.
@@ -335,7 +335,7 @@ impl Assembly<'_> {
         let frame = Frame { function: self.function(name, "", Origin::Native), line: 0, column: 0 };
         let tables = self.builder.tables();
         let location = tables.locations.intern(Location { mapping: None, address: 0, frames: [frame].into() });
-        tables.stacks.push(caller, location)
+        self.builder.stack(caller, location)
     }
 
     /// Counts what has no stack, so that the samples of an exact profile add up to its counters.

@@ -22,7 +22,8 @@ pub struct Ledger {
     pub losses: Losses,
     /// In the order in which they were noted; later entries win where two overlap.
     pub modules: Vec<Module>,
-    /// One per distinct stack and size, in an order that depends on the contents alone.
+    /// One per distinct stack and size, in the order in which the stacks were first written: ones that lie together share
+    /// most of their callers.
     pub sites: Vec<Site>,
 }
 

@@ -302,7 +302,10 @@ fn sites(file: View<'_>, parts: &Parts<'_>, losses: &mut Losses) -> Vec<Site> {
             None => losses.unreadable_sites += 1,
         }
     }
-    let mut sites: Vec<Site> = merged
+    // In the order in which the stacks stand in the file, which is that of time: neighbours share most of their callers.
+    let mut merged: Vec<_> = merged.into_iter().collect();
+    merged.sort_unstable_by_key(|((stack, size), _)| (stack.as_ptr().addr(), stack.len(), *size));
+    merged
         .into_iter()
         .map(|((stack, size), (flags, values))| Site {
             stack: stack.to_vec(),
@@ -311,9 +314,7 @@ fn sites(file: View<'_>, parts: &Parts<'_>, losses: &mut Losses) -> Vec<Site> {
             size,
             values,
         })
-        .collect();
-    sites.sort_unstable_by(|a, b| (&a.stack, a.size).cmp(&(&b.stack, b.size)));
-    sites
+        .collect()
 }
 
 fn values(record: View<'_>, epoch: u32, at_peak: bool, alias: bool) -> SiteValues {

@@ -195,9 +195,9 @@ impl<'a> Test<'a> {
 /// Those that were met, smallest first.
 fn size_classes(classes: &[u64]) -> Vec<SizeClass> {
     let class = |(class, &alloc_objects): (usize, &u64)| {
-        // Class 0 holds nothing, class k the sizes from 2^(k-1) to 2^k - 1.
-        let from = if class == 0 { 0 } else { 1u64 << (class - 1) };
-        let to = if class == 0 { 0 } else { (from - 1) + from };
+        // Class k holds the sizes from 2^k to 2^(k+1) - 1, see the ledger's layout.
+        let from = 1u64 << class;
+        let to = (from - 1) + from;
         (alloc_objects > 0).then_some(SizeClass { from, to, alloc_objects })
     };
     classes.iter().enumerate().filter_map(class).collect()
@@ -227,9 +227,9 @@ mod tests {
     #[test]
     fn size_classes_name_the_sizes_they_hold() {
         let mut classes = [0; 64];
-        (classes[0], classes[1], classes[4], classes[63]) = (5, 1, 2, 3);
+        (classes[0], classes[3], classes[63]) = (5, 2, 3);
         let named: Vec<_> =
             size_classes(&classes).iter().map(|class| (class.from, class.to, class.alloc_objects)).collect();
-        assert_eq!(named, [(0, 0, 5), (1, 1, 1), (8, 15, 2), (1 << 62, (1 << 63) - 1, 3)]);
+        assert_eq!(named, [(1, 1, 5), (8, 15, 2), (1 << 63, u64::MAX, 3)]);
     }
 }

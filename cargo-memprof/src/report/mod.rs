@@ -149,7 +149,7 @@ impl Job<'_> {
             rate: SampleRate(record.rate),
             started_ns: record.started_ns,
             duration_ns: record.duration_ns,
-            comments: comments(facts, &title),
+            comments: comments(facts, &title).into_iter().chain(cut_short(&record)).collect(),
         };
         let profile = symbolize::assemble(&test.take_ledger()?, self.map, symbols, about, Trimming::Glue);
         drop(test);
@@ -207,6 +207,11 @@ fn comments(facts: &RunFacts, what: &str) -> Vec<String> {
         rate => format!("{rate} (one sample per {} on average)", amount::bytes(rate)),
     };
     vec![format!("test: {what}"), format!("rate: {rate}"), format!("command: {}", facts.command)]
+}
+
+/// What must be said of a profile that is not the whole test's.
+fn cut_short(record: &TestRecord) -> Option<String> {
+    record.cut_short.then(|| "cut short: the process ended before the test did".to_owned())
 }
 
 /// Tells the user what there is, and what there is not.

@@ -157,7 +157,9 @@ impl Call {
     pub fn run(mut self) -> Ran {
         let Output { status, stdout, stderr } = self.command.output().expect("the program starts");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Ran { shown: format!("{:?}", self.command), status, stdout: text(stdout), stderr: text(stderr) }
+        let words = std::iter::once(self.command.get_program()).chain(self.command.get_args());
+        let shown = words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ");
+        Ran { shown, status, stdout: text(stdout), stderr: text(stderr) }
     }
 
     /// Runs it to its end, which must be a success.
@@ -203,7 +205,10 @@ impl Ran {
 
     /// Everything, for a failed assertion.
     pub fn all(&self) -> String {
+        /// Bytes of each output that are worth reading.
+        const ENOUGH: usize = 20_000;
         let Ran { shown, status, stdout, stderr } = self;
+        let [stdout, stderr] = [stdout, stderr].map(|text| text.chars().take(ENOUGH).collect::<String>());
         format!("{shown}\n{status}\n--- stdout\n{stdout}\n--- stderr\n{stderr}")
     }
 

@@ -39,7 +39,8 @@ impl Summary {
     /// The one test of this name.
     pub fn test(&self, name: &str) -> Test<'_> {
         let mut named: Vec<Test<'_>> = self.tests().into_iter().filter(|test| test.name() == name).collect();
-        assert_eq!(named.len(), 1, "tests called `{name}` in {:#}", self.json);
+        let all: Vec<&str> = self.tests().iter().map(Test::name).collect();
+        assert_eq!(named.len(), 1, "tests called `{name}` among {all:#?}");
         named.remove(0)
     }
 

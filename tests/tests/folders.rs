@@ -1,0 +1,127 @@
+//! What is the user's stays as it is; what is ours is replaced by each run, and never mixed.
+
+use memprof_tests::fixture::Fixture;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Every file below `folder` with the time it was written.
+fn files(folder: &Path) -> BTreeMap<PathBuf, SystemTime> {
+    let mut found = BTreeMap::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let path = entry.expect("the folder can be read").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let written = fs::metadata(&path).and_then(|metadata| metadata.modified());
+                found.insert(path, written.expect("files have times"));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn the_users_own_build_is_neither_used_nor_invalidated() {
+    let fixture = Fixture::copy("known");
+    fixture.cargo("test").succeed().complains("Compiling known");
+    let before = files(&fixture.path("target"));
+    fixture.memprof("test").succeed().complains("Compiling known");
+    let mut after = files(&fixture.path("target"));
+    after.retain(|path, _| !path.starts_with(fixture.path("target/memprof")));
+    assert_eq!(before, after);
+    fixture.cargo("test").succeed().never_says("Compiling");
+    fixture.memprof("test").succeed().never_says("Compiling");
+    fixture.replace("src/lib.rs", "Box::new(7_u64)", "Box::new([7_u64; 3])");
+    fixture.memprof("test --memprofilerate 1").succeed().complains("Compiling known");
+    assert_eq!(fixture.summary().test("tests::one_box").figures().alloc_space, 24);
+    fixture.cargo("test").succeed().complains("Compiling known");
+}
+
+#[test]
+fn another_rate_compiles_nothing() {
+    let fixture = Fixture::copy("known");
+    fixture.memprof("test --memprofilerate 1").succeed();
+    fixture.memprof("test --memprofilerate 4096").succeed().never_says("Compiling");
+}
+
+#[test]
+fn sources_and_manifest_are_not_touched() {
+    let fixture = Fixture::copy("known");
+    fixture.memprof("test").succeed();
+    let left: Vec<_> =
+        fs::read_dir(fixture.root()).expect("the copy").map(|entry| entry.expect("one").file_name()).collect();
+    let mut left: Vec<_> = left.iter().map(|name| name.to_string_lossy()).collect();
+    left.sort();
+    assert_eq!(left, ["Cargo.lock", "Cargo.toml", "src", "target", "tests"]);
+    for file in ["Cargo.lock", "Cargo.toml", "src/lib.rs"] {
+        let original = memprof_tests::workspace::fixtures().join("known").join(file);
+        assert_eq!(fixture.read(file), fs::read_to_string(original).expect("the fixture"), "{file}");
+    }
+}
+
+/// The files of the outputs, relative to their folder; cargo's build is not one.
+fn outputs(fixture: &Fixture) -> Vec<String> {
+    let folder = fixture.path("target/memprof");
+    let below = |path: PathBuf| path.strip_prefix(&folder).map(|path| path.to_string_lossy().into_owned());
+    files(&folder).into_keys().filter_map(|path| below(path).ok()).filter(|path| !path.starts_with("build/")).collect()
+}
+
+#[test]
+fn each_run_replaces_the_outputs_of_the_run_before() {
+    let fixture = Fixture::copy("known");
+    fixture.memprof("test --memprofilerate 1").succeed();
+    let all = outputs(&fixture);
+    assert!(all.iter().any(|path| path.contains("tests::leaks")) && all.iter().any(|path| path == "inuse_space.svg"));
+    // What somebody put there is theirs.
+    fixture.write("target/memprof/known/notes.txt", "mine\n");
+    fixture.memprof("test --lib --memprofilerate 1 one_box").succeed();
+    let one = outputs(&fixture);
+    assert!(!one.iter().any(|path| path.contains("tests::leaks") || path == "inuse_space.svg"), "{one:#?}");
+    assert!(one.iter().any(|path| path.contains("tests::one_box/profile.pb.gz")), "{one:#?}");
+    assert!(one.iter().any(|path| path == "known/notes.txt"), "{one:#?}");
+    assert_eq!(fixture.summary().tests().len(), 1);
+    fixture.memprof("test --lib --memprofilerate 1 nothing").succeed();
+    assert!(!outputs(&fixture).iter().any(|path| path.contains("one_box")));
+}
+
+#[test]
+fn a_run_that_comes_to_nothing_leaves_nothing_half_written() {
+    let fixture = Fixture::copy("known");
+    fixture.memprof("test --memprofilerate 1").succeed();
+    let before = fixture.summary().json;
+    fixture.write("tests/broken.rs", "no Rust at all");
+    fixture.memprof("test --memprofilerate 1").run().ended_with(101);
+    // Either the outputs of the last whole run, or none.
+    if fixture.path("target/memprof/summary.json").exists() {
+        assert_eq!(fixture.summary().json, before);
+        assert!(fixture.summary().test("tests::leaks").file("profile").exists());
+    }
+    let scratch = outputs(&fixture).into_iter().filter(|path| path.starts_with(".run-")).count();
+    assert_eq!(scratch, 0);
+}
+
+#[test]
+fn ledgers_are_gone_when_they_were_turned_into_profiles() {
+    let fixture = Fixture::copy("known");
+    fixture.memprof("test").succeed();
+    assert!(!outputs(&fixture).iter().any(|path| path.ends_with(".ledger")));
+    fixture.memprof("test --keep-ledgers").succeed();
+    assert_eq!(fixture.ledgers().len(), 22);
+    fixture.memprof("test --keep-ledgers one_box").succeed();
+    assert_eq!(fixture.ledgers().len(), 1);
+}
+
+#[test]
+fn what_is_ours_can_be_removed() {
+    let fixture = Fixture::copy("known");
+    fixture.cargo("test").succeed();
+    fixture.memprof("test").succeed();
+    fixture.memprof("clean").succeed();
+    assert!(!fixture.path("target/memprof").exists());
+    fixture.cargo("test").succeed().never_says("Compiling");
+    fixture.memprof("clean").succeed();
+}

@@ -1,0 +1,82 @@
+//! Our own flags: before and after `--`, with a space and with `=`, and what is said where they are wrong.
+
+use memprof_tests::fixture::Fixture;
+
+/// The rate that a run's ledgers were recorded with.
+fn rate(fixture: &Fixture) -> u64 {
+    let ledgers = fixture.ledgers();
+    let mut rates = ledgers.values().map(|ledger| ledger.rate);
+    let rate = rates.next().expect("a ledger");
+    assert!(rates.all(|other| other == rate));
+    rate
+}
+
+#[test]
+fn they_work_wherever_they_stand() {
+    let fixture = Fixture::copy("known");
+    for (arguments, expected) in [
+        ("test --keep-ledgers", 524_288),
+        ("test --keep-ledgers --memprofilerate 7", 7),
+        ("test --keep-ledgers --memprofilerate=8 --lib", 8),
+        ("--memprofilerate 9 test --keep-ledgers", 9),
+        ("test --lib -- --memprofilerate 10 --keep-ledgers", 10),
+        ("test -- --test-threads 1 --memprofilerate=11 --keep-ledgers one_box", 11),
+        ("t one_box --keep-ledgers --memprofilerate 0", 0),
+        ("test --keep-ledgers --memprofilerate 1 -- --memprofilerate 12", 12),
+    ] {
+        fixture.memprof(arguments).succeed();
+        assert_eq!(rate(&fixture), expected, "{arguments}");
+    }
+}
+
+#[test]
+fn the_outputs_go_where_one_wants_them() {
+    let fixture = Fixture::copy("known");
+    for (arguments, folder) in [
+        ("test --lib --memprofile first", "first"),
+        ("test --lib --memprofile=second/deeper", "second/deeper"),
+        ("test --lib -- --memprofile third", "third"),
+    ] {
+        fixture.memprof(arguments).arg("--keep-ledgers").succeed();
+        let ledgers = fixture.path(folder).join("ledgers");
+        assert_eq!(std::fs::read_dir(ledgers).expect("ledgers were kept there").count(), 20, "{arguments}");
+        assert!(!fixture.path("target/memprof/ledgers").exists());
+    }
+    let absolute = fixture.outside().join("with spaces");
+    fixture.memprof("test --lib --memprofile").arg(&absolute).succeed();
+    assert!(absolute.is_dir());
+}
+
+#[test]
+fn bad_values_are_refused_before_anything_is_done() {
+    let fixture = Fixture::copy("known");
+    for (arguments, said) in [
+        ("test --memprofilerate -1", "cannot use `-1` as the rate"),
+        ("test --memprofilerate=x", "cannot use `x` as the rate"),
+        ("test -- --memprofilerate=1.5", "cannot use `1.5` as the rate"),
+        ("test --memprofilerate", "--memprofilerate"),
+        ("test --memprofile=", "--memprofile"),
+        ("test --memprofilrate 1", "a flag with a similar name exists: `--memprofilerate`"),
+        ("test --keep-ledgers=1", "takes no value"),
+        ("tst", "there is no command `tst`"),
+        ("clean --bogus", "`--bogus`"),
+    ] {
+        let ran = fixture.memprof(arguments).run().ended_with(2).complains(said).complains("help: ");
+        assert_eq!(ran.stdout, "", "{arguments}");
+        assert!(!fixture.path("target").exists(), "{arguments}");
+    }
+}
+
+#[test]
+fn the_help_teaches_and_does_nothing() {
+    let fixture = Fixture::copy("known");
+    for arguments in ["", "--help", "help", "-h"] {
+        fixture.memprof(arguments).succeed().says("cargo memprof test --memprofilerate 1").says("Examples:");
+    }
+    for arguments in ["test --help", "test -h", "help test", "test --lib --help"] {
+        let ran = fixture.memprof(arguments).succeed().says("--memprofilerate <N>").says("--memprofile <DIR>");
+        assert!(ran.stdout.lines().count() <= 40, "{}", ran.all());
+    }
+    fixture.memprof("--version").succeed().says("memprof 0.");
+    assert!(!fixture.path("target").exists());
+}

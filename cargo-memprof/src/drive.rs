@@ -16,6 +16,7 @@ use crate::shell::Shell;
 use crate::surroundings::{Surroundings, absolute, triple};
 use crate::toolchain::Toolchain;
 use crate::workspace::NoWorkspace;
+use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -88,7 +89,7 @@ impl Run<'_> {
         let (program, _link) = callable_name()?;
         let plan = self.plan();
         let mut command = self.command(&program, &plan)?;
-        let harness = self.build_harness(&plan);
+        let harness = self.build_harness(&plan)?;
         let shown = options::shown(std::iter::once(command.get_program()).chain(command.get_args()));
         let mut child = command.spawn().map_err(|error| {
             Error::new("cannot run the tests").caused_by(format!("`{shown}`: {error}")).help("is cargo in PATH?")
@@ -115,7 +116,7 @@ impl Run<'_> {
             wrapper: self.surroundings.wrapper(),
             host: host.clone(),
             harness: targets.iter().map(place).collect(),
-            harness_failed: self.folders.scratch.join("harness-failed").into(),
+            harness_pending: self.folders.scratch.join("harness-pending").into(),
             harness_missed: self.harness_missed(),
             runners: self.surroundings.runners(&targets, host),
             saved: Saved::capture(names, |name| std::env::var_os(name)),
@@ -142,10 +143,12 @@ impl Run<'_> {
         command.arg("test").arg("--target-dir").arg(&self.folders.build).args(before);
         for target in plan.harness.keys() {
             let triple = triple(target);
-            let runner = format!("{} {} {target}", program.display(), runner::COMMAND);
+            let mut runner = OsString::from(program);
+            runner.push(format!(" {} {triple}", runner::COMMAND));
             if let Some(list) = self.surroundings.runner_by_flag(&triple) {
-                let words: Vec<&str> = runner.split(' ').collect();
-                let value = if list { serde_json::json!(words) } else { serde_json::json!(runner) };
+                let text = runner.to_string_lossy();
+                let words: Vec<&str> = text.split(' ').collect();
+                let value = if list { serde_json::json!(words) } else { serde_json::json!(text) };
                 command.arg("--config").arg(format!("target.\"{triple}\".runner={value}"));
             }
             command.env(env::runner_of(&triple), runner);
@@ -161,22 +164,22 @@ impl Run<'_> {
     }
 
     /// Starts compiling the harnesses that are missing, beside cargo. The thread gives what went wrong.
-    fn build_harness(&self, plan: &Plan) -> Option<JoinHandle<Option<String>>> {
+    fn build_harness(&self, plan: &Plan) -> Result<Option<JoinHandle<Option<String>>>, Error> {
         let missing: Vec<(String, PathBuf)> =
             plan.harness.iter().filter(|(_, rlib)| !rlib.exists()).map(|(a, b)| (a.clone(), b.clone())).collect();
         if missing.is_empty() {
-            return None;
+            return Ok(None);
         }
+        let pending = harness::Pending::declare(plan.harness_pending.clone())
+            .map_err(|error| Error::new("cannot prepare the run").caused_by(error))?;
         let what = format!("memprof-harness v{} (rustc {})", harness::VERSION, self.toolchain.release);
         self.shell.status("Compiling", &what);
-        let (toolchain, failed) = (self.toolchain.clone(), plan.harness_failed.clone());
-        Some(std::thread::spawn(move || {
+        let toolchain = self.toolchain.clone();
+        Ok(Some(std::thread::spawn(move || {
+            let _pending = pending;
             let mut built = missing.iter().map(|(target, rlib)| harness::build(&toolchain, target, rlib));
-            let failure = built.find_map(Result::err)?;
-            // Where even this cannot be written, the wrappers wait until this process has ended.
-            let _ = fs_err::write(failed, &failure);
-            Some(failure)
-        }))
+            built.find_map(Result::err)
+        })))
     }
 
     fn conclude(&self, facts: &RunFacts, ended: &Ended) -> Result<ExitCode, Error> {
@@ -251,7 +254,7 @@ fn callable_name() -> Result<(PathBuf, Option<tempfile::TempDir>), Error> {
     if !spaced(&exe) {
         return Ok((exe, None));
     }
-    let folder = [std::env::temp_dir(), "/tmp".into()].into_iter().find(|folder| !spaced(folder));
+    let folder = [std::env::temp_dir(), "/var/tmp".into()].into_iter().find(|folder| !spaced(folder));
     let link = |folder: PathBuf| -> std::io::Result<_> {
         let folder = tempfile::Builder::new().prefix("cargo-memprof-").tempdir_in(folder)?;
         let link = folder.path().join("cargo-memprof");

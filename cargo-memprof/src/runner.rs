@@ -12,17 +12,17 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The word by which cargo calls us for this; the target and then the executable with its arguments follow.
+/// The word by which cargo calls us for this; the triple and then the executable with its arguments follow.
 pub const COMMAND: &str = "__runner";
 
 /// Becomes the executable in `args`; comes back only where that fails.
 pub fn run(args: &[OsString]) -> Error {
-    let [target, program @ ..] = args else {
+    let [triple, program @ ..] = args else {
         return Error::usage(format!("cannot use `{COMMAND}`"))
             .caused_by("it is how cargo calls this program back")
             .help("use `cargo memprof test`");
     };
-    match prepare(&target.to_string_lossy(), program) {
+    match prepare(&triple.to_string_lossy(), program) {
         Ok(mut command) => {
             let error = command.exec();
             Error::new(format!("cannot run `{}`", Path::new(command.get_program()).display())).caused_by(error)
@@ -31,7 +31,7 @@ pub fn run(args: &[OsString]) -> Error {
     }
 }
 
-fn prepare(target: &str, program: &[OsString]) -> Result<Command, Error> {
+fn prepare(triple: &str, program: &[OsString]) -> Result<Command, Error> {
     let plan = Plan::of_this_run()?;
     let exe = PathBuf::from(program.first().cloned().unwrap_or_default());
     let ran = Ran {
@@ -42,7 +42,7 @@ fn prepare(target: &str, program: &[OsString]) -> Result<Command, Error> {
     };
     ran.append(&plan.ran).map_err(|error| Error::new("cannot note what cargo runs").caused_by(error))?;
     let profiled = ran.note.is_some_and(|note| note.unprofiled.is_none());
-    let runner = plan.runners.get(target).map(Vec::as_slice).unwrap_or_default();
+    let runner = plan.runners.get(triple).map(Vec::as_slice).unwrap_or_default();
     Ok(command(&plan, runner, program, profiled))
 }
 

@@ -107,7 +107,7 @@ impl<'a> Surroundings<'a> {
         targets
     }
 
-    /// The user's own runners, by target.
+    /// The user's own runners, by triple.
     pub fn runners(&self, targets: &[String], host: &str) -> BTreeMap<String, Vec<OsString>> {
         let runner = |target: &String| {
             let triple = triple(target);
@@ -117,7 +117,7 @@ impl<'a> Surroundings<'a> {
             let variable = std::env::var(env::runner_of(&triple)).ok().map(|text| words_of(&text));
             // What `--config` says goes above the environment; the files go below it.
             let runner = if self.runner_by_flag(&triple).is_some() { told } else { variable.or(told) };
-            runner.filter(|words| !words.is_empty()).map(|words| (target.clone(), words))
+            runner.filter(|words| !words.is_empty()).map(|words| (triple, words))
         };
         targets.iter().filter_map(runner).collect()
     }

@@ -229,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_doctest_is_named_by_its_library() {
-        let doctest = Ran { exe: "/tmp/rustdoctestX/rust_out".into(), note: None, ..ran("", None) };
+        let doctest = Ran { exe: "/t/rustdoctestX/rust_out".into(), note: None, ..ran("", None) };
         assert!(doctest.is_doctest());
         assert_eq!(identified(doctest), ("doc".into(), "my_crate".into()));
     }

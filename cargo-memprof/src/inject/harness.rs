@@ -12,6 +12,9 @@ use std::time::{Duration, UNIX_EPOCH};
 /// The version of the harness, which is this program's.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// Age at which a draft has no owner any more: compiling takes seconds.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+
 const RLIB: &str = "libmemprof_harness.rlib";
 
 /// How the harness is compiled. `metadata` keeps its symbols apart from those of a `memprof-harness` the user's crate
@@ -77,6 +80,8 @@ pub fn build(toolchain: &Toolchain, target: &str, rlib: &Path) -> Result<(), Str
     let depot = place.parent().unwrap_or(place);
     let told = |error: io::Error| error.to_string();
     fs_err::create_dir_all(depot).map_err(told)?;
+    // What cannot be removed now is no hindrance.
+    let _ = sweep(depot);
     let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(depot).map_err(told)?;
     let sources = tempfile::Builder::new().prefix(".sources-").tempdir_in(depot).map_err(told)?;
     let sources = sources.path();
@@ -107,18 +112,49 @@ pub fn build(toolchain: &Toolchain, target: &str, rlib: &Path) -> Result<(), Str
     }
 }
 
-/// Waits until the driver has compiled `rlib`; `false` where that failed.
+/// Waits until the driver has done what it can for `rlib`; `false` where that failed.
 pub fn wait_for(rlib: &Path, plan: &Plan) -> bool {
-    loop {
-        if rlib.exists() {
-            return true;
-        }
-        if plan.harness_failed.exists() || !is_alive(plan.driver) {
-            // Either may have come to be between the two looks.
+    while !rlib.exists() {
+        if !plan.harness_pending.exists() || !is_alive(plan.driver) {
+            // It may have come to be between the two looks.
             return rlib.exists();
         }
         std::thread::sleep(Duration::from_millis(10));
     }
+    true
+}
+
+/// A file that says that the harness is being compiled. Dropping this removes it, however the compiling ended: nobody may
+/// wait for what will never come.
+#[derive(Debug)]
+pub struct Pending(PathBuf);
+
+impl Pending {
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn declare(path: PathBuf) -> io::Result<Pending> {
+        fs_err::write(&path, "")?;
+        Ok(Pending(path))
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        // It goes with the scratch folder otherwise.
+        let _ = fs_err::remove_file(&self.0);
+    }
+}
+
+/// Removes drafts that killed runs left.
+fn sweep(depot: &Path) -> io::Result<()> {
+    for entry in fs_err::read_dir(depot)? {
+        let entry = entry?;
+        let old = entry.metadata()?.modified()?.elapsed().is_ok_and(|age| age > ABANDONED);
+        if old && entry.file_name().to_string_lossy().starts_with('.') {
+            fs_err::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the process still runs.

@@ -21,11 +21,11 @@ pub struct Plan {
     pub host: String,
     /// The harness for each target, as `--target` names it. The files may not exist yet.
     pub harness: BTreeMap<String, PathBuf>,
-    /// Exists once the harness failed to compile.
-    pub harness_failed: PathBuf,
-    /// Exists once that kept a test from being compiled.
+    /// Exists while the harness is being compiled.
+    pub harness_pending: PathBuf,
+    /// Exists once a test could not be compiled for want of the harness.
     pub harness_missed: PathBuf,
-    /// The user's own runner of each target, program and arguments. Targets without one are not here.
+    /// The user's own runner for each triple, program and arguments. Triples without one are not here.
     pub runners: BTreeMap<String, Vec<OsString>>,
     /// What the user had in the variables that are set while cargo runs.
     pub saved: Saved,

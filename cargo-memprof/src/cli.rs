@@ -2,7 +2,10 @@
 //! `options`, because cargo's and the harness's stand between them; here they are described.
 
 use crate::error::Error;
-use crate::options::{self, CargoArgs, OwnFlags, TestOptions};
+use crate::gate::flags::{Flag, GateFlags};
+use crate::gate::pattern::Pattern;
+use crate::gate::{AcceptOptions, GateOptions};
+use crate::options::{self, CargoArgs, OwnFlags, SampleRate, TestOptions};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
@@ -11,7 +14,9 @@ use std::path::PathBuf;
 /// What the user wants.
 #[derive(Debug)]
 pub enum Request {
-    Test(Box<TestOptions>),
+    Test(Box<GateOptions>),
+    Gate(Box<GateOptions>),
+    Accept(Box<AcceptOptions>),
     Clean(CleanOptions),
     /// A help or version text, for stdout.
     Show(String),
@@ -43,6 +48,8 @@ struct Cli {
 enum Command {
     #[command(visible_alias = "t")]
     Test(TestHelp),
+    Gate(GateHelp),
+    Accept(AcceptHelp),
     Clean(CleanOptions),
 }
 
@@ -73,9 +80,79 @@ struct TestHelp {
     /// Keep the raw recordings in DIR/ledgers
     #[arg(long)]
     keep_ledgers: bool,
+    /// Write the exact figures to memprof.baseline, for `cargo memprof gate`
+    #[arg(long)]
+    save_baseline: bool,
     /// Whatever `cargo test` takes
     #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
     cargo_args: Vec<OsString>,
+}
+
+/// Run the tests and compare what they allocate with the committed baseline
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "cargo memprof gate [OPTIONS] [CARGO TEST OPTIONS] [TESTNAME] [-- HARNESS OPTIONS]",
+    after_help = "\
+Limits are in .config/memprof.toml; without one, no test may make one allocation more than before.
+
+Examples:
+  cargo memprof test --save-baseline     record memprof.baseline; commit it
+  cargo memprof gate                     compare; names the lines that allocate more
+  cargo memprof accept                   take the new figures over, if they are meant
+  cargo memprof gate --no-run --self-test
+
+Exit codes: cargo's own if tests fail; 2 wrong use; 3 nothing could be run; 4 outputs not written;
+5 over budget; 6 cannot compare (no baseline, other conditions, tests missing)."
+)]
+struct GateHelp {
+    /// The committed file [default: memprof.baseline at the workspace's root]
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// Where the baseline's profiles are kept [default: target/memprof/baseline]
+    #[arg(long, value_name = "DIR")]
+    baseline_dir: Option<PathBuf>,
+    /// Compare the last run of `cargo memprof`
+    #[arg(long)]
+    no_run: bool,
+    /// Only warn of: new, gone, not-run, unprofiled, conditions
+    #[arg(long, value_name = "WHAT,…")]
+    allow: Option<String>,
+    /// Plant an allocation in every test's figures and show that the gate trips
+    #[arg(long)]
+    self_test: bool,
+    /// Mean bytes between two recorded allocations: 1 = every one, 0 = counts only, no explanations
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    memprofilerate: u64,
+    /// Whatever `cargo test` takes
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    cargo_args: Vec<OsString>,
+}
+
+/// Take the last run's figures into the baseline
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "cargo memprof accept [OPTIONS] [PATTERN]...",
+    after_help = "\
+Examples:
+  cargo memprof accept                   all tests of the last run; tests that are gone go
+  cargo memprof accept 'parser::*'       these alone: `*` is any text, `?` any letter"
+)]
+struct AcceptHelp {
+    /// Names of tests, whole [default: all]
+    #[arg(value_name = "PATTERN")]
+    patterns: Vec<String>,
+    /// The committed file [default: memprof.baseline at the workspace's root]
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// Where the baseline's profiles are kept [default: target/memprof/baseline]
+    #[arg(long, value_name = "DIR")]
+    baseline_dir: Option<PathBuf>,
+    /// Where the run's outputs are [default: target/memprof]
+    #[arg(long, value_name = "DIR")]
+    memprofile: Option<PathBuf>,
+    /// Path to Cargo.toml
+    #[arg(long, value_name = "PATH")]
+    manifest_path: Option<PathBuf>,
 }
 
 /// Remove target/memprof: the profiles and the separate build
@@ -113,34 +190,97 @@ pub fn read(mut args: Vec<OsString>) -> Result<Request, Error> {
         return Ok(Request::Show(Cli::command().render_long_help().ansi().to_string()));
     }
     let command = format!("cargo memprof {}", options::shown(args.iter().map(OsString::as_os_str)));
-    let (own, rest) = OwnFlags::take(args)?;
-    if let [first, ..] = rest.as_slice()
-        && (first == "test" || first == "t")
-    {
-        let cargo = CargoArgs::read(rest[1..].to_vec());
-        if cargo.help {
-            return Ok(Request::Show(test_help()));
-        }
-        return Ok(Request::Test(Box::new(TestOptions { own, cargo, command })));
+    if let Some((verb, flags)) = Verb::of(&args) {
+        let (flags, args) = GateFlags::take(args, flags)?;
+        return verb.read(flags, args, command);
     }
+    let (own, rest) = OwnFlags::take(args)?;
     if own.given > 0 {
         return Err(Error::usage(format!("cannot run `{command}`"))
-            .caused_by("only the command `test` takes this flag")
+            .caused_by("only commands that run tests take this flag")
             .help("write `cargo memprof test` first; see `cargo memprof test --help`"));
     }
     let line = std::iter::once(OsString::from("cargo memprof")).chain(rest);
     match Cli::try_parse_from(line) {
         Ok(Cli { command: Command::Clean(options) }) => Ok(Request::Clean(options)),
-        Ok(Cli { command: Command::Test(_) }) => Ok(Request::Show(test_help())),
+        Ok(Cli { command: Command::Test(_) }) => Ok(Request::Show(help_of("test"))),
+        Ok(Cli { command: Command::Gate(_) }) => Ok(Request::Show(help_of("gate"))),
+        Ok(Cli { command: Command::Accept(_) }) => Ok(Request::Show(help_of("accept"))),
         Err(error) => explain(&error, &command),
     }
 }
 
-fn test_help() -> String {
+/// A command that takes cargo's arguments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Test,
+    Gate,
+    Accept,
+}
+
+impl Verb {
+    /// The first word that is one, and the gate's flags it takes. Our own flags may stand before it.
+    fn of(args: &[OsString]) -> Option<(Verb, &'static [Flag])> {
+        let verbs = [
+            ("test", Verb::Test, Flag::OF_TEST),
+            ("t", Verb::Test, Flag::OF_TEST),
+            ("gate", Verb::Gate, Flag::OF_GATE),
+            ("accept", Verb::Accept, Flag::OF_ACCEPT),
+        ];
+        let (_, rest) = OwnFlags::take(args.to_vec()).ok()?;
+        let first = rest.first()?;
+        verbs.into_iter().find(|(name, ..)| first == name).map(|(_, verb, flags)| (verb, flags))
+    }
+
+    fn read(self, flags: GateFlags, args: Vec<OsString>, command: String) -> Result<Request, Error> {
+        let (mut own, rest) = OwnFlags::take(args)?;
+        let cargo = CargoArgs::read(rest[1..].to_vec());
+        if cargo.help {
+            return Ok(Request::Show(help_of(match self {
+                Verb::Test => "test",
+                Verb::Gate => "gate",
+                Verb::Accept => "accept",
+            })));
+        }
+        // Without stacks of every allocation a regression could not be explained.
+        if !own.rate_given && (self == Verb::Gate || flags.save_baseline) {
+            own.rate = SampleRate::EXACT;
+        }
+        let test = TestOptions { own, cargo, command };
+        Ok(match self {
+            Verb::Test => Request::Test(Box::new(GateOptions { test, flags })),
+            Verb::Gate => Request::Gate(Box::new(GateOptions { test, flags })),
+            Verb::Accept => accept(test, flags)?,
+        })
+    }
+}
+
+/// Of what `cargo test` takes, `accept` takes only what says where the package is.
+fn accept(test: TestOptions, flags: GateFlags) -> Result<Request, Error> {
+    let mut patterns = Vec::new();
+    let mut words = test.cargo.given.iter();
+    while let Some(word) = words.next() {
+        let text = word.to_string_lossy();
+        match text.as_ref() {
+            "--manifest-path" | "--config" | "--color" => drop(words.next()),
+            "-q" | "--quiet" | "--" => {}
+            _ if ["--manifest-path=", "--config=", "--color="].iter().any(|flag| text.starts_with(flag)) => {}
+            _ if text.starts_with('-') => {
+                return Err(Error::usage(format!("cannot run `{}`", test.command))
+                    .caused_by(format!("`{text}` is not understood here: `accept` runs nothing"))
+                    .help("run the tests with `cargo memprof gate` first; see `cargo memprof accept --help`"));
+            }
+            _ => patterns.push(Pattern::new(text)),
+        }
+    }
+    Ok(Request::Accept(Box::new(AcceptOptions { test, flags, patterns })))
+}
+
+fn help_of(command: &str) -> String {
     let mut cli = Cli::command();
     // Building first gives the subcommand its full name.
     cli.build();
-    cli.find_subcommand_mut("test").map(|test| test.render_help().ansi().to_string()).unwrap_or_default()
+    cli.find_subcommand_mut(command).map(|test| test.render_help().ansi().to_string()).unwrap_or_default()
 }
 
 /// Turns clap's refusal into ours; help and version are no refusals.
@@ -190,7 +330,7 @@ mod tests {
     #[test]
     fn the_help_fits_one_screen_each() {
         Cli::command().debug_assert();
-        for line in ["", "memprof --help", "memprof test --help", "test -h", "help test"] {
+        for line in ["", "memprof --help", "memprof test --help", "test -h", "help test", "gate -h", "help accept"] {
             let Ok(Request::Show(text)) = request(line) else { panic!("`{line}` shows no help") };
             let lines = text.lines().count();
             assert!((10..=40).contains(&lines), "`{line}` has {lines} lines");
@@ -201,7 +341,7 @@ mod tests {
     fn cargos_name_for_us_is_optional() {
         for line in ["memprof test --lib", "test --lib", "memprof t --lib", "memprof --memprofilerate 1 test --lib"] {
             let Ok(Request::Test(options)) = request(line) else { panic!("`{line}` is no test run") };
-            assert_eq!(options.cargo.given, ["--lib"]);
+            assert_eq!(options.test.cargo.given, ["--lib"]);
         }
     }
 
@@ -214,6 +354,6 @@ mod tests {
     #[test]
     fn the_command_is_remembered_as_it_was_given() {
         let Ok(Request::Test(options)) = request("memprof test --memprofilerate=1 -- a") else { panic!("refused") };
-        assert_eq!(options.command, "cargo memprof test --memprofilerate=1 -- a");
+        assert_eq!(options.test.command, "cargo memprof test --memprofilerate=1 -- a");
     }
 }

@@ -1,12 +1,12 @@
 //! From the ledgers of a run to its tests. A ledger that cannot be read is reported and costs that one test.
 
 use crate::error::Error;
-use crate::record::{Outcome, TestId, TestRecord, Unprofiled};
+use crate::record::{NotRun, Outcome, TestId, TestRecord, Unprofiled};
 use crate::run::{RanExecutable, RunFacts};
 use crate::symbolize::on_all_cores;
 use camino::Utf8Path;
-use memprof_harness::ledger::{self, Ledger, Module, OutcomeCode};
-use std::collections::HashMap;
+use memprof_harness::ledger::{self, Inventory, Ledger, Module, OutcomeCode};
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -19,6 +19,8 @@ pub struct Collected {
     pub problems: Vec<Error>,
     /// By package, target and kind.
     pub unprofiled: Vec<Unprofiled>,
+    /// Tests of the executables that ran, without those that ran themselves. By [`TestId`].
+    pub not_run: Vec<NotRun>,
 }
 
 /// A test and where its ledger is.
@@ -43,7 +45,7 @@ const KEPT_ADDRESSES: usize = 32 << 20;
 /// # Errors
 /// Where the folder of the ledgers cannot be read.
 pub fn collect(facts: &RunFacts) -> Result<Collected, Error> {
-    let paths = ledger_paths(&facts.ledgers)?;
+    let paths = paths(&facts.ledgers, "ledger")?;
     let executables: HashMap<&Path, &RanExecutable> =
         facts.ran.iter().map(|executable| (executable.exe.as_path(), executable)).collect();
     let kept = AtomicUsize::new(0);
@@ -57,6 +59,7 @@ pub fn collect(facts: &RunFacts) -> Result<Collected, Error> {
     }
     collected.tests.sort_by(|a, b| (&a.record.id, a.record.started_ns).cmp(&(&b.record.id, b.record.started_ns)));
     collected.unprofiled = unprofiled(&facts.ran);
+    collected.not_run = not_run(facts, &executables, &collected.tests)?;
     Ok(collected)
 }
 
@@ -73,7 +76,8 @@ impl Recorded {
     }
 }
 
-fn ledger_paths(folder: &Utf8Path) -> Result<Vec<PathBuf>, Error> {
+/// The files in the ledgers' folder whose names end like this, sorted.
+fn paths(folder: &Utf8Path, ending: &str) -> Result<Vec<PathBuf>, Error> {
     let failed = |error: std::io::Error| Error::new("cannot read the ledgers of the tests").caused_by(error);
     let entries = match fs_err::read_dir(folder) {
         Ok(entries) => entries,
@@ -84,7 +88,7 @@ fn ledger_paths(folder: &Utf8Path) -> Result<Vec<PathBuf>, Error> {
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|extension| extension == "ledger") {
+        if path.extension().is_some_and(|extension| extension == ending) {
             paths.push(path);
         }
     }
@@ -138,6 +142,7 @@ fn record(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestRecord {
         id: id(ledger, executable),
         outcome,
         cut_short: ledger.end.started && !ledger.end.whole,
+        forked: ledger.fork_of.is_some(),
         started: ledger.end.started,
         message: ledger.end.message.clone(),
         rate: ledger.rate,
@@ -151,16 +156,45 @@ fn record(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestRecord {
     }
 }
 
+/// Tests of the executables that ran which left no ledger.
+fn not_run(
+    facts: &RunFacts,
+    executables: &HashMap<&Path, &RanExecutable>,
+    recorded: &[Recorded],
+) -> Result<Vec<NotRun>, Error> {
+    let recorded: HashSet<&TestId> = recorded.iter().map(|test| &test.record.id).collect();
+    let mut not_run = Vec::new();
+    for path in paths(&facts.ledgers, Inventory::EXTENSION)? {
+        // An inventory that cannot be read is one of an executable whose ledgers cannot be either.
+        let Some(inventory) = std::fs::read(&path).ok().and_then(|bytes| Inventory::parse(&bytes)) else { continue };
+        let Some(executable) = executables.get(inventory.exe.as_path()) else { continue };
+        let tests = inventory
+            .tests
+            .into_iter()
+            .map(|test| NotRun { id: id_in(executable, "", test.name), ignored: test.ignored });
+        not_run.extend(tests.filter(|test| !recorded.contains(&test.id)));
+    }
+    not_run.sort_by(|a, b| a.id.cmp(&b.id));
+    not_run.dedup();
+    Ok(not_run)
+}
+
+/// The test called `name` of an executable that cargo ran; `package` where cargo did not say which it is of.
+fn id_in(executable: &RanExecutable, package: &str, name: String) -> TestId {
+    let named = !executable.package.is_empty();
+    TestId {
+        package: if named { executable.package.clone() } else { package.to_owned() },
+        target: executable.target_name.clone(),
+        kind: executable.target_kind.clone(),
+        name,
+    }
+}
+
 fn id(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestId {
     let identity = &ledger.identity;
     let name = if identity.name.is_empty() { "(whole program)".to_owned() } else { identity.name.clone() };
     match executable {
-        Some(ran) => TestId {
-            package: if ran.package.is_empty() { identity.package.clone() } else { ran.package.clone() },
-            target: ran.target_name.clone(),
-            kind: ran.target_kind.clone(),
-            name,
-        },
+        Some(executable) => id_in(executable, &identity.package, name),
         // An executable that cargo did not start, such as a program that a test runs.
         None => TestId {
             package: identity.package.clone(),

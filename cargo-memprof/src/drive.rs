@@ -1,6 +1,7 @@
 //! A run from its beginning to its end: the folders and the harness are made ready, cargo does the work, and the facts
 //! go to the report.
 
+use crate::conditions::{self, Conditions};
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::folders::Folders;
@@ -8,14 +9,15 @@ use crate::inject::env::{self, Saved};
 use crate::inject::plan::{self, Plan};
 use crate::inject::{harness, ran};
 use crate::interrupt;
-use crate::options::{self, TestOptions};
+use crate::options::{self, CargoArgs, TestOptions};
 use crate::report;
 use crate::run::RunFacts;
 use crate::runner;
 use crate::shell::Shell;
 use crate::surroundings::{Surroundings, absolute, triple};
 use crate::toolchain::Toolchain;
-use crate::workspace::NoWorkspace;
+use crate::workspace::{NoWorkspace, Workspace};
+use camino::Utf8PathBuf;
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -26,19 +28,10 @@ use std::thread::JoinHandle;
 ///
 /// # Errors
 /// Where something of ours fails; what cargo says and ends with is passed on.
-pub fn test(options: &TestOptions) -> Result<ExitCode, Error> {
-    let (surroundings, workspace) = Surroundings::look(&options.cargo);
-    let shell = surroundings.shell();
-    let workspace = match workspace {
-        Ok(workspace) => workspace,
-        Err(NoWorkspace::Failed(error)) => return Err(error),
-        Err(NoWorkspace::Refused { stderr, code }) => {
-            shell.pass_on(&stderr);
-            return Ok(code);
-        }
-    };
+pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
+    let Here { surroundings, workspace, shell } = here;
     let toolchain = Toolchain::ask(surroundings.rustc())?;
-    let target_dir = surroundings.target_dir(&workspace)?;
+    let target_dir = surroundings.target_dir(workspace)?;
     let out_dir = options.own.folder.as_ref().map(|folder| absolute(folder, "--memprofile")).transpose()?;
     let folders = Folders::make(&target_dir, out_dir)?;
     interrupt::watch(folders.scratch.clone().into())
@@ -46,7 +39,7 @@ pub fn test(options: &TestOptions) -> Result<ExitCode, Error> {
     if options.own.rate.get() == 0 {
         shell.note("a rate of 0 records counts and no stacks (unlike Go, where it means the default rate)");
     }
-    let run = Run { options, surroundings: &surroundings, toolchain: &toolchain, folders: &folders, shell: &shell };
+    let run = Run { options, surroundings, toolchain: &toolchain, folders: &folders, shell };
     let ended = run.cargo_test()?;
     let facts = RunFacts {
         rate: options.own.rate.get(),
@@ -54,6 +47,7 @@ pub fn test(options: &TestOptions) -> Result<ExitCode, Error> {
         rustc: toolchain.version.clone(),
         cargo_profile: options.cargo.profile.clone().unwrap_or_else(|| "test".into()),
         host: toolchain.host.clone(),
+        conditions: conditions(options, surroundings, &toolchain),
         target_dir,
         out_dir: folders.out.clone(),
         ledgers: folders.ledgers(),
@@ -63,6 +57,65 @@ pub fn test(options: &TestOptions) -> Result<ExitCode, Error> {
         interrupted: interrupt::requested().is_some(),
     };
     run.conclude(&facts, &ended)
+}
+
+/// Where a command is given.
+pub struct Here<'a> {
+    pub surroundings: Surroundings<'a>,
+    pub workspace: Workspace,
+    pub shell: Shell,
+}
+
+/// A run that has ended.
+#[derive(Debug)]
+pub struct Done {
+    pub code: ExitCode,
+    /// Where its outputs are; `None` = there are none, and what is there is of an earlier run.
+    pub outputs: Option<Utf8PathBuf>,
+}
+
+impl<'a> Here<'a> {
+    /// Looks around for a command with the arguments `args`. Where cargo sees no package it says so itself, and what it
+    /// ended with is given.
+    ///
+    /// # Errors
+    /// Where cargo cannot be asked.
+    pub fn look(args: &'a CargoArgs) -> Result<Result<Here<'a>, ExitCode>, Error> {
+        let (surroundings, workspace) = Surroundings::look(args);
+        let shell = surroundings.shell();
+        match workspace {
+            Ok(workspace) => Ok(Ok(Here { surroundings, workspace, shell })),
+            Err(NoWorkspace::Failed(error)) => Err(error),
+            Err(NoWorkspace::Refused { stderr, code }) => {
+                shell.pass_on(&stderr);
+                Ok(Err(code))
+            }
+        }
+    }
+
+    /// The folder of the outputs, absolute; `asked` is the user's wish.
+    ///
+    /// # Errors
+    /// Where it is not UTF-8.
+    pub fn out_dir(&self, asked: Option<&Path>) -> Result<Utf8PathBuf, Error> {
+        match asked {
+            Some(folder) => absolute(folder, "--memprofile"),
+            None => Ok(self.surroundings.target_dir(&self.workspace)?.join(crate::folders::NAME)),
+        }
+    }
+}
+
+fn conditions(options: &TestOptions, surroundings: &Surroundings<'_>, toolchain: &Toolchain) -> Conditions {
+    let targets = surroundings.targets(&toolchain.host);
+    // The host is always among them, last where others are asked for.
+    let targets: Vec<String> = targets.iter().take(targets.len().max(2) - 1).map(|target| triple(target)).collect();
+    Conditions {
+        rustc: toolchain.release.clone(),
+        target: targets.join(","),
+        profile: options.cargo.profile.clone().unwrap_or_else(|| "test".into()),
+        features: conditions::features(&options.cargo.given),
+        counting: conditions::COUNTING,
+    }
 }
 
 /// What there is when the tests can start.
@@ -182,7 +235,7 @@ impl Run<'_> {
         })))
     }
 
-    fn conclude(&self, facts: &RunFacts, ended: &Ended) -> Result<ExitCode, Error> {
+    fn conclude(&self, facts: &RunFacts, ended: &Ended) -> Result<Done, Error> {
         // Cargo may have heard of the signal before we have.
         let interrupted = interrupt::requested().or(Some(ended.code).filter(|_| ended.interrupted));
         if let Some(code) = interrupted {
@@ -199,7 +252,7 @@ impl Run<'_> {
             if ended.code == ExitCode::OK && !self.options.cargo.no_run {
                 self.shell.note("cargo ran no tests, so there is nothing to profile");
             }
-            return Ok(ended.code);
+            return Ok(Done { code: ended.code, outputs: None });
         }
         interrupt::end_at_once(
             Error::new("the report was interrupted")
@@ -213,12 +266,12 @@ impl Run<'_> {
                 if written.tests == 0 && facts.ran.iter().any(|executable| executable.profiled) {
                     self.shell.note("no test was run: they are ignored, or no name fits the filter");
                 }
-                Ok(ended.code)
+                Ok(Done { code: ended.code, outputs: Some(facts.out_dir.clone()) })
             }
             // Tests that failed are the more important news, and their code is what scripts wait for.
             Err(error) if ended.code != ExitCode::OK => {
                 self.shell.error(&error);
-                Ok(ended.code)
+                Ok(Done { code: ended.code, outputs: None })
             }
             Err(error) => Err(error),
         }

@@ -17,6 +17,11 @@ impl ExitCode {
     pub const SET_UP: ExitCode = ExitCode(3);
     /// The tests ran and passed, but their profiles could not be written.
     pub const OUTPUT: ExitCode = ExitCode(4);
+    /// The tests passed, and at least one of them allocates more than it may; or less, and the policy has a ratchet.
+    pub const OVER_BUDGET: ExitCode = ExitCode(5);
+    /// The tests passed, and they, or some of them, cannot be compared: there is no baseline, it was recorded under
+    /// other conditions, a test that is in it did not run, or nothing was compared at all.
+    pub const CANNOT_COMPARE: ExitCode = ExitCode(6);
     /// `cargo`'s own code. Codes beyond a byte do not exist on Unix; elsewhere they are reported as cargo's 101.
     pub fn of_cargo(code: i32) -> ExitCode {
         ExitCode(u8::try_from(code).unwrap_or(101))

@@ -6,11 +6,14 @@
 mod clean;
 mod cli;
 mod collect;
+mod conditions;
+mod config;
 mod drive;
 mod error;
 mod exit_code;
 mod export;
 mod folders;
+mod gate;
 mod inject;
 mod interrupt;
 mod options;
@@ -49,7 +52,9 @@ fn main() -> ExitCode {
 
 fn user(args: Vec<OsString>) -> Result<ExitCode, Error> {
     let code = match cli::read(args)? {
-        Request::Test(options) => drive::test(&options)?,
+        Request::Test(options) => gate::test(&options)?,
+        Request::Gate(options) => gate::gate(&options)?,
+        Request::Accept(options) => gate::accept(&options)?,
         Request::Clean(options) => clean::clean(&options)?,
         Request::Show(text) => {
             Shell::new().result(&text);

@@ -18,6 +18,9 @@ const OWN_FLAGS: [&str; 3] = [RATE_FLAG, FOLDER_FLAG, KEEP_FLAG];
 pub struct SampleRate(u64);
 
 impl SampleRate {
+    /// Every allocation.
+    pub const EXACT: SampleRate = SampleRate(1);
+
     /// The number itself.
     pub fn get(self) -> u64 {
         self.0
@@ -47,6 +50,8 @@ impl SampleRate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnFlags {
     pub rate: SampleRate,
+    /// Whether the user said it.
+    pub rate_given: bool,
     /// Where the outputs go; `None` = `memprof` below cargo's target folder.
     pub folder: Option<PathBuf>,
     pub keep_ledgers: bool,
@@ -60,7 +65,7 @@ impl OwnFlags {
     /// # Errors
     /// Where a value is missing or wrong, or a flag looks like one of ours and is not.
     pub fn take(args: impl IntoIterator<Item = OsString>) -> Result<(OwnFlags, Vec<OsString>), Error> {
-        let mut own = OwnFlags { rate: DEFAULT_RATE, folder: None, keep_ledgers: false, given: 0 };
+        let mut own = OwnFlags { rate: DEFAULT_RATE, rate_given: false, folder: None, keep_ledgers: false, given: 0 };
         let mut rest = Vec::new();
         let mut dashes = 0;
         let mut args = args.into_iter();
@@ -79,6 +84,7 @@ impl OwnFlags {
                 Some(RATE_FLAG) => {
                     let value = inline.or_else(|| args.next()).ok_or_else(|| missing(RATE_FLAG, "a number", "1"))?;
                     own.rate = SampleRate::parse(&value)?;
+                    own.rate_given = true;
                 }
                 Some(FOLDER_FLAG) => {
                     let value = inline.or_else(|| args.next().filter(|next| !starts_with_dash(next)));
@@ -290,7 +296,7 @@ fn check_spelling(flag: &str, cargos: bool) -> Result<(), Error> {
 }
 
 /// Edit distance of two words: insertions, deletions and substitutions.
-fn distance(one: &str, other: &str) -> usize {
+pub fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (i, a) in one.chars().enumerate() {

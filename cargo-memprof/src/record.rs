@@ -43,6 +43,8 @@ pub struct TestRecord {
     /// The window was not closed in order: the process was killed, aborted or exited by itself. The figures are those
     /// until then.
     pub cut_short: bool,
+    /// These are the figures of a process that the test forked, not of the test.
+    pub forked: bool,
     /// The test function was reached at all.
     pub started: bool,
     /// What the test panicked with or returned as its error; `None` where it did not, or it was no text.
@@ -60,6 +62,14 @@ pub struct TestRecord {
     /// Where the test function stands; empty and 0 where it is not known.
     pub source_file: PathBuf,
     pub start_line: u32,
+}
+
+/// A test that is there and did not run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotRun {
+    pub id: TestId,
+    /// As opposed to filtered out.
+    pub ignored: bool,
 }
 
 /// A target that ran without being recorded.

@@ -1,5 +1,6 @@
 //! What one run of the tests was, as plain values: made by `drive`, read by `report`.
 
+use crate::conditions::Conditions;
 use camino::Utf8PathBuf;
 use std::path::PathBuf;
 
@@ -16,6 +17,8 @@ pub struct RunFacts {
     pub cargo_profile: String,
     /// The triple of the machine.
     pub host: String,
+    /// What the figures depend on besides the code.
+    pub conditions: Conditions,
     /// The user's own target folder, absolute.
     pub target_dir: Utf8PathBuf,
     /// The folder the outputs go to, absolute. It exists and can be written.

@@ -18,6 +18,8 @@ pub struct Workspace {
     pub root: Utf8PathBuf,
     /// Cargo's target folder, absolute.
     pub target_dir: Utf8PathBuf,
+    /// `[workspace.metadata]` of the root's manifest.
+    pub metadata: serde_json::Value,
     cargo: OsString,
     packages: Vec<Package>,
 }
@@ -51,6 +53,7 @@ impl Workspace {
         Ok(Workspace {
             root: metadata.workspace_root,
             target_dir: metadata.target_directory,
+            metadata: metadata.workspace_metadata,
             cargo: cargo.to_owned(),
             packages: metadata.packages,
         })

@@ -9,6 +9,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("ledger/mod.rs", include_str!("ledger/mod.rs")),
     ("ledger/layout.rs", include_str!("ledger/layout.rs")),
     ("ledger/create.rs", include_str!("ledger/create.rs")),
+    ("ledger/inventory.rs", include_str!("ledger/inventory.rs")),
     ("ledger/model.rs", include_str!("ledger/model.rs")),
     ("ledger/read.rs", include_str!("ledger/read.rs")),
     ("engine/mod.rs", include_str!("engine/mod.rs")),

@@ -18,8 +18,15 @@ pub const PROFILE: &str = "profile.pb.gz";
 /// The list of the files that a run wrote, so that the next run removes those and no others.
 pub const MANIFEST: &str = ".memprof-files";
 
-/// Folders beside the packages' that are not ours to write to: cargo's, and that of kept ledgers.
-const TAKEN: [&str; 2] = ["build", "ledgers"];
+/// Profiles of the tests as they were when their figures went into the baseline.
+pub const BASELINE: &str = "baseline";
+/// What the gate writes.
+pub const GATE: &str = "gate";
+/// Checkouts of other revisions, and what was recorded of them.
+pub const AGAINST: &str = "against";
+
+/// Folders beside the packages' that are not theirs: cargo's, that of kept ledgers, and the gate's.
+const TAKEN: [&str; 5] = ["build", "ledgers", BASELINE, GATE, AGAINST];
 /// Bytes of the longest name; file systems refuse more than 255, and some tools put an ending to it.
 const LONGEST: usize = 200;
 

@@ -1,7 +1,7 @@
 //! What a run leaves for its user: profiles and pictures per test and for the run, a page, a summary, a table on the
 //! terminal. Everything is decided elsewhere; here it is put together and written.
 
-mod layout;
+pub mod layout;
 mod page;
 mod summary;
 mod warnings;
@@ -57,8 +57,7 @@ pub fn write(facts: &RunFacts, shell: &Shell) -> Result<Written, Error> {
     let tests = std::mem::take(&mut collected.tests);
     let (records, files, run) = write_tests(facts, shell, &outputs, &symbols, tests, maps)?;
     let run_files = write_pictures(&outputs, Utf8Path::new(""), &run, &format!("whole run: {}", facts.command))?;
-    let unreadable = collected.problems.len();
-    let summary = Summary::new(facts, &records, &files, &collected.unprofiled, run_files, unreadable);
+    let summary = Summary::new(facts, &records, &files, &collected, run_files);
     outputs.put(Utf8Path::new(layout::SUMMARY), &summary.to_json())?;
     outputs.put(Utf8Path::new(layout::INDEX), &page::render(&summary))?;
     interrupt::let_finish();

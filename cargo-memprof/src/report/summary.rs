@@ -1,7 +1,9 @@
 //! `summary.json`: every exact figure of a run, for programs. `docs/summary-json.md` describes it; a field is added
 //! there and here together.
 
-use crate::record::{Outcome, TestRecord, Unprofiled};
+use crate::collect::Collected;
+use crate::conditions::Conditions;
+use crate::record::{NotRun, Outcome, TestRecord, Unprofiled};
 use crate::run::RunFacts;
 use camino::Utf8PathBuf;
 use memprof_harness::ledger::Losses;
@@ -21,6 +23,7 @@ pub struct Summary<'a> {
     pub run: Run<'a>,
     pub tests: Vec<Test<'a>>,
     pub unprofiled: &'a [Unprofiled],
+    pub not_run: Vec<Idle<'a>>,
 }
 
 /// The run as a whole.
@@ -32,6 +35,7 @@ pub struct Run<'a> {
     pub rustc: &'a str,
     pub profile: &'a str,
     pub host: &'a str,
+    pub conditions: &'a Conditions,
     pub workspace_root: &'a str,
     pub cargo_memprof: &'static str,
     /// Start of the first test, in nanoseconds since the Unix epoch; 0 = there was none.
@@ -58,6 +62,7 @@ pub struct Test<'a> {
     pub name: &'a str,
     pub outcome: Outcome,
     pub cut_short: bool,
+    pub forked: bool,
     pub message: Option<&'a str>,
     pub source_file: &'a str,
     pub start_line: u32,
@@ -78,6 +83,16 @@ pub struct Test<'a> {
     pub stacks: usize,
     pub losses: TestLosses,
     pub files: Files,
+}
+
+/// A test of an executable that ran which did not run itself.
+#[derive(Debug, Clone, Serialize)]
+pub struct Idle<'a> {
+    pub package: &'a str,
+    pub target: &'a str,
+    pub kind: &'a str,
+    pub name: &'a str,
+    pub ignored: bool,
 }
 
 /// Allocations of `from` to `to` bytes, both included.
@@ -109,9 +124,8 @@ impl<'a> Summary<'a> {
         facts: &'a RunFacts,
         tests: &'a [TestRecord],
         files: &[Files],
-        unprofiled: &'a [Unprofiled],
+        collected: &'a Collected,
         run_files: Files,
-        unreadable_ledgers: usize,
     ) -> Summary<'a> {
         let sum = |figure: fn(&TestRecord) -> u64| tests.iter().map(figure).fold(0u64, u64::saturating_add);
         let signed = |figure: fn(&TestRecord) -> i64| tests.iter().map(figure).fold(0i64, i64::saturating_add);
@@ -121,12 +135,13 @@ impl<'a> Summary<'a> {
             rustc: &facts.rustc,
             profile: &facts.cargo_profile,
             host: &facts.host,
+            conditions: &facts.conditions,
             workspace_root: facts.workspace_root.as_str(),
             cargo_memprof: env!("CARGO_PKG_VERSION"),
             started_ns: tests.iter().map(|test| test.started_ns).min().unwrap_or(0),
             cargo_exit: facts.cargo_exit,
             interrupted: facts.interrupted,
-            unreadable_ledgers,
+            unreadable_ledgers: collected.problems.len(),
             alloc_objects: sum(|test| test.counters.alloc_objects),
             alloc_space: sum(|test| test.counters.alloc_space),
             reallocs: sum(|test| test.counters.reallocs),
@@ -136,7 +151,8 @@ impl<'a> Summary<'a> {
             files: run_files,
         };
         let tests = tests.iter().zip(files).map(|(test, files)| Test::new(test, files.clone())).collect();
-        Summary { schema: SCHEMA, run, tests, unprofiled }
+        let not_run = collected.not_run.iter().map(Idle::new).collect();
+        Summary { schema: SCHEMA, run, tests, unprofiled: &collected.unprofiled, not_run }
     }
 
     /// The file's bytes: one line for the run and one for each test, so that it can be read by eye and compared by line.
@@ -145,8 +161,9 @@ impl<'a> Summary<'a> {
             |items: Vec<String>| if items.is_empty() { String::new() } else { format!("\n{}\n", items.join(",\n")) };
         let tests = lines(self.tests.iter().map(json).collect());
         let unprofiled = lines(self.unprofiled.iter().map(json).collect());
+        let not_run = lines(self.not_run.iter().map(json).collect());
         format!(
-            "{{\"schema\":{},\n\"run\":{},\n\"tests\":[{tests}],\n\"unprofiled\":[{unprofiled}]}}\n",
+            "{{\"schema\":{},\n\"run\":{},\n\"tests\":[{tests}],\n\"unprofiled\":[{unprofiled}],\n\"not_run\":[{not_run}]}}\n",
             self.schema,
             json(&self.run)
         )
@@ -156,6 +173,13 @@ impl<'a> Summary<'a> {
 
 fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("plain values can be written as JSON")
+}
+
+impl<'a> Idle<'a> {
+    fn new(test: &'a NotRun) -> Idle<'a> {
+        let NotRun { id, ignored } = test;
+        Idle { package: &id.package, target: &id.target, kind: &id.kind, name: &id.name, ignored: *ignored }
+    }
 }
 
 impl<'a> Test<'a> {
@@ -168,6 +192,7 @@ impl<'a> Test<'a> {
             name: &test.id.name,
             outcome: test.outcome,
             cut_short: test.cut_short,
+            forked: test.forked,
             message: test.message.as_deref(),
             source_file: test.source_file.to_str().unwrap_or_default(),
             start_line: test.start_line,

@@ -4,10 +4,12 @@
 pub mod layout;
 
 mod create;
+mod inventory;
 mod model;
 mod read;
 
 pub(crate) use create::push_pair;
 pub use create::{Finish, Identity, LedgerFile, OutcomeCode};
+pub use inventory::{Inventory, Listed};
 pub use model::{Counters, End, Ledger, LedgerError, Losses, Module, Site, SiteValues};
 pub use read::read;

@@ -8,7 +8,7 @@ use super::options::{NO_CAPTURE, Options, Plan, SampleRate};
 use super::process::{Ended, run_collecting, run_inheriting};
 use super::verdict::{Ending, Expectation};
 use crate::environment;
-use crate::ledger::{Finish, Identity, LedgerFile};
+use crate::ledger::{Finish, Identity, Inventory, LedgerFile, Listed};
 use real::{ShouldPanic, TestDesc, TestDescAndFn, TestFn};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -52,6 +52,7 @@ pub(super) fn run(tests: &[&TestDescAndFn], options: Options, plan: Plan, on_pan
         return real::test_main(&options.rest, tests.iter().map(|test| untouched(test)).collect(), None);
     }
     let run = Arc::new(prepare(&options, plan, on_panic));
+    run.leave_inventory(tests);
     let tests = tests.iter().enumerate();
     let list = tests.map(|(index, test)| match test.testfn {
         // Measured many times over in this process: what a single run allocates is not what is asked for.
@@ -115,6 +116,19 @@ fn give_up(what: &str, cause: &io::Error, help: &str) -> ! {
     eprintln!("  caused by: {cause}");
     eprintln!("  help: {help}");
     process::exit(FAILURE)
+}
+
+impl Run {
+    /// Names all tests for whoever reads the ledgers: those that are filtered out have none.
+    fn leave_inventory(&self, tests: &[&TestDescAndFn]) {
+        let listed =
+            |test: &&TestDescAndFn| Listed { name: test.desc.name.as_slice().to_owned(), ignored: test.desc.ignore };
+        let inventory = Inventory { exe: self.exe.path.clone(), tests: tests.iter().map(listed).collect() };
+        let path = self.folder.join(format!("{:016x}.{}", self.exe_hash, Inventory::EXTENSION));
+        if let Err(error) = fs::write(&path, inventory.to_bytes()) {
+            give_up(&format!("cannot write `{}`", path.display()), &error, "make room on the disk");
+        }
+    }
 }
 
 impl Test {

@@ -1,0 +1,114 @@
+//! What exact figures depend on besides the code: figures of different conditions are not compared.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Version of the rules by which allocations are counted. Raised with every change of the harness after which an unchanged
+/// test may have other figures.
+pub const COUNTING: u32 = 1;
+
+/// The conditions of a run.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Conditions {
+    /// The compiler's release, such as `1.95.0`: `std` and the optimizer come with it.
+    pub rustc: String,
+    /// The triple that the tests were compiled for.
+    pub target: String,
+    /// Cargo's profile: optimized code may do without an allocation.
+    pub profile: String,
+    /// As [`features`] writes them.
+    pub features: String,
+    /// See [`COUNTING`].
+    pub counting: u32,
+}
+
+/// A condition in which two runs differ.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Difference {
+    pub condition: &'static str,
+    pub before: String,
+    pub now: String,
+}
+
+impl Conditions {
+    /// Name and value of each, in the order in which a baseline has them.
+    pub fn fields(&self) -> [(&'static str, String); 5] {
+        [
+            ("rustc", self.rustc.clone()),
+            ("target", self.target.clone()),
+            ("profile", self.profile.clone()),
+            ("features", self.features.clone()),
+            ("counting", self.counting.to_string()),
+        ]
+    }
+
+    /// In what the run with conditions `now` differs from this one.
+    pub fn differences(&self, now: &Conditions) -> Vec<Difference> {
+        let pairs = self.fields().into_iter().zip(now.fields());
+        pairs
+            .filter(|((_, before), (_, now))| before != now)
+            .map(|((condition, before), (_, now))| Difference { condition, before, now })
+            .collect()
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Difference { condition, before, now } = self;
+        match *condition {
+            "counting" => write!(f, "it was counted by rules {before}; this cargo-memprof counts by rules {now}"),
+            _ => write!(f, "it was recorded with {condition} `{before}`; this run used `{now}`"),
+        }
+    }
+}
+
+/// The features of a run as one word: `default`, `all`, `none`, `default,a,b`. Taken from the arguments of `cargo test`.
+pub fn features(args: &[impl AsRef<std::ffi::OsStr>]) -> String {
+    let words: Vec<String> = args.iter().map(|arg| arg.as_ref().to_string_lossy().into_owned()).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).take_while(|word| *word != "--").collect();
+    if words.contains(&"--all-features") {
+        return "all".to_owned();
+    }
+    let mut named: Vec<&str> = Vec::new();
+    for (at, word) in words.iter().enumerate() {
+        let list = match word.strip_prefix("--features").or_else(|| word.strip_prefix("-F")) {
+            Some("") => words.get(at + 1).copied(),
+            Some(inline) if word.starts_with("-F") => Some(inline.trim_start_matches('=')),
+            Some(inline) => inline.strip_prefix('='),
+            None => None,
+        };
+        named.extend(list.into_iter().flat_map(|list| list.split([',', ' '])).filter(|name| !name.is_empty()));
+    }
+    named.sort_unstable();
+    named.dedup();
+    if !words.contains(&"--no-default-features") {
+        named.retain(|name| *name != "default");
+        named.insert(0, "default");
+    }
+    if named.is_empty() { "none".to_owned() } else { named.join(",") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_are_one_word_whatever_their_spelling() {
+        let of = |line: &str| features(&line.split(' ').collect::<Vec<_>>());
+        assert_eq!(of("--lib"), "default");
+        assert_eq!(of("--all-features -Fx"), "all");
+        assert_eq!(of("--no-default-features"), "none");
+        assert_eq!(of("--features b,a -F c --features=a"), "default,a,b,c");
+        assert_eq!(of("--no-default-features -Fa -- --features z"), "a");
+    }
+
+    #[test]
+    fn every_differing_condition_is_named() {
+        let before = Conditions { rustc: "1.94.0".into(), profile: "test".into(), ..Conditions::default() };
+        let now = Conditions { rustc: "1.95.0".into(), ..before.clone() };
+        let differences = before.differences(&now);
+        assert_eq!(differences.len(), 1);
+        assert_eq!(differences[0].to_string(), "it was recorded with rustc `1.94.0`; this run used `1.95.0`");
+        assert!(before.differences(&before).is_empty());
+    }
+}

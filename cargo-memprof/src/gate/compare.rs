@@ -1,0 +1,336 @@
+//! The comparison: a baseline, a run and a policy give an outcome. Pure.
+
+use super::baseline::Baseline;
+use super::figures::{Figure, Figures};
+use super::outcome::{Doubt, Finding, Judged, Outcome};
+use super::policy::{Policy, Severity};
+use super::recorded::{RecordedRun, RecordedTest};
+use crate::record::TestId;
+use std::collections::BTreeMap;
+
+/// Holds `run` against `baseline`.
+pub fn compare(baseline: &Baseline, run: &RecordedRun, policy: &Policy) -> Outcome {
+    let ran = run.by_test();
+    let mut tests: Vec<Judged> =
+        ran.iter().map(|(id, repeats)| judge(id, repeats, baseline.tests.get(id), policy)).collect();
+    let absent = Absent::new(run, policy);
+    let missing = baseline.tests.iter().filter(|(id, _)| !ran.contains_key(*id));
+    tests.extend(missing.map(|(id, before)| absent.judge(id, *before)));
+    tests.sort_by(|a, b| a.id.cmp(&b.id));
+    let mut outcome = Outcome { tests, doubts: Vec::new() };
+    outcome.doubts = doubts(baseline, run, policy, outcome.compared());
+    outcome
+}
+
+fn doubts(baseline: &Baseline, run: &RecordedRun, policy: &Policy, compared: usize) -> Vec<Doubt> {
+    let mut doubts = Vec::new();
+    if run.run.interrupted {
+        doubts.push(Doubt::Interrupted);
+    }
+    let differences = baseline.conditions.differences(&run.run.conditions);
+    if !differences.is_empty() && policy.conditions != Severity::Ignore {
+        doubts.push(Doubt::Conditions { severity: policy.conditions, differences });
+    }
+    if run.run.unreadable_ledgers > 0 {
+        doubts.push(Doubt::UnreadableLedgers { ledgers: run.run.unreadable_ledgers });
+    }
+    if compared == 0 {
+        doubts.push(Doubt::NothingCompared);
+    }
+    doubts
+}
+
+/// What the repeats of a test need when nothing unusual happens: strays only ever add.
+pub fn least(repeats: &[&RecordedTest]) -> Option<Figures> {
+    repeats.iter().map(|test| test.figures).reduce(|one, other| one.lower(&other))
+}
+
+/// Tests of the baseline that `run` shows to be no more: their targets ran and do not list them.
+pub fn gone(baseline: &Baseline, run: &RecordedRun) -> Vec<TestId> {
+    let policy = Policy::default();
+    let absent = Absent::new(run, &policy);
+    let ran = run.by_test();
+    let missing = baseline.tests.keys().filter(|id| !ran.contains_key(*id));
+    missing.filter(|id| absent.reason(id).1 == Finding::Gone).cloned().collect()
+}
+
+fn judge(id: &TestId, repeats: &[&RecordedTest], before: Option<&Figures>, policy: &Policy) -> Judged {
+    let now = least(repeats);
+    let first = repeats.first();
+    let mut judged = Judged {
+        id: id.clone(),
+        before: before.copied(),
+        now,
+        source_file: first.map(|test| test.source_file.clone()).unwrap_or_default(),
+        start_line: first.map_or(0, |test| test.start_line),
+        findings: Vec::new(),
+    };
+    let Some(now) = now else { return judged };
+    let mut found = |severity: Severity, finding: Finding| {
+        if severity != Severity::Ignore {
+            judged.findings.push((severity, finding));
+        }
+    };
+    if let Some(reason) = policy.exclusion(id) {
+        found(Severity::Warn, Finding::Excluded { reason: reason.to_owned() });
+        return judged;
+    }
+    if repeats.iter().any(|test| test.outcome != "ok") {
+        // Cargo fails the run with its own exit code.
+        found(Severity::Warn, Finding::TestFailed);
+        return judged;
+    }
+    if repeats.iter().any(|test| !test.is_whole()) {
+        found(Severity::Fail, Finding::CutShort);
+        return judged;
+    }
+    let threads = repeats.iter().map(|test| test.threads).max().unwrap_or(1);
+    let peaks = policy.compares_peak(id, threads);
+    for figure in Figure::ALL {
+        if figure == Figure::PeakSpace && !peaks {
+            continue;
+        }
+        unstable(repeats, figure).into_iter().for_each(|finding| found(Severity::Warn, finding));
+        let limit = policy.limit(id, figure);
+        // The bound of a peak speaks for the test on both sides: what may be within the limit is not over it.
+        let most = limit.most(before.map(|before| before.most(figure)));
+        if let Some(most) = most.filter(|most| now.least(figure) > *most) {
+            let (before, now) = (before.map(|before| before.get(figure)), now.get(figure));
+            found(Severity::Fail, Finding::Over { figure, before, now, most, limit: limit.to_string() });
+        } else if let Some(before) = before.filter(|before| now.most(figure) < before.least(figure))
+            && policy.ratchet(id)
+        {
+            found(Severity::Fail, Finding::Improved { figure, before: before.get(figure), now: now.get(figure) });
+        }
+    }
+    if before.is_none() {
+        found(policy.new, Finding::New);
+    }
+    judged
+}
+
+fn unstable(repeats: &[&RecordedTest], figure: Figure) -> Option<Finding> {
+    let values = || repeats.iter().map(|test| &test.figures);
+    let surely_most = values().map(|figures| figures.least(figure)).max()?;
+    let surely_least = values().map(|figures| figures.most(figure)).min()?;
+    let (least, most) = (values().map(|f| f.get(figure)).min()?, values().map(|f| f.get(figure)).max()?);
+    (surely_most > surely_least).then_some(Finding::Unstable { figure, least, most, repeats: repeats.len() })
+}
+
+/// Why tests of the baseline did not run.
+struct Absent<'a> {
+    /// Whether the test was ignored.
+    not_run: BTreeMap<TestId, bool>,
+    run: &'a RecordedRun,
+    policy: &'a Policy,
+}
+
+impl<'a> Absent<'a> {
+    fn new(run: &'a RecordedRun, policy: &'a Policy) -> Absent<'a> {
+        Absent { not_run: run.not_run.iter().map(|test| (test.id(), test.ignored)).collect(), run, policy }
+    }
+
+    fn judge(&self, id: &TestId, before: Figures) -> Judged {
+        let (severity, finding) = match self.policy.exclusion(id) {
+            Some(reason) => (Severity::Warn, Finding::Excluded { reason: reason.to_owned() }),
+            None => self.reason(id),
+        };
+        let findings = if severity == Severity::Ignore { Vec::new() } else { vec![(severity, finding)] };
+        Judged { id: id.clone(), before: Some(before), now: None, source_file: String::new(), start_line: 0, findings }
+    }
+
+    fn reason(&self, id: &TestId) -> (Severity, Finding) {
+        let of_target =
+            |package: &str, target: &str, kind: &str| package == id.package && target == id.target && kind == id.kind;
+        let unprofiled = self.run.unprofiled.iter().find(|one| of_target(&one.package, &one.target, &one.kind));
+        if let Some(target) = unprofiled {
+            return (self.policy.unprofiled, Finding::Unprofiled { reason: target.reason.clone() });
+        }
+        if let Some(ignored) = self.not_run.get(id) {
+            let why = if *ignored { "it is ignored" } else { "it was filtered out" };
+            return (self.policy.not_run, Finding::NotRun { why: why.to_owned() });
+        }
+        let target_ran = self
+            .not_run
+            .keys()
+            .chain(self.run.by_test().keys())
+            .any(|other| of_target(&other.package, &other.target, &other.kind));
+        if !target_ran {
+            let why = format!("its target `{}` did not run", id.target_label());
+            return (self.policy.not_run, Finding::NotRun { why });
+        }
+        (self.policy.gone, Finding::Gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::outcome::Verdict;
+    use super::*;
+    use crate::conditions::Conditions;
+
+    fn id(name: &str) -> TestId {
+        TestId { package: "p".into(), target: "p".into(), kind: "lib".into(), name: name.into() }
+    }
+
+    fn figures(objects: u64) -> Figures {
+        Figures { alloc_objects: objects, alloc_space: 10_000, peak_space: 5_000, peak_error: 0, inuse_space: 0 }
+    }
+
+    fn conditions() -> Conditions {
+        Conditions { rustc: "1.95.0".into(), ..Conditions::default() }
+    }
+
+    fn baseline(tests: &[(&str, Figures)]) -> Baseline {
+        let tests = tests.iter().map(|(name, figures)| (id(name), *figures)).collect();
+        Baseline { conditions: conditions(), tests }
+    }
+
+    fn test(name: &str, figures: Figures) -> RecordedTest {
+        let json = serde_json::json!({
+            "package": "p", "target": "p", "kind": "lib", "name": name, "outcome": "ok", "cut_short": false,
+            "source_file": "src/lib.rs", "start_line": 3, "threads": 1,
+            "alloc_objects": 0, "alloc_space": 0, "peak_space": 0, "inuse_space": 0
+        });
+        let test: RecordedTest = serde_json::from_value(json).unwrap();
+        RecordedTest { figures, ..test }
+    }
+
+    fn run(tests: Vec<RecordedTest>) -> RecordedRun {
+        let mut run = RecordedRun { tests, ..RecordedRun::default() };
+        run.run.conditions = conditions();
+        run
+    }
+
+    fn findings(outcome: &Outcome, name: &str) -> Vec<(Severity, Finding)> {
+        outcome.tests.iter().find(|test| test.id.name == name).unwrap().findings.clone()
+    }
+
+    #[test]
+    fn one_more_allocation_is_over_budget() {
+        let baseline = baseline(&[("a", figures(3)), ("b", figures(3))]);
+        let now = run(vec![test("a", figures(4)), test("b", figures(3))]);
+        let outcome = compare(&baseline, &now, &Policy::default());
+        assert_eq!(outcome.verdict(), Verdict::OverBudget);
+        let over = Finding::Over { figure: Figure::AllocObjects, before: Some(3), now: 4, most: 3, limit: "+0".into() };
+        assert_eq!(findings(&outcome, "a"), [(Severity::Fail, over)]);
+        assert_eq!(findings(&outcome, "b"), []);
+        assert_eq!(outcome.compared(), 2);
+    }
+
+    #[test]
+    fn an_improvement_passes_unless_there_is_a_ratchet() {
+        let baseline = baseline(&[("a", figures(3))]);
+        let now = run(vec![test("a", figures(2))]);
+        assert_eq!(compare(&baseline, &now, &Policy::default()).verdict(), Verdict::Passed);
+        let policy = Policy { ratchet: true, ..Policy::default() };
+        let outcome = compare(&baseline, &now, &policy);
+        assert_eq!(outcome.verdict(), Verdict::OverBudget);
+        assert!(matches!(findings(&outcome, "a")[..], [(Severity::Fail, Finding::Improved { before: 3, now: 2, .. })]));
+    }
+
+    #[test]
+    fn nothing_passes_vacuously() {
+        let of = |baseline: &Baseline, run: &RecordedRun| compare(baseline, run, &Policy::default()).verdict();
+        let one = baseline(&[("a", figures(3))]);
+        let two = baseline(&[("a", figures(3)), ("b", figures(3))]);
+        let ran = run(vec![test("a", figures(3))]);
+        assert_eq!(of(&one, &ran), Verdict::Passed);
+        // A test is gone, nothing ran, nothing is in the baseline.
+        assert_eq!(of(&two, &ran), Verdict::CannotCompare);
+        assert_eq!(of(&one, &run(vec![])), Verdict::CannotCompare);
+        assert_eq!(of(&baseline(&[]), &ran), Verdict::CannotCompare);
+        // Other conditions, lost ledgers, an interrupted run.
+        let mut other = ran.clone();
+        other.run.conditions.rustc = "1.96.0".into();
+        assert_eq!(of(&one, &other), Verdict::CannotCompare);
+        let mut other = ran.clone();
+        other.run.unreadable_ledgers = 1;
+        assert_eq!(of(&one, &other), Verdict::CannotCompare);
+        let mut other = ran.clone();
+        other.run.interrupted = true;
+        assert_eq!(of(&one, &other), Verdict::CannotCompare);
+        // Everything excluded.
+        let policy: Policy = toml::from_str("exclude = [{ test = '*', reason = 'x' }]").unwrap();
+        assert_eq!(compare(&one, &ran, &policy).verdict(), Verdict::CannotCompare);
+    }
+
+    #[test]
+    fn a_missing_test_is_told_from_a_filtered_one_and_an_unmeasured_one() {
+        let baseline = baseline(&[("a", figures(3)), ("b", figures(3)), ("c", figures(3))]);
+        let mut now = run(vec![test("a", figures(3))]);
+        let not_run = |name: &str, ignored| NotRunOf { name, ignored }.build();
+        now.not_run = vec![not_run("b", false)];
+        let outcome = compare(&baseline, &now, &Policy::default());
+        let filtered = Finding::NotRun { why: "it was filtered out".into() };
+        assert_eq!(findings(&outcome, "b"), [(Severity::Fail, filtered)]);
+        assert_eq!(findings(&outcome, "c"), [(Severity::Fail, Finding::Gone)]);
+        now.not_run = vec![not_run("b", true)];
+        let outcome = compare(&baseline, &now, &Policy { not_run: Severity::Ignore, ..Policy::default() });
+        assert_eq!(findings(&outcome, "b"), []);
+        now.tests.clear();
+        now.not_run.clear();
+        let outcome = compare(&baseline, &now, &Policy::default());
+        assert!(matches!(&findings(&outcome, "a")[..], [(_, Finding::NotRun { why })] if why.contains("did not run")));
+    }
+
+    struct NotRunOf<'a> {
+        name: &'a str,
+        ignored: bool,
+    }
+
+    impl NotRunOf<'_> {
+        fn build(&self) -> super::super::recorded::NotRun {
+            let json = serde_json::json!({
+                "package": "p", "target": "p", "kind": "lib", "name": self.name, "ignored": self.ignored
+            });
+            serde_json::from_value(json).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_new_test_warns_and_its_ceiling_counts() {
+        let baseline = baseline(&[("a", figures(3))]);
+        let now = run(vec![test("a", figures(3)), test("n", figures(9))]);
+        let outcome = compare(&baseline, &now, &Policy::default());
+        assert_eq!(findings(&outcome, "n"), [(Severity::Warn, Finding::New)]);
+        assert_eq!(outcome.verdict(), Verdict::Passed);
+        let policy: Policy = toml::from_str("limits.alloc_objects = '+0, 8'").unwrap();
+        assert_eq!(compare(&baseline, &now, &policy).verdict(), Verdict::OverBudget);
+    }
+
+    #[test]
+    fn a_peak_within_its_bound_is_not_over() {
+        let with_peak = |peak_space, peak_error| Figures { peak_space, peak_error, ..figures(3) };
+        let policy: Policy = toml::from_str("limits.peak_space = '+0'\nthreaded-peaks = true").unwrap();
+        let threaded = |figures| RecordedTest { threads: 2, ..test("a", figures) };
+        let of = |before, now, policy: &Policy| {
+            compare(&baseline(&[("a", before)]), &run(vec![threaded(now)]), policy).verdict()
+        };
+        assert_eq!(of(with_peak(10_000, 4096), with_peak(18_000, 4096), &policy), Verdict::Passed);
+        assert_eq!(of(with_peak(10_000, 4096), with_peak(18_193, 4096), &policy), Verdict::OverBudget);
+        assert_eq!(of(with_peak(10_000, 0), with_peak(90_000, 4096), &Policy::default()), Verdict::Passed);
+    }
+
+    #[test]
+    fn of_repeats_the_least_counts_and_the_spread_is_named() {
+        let baseline = baseline(&[("a", figures(3))]);
+        let now = run(vec![test("a", figures(5)), test("a", figures(3)), test("a", figures(4))]);
+        let outcome = compare(&baseline, &now, &Policy::default());
+        assert_eq!(outcome.verdict(), Verdict::Passed);
+        let unstable = Finding::Unstable { figure: Figure::AllocObjects, least: 3, most: 5, repeats: 3 };
+        assert_eq!(findings(&outcome, "a"), [(Severity::Warn, unstable)]);
+    }
+
+    #[test]
+    fn a_failed_test_is_not_compared_and_one_cut_short_cannot_be() {
+        let baseline = baseline(&[("a", figures(3)), ("b", figures(3))]);
+        let failed = RecordedTest { outcome: "failed".into(), ..test("a", figures(99)) };
+        let outcome = compare(&baseline, &run(vec![failed, test("b", figures(3))]), &Policy::default());
+        assert_eq!(findings(&outcome, "a"), [(Severity::Warn, Finding::TestFailed)]);
+        let cut = RecordedTest { cut_short: true, ..test("a", figures(1)) };
+        let outcome = compare(&baseline, &run(vec![cut, test("b", figures(3))]), &Policy::default());
+        assert_eq!(findings(&outcome, "a"), [(Severity::Fail, Finding::CutShort)]);
+        assert_eq!(outcome.verdict(), Verdict::CannotCompare);
+    }
+}

@@ -1,0 +1,191 @@
+//! Limits: how much a figure may grow, or be. `+5% or 64KiB` allows the larger of two growths, `10MiB` is a ceiling, and
+//! rules with a comma between them hold all at once.
+
+use serde::de::{self, Deserializer};
+use serde::{Deserialize, Serialize, Serializer};
+use std::fmt;
+use std::str::FromStr;
+
+/// All rules for one figure; without rules anything goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limit {
+    /// As the user wrote it.
+    text: String,
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    /// More than the baseline by the larger of the two.
+    Growth {
+        /// In thousandths of a percent of the baseline's figure.
+        percent: u64,
+        absolute: u64,
+    },
+    /// Whatever the baseline says.
+    Ceiling(u64),
+}
+
+impl Limit {
+    /// The most that the figure may be where the baseline has `before`; `None` = any number. A growth needs a baseline:
+    /// without one only ceilings count.
+    pub fn most(&self, before: Option<i64>) -> Option<i64> {
+        let allowed = |rule: &Rule| match *rule {
+            Rule::Ceiling(most) => Some(i64::try_from(most).unwrap_or(i64::MAX)),
+            Rule::Growth { percent, absolute } => {
+                let before = before?;
+                let share = i128::from(before.max(0)) * i128::from(percent) / 100_000;
+                let growth = share.max(i128::from(absolute));
+                Some(i64::try_from(i128::from(before) + growth).unwrap_or(i64::MAX))
+            }
+        };
+        self.rules.iter().filter_map(allowed).min()
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Serialize for Limit {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl FromStr for Limit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Limit, String> {
+        let rules = match text.trim() {
+            "any" => Vec::new(),
+            rules => rules.split(',').map(|rule| rule_of(rule.trim())).collect::<Result<_, _>>()?,
+        };
+        Ok(Limit { text: text.trim().to_owned(), rules })
+    }
+}
+
+fn rule_of(text: &str) -> Result<Rule, String> {
+    let example = "write a growth such as `+0`, `+5%` or `+5% or 64KiB`, a ceiling such as `10MiB`, or `any`";
+    let wrong = |why: String| format!("`{text}` is no limit: {why}; {example}");
+    let Some(growth) = text.strip_prefix('+') else {
+        if text.contains('%') {
+            return Err(wrong("a share of the baseline is a growth, and a growth begins with `+`".into()));
+        }
+        return amount(text).map(Rule::Ceiling).map_err(wrong);
+    };
+    let (mut percent, mut absolute) = (0, 0);
+    for part in growth.split(" or ") {
+        let part = part.trim().trim_start_matches('+');
+        match part.strip_suffix('%') {
+            Some(number) => percent = percent.max(thousandths(number.trim()).map_err(wrong)?),
+            None => absolute = absolute.max(amount(part).map_err(wrong)?),
+        }
+    }
+    Ok(Rule::Growth { percent, absolute })
+}
+
+/// A number of objects or bytes, with or without a unit.
+pub fn amount(text: &str) -> Result<u64, String> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '_').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = match number.replace('_', "").parse() {
+        Ok(number) => number,
+        Err(_) if number.is_empty() => return Err("it has no number".into()),
+        Err(_) => return Err(format!("`{number}` is more than a machine can have")),
+    };
+    let factor: u64 = match unit.trim() {
+        "" | "B" => 1,
+        "kB" | "KB" => 1000,
+        "MB" => 1_000_000,
+        "GB" => 1_000_000_000,
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        other => return Err(format!("`{other}` is no unit: there are B, KiB, MiB, GiB, kB, MB and GB")),
+    };
+    number.checked_mul(factor).ok_or_else(|| format!("`{text}` is more than a machine can have"))
+}
+
+/// A percentage with up to three decimals, in thousandths.
+fn thousandths(text: &str) -> Result<u64, String> {
+    let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
+    let plain = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || whole.len() > 9 || decimals.len() > 3 || !plain(whole) || !plain(decimals) {
+        return Err(format!("`{text}%` is no percentage with up to three decimals"));
+    }
+    format!("{whole}{decimals:0<3}").parse().map_err(|_| format!("`{text}%` is no percentage"))
+}
+
+/// A text, a bare number (a ceiling), or a list of both, all of which hold.
+impl<'de> Deserialize<'de> for Limit {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Limit, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a limit is a text such as \"+5% or 64KiB\", a whole number, or a list of them")]
+        enum Written {
+            Number(u64),
+            Text(String),
+            List(Vec<Written>),
+        }
+        fn text(written: Written) -> String {
+            match written {
+                Written::Number(number) => number.to_string(),
+                Written::Text(text) => text,
+                Written::List(list) => list.into_iter().map(text).collect::<Vec<_>>().join(", "),
+            }
+        }
+        text(Written::deserialize(deserializer)?).parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn most(limit: &str, before: i64) -> Option<i64> {
+        limit.parse::<Limit>().unwrap().most(Some(before))
+    }
+
+    #[test]
+    fn of_two_growths_the_larger_counts() {
+        assert_eq!(most("+0", 12), Some(12));
+        assert_eq!(most("+5%", 1000), Some(1050));
+        assert_eq!(most("+5% or 64KiB", 1000), Some(1000 + 65536));
+        assert_eq!(most("+5% or +64KiB", 2 << 20), Some((2 << 20) + 104_857));
+        assert_eq!(most("+0.5%", 1000), Some(1005));
+        assert_eq!(most("+100%", -5), Some(-5));
+    }
+
+    #[test]
+    fn rules_with_a_comma_hold_all_at_once() {
+        assert_eq!(most("+50%, 1_200", 1000), Some(1200));
+        assert_eq!(most("+10%, 1200", 1000), Some(1100));
+        assert_eq!(most("any", 1000), None);
+    }
+
+    #[test]
+    fn without_a_baseline_only_ceilings_count() {
+        let of = |limit: &str| limit.parse::<Limit>().unwrap().most(None);
+        assert_eq!(of("+5%"), None);
+        assert_eq!(of("+5%, 2KiB"), Some(2048));
+        assert_eq!(of("0"), Some(0));
+    }
+
+    #[test]
+    fn what_is_no_limit_says_why() {
+        for (text, why) in [
+            ("5%", "begins with `+`"),
+            ("+x", "has no number"),
+            ("+5 parsecs", "is no unit"),
+            ("+1.2345%", "three decimals"),
+            ("99999999999999999999", "more than a machine"),
+            ("", "has no number"),
+            ("-3", "has no number"),
+        ] {
+            let error = text.parse::<Limit>().unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+}

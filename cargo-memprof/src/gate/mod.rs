@@ -1,0 +1,209 @@
+//! The gate: allocation figures are held against a committed baseline, and what grew is explained. This file has the
+//! commands; whatever decides anything is in a file of its own and pure.
+
+pub mod baseline;
+pub mod compare;
+pub mod figures;
+pub mod flags;
+pub mod limit;
+pub mod outcome;
+pub mod pattern;
+pub mod policy;
+pub mod recorded;
+
+mod file;
+mod self_test;
+mod store;
+mod text;
+
+use crate::config::Config;
+use crate::drive::{self, Here};
+use crate::error::Error;
+use crate::exit_code::ExitCode;
+use crate::options::TestOptions;
+use crate::report::layout;
+use crate::surroundings::absolute;
+use crate::view::amount::plural;
+use baseline::Baseline;
+use camino::{Utf8Path, Utf8PathBuf};
+use file::{BaselineFile, Changes};
+use flags::GateFlags;
+use outcome::{Outcome, Verdict};
+use pattern::Pattern;
+use policy::Policy;
+use recorded::RecordedRun;
+use store::Store;
+
+/// What `cargo memprof gate` was asked for; `test` with the gate's flags is the same.
+#[derive(Debug)]
+pub struct GateOptions {
+    pub test: TestOptions,
+    pub flags: GateFlags,
+}
+
+/// What `cargo memprof accept` was asked for.
+#[derive(Debug)]
+pub struct AcceptOptions {
+    pub test: TestOptions,
+    pub flags: GateFlags,
+    /// Of tests' names; none = all.
+    pub patterns: Vec<Pattern>,
+}
+
+/// Runs the tests and, if the user wants that, takes their figures into the baseline.
+///
+/// # Errors
+/// Where something of ours fails.
+pub fn test(options: &GateOptions) -> Result<ExitCode, Error> {
+    let here = match Here::look(&options.test.cargo)? {
+        Ok(here) => here,
+        Err(code) => return Ok(code),
+    };
+    // Before a run that may take long, whether its end can be done.
+    let place = options.flags.save_baseline.then(|| Place::find(&here, &options.flags)).transpose()?;
+    let done = drive::test(&options.test, &here)?;
+    let Some(place) = place else { return Ok(done.code) };
+    match done.outputs {
+        Some(folder) if done.code == ExitCode::OK => {
+            place.take(&RecordedRun::read(&folder)?, &[], &here)?;
+            Ok(ExitCode::OK)
+        }
+        Some(_) => {
+            here.shell.warn(&format!("the baseline `{}` was not written: the tests did not pass", place.file.path()));
+            Ok(done.code)
+        }
+        None if done.code == ExitCode::OK => Err(nothing_ran("save a baseline")),
+        None => Ok(done.code),
+    }
+}
+
+/// Takes figures of the last run into the baseline.
+///
+/// # Errors
+/// Where there is no last run, or the baseline cannot be written.
+pub fn accept(options: &AcceptOptions) -> Result<ExitCode, Error> {
+    let here = match Here::look(&options.test.cargo)? {
+        Ok(here) => here,
+        Err(code) => return Ok(code),
+    };
+    let place = Place::find(&here, &options.flags)?;
+    let folder = here.out_dir(options.test.own.folder.as_deref())?;
+    let run = RecordedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
+    place.take(&run, &options.patterns, &here)?;
+    Ok(ExitCode::OK)
+}
+
+/// Runs the tests (or takes the last run) and compares their figures.
+///
+/// # Errors
+/// Where something of ours fails, or there is nothing to compare.
+pub fn gate(options: &GateOptions) -> Result<ExitCode, Error> {
+    let here = match Here::look(&options.test.cargo)? {
+        Ok(here) => here,
+        Err(code) => return Ok(code),
+    };
+    let place = Place::find(&here, &options.flags)?;
+    // A baseline that cannot be used should not cost a run of all tests.
+    let baseline = place.baseline()?;
+    let (folder, code) = if options.flags.no_run {
+        (here.out_dir(options.test.own.folder.as_deref())?, None)
+    } else {
+        let done = drive::test(&options.test, &here)?;
+        match done.outputs {
+            Some(folder) => (folder, Some(done.code)),
+            None if done.code == ExitCode::OK => return Err(nothing_ran("compare allocations")),
+            None => return Ok(done.code),
+        }
+    };
+    let run = RecordedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
+    let tests_failed = code.unwrap_or_else(|| ExitCode::of_cargo(run.run.cargo_exit));
+    let outcome = compare::compare(&baseline, &run, &place.policy);
+    here.shell.result(&text::render(&outcome, place.file.path()));
+    if tests_failed != ExitCode::OK {
+        return Ok(tests_failed);
+    }
+    let verdict = outcome.verdict();
+    if options.flags.self_test && verdict == Verdict::Passed {
+        return Ok(self_test(&baseline, &run, &place.policy, &outcome, &here));
+    }
+    Ok(verdict.exit_code())
+}
+
+fn self_test(baseline: &Baseline, run: &RecordedRun, policy: &Policy, outcome: &Outcome, here: &Here<'_>) -> ExitCode {
+    let result = self_test::run(baseline, run, policy, outcome);
+    here.shell.result(&text::self_test(&result));
+    if result.trips() { ExitCode::OK } else { ExitCode::CANNOT_COMPARE }
+}
+
+fn nothing_ran(what: &str) -> Error {
+    Error::new(format!("cannot {what}"))
+        .caused_by("cargo ran no tests")
+        .help("see that the package has tests, and that its targets are not left out by `--lib`, `--test` or `-p`")
+        .with_code(ExitCode::CANNOT_COMPARE)
+}
+
+/// Where the baseline is, and what holds for it.
+struct Place {
+    file: BaselineFile,
+    store: Store,
+    policy: Policy,
+}
+
+impl Place {
+    fn find(here: &Here<'_>, flags: &GateFlags) -> Result<Place, Error> {
+        let root = &here.workspace.root;
+        let mut policy = Config::read(root, &here.workspace.metadata)?.gate;
+        flags.soften(&mut policy);
+        let path = match &flags.baseline {
+            Some(path) => absolute(path, "--baseline")?,
+            None => root.join(policy.baseline.as_deref().unwrap_or(file::DEFAULT)),
+        };
+        let folder = match &flags.baseline_dir {
+            Some(folder) => absolute(folder, "--baseline-dir")?,
+            None => {
+                let ours = here.surroundings.target_dir(&here.workspace)?.join(crate::folders::NAME);
+                ours.join(layout::BASELINE)
+            }
+        };
+        Ok(Place { file: BaselineFile::new(path), store: Store::Folder(folder), policy })
+    }
+
+    fn baseline(&self) -> Result<Baseline, Error> {
+        self.file.read()?.ok_or_else(|| {
+            Error::new("cannot compare with the baseline")
+                .caused_by(format!("there is no `{}`", self.file.path()))
+                .help("record one with `cargo memprof test --save-baseline` and commit it")
+                .with_code(ExitCode::CANNOT_COMPARE)
+        })
+    }
+
+    fn take(&self, run: &RecordedRun, patterns: &[Pattern], here: &Here<'_>) -> Result<(), Error> {
+        let changes = self.file.take(run, &self.policy, patterns)?;
+        self.store.keep(run, &changes.taken)?;
+        if !changes.without_figures.is_empty() {
+            let names: Vec<String> = changes.without_figures.iter().map(|id| format!("`{}`", id.name)).collect();
+            here.shell.warn(&format!("not taken, because they failed or were cut short: {}", names.join(", ")));
+        }
+        here.shell.status("Baseline", &said(&changes, self.file.path()));
+        Ok(())
+    }
+}
+
+/// What was done to the baseline, as a status.
+fn said(changes: &Changes, path: &Utf8Path) -> String {
+    let parts: Vec<String> = [(&changes.added, "added"), (&changes.changed, "changed"), (&changes.removed, "removed")]
+        .into_iter()
+        .filter(|(tests, _)| !tests.is_empty())
+        .map(|(tests, what)| format!("{} {what}", plural(tests.len(), "test")))
+        .collect();
+    let same = format!("{} unchanged", plural(changes.taken.len(), "test"));
+    format!("{}: {}", near(path), if parts.is_empty() { same } else { parts.join(", ") })
+}
+
+/// `path` as one would type it here.
+fn near(path: &Utf8Path) -> Utf8PathBuf {
+    let here = std::env::current_dir().ok();
+    here.and_then(|here| path.as_std_path().strip_prefix(here).ok())
+        .and_then(|path| Utf8PathBuf::from_path_buf(path.to_owned()).ok())
+        .unwrap_or_else(|| path.to_owned())
+}

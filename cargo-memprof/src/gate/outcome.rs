@@ -1,0 +1,151 @@
+//! What the gate found, as plain values: every test that was compared or should have been, and every reason not to trust
+//! the comparison. How it is shown is for others.
+
+use super::figures::{Figure, Figures};
+use super::policy::Severity;
+use crate::conditions::Difference;
+use crate::exit_code::ExitCode;
+use crate::record::TestId;
+use serde::Serialize;
+
+/// The whole comparison.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// By test: every test of the run and every line of the baseline.
+    pub tests: Vec<Judged>,
+    /// What is wrong with the comparison as a whole.
+    pub doubts: Vec<Doubt>,
+}
+
+/// One test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judged {
+    pub id: TestId,
+    /// Of the baseline; `None` = it has no line.
+    pub before: Option<Figures>,
+    /// Of the run; `None` = it did not run, or was not measured.
+    pub now: Option<Figures>,
+    /// Where the test function stands; empty and 0 = not known.
+    pub source_file: String,
+    pub start_line: u32,
+    /// Empty = all is well.
+    pub findings: Vec<(Severity, Finding)>,
+}
+
+/// What is to be said of a test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Finding {
+    /// The figure is above its limit.
+    Over {
+        figure: Figure,
+        /// `None` = the limit is a ceiling and there is no line in the baseline.
+        before: Option<i64>,
+        now: i64,
+        /// The highest allowed number.
+        most: i64,
+        /// The limit as it was written.
+        limit: String,
+    },
+    /// The figure is below the baseline's, and the policy has a ratchet.
+    Improved { figure: Figure, before: i64, now: i64 },
+    /// Not in the baseline.
+    New,
+    /// In the baseline, and no longer a test.
+    Gone,
+    /// In the baseline, and filtered out or ignored.
+    NotRun { why: String },
+    /// In the baseline, and its target was not measured.
+    Unprofiled { reason: String },
+    /// The test itself failed: what it allocated until then is compared with nothing.
+    TestFailed,
+    /// The process ended before the test returned, so the figures are those of a part.
+    CutShort,
+    /// Not compared, by the policy.
+    Excluded { reason: String },
+    /// Repeats of the test differ.
+    Unstable { figure: Figure, least: i64, most: i64, repeats: usize },
+}
+
+/// A reason not to trust the comparison as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Doubt {
+    /// The baseline is of other conditions.
+    Conditions { severity: Severity, differences: Vec<Difference> },
+    /// No test was compared with a line of the baseline.
+    NothingCompared,
+    /// Ledgers that could not be read: their tests are missing.
+    UnreadableLedgers { ledgers: usize },
+    /// The run was stopped by the user.
+    Interrupted,
+}
+
+/// The last word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Verdict {
+    Passed,
+    OverBudget,
+    CannotCompare,
+}
+
+impl Finding {
+    /// Whether it means a number above what is allowed (or, with a ratchet, not yet accepted), as opposed to a
+    /// comparison that could not be made.
+    pub fn is_budget(&self) -> bool {
+        matches!(self, Finding::Over { .. } | Finding::Improved { .. })
+    }
+}
+
+impl Doubt {
+    pub fn severity(&self) -> Severity {
+        match self {
+            Doubt::Conditions { severity, .. } => *severity,
+            _ => Severity::Fail,
+        }
+    }
+}
+
+impl Judged {
+    /// The findings that fail the gate.
+    pub fn failures(&self) -> impl Iterator<Item = &Finding> {
+        self.findings.iter().filter(|(severity, _)| *severity == Severity::Fail).map(|(_, finding)| finding)
+    }
+
+    /// Whether its figures were held against a line of the baseline.
+    pub fn was_compared(&self) -> bool {
+        let kept_out =
+            |finding: &Finding| matches!(finding, Finding::TestFailed | Finding::CutShort | Finding::Excluded { .. });
+        self.before.is_some() && self.now.is_some() && !self.findings.iter().any(|(_, finding)| kept_out(finding))
+    }
+}
+
+impl Outcome {
+    /// Over budget wins over a comparison that is incomplete: what was measured was measured.
+    pub fn verdict(&self) -> Verdict {
+        if self.tests.iter().flat_map(Judged::failures).any(Finding::is_budget) {
+            return Verdict::OverBudget;
+        }
+        let doubtful = self.doubts.iter().any(|doubt| doubt.severity() == Severity::Fail);
+        if doubtful || self.tests.iter().any(|test| test.failures().next().is_some()) {
+            return Verdict::CannotCompare;
+        }
+        Verdict::Passed
+    }
+
+    /// How many tests were compared with a line of the baseline.
+    pub fn compared(&self) -> usize {
+        self.tests.iter().filter(|test| test.was_compared()).count()
+    }
+}
+
+impl Verdict {
+    pub fn exit_code(self) -> ExitCode {
+        match self {
+            Verdict::Passed => ExitCode::OK,
+            Verdict::OverBudget => ExitCode::OVER_BUDGET,
+            Verdict::CannotCompare => ExitCode::CANNOT_COMPARE,
+        }
+    }
+}

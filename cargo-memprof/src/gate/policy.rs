@@ -1,0 +1,204 @@
+//! The policy: which limits hold for which test, and what else is a failure. Plain values, as `config` reads them.
+
+use super::figures::Figure;
+use super::limit::Limit;
+use super::pattern::Pattern;
+use crate::record::TestId;
+use serde::{Deserialize, Serialize};
+
+/// How bad something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Ignore,
+    Warn,
+    Fail,
+}
+
+/// The table `[gate]` of the configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Policy {
+    /// The file of the baseline, relative to the workspace; `None` = `memprof.baseline`.
+    pub baseline: Option<String>,
+    /// For all tests.
+    pub limits: Limits,
+    /// Later ones win, figure by figure.
+    #[serde(rename = "override")]
+    pub overrides: Vec<Override>,
+    pub exclude: Vec<Exclusion>,
+    /// Improvements must be accepted into the baseline, so that they are not lost again.
+    pub ratchet: bool,
+    /// Whether peaks of tests with several threads are compared: how high they get depends on who runs when.
+    pub threaded_peaks: bool,
+    /// A test without a line in the baseline.
+    pub new: Severity,
+    /// A line whose test is gone.
+    pub gone: Severity,
+    /// A line whose test was filtered out or ignored.
+    pub not_run: Severity,
+    /// A line whose target ran without being measured.
+    pub unprofiled: Severity,
+    /// A baseline recorded under other conditions.
+    pub conditions: Severity,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            baseline: None,
+            limits: Limits::default(),
+            overrides: Vec::new(),
+            exclude: Vec::new(),
+            ratchet: false,
+            threaded_peaks: false,
+            new: Severity::Warn,
+            gone: Severity::Fail,
+            not_run: Severity::Fail,
+            unprofiled: Severity::Fail,
+            conditions: Severity::Fail,
+        }
+    }
+}
+
+/// A limit for each figure; `None` = what held before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    pub alloc_objects: Option<Limit>,
+    pub alloc_space: Option<Limit>,
+    pub peak_space: Option<Limit>,
+    pub inuse_space: Option<Limit>,
+}
+
+impl Limits {
+    fn get(&self, figure: Figure) -> Option<&Limit> {
+        match figure {
+            Figure::AllocObjects => self.alloc_objects.as_ref(),
+            Figure::AllocSpace => self.alloc_space.as_ref(),
+            Figure::PeakSpace => self.peak_space.as_ref(),
+            Figure::InuseSpace => self.inuse_space.as_ref(),
+        }
+    }
+}
+
+/// Which tests a rule is for: those that match all the patterns that are there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Override {
+    pub package: Option<Pattern>,
+    /// Of `lib/csv`, `test/reader`, ….
+    pub target: Option<Pattern>,
+    pub test: Option<Pattern>,
+    pub alloc_objects: Option<Limit>,
+    pub alloc_space: Option<Limit>,
+    pub peak_space: Option<Limit>,
+    pub inuse_space: Option<Limit>,
+    pub ratchet: Option<bool>,
+    #[serde(rename = "threaded-peaks")]
+    pub threaded_peaks: Option<bool>,
+}
+
+/// Tests that are not compared.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exclusion {
+    #[serde(default)]
+    pub package: Option<Pattern>,
+    #[serde(default)]
+    pub target: Option<Pattern>,
+    #[serde(default)]
+    pub test: Option<Pattern>,
+    /// Why; shown with every run.
+    pub reason: String,
+}
+
+/// Limits where nobody says otherwise. The count is the strictest: it does not depend on the lengths of paths and on
+/// names, as bytes do a little.
+fn default_limit(figure: Figure) -> Limit {
+    let text = match figure {
+        Figure::AllocObjects | Figure::InuseSpace => "+0",
+        Figure::AllocSpace | Figure::PeakSpace => "+5% or 1KiB",
+    };
+    text.parse().expect("the default limits are limits")
+}
+
+fn covers(package: &Option<Pattern>, target: &Option<Pattern>, test: &Option<Pattern>, id: &TestId) -> bool {
+    let fits = |pattern: &Option<Pattern>, name: &str| pattern.as_ref().is_none_or(|pattern| pattern.matches(name));
+    fits(package, &id.package) && fits(target, &format!("{}/{}", id.kind, id.target)) && fits(test, &id.name)
+}
+
+impl Policy {
+    /// The limit of `figure` for the test.
+    pub fn limit(&self, id: &TestId, figure: Figure) -> Limit {
+        let last = self.overrides_of(id).filter_map(|rule| rule.limit(figure)).last();
+        last.or(self.limits.get(figure)).cloned().unwrap_or_else(|| default_limit(figure))
+    }
+
+    /// Why the test is not compared; `None` = it is.
+    pub fn exclusion(&self, id: &TestId) -> Option<&str> {
+        let covering = |rule: &&Exclusion| covers(&rule.package, &rule.target, &rule.test, id);
+        self.exclude.iter().find(covering).map(|rule| rule.reason.as_str())
+    }
+
+    /// Whether the test's improvements must be accepted.
+    pub fn ratchet(&self, id: &TestId) -> bool {
+        self.overrides_of(id).filter_map(|rule| rule.ratchet).last().unwrap_or(self.ratchet)
+    }
+
+    /// See [`Policy::threaded_peaks`].
+    pub fn compares_peak(&self, id: &TestId, threads: u32) -> bool {
+        threads <= 1
+            || self.overrides_of(id).filter_map(|rule| rule.threaded_peaks).last().unwrap_or(self.threaded_peaks)
+    }
+
+    fn overrides_of(&self, id: &TestId) -> impl Iterator<Item = &Override> {
+        self.overrides.iter().filter(move |rule| covers(&rule.package, &rule.target, &rule.test, id))
+    }
+}
+
+impl Override {
+    fn limit(&self, figure: Figure) -> Option<&Limit> {
+        match figure {
+            Figure::AllocObjects => self.alloc_objects.as_ref(),
+            Figure::AllocSpace => self.alloc_space.as_ref(),
+            Figure::PeakSpace => self.peak_space.as_ref(),
+            Figure::InuseSpace => self.inuse_space.as_ref(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_overrides_win_figure_by_figure() {
+        let policy: Policy = toml::from_str(
+            r#"
+            limits.alloc_objects = "+1"
+            override = [
+                { package = "csv*", alloc_objects = "+2", alloc_space = "any" },
+                { target = "lib/csv", test = "a::*", alloc_objects = "+3", peak_space = ["+5%", 4096] },
+            ]
+            exclude = [{ test = "*::flaky", reason = "asks the network" }]
+            "#,
+        )
+        .unwrap();
+        let id = |package: &str, name: &str| TestId {
+            package: package.into(),
+            target: "csv".into(),
+            kind: "lib".into(),
+            name: name.into(),
+        };
+        let limit = |id: &TestId, figure| policy.limit(id, figure).to_string();
+        assert_eq!(limit(&id("x", "b"), Figure::AllocObjects), "+1");
+        assert_eq!(limit(&id("csv-core", "b"), Figure::AllocObjects), "+2");
+        assert_eq!(limit(&id("csv", "a::b"), Figure::AllocObjects), "+3");
+        assert_eq!(limit(&id("csv", "a::b"), Figure::AllocSpace), "any");
+        assert_eq!(limit(&id("csv", "a::b"), Figure::PeakSpace), "+5%, 4096");
+        assert_eq!(limit(&id("x", "b"), Figure::InuseSpace), "+0");
+        assert_eq!(policy.exclusion(&id("x", "b::flaky")), Some("asks the network"));
+        assert_eq!(policy.exclusion(&id("x", "flaky")), None);
+    }
+}

@@ -1,0 +1,141 @@
+//! A run as its `summary.json` tells of it, read back. The gate compares what was written, so it makes no difference
+//! whether the tests ran just now, yesterday or on another machine.
+
+use super::figures::Figures;
+use crate::conditions::Conditions;
+use crate::error::Error;
+use crate::record::TestId;
+use camino::{Utf8Path, Utf8PathBuf};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Schema of the summaries that can be read.
+const SCHEMA: u32 = 1;
+
+/// A run.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct RecordedRun {
+    pub schema: u32,
+    pub run: Run,
+    /// A test that was repeated is here as often as it ran.
+    pub tests: Vec<RecordedTest>,
+    pub unprofiled: Vec<UnprofiledTarget>,
+    /// Tests of executables that ran which were filtered out or ignored.
+    #[serde(default)]
+    pub not_run: Vec<NotRun>,
+    /// Where the summary was; files of tests are relative to it.
+    #[serde(skip)]
+    pub folder: Utf8PathBuf,
+}
+
+/// What holds for all of it.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct Run {
+    pub conditions: Conditions,
+    pub cargo_exit: i32,
+    pub interrupted: bool,
+    pub unreadable_ledgers: usize,
+}
+
+/// One run of one test.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct RecordedTest {
+    pub package: String,
+    pub target: String,
+    pub kind: String,
+    pub name: String,
+    pub outcome: String,
+    pub cut_short: bool,
+    #[serde(default)]
+    pub forked: bool,
+    pub source_file: String,
+    pub start_line: u32,
+    pub threads: u32,
+    #[serde(flatten)]
+    pub figures: Figures,
+    /// By what they are, relative to the summary.
+    #[serde(default)]
+    pub files: BTreeMap<String, Utf8PathBuf>,
+}
+
+/// A target that ran and was not measured.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct UnprofiledTarget {
+    pub package: String,
+    pub target: String,
+    pub kind: String,
+    pub reason: String,
+}
+
+/// A test that is there and did not run.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct NotRun {
+    pub package: String,
+    pub target: String,
+    pub kind: String,
+    pub name: String,
+    pub ignored: bool,
+}
+
+impl RecordedTest {
+    pub fn id(&self) -> TestId {
+        TestId {
+            package: self.package.clone(),
+            target: self.target.clone(),
+            kind: self.kind.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
+impl NotRun {
+    pub fn id(&self) -> TestId {
+        TestId {
+            package: self.package.clone(),
+            target: self.target.clone(),
+            kind: self.kind.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
+impl RecordedRun {
+    /// The run whose outputs are in `folder`.
+    ///
+    /// # Errors
+    /// Where there is none, or it cannot be understood.
+    pub fn read(folder: &Utf8Path) -> Result<RecordedRun, Error> {
+        let path = folder.join("summary.json");
+        let failed = || Error::new(format!("cannot read the run in `{folder}`"));
+        let again = "record one with `cargo memprof test`";
+        let text = fs_err::read(&path).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => failed().caused_by(format!("there is no `{path}`")).help(again),
+            _ => failed().caused_by(error),
+        })?;
+        let broken = |why: &dyn std::fmt::Display| failed().caused_by(format!("`{path}`: {why}")).help(again);
+        let mut run: RecordedRun = serde_json::from_slice(&text).map_err(|error| broken(&error))?;
+        if run.schema != SCHEMA {
+            return Err(broken(&format!("its schema is {}; this program reads schema {SCHEMA}", run.schema)));
+        }
+        run.folder = folder.to_owned();
+        // What a test's child processes did is no figure of the test.
+        run.tests.retain(|test| !test.forked && test.kind != "exe");
+        Ok(run)
+    }
+
+    /// The runs of each test, in the order of the tests.
+    pub fn by_test(&self) -> BTreeMap<TestId, Vec<&RecordedTest>> {
+        let mut tests: BTreeMap<TestId, Vec<&RecordedTest>> = BTreeMap::new();
+        for test in &self.tests {
+            tests.entry(test.id()).or_default().push(test);
+        }
+        tests
+    }
+}
+
+impl RecordedTest {
+    /// Whether its figures are those of the whole test.
+    pub fn is_whole(&self) -> bool {
+        self.outcome == "ok" && !self.cut_short
+    }
+}

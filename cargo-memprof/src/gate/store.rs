@@ -1,0 +1,91 @@
+//! Profiles of the tests as they were when their figures went into the baseline: one small file for each, so that a test
+//! that is accepted alone has its profile replaced alone. They explain a regression; the verdict never needs them.
+
+use super::recorded::RecordedRun;
+use crate::error::Error;
+use crate::exit_code::ExitCode;
+use crate::record::TestId;
+use camino::Utf8PathBuf;
+use std::io;
+
+/// Key of a test's profile among its files.
+pub const PROFILE: &str = "profile";
+/// Letters of a test's name that its file's name shows.
+const SHOWN: usize = 80;
+
+/// Where profiles of before are found.
+#[derive(Debug, Clone)]
+pub enum Store {
+    /// A folder of ours, see [`Store::keep`].
+    Folder(Utf8PathBuf),
+}
+
+impl Store {
+    /// Keeps the profiles of `tests` as `run` has them. A test without one loses what was kept of it: a profile of other
+    /// figures would explain nothing.
+    ///
+    /// # Errors
+    /// Where the folder cannot be written.
+    pub fn keep(&self, run: &RecordedRun, tests: &[TestId]) -> Result<(), Error> {
+        let Store::Folder(folder) = self;
+        let by_test = run.by_test();
+        let keep = |id: &TestId| -> io::Result<()> {
+            let place = folder.join(file_name(id));
+            // Of repeats the one with the baseline's figures: the least.
+            let repeats = by_test.get(id).map(Vec::as_slice).unwrap_or_default();
+            let least = repeats.iter().min_by_key(|test| (test.figures.alloc_objects, test.figures.alloc_space));
+            match least.and_then(|test| test.files.get(PROFILE)) {
+                Some(profile) => fs_err::copy(run.folder.join(profile), place).map(drop),
+                None => match fs_err::remove_file(place) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+                    _ => Ok(()),
+                },
+            }
+        };
+        fs_err::create_dir_all(folder).and_then(|()| tests.iter().try_for_each(keep)).map_err(|error| {
+            Error::new(format!("cannot keep the baseline's profiles in `{folder}`"))
+                .caused_by(error)
+                .help("pass another folder with `--baseline-dir DIR`")
+                .with_code(ExitCode::OUTPUT)
+        })
+    }
+}
+
+/// Readable, and distinct by its hash.
+pub fn file_name(id: &TestId) -> String {
+    format!("{}.pb.gz", stem(id))
+}
+
+/// A name for files of one test: readable, the same in every run, and distinct by its hash.
+pub fn stem(id: &TestId) -> String {
+    let plain = |letter: char| if letter.is_alphanumeric() || "_-.".contains(letter) { letter } else { '-' };
+    let name: String = id.name.replace("::", ".").chars().map(plain).take(SHOWN).collect();
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for part in [&id.package, &id.kind, &id.target, &id.name] {
+        // FNV-1a, 64 bits; the zero byte keeps the parts apart.
+        for byte in part.bytes().chain([0]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+    format!("{}-{hash:016x}", name.trim_start_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_names_are_readable_and_distinct() {
+        let id = |kind: &str, name: &str| TestId {
+            package: "p".into(),
+            target: "p".into(),
+            kind: kind.into(),
+            name: name.into(),
+        };
+        let name = file_name(&id("lib", "a::b"));
+        assert!(name.starts_with("a.b-") && name.ends_with(".pb.gz"), "{name}");
+        assert_ne!(name, file_name(&id("bin", "a::b")));
+        assert_ne!(file_name(&id("lib", "a/b")), file_name(&id("lib", "a?b")));
+        assert!(file_name(&id("lib", &"x".repeat(500))).len() < 120);
+    }
+}

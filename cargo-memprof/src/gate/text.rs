@@ -1,0 +1,225 @@
+//! The outcome for people, on a terminal. Pure.
+
+use super::figures::Figure;
+use super::outcome::{Doubt, Finding, Judged, Outcome, Verdict};
+use super::policy::Severity;
+use super::self_test::SelfTest;
+use crate::record::TestId;
+use crate::view::amount::{count, plural};
+use anstyle::{AnsiColor, Style};
+use camino::Utf8Path;
+
+const BAD: Style = AnsiColor::Red.on_default().bold();
+const WARN: Style = AnsiColor::Yellow.on_default().bold();
+const GOOD: Style = AnsiColor::Green.on_default().bold();
+const HELP: Style = AnsiColor::Cyan.on_default().bold();
+const BOLD: Style = Style::new().bold();
+/// Tests of one kind of finding that are named; the rest are counted.
+const NAMED: usize = 10;
+
+/// The whole outcome, with ANSI styles.
+pub fn render(outcome: &Outcome, baseline: &Utf8Path) -> String {
+    let mut out = String::from("\n");
+    for test in outcome.tests.iter().filter(|test| test.failures().any(Finding::is_budget)) {
+        out.push_str(&regression(test));
+    }
+    for group in groups(outcome) {
+        out.push_str(&group);
+    }
+    for doubt in &outcome.doubts {
+        out.push_str(&doubtful(doubt));
+    }
+    out.push_str(&last_line(outcome, baseline));
+    out
+}
+
+/// The test for people: package, target and name.
+pub fn label(id: &TestId) -> String {
+    let target = id.target_label();
+    if id.package == id.target || id.package.is_empty() {
+        format!("{target} {}", id.name)
+    } else {
+        format!("{} {target} {}", id.package, id.name)
+    }
+}
+
+fn regression(test: &Judged) -> String {
+    let place = match test.source_file.as_str() {
+        "" => String::new(),
+        file => format!("  ({file}:{})", test.start_line),
+    };
+    let mut out = format!("{BAD}over budget{BAD:#} {BOLD}{}{BOLD:#}{place}\n", label(&test.id));
+    for finding in test.failures().filter(|finding| finding.is_budget()) {
+        out.push_str(&format!("  {}\n", sentence(finding)));
+    }
+    out
+}
+
+/// What a finding says, in one sentence without the test's name.
+pub fn sentence(finding: &Finding) -> String {
+    match finding {
+        Finding::Over { figure, before, now, most, limit } => {
+            let name = figure.name();
+            let change = match before {
+                Some(before) => {
+                    format!("{} → {} ({})", figure.show(*before), figure.show(*now), growth(*figure, *before, *now))
+                }
+                None => figure.show(*now),
+            };
+            format!("{name} {change}; at most {} are allowed by `{limit}`", figure.show(*most))
+        }
+        Finding::Improved { figure, before, now } => format!(
+            "{} {} → {} ({}): better, and not yet in the baseline",
+            figure.name(),
+            figure.show(*before),
+            figure.show(*now),
+            growth(*figure, *before, *now)
+        ),
+        Finding::New => "it is not in the baseline".to_owned(),
+        Finding::Gone => "it is in the baseline and there is no such test any more".to_owned(),
+        Finding::NotRun { why } => format!("it is in the baseline and did not run: {why}"),
+        Finding::Unprofiled { reason } => format!("it is in the baseline and was not measured: {reason}"),
+        Finding::TestFailed => "the test itself failed, so it was not compared".to_owned(),
+        Finding::CutShort => "the process ended before the test returned, so it cannot be compared".to_owned(),
+        Finding::Excluded { reason } => format!("it is excluded: {reason}"),
+        Finding::Unstable { figure, least, most, repeats } => {
+            format!("its {} vary: {} to {} in {repeats} runs", figure.noun(), figure.show(*least), figure.show(*most))
+        }
+    }
+}
+
+/// `+3`, `-5.0 %`: the difference, and its share where that says more.
+fn growth(figure: Figure, before: i64, now: i64) -> String {
+    let difference = i128::from(now) - i128::from(before);
+    let sign = if difference > 0 { "+" } else { "" };
+    let exact = format!("{sign}{}", count(difference));
+    if !figure.is_space() || before <= 0 {
+        return exact;
+    }
+    format!("{exact}, {sign}{:.1} %", difference as f64 * 100.0 / before as f64)
+}
+
+/// The tests of each kind of finding that is no regression, one paragraph a kind.
+fn groups(outcome: &Outcome) -> Vec<String> {
+    let mut groups: Vec<(Severity, String, Vec<String>)> = Vec::new();
+    for test in &outcome.tests {
+        for (severity, finding) in test.findings.iter().filter(|(_, finding)| !finding.is_budget()) {
+            let (what, of_test) = heading(finding);
+            let line = match of_test {
+                true => format!("{}: {}", label(&test.id), sentence(finding)),
+                false => label(&test.id),
+            };
+            match groups.iter_mut().find(|group| group.0 == *severity && group.1 == what) {
+                Some(group) => group.2.push(line),
+                None => groups.push((*severity, what, vec![line])),
+            }
+        }
+    }
+    groups.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    groups.into_iter().map(|(severity, what, tests)| paragraph(severity, &what, &tests)).collect()
+}
+
+/// What a kind of finding is called, and whether each test needs a sentence of its own.
+fn heading(finding: &Finding) -> (String, bool) {
+    let (text, of_test) = match finding {
+        Finding::Over { .. } | Finding::Improved { .. } => ("over budget", true),
+        Finding::New => ("not in the baseline yet; `cargo memprof accept` takes it in", false),
+        Finding::Gone => {
+            ("in the baseline, but there is no such test any more; `cargo memprof accept` removes it", false)
+        }
+        Finding::NotRun { why } => return (format!("in the baseline, but did not run: {why}"), false),
+        Finding::Unprofiled { reason } => return (format!("in the baseline, but not measured: {reason}"), false),
+        Finding::TestFailed => ("not compared, because the test itself failed", false),
+        Finding::CutShort => ("cannot be compared: the process ended before the test returned", false),
+        Finding::Excluded { reason } => return (format!("excluded: {reason}"), false),
+        Finding::Unstable { .. } => ("unstable", true),
+    };
+    (text.to_owned(), of_test)
+}
+
+fn paragraph(severity: Severity, what: &str, tests: &[String]) -> String {
+    let mut out = match tests {
+        [one] => return format!("{} {what}: {one}\n", mark(severity)),
+        _ => format!("{} {what}:\n", mark(severity)),
+    };
+    for test in tests.iter().take(NAMED) {
+        out.push_str(&format!("  {test}\n"));
+    }
+    if tests.len() > NAMED {
+        out.push_str(&format!("  … and {} more\n", tests.len() - NAMED));
+    }
+    out
+}
+
+fn mark(severity: Severity) -> String {
+    match severity {
+        Severity::Fail => format!("{BAD}error{BAD:#}{BOLD}:{BOLD:#}"),
+        _ => format!("{WARN}warning{WARN:#}{BOLD}:{BOLD:#}"),
+    }
+}
+
+fn doubtful(doubt: &Doubt) -> String {
+    let mut out = format!("{} {}\n", mark(doubt.severity()), doubt_sentence(doubt));
+    if let Doubt::Conditions { differences, .. } = doubt {
+        for difference in differences {
+            out.push_str(&format!("  {BOLD}caused by:{BOLD:#} {difference}\n"));
+        }
+        out.push_str(&format!(
+            "  {HELP}help:{HELP:#} record it anew with `cargo memprof test --save-baseline`, or pass `--allow conditions`\n"
+        ));
+    }
+    out
+}
+
+/// What a doubt says, in one sentence.
+pub fn doubt_sentence(doubt: &Doubt) -> String {
+    match doubt {
+        Doubt::Conditions { .. } => "the baseline was recorded under other conditions".to_owned(),
+        Doubt::NothingCompared => "nothing was compared: no test that ran has a line in the baseline".to_owned(),
+        Doubt::UnreadableLedgers { ledgers } => {
+            format!("the recordings of {} could not be read", plural(*ledgers, "test"))
+        }
+        Doubt::Interrupted => "the run was interrupted".to_owned(),
+    }
+}
+
+/// `3 tests over budget`, and what can be done.
+fn last_line(outcome: &Outcome, baseline: &Utf8Path) -> String {
+    let over = outcome.tests.iter().filter(|test| test.failures().any(Finding::is_budget)).count();
+    let compared = plural(outcome.compared(), "test");
+    match outcome.verdict() {
+        Verdict::Passed => {
+            format!("{GOOD}within budget{GOOD:#}: {compared} compared with `{}`\n", super::near(baseline))
+        }
+        Verdict::OverBudget => format!(
+            "{BAD}over budget{BAD:#}: {} of {} compared\n  {HELP}help:{HELP:#} if that is meant, take the new figures with `cargo memprof accept`\n",
+            count(over as i128),
+            compared
+        ),
+        Verdict::CannotCompare => format!("{BAD}not comparable{BAD:#}: {compared} compared, none over budget\n"),
+    }
+}
+
+/// What planting an allocation showed.
+pub fn self_test(result: &SelfTest) -> String {
+    let tests = plural(result.guarded.len() + result.loose.len(), "test");
+    let mut out = match result.trips() {
+        true => format!(
+            "{GOOD}self-test{GOOD:#}: one more allocation fails the gate in {} of {tests}\n",
+            count(result.guarded.len() as i128)
+        ),
+        false => format!("{BAD}self-test{BAD:#}: one more allocation would not be noticed in any of {tests}\n"),
+    };
+    if !result.loose.is_empty() {
+        out.push_str("  not noticed in:\n");
+    }
+    for (id, most) in result.loose.iter().take(NAMED) {
+        let allowed =
+            most.map_or_else(|| "any number is allowed".to_owned(), |most| format!("{} are allowed", count(most)));
+        out.push_str(&format!("    {}: {allowed}\n", label(id)));
+    }
+    if result.loose.len() > NAMED {
+        out.push_str(&format!("    … and {} more\n", result.loose.len() - NAMED));
+    }
+    out
+}

@@ -1,0 +1,69 @@
+//! The inventory: the names of all tests of one executable, left beside its ledgers, so that a test that did not run can be
+//! told from one that is no more. Texts with a zero byte behind each: the executable, then for every test `i` or `-`
+//! (whether it is ignored) and its name.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+/// See the head of this file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inventory {
+    /// As in the ledgers' [`super::Identity`].
+    pub exe: PathBuf,
+    /// In the order of the executable's own list.
+    pub tests: Vec<Listed>,
+}
+
+/// One test of an executable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub name: String,
+    pub ignored: bool,
+}
+
+impl Inventory {
+    /// How the file's name ends.
+    pub const EXTENSION: &'static str = "inventory";
+
+    /// The file's bytes.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut put = |parts: &[&[u8]]| {
+            parts.iter().for_each(|part| bytes.extend_from_slice(part));
+            bytes.push(0);
+        };
+        put(&[self.exe.as_os_str().as_bytes()]);
+        for test in &self.tests {
+            put(&[if test.ignored { b"i" } else { b"-" }, test.name.as_bytes()]);
+        }
+        bytes
+    }
+
+    /// Reads what [`Inventory::to_bytes`] wrote; `None` where it did not, or not to the end.
+    pub fn parse(bytes: &[u8]) -> Option<Inventory> {
+        let mut texts = bytes.strip_suffix(&[0])?.split(|byte| *byte == 0);
+        let exe = PathBuf::from(OsStr::from_bytes(texts.next()?));
+        let test = |text: &[u8]| {
+            let (mark, name) = text.split_first()?;
+            let name = String::from_utf8(name.to_vec()).ok()?;
+            matches!(mark, b'i' | b'-').then_some(Listed { name, ignored: *mark == b'i' })
+        };
+        Some(Inventory { exe, tests: texts.map(test).collect::<Option<_>>()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back_and_a_part_of_it_is_not() {
+        let test = |name: &str, ignored| Listed { name: name.into(), ignored };
+        let inventory = Inventory { exe: "/x/a b".into(), tests: vec![test("a::b", false), test("c", true)] };
+        let bytes = inventory.to_bytes();
+        assert_eq!(Inventory::parse(&bytes), Some(inventory));
+        assert_eq!(Inventory::parse(&bytes[..bytes.len() - 1]), None);
+        assert_eq!(Inventory::parse(b""), None);
+    }
+}

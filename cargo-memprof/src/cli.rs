@@ -62,13 +62,13 @@ Our options may stand before or after the `--`; every other argument goes to `ca
 Each test runs in a process of its own, so its counts are its own and the same in every run.
 
 Examples:
-  cargo memprof test                                sample everything; the table names the hungriest tests
+  cargo memprof test                                sample; a table names the hungriest tests
   cargo memprof test --memprofilerate 1 --lib       every allocation of the library's unit tests
   cargo memprof test --memprofile prof --release -- parser --skip slow
   go tool pprof -http=: target/memprof/profile.pb.gz
-  xdg-open target/memprof/<package>/<target>/<test>/alloc_space.svg
+  xdg-open target/memprof/index.html                every flamegraph
 
-Exit codes: cargo's own if the tests fail; 2 wrong use; 3 nothing could be run; 4 profiles not written."
+Exit codes: cargo's own; 2 wrong use; 3 nothing could be run; 4 profiles not written; 130 Ctrl-C."
 )]
 struct TestHelp {
     /// Mean bytes between two recorded allocations: 1 = every one, 0 = counts only, no stacks

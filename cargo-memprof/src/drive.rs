@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::folders::Folders;
 use crate::inject::env::{self, Saved};
-use crate::inject::plan::{self, Plan};
+use crate::inject::plan::Plan;
 use crate::inject::{harness, ran};
 use crate::interrupt;
 use crate::options::{self, CargoArgs, TestOptions};
@@ -33,7 +33,7 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
     let toolchain = Toolchain::ask(surroundings.rustc())?;
     let target_dir = surroundings.target_dir(workspace)?;
     let out_dir = options.own.folder.as_ref().map(|folder| absolute(folder, "--memprofile")).transpose()?;
-    let folders = Folders::make(&target_dir, out_dir)?;
+    let folders = Folders::make(&target_dir, out_dir, &harness::build_key())?;
     interrupt::watch(folders.scratch.clone().into())
         .map_err(|error| Error::new("cannot watch for Ctrl-C").caused_by(error))?;
     if options.own.rate.get() == 0 {
@@ -164,7 +164,6 @@ impl Run<'_> {
         let names = targets.iter().map(|target| env::runner_of(&triple(target)));
         let names = names.chain([env::RUSTC_WRAPPER, env::PLAN].map(String::from));
         Plan {
-            key: plan::key_line(harness::fingerprint()),
             driver: std::process::id(),
             wrapper: self.surroundings.wrapper(),
             host: host.clone(),

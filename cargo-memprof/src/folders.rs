@@ -11,6 +11,8 @@ pub const NAME: &str = "memprof";
 /// In the outputs' folder, where the user wants the ledgers kept.
 pub const LEDGERS: &str = "ledgers";
 const SCRATCH: &str = ".run-";
+/// In the folder of our builds: what they were made with.
+const KEY: &str = ".memprof-key";
 /// What tells backup programs that a folder can be made again; cargo writes the same.
 const CACHE_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55
 # This file is a cache directory tag created by cargo.
@@ -29,11 +31,12 @@ pub struct Folders {
 }
 
 impl Folders {
-    /// Makes them. `out` is the user's wish; without one, the outputs go below `target`.
+    /// Makes them. `out` is the user's wish; without one, the outputs go below `target`. What was built with another
+    /// `key` is removed: cargo's own fingerprints do not know of the harness.
     ///
     /// # Errors
     /// Where one of them cannot be made or written.
-    pub fn make(target: &Utf8Path, out: Option<Utf8PathBuf>) -> Result<Folders, Error> {
+    pub fn make(target: &Utf8Path, out: Option<Utf8PathBuf>, key: &str) -> Result<Folders, Error> {
         let build = target.join(NAME).join("build");
         let (out, help) = match out {
             Some(out) => (out, "pass a folder that you may write to: `--memprofile DIR`"),
@@ -41,8 +44,10 @@ impl Folders {
         };
         let scratch = out.join(format!("{SCRATCH}{}", std::process::id()));
         make_target(target)
+            .and_then(|()| remove_stale(&build, key))
             .and_then(|()| fs_err::create_dir_all(&build))
             .and_then(|()| probe(&build))
+            .and_then(|()| fs_err::write(build.join(KEY), key))
             .map_err(|error| cannot_write(&build, &error, "pass another target folder with `--target-dir`"))?;
         fs_err::create_dir_all(&out)
             .and_then(|()| remove_leftovers(&out))
@@ -102,6 +107,14 @@ fn make_target(target: &Utf8Path) -> io::Result<()> {
     fs_err::write(target.join("CACHEDIR.TAG"), CACHE_TAG)
 }
 
+/// Removes a folder of builds that were not made with `key`. One without a key was never finished, or is not ours.
+fn remove_stale(build: &Utf8Path, key: &str) -> io::Result<()> {
+    match std::fs::read_to_string(build.join(KEY)) {
+        Ok(found) if found != key => fs_err::remove_dir_all(build),
+        _ => Ok(()),
+    }
+}
+
 /// Whether a file can be made in `folder`.
 fn probe(folder: &Utf8Path) -> io::Result<()> {
     tempfile::Builder::new().prefix(".probe-").tempfile_in(folder).map(drop)
@@ -145,7 +158,7 @@ mod tests {
         let out = target.join(NAME);
         // No process has this number: it is above every limit.
         fs_err::create_dir_all(out.join(".run-2147483646/ledgers")).unwrap();
-        let folders = Folders::make(&target, None).unwrap();
+        let folders = Folders::make(&target, None, "1").unwrap();
         assert!(folders.ledgers().is_dir() && !out.join(".run-2147483646").exists());
         let scratch = folders.scratch.clone();
         drop(folders);
@@ -156,7 +169,7 @@ mod tests {
     fn kept_ledgers_replace_those_of_the_run_before_and_nothing_else() {
         let temporary = tempfile::tempdir().unwrap();
         let target = Utf8Path::from_path(temporary.path()).unwrap().join("target");
-        let folders = Folders::make(&target, Some(target.join("out"))).unwrap();
+        let folders = Folders::make(&target, Some(target.join("out")), "1").unwrap();
         let kept = folders.kept();
         fs_err::create_dir_all(&kept).unwrap();
         fs_err::write(kept.join("old.ledger"), "").unwrap();
@@ -169,5 +182,17 @@ mod tests {
         fs_err::remove_file(kept.join("accounts.txt")).unwrap();
         folders.replace_kept_ledgers(false).unwrap();
         assert!(!kept.exists() && target.join("CACHEDIR.TAG").exists());
+    }
+
+    #[test]
+    fn builds_made_with_another_harness_are_removed_and_those_with_the_same_stay() {
+        let temporary = tempfile::tempdir().unwrap();
+        let target = Utf8Path::from_path(temporary.path()).unwrap().join("target");
+        let object = Folders::make(&target, None, "1").unwrap().build.join("object");
+        fs_err::write(&object, "").unwrap();
+        drop(Folders::make(&target, None, "1").unwrap());
+        assert!(object.exists());
+        let folders = Folders::make(&target, None, "2").unwrap();
+        assert!(!object.exists() && folders.build.is_dir());
     }
 }

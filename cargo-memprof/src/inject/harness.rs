@@ -49,6 +49,11 @@ pub fn fingerprint() -> u64 {
     hasher.finish()
 }
 
+/// What objects that the harness is linked with must have been built with. A toolchain is not in it: that cargo sees to.
+pub fn build_key() -> String {
+    format!("{VERSION} {:016x}\n", fingerprint())
+}
+
 /// Where compiled harnesses are kept: the user's cache, or `otherwise` where that cannot be written.
 pub fn depot(otherwise: PathBuf) -> PathBuf {
     let cache = env::non_empty(env::XDG_CACHE_HOME).map(PathBuf::from).filter(|path| path.is_absolute());

@@ -19,9 +19,7 @@ pub fn flags_in_words() -> String {
 /// What a call of rustc is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purpose {
-    /// `rustc -vV`: the text by which cargo knows its compiler.
-    Version,
-    /// Another question, a build script or a proc macro: passed through as it is.
+    /// A question, a build script or a proc macro: passed through as it is.
     Untouched,
     /// A library or program of the user's or of a dependency.
     Plain,
@@ -57,7 +55,7 @@ impl Invocation {
 
     /// The arguments to add. `harness` goes under a test executable; `None` = it is to be compiled without.
     pub fn additions(&self, harness: Option<&Harness>) -> Vec<OsString> {
-        if matches!(self.purpose, Purpose::Version | Purpose::Untouched) {
+        if self.purpose == Purpose::Untouched {
             return Vec::new();
         }
         let mut added: Vec<OsString> = CODEGEN.iter().chain(&CFG).map(OsString::from).collect();
@@ -95,7 +93,6 @@ pub enum Visibility {
 
 #[derive(Default)]
 struct Reading {
-    version: bool,
     test: bool,
     crate_name: Option<String>,
     crate_types: Vec<String>,
@@ -115,7 +112,6 @@ impl Reading {
         };
         let mut value = || inline.clone().or_else(|| words.next()).unwrap_or_default();
         match flag {
-            "-vV" | "-Vv" => self.version = true,
             "--test" => self.test = true,
             "--crate-name" => self.crate_name = Some(value()),
             "--crate-type" => self.crate_types.extend(value().split(',').map(str::to_owned)),
@@ -178,9 +174,7 @@ impl Reading {
         let program = self.crate_types.is_empty() || self.crate_types.iter().any(|kind| kind == "bin");
         // Cargo asks its questions under the name `___`.
         let compiles = !crate_name.is_empty() && crate_name != "___" && self.source.is_some();
-        let purpose = if self.version && !compiles {
-            Purpose::Version
-        } else if !compiles {
+        let purpose = if !compiles {
             Purpose::Untouched
         } else if self.test {
             Purpose::Test
@@ -265,7 +259,7 @@ mod tests {
     #[test]
     fn questions_build_scripts_and_proc_macros_stay_as_they_are() {
         for (line, purpose) in [
-            ("-vV", Purpose::Version),
+            ("-vV", Purpose::Untouched),
             ("- --crate-name ___ --print=file-names --crate-type bin --print=cfg", Purpose::Untouched),
             ("--print sysroot", Purpose::Untouched),
             ("--crate-name build_script_build build.rs --crate-type bin --out-dir x", Purpose::Untouched),

@@ -11,8 +11,6 @@ use std::path::{Path, PathBuf};
 /// See the head of this file.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Plan {
-    /// The line by which cargo's fingerprints tell our builds from others, see [`key_line`].
-    pub key: String,
     /// The driver's process.
     pub driver: u32,
     /// The user's own wrapper; `None` = none.
@@ -58,10 +56,4 @@ impl Plan {
         read.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string()))
             .map_err(|cause| failed.caused_by(cause).help("start it with `cargo memprof test`"))
     }
-}
-
-/// What our wrapper adds to `rustc -vV`: cargo hashes that text into its fingerprints, so a new harness, or a
-/// new set of flags, is a new compiler to it and rebuilds everything.
-pub fn key_line(sources: u64) -> String {
-    format!("memprof: {} {sources:016x}", env!("CARGO_PKG_VERSION"))
 }

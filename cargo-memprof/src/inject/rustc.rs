@@ -31,7 +31,6 @@ pub fn wrap(args: &[OsString]) -> Result<ExitCode, Error> {
     let invocation = Invocation::read(&expand(rest, |path| fs_err::read_to_string(path).ok()));
     let call = Call { plan: &plan, args, invocation: &invocation };
     match invocation.purpose {
-        Purpose::Version => call.tell_version(),
         Purpose::Untouched => Err(call.become_compiler()),
         Purpose::Plain => {
             call.note(Some("it has `harness = false`: without libtest there is nothing to record through".into()))?;
@@ -50,16 +49,6 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    fn tell_version(&self) -> Result<ExitCode, Error> {
-        let output = self.output(self.command(None))?;
-        let mut told = output.stdout.clone();
-        if output.status.success() {
-            told.extend_from_slice(self.plan.key.as_bytes());
-            told.push(b'\n');
-        }
-        Ok(replay(&Output { stdout: told, ..output }))
-    }
-
     /// Compiles with the harness; without it where that is not possible.
     fn compile_test(&self) -> Result<ExitCode, Error> {
         if self.invocation.has_extern_test {

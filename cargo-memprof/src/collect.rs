@@ -140,6 +140,7 @@ fn record(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestRecord {
     let source_file = PathBuf::from(&identity.source_file);
     TestRecord {
         id: id(ledger, executable),
+        executable: identity.exe.clone(),
         outcome,
         cut_short: ledger.end.started && !ledger.end.whole,
         forked: ledger.fork_of.is_some(),

@@ -39,6 +39,8 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq)]
 pub struct TestRecord {
     pub id: TestId,
+    /// The program that ran, absolute.
+    pub executable: PathBuf,
     pub outcome: Outcome,
     /// The window was not closed in order: the process was killed, aborted or exited by itself. The figures are those
     /// until then.

@@ -31,7 +31,8 @@ pub(super) fn canonical(profile: &Profile, about: About) -> Profile {
 /// Fills the tables of `out` with the locations of `profile` in order; gives the new id for each old one.
 fn order_locations(profile: &Profile, out: &mut Profile) -> Vec<LocationId> {
     let mut order: Vec<(LocationId, &Location)> = profile.locations.iter().collect();
-    order.sort_by(|a, b| compare_locations(profile, a.1, b.1));
+    let executable = out.about.executable.clone();
+    order.sort_by(|a, b| compare_locations(profile, &executable, a.1, b.1));
     let mut new_ids = vec![LocationId::from_index(0); order.len()];
     for (old, location) in order {
         let location = copy_location(profile, location, out);
@@ -40,9 +41,12 @@ fn order_locations(profile: &Profile, out: &mut Profile) -> Vec<LocationId> {
     new_ids
 }
 
-fn compare_locations(profile: &Profile, a: &Location, b: &Location) -> Ordering {
+fn compare_locations(profile: &Profile, executable: &str, a: &Location, b: &Location) -> Ordering {
     let text = |id: StringId| profile.strings.get(id);
-    let file = |location: &Location| location.mapping.map(|id| text(profile.mappings.get(id).file));
+    let file = |location: &Location| {
+        let file = location.mapping.map(|id| text(profile.mappings.get(id).file));
+        (file != Some(executable), file)
+    };
     let frame = |frame: &Frame| {
         let function = profile.functions.get(frame.function);
         (text(function.name), text(function.file), frame.line, frame.column)

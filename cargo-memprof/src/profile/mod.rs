@@ -55,6 +55,9 @@ pub struct About {
     pub started_ns: u64,
     /// Wall time of what was recorded, in nanoseconds.
     pub duration_ns: u64,
+    /// Path of the executable; its mapping goes first, which is what pprof takes for the program. Empty where there are
+    /// several.
+    pub executable: String,
     /// For the reader: the test, the rate, the command.
     pub comments: Vec<String>,
 }

@@ -32,7 +32,7 @@ use write::Outputs;
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
-    /// The page to open first.
+    /// The page to open first; of an earlier run, or not there, where there are no tests.
     pub index: Utf8PathBuf,
     /// Tests in it.
     pub tests: usize,
@@ -50,19 +50,25 @@ const SYMBOLS: &str = "memprof/build/symbols";
 /// Where the ledgers cannot be read or the outputs not be written. A single broken ledger is a warning.
 pub fn write(facts: &RunFacts, shell: &Shell) -> Result<Written, Error> {
     let begun = Instant::now();
+    let index = facts.out_dir.join(layout::INDEX);
     let mut collected = collect::collect(facts)?;
     collected.problems.iter().for_each(|problem| shell.warn(&problem.to_string()));
+    if collected.tests.is_empty() {
+        // A run without a recorded test (`--list`, a filter that fits none) leaves what an earlier one wrote.
+        say_warnings(facts, shell, &[], &collected, &Symbols::default());
+        return Ok(Written { index, tests: 0 });
+    }
     let (symbols, maps) = resolve(facts, shell, &collected.tests);
     let outputs = Outputs::stage(facts)?;
     let tests = std::mem::take(&mut collected.tests);
     let (records, files, run) = write_tests(facts, shell, &outputs, &symbols, tests, maps)?;
-    let run_files = write_pictures(&outputs, Utf8Path::new(""), &run, &format!("whole run: {}", facts.command))?;
+    let run_files = write_formats(&outputs, Utf8Path::new(""), &run, &format!("whole run: {}", facts.command))?;
     let summary = Summary::new(facts, &records, &files, &collected, run_files);
     outputs.put(Utf8Path::new(layout::SUMMARY), &summary.to_json())?;
     outputs.put(Utf8Path::new(layout::INDEX), &page::render(&summary))?;
     interrupt::let_finish();
     outputs.publish()?;
-    let written = Written { index: facts.out_dir.join(layout::INDEX), tests: records.len() };
+    let written = Written { index, tests: records.len() };
     let took = begun.elapsed().as_secs_f64();
     shell.status("Profiled", &format!("{} in {took:.2}s", amount::plural(records.len(), "test")));
     say(facts, shell, &records, &collected, &symbols, &written);
@@ -117,6 +123,7 @@ fn write_tests(
         rate: SampleRate(facts.rate),
         started_ns: started,
         duration_ns: ended.saturating_sub(started),
+        executable: String::new(),
         comments: comments(facts, &amount::plural(records.len(), "test")),
     };
     Ok((records, files, all.finish(about)))
@@ -148,6 +155,7 @@ impl Job<'_> {
             rate: SampleRate(record.rate),
             started_ns: record.started_ns,
             duration_ns: record.duration_ns,
+            executable: record.executable.to_string_lossy().into_owned(),
             comments: comments(facts, &title).into_iter().chain(cut_short(&record)).collect(),
         };
         let profile = symbolize::assemble(&test.take_ledger()?, self.map, symbols, about, Trimming::Glue);
@@ -156,12 +164,12 @@ impl Job<'_> {
         let mut gathering = lock().pop().unwrap_or_default();
         gathering.merge(&profile, Some(&title));
         lock().push(gathering);
-        write_pictures(outputs, self.folder, &profile, &title)
+        write_formats(outputs, self.folder, &profile, &title)
     }
 }
 
 /// Writes `profile` in every format into `folder`.
-fn write_pictures(outputs: &Outputs, folder: &Utf8Path, profile: &Profile, title: &str) -> Result<Files, Error> {
+fn write_formats(outputs: &Outputs, folder: &Utf8Path, profile: &Profile, title: &str) -> Result<Files, Error> {
     if profile.samples.is_empty() {
         return Ok(Files::new());
     }
@@ -203,7 +211,7 @@ fn comments(facts: &RunFacts, what: &str) -> Vec<String> {
     let rate = match facts.rate {
         0 => "0 (no stacks)".to_owned(),
         1 => "1 (every allocation)".to_owned(),
-        rate => format!("{rate} (one sample per {} on average)", amount::bytes(rate)),
+        rate => format!("{rate} (one sample per {} on average)", amount::round_bytes(rate)),
     };
     vec![format!("test: {what}"), format!("rate: {rate}"), format!("command: {}", facts.command)]
 }
@@ -222,18 +230,23 @@ fn say(
     symbols: &Symbols,
     written: &Written,
 ) {
-    for warning in warnings::warnings(facts, records, &collected.unprofiled, &symbols.unreadable) {
-        shell.warn(&warning);
-    }
-    if shell.is_quiet() || records.is_empty() {
+    say_warnings(facts, shell, records, collected, symbols);
+    if shell.is_quiet() {
         return;
     }
     let table = table::render(records, shell.result_columns());
-    shell.result(&format!("\n{table}\n{}\n", pointers(written)));
+    let sampled = records.iter().any(|record| record.stacks > 0);
+    shell.result(&format!("\n{table}\n{}\n", pointers(written, sampled)));
+}
+
+fn say_warnings(facts: &RunFacts, shell: &Shell, records: &[TestRecord], collected: &Collected, symbols: &Symbols) {
+    for warning in warnings::warnings(facts, records, &collected.unprofiled, &symbols.unreadable) {
+        shell.warn(&warning);
+    }
 }
 
 /// Where to look next.
-fn pointers(written: &Written) -> String {
+fn pointers(written: &Written, sampled: bool) -> String {
     let near = |path: &Utf8Path| {
         let here = std::env::current_dir().ok();
         let relative =
@@ -241,6 +254,9 @@ fn pointers(written: &Written) -> String {
         relative.unwrap_or_else(|| path.to_string())
     };
     let folder = written.index.parent().unwrap_or(&written.index);
+    if !sampled {
+        return format!("figures of every test: {}", near(&written.index));
+    }
     format!(
         "flamegraphs of every test: {}\npprof profile of the run:  {}",
         near(&written.index),

@@ -2,7 +2,7 @@
 
 use crate::record::{TestRecord, Unprofiled};
 use crate::run::RunFacts;
-use crate::view::amount::{bytes, count, plural};
+use crate::view::amount::{bytes, count, plural, round_bytes};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -42,7 +42,7 @@ fn without_samples(facts: &RunFacts, tests: &[TestRecord]) -> Option<String> {
         format!(
             "no samples at this rate (one per {} on average): the counts are exact, but there are no profiles\n\
              try `--memprofilerate 1`",
-            bytes(facts.rate)
+            round_bytes(facts.rate)
         )
     })
 }

@@ -63,7 +63,7 @@ impl Outputs {
         refuse_foreign(&self.out, &new, &old)?;
         let moved = || -> io::Result<()> {
             // Whatever interrupts this, the list names every file of ours that is there.
-            write_manifest(&self.out, old.union(&new))?;
+            write_manifest(&self.out, &self.staging, old.union(&new))?;
             for path in &new {
                 let place = self.out.join(path);
                 if let Some(folder) = place.parent() {
@@ -74,7 +74,7 @@ impl Outputs {
             for path in old.difference(&new) {
                 remove(&self.out, path)?;
             }
-            write_manifest(&self.out, new.iter())
+            write_manifest(&self.out, &self.staging, new.iter())
         };
         moved().map_err(|error| cannot_write(&self.out, &error))
     }
@@ -105,16 +105,19 @@ fn read_manifest(out: &Utf8Path) -> io::Result<BTreeSet<Utf8PathBuf>> {
     Ok(lines.filter(|path| inside(path)).collect())
 }
 
-fn write_manifest<'a>(out: &Utf8Path, paths: impl Iterator<Item = &'a Utf8PathBuf>) -> io::Result<()> {
+fn write_manifest<'a>(
+    out: &Utf8Path,
+    staging: &Utf8Path,
+    paths: impl Iterator<Item = &'a Utf8PathBuf>,
+) -> io::Result<()> {
     let mut text = format!("{MANIFEST_HEAD}\n");
     for path in paths {
         text.push_str(path.as_str());
         text.push('\n');
     }
-    let mut file = tempfile::NamedTempFile::new_in(out)?;
-    io::Write::write_all(&mut file, text.as_bytes())?;
-    file.persist(out.join(layout::MANIFEST))?;
-    Ok(())
+    let staged = staging.join(layout::MANIFEST);
+    fs_err::write(&staged, text)?;
+    fs_err::rename(staged, out.join(layout::MANIFEST))
 }
 
 /// Removes an old file of ours and the folders that it leaves empty.

@@ -34,6 +34,15 @@ pub fn bytes(number: impl Into<i128>) -> String {
     format!("{amount:.1} {}", UNITS[unit])
 }
 
+/// As [`bytes`], without a decimal where there is nothing to be said by it: `512 KiB`.
+pub fn round_bytes(number: u64) -> String {
+    let text = bytes(number);
+    match text.split_once(".0 ") {
+        Some((whole, unit)) if number >= 1024 => format!("{whole} {unit}"),
+        _ => text,
+    }
+}
+
 /// `1 test`, `2 tests`.
 pub fn plural(number: usize, noun: &str) -> String {
     let ending = if number == 1 { "" } else { "s" };
@@ -60,5 +69,7 @@ mod tests {
         assert_eq!(bytes(1024 * 1024 - 1), "1.0 MiB");
         assert_eq!(bytes(-2048), "-2.0 KiB");
         assert_eq!(bytes(3_u64 << 30), "3.0 GiB");
+        assert_eq!(round_bytes(512 * 1024), "512 KiB");
+        assert_eq!(round_bytes(1536), "1.5 KiB");
     }
 }

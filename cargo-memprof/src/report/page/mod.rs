@@ -2,7 +2,7 @@
 
 use super::summary::{Files, Summary, Test};
 use crate::record::Outcome;
-use crate::view::amount::{bytes, count, plural};
+use crate::view::amount::{bytes, count, plural, round_bytes};
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("page.css");
@@ -43,7 +43,7 @@ fn header(html: &mut String, summary: &Summary<'_>) {
     let rate = match run.rate {
         0 => "no stacks (rate 0)".to_owned(),
         1 => "every allocation (rate 1)".to_owned(),
-        rate => format!("one sample per {} (rate {rate})", bytes(rate)),
+        rate => format!("one sample per {} (rate {rate})", round_bytes(rate)),
     };
     let _ = write!(
         html,

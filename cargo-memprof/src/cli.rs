@@ -2,7 +2,7 @@
 //! `options`, because cargo's and the harness's stand between them; here they are described.
 
 use crate::error::Error;
-use crate::gate::flags::{Flag, GateFlags};
+use crate::gate::flags::{Flag, Format, GateFlags};
 use crate::gate::pattern::Pattern;
 use crate::gate::{AcceptOptions, GateOptions};
 use crate::options::{self, CargoArgs, OwnFlags, SampleRate, TestOptions};
@@ -98,6 +98,7 @@ Limits are in .config/memprof.toml; without one, no test may make one allocation
 Examples:
   cargo memprof test --save-baseline     record memprof.baseline; commit it
   cargo memprof gate                     compare; names the lines that allocate more
+  cargo memprof gate --against origin/main   needs no committed file
   cargo memprof accept                   take the new figures over, if they are meant
   cargo memprof gate --no-run --self-test
 
@@ -114,9 +115,15 @@ struct GateHelp {
     /// Compare the last run of `cargo memprof`
     #[arg(long)]
     no_run: bool,
+    /// Compare with another revision: build and run it in a worktree of its own
+    #[arg(long, value_name = "REV")]
+    against: Option<String>,
     /// Only warn of: new, gone, not-run, unprofiled, conditions
     #[arg(long, value_name = "WHAT,…")]
     allow: Option<String>,
+    /// What goes to stdout: text, github, markdown, junit or json; all of them go to target/memprof/gate
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    output_format: String,
     /// Plant an allocation in every test's figures and show that the gate trips
     #[arg(long)]
     self_test: bool,
@@ -234,7 +241,7 @@ impl Verb {
 
     fn read(self, flags: GateFlags, args: Vec<OsString>, command: String) -> Result<Request, Error> {
         let (mut own, rest) = OwnFlags::take(args)?;
-        let cargo = CargoArgs::read(rest[1..].to_vec());
+        let mut cargo = CargoArgs::read(rest[1..].to_vec());
         if cargo.help {
             return Ok(Request::Show(help_of(match self {
                 Verb::Test => "test",
@@ -246,7 +253,9 @@ impl Verb {
         if !own.rate_given && (self == Verb::Gate || flags.save_baseline) {
             own.rate = SampleRate::EXACT;
         }
-        let test = TestOptions { own, cargo, command };
+        let stdout_is_taken = flags.format != Format::Text;
+        cargo.machine_output |= stdout_is_taken;
+        let test = TestOptions { own, cargo, command, stdout_is_taken };
         Ok(match self {
             Verb::Test => Request::Test(Box::new(GateOptions { test, flags })),
             Verb::Gate => Request::Gate(Box::new(GateOptions { test, flags })),

@@ -19,6 +19,7 @@ use crate::toolchain::Toolchain;
 use crate::workspace::{NoWorkspace, Workspace};
 use camino::Utf8PathBuf;
 use std::ffi::OsString;
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -210,6 +211,10 @@ impl Run<'_> {
             command.arg("--config").arg(format!("build.build-dir={folder}"));
         }
         command.args(after);
+        if self.options.stdout_is_taken {
+            let stderr = std::io::stderr().as_fd().try_clone_to_owned();
+            command.stdout(stderr.map_err(|error| Error::new("cannot use stderr").caused_by(error))?);
+        }
         let exe = std::env::current_exe().map_err(|error| cannot_call_back(&error))?;
         command.env(env::RUSTC_WRAPPER, exe).env(env::PLAN, plan_file);
         Ok(command)

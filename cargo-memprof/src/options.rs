@@ -116,6 +116,8 @@ pub struct TestOptions {
     pub cargo: CargoArgs,
     /// The command line as the user gave it, ours included, in the form of a shell command.
     pub command: String,
+    /// Stdout is for the gate's findings: what cargo and the tests print there goes to stderr.
+    pub stdout_is_taken: bool,
 }
 
 /// The arguments that go to `cargo test`, and what this program must know of them.

@@ -3,4 +3,4 @@
 
 pub mod flamegraph;
 pub mod pprof;
-mod proto;
+pub mod proto;

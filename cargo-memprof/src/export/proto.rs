@@ -51,6 +51,22 @@ pub mod sample {
     pub const LABEL: u32 = 3;
 }
 
+/// The samples of a file that is read: the part of it that [`Profile`] does not have.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Samples {
+    #[prost(message, repeated, tag = "2")]
+    pub sample: Vec<Sample>,
+}
+
+/// See [`sample`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Sample {
+    #[prost(uint64, repeated, tag = "1")]
+    pub location_id: Vec<u64>,
+    #[prost(int64, repeated, tag = "2")]
+    pub value: Vec<i64>,
+}
+
 /// A property of a sample: a text or a number.
 #[derive(Clone, Copy, PartialEq, prost::Message)]
 pub struct Label {

@@ -21,6 +21,21 @@ pub struct GateFlags {
     pub self_test: bool,
     /// What is not to fail the gate.
     pub allow: Vec<Allowed>,
+    /// What goes to stdout.
+    pub format: Format,
+    /// The revision to compare with, in place of the baseline.
+    pub against: Option<String>,
+}
+
+/// What stdout is for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Format {
+    #[default]
+    Text,
+    Github,
+    Markdown,
+    Junit,
+    Json,
 }
 
 /// Something that fails the gate, or warns, where the user does not allow it.
@@ -47,12 +62,14 @@ const FOLDER: Flag = Flag { name: "--baseline-dir", value: Some(("a folder", "ci
 const NO_RUN: Flag = Flag { name: "--no-run", value: None };
 const SELF_TEST: Flag = Flag { name: "--self-test", value: None };
 const ALLOW: Flag = Flag { name: "--allow", value: Some(("what is allowed", "gone")) };
+const FORMAT: Flag = Flag { name: "--output-format", value: Some(("a format", "github")) };
+const AGAINST: Flag = Flag { name: "--against", value: Some(("a revision", "origin/main")) };
 
 impl Flag {
     /// The flags of `cargo memprof test`.
     pub const OF_TEST: &'static [Flag] = &[SAVE, BASELINE, FOLDER];
     /// The flags of `cargo memprof gate`.
-    pub const OF_GATE: &'static [Flag] = &[BASELINE, FOLDER, NO_RUN, SELF_TEST, ALLOW];
+    pub const OF_GATE: &'static [Flag] = &[BASELINE, FOLDER, NO_RUN, SELF_TEST, ALLOW, FORMAT, AGAINST];
     /// The flags of `cargo memprof accept`.
     pub const OF_ACCEPT: &'static [Flag] = &[BASELINE, FOLDER];
 }
@@ -111,6 +128,8 @@ impl GateFlags {
             SELF_TEST => self.self_test = true,
             BASELINE => self.baseline = Some(value.into()),
             FOLDER => self.baseline_dir = Some(value.into()),
+            AGAINST => self.against = Some(text.into_owned()),
+            FORMAT => self.format = one_of(flag, &text, FORMATS)?,
             _ => {
                 for word in text.split(',') {
                     self.allow.push(one_of(flag, word.trim(), ALLOWED)?);
@@ -136,6 +155,13 @@ impl GateFlags {
     }
 }
 
+const FORMATS: &[(&str, Format)] = &[
+    ("text", Format::Text),
+    ("github", Format::Github),
+    ("markdown", Format::Markdown),
+    ("junit", Format::Junit),
+    ("json", Format::Json),
+];
 const ALLOWED: &[(&str, Allowed)] = &[
     ("new", Allowed::New),
     ("gone", Allowed::Gone),
@@ -188,6 +214,7 @@ mod tests {
         for (line, help) in [
             ("--allow", "`--allow gone`"),
             ("--allow everything", "`new`, `gone`"),
+            ("--output-format xml", "`junit`"),
             ("--no-run=yes", "alone"),
             ("--baselin x", "`--baseline`"),
             ("--self-tests", "`--self-test`"),

@@ -11,8 +11,18 @@ pub mod pattern;
 pub mod policy;
 pub mod recorded;
 
+mod against;
+mod annotate;
+mod evidence;
+mod explain;
 mod file;
+mod job_summary;
+mod json;
+mod junit;
+mod outputs;
+mod picture;
 mod self_test;
+mod stacks;
 mod store;
 mod text;
 
@@ -24,15 +34,18 @@ use crate::options::TestOptions;
 use crate::report::layout;
 use crate::surroundings::absolute;
 use crate::view::amount::plural;
+use against::Against;
 use baseline::Baseline;
 use camino::{Utf8Path, Utf8PathBuf};
 use file::{BaselineFile, Changes};
 use flags::GateFlags;
 use outcome::{Outcome, Verdict};
+use outputs::Outputs;
 use pattern::Pattern;
-use policy::Policy;
-use recorded::RecordedRun;
+use policy::{Policy, Severity};
+use recorded::{RecordedRun, RecordedTest};
 use store::Store;
+use text::Source;
 
 /// What `cargo memprof gate` was asked for; `test` with the gate's flags is the same.
 #[derive(Debug)]
@@ -104,7 +117,13 @@ pub fn gate(options: &GateOptions) -> Result<ExitCode, Error> {
     };
     let place = Place::find(&here, &options.flags)?;
     // A baseline that cannot be used should not cost a run of all tests.
-    let baseline = place.baseline()?;
+    let (place, baseline) = match &options.flags.against {
+        Some(revision) => place.against(Against { revision, options: &options.test, here: &here })?,
+        None => {
+            let baseline = place.baseline()?;
+            (place, baseline)
+        }
+    };
     let (folder, code) = if options.flags.no_run {
         (here.out_dir(options.test.own.folder.as_deref())?, None)
     } else {
@@ -118,7 +137,10 @@ pub fn gate(options: &GateOptions) -> Result<ExitCode, Error> {
     let run = RecordedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
     let tests_failed = code.unwrap_or_else(|| ExitCode::of_cargo(run.run.cargo_exit));
     let outcome = compare::compare(&baseline, &run, &place.policy);
-    here.shell.result(&text::render(&outcome, place.file.path()));
+    let evidence = evidence::gather(&outcome, &run, &place.store, &here.workspace.root)?;
+    let outputs =
+        Outputs { outcome: &outcome, evidence: &evidence, baseline: &place.source, root: &here.workspace.root };
+    outputs.give(&run.folder, options.flags.format, &here.shell)?;
     if tests_failed != ExitCode::OK {
         return Ok(tests_failed);
     }
@@ -147,6 +169,7 @@ struct Place {
     file: BaselineFile,
     store: Store,
     policy: Policy,
+    source: Source,
 }
 
 impl Place {
@@ -165,7 +188,21 @@ impl Place {
                 ours.join(layout::BASELINE)
             }
         };
-        Ok(Place { file: BaselineFile::new(path), store: Store::Folder(folder), policy })
+        let source = Source { name: near(&path).into_string(), committed: true };
+        Ok(Place { file: BaselineFile::new(path), store: Store::Folder(folder), policy, source })
+    }
+
+    /// Another revision in place of the file.
+    fn against(mut self, against: Against<'_>) -> Result<(Place, Baseline), Error> {
+        let run = against.record()?;
+        let whole = |repeats: &Vec<&RecordedTest>| repeats.iter().all(|test| test.is_whole());
+        let tests = run.by_test().into_iter().filter(|(_, repeats)| whole(repeats));
+        let tests = tests.filter_map(|(id, repeats)| compare::least(&repeats).map(|figures| (id, figures))).collect();
+        self.store = Store::of_run(&run);
+        self.source = Source { name: against.revision.to_owned(), committed: false };
+        // There is no line that could be removed when a test is.
+        self.policy.gone = self.policy.gone.min(Severity::Warn);
+        Ok((self, Baseline { conditions: run.run.conditions, tests }))
     }
 
     fn baseline(&self) -> Result<Baseline, Error> {

@@ -31,6 +31,8 @@ pub struct RecordedRun {
 /// What holds for all of it.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct Run {
+    /// Mean bytes between samples; 1 = every allocation has its stack.
+    pub rate: u64,
     pub conditions: Conditions,
     pub cargo_exit: i32,
     pub interrupted: bool,

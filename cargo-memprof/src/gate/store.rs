@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::record::TestId;
 use camino::Utf8PathBuf;
+use std::collections::BTreeMap;
 use std::io;
 
 /// Key of a test's profile among its files.
@@ -18,16 +19,33 @@ const SHOWN: usize = 80;
 pub enum Store {
     /// A folder of ours, see [`Store::keep`].
     Folder(Utf8PathBuf),
+    /// The outputs of a run of another revision, by test.
+    Run(BTreeMap<TestId, Utf8PathBuf>),
 }
 
 impl Store {
+    /// The profiles in a run's own outputs.
+    pub fn of_run(run: &RecordedRun) -> Store {
+        let profile =
+            |test: &super::recorded::RecordedTest| Some((test.id(), run.folder.join(test.files.get(PROFILE)?)));
+        Store::Run(run.tests.iter().filter_map(profile).collect())
+    }
+
+    /// The place of the test's profile, whether or not there is one; `None` where there cannot be.
+    pub fn place(&self, id: &TestId) -> Option<Utf8PathBuf> {
+        match self {
+            Store::Folder(folder) => Some(folder.join(file_name(id))),
+            Store::Run(profiles) => profiles.get(id).cloned(),
+        }
+    }
+
     /// Keeps the profiles of `tests` as `run` has them. A test without one loses what was kept of it: a profile of other
     /// figures would explain nothing.
     ///
     /// # Errors
     /// Where the folder cannot be written.
     pub fn keep(&self, run: &RecordedRun, tests: &[TestId]) -> Result<(), Error> {
-        let Store::Folder(folder) = self;
+        let Store::Folder(folder) = self else { return Ok(()) };
         let by_test = run.by_test();
         let keep = |id: &TestId| -> io::Result<()> {
             let place = folder.join(file_name(id));

@@ -1,5 +1,7 @@
 //! The outcome for people, on a terminal. Pure.
 
+use super::evidence::{Evidence, Explanation, Missing};
+use super::explain::Change;
 use super::figures::Figure;
 use super::outcome::{Doubt, Finding, Judged, Outcome, Verdict};
 use super::policy::Severity;
@@ -7,7 +9,8 @@ use super::self_test::SelfTest;
 use crate::record::TestId;
 use crate::view::amount::{count, plural};
 use anstyle::{AnsiColor, Style};
-use camino::Utf8Path;
+use camino::Utf8PathBuf;
+use std::fmt;
 
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const WARN: Style = AnsiColor::Yellow.on_default().bold();
@@ -18,10 +21,10 @@ const BOLD: Style = Style::new().bold();
 const NAMED: usize = 10;
 
 /// The whole outcome, with ANSI styles.
-pub fn render(outcome: &Outcome, baseline: &Utf8Path) -> String {
+pub fn render(outcome: &Outcome, evidence: &Evidence, baseline: &Source) -> String {
     let mut out = String::from("\n");
     for test in outcome.tests.iter().filter(|test| test.failures().any(Finding::is_budget)) {
-        out.push_str(&regression(test));
+        out.push_str(&regression(test, evidence.get(&test.id)));
     }
     for group in groups(outcome) {
         out.push_str(&group);
@@ -31,6 +34,21 @@ pub fn render(outcome: &Outcome, baseline: &Utf8Path) -> String {
     }
     out.push_str(&last_line(outcome, baseline));
     out
+}
+
+/// What is compared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// For people.
+    pub name: String,
+    /// A file that new figures can be taken into, as opposed to another revision.
+    pub committed: bool,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
 }
 
 /// The test for people: package, target and name.
@@ -43,7 +61,7 @@ pub fn label(id: &TestId) -> String {
     }
 }
 
-fn regression(test: &Judged) -> String {
+fn regression(test: &Judged, explanation: Option<&Explanation>) -> String {
     let place = match test.source_file.as_str() {
         "" => String::new(),
         file => format!("  ({file}:{})", test.start_line),
@@ -51,8 +69,99 @@ fn regression(test: &Judged) -> String {
     let mut out = format!("{BAD}over budget{BAD:#} {BOLD}{}{BOLD:#}{place}\n", label(&test.id));
     for finding in test.failures().filter(|finding| finding.is_budget()) {
         out.push_str(&format!("  {}\n", sentence(finding)));
+        let Finding::Over { figure, .. } = finding else { continue };
+        let changes = explanation.and_then(|all| all.changes.iter().find(|(of, _)| of == figure));
+        if let Some((_, changes)) = changes {
+            out.push_str(&sites(*figure, changes));
+        }
+    }
+    let Some(explanation) = explanation else { return out };
+    if let Some(Missing { what, help }) = &explanation.missing {
+        out.push_str(&format!("  {BOLD}not explained:{BOLD:#} {what}\n  {HELP}help:{HELP:#} {help}\n"));
+    }
+    let mut pointer = |what: &str, paths: Vec<&Utf8PathBuf>| {
+        if !paths.is_empty() {
+            let paths: Vec<String> = paths.iter().map(|path| super::near(path).into_string()).collect();
+            out.push_str(&format!("  {what}: {}\n", paths.join(" ")));
+        }
+    };
+    pointer("difference", explanation.pictures.iter().collect());
+    let (before, now) = &explanation.profiles;
+    pointer("profiles", before.iter().chain(now).collect());
+    out
+}
+
+/// Call sites that are listed for one figure.
+const SITES: usize = 5;
+
+/// The call sites that grew, and the sum of those that shrank.
+fn sites(figure: Figure, changes: &[Change]) -> String {
+    let mut out = String::new();
+    let grown: Vec<&Change> = changes.iter().filter(|change| change.difference() > 0).collect();
+    for change in grown.iter().take(SITES) {
+        out.push_str(&format!("    {}\n", site(figure, change)));
+    }
+    if let Some(rest) = grown.get(SITES..).filter(|rest| !rest.is_empty()) {
+        let sum: i64 = rest.iter().map(|change| change.difference()).fold(0, i64::saturating_add);
+        out.push_str(&format!("    {} at {}\n", signed(figure, sum), plural(rest.len(), "other call site")));
+    }
+    let shrunk: Vec<&Change> = changes.iter().filter(|change| change.difference() < 0).collect();
+    if !shrunk.is_empty() {
+        let sum: i64 = shrunk.iter().map(|change| change.difference()).fold(0, i64::saturating_add);
+        let first = shrunk.last().map(|change| format!(", such as {}", short(&change.path[0]))).unwrap_or_default();
+        out.push_str(&format!("    {} at {}{first}\n", signed(figure, sum), plural(shrunk.len(), "call site")));
     }
     out
+}
+
+/// `+3 allocs (3 → 6), src/parser.rs:88 in parse ← load`.
+pub fn site(figure: Figure, change: &Change) -> String {
+    let place = match &*change.file {
+        "" => String::new(),
+        file => format!("{}:{} in ", nearer(file), change.line),
+    };
+    let callers: Vec<String> = change.path.iter().skip(1).take(CALLERS).map(|name| short(name)).collect();
+    let mut path = [vec![short(&change.path[0])], callers].concat().join(" ← ");
+    if change.path.len() > CALLERS + 1 {
+        path.push_str(" ← …");
+    }
+    let counts = format!("({} → {})", count(change.before), count(change.now));
+    format!("{} {counts}, {place}{path}", signed(figure, change.difference()))
+}
+
+/// Callers that are shown of a call site.
+const CALLERS: usize = 4;
+
+fn signed(figure: Figure, number: i64) -> String {
+    let sign = if number > 0 { "+" } else { "" };
+    match figure {
+        Figure::AllocObjects if number.abs() == 1 => format!("{sign}{number} alloc"),
+        Figure::AllocObjects => format!("{sign}{} allocs", count(number)),
+        _ => format!("{sign}{}", figure.show(number)),
+    }
+}
+
+/// The end of a path that is long because it leads to a registry or a toolchain.
+fn nearer(file: &str) -> &str {
+    let inside = ["/registry/src/", "/git/checkouts/"].iter().find_map(|part| file.split_once(part));
+    inside.and_then(|(_, rest)| rest.split_once('/')).map_or(file, |(_, rest)| rest)
+}
+
+/// A function's name without the path of modules before it: the last two parts where the first of them is a type.
+pub fn short(name: &str) -> String {
+    let plain = name.chars().all(|letter| letter.is_alphanumeric() || "_:{}".contains(letter));
+    if !plain {
+        return name.to_owned();
+    }
+    let parts: Vec<&str> = name.split("::").collect();
+    let is_own_name = |part: &&&str| part.starts_with('{') || part.starts_with(|letter: char| letter.is_uppercase());
+    let shown = match parts.len() {
+        0 | 1 => 1,
+        // `Type::method`, `function::{{closure}}`.
+        len if is_own_name(&&parts[len - 2]) || is_own_name(&&parts[len - 1]) => 2,
+        _ => 1,
+    };
+    parts[parts.len() - shown..].join("::")
 }
 
 /// What a finding says, in one sentence without the test's name.
@@ -184,18 +293,22 @@ pub fn doubt_sentence(doubt: &Doubt) -> String {
 }
 
 /// `3 tests over budget`, and what can be done.
-fn last_line(outcome: &Outcome, baseline: &Utf8Path) -> String {
+fn last_line(outcome: &Outcome, baseline: &Source) -> String {
     let over = outcome.tests.iter().filter(|test| test.failures().any(Finding::is_budget)).count();
     let compared = plural(outcome.compared(), "test");
     match outcome.verdict() {
         Verdict::Passed => {
-            format!("{GOOD}within budget{GOOD:#}: {compared} compared with `{}`\n", super::near(baseline))
+            format!("{GOOD}within budget{GOOD:#}: {compared} compared with `{baseline}`\n")
         }
-        Verdict::OverBudget => format!(
-            "{BAD}over budget{BAD:#}: {} of {} compared\n  {HELP}help:{HELP:#} if that is meant, take the new figures with `cargo memprof accept`\n",
-            count(over as i128),
-            compared
-        ),
+        Verdict::OverBudget => {
+            let help = match baseline.committed {
+                true => format!(
+                    "  {HELP}help:{HELP:#} if that is meant, take the new figures with `cargo memprof accept`\n"
+                ),
+                false => String::new(),
+            };
+            format!("{BAD}over budget{BAD:#}: {} of {compared} compared with `{baseline}`\n{help}", count(over as i128))
+        }
         Verdict::CannotCompare => format!("{BAD}not comparable{BAD:#}: {compared} compared, none over budget\n"),
     }
 }

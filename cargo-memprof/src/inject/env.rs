@@ -38,6 +38,12 @@ pub const CARGO_PKG_NAME: &str = "CARGO_PKG_NAME";
 pub const CARGO_MANIFEST_DIR: &str = "CARGO_MANIFEST_DIR";
 /// Read in the wrapper: set by cargo for the compilation of a binary, and only then.
 pub const CARGO_BIN_NAME: &str = "CARGO_BIN_NAME";
+/// Read by the gate: set to `true` by GitHub's runners, whose log takes annotations.
+pub const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";
+/// Read by the gate: the checkout on GitHub's runners, to which names in annotations are relative.
+pub const GITHUB_WORKSPACE: &str = "GITHUB_WORKSPACE";
+/// Read by the gate: the file on GitHub's runners that Markdown is appended to.
+pub const GITHUB_STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 
 /// Cargo's variable for the runner of executables of the target `triple`. Set to this program while cargo runs, put
 /// back for every test.

@@ -1,0 +1,176 @@
+//! GitHub's annotations: one for each line that allocates more, one for each test over budget, one for everything else
+//! that fails the gate. Pure. The form is that of GitHub's workflow commands
+//! (<https://docs.github.com/actions/reference/workflow-commands-for-github-actions>); about ten of a kind are shown for
+//! a step, so the worst ten are given.
+
+use super::evidence::Evidence;
+use super::explain::Change;
+use super::figures::Figure;
+use super::outcome::{Finding, Judged, Outcome};
+use super::policy::Severity;
+use super::text::{doubt_sentence, label, sentence, site};
+use crate::view::amount::plural;
+use camino::{Utf8Path, Utf8PathBuf};
+use std::collections::BTreeMap;
+
+/// How many of a kind are given.
+const SHOWN: usize = 10;
+
+/// The commands, one a line. `prefix` leads from the root of the repository to the workspace, whose files' names are
+/// relative to it.
+pub fn render(outcome: &Outcome, evidence: &Evidence, prefix: &Utf8Path) -> String {
+    let mut out = String::new();
+    let over: Vec<&Judged> =
+        outcome.tests.iter().filter(|test| test.failures().any(|finding| finding.is_budget())).collect();
+    let lines = lines(&over, evidence);
+    for (place, grown) in lines.iter().take(SHOWN) {
+        out.push_str(&command("error", Some((prefix.join(&place.0), place.1)), &grown.title(), &grown.message()));
+    }
+    for test in over.iter().take(SHOWN) {
+        let sentences: Vec<String> = test.failures().filter(|finding| finding.is_budget()).map(sentence).collect();
+        let place =
+            (!test.source_file.is_empty()).then(|| (prefix.join(&test.source_file), i64::from(test.start_line)));
+        // Where no line is known the test's own must do.
+        let explained = lines.values_of(test);
+        let level = if explained { "notice" } else { "error" };
+        out.push_str(&command(level, place, &format!("over budget: {}", label(&test.id)), &sentences.join("\n")));
+    }
+    for (severity, title, message) in others(outcome) {
+        let level = if severity == Severity::Fail { "error" } else { "warning" };
+        out.push_str(&command(level, None, &title, &message));
+    }
+    out
+}
+
+/// A line of the workspace, as file and number.
+type Place = (String, i64);
+
+/// What grew at one line.
+#[derive(Debug, Default)]
+struct Grown<'a> {
+    /// Test, figure and what changed.
+    changes: Vec<(&'a Judged, Figure, &'a Change)>,
+}
+
+impl Grown<'_> {
+    fn title(&self) -> String {
+        let (test, ..) = self.changes[0];
+        let mut tests: Vec<_> = self.changes.iter().map(|(test, ..)| &test.id).collect();
+        tests.dedup();
+        match tests.len() {
+            1 => format!("allocates more in {}", label(&test.id)),
+            tests => format!("allocates more in {}", plural(tests, "test")),
+        }
+    }
+
+    fn message(&self) -> String {
+        let lines = self
+            .changes
+            .iter()
+            .take(SHOWN)
+            .map(|(test, figure, change)| format!("{}: {}", label(&test.id), site(*figure, change)));
+        let mut lines: Vec<String> = lines.collect();
+        if self.changes.len() > SHOWN {
+            lines.push(format!("… and {} more", self.changes.len() - SHOWN));
+        }
+        lines.join("\n")
+    }
+
+    /// Of the figure that was asked for first: the count, where it grew.
+    fn weight(&self) -> i64 {
+        self.changes.iter().map(|(.., change)| change.difference()).fold(0, i64::saturating_add)
+    }
+}
+
+/// Lines of the workspace that allocate more, the worst first.
+struct Lines<'a>(Vec<(Place, Grown<'a>)>);
+
+impl<'a> Lines<'a> {
+    fn iter(&self) -> impl Iterator<Item = &(Place, Grown<'a>)> {
+        self.0.iter()
+    }
+
+    fn values_of(&self, test: &Judged) -> bool {
+        self.0.iter().take(SHOWN).any(|(_, grown)| grown.changes.iter().any(|(other, ..)| other.id == test.id))
+    }
+}
+
+fn lines<'a>(over: &[&'a Judged], evidence: &'a Evidence) -> Lines<'a> {
+    let mut lines: BTreeMap<Place, Grown<'a>> = BTreeMap::new();
+    for test in over {
+        let Some(explanation) = evidence.get(&test.id) else { continue };
+        // One figure tells where; a second one would say the same of the same lines.
+        let Some((figure, changes)) = explanation.changes.first() else { continue };
+        for change in changes.iter().filter(|change| change.difference() > 0) {
+            let (file, line) = change.own.clone().unwrap_or((change.file.clone(), change.line));
+            if !file.is_empty() && !Utf8Path::new(&*file).is_absolute() {
+                lines.entry((file.to_string(), line)).or_default().changes.push((test, *figure, change));
+            }
+        }
+    }
+    let mut lines: Vec<(Place, Grown<'a>)> = lines.into_iter().collect();
+    lines.sort_by(|a, b| b.1.weight().cmp(&a.1.weight()).then_with(|| a.0.cmp(&b.0)));
+    Lines(lines)
+}
+
+/// What is no regression, one text for each kind.
+fn others(outcome: &Outcome) -> Vec<(Severity, String, String)> {
+    let mut kinds: BTreeMap<(std::cmp::Reverse<Severity>, String), Vec<String>> = BTreeMap::new();
+    for test in &outcome.tests {
+        for (severity, finding) in &test.findings {
+            if !finding.is_budget() && !matches!(finding, Finding::Excluded { .. } | Finding::TestFailed) {
+                kinds.entry((std::cmp::Reverse(*severity), sentence(finding))).or_default().push(label(&test.id));
+            }
+        }
+    }
+    let of_tests = kinds.into_iter().map(|((severity, sentence), tests)| {
+        let mut shown = tests[..tests.len().min(SHOWN)].join("\n");
+        if tests.len() > SHOWN {
+            shown.push_str(&format!("\n… and {} more", tests.len() - SHOWN));
+        }
+        (severity.0, format!("{}: {sentence}", plural(tests.len(), "test")), shown)
+    });
+    let of_all = outcome.doubts.iter().map(|doubt| {
+        let details = match doubt {
+            super::outcome::Doubt::Conditions { differences, .. } => {
+                differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+            }
+            _ => doubt_sentence(doubt),
+        };
+        (doubt.severity(), doubt_sentence(doubt), details)
+    });
+    of_all.chain(of_tests).collect()
+}
+
+fn command(level: &str, place: Option<(Utf8PathBuf, i64)>, title: &str, message: &str) -> String {
+    let mut properties = Vec::new();
+    if let Some((file, line)) = place {
+        properties.push(format!("file={}", property(file.as_str())));
+        if line > 0 {
+            properties.push(format!("line={line}"));
+        }
+    }
+    properties.push(format!("title={}", property(title)));
+    format!("::{level} {}::{}\n", properties.join(","), data(message))
+}
+
+/// A message, escaped as GitHub's own toolkit does.
+fn data(text: &str) -> String {
+    text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A")
+}
+
+/// A property's value, in which the signs between properties mean something too.
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_text_can_end_a_command_or_begin_another() {
+        let line = command("error", Some(("a,b:c.rs".into(), 3)), "50%: x,y", "1%\n::error::x");
+        assert_eq!(line, "::error file=a%2Cb%3Ac.rs,line=3,title=50%25%3A x%2Cy::1%25%0A::error::x\n");
+    }
+}

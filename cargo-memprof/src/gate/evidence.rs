@@ -1,0 +1,189 @@
+//! The evidence for every regression: both profiles are read, the call sites that grew are found, and the pictures are
+//! written below `gate` in the outputs. What is missing is said.
+
+use super::explain::{self, Change};
+use super::figures::{Figure, Figures};
+use super::outcome::{Finding, Judged, Outcome};
+use super::picture::{self, Widths};
+use super::recorded::RecordedRun;
+use super::stacks::Stacks;
+use super::store::{self, Store};
+use super::text::label;
+use crate::error::Error;
+use crate::exit_code::ExitCode;
+use crate::record::TestId;
+use crate::report::layout;
+use crate::symbolize::Places;
+use camino::{Utf8Path, Utf8PathBuf};
+use std::collections::BTreeMap;
+use std::io;
+
+/// Tests whose pictures are drawn: those that grew most.
+const PICTURED: usize = 20;
+/// What tells our folder from one of the user's.
+const MARK: &str = ".memprof-gate";
+
+/// By test: what explains its regression.
+pub type Evidence = BTreeMap<TestId, Explanation>;
+
+/// What explains the regression of one test.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Explanation {
+    /// For each figure that is over its limit, what changed.
+    pub changes: Vec<(Figure, Vec<Change>)>,
+    /// Why there are none; `None` = there are.
+    pub missing: Option<Missing>,
+    /// Flamegraphs of the difference, this run's widths first.
+    pub pictures: Vec<Utf8PathBuf>,
+    /// The baseline's profile and this run's, where they are.
+    pub profiles: (Option<Utf8PathBuf>, Option<Utf8PathBuf>),
+}
+
+/// Why a regression cannot be explained, and what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing {
+    pub what: String,
+    pub help: String,
+}
+
+/// Gathers the evidence for `outcome` of `run`, whose workspace is at `root`.
+///
+/// # Errors
+/// Where the pictures cannot be written. A profile that cannot be read explains nothing, and that is said.
+pub fn gather(outcome: &Outcome, run: &RecordedRun, store: &Store, root: &Utf8Path) -> Result<Evidence, Error> {
+    let folder = run.folder.join(layout::GATE);
+    fresh(&folder).map_err(|error| {
+        Error::new(format!("cannot write to `{folder}`")).caused_by(error).with_code(ExitCode::OUTPUT)
+    })?;
+    let now: BTreeMap<TestId, Utf8PathBuf> = match Store::of_run(run) {
+        Store::Run(profiles) => profiles,
+        Store::Folder(_) => BTreeMap::new(),
+    };
+    let places = Places { workspace: root.into() };
+    let mut over: Vec<(&Judged, Vec<Figure>)> = outcome
+        .tests
+        .iter()
+        .map(|test| (test, figures_over(test)))
+        .filter(|(_, figures)| !figures.is_empty())
+        .collect();
+    over.sort_by_key(|(test, figures)| std::cmp::Reverse(growth(test, figures)));
+    let mut evidence = Evidence::new();
+    for (at, (test, figures)) in over.into_iter().enumerate() {
+        let case = Case { test, figures, before: store.place(&test.id), now: now.get(&test.id).cloned() };
+        let explanation = match case.profiles(run, &places) {
+            Ok((before, now)) => {
+                let folder = (at < PICTURED).then(|| folder.join(store::stem(&test.id)));
+                case.explain(&before, &now, folder.as_deref())?
+            }
+            Err(missing) => Explanation { missing: Some(missing), ..case.nothing() },
+        };
+        evidence.insert(test.id.clone(), explanation);
+    }
+    Ok(evidence)
+}
+
+/// Share by which the figure that grew most has grown, in thousandths.
+fn growth(test: &Judged, figures: &[Figure]) -> i128 {
+    let share = |figure: &Figure| {
+        let get = |figures: Option<Figures>| i128::from(figures.map_or(0, |figures| figures.get(*figure)));
+        (get(test.now) - get(test.before)) * 1000 / get(test.before).max(1)
+    };
+    figures.iter().map(share).max().unwrap_or(0)
+}
+
+fn figures_over(test: &Judged) -> Vec<Figure> {
+    let figure = |finding: &Finding| match finding {
+        Finding::Over { figure, .. } => Some(*figure),
+        _ => None,
+    };
+    test.failures().filter_map(figure).collect()
+}
+
+/// Empties the folder, which must be ours or not there.
+fn fresh(folder: &Utf8Path) -> io::Result<()> {
+    if folder.join(MARK).exists() {
+        fs_err::remove_dir_all(folder)?;
+    } else if folder.exists() && folder.read_dir_utf8()?.next().is_some() {
+        return Err(io::Error::other("it is not empty, and `cargo memprof` did not write it"));
+    }
+    fs_err::create_dir_all(folder)?;
+    fs_err::write(folder.join(MARK), "")
+}
+
+/// One test over budget.
+struct Case<'a> {
+    test: &'a Judged,
+    figures: Vec<Figure>,
+    before: Option<Utf8PathBuf>,
+    now: Option<Utf8PathBuf>,
+}
+
+impl Case<'_> {
+    fn nothing(&self) -> Explanation {
+        let there = |path: &Option<Utf8PathBuf>| path.clone().filter(|path| path.exists());
+        Explanation { profiles: (there(&self.before), there(&self.now)), ..Explanation::default() }
+    }
+
+    /// Both profiles, which must be those of the figures.
+    fn profiles(&self, run: &RecordedRun, places: &Places) -> Result<(Stacks, Stacks), Missing> {
+        if run.run.rate != 1 {
+            return Err(Missing {
+                what: format!("this run recorded at a rate of {}, so not every allocation has a stack", run.run.rate),
+                help: "run it with `--memprofilerate 1`, which is the gate's default".into(),
+            });
+        }
+        let now = self.read(self.now.as_deref(), self.test.now, places).map_err(|why| Missing {
+            what: format!("the profile of this run {why}"),
+            help: "run `cargo memprof gate` again".into(),
+        })?;
+        let Some(figures) = self.test.before else {
+            // A new test above a ceiling: all of it is the explanation.
+            return Ok((Stacks { rate: 1, ..Stacks::default() }, now));
+        };
+        let before = self.read(self.before.as_deref(), Some(figures), places).map_err(|why| Missing {
+            what: format!("the baseline's profile {why}"),
+            help: "it is kept where `--save-baseline` and `accept` ran (`--baseline-dir`); \
+                   `cargo memprof gate --against REVISION` records it anew"
+                .into(),
+        })?;
+        Ok((before, now))
+    }
+
+    fn read(&self, path: Option<&Utf8Path>, figures: Option<Figures>, places: &Places) -> Result<Stacks, String> {
+        let objects = figures.map_or(0, |figures| figures.get(Figure::AllocObjects));
+        let path = path.filter(|path| path.exists());
+        let Some(path) = path else {
+            // A test that allocates nothing has no profile.
+            let nothing = Stacks { rate: 1, ..Stacks::default() };
+            return if objects == 0 { Ok(nothing) } else { Err("is missing".into()) };
+        };
+        let bytes = fs_err::read(path).map_err(|error| format!("cannot be read: {error}"))?;
+        let stacks = Stacks::parse(&bytes, places).map_err(|why| format!("`{path}` is damaged: {why}"))?;
+        if stacks.rate != 1 {
+            return Err(format!("was recorded at a rate of {}, so not every allocation is in it", stacks.rate));
+        }
+        let recorded = stacks.total(Figure::AllocObjects);
+        if recorded != objects {
+            return Err(format!("is of other figures: it has {recorded} allocations, not {objects}"));
+        }
+        Ok(stacks)
+    }
+
+    fn explain(&self, before: &Stacks, now: &Stacks, folder: Option<&Utf8Path>) -> Result<Explanation, Error> {
+        let mut explanation = self.nothing();
+        for &figure in &self.figures {
+            explanation.changes.push((figure, explain::changes(before, now, figure)));
+            for widths in Widths::BOTH {
+                let Some(folder) = folder else { continue };
+                let Some(svg) = picture::draw(&label(&self.test.id), before, now, figure, widths) else { continue };
+                let path = folder.join(widths.file_name(figure));
+                let written = fs_err::create_dir_all(folder).and_then(|()| fs_err::write(&path, svg));
+                written.map_err(|error| {
+                    Error::new(format!("cannot write `{path}`")).caused_by(error).with_code(ExitCode::OUTPUT)
+                })?;
+                explanation.pictures.push(path);
+            }
+        }
+        Ok(explanation)
+    }
+}

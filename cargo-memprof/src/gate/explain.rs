@@ -1,0 +1,218 @@
+//! Which call sites grew between two profiles of one test. Call paths are matched by the functions of the user's crates in
+//! them, so that lines that moved, and other ways through the standard library, are no change. Pure.
+
+use super::figures::Figure;
+use super::stacks::{Frame, Stack, Stacks};
+use crate::profile::function::Origin;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// A call path whose figure is another than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Innermost first; the first is where it happens.
+    pub path: Vec<Rc<str>>,
+    /// The file of the first, relative to the workspace where it is inside; empty = not known.
+    pub file: Rc<str>,
+    /// The line that most of it comes from; 0 = not known.
+    pub line: i64,
+    /// The innermost line of the workspace's own code, where the first is somebody else's: file and line.
+    pub own: Option<(Rc<str>, i64)>,
+    pub before: i64,
+    pub now: i64,
+}
+
+impl Change {
+    pub fn difference(&self) -> i64 {
+        self.now.saturating_sub(self.before)
+    }
+}
+
+/// Everything that changed, the largest growth first and the largest decrease last.
+pub fn changes(before: &Stacks, now: &Stacks, figure: Figure) -> Vec<Change> {
+    let (before, now) = (paths(before, figure), paths(now, figure));
+    let nothing = Path::default();
+    let all = before.keys().chain(now.keys().filter(|path| !before.contains_key(*path)));
+    let mut changes: Vec<Change> = all
+        .filter_map(|path| {
+            let old = before.get(path).unwrap_or(&nothing);
+            let new = now.get(path).unwrap_or(&nothing);
+            (old.total() != new.total()).then(|| change(path, old, new))
+        })
+        .collect();
+    changes.sort_by(|a, b| b.difference().cmp(&a.difference()).then_with(|| a.path.cmp(&b.path)));
+    changes
+}
+
+/// What is known of one call path.
+#[derive(Debug, Default)]
+struct Path {
+    lines: Vec<Line>,
+}
+
+/// One line of the path's innermost function.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Line {
+    file: Rc<str>,
+    line: i64,
+    own: Option<(Rc<str>, i64)>,
+    /// What the standard library was asked for: tells two lines of one function apart when both have moved.
+    through: Rc<str>,
+    value: i64,
+}
+
+impl Path {
+    fn total(&self) -> i64 {
+        self.lines.iter().map(|line| line.value).fold(0, i64::saturating_add)
+    }
+}
+
+fn paths(stacks: &Stacks, figure: Figure) -> BTreeMap<Vec<Rc<str>>, Path> {
+    let mut paths: BTreeMap<Vec<Rc<str>>, Path> = BTreeMap::new();
+    for stack in stacks.stacks.iter().filter(|stack| stack.value(figure) != 0) {
+        let frames: Vec<&Frame> = users(stack);
+        let Some(first) = frames.first() else { continue };
+        let through = stack.frames.iter().take_while(|frame| frame.origin == Origin::Std).last();
+        let own = frames.iter().find(|frame| frame.origin == Origin::Workspace);
+        let line = Line {
+            file: first.file.clone(),
+            line: first.line,
+            own: own.filter(|_| first.origin != Origin::Workspace).map(|frame| (frame.file.clone(), frame.line)),
+            through: through.map_or_else(|| "".into(), |frame| frame.function.clone()),
+            value: stack.value(figure),
+        };
+        let path = paths.entry(frames.iter().map(|frame| frame.function.clone()).collect()).or_default();
+        let same = path.lines.iter_mut().find(|other| {
+            (&other.file, other.line, &other.through, &other.own) == (&line.file, line.line, &line.through, &line.own)
+        });
+        match same {
+            Some(other) => other.value = other.value.saturating_add(line.value),
+            None => path.lines.push(line),
+        }
+    }
+    for path in paths.values_mut() {
+        path.lines.sort_by(|a, b| (&a.file, a.line, &a.through).cmp(&(&b.file, b.line, &b.through)));
+    }
+    paths
+}
+
+/// The frames that are not the standard library's; all of them where it is the library alone.
+fn users(stack: &Stack) -> Vec<&Frame> {
+    let users: Vec<&Frame> = stack.frames.iter().filter(|frame| frame.origin != Origin::Std).collect();
+    if users.iter().all(|frame| frame.origin == Origin::Native) { stack.frames.iter().collect() } else { users }
+}
+
+fn change(path: &[Rc<str>], old: &Path, new: &Path) -> Change {
+    // Of a path that is no more, the line it had.
+    let line = grown_line(&old.lines, &new.lines).or_else(|| old.lines.first());
+    Change {
+        path: path.to_vec(),
+        file: line.map_or_else(|| "".into(), |line| line.file.clone()),
+        line: line.map_or(0, |line| line.line),
+        own: line.and_then(|line| line.own.clone()),
+        before: old.total(),
+        now: new.total(),
+    }
+}
+
+/// Lines of one function beyond which they are not aligned with each other.
+const ALIGNED: usize = 200;
+
+/// The line of `new` that explains most of the growth: of those that no line of `old` is like, the largest; where all
+/// are, the one that grew most. Lines are aligned in their order, since an edit moves all that follow it alike.
+fn grown_line<'a>(old: &[Line], new: &'a [Line]) -> Option<&'a Line> {
+    if old.len() > ALIGNED || new.len() > ALIGNED {
+        return new.iter().max_by_key(|line| line.value);
+    }
+    let alike = |a: &Line, b: &Line| a.through == b.through && a.value == b.value;
+    // The longest common subsequence of the two, by its table of lengths.
+    let mut lengths = vec![vec![0_u16; new.len() + 1]; old.len() + 1];
+    for (i, a) in old.iter().enumerate().rev() {
+        for (j, b) in new.iter().enumerate().rev() {
+            lengths[i][j] =
+                if alike(a, b) { lengths[i + 1][j + 1] + 1 } else { lengths[i + 1][j].max(lengths[i][j + 1]) };
+        }
+    }
+    let (mut i, mut j) = (0, 0);
+    let mut unlike: Vec<&Line> = Vec::new();
+    let mut lost: Vec<&Line> = Vec::new();
+    while i < old.len() || j < new.len() {
+        if i < old.len() && j < new.len() && alike(&old[i], &new[j]) {
+            (i, j) = (i + 1, j + 1);
+        } else if j < new.len() && (i == old.len() || lengths[i][j + 1] >= lengths[i + 1][j]) {
+            unlike.push(&new[j]);
+            j += 1;
+        } else {
+            lost.push(&old[i]);
+            i += 1;
+        }
+    }
+    let growth = |line: &&&Line| {
+        let was = lost.iter().find(|other| other.through == line.through).map_or(0, |other| other.value);
+        line.value.saturating_sub(was)
+    };
+    unlike.iter().max_by_key(growth).copied().or_else(|| new.iter().max_by_key(|line| line.value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(text: &str) -> Frame {
+        // `name@line`; a name with `std::` in front is the library's.
+        let (function, line) = text.split_once('@').unwrap();
+        let origin = if function.starts_with("std::") { Origin::Std } else { Origin::Workspace };
+        Frame { function: function.into(), file: "src/lib.rs".into(), line: line.parse().unwrap(), origin }
+    }
+
+    /// Stacks, innermost first, with their allocations.
+    fn stacks(list: &[(&str, i64)]) -> Stacks {
+        let stack = |(frames, objects): &(&str, i64)| {
+            Stack::new(frames.split(' ').map(frame).collect(), [*objects, objects * 8, 0, 0])
+        };
+        Stacks { rate: 1, stacks: list.iter().map(stack).collect() }
+    }
+
+    fn shown(before: &[(&str, i64)], now: &[(&str, i64)]) -> Vec<String> {
+        let changes = changes(&stacks(before), &stacks(now), Figure::AllocObjects);
+        let line = |change: &Change| {
+            format!(
+                "{:+} {} ({} -> {}) :{}",
+                change.difference(),
+                change.path.join("<"),
+                change.before,
+                change.now,
+                change.line
+            )
+        };
+        changes.iter().map(line).collect()
+    }
+
+    #[test]
+    fn a_new_site_in_a_function_is_named_with_its_line() {
+        let before = [("std::push@1 parse@80 load@10", 3)];
+        let now = [("std::push@1 parse@81 load@11", 3), ("std::owned@1 parse@88 load@11", 3)];
+        assert_eq!(shown(&before, &now), ["+3 parse<load (3 -> 6) :88"]);
+    }
+
+    #[test]
+    fn lines_that_moved_and_other_ways_through_std_are_no_change() {
+        let before = [("std::push@1 parse@80 load@10", 3), ("std::grow@2 std::push@1 parse@80 load@10", 2)];
+        let now = [("std::push@7 parse@180 load@99", 5)];
+        assert!(shown(&before, &now).is_empty());
+    }
+
+    #[test]
+    fn of_two_like_lines_the_added_one_is_named() {
+        let before = [("std::owned@1 f@10", 1), ("std::owned@1 f@20", 1)];
+        let now = [("std::owned@1 f@12", 1), ("std::owned@1 f@15", 4), ("std::owned@1 f@22", 1)];
+        assert_eq!(shown(&before, &now), ["+4 f (2 -> 6) :15"]);
+    }
+
+    #[test]
+    fn a_site_that_grew_keeps_its_line_and_one_that_is_gone_comes_last() {
+        let before = [("std::owned@1 f@10", 1), ("std::owned@1 g@20", 9)];
+        let now = [("std::owned@1 f@11", 5), ("h@3", 2)];
+        assert_eq!(shown(&before, &now), ["+4 f (1 -> 5) :11", "+2 h (0 -> 2) :3", "-9 g (9 -> 0) :20"]);
+    }
+}

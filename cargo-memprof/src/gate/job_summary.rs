@@ -1,0 +1,154 @@
+//! The outcome as Markdown, for GitHub's job summary or a comment. Pure.
+
+use super::evidence::{Evidence, Explanation};
+use super::outcome::{Finding, Judged, Outcome, Verdict};
+use super::policy::Severity;
+use super::text::{doubt_sentence, label, sentence, site};
+use crate::view::amount::plural;
+use std::fmt::Write as _;
+
+/// Tests in the table; a summary of more than 1 MiB is dropped as a whole by GitHub.
+const ROWS: usize = 200;
+/// Call sites that are listed for one figure of a test.
+const SITES: usize = 5;
+
+/// The Markdown.
+pub fn render(outcome: &Outcome, evidence: &Evidence) -> String {
+    let over: Vec<&Judged> =
+        outcome.tests.iter().filter(|test| test.failures().any(|finding| finding.is_budget())).collect();
+    let compared = plural(outcome.compared(), "test");
+    let (mark, verdict) = match outcome.verdict() {
+        Verdict::Passed => ("✅", format!("allocations are within budget ({compared} compared)")),
+        Verdict::OverBudget => ("❌", format!("{} over budget ({compared} compared)", plural(over.len(), "test"))),
+        Verdict::CannotCompare => ("❌", format!("allocations cannot be compared ({compared} compared)")),
+    };
+    let mut out = format!("### {mark} cargo memprof: {verdict}\n\n");
+    for doubt in &outcome.doubts {
+        let _ = writeln!(out, "- **{}**{}", plain(&doubt_sentence(doubt)), differences(doubt));
+    }
+    if !outcome.doubts.is_empty() {
+        out.push('\n');
+    }
+    out.push_str(&table(&over));
+    for test in over.iter().take(ROWS) {
+        if let Some(explanation) = evidence.get(&test.id) {
+            out.push_str(&details(test, explanation));
+        }
+    }
+    out.push_str(&others(outcome));
+    out
+}
+
+fn differences(doubt: &super::outcome::Doubt) -> String {
+    match doubt {
+        super::outcome::Doubt::Conditions { differences, .. } => {
+            let texts: Vec<String> = differences.iter().map(|difference| plain(&difference.to_string())).collect();
+            format!(": {}", texts.join("; "))
+        }
+        _ => String::new(),
+    }
+}
+
+fn table(over: &[&Judged]) -> String {
+    if over.is_empty() {
+        return String::new();
+    }
+    let mut out = "| test | figure | before | now | change | limit |\n|---|---|--:|--:|--:|---|\n".to_owned();
+    for test in over.iter().take(ROWS) {
+        for finding in test.failures() {
+            let (figure, before, now, limit) = match finding {
+                Finding::Over { figure, before, now, limit, .. } => (figure, *before, *now, limit.as_str()),
+                Finding::Improved { figure, before, now } => (figure, Some(*before), *now, "ratchet"),
+                _ => continue,
+            };
+            let change = before.map_or(String::new(), |before| {
+                let difference = now.saturating_sub(before);
+                format!("{}{}", if difference > 0 { "+" } else { "" }, figure.show(difference))
+            });
+            let before = before.map_or("new".to_owned(), |before| figure.show(before));
+            let _ = writeln!(
+                out,
+                "| {} | {} | {before} | {} | {change} | {} |",
+                code(&label(&test.id)),
+                figure.name(),
+                figure.show(now),
+                code(limit)
+            );
+        }
+    }
+    if over.len() > ROWS {
+        let _ = writeln!(out, "| … and {} more | | | | | |", over.len() - ROWS);
+    }
+    out.push('\n');
+    out
+}
+
+fn details(test: &Judged, explanation: &Explanation) -> String {
+    let mut lines = Vec::new();
+    for (figure, changes) in &explanation.changes {
+        let grown = changes.iter().filter(|change| change.difference() > 0);
+        lines.extend(grown.take(SITES).map(|change| format!("- {}", code(&site(*figure, change)))));
+    }
+    if let Some(missing) = &explanation.missing {
+        lines.push(format!("- not explained: {}; {}", plain(&missing.what), plain(&missing.help)));
+    }
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!("<details open><summary>{}</summary>\n\n{}\n\n</details>\n\n", html(&label(&test.id)), lines.join("\n"))
+}
+
+/// Everything else that is to be said of tests, as a list of kinds.
+fn others(outcome: &Outcome) -> String {
+    let mut kinds: Vec<(Severity, String, Vec<String>)> = Vec::new();
+    for test in &outcome.tests {
+        for (severity, finding) in test.findings.iter().filter(|(_, finding)| !finding.is_budget()) {
+            let what = sentence(finding);
+            match kinds.iter_mut().find(|kind| kind.0 == *severity && kind.1 == what) {
+                Some(kind) => kind.2.push(code(&label(&test.id))),
+                None => kinds.push((*severity, what, vec![code(&label(&test.id))])),
+            }
+        }
+    }
+    kinds.sort_by(|a, b| b.0.cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
+    let mut out = String::new();
+    for (severity, what, tests) in kinds {
+        let mark = if severity == Severity::Fail { "❌" } else { "⚠️" };
+        let more = if tests.len() > SITES { format!(" and {} more", tests.len() - SITES) } else { String::new() };
+        let _ = writeln!(out, "- {mark} {}: {}{more}", plain(&what), tests[..tests.len().min(SITES)].join(", "));
+    }
+    out
+}
+
+/// Text in which nothing is Markdown or HTML.
+fn plain(text: &str) -> String {
+    let mut out = String::new();
+    for letter in html(text).chars() {
+        match letter {
+            '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '~' => out.extend(['\\', letter]),
+            '\n' | '\r' => out.push(' '),
+            letter => out.push(letter),
+        }
+    }
+    out
+}
+
+fn html(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// Text in a fixed-width font, also inside a table. HTML's element takes what no number of backticks can quote there.
+fn code(text: &str) -> String {
+    format!("<code>{}</code>", html(text).replace('|', "&#124;").replace(['\n', '\r'], " "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_cannot_break_out_of_their_cells() {
+        assert_eq!(code("a|b<T>\n`c`"), "<code>a&#124;b&lt;T&gt; `c`</code>");
+        assert_eq!(plain("*x* [y](z)\n<b>"), "\\*x\\* \\[y\\](z) &lt;b&gt;");
+    }
+}

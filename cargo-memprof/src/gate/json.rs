@@ -1,0 +1,67 @@
+//! The outcome for programs, as docs/gate.md describes it. Pure.
+
+use super::evidence::{Evidence, Explanation};
+use super::explain::Change;
+use super::outcome::{Judged, Outcome};
+use serde_json::{Value, json};
+
+/// Raised when a field changes its meaning or goes; a new field does not raise it.
+const SCHEMA: u32 = 1;
+
+/// The file's text.
+pub fn render(outcome: &Outcome, evidence: &Evidence) -> String {
+    let tests: Vec<Value> = outcome.tests.iter().map(|test| of_test(test, evidence.get(&test.id))).collect();
+    let value = json!({
+        "schema": SCHEMA,
+        "verdict": outcome.verdict(),
+        "compared": outcome.compared(),
+        "doubts": outcome.doubts,
+        "tests": tests,
+    });
+    format!("{value:#}\n")
+}
+
+fn of_test(test: &Judged, explanation: Option<&Explanation>) -> Value {
+    let findings: Vec<Value> = test
+        .findings
+        .iter()
+        .map(|(severity, finding)| {
+            let mut value = json!(finding);
+            value["severity"] = json!(severity);
+            value
+        })
+        .collect();
+    let mut value = json!({
+        "package": test.id.package,
+        "target": test.id.target,
+        "kind": test.id.kind,
+        "name": test.id.name,
+        "source_file": test.source_file,
+        "start_line": test.start_line,
+        "before": test.before,
+        "now": test.now,
+        "findings": findings,
+    });
+    if let Some(explanation) = explanation {
+        let changes = explanation
+            .changes
+            .iter()
+            .map(|(figure, changes)| (figure.name().to_owned(), changes.iter().map(of_change).collect::<Value>()));
+        value["changes"] = Value::Object(changes.collect());
+        value["not_explained"] = json!(explanation.missing.as_ref().map(|missing| &missing.what));
+        value["flamegraphs"] = json!(explanation.pictures);
+        value["profiles"] = json!({ "before": explanation.profiles.0, "now": explanation.profiles.1 });
+    }
+    value
+}
+
+fn of_change(change: &Change) -> Value {
+    let path: Vec<&str> = change.path.iter().map(|name| &**name).collect();
+    json!({
+        "file": &*change.file,
+        "line": change.line,
+        "path": path,
+        "before": change.before,
+        "now": change.now,
+    })
+}

@@ -1,0 +1,81 @@
+//! The outcome as JUnit's XML, one suite for each target, as CI servers read it. Pure.
+
+use super::evidence::Evidence;
+use super::outcome::{Finding, Judged, Outcome};
+use super::policy::Severity;
+use super::text::{doubt_sentence, sentence, site};
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use std::collections::BTreeMap;
+
+/// The file's text.
+pub fn render(outcome: &Outcome, evidence: &Evidence) -> String {
+    let mut report = Report::new("cargo memprof gate");
+    let mut suites: BTreeMap<String, TestSuite> = BTreeMap::new();
+    for test in &outcome.tests {
+        let name = format!("{}::{}", test.id.package, test.id.target_label());
+        let suite = suites.entry(name.clone()).or_insert_with(|| TestSuite::new(name.clone()));
+        let mut case = TestCase::new(test.id.name.clone(), status(test, evidence));
+        case.set_classname(name);
+        suite.add_test_case(case);
+    }
+    let failing: Vec<String> =
+        outcome.doubts.iter().filter(|doubt| doubt.severity() == Severity::Fail).map(doubt_sentence).collect();
+    if !failing.is_empty() {
+        let mut suite = TestSuite::new("cargo memprof gate");
+        let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+        status.set_type("cannot-compare").set_message(failing.join("; "));
+        let mut case = TestCase::new("comparison", status);
+        case.set_classname("cargo memprof gate");
+        suite.add_test_case(case);
+        suites.insert(String::new(), suite);
+    }
+    report.add_test_suites(suites.into_values());
+    report.to_string().map(|text| schema_names(&text)).unwrap_or_default()
+}
+
+/// quick-junit counts the skipped tests of a suite under `disabled`, as Ant did. The schema that CI servers publish
+/// (Jenkins' `junit-10.xsd`) calls them `skipped` and allows no other attribute.
+fn schema_names(text: &str) -> String {
+    // A line of text cannot begin with a tag: its `<` is escaped.
+    let is_suite = |line: &str| line.trim_start().starts_with("<testsuite ");
+    let lines = text.lines().map(|line| match is_suite(line) {
+        true => line.replace(" disabled=\"", " skipped=\""),
+        false => line.to_owned(),
+    });
+    lines.collect::<Vec<_>>().join("\n") + "\n"
+}
+
+fn status(test: &Judged, evidence: &Evidence) -> TestCaseStatus {
+    let failures: Vec<&Finding> = test.failures().collect();
+    if failures.is_empty() {
+        let skipped = test.findings.iter().find(|_| !test.was_compared());
+        return match skipped {
+            Some((_, finding)) => {
+                let mut status = TestCaseStatus::skipped();
+                status.set_message(sentence(finding));
+                status
+            }
+            None => TestCaseStatus::success(),
+        };
+    }
+    let budget = failures.iter().any(|finding| finding.is_budget());
+    let (kind, name) = match budget {
+        true => (NonSuccessKind::Failure, "over-budget"),
+        false => (NonSuccessKind::Error, "cannot-compare"),
+    };
+    let sentences: Vec<String> = failures.into_iter().map(sentence).collect();
+    let mut status = TestCaseStatus::non_success(kind);
+    status.set_type(name).set_message(sentences.join("; "));
+    if let Some(explanation) = evidence.get(&test.id) {
+        let mut lines: Vec<String> = Vec::new();
+        for (figure, changes) in &explanation.changes {
+            let grown = changes.iter().filter(|change| change.difference() > 0);
+            lines.extend(grown.map(|change| site(*figure, change)));
+        }
+        lines.extend(explanation.missing.iter().map(|missing| format!("not explained: {}", missing.what)));
+        if !lines.is_empty() {
+            status.set_description(lines.join("\n"));
+        }
+    }
+    status
+}

@@ -1,0 +1,81 @@
+//! Where the outcome goes: stdout in the form the user wants, files in every form beside the pictures, and GitHub's places
+//! where this runs there.
+
+use super::evidence::Evidence;
+use super::flags::Format;
+use super::outcome::Outcome;
+use super::text::Source;
+use super::{annotate, job_summary, json, junit, text};
+use crate::error::Error;
+use crate::exit_code::ExitCode;
+use crate::inject::env;
+use crate::report::layout;
+use crate::shell::Shell;
+use camino::{Utf8Path, Utf8PathBuf};
+use std::io::Write;
+
+/// The files, in the folder `gate` of the outputs.
+const JSON: &str = "gate.json";
+const JUNIT: &str = "junit.xml";
+const MARKDOWN: &str = "summary.md";
+
+/// What is given out.
+pub struct Outputs<'a> {
+    pub outcome: &'a Outcome,
+    pub evidence: &'a Evidence,
+    pub baseline: &'a Source,
+    /// Root of the workspace.
+    pub root: &'a Utf8Path,
+}
+
+impl Outputs<'_> {
+    /// Writes and says everything. `folder` is that of the run's outputs.
+    ///
+    /// # Errors
+    /// Where a file cannot be written.
+    pub fn give(&self, folder: &Utf8Path, format: Format, shell: &Shell) -> Result<(), Error> {
+        let text = text::render(self.outcome, self.evidence, self.baseline);
+        let markdown = job_summary::render(self.outcome, self.evidence);
+        let json = json::render(self.outcome, self.evidence);
+        let junit = junit::render(self.outcome, self.evidence);
+        let annotations = annotate::render(self.outcome, self.evidence, &self.prefix());
+        let folder = folder.join(layout::GATE);
+        for (name, bytes) in [(JSON, &json), (JUNIT, &junit), (MARKDOWN, &markdown)] {
+            let path = folder.join(name);
+            fs_err::write(&path, bytes).map_err(|error| cannot_write(&path, &error))?;
+        }
+        // Programs read what they asked for, and it is this.
+        let stdout = shell.beside_machine_output(false);
+        stdout.result(match format {
+            Format::Text => &text,
+            Format::Github => &annotations,
+            Format::Markdown => &markdown,
+            Format::Junit => &junit,
+            Format::Json => &json,
+        });
+        if format == Format::Text && env::non_empty(env::GITHUB_ACTIONS).is_some_and(|value| value == "true") {
+            stdout.result(&annotations);
+        }
+        self.append_summary(&markdown)
+    }
+
+    /// From the root of the repository to the workspace.
+    fn prefix(&self) -> Utf8PathBuf {
+        let repository = env::non_empty(env::GITHUB_WORKSPACE)
+            .and_then(|path| Utf8PathBuf::try_from(std::path::PathBuf::from(path)).ok());
+        let inside = repository.and_then(|repository| self.root.strip_prefix(repository).map(Utf8Path::to_owned).ok());
+        inside.unwrap_or_default()
+    }
+
+    fn append_summary(&self, markdown: &str) -> Result<(), Error> {
+        let Some(path) = env::non_empty(env::GITHUB_STEP_SUMMARY).map(std::path::PathBuf::from) else { return Ok(()) };
+        let mut options = fs_err::OpenOptions::new();
+        let written =
+            options.append(true).create(true).open(&path).and_then(|mut file| file.write_all(markdown.as_bytes()));
+        written.map_err(|error| cannot_write(Utf8Path::new(&path.to_string_lossy()), &error))
+    }
+}
+
+fn cannot_write(path: &Utf8Path, error: &std::io::Error) -> Error {
+    Error::new(format!("cannot write `{path}`")).caused_by(error).with_code(ExitCode::OUTPUT)
+}

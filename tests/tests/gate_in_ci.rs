@@ -1,0 +1,173 @@
+//! A pull request adds an allocation three calls deep. Everything a CI server can show says which line did it.
+
+use memprof_tests::fixture::{Call, Fixture};
+use memprof_tests::tool;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+const BEFORE: &str = "line.trim().to_owned()";
+const AFTER: &str = "let clean = line.trim().to_owned();\n    clean.as_str().to_owned()";
+/// What every form has to say.
+const SITE: &str = "+3 allocs (3 → 6), src/parser.rs:11 in clean ← parse ← load ← loads_three_rows";
+
+/// A repository with one commit, and a change that is not committed.
+fn repository() -> Fixture {
+    let fixture = Fixture::copy("growing");
+    fixture.write(".gitignore", "target\nCargo.lock\n");
+    git(&fixture, &["init", "--quiet"]);
+    commit(&fixture);
+    fixture
+}
+
+fn git(fixture: &Fixture, arguments: &[&str]) {
+    let mut command = Command::new("git");
+    memprof_tests::command::clean(&mut command);
+    command.args(["-C"]).arg(fixture.root()).args(["-c", "user.name=n", "-c", "user.email=e"]).args(arguments);
+    assert!(command.status().expect("git starts").success());
+}
+
+fn commit(fixture: &Fixture) {
+    git(fixture, &["add", "--all"]);
+    git(fixture, &["commit", "--quiet", "--message", "change"]);
+}
+
+fn on_github(call: Call, fixture: &Fixture) -> Call {
+    let summary = fixture.outside().join("summary.md");
+    call.env("GITHUB_ACTIONS", "true").env("GITHUB_WORKSPACE", fixture.root()).env("GITHUB_STEP_SUMMARY", summary)
+}
+
+/// The one file below `folder` with this name.
+fn found(folder: &Path, name: &str) -> PathBuf {
+    let folders = fs::read_dir(folder)
+        .expect("the gate wrote its folder")
+        .map(|entry| entry.expect("the folder can be read").path());
+    let found: Vec<PathBuf> = folders.map(|folder| folder.join(name)).filter(|path| path.exists()).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    found[0].clone()
+}
+
+#[test]
+fn a_regression_is_explained_in_text_annotations_markdown_junit_json_and_pictures() {
+    let fixture = repository();
+    fixture.memprof("test --save-baseline").succeed();
+    fixture.replace("src/parser.rs", BEFORE, AFTER);
+    let ran = on_github(fixture.memprof("gate"), &fixture).run().ended_with(5);
+    let ran = ran.says(&format!("    {SITE}\n")).says("  difference: target/memprof/gate/");
+    let ran =
+        ran.says("::error file=src/parser.rs,line=11,title=allocates more in growing tests%3A%3Aloads_three_rows::");
+    ran.says(
+        "::notice file=src/lib.rs,line=19,title=over budget%3A growing tests%3A%3Aloads_three_rows::alloc_objects",
+    );
+
+    let markdown = fs::read_to_string(fixture.outside().join("summary.md")).expect("the job summary is written");
+    assert!(markdown.contains("### ❌ cargo memprof: 1 test over budget (3 tests compared)"), "{markdown}");
+    assert!(markdown.contains("| alloc_objects | 4 | 7 | +3 |") && markdown.contains(SITE), "{markdown}");
+
+    let folder = fixture.path("target/memprof/gate");
+    let xml = fixture.read("target/memprof/gate/junit.xml");
+    check_junit(&xml);
+    assert!(xml.contains(&format!(">{SITE}</failure>")), "{xml}");
+
+    let json: serde_json::Value = serde_json::from_str(&fixture.read("target/memprof/gate/gate.json")).unwrap();
+    assert_eq!(json["verdict"], "over-budget");
+    let test = json["tests"].as_array().unwrap().iter().find(|test| test["name"] == "tests::loads_three_rows").unwrap();
+    assert_eq!((&test["before"]["alloc_objects"], &test["now"]["alloc_objects"]), (&4.into(), &7.into()));
+    let change = &test["changes"]["alloc_objects"][0];
+    assert_eq!((&change["file"], &change["line"]), (&"src/parser.rs".into(), &11.into()));
+
+    // Both directions, as XML, with the function that grew.
+    for name in ["alloc_objects.svg", "alloc_objects.before.svg"] {
+        let svg = fs::read_to_string(found(&folder, name)).unwrap();
+        let svg = roxmltree::Document::parse_with_options(
+            &svg,
+            roxmltree::ParsingOptions { allow_dtd: true, ..roxmltree::ParsingOptions::default() },
+        )
+        .expect("a flamegraph is XML");
+        let titles: Vec<&str> =
+            svg.descendants().filter(|node| node.has_tag_name("title")).filter_map(|node| node.text()).collect();
+        assert!(titles.iter().any(|title| title.starts_with("growing::parser::clean (")), "{titles:?}");
+    }
+    // The profiles are a pair that pprof can compare.
+    for path in [&test["profiles"]["before"], &test["profiles"]["now"]] {
+        assert!(fixture.path(path.as_str().unwrap()).exists());
+    }
+}
+
+/// What the schema of Jenkins' xUnit plugin asks for.
+fn check_junit(xml: &str) {
+    let document = roxmltree::Document::parse(xml).expect("a report is XML");
+    let known = |tag: &str| match tag {
+        "testsuites" => vec!["name", "tests", "failures", "errors", "time"],
+        "testsuite" => vec!["name", "tests", "failures", "errors", "skipped", "time", "timestamp"],
+        "testcase" => vec!["name", "classname", "time"],
+        "failure" | "error" | "skipped" => vec!["type", "message"],
+        other => panic!("the schema has no <{other}>"),
+    };
+    for node in document.descendants().filter(roxmltree::Node::is_element) {
+        let known = known(node.tag_name().name());
+        for attribute in node.attributes() {
+            assert!(known.contains(&attribute.name()), "<{} {}>", node.tag_name().name(), attribute.name());
+        }
+        if node.has_tag_name("testsuite") {
+            let counted = |tag: &str| node.descendants().filter(|child| child.has_tag_name(tag)).count().to_string();
+            assert_eq!(node.attribute("failures"), Some(&*counted("failure")));
+            assert_eq!(node.attribute("tests"), Some(&*counted("testcase")));
+        }
+    }
+}
+
+#[test]
+fn stdout_holds_one_format_alone_when_a_program_is_to_read_it() {
+    let fixture = repository();
+    fixture.memprof("test --save-baseline").succeed();
+    let json = fixture.memprof("gate --output-format json").succeed().complains("test tests::loads_nothing ... ok");
+    let json: serde_json::Value = serde_json::from_str(&json.stdout).expect("stdout is JSON");
+    assert_eq!(json["compared"], 3);
+    check_junit(&fixture.memprof("gate --no-run --output-format junit").succeed().stdout);
+    assert_eq!(fixture.memprof("gate --no-run --output-format github").succeed().stdout, "");
+    let filtered = fixture.memprof("gate three --output-format github").run().ended_with(6).stdout;
+    assert!(filtered.starts_with("::error title=2 tests%3A it is in the baseline and did not run"), "{filtered}");
+    assert!(fixture.memprof("gate --no-run --output-format markdown").run().stdout.starts_with("### ❌"));
+    fixture.memprof("gate --output-format xml").run().ended_with(2).complains("`junit`");
+}
+
+#[test]
+fn a_regression_without_its_profiles_says_what_is_missing() {
+    let fixture = repository();
+    fixture.memprof("test --save-baseline --baseline-dir kept").succeed();
+    fixture.replace("src/parser.rs", BEFORE, AFTER);
+    let without = fixture.memprof("gate").run().ended_with(5);
+    without.says("not explained: the baseline's profile is missing").says("--against REVISION");
+    fixture.memprof("gate --no-run --baseline-dir kept").run().ended_with(5).says(SITE);
+    let sampled = fixture.memprof("gate --memprofilerate 512").run().ended_with(5);
+    sampled.says("at a rate of 512, so not every allocation has a stack");
+    // A profile that belongs to other figures explains nothing.
+    fixture.memprof("test --save-baseline --baseline other --baseline-dir kept").succeed();
+    let stale = fixture.memprof("gate --no-run --baseline-dir kept").run().ended_with(5);
+    stale.says("it has 7 allocations, not 4");
+}
+
+#[test]
+fn a_revision_can_stand_for_the_baseline_and_is_recorded_once() {
+    let fixture = repository();
+    if !tool::has("git", &["worktree", "list"], "the gate against a revision") {
+        return;
+    }
+    fixture.replace("src/parser.rs", BEFORE, AFTER);
+    commit(&fixture);
+    let first = fixture.memprof("gate --against HEAD~1").run().ended_with(5).says(SITE);
+    let first = first.complains("Recording HEAD~1").says("compared with `HEAD~1`");
+    assert!(!first.stdout.contains("cargo memprof accept"), "{}", first.all());
+    let again = fixture.memprof("gate --against HEAD~1").run().ended_with(5).says(SITE).complains("Known HEAD~1");
+    assert!(!again.stderr.contains("Recording"), "{}", again.all());
+    // Another revision in the same worktree; equal to what is here.
+    fixture.memprof("gate --against HEAD").succeed().says("within budget: 3 tests compared with `HEAD`");
+    // A test that is removed needs no line removed.
+    fixture.replace("src/lib.rs", "fn loads_nothing", "fn loads_not_much");
+    fixture.memprof("gate --against HEAD").succeed().says("warning: in the baseline, but there is no such test");
+    assert!(!fixture.path("memprof.baseline").exists());
+    git(&fixture, &["diff", "--quiet", "HEAD", "--", "src/parser.rs"]);
+    let unknown = fixture.memprof("gate --against no-such-branch").run().ended_with(6);
+    unknown.complains("cannot compare with `no-such-branch`").complains("git fetch");
+}

@@ -11,23 +11,29 @@ use std::{env, fs};
 pub fn folder() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
-        // Cargo gives a test the programs of its own package only, so this one is asked for: in the profile and the
-        // target folder that the tests themselves were built for, where it is nearly always there already.
+        // Cargo gives a test the programs of its own package only, so this one is asked for.
         let built_into = workspace::built_into();
-        let profile = match built_into.file_name().and_then(|name| name.to_str()) {
-            Some("debug") | None => "dev",
-            Some(name) => name,
-        };
-        let mut build = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
-        command::clean(&mut build);
-        build.current_dir(workspace::root()).args(["build", "--quiet", "--package", "cargo-memprof"]);
-        build.args(["--profile", profile, "--target-dir"]).arg(built_into.parent().unwrap_or(built_into));
-        let output = build.output().expect("cargo starts");
-        assert!(output.status.success(), "{build:?}\n{}", String::from_utf8_lossy(&output.stderr));
+        cargo(&["build", "--quiet", "--package", "cargo-memprof"]);
         let program = built_into.join("cargo-memprof");
         assert!(program.exists(), "cargo did not put `{}` there", program.display());
         built_into.to_owned()
     })
+}
+
+/// Runs a cargo command on this workspace, in the profile and the target folder of the tests themselves, so that what is
+/// compiled already is used. It must succeed.
+pub fn cargo(arguments: &[&str]) {
+    let built_into = workspace::built_into();
+    let profile = match built_into.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(name) => name,
+    };
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or("cargo".into()));
+    command::clean(&mut cargo);
+    cargo.current_dir(workspace::root()).args(arguments);
+    cargo.args(["--profile", profile, "--target-dir"]).arg(built_into.parent().unwrap_or(built_into));
+    let output = cargo.output().expect("cargo starts");
+    assert!(output.status.success(), "{cargo:?}\n{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// PATH with the program under test in front.

@@ -29,6 +29,10 @@ const HARNESS: &[&str] = &[
     "allow",
 ];
 
+/// What comes to it for the native hook, and what tells the probe of it.
+const NATIVE_HARNESS: &[&str] = &["--cfg", "memprof_native", "-Ccodegen-units=1"];
+const NATIVE_PROBE: &[&str] = &["--cfg", "native"];
+
 /// Assertions stay on, so that the probe's own checks and the harness's are made.
 const PROBE: &[&str] = &["--edition", "2024", "-Copt-level=1", "-Cdebug-assertions=on", "-Cforce-frame-pointers=yes"];
 
@@ -58,12 +62,26 @@ pub struct Probed {
     pub status: ExitStatus,
 }
 
+/// Where the probe's allocations are noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hook {
+    /// At Rust's global allocator.
+    Rust,
+    /// At the C library's functions.
+    Native,
+}
+
 /// Runs the probe's `scenario` at `rate`, as the harness parent runs a test.
 pub fn probe(scenario: &str, rate: u64) -> Probed {
+    probe_at(Hook::Rust, scenario, rate)
+}
+
+/// As [`probe`], with either hook.
+pub fn probe_at(hook: Hook, scenario: &str, rate: u64) -> Probed {
     let folder = TempDir::new().expect("a temporary folder");
     let (ledger, truth) = (folder.path().join("ledger"), folder.path().join("truth"));
     let file = LedgerFile::create(&ledger, rate, &Identity::default()).expect("a new ledger");
-    let mut command = Command::new(program());
+    let mut command = Command::new(program(hook));
     command::clean(&mut command);
     command.arg(scenario).args([&ledger, &truth]);
     command.env("MEMPROF_CHILD", "0").env("MEMPROF_RATE", rate.to_string()).env("MEMPROF_LEDGER", &ledger);
@@ -99,23 +117,32 @@ fn read_truth(path: &Path) -> Truth {
 }
 
 /// The probe, built once for this test executable.
-fn program() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let place = workspace::scratch();
-        let building = TempDir::new_in(place).expect("a temporary folder");
-        let harness = building.path().join("libmemprof_harness.rlib");
-        let source = workspace::root().join("memprof-harness/src/lib.rs");
-        rustc(Command::new("rustc").args(HARNESS).arg("-o").arg(&harness).arg(source).env("RUSTC_BOOTSTRAP", "1"));
-        let built = building.path().join("probe");
-        let source = workspace::fixtures().join("probe/main.rs");
-        let external = format!("memprof_harness={}", harness.display());
-        rustc(Command::new("rustc").args(PROBE).args(["--extern", &external]).arg("-o").arg(&built).arg(source));
-        // Renamed, so that two test executables that build it at the same time do not see half of each other's.
-        let program = place.join("probe");
-        fs::rename(&built, &program).expect("both are in one folder");
-        program
-    })
+fn program(hook: Hook) -> &'static Path {
+    static PROGRAMS: [OnceLock<PathBuf>; 2] = [OnceLock::new(), OnceLock::new()];
+    let (program, name, harness, probe): (_, _, &[&str], &[&str]) = match hook {
+        Hook::Rust => (&PROGRAMS[0], "probe", &[], &[]),
+        Hook::Native => (&PROGRAMS[1], "probe-native", NATIVE_HARNESS, NATIVE_PROBE),
+    };
+    program.get_or_init(|| build(name, harness, probe))
+}
+
+fn build(name: &str, harness_flags: &[&str], probe_flags: &[&str]) -> PathBuf {
+    let place = workspace::scratch();
+    let building = TempDir::new_in(place).expect("a temporary folder");
+    let harness = building.path().join("libmemprof_harness.rlib");
+    let source = workspace::root().join("memprof-harness/src/lib.rs");
+    let mut command = Command::new("rustc");
+    command.args(HARNESS).args(harness_flags).arg("-o").arg(&harness).arg(source);
+    rustc(command.env("RUSTC_BOOTSTRAP", "1"));
+    let built = building.path().join("probe");
+    let source = workspace::fixtures().join("probe/main.rs");
+    let external = format!("memprof_harness={}", harness.display());
+    let mut command = Command::new("rustc");
+    rustc(command.args(PROBE).args(probe_flags).args(["--extern", &external]).arg("-o").arg(&built).arg(source));
+    // Renamed, so that two test executables that build it at the same time do not see half of each other's.
+    let program = place.join(name);
+    fs::rename(&built, &program).expect("both are in one folder");
+    program
 }
 
 fn rustc(command: &mut Command) {

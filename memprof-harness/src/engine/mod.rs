@@ -1,16 +1,32 @@
 //! The engine: what runs inside every allocation of a recorded process.
 //!
-//! `hook_rust` is called by Rust's allocation functions and passes on to `exact` or `sampled`; `thread` says whether and where the calling thread records;
+//! `hook_rust` is called by Rust's allocation functions and passes on to `exact` or `sampled`; in its stead `hook_native` is
+//! called by whoever calls the C library's, and passes on to `native` (with `--cfg memprof_native`, where there is no
+//! `#[global_allocator]`; `blocks` then has what headers have otherwise). `thread` says whether and where the calling thread records;
 //! `counters` keeps its totals, `lane` what is shared of them, `sites` its stacks, `tracked` the blocks to recognise when they are
 //! freed; `arena` is the mapped ledger they all write to. Nothing here allocates through the hook while the window is
 //! open, formats, or panics, and nothing here calls out to the rest of the crate but for the ledger's layout.
 
 mod arena;
+#[cfg(any(test, memprof_native))]
+#[cfg_attr(not(memprof_native), allow(dead_code))]
+mod blocks;
 mod counters;
 mod exact;
+#[cfg(memprof_native)]
+mod hook_native;
 mod hook_rust;
 mod lane;
+#[cfg(memprof_native)]
+mod loader;
+#[cfg(any(test, memprof_native))]
+#[cfg_attr(not(memprof_native), allow(dead_code))]
+mod maps;
+#[cfg(memprof_native)]
+mod native;
 mod objects;
+#[cfg(memprof_native)]
+mod own_allocator;
 mod process;
 mod sampled;
 mod sampler;
@@ -21,5 +37,7 @@ mod tracked;
 mod unwind;
 
 pub use hook_rust::Hook;
+#[cfg(memprof_native)]
+pub use own_allocator::reaches_the_hook;
 pub use process::{attach, close, open};
 pub use thread::{Suspended, suspend};

@@ -5,6 +5,8 @@
 
 use super::state::{ENDED, FORKED, Mode, OPEN};
 use super::{arena, lane, objects, state, thread, tracked};
+#[cfg(memprof_native)]
+use super::{blocks, loader};
 use crate::ledger::layout::{self, ChunkHeader, kind};
 use std::io;
 use std::path::Path;
@@ -23,10 +25,17 @@ static PREFIX: AtomicU64 = AtomicU64::new(0);
 /// Whatever opening or mapping the file says; or where this process was not started to be recorded, so that its blocks
 /// have no headers.
 pub fn attach(path: &Path) -> io::Result<()> {
-    if !matches!(state::mode(), Some(Mode::Exact | Mode::Sampled)) {
+    if cfg!(memprof_native) {
+        arena::attach(path)?;
+        // Blocks are the C library's own whatever the mode is, so it can be decided now.
+        #[cfg(memprof_native)]
+        loader::find();
+        state::decide(if arena::header().rate.load(Relaxed) == 1 { Mode::Exact } else { Mode::Sampled });
+    } else if matches!(state::mode(), Some(Mode::Exact | Mode::Sampled)) {
+        arena::attach(path)?;
+    } else {
         return Err(io::Error::other("this process was not started to be recorded: MEMPROF_CHILD was not set"));
     }
-    arena::attach(path)?;
     thread::prepare()?;
     // SAFETY: both functions are safe to call around a fork: they touch atomics alone.
     let error = unsafe { libc::pthread_atfork(None, Some(count_fork), Some(leave_to_parent)) };
@@ -111,6 +120,8 @@ extern "C" fn leave_to_parent() {
     arena::abandon();
     lane::forget_all();
     tracked::force_open();
+    #[cfg(memprof_native)]
+    blocks::forget_all();
     thread::forget();
 }
 

@@ -27,6 +27,9 @@ pub(super) const ENDED: u8 = 4;
 pub(super) const FORKED: u8 = 8;
 /// Set for good where blocks have headers and every allocation has its stack noted.
 pub(super) const EXACT: u8 = 16;
+/// Set while the user's own allocator is tried, in a process that is not recorded.
+#[cfg(memprof_native)]
+pub(super) const PROBED: u8 = 32;
 /// What a thread expects where it must take the slow path whatever the state is.
 pub(super) const NEVER: u8 = 0x80;
 

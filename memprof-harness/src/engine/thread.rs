@@ -15,6 +15,7 @@ use crate::ledger::layout::Lane;
 use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
+#[cfg(not(memprof_native))]
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::AtomicU32;
@@ -26,6 +27,8 @@ pub(super) struct Thread {
     /// How many [`Suspended`] guards live on this thread.
     suspended: Cell<u32>,
     counted: Cell<bool>,
+    /// In the middle of its first event: what the C library allocates for the engine meanwhile is nobody's.
+    joining: Cell<bool>,
     local: Cell<Option<&'static Local>>,
     /// The lane's counters: what most events need of it.
     record: Cell<Option<&'static Lane>>,
@@ -38,6 +41,7 @@ thread_local! {
             expects: Cell::new(NEVER),
             suspended: Cell::new(0),
             counted: Cell::new(false),
+            joining: Cell::new(false),
             local: Cell::new(None),
             record: Cell::new(None),
             bounds: Cell::new(Bounds { low: 0, high: 0 }),
@@ -93,7 +97,7 @@ impl Thread {
         if state::is_forked() {
             process::start_forked();
         }
-        if !state::is_open() || self.suspended.get() > 0 {
+        if !state::is_open() || self.suspended.get() > 0 || self.joining.get() {
             return Access::Shut;
         }
         let Some(local) = self.local.get().or_else(|| self.join()) else { return Access::Laneless };
@@ -109,6 +113,7 @@ impl Thread {
     /// This thread's first event.
     fn join(&self) -> Option<&'static Local> {
         let local = lane::take()?;
+        self.joining.set(true);
         if self.bounds.get().high == 0 {
             self.bounds.set(own_stack());
         }
@@ -118,6 +123,7 @@ impl Thread {
         self.local.set(Some(local));
         self.record.set(Some(local.record));
         watch_end();
+        self.joining.set(false);
         Some(local)
     }
 
@@ -161,11 +167,16 @@ pub(super) fn join() {
 /// Where the calling thread's stack lies; nowhere if the system does not say.
 fn own_stack() -> Bounds {
     let errno = Errno::save();
-    let bounds = ask_own_stack().unwrap_or(Bounds { low: 1, high: 1 });
+    #[cfg(memprof_native)]
+    let bounds = super::maps::stack_of_this_thread();
+    #[cfg(not(memprof_native))]
+    let bounds = ask_own_stack();
+    let bounds = bounds.unwrap_or(Bounds { low: 1, high: 1 });
     errno.restore();
     bounds
 }
 
+#[cfg(not(memprof_native))]
 fn ask_own_stack() -> Option<Bounds> {
     let mut attributes = MaybeUninit::uninit();
     // SAFETY: always the calling thread's own handle.

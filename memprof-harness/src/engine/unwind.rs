@@ -50,6 +50,15 @@ impl Frame {
         }
         Frame(frame)
     }
+
+    /// Where the function returns to.
+    #[cfg(memprof_native)]
+    #[inline(always)]
+    pub(super) fn caller(self) -> usize {
+        // SAFETY: a frame pointer leads to [caller's frame, return address], and the function has not returned yet.
+        let [_, address] = unsafe { *(self.0 as *const [usize; 2]) };
+        address
+    }
 }
 
 /// What a walk found, besides the addresses.

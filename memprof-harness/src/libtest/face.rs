@@ -11,6 +11,8 @@ use std::process::{self, Termination};
 
 pub use real::*;
 
+// The native hook lies below Rust's allocator, which is then the user's own or the system's.
+#[cfg(not(memprof_native))]
 #[global_allocator]
 static HOOK: engine::Hook = engine::Hook;
 

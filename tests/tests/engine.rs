@@ -205,6 +205,16 @@ fn what_thread_locals_allocate_and_free_as_their_thread_ends_is_counted() {
 }
 
 #[test]
+fn a_thread_that_comes_as_the_window_shuts_is_not_counted_behind_it() {
+    for rate in RATES {
+        let probed = probe("latecomer", rate);
+        assert!(probed.status.success() && probed.ledger.end.whole);
+        let counted = probed.ledger.counters.alloc_objects;
+        assert!(counted <= probed.truth.total("alloc_objects"), "{counted} at rate {rate}");
+    }
+}
+
+#[test]
 fn a_forked_child_has_a_ledger_of_its_own() {
     at_every_rate("fork", |probed| {
         peak_is_exact(probed);

@@ -9,7 +9,7 @@
 use super::arena::{self, Errno};
 use super::lane::{self, Local};
 use super::process;
-use super::state::{self, MULTI, NEVER};
+use super::state::{self, MULTI, NEVER, OPEN};
 use super::unwind::Bounds;
 use crate::ledger::layout::Lane;
 use std::cell::Cell;
@@ -103,6 +103,10 @@ impl Thread {
         let Some(local) = self.local.get().or_else(|| self.join()) else { return Access::Laneless };
         // Joining may have made this process one of several threads.
         let flags = state::settled_flags();
+        if flags & OPEN == 0 {
+            // The window was shut meanwhile: expecting these flags would have this thread record for ever.
+            return Access::Shut;
+        }
         if flags & MULTI != 0 && self.expects.get() != flags {
             local.flush();
         }

@@ -122,8 +122,7 @@ impl Call {
         command::clean(&mut command);
         command.current_dir(folder).stdin(Stdio::null());
         command.env("PATH", tool::path()).env("XDG_CACHE_HOME", tool::cache());
-        // A user's cargo may have a target folder or a wrapper set for all crates; a fixture's numbers are its own.
-        command.env("CARGO_NET_OFFLINE", "true").env("CARGO_INCREMENTAL", "0");
+        command.env("CARGO_NET_OFFLINE", "true");
         Call { command }
     }
 

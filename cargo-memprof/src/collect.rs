@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// What a run left.
 #[derive(Debug, Default)]
 pub struct Collected {
-    /// By [`TestId`], then by start.
+    /// By [`TestId`], then by start; each followed by the processes that it started, which have its id.
     pub tests: Vec<Recorded>,
     /// One for each ledger that could not be read.
     pub problems: Vec<Error>,
@@ -32,6 +32,8 @@ pub struct Recorded {
     /// The objects they lie in.
     pub modules: Vec<Module>,
     path: PathBuf,
+    /// The stem of the ledger that it belongs to; `None` = it is a test's own.
+    root: Option<String>,
     /// Kept where there is room for it; otherwise the file is read again.
     ledger: Option<Ledger>,
 }
@@ -45,7 +47,7 @@ const KEPT_ADDRESSES: usize = 32 << 20;
 /// # Errors
 /// Where the folder of the ledgers cannot be read.
 pub fn collect(facts: &RunFacts) -> Result<Collected, Error> {
-    let paths = paths(&facts.ledgers, "ledger")?;
+    let paths = paths(&facts.ledgers, is_ledger)?;
     let executables: HashMap<&Path, &RanExecutable> =
         facts.ran.iter().map(|executable| (executable.exe.as_path(), executable)).collect();
     let kept = AtomicUsize::new(0);
@@ -57,13 +59,18 @@ pub fn collect(facts: &RunFacts) -> Result<Collected, Error> {
             Err(cause) => collected.problems.push(unreadable(path, &cause)),
         }
     }
-    collected.tests.sort_by(|a, b| (&a.record.id, a.record.started_ns).cmp(&(&b.record.id, b.record.started_ns)));
+    collected.tests = adopted(collected.tests);
     collected.unprofiled = unprofiled(&facts.ran);
     collected.not_run = not_run(facts, &executables, &collected.tests)?;
     Ok(collected)
 }
 
 impl Recorded {
+    /// What its children call it.
+    fn stem(&self) -> String {
+        self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
     /// The test's ledger. Can be had once.
     ///
     /// # Errors
@@ -76,8 +83,48 @@ impl Recorded {
     }
 }
 
-/// The files in the ledgers' folder whose names end like this, sorted.
-fn paths(folder: &Utf8Path, ending: &str) -> Result<Vec<PathBuf>, Error> {
+/// A forked process puts its ledger beside its parent's, under a longer name.
+const FORK: &str = ".ledger.fork-";
+
+fn is_ledger(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(".ledger") || name.contains(FORK)
+}
+
+/// Tests in their order, each followed by its children in theirs. A child whose test left nothing to be attached to
+/// stands for itself.
+fn adopted(all: Vec<Recorded>) -> Vec<Recorded> {
+    let (mut children, mut tests): (Vec<Recorded>, Vec<Recorded>) =
+        all.into_iter().partition(|recorded| recorded.root.is_some());
+    let stems: HashSet<String> = tests.iter().map(Recorded::stem).collect();
+    let known = |child: &Recorded| child.root.as_ref().is_some_and(|root| stems.contains(root));
+    let (attached, orphans): (Vec<Recorded>, Vec<Recorded>) = children.into_iter().partition(known);
+    children = attached;
+    tests.extend(orphans.into_iter().map(|mut orphan| {
+        orphan.record.child = None;
+        orphan
+    }));
+    tests.sort_by(|a, b| (&a.record.id, a.record.started_ns).cmp(&(&b.record.id, b.record.started_ns)));
+    children.sort_by_key(|child| child.record.started_ns);
+    let mut by_root: HashMap<String, Vec<Recorded>> = HashMap::new();
+    for child in children {
+        by_root.entry(child.root.clone().unwrap_or_default()).or_default().push(child);
+    }
+    let mut ordered = Vec::new();
+    for test in tests {
+        let id = test.record.id.clone();
+        let own = by_root.remove(&test.stem()).unwrap_or_default();
+        ordered.push(test);
+        ordered.extend(own.into_iter().map(|mut child| {
+            child.record.id = id.clone();
+            child
+        }));
+    }
+    ordered
+}
+
+/// The files in the ledgers' folder that are meant, sorted.
+fn paths(folder: &Utf8Path, meant: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, Error> {
     let failed = |error: std::io::Error| Error::new("cannot read the ledgers of the tests").caused_by(error);
     let entries = match fs_err::read_dir(folder) {
         Ok(entries) => entries,
@@ -88,7 +135,7 @@ fn paths(folder: &Utf8Path, ending: &str) -> Result<Vec<PathBuf>, Error> {
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|extension| extension == ending) {
+        if meant(&path) {
             paths.push(path);
         }
     }
@@ -117,7 +164,17 @@ fn recorded(path: &Path, executables: &HashMap<&Path, &RanExecutable>, kept: &At
         kept.fetch_sub(size, Ordering::Relaxed);
     }
     let modules = modules(&ledger);
-    Ok(Recorded { record, addresses, modules, path: path.to_owned(), ledger: room.then_some(ledger) })
+    let root = root(path, &ledger);
+    Ok(Recorded { record, addresses, modules, path: path.to_owned(), root, ledger: room.then_some(ledger) })
+}
+
+/// The stem of the ledger of the test that this one's process belongs to; `None` = it is the test's own process.
+fn root(path: &Path, ledger: &Ledger) -> Option<String> {
+    if !ledger.identity.root.is_empty() {
+        return Some(ledger.identity.root.clone());
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.split_once(FORK).map(|(stem, _)| stem.to_owned())
 }
 
 /// The objects of the process. The loader has no name for the executable itself.
@@ -144,6 +201,8 @@ fn record(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestRecord {
         outcome,
         cut_short: ledger.end.started && !ledger.end.whole,
         forked: ledger.fork_of.is_some(),
+        children: Vec::new(),
+        child: (ledger.fork_of.is_some() || !identity.root.is_empty()).then(|| program_name(&identity.exe)),
         started: ledger.end.started,
         message: ledger.end.message.clone(),
         rate: ledger.rate,
@@ -157,6 +216,11 @@ fn record(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestRecord {
     }
 }
 
+/// The program's name without the hash that cargo gives it.
+fn program_name(exe: &Path) -> String {
+    crate::workspace::stem(exe)
+}
+
 /// Tests of the executables that ran which left no ledger.
 fn not_run(
     facts: &RunFacts,
@@ -165,7 +229,7 @@ fn not_run(
 ) -> Result<Vec<NotRun>, Error> {
     let recorded: HashSet<&TestId> = recorded.iter().map(|test| &test.record.id).collect();
     let mut not_run = Vec::new();
-    for path in paths(&facts.ledgers, Inventory::EXTENSION)? {
+    for path in paths(&facts.ledgers, |path| path.extension().is_some_and(|ending| ending == Inventory::EXTENSION))? {
         // An inventory that cannot be read is one of an executable whose ledgers cannot be either.
         let Some(inventory) = std::fs::read(&path).ok().and_then(|bytes| Inventory::parse(&bytes)) else { continue };
         let Some(executable) = executables.get(inventory.exe.as_path()) else { continue };
@@ -199,7 +263,7 @@ fn id(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestId {
         // An executable that cargo did not start, such as a program that a test runs.
         None => TestId {
             package: identity.package.clone(),
-            target: identity.exe.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            target: program_name(&identity.exe),
             kind: "exe".to_owned(),
             name,
         },

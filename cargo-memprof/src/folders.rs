@@ -42,7 +42,8 @@ impl Folders {
             Some(out) => (out, "pass a folder that you may write to: `--memprofile DIR`"),
             None => (target.join(NAME), "pass another target folder with `--target-dir`, or set `CARGO_TARGET_DIR`"),
         };
-        let scratch = out.join(format!("{SCRATCH}{}", std::process::id()));
+        // As long in every run: the path is in the environment of the tests, which some of them copy.
+        let scratch = out.join(format!("{SCRATCH}{:010}", std::process::id()));
         make_target(target)
             .and_then(|()| remove_stale(&build, key))
             .and_then(|()| fs_err::create_dir_all(&build))

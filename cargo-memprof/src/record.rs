@@ -47,6 +47,10 @@ pub struct TestRecord {
     pub cut_short: bool,
     /// These are the figures of a process that the test forked, not of the test.
     pub forked: bool,
+    /// Of a process that the test started or forked: the program it ran. `None` = it is the test's own process.
+    pub child: Option<String>,
+    /// The processes that the test started or forked, by their start. None of their figures are in the test's.
+    pub children: Vec<TestRecord>,
     /// The test function was reached at all.
     pub started: bool,
     /// What the test panicked with or returned as its error; `None` where it did not, or it was no text.

@@ -41,23 +41,44 @@ fn prepare(triple: &str, program: &[OsString]) -> Result<Command, Error> {
         manifest_dir: env::non_empty(env::CARGO_MANIFEST_DIR).unwrap_or_default().into(),
     };
     ran.append(&plan.ran).map_err(|error| Error::new("cannot note what cargo runs").caused_by(error))?;
-    let profiled = ran.note.is_some_and(|note| note.unprofiled.is_none());
     let runner = plan.runners.get(triple).map(Vec::as_slice).unwrap_or_default();
-    Ok(command(&plan, runner, program, profiled))
+    let mut command = command(&plan, runner, program);
+    match &ran.note {
+        Some(note) if note.unprofiled.is_none() && note.own_main => record_program(&mut command, &plan, ""),
+        Some(note) if note.unprofiled.is_none() => record_tests(&mut command, &plan),
+        _ => {}
+    }
+    Ok(command)
 }
 
 /// The program behind the user's own runner, in the user's own environment.
-fn command(plan: &Plan, runner: &[OsString], program: &[OsString], profiled: bool) -> Command {
+fn command(plan: &Plan, runner: &[OsString], program: &[OsString]) -> Command {
     let mut words = runner.iter().chain(program);
     let mut command = Command::new(words.next().cloned().unwrap_or_default());
     command.args(words);
     plan.saved.restore(&mut command);
-    if profiled {
-        command.env(environment::RATE, plan.rate.to_string());
-        command.env(environment::LEDGERS, &plan.ledgers);
-        // A test that runs `cargo memprof` has these of its own recording.
-        command.env_remove(environment::CHILD);
-        command.env_remove(environment::LEDGER);
-    }
     command
+}
+
+/// Has a test executable record its tests.
+fn record_tests(command: &mut Command, plan: &Plan) {
+    clear(command);
+    command.env(environment::RATE, plan.rate.to_string());
+    command.env(environment::LEDGERS, &plan.ledgers);
+}
+
+/// Has a program with a `main` of its own record itself; `name` is the one test it is to run, or empty.
+fn record_program(command: &mut Command, plan: &Plan, name: &str) {
+    clear(command);
+    let mut asked = OsString::from(format!("{} - ", plan.rate));
+    asked.push(&plan.ledgers);
+    command.env(environment::PROGRAM, asked).env(environment::NAME, name);
+}
+
+/// A test that runs `cargo memprof` has these of its own recording.
+fn clear(command: &mut Command) {
+    let programs = [environment::PROGRAM, environment::NAME, environment::THREADS_ONLY];
+    for name in environment::ALL.into_iter().chain(programs) {
+        command.env_remove(name);
+    }
 }

@@ -172,7 +172,7 @@ fn kind(target: &Target) -> &'static str {
 }
 
 /// The file's name without cargo's hash.
-fn stem(exe: &Path) -> String {
+pub fn stem(exe: &Path) -> String {
     let name = exe.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     match name.rsplit_once('-') {
         Some((stem, hash)) if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => stem.to_owned(),
@@ -212,6 +212,7 @@ mod tests {
             package: "my-crate".into(),
             manifest_dir: "/w".into(),
             bin_name: bin_name.map(str::to_owned),
+            own_main: false,
             unprofiled: None,
         };
         Ran { exe: "/t/my_crate-1".into(), note: Some(note), package: "my-crate".into(), manifest_dir: "/w".into() }

@@ -12,6 +12,17 @@ pub const CHILD: &str = "MEMPROF_CHILD";
 /// Set for a child: the ledger to record into, absolute.
 pub const LEDGER: &str = "MEMPROF_LEDGER";
 
-/// All of them, in the order `RATE`, `LEDGERS`, `CHILD`, `LEDGER`. A test executable takes them out of its environment as soon as it has read them, so that a test and
+/// Set for a program that is to be recorded, and inherited by what a recorded test or program starts: `RATE ROOT FOLDER`,
+/// where ROOT is the ledger (its file's stem) of the test or program that all of it belongs to. A test executable does
+/// not look at it: started by a test, it is plain libtest.
+pub const PROGRAM: &str = "MEMPROF_PROGRAM";
+/// Set for a program that is a root: recorded for its own sake and not as what a test started. Holds the name of the
+/// one test it is to run, or nothing. The program takes it out of its environment.
+pub const NAME: &str = "MEMPROF_NAME";
+/// Set beside [`NAME`] where the main thread is a test harness's own, and only the threads it starts are to be recorded.
+/// Taken out likewise.
+pub const THREADS_ONLY: &str = "MEMPROF_THREADS_ONLY";
+
+/// What a test executable is spoken to by, in the order `RATE`, `LEDGERS`, `CHILD`, `LEDGER`. A test executable takes them out of its environment as soon as it has read them, so that a test and
 /// whatever it starts see the environment the user had.
 pub const ALL: [&str; 4] = [RATE, LEDGERS, CHILD, LEDGER];

@@ -1,7 +1,7 @@
 //! The allocator and the harness that `cargo memprof` slips under a test.
 //!
 //! `ledger` is the file a recorded process leaves, `engine` the allocator that writes it, `libtest` the face that
-//! rustc's expansion of `#[test]` calls. As an ordinary dependency this crate installs no allocator and no harness: both
+//! rustc's expansion of `#[test]` calls, `program` what records a program with a `main` of its own. As an ordinary dependency this crate installs no allocator and no harness: both
 //! exist only where `cargo memprof` compiles it, with `--cfg memprof_injected`.
 
 #![cfg_attr(memprof_injected, feature(test, rustc_private))]
@@ -10,7 +10,7 @@
 #[cfg(memprof_injected)]
 extern crate libc;
 // The toolchain's own libtest, which the injected crate stands in front of.
-#[cfg(memprof_injected)]
+#[cfg(all(memprof_injected, not(memprof_program)))]
 extern crate test as real;
 
 pub mod engine;
@@ -18,11 +18,15 @@ pub mod environment;
 pub mod ledger;
 
 // In an ordinary test build only the parts that know nothing of libtest are there, and nobody calls them but their tests.
-#[cfg(any(test, memprof_injected))]
+#[cfg(any(test, all(memprof_injected, not(memprof_program))))]
 #[cfg_attr(not(memprof_injected), allow(dead_code))]
 mod libtest;
-#[cfg(memprof_injected)]
+#[cfg(all(memprof_injected, not(memprof_program)))]
 pub use libtest::*;
+
+// The same engine under a program whose `main` is its own; such a crate knows nothing of libtest.
+#[cfg(memprof_program)]
+mod program;
 
 #[cfg(any(test, feature = "sources"))]
 pub mod sources;

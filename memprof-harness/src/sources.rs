@@ -33,6 +33,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("engine/thread.rs", include_str!("engine/thread.rs")),
     ("engine/tracked.rs", include_str!("engine/tracked.rs")),
     ("engine/unwind.rs", include_str!("engine/unwind.rs")),
+    ("program.rs", include_str!("program.rs")),
     ("libtest/mod.rs", include_str!("libtest/mod.rs")),
     ("libtest/face.rs", include_str!("libtest/face.rs")),
     ("libtest/options.rs", include_str!("libtest/options.rs")),

@@ -16,6 +16,10 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 const RLIB: &str = "libmemprof_harness.rlib";
+/// Beside it: the same for programs with a `main` of their own.
+const PROGRAM_RLIB: &str = "libmemprof_program.rlib";
+/// What makes it so. The metadata keeps the two apart where a test executable and a program share a cache.
+const PROGRAM_FLAGS: [&str; 3] = ["--cfg", "memprof_program", "-Cmetadata=program"];
 
 /// How the harness is compiled. `metadata` keeps its symbols apart from those of a `memprof-harness` the user's crate
 /// may depend on; with bitcode, profiles with link-time optimisation can link it.
@@ -45,6 +49,7 @@ pub fn fingerprint() -> u64 {
     let mut hasher = DefaultHasher::new();
     memprof_harness::sources::FILES.hash(&mut hasher);
     FLAGS.hash(&mut hasher);
+    PROGRAM_FLAGS.hash(&mut hasher);
     super::invocation::flags_in_words().hash(&mut hasher);
     hasher.finish()
 }
@@ -76,6 +81,11 @@ pub fn place(depot: &Path, toolchain: &Toolchain, target: &str) -> PathBuf {
     depot.join(format!("{}-{:016x}", toolchain.release, hasher.finish())).join(RLIB)
 }
 
+/// The harness for programs with a `main` of their own that lies beside `rlib`, a [`place`].
+pub fn for_programs(rlib: &Path) -> PathBuf {
+    rlib.with_file_name(PROGRAM_RLIB)
+}
+
 /// Compiles the harness to `rlib`, a [`place`]. Two runs may do so at once: the first to finish wins, and both are right.
 ///
 /// # Errors
@@ -95,8 +105,23 @@ pub fn build(toolchain: &Toolchain, target: &str, rlib: &Path) -> Result<(), Str
         fs_err::create_dir_all(path.parent().unwrap_or(sources)).map_err(told)?;
         fs_err::write(path, text).map_err(told)?;
     }
+    let compile = |flags: &[&str], name: &str| compile(toolchain, target, sources, flags, &draft.path().join(name));
+    std::thread::scope(|scope| {
+        let program = scope.spawn(|| compile(&PROGRAM_FLAGS, PROGRAM_RLIB));
+        compile(&[], RLIB)?;
+        program.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })?;
+    match fs_err::rename(draft.path(), place) {
+        // Another run was faster.
+        Err(_) if rlib.exists() => Ok(()),
+        result => result.map_err(told),
+    }
+}
+
+/// Compiles the sources once, with `flags` besides the usual ones.
+fn compile(toolchain: &Toolchain, target: &str, sources: &Path, flags: &[&str], rlib: &Path) -> Result<(), String> {
     let mut command = Command::new(&toolchain.rustc);
-    command.args(FLAGS).arg("-o").arg(draft.path().join(RLIB)).arg(sources.join("lib.rs"));
+    command.args(FLAGS).args(flags).arg("-o").arg(rlib).arg(sources.join("lib.rs"));
     let mut remap = std::ffi::OsString::from("--remap-path-prefix=");
     remap.push(sources);
     remap.push("=memprof-harness/src");
@@ -106,14 +131,10 @@ pub fn build(toolchain: &Toolchain, target: &str, rlib: &Path) -> Result<(), Str
     }
     // The harness names the toolchain's own `test` and `libc`, which stable compilers keep to themselves.
     command.env(env::RUSTC_BOOTSTRAP, "1");
-    let output = command.output().map_err(told)?;
-    if !output.status.success() {
-        return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
-    }
-    match fs_err::rename(draft.path(), place) {
-        // Another run was faster.
-        Err(_) if rlib.exists() => Ok(()),
-        result => result.map_err(told),
+    let output = command.output().map_err(|error| error.to_string())?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
     }
 }
 

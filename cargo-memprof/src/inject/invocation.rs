@@ -63,6 +63,7 @@ impl Invocation {
             let (options, name) = match harness.visibility {
                 Visibility::Prelude => ("", "test="),
                 Visibility::Hidden => ("-Zunstable-options", "noprelude:test="),
+                Visibility::Forced => ("-Zunstable-options", "force:memprof_harness="),
             };
             added.extend((!options.is_empty()).then(|| options.into()));
             let mut value = OsString::from(name);
@@ -80,7 +81,7 @@ pub struct Harness<'a> {
     pub visibility: Visibility,
 }
 
-/// Whether the user's paths can see the crate `test` that is the harness.
+/// How the harness gets into the executable, and whether the user's paths can see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Visibility {
     /// They can; all that stable rustc offers.
@@ -89,6 +90,9 @@ pub enum Visibility {
     /// calls ambiguous as soon as a crate of that name can be seen. Needs an unstable option, and so `RUSTC_BOOTSTRAP`
     /// for this one call.
     Hidden,
+    /// For a program whose `main` is its own: nothing in it names the harness, so rustc is told to link it all the same.
+    /// Needs an unstable option as well.
+    Forced,
 }
 
 #[derive(Default)]

@@ -19,6 +19,9 @@ pub struct Note {
     pub manifest_dir: PathBuf,
     /// Cargo's name of the binary where it compiled one.
     pub bin_name: Option<String>,
+    /// It has a `main` of its own, and no libtest.
+    #[serde(default)]
+    pub own_main: bool,
     /// Why the executable does not carry the harness; `None` = it does.
     pub unprofiled: Option<String>,
 }

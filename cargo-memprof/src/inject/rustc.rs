@@ -32,10 +32,8 @@ pub fn wrap(args: &[OsString]) -> Result<ExitCode, Error> {
     let call = Call { plan: &plan, args, invocation: &invocation };
     match invocation.purpose {
         Purpose::Untouched => Err(call.become_compiler()),
-        Purpose::Plain => {
-            call.note(Some("it has `harness = false`: without libtest there is nothing to record through".into()))?;
-            Err(call.become_compiler())
-        }
+        Purpose::Plain if invocation.executable.is_some() => call.compile_program(),
+        Purpose::Plain => Err(call.become_compiler()),
         Purpose::Test => call.compile_test(),
     }
 }
@@ -54,16 +52,10 @@ impl Call<'_> {
         if self.invocation.has_extern_test {
             return self.compile_without("it has a dependency that is called `test`, as the harness must be".into());
         }
-        let target = self.invocation.target.as_ref().unwrap_or(&self.plan.host);
-        let Some(rlib) = self.plan.harness.get(target) else {
-            return self.compile_without(format!("there is no harness for the target `{target}`"));
+        let rlib = match self.harness()? {
+            Ok(rlib) => rlib,
+            Err(reason) => return self.compile_without(reason),
         };
-        if !harness::wait_for(rlib, self.plan) {
-            // The driver tells why, once, when cargo has ended. If it cannot be told, cargo's error must do.
-            let _ = fs_err::write(&self.plan.harness_missed, "");
-            return Err(Error::new(format!("cannot profile the tests of `{}`", self.invocation.crate_name))
-                .caused_by("the memprof harness did not compile"));
-        }
         let mut harness = Harness { rlib, visibility: Visibility::Prelude };
         let mut output = self.output(self.command(Some(&harness)))?;
         if !output.status.success() && diagnostics::is_ambiguous_test(&output.stderr) {
@@ -77,6 +69,42 @@ impl Call<'_> {
             return Ok(replay(&output));
         }
         self.compile_without(diagnostics::reason(&output.stderr))
+    }
+
+    /// Compiles a program with a `main` of its own, with the harness that needs no libtest; without it where that is not
+    /// possible.
+    fn compile_program(&self) -> Result<ExitCode, Error> {
+        let rlib = match self.harness()? {
+            Ok(rlib) => harness::for_programs(rlib),
+            Err(reason) => return self.compile_without(reason),
+        };
+        let harness = Harness { rlib: &rlib, visibility: Visibility::Forced };
+        let mut command = self.command(Some(&harness));
+        command.env(env::RUSTC_BOOTSTRAP, "1");
+        let output = self.output(command)?;
+        if output.status.success() {
+            self.note(None)?;
+            return Ok(replay(&output));
+        }
+        self.compile_without(diagnostics::reason(&output.stderr))
+    }
+
+    /// The harness for this call's target, once it is compiled; or the reason why there is none.
+    ///
+    /// # Errors
+    /// Where it does not compile.
+    fn harness(&self) -> Result<Result<&Path, String>, Error> {
+        let target = self.invocation.target.as_ref().unwrap_or(&self.plan.host);
+        let Some(rlib) = self.plan.harness.get(target) else {
+            return Ok(Err(format!("there is no harness for the target `{target}`")));
+        };
+        if !harness::wait_for(rlib, self.plan) {
+            // The driver tells why, once, when cargo has ended. If it cannot be told, cargo's error must do.
+            let _ = fs_err::write(&self.plan.harness_missed, "");
+            return Err(Error::new(format!("cannot profile `{}`", self.invocation.crate_name))
+                .caused_by("the memprof harness did not compile"));
+        }
+        Ok(Ok(rlib))
     }
 
     /// Compiles as cargo wanted it: what that says is what cargo sees.
@@ -96,6 +124,7 @@ impl Call<'_> {
             package: variable(env::CARGO_PKG_NAME).unwrap_or_default(),
             manifest_dir: env::non_empty(env::CARGO_MANIFEST_DIR).map(PathBuf::from).unwrap_or_default(),
             bin_name: variable(env::CARGO_BIN_NAME),
+            own_main: self.invocation.purpose == Purpose::Plain,
             unprofiled,
         };
         note.write(&folder.join(executable)).map_err(|error| {

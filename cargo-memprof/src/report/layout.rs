@@ -18,6 +18,9 @@ pub const PROFILE: &str = "profile.pb.gz";
 /// The list of the files that a run wrote, so that the next run removes those and no others.
 pub const MANIFEST: &str = ".memprof-files";
 
+/// In a test's folder: the processes that it started.
+const CHILDREN: &str = "children";
+
 /// Profiles of the tests as they were when their figures went into the baseline.
 pub const BASELINE: &str = "baseline";
 /// What the gate writes.
@@ -36,14 +39,20 @@ pub fn flamegraph(value: ValueType) -> String {
 }
 
 /// The folder of each of `tests`, in their order, relative to the outputs. No two are equal, not even for a file system
-/// that does not tell `A` from `a`.
-pub fn test_folders<'a>(tests: impl Iterator<Item = &'a TestId>) -> Vec<Utf8PathBuf> {
+/// that does not tell `A` from `a`. A process that a test started is named by its program and follows the test, in whose
+/// folder its own is.
+pub fn test_folders<'a>(tests: impl Iterator<Item = (&'a TestId, Option<&'a str>)>) -> Vec<Utf8PathBuf> {
     let mut namer = Namer::default();
+    let mut last = Utf8PathBuf::new();
     tests
-        .map(|id| {
+        .map(|(id, child)| {
+            if let Some(program) = child {
+                return namer.fresh(&last.join(CHILDREN), program);
+            }
             let package = namer.distinct(Utf8Path::new(""), &id.package);
             let target = namer.distinct(&package, &format!("{}-{}", id.kind, id.target));
-            namer.fresh(&target, &id.name)
+            last = namer.fresh(&target, &id.name);
+            last.clone()
         })
         .collect()
 }
@@ -121,7 +130,7 @@ mod tests {
                 name: (*name).into(),
             })
             .collect();
-        test_folders(ids.iter()).into_iter().map(Utf8PathBuf::into_string).collect()
+        test_folders(ids.iter().map(|id| (id, None))).into_iter().map(Utf8PathBuf::into_string).collect()
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::profile::scale::SampleRate;
 use crate::profile::tree::Tree;
 use crate::profile::values::ValueType;
 use crate::profile::{About, Profile, ProfileBuilder};
-use crate::record::{TestId, TestRecord};
+use crate::record::TestRecord;
 use crate::run::RunFacts;
 use crate::shell::Shell;
 use crate::symbolize::{self, AddressMap, Cache, Places, Request, Symbols, Trimming, on_all_cores};
@@ -26,7 +26,7 @@ use crate::view::table;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
-use summary::{Files, Summary};
+use summary::{Files, FilesOfTest, Summary};
 use write::Outputs;
 
 /// What was written.
@@ -95,9 +95,9 @@ fn write_tests(
     symbols: &Symbols,
     tests: Vec<Recorded>,
     maps: Vec<AddressMap>,
-) -> Result<(Vec<TestRecord>, Vec<Files>, Profile), Error> {
+) -> Result<(Vec<TestRecord>, Vec<FilesOfTest>, Profile), Error> {
     let progress = shell.progress("Writing", tests.len() as u64);
-    let folders = layout::test_folders(tests.iter().map(|test| &test.record.id));
+    let folders = layout::test_folders(tests.iter().map(|test| (&test.record.id, test.record.child.as_deref())));
     let records: Vec<TestRecord> = tests.iter().map(|test| test.record.clone()).collect();
     // Each core gathers its tests' profiles; what is gathered is put in order at the end, so it does not matter which.
     let gathered: Mutex<Vec<ProfileBuilder>> = Mutex::default();
@@ -114,6 +114,7 @@ fn write_tests(
     });
     progress.finish_and_clear();
     let files = done.into_iter().collect::<Result<Vec<Files>, Error>>()?;
+    let (records, files) = nested(records, files);
     let mut parts = gathered.into_inner().expect("no thread panicked with the lock held").into_iter();
     let mut all = parts.next().unwrap_or_default();
     parts.for_each(|part| all.merge(&part.finish(About::default()), None));
@@ -127,6 +128,25 @@ fn write_tests(
         comments: comments(facts, &amount::plural(records.len(), "test")),
     };
     Ok((records, files, all.finish(about)))
+}
+
+/// Puts the processes that tests started under their tests, which they follow.
+fn nested(records: Vec<TestRecord>, files: Vec<Files>) -> (Vec<TestRecord>, Vec<FilesOfTest>) {
+    let mut tests: Vec<TestRecord> = Vec::new();
+    let mut of_tests: Vec<FilesOfTest> = Vec::new();
+    for (record, files) in records.into_iter().zip(files) {
+        match (tests.last_mut(), of_tests.last_mut()) {
+            (Some(test), Some(of_test)) if record.child.is_some() => {
+                test.children.push(record);
+                of_test.children.push(files);
+            }
+            _ => {
+                tests.push(record);
+                of_tests.push(FilesOfTest { own: files, children: Vec::new() });
+            }
+        }
+    }
+    (tests, of_tests)
 }
 
 /// What is to be done for one test.
@@ -150,7 +170,7 @@ impl Job<'_> {
             return Ok(Files::new());
         }
         let record = test.record.clone();
-        let title = title(&record.id);
+        let title = title(&record);
         let about = About {
             rate: SampleRate(record.rate),
             started_ns: record.started_ns,
@@ -160,6 +180,10 @@ impl Job<'_> {
         };
         let profile = symbolize::assemble(&test.take_ledger()?, self.map, symbols, about, Trimming::Glue);
         drop(test);
+        if record.child.is_some() {
+            // The run's profile has what its totals have: the tests' own.
+            return write_formats(outputs, self.folder, &profile, &title);
+        }
         let lock = || gathered.lock().expect("no thread panicked with the lock held");
         let mut gathering = lock().pop().unwrap_or_default();
         gathering.merge(&profile, Some(&title));
@@ -197,13 +221,15 @@ fn write_formats(outputs: &Outputs, folder: &Utf8Path, profile: &Profile, title:
 /// Nodes of a profile whose files are written side by side.
 const LARGE: usize = 20_000;
 
-/// The test for people: unique in a run.
-fn title(id: &TestId) -> String {
+/// The test for people: unique in a run, but for the processes that it started.
+fn title(test: &TestRecord) -> String {
+    let TestRecord { id, child, .. } = test;
     let target = id.target_label();
+    let started = child.as_ref().map_or(String::new(), |program| format!(" › {program}"));
     if id.package == id.target {
-        format!("{target} {}", id.name)
+        format!("{target} {}{started}", id.name)
     } else {
-        format!("{} {target} {}", id.package, id.name)
+        format!("{} {target} {}{started}", id.package, id.name)
     }
 }
 

@@ -16,6 +16,13 @@ pub const SCHEMA: u32 = 1;
 /// What is written of a test, by what it is: `profile`, `alloc_space`, …; paths relative to the summary.
 pub type Files = BTreeMap<&'static str, Utf8PathBuf>;
 
+/// The same for a test and the processes that it started, in their order.
+#[derive(Debug, Clone, Default)]
+pub struct FilesOfTest {
+    pub own: Files,
+    pub children: Vec<Files>,
+}
+
 /// The whole file.
 #[derive(Debug, Clone, Serialize)]
 pub struct Summary<'a> {
@@ -50,6 +57,9 @@ pub struct Run<'a> {
     pub frees: u64,
     pub inuse_objects: i64,
     pub inuse_space: i64,
+    /// What the processes allocated that tests started or forked; it is in none of the above.
+    pub children_alloc_objects: u64,
+    pub children_alloc_space: u64,
     pub files: Files,
 }
 
@@ -82,6 +92,30 @@ pub struct Test<'a> {
     pub duration_ns: u64,
     pub stacks: usize,
     pub losses: TestLosses,
+    pub files: Files,
+    /// The processes that the test started or forked; their figures are in none of the above.
+    pub children: Vec<Process<'a>>,
+}
+
+/// A process that a test started or forked, where it was recorded.
+#[derive(Debug, Clone, Serialize)]
+pub struct Process<'a> {
+    pub program: &'a str,
+    /// It is a copy of the test's process, and has none of what that allocated before.
+    pub forked: bool,
+    pub outcome: Outcome,
+    pub cut_short: bool,
+    pub alloc_objects: u64,
+    pub alloc_space: u64,
+    pub reallocs: u64,
+    pub frees: u64,
+    pub peak_space: u64,
+    pub peak_error: u64,
+    pub inuse_objects: i64,
+    pub inuse_space: i64,
+    pub threads: u32,
+    pub started_ns: u64,
+    pub duration_ns: u64,
     pub files: Files,
 }
 
@@ -123,12 +157,15 @@ impl<'a> Summary<'a> {
     pub fn new(
         facts: &'a RunFacts,
         tests: &'a [TestRecord],
-        files: &[Files],
+        files: &[FilesOfTest],
         collected: &'a Collected,
         run_files: Files,
     ) -> Summary<'a> {
         let sum = |figure: fn(&TestRecord) -> u64| tests.iter().map(figure).fold(0u64, u64::saturating_add);
         let signed = |figure: fn(&TestRecord) -> i64| tests.iter().map(figure).fold(0i64, i64::saturating_add);
+        let of_children = |figure: fn(&TestRecord) -> u64| {
+            tests.iter().flat_map(|test| &test.children).map(figure).fold(0u64, u64::saturating_add)
+        };
         let run = Run {
             command: &facts.command,
             rate: facts.rate,
@@ -148,9 +185,11 @@ impl<'a> Summary<'a> {
             frees: sum(|test| test.counters.frees),
             inuse_objects: signed(|test| test.counters.inuse_objects),
             inuse_space: signed(|test| test.counters.inuse_space),
+            children_alloc_objects: of_children(|child| child.counters.alloc_objects),
+            children_alloc_space: of_children(|child| child.counters.alloc_space),
             files: run_files,
         };
-        let tests = tests.iter().zip(files).map(|(test, files)| Test::new(test, files.clone())).collect();
+        let tests = tests.iter().zip(files).map(|(test, files)| Test::new(test, files)).collect();
         let not_run = collected.not_run.iter().map(Idle::new).collect();
         Summary { schema: SCHEMA, run, tests, unprofiled: &collected.unprofiled, not_run }
     }
@@ -182,8 +221,32 @@ impl<'a> Idle<'a> {
     }
 }
 
+impl<'a> Process<'a> {
+    fn new((process, files): (&'a TestRecord, &Files)) -> Process<'a> {
+        let counters = &process.counters;
+        Process {
+            program: process.child.as_deref().unwrap_or_default(),
+            forked: process.forked,
+            outcome: process.outcome,
+            cut_short: process.cut_short,
+            alloc_objects: counters.alloc_objects,
+            alloc_space: counters.alloc_space,
+            reallocs: counters.reallocs,
+            frees: counters.frees,
+            peak_space: counters.peak_space,
+            peak_error: counters.peak_error,
+            inuse_objects: counters.inuse_objects,
+            inuse_space: counters.inuse_space,
+            threads: counters.threads,
+            started_ns: process.started_ns,
+            duration_ns: process.duration_ns,
+            files: files.clone(),
+        }
+    }
+}
+
 impl<'a> Test<'a> {
-    fn new(test: &'a TestRecord, files: Files) -> Test<'a> {
+    fn new(test: &'a TestRecord, files: &FilesOfTest) -> Test<'a> {
         let counters = &test.counters;
         Test {
             package: &test.id.package,
@@ -212,7 +275,8 @@ impl<'a> Test<'a> {
             duration_ns: test.duration_ns,
             stacks: test.stacks,
             losses: TestLosses::from(&test.losses),
-            files,
+            files: files.own.clone(),
+            children: test.children.iter().zip(&files.children).map(Process::new).collect(),
         }
     }
 }

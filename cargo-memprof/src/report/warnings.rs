@@ -81,14 +81,6 @@ fn lost(tests: &[TestRecord]) -> Vec<String> {
     if sum(damaged) > 0 {
         texts.push(format!("parts of the ledgers of {} could not be read: figures are missing", affected(damaged)));
     }
-    let forks = sum(|test| u64::from(test.losses.forks));
-    if forks > 0 {
-        texts.push(format!(
-            "{} forked ({} in all): what the forked processes allocated is not counted",
-            affected(|test| u64::from(test.losses.forks)),
-            count(forks)
-        ));
-    }
     texts
 }
 

@@ -45,6 +45,7 @@ pub fn render(tests: &[TestRecord], columns: Option<usize>) -> String {
         ));
     }
     out.push_str(&totals(tests, order.len()));
+    out.push_str(&children(tests));
     out
 }
 
@@ -65,6 +66,26 @@ fn totals(tests: &[TestRecord], allocating: usize) -> String {
         "",
         bytes(sum(|test| test.counters.inuse_space.into())),
         plural(tests.len(), "test")
+    )
+}
+
+/// What tests started or forked, where that was recorded: it is not in the tests' figures.
+fn children(tests: &[TestRecord]) -> String {
+    let children: Vec<&TestRecord> = tests.iter().flat_map(|test| &test.children).collect();
+    if children.is_empty() {
+        return String::new();
+    }
+    let sum = |figure: fn(&TestRecord) -> i128| children.iter().map(|child| figure(child)).sum::<i128>();
+    format!(
+        "{:>13}{:>11}{:>11}{:>11}  {DIM}beside them {} that they started{DIM:#}\n",
+        count(sum(|child| child.counters.alloc_objects.into())),
+        bytes(sum(|child| child.counters.alloc_space.into())),
+        "",
+        bytes(sum(|child| child.counters.inuse_space.into())),
+        match children.len() {
+            1 => "1 process".to_owned(),
+            more => format!("{} processes", count(more as i128)),
+        }
     )
 }
 

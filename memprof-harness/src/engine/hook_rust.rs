@@ -75,6 +75,7 @@ fn decided() -> Mode {
 
 /// The first allocation of the process. The environment is read as C has it: std would allocate.
 #[cold]
+#[cfg(not(memprof_program))]
 fn decide() -> Mode {
     // SAFETY: a C string; nothing changes the environment before the first allocation of the process.
     let child = unsafe { libc::getenv(c"MEMPROF_CHILD".as_ptr()) };
@@ -85,6 +86,20 @@ fn decide() -> Mode {
     let rate = unsafe { libc::getenv(c"MEMPROF_RATE".as_ptr()) };
     // SAFETY: where it is not null it is a C string, whose first byte can always be read.
     let exact = !rate.is_null() && unsafe { libc::strcmp(rate, c"1".as_ptr()) } == 0;
+    state::decide(if exact { Mode::Exact } else { Mode::Sampled })
+}
+
+/// The same for a program with a `main` of its own: the rate is the first word of its one variable.
+#[cold]
+#[cfg(memprof_program)]
+fn decide() -> Mode {
+    // SAFETY: a C string; nothing changes the environment before the first allocation of the process.
+    let asked = unsafe { libc::getenv(c"MEMPROF_PROGRAM".as_ptr()) };
+    if asked.is_null() {
+        return state::decide(Mode::Plain);
+    }
+    // SAFETY: it is a C string, and no more of it is looked at than its end allows.
+    let exact = unsafe { libc::strncmp(asked, c"1 ".as_ptr(), 2) } == 0;
     state::decide(if exact { Mode::Exact } else { Mode::Sampled })
 }
 

@@ -39,5 +39,7 @@ mod unwind;
 pub use hook_rust::Hook;
 #[cfg(memprof_native)]
 pub use own_allocator::reaches_the_hook;
+#[cfg(memprof_program)]
+pub use process::end_program;
 pub use process::{attach, close, open};
 pub use thread::{Suspended, suspend};

@@ -79,6 +79,23 @@ pub fn close(outcome: u32, message: Option<&str>) {
     header.state.store(outcome, Release);
 }
 
+/// Closes the ledger of a whole program that ends with `status`. There is no parent to say how it ended, so this does.
+#[cfg(memprof_program)]
+pub fn end_program(status: Option<i32>) {
+    if arena::is_attached() {
+        let header = arena::header();
+        let started = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(header.started_ns.load(Relaxed));
+        let wall = started.elapsed().map_or(0, |wall| u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX));
+        header.wall_ns.store(wall, Relaxed);
+        if let Some(status) = status {
+            header.wait_status.store((status as u32 & 0xff) << 8, Relaxed);
+            let ended = if status == 0 { layout::outcome::OK } else { layout::outcome::FAILED };
+            header.outcome.store(ended, Relaxed);
+        }
+    }
+    close(layout::state::EXITED, None);
+}
+
 /// Puts the message into a chunk of its own, or, where there is no room, as much as fits into the place kept for it.
 fn put_message(message: &str) {
     const KEY: &str = "message";

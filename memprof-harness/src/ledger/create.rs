@@ -23,6 +23,8 @@ pub struct Identity {
     pub source_file: String,
     /// 1-based; 0 = not known.
     pub start_line: u32,
+    /// Of a program that a recorded test or program started: the stem of that one's ledger. Empty otherwise.
+    pub root: String,
 }
 
 /// How a recorded process ended, as its parent saw it.
@@ -83,6 +85,7 @@ impl LedgerFile {
             ("manifest_dir", identity.manifest_dir.as_os_str().as_encoded_bytes()),
             ("source_file", identity.source_file.as_bytes()),
             ("start_line", line.as_bytes()),
+            ("root", identity.root.as_bytes()),
         ] {
             push_pair(&mut text, key, value);
         }

@@ -36,6 +36,8 @@ pub mod state {
     pub const RETURNED_ERR: u32 = 4;
     /// The test function panicked.
     pub const PANICKED: u32 = 5;
+    /// A whole program was recorded, and it ended by `exit` or by returning from `main`.
+    pub const EXITED: u32 = 6;
 }
 
 /// Values of [`Header::outcome`], set by the parent when the process has ended.

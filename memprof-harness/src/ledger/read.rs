@@ -346,7 +346,7 @@ fn values(record: View<'_>, epoch: u32, at_peak: bool, alias: bool) -> SiteValue
 fn end(file: View<'_>, message: Option<Vec<u8>>) -> End {
     let state = file.u32(offset_of!(Header, state));
     End {
-        whole: (state::RETURNED..=state::PANICKED).contains(&state),
+        whole: (state::RETURNED..=state::EXITED).contains(&state),
         started: state >= state::OPEN,
         outcome: match file.u32(offset_of!(Header, outcome)) {
             outcome::OK => Some(OutcomeCode::Ok),
@@ -370,6 +370,7 @@ fn identity(text: &mut HashMap<String, Vec<u8>>) -> Identity {
         manifest_dir: PathBuf::from(OsString::from_vec(take("manifest_dir"))),
         source_file: lossy(take("source_file")),
         start_line: lossy(take("start_line")).parse().unwrap_or(0),
+        root: lossy(take("root")),
     }
 }
 
@@ -386,6 +387,7 @@ mod tests {
             manifest_dir: "/x".into(),
             source_file: "src/lib.rs".to_owned(),
             start_line: 7,
+            root: "r".to_owned(),
         }
     }
 

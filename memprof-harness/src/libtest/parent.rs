@@ -36,6 +36,16 @@ struct Run {
     on_panic: OnPanic,
 }
 
+impl Run {
+    /// What has the programs that a test starts record themselves, as the test's own.
+    fn for_programs(&self, ledger: &Path) -> OsString {
+        let stem = ledger.file_stem().unwrap_or_default();
+        let mut asked = OsString::from(format!("{} {} ", self.rate.0, stem.display()));
+        asked.push(&self.folder);
+        asked
+    }
+}
+
 /// One test, as far as the parent has to know it.
 struct Test {
     /// Its place in the executable's own list, which is the same in the child.
@@ -170,6 +180,7 @@ impl Test {
         command.env(environment::CHILD, self.index.to_string()).env(environment::LEDGER, ledger.path());
         // The ledger has the rate as well, but the first allocation of the child comes before its ledger is open.
         command.env(environment::RATE, run.rate.0.to_string());
+        command.env(environment::PROGRAM, run.for_programs(ledger.path()));
         let ended = if run.inherit_output { run_inheriting(command) } else { run_collecting(command) }?;
         // libtest captures what is printed here, and shows it where it shows a test's output.
         print!("{}", String::from_utf8_lossy(&ended.output));
@@ -189,6 +200,7 @@ impl Test {
             manifest_dir: run.manifest_dir.clone(),
             source_file: self.source_file.to_owned(),
             start_line: u32::try_from(self.start_line).unwrap_or(0),
+            root: String::new(),
         };
         let stem = format!("{:016x}-{}", run.exe_hash, self.index);
         let mut path = run.folder.join(format!("{stem}.ledger"));

@@ -1,0 +1,157 @@
+//! Recording a program whose `main` is its own: the window opens when the loader has set the program up, just before the
+//! runtime calls `main`, and shuts when the process exits. Nothing happens unless the environment asks for it.
+#![allow(unsafe_code)] // runs before `main`, and when the process exits
+
+use crate::ledger::{Identity, LedgerFile};
+use crate::{engine, environment};
+use std::ffi::OsString;
+use std::io;
+use std::panic::{self, PanicHookInfo};
+use std::path::{Path, PathBuf};
+use std::{env, fs, process};
+
+// The native hook lies below Rust's allocator, which is then the user's own or the system's.
+#[cfg(not(memprof_native))]
+#[global_allocator]
+static HOOK: engine::Hook = engine::Hook;
+
+/// Set by rustdoc's test runner for itself: the process that starts doctests, and is none.
+const DOCTEST_RUNNER: &str = "RUSTDOC_DOCTEST_BIN_PATH";
+/// Set by rustdoc's test runner for each process it starts: which of the doctests it is.
+const DOCTEST: &str = "RUSTDOC_DOCTEST_RUN_NB_TEST";
+
+/// The loader calls what is listed here, after the C library is ready and before `main`.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEGIN: extern "C" fn() = begin;
+
+extern "C" fn begin() {
+    // Rust's own set-up has not run, and a panic has nowhere to go. Whatever goes wrong, the program runs as ever.
+    let recording = panic::catch_unwind(Recording::asked_for).ok().flatten();
+    let Some(recording) = recording else { return };
+    let begun = panic::catch_unwind(|| recording.begin());
+    if let Ok(Err(error)) = begun {
+        eprintln!("warning: this program cannot be recorded");
+        eprintln!("  caused by: {error}");
+        eprintln!("  help: see that `{}` can be written to and has room", recording.folder.display());
+    }
+}
+
+/// What the environment asks for.
+struct Recording {
+    /// Mean bytes between samples.
+    rate: u64,
+    /// The stem of the ledger that this one belongs to; `None` = it is a root itself.
+    root: Option<String>,
+    folder: PathBuf,
+    name: String,
+    threads_only: bool,
+}
+
+impl Recording {
+    fn asked_for() -> Option<Recording> {
+        let asked = env::var_os(environment::PROGRAM)?.into_string().ok()?;
+        let mut words = asked.splitn(3, ' ');
+        let (rate, root, folder) = (words.next()?.parse().ok()?, words.next()?.to_owned(), words.next()?);
+        let folder = PathBuf::from(folder);
+        let name = env::var_os(environment::NAME);
+        if env::var_os(DOCTEST_RUNNER).is_some() && name.is_some() {
+            // The doctests are started with this environment and are the roots.
+            return None;
+        }
+        let threads_only = env::var_os(environment::THREADS_ONLY).is_some();
+        for taken in [environment::NAME, environment::THREADS_ONLY] {
+            // SAFETY: the process has one thread as yet, and nobody else reads the environment meanwhile.
+            unsafe { env::remove_var(taken) };
+        }
+        let doctest = env::var_os(DOCTEST).and_then(|number| number.into_string().ok());
+        let name = name.map(|name| doctest.unwrap_or_else(|| name.to_string_lossy().into_owned()));
+        let root = if name.is_some() { None } else { Some(root) };
+        Some(Recording { rate, root, folder, name: name.unwrap_or_default(), threads_only })
+    }
+
+    fn begin(&self) -> io::Result<()> {
+        let ledger = self.create_ledger()?;
+        if self.root.is_none() {
+            let stem = ledger.path().file_stem().unwrap_or_default().to_owned();
+            let mut asked = OsString::from(format!("{} {} ", self.rate, stem.display()));
+            asked.push(&self.folder);
+            // SAFETY: as above: before `main` there is one thread.
+            unsafe { env::set_var(environment::PROGRAM, asked) };
+        }
+        engine::attach(ledger.path())?;
+        wrap_panic_hook();
+        watch_exit();
+        if self.threads_only {
+            // For good: the main thread is the harness's.
+            std::mem::forget(engine::suspend());
+        }
+        engine::open();
+        Ok(())
+    }
+
+    fn create_ledger(&self) -> io::Result<LedgerFile> {
+        let identity = Identity {
+            name: self.name.clone(),
+            exe: env::current_exe()?,
+            package: env::var("CARGO_PKG_NAME").unwrap_or_default(),
+            manifest_dir: env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default(),
+            root: self.root.clone().unwrap_or_default(),
+            ..Identity::default()
+        };
+        // As long for every process, so that what is inherited takes as many bytes in every run.
+        let process = process::id();
+        let stem = match &self.root {
+            None => format!("program-{process:010}"),
+            Some(root) => format!("{root}.child-{process:010}"),
+        };
+        for again in 1.. {
+            let path = self.folder.join(format!("{stem}-{again}.ledger"));
+            match LedgerFile::create(&path, self.rate, &identity) {
+                // The number of a process that is gone, or a program that became another one.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == io::ErrorKind::NotFound && !Path::new(&self.folder).exists() => {
+                    fs::create_dir_all(&self.folder)?;
+                }
+                result => return result,
+            }
+        }
+        unreachable!("there are more numbers than files")
+    }
+}
+
+/// Keeps what the default panic hook does out of the recording, as under a test. A hook that the program sets itself is
+/// recorded.
+fn wrap_panic_hook() {
+    let previous = panic::take_hook();
+    panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
+        let _outside = engine::suspend();
+        previous(info);
+    }));
+}
+
+/// Has the ledger closed when the process exits. What is registered first is called last, so the program's own
+/// handlers are recorded.
+#[cfg(target_env = "gnu")]
+fn watch_exit() {
+    use std::ffi::{c_int, c_void};
+    unsafe extern "C" {
+        fn on_exit(function: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
+    }
+    extern "C" fn end(status: c_int, _: *mut c_void) {
+        engine::end_program(Some(status));
+    }
+    // SAFETY: `end` is a function of the program, so it outlives every exit, and it does not unwind. A refusal (no memory)
+    // leaves a ledger that says it was cut short.
+    let _ = unsafe { on_exit(end, std::ptr::null_mut()) };
+}
+
+/// As above, where the C library does not tell the status.
+#[cfg(not(target_env = "gnu"))]
+fn watch_exit() {
+    extern "C" fn end() {
+        engine::end_program(None);
+    }
+    // SAFETY: as above.
+    let _ = unsafe { libc::atexit(end) };
+}

@@ -1,0 +1,71 @@
+//! Programs with a `main` of their own: test programs without libtest are profiled, and so is what a test starts.
+
+use memprof_tests::fixture::Fixture;
+use memprof_tests::summary::Test;
+use serde_json::Value;
+
+fn number(json: &Value, field: &str) -> i64 {
+    json[field].as_i64().unwrap_or_else(|| panic!("`{field}` is no whole number in {json:#}"))
+}
+
+fn children<'a>(test: &Test<'a>) -> Vec<&'a Value> {
+    test.json["children"].as_array().expect("`children` is a list").iter().collect()
+}
+
+#[test]
+fn a_test_program_without_libtest_is_run_once_and_has_one_profile() {
+    let fixture = Fixture::copy("programs");
+    let plain = fixture.cargo("test --test whole").succeed();
+    fixture.memprof("test --test whole --memprofilerate 1").succeed().says(plain.stdout.trim());
+    assert_eq!(fixture.read("runs"), "run\nrun\n");
+    let summary = fixture.summary();
+    let test = summary.test("(whole program)");
+    assert_eq!((test.text("kind"), test.text("target"), test.outcome()), ("test", "whole", "ok"));
+    assert_eq!(test.json["cut_short"], false);
+    assert!(test.file("profile").exists());
+    assert!(test.figures().alloc_space >= 60, "{:?}", test.figures());
+    assert_eq!(summary.json["unprofiled"].as_array().map(Vec::len), Some(0));
+}
+
+#[test]
+fn programs_that_a_test_starts_are_its_children_and_not_in_its_figures() {
+    let fixture = Fixture::copy("programs");
+    fixture.memprof("test --test starts --memprofilerate 1").succeed().says("6 processes that they started");
+    let summary = fixture.summary();
+    let started = |name: &str| {
+        let test = summary.test(name);
+        let told = |child: &&Value| {
+            let text = |field: &str| child[field].as_str().expect("a text").to_owned();
+            (text("program"), text("outcome"), child["cut_short"] == true, child["forked"] == true)
+        };
+        children(&test).iter().map(told).collect::<Vec<_>>()
+    };
+    let child = |outcome: &str, cut_short| ("programs".to_owned(), outcome.to_owned(), cut_short, false);
+    assert_eq!(started("starts_the_program_twice"), [child("ok", false), child("failed", false)]);
+    assert_eq!(started("starts_a_program_that_starts_one"), [child("ok", false), child("ok", false)]);
+    assert_eq!(started("starts_one_that_aborts"), [child("unknown", true)]);
+    assert_eq!(started("forks"), [("starts".to_owned(), "unknown".to_owned(), true, true)]);
+    assert_eq!(started("starts_itself"), []);
+
+    // Of two runs of one program, one with an argument more: the difference is the argument's, whatever the runtime takes.
+    let twice = summary.test("starts_the_program_twice");
+    let [one, other] = children(&twice)[..] else { panic!("{:#}", twice.json) };
+    assert_eq!(number(other, "alloc_objects") - number(one, "alloc_objects"), 1);
+    let aborted = summary.test("starts_one_that_aborts");
+    assert!(number(children(&aborted)[0], "inuse_space") >= 5000);
+    let forked = summary.test("forks");
+    let copy = children(&forked)[0];
+    assert_eq!((number(copy, "alloc_objects"), number(copy, "alloc_space")), (3, 60));
+    assert_eq!(forked.figures().alloc_objects, 0);
+    let in_all = |field: &str| {
+        summary.tests().iter().flat_map(|test| children(test)).map(|child| number(child, field)).sum::<i64>()
+    };
+    let run = &summary.json["run"];
+    assert_eq!(number(run, "children_alloc_objects"), in_all("alloc_objects"));
+    assert_eq!(number(run, "children_alloc_space"), in_all("alloc_space"));
+    for child in children(&aborted) {
+        let profile = child["files"]["profile"].as_str().expect("a profile");
+        assert!(profile.contains("starts_one_that_aborts/children/programs/"), "{profile}");
+        assert!(summary.folder.join(profile).exists());
+    }
+}

@@ -194,3 +194,70 @@ fn color(origin: Origin, name: &str) -> Color {
         Origin::Native => Color { r: 205 + shade / 2, g: 175 + shade, b: 205 + shade / 2 },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::made_up::profile;
+
+    fn svg(stacks: &[(&[&str], i64)]) -> String {
+        let profile = profile(stacks);
+        let svg = export(&profile, &Tree::of(&profile), ValueType::AllocSpace, "a test").expect("there is something");
+        String::from_utf8(svg).unwrap()
+    }
+
+    /// What the frames say of themselves.
+    fn titles(svg: &str) -> Vec<&str> {
+        svg.split("<title>").skip(1).map(|rest| rest.split_once("</title>").unwrap().0).collect()
+    }
+
+    #[test]
+    fn every_frame_is_in_one_piece_and_has_what_is_above_it() {
+        let svg = svg(&[(&["a::f"], 1), (&["a::f", "b"], 2), (&["a::f::{{closure}}", "b"], 4), (&["a::f", "c"], 8)]);
+        let mut titles = titles(&svg);
+        titles.sort_unstable();
+        assert_eq!(
+            titles,
+            [
+                "a::f (11 bytes, 73.33%)",
+                "a::f::{{closure}} (4 bytes, 26.67%)",
+                "all (15 bytes, 100%)",
+                "b (2 bytes, 13.33%)",
+                "b (4 bytes, 26.67%)",
+                "c (8 bytes, 53.33%)",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_semicolon_in_a_name_is_a_semicolon_in_the_picture() {
+        let svg = svg(&[(&["<[u8; 4] as a::T>::f", "g\n"], 3)]);
+        assert!(titles(&svg).contains(&"&lt;[u8; 4] as a::T&gt;::f (3 bytes, 100.00%)"), "{:?}", titles(&svg));
+        assert!(!svg.contains(DISGUISED_SEMICOLON));
+    }
+
+    #[test]
+    fn frames_too_thin_to_be_seen_are_left_out_and_counted() {
+        let names: Vec<String> = (0..6000).map(|number| format!("f{number}")).collect();
+        let stacks: Vec<[&str; 2]> = names.iter().map(|name| ["root", name.as_str()]).collect();
+        let mut all: Vec<(&[&str], i64)> = stacks.iter().map(|stack| (stack.as_slice(), 1)).collect();
+        all.push((&["root", "wide"], 4000));
+        let svg = svg(&all);
+        let titles = titles(&svg);
+        assert!(titles.contains(&"root (10,000 bytes, 100.00%)") && titles.contains(&"wide (4,000 bytes, 40.00%)"));
+        assert_eq!(titles.len(), 3);
+        assert!(svg.contains("6000 frames below 0.02 % are not drawn"));
+    }
+
+    #[test]
+    fn one_profile_gives_one_picture() {
+        let stacks: [(&[&str], i64); 3] = [(&["a", "b"], 1), (&["a"], 2), (&["c"], 3)];
+        assert_eq!(svg(&stacks), svg(&[stacks[2], stacks[0], stacks[1]]));
+    }
+
+    #[test]
+    fn there_is_no_picture_of_nothing() {
+        let profile = profile(&[(&["a"], 7)]);
+        assert_eq!(export(&profile, &Tree::of(&profile), ValueType::InuseSpace, "a test"), None);
+    }
+}

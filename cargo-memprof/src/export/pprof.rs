@@ -165,3 +165,67 @@ fn id(id: impl RowId) -> u64 {
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::made_up::profile;
+    use crate::profile::{About, ProfileBuilder};
+    use std::io::Read;
+
+    /// The samples' part of the message, which is encoded by hand.
+    #[derive(Clone, PartialEq, Message)]
+    struct Samples {
+        #[prost(message, repeated, tag = "2")]
+        sample: Vec<Stack>,
+    }
+
+    #[derive(Clone, PartialEq, Message)]
+    struct Stack {
+        #[prost(uint64, repeated, tag = "1")]
+        location_id: Vec<u64>,
+        #[prost(int64, repeated, tag = "2")]
+        value: Vec<i64>,
+        #[prost(message, repeated, tag = "3")]
+        label: Vec<proto::Label>,
+    }
+
+    fn unzipped(bytes: &[u8]) -> Vec<u8> {
+        let mut raw = Vec::new();
+        flate2::read::GzDecoder::new(bytes).read_to_end(&mut raw).unwrap();
+        raw
+    }
+
+    #[test]
+    fn what_is_written_can_be_read_back() {
+        let mut builder = ProfileBuilder::default();
+        builder.merge(&profile(&[(&["a", "b"], 70_000), (&["a"], -2)]), Some("t1"));
+        let merged = builder.finish(About { comments: vec!["hello".into()], ..About::default() });
+        let raw = unzipped(&export(&merged));
+        let file = proto::Profile::decode(raw.as_slice()).unwrap();
+        let text = |index: i64| file.string_table[usize::try_from(index).unwrap()].as_str();
+        assert_eq!(text(0), "");
+        assert_eq!(text(file.comment[0]), "hello");
+        assert_eq!(text(file.default_sample_type), "alloc_space");
+        let types: Vec<&str> = file.sample_type.iter().map(|value| text(value.r#type)).collect();
+        assert_eq!(types[..4], ["alloc_objects", "alloc_space", "inuse_objects", "inuse_space"]);
+        let samples = Samples::decode(raw.as_slice()).unwrap().sample;
+        let named = |sample: &Stack| -> Vec<&str> {
+            let location = |id: &u64| file.location.iter().find(|location| location.id == *id).unwrap();
+            let function = |id: u64| file.function.iter().find(|function| function.id == id).unwrap();
+            sample.location_id.iter().map(|id| text(function(location(id).line[0].function_id).name)).collect()
+        };
+        assert_eq!(named(&samples[0]), ["a"]);
+        assert_eq!(named(&samples[1]), ["b", "a"]);
+        assert_eq!((samples[0].value[1], samples[1].value[1]), (-2, 70_000));
+        assert!(samples.iter().all(|sample| sample.value.len() == types.len()));
+        assert_eq!(text(samples[0].label[0].key), "test");
+        assert_eq!(text(samples[0].label[0].str), "t1");
+    }
+
+    #[test]
+    fn one_profile_gives_one_file() {
+        let stacks: [(&[&str], i64); 2] = [(&["a", "b"], 1), (&["a"], 2)];
+        assert_eq!(export(&profile(&stacks)), export(&profile(&[stacks[1], stacks[0]])));
+    }
+}

@@ -35,31 +35,9 @@ impl ProfileBuilder {
 
 #[cfg(test)]
 mod tests {
-    use crate::profile::function::{Function, Origin};
-    use crate::profile::location::{Frame, Location};
-    use crate::profile::values::{Estimated, ValueType};
+    use crate::profile::made_up::profile;
+    use crate::profile::values::ValueType;
     use crate::profile::{About, Profile, ProfileBuilder};
-
-    /// A profile with one sample per entry: function names root first, and bytes.
-    fn profile(stacks: &[(&[&str], i64)]) -> Profile {
-        let mut builder = ProfileBuilder::default();
-        for (names, bytes) in stacks {
-            let mut stack = None;
-            for name in *names {
-                let tables = builder.tables();
-                let name = tables.strings.intern(name);
-                let file = tables.strings.intern("");
-                let function = tables.functions.intern(Function { name, file, origin: Origin::Workspace });
-                let frames = Box::new([Frame { function, line: 0, column: 0 }]);
-                let location = tables.locations.intern(Location { mapping: None, address: 0, frames });
-                stack = Some(builder.stack(stack, location));
-            }
-            let mut values = Estimated::default();
-            values[ValueType::AllocSpace] = *bytes;
-            builder.add(stack.expect("stacks are not empty"), None, 0, &values);
-        }
-        builder.finish(About::default())
-    }
 
     /// Every sample as text: test, stack, bytes.
     fn text(profile: &Profile) -> Vec<String> {

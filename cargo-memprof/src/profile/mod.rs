@@ -19,6 +19,9 @@ mod canonical;
 mod merge;
 pub mod tree;
 
+#[cfg(test)]
+pub mod made_up;
+
 pub use builder::ProfileBuilder;
 pub use hash::{IdMap, IdSet};
 

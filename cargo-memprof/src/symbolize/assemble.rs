@@ -350,3 +350,6 @@ impl Assembly<'_> {
         self.builder.add(stack, None, 0, &estimate(&observed, SampleRate(1), 0));
     }
 }
+
+#[cfg(test)]
+mod tests;

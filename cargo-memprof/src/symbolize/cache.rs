@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Raised by every change of the file's format, or of how names are made.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Files are removed this long after they were written: every rebuild of a test leaves one behind, and making one
 /// again costs a second at most.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 60 * 60);

@@ -16,7 +16,7 @@ use std::path::Path;
 /// # Errors
 /// Where the file cannot be read or is no object.
 pub fn build_id(path: &Path) -> io::Result<Option<String>> {
-    let cache = ReadCache::new(File::open(path)?);
+    let cache = ReadCache::new(open(path)?);
     let object = object::File::parse(&cache).map_err(io::Error::other)?;
     let id = object.build_id().map_err(io::Error::other)?;
     Ok(id.map(|bytes| bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
@@ -29,6 +29,7 @@ pub fn build_id(path: &Path) -> io::Result<Option<String>> {
 /// Where the file cannot be read or is no object. Damaged debug information is no error: those addresses have no
 /// frames.
 pub fn resolve(path: &Path, addresses: &[u64], advance: &(dyn Fn(u64) + Sync)) -> io::Result<Vec<Resolved>> {
+    drop(open(path)?);
     let loader = Loader::new(path).map_err(|error| io::Error::other(error.to_string()))?;
     let symbols = LazyCell::new(|| Symbols::read(path).unwrap_or_default());
     let mut resolved = Vec::with_capacity(addresses.len());
@@ -37,6 +38,14 @@ pub fn resolve(path: &Path, addresses: &[u64], advance: &(dyn Fn(u64) + Sync)) -
         advance(some.len() as u64);
     }
     Ok(resolved)
+}
+
+/// Opens what is a file: a ledger may name anything, and reading a pipe would never end.
+fn open(path: &Path) -> io::Result<File> {
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    File::open(path)
 }
 
 /// Addresses between two signs of life.

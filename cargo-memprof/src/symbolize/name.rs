@@ -4,7 +4,7 @@
 pub fn readable(symbol: &str) -> String {
     match rustc_demangle::try_demangle(symbol) {
         // The alternate form leaves out the hash of a legacy symbol and the crate ids of a v0 one.
-        Ok(demangled) => without_inherent_brackets(&format!("{demangled:#}")),
+        Ok(demangled) => shortened(without_inherent_brackets(&format!("{demangled:#}"))),
         Err(_) => symbol.to_owned(),
     }
 }
@@ -13,6 +13,55 @@ pub fn readable(symbol: &str) -> String {
 /// that is what debug information holds of an inlined function where linkage names were left out.
 pub fn is_mangled(symbol: &str) -> bool {
     rustc_demangle::try_demangle(symbol).is_ok()
+}
+
+/// Letters of a name that can still be read. Adaptors of iterators and futures, spelt out, have thousands.
+const LONGEST: usize = 160;
+
+/// Stands for what was left out.
+const LEFT_OUT: char = '…';
+
+/// `name` with its innermost type arguments left out, level by level, until it is short enough:
+/// `a::f::<Map<Range<i32>, g>>`, `a::f::<Map<…>>`, `a::f::<…>`.
+fn shortened(mut name: String) -> String {
+    while name.chars().count() > LONGEST {
+        // A trait's name stands on the first level of brackets, and is what tells one method from another.
+        let keep = if name.starts_with('<') { 1 } else { 0 };
+        let left_in = name.chars().zip(levels(&name)).filter(|(letter, _)| *letter != LEFT_OUT);
+        let deepest = left_in.map(|(_, level)| level).max().unwrap_or(0);
+        if deepest <= keep {
+            break;
+        }
+        let mut shorter = String::with_capacity(name.len());
+        for (letter, level) in name.chars().zip(levels(&name)) {
+            if level < deepest {
+                if letter == '>' && shorter.ends_with('<') {
+                    shorter.push(LEFT_OUT);
+                }
+                shorter.push(letter);
+            }
+        }
+        name = shorter;
+    }
+    name
+}
+
+/// For each letter of `name`, in how many angle brackets it stands; a bracket stands outside of itself.
+fn levels(name: &str) -> impl Iterator<Item = usize> {
+    let mut depth = 0usize;
+    let mut previous = ' ';
+    name.chars().map(move |letter| {
+        let closes = letter == '>' && !matches!(previous, '-' | '=');
+        if closes {
+            depth = depth.saturating_sub(1);
+        }
+        let level = depth;
+        if letter == '<' {
+            depth += 1;
+        }
+        previous = letter;
+        level
+    })
 }
 
 /// `<alloc::vec::Vec<u8>>::push` as `alloc::vec::Vec<u8>::push`: brackets around a path are needed only where a trait
@@ -79,6 +128,17 @@ mod tests {
         for kept in ["<a::S as a::T>::f", "<[u8]>::to_vec", "<&a::S>::f", "<dyn a::T + Send>::f", "a::f", "<broken"] {
             assert_eq!(without_inherent_brackets(kept), kept);
         }
+    }
+
+    #[test]
+    fn a_name_too_long_to_be_read_loses_its_innermost_arguments() {
+        let long = "x".repeat(150);
+        assert_eq!(shortened(format!("a::f::<Map<Range<i32>, fn(u8) -> {long}>>")), "a::f::<Map<…>>");
+        assert_eq!(shortened(format!("a::f::<{long}, Vec<u8>, [u8; 4]>")), "a::f::<…>");
+        let method = format!("<Vec<{long}> as FromIterator<{long}>>::from_iter::<Map<{long}>>");
+        assert_eq!(shortened(method), "<Vec<…> as FromIterator<…>>::from_iter::<Map<…>>");
+        assert_eq!(shortened(format!("a::{long}{long}")), format!("a::{long}{long}"));
+        assert_eq!(shortened("a::f::<Vec<u8>>".into()), "a::f::<Vec<u8>>");
     }
 
     #[test]

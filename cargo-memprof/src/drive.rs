@@ -252,6 +252,10 @@ impl Run<'_> {
                 .caused_by(failure)
                 .help(format!("{} may be too new or too old for cargo-memprof {}", facts.rustc, harness::VERSION)));
         }
+        if self.options.cargo.only_asks {
+            // No test ran, so the outputs of the run before are still the latest.
+            return Ok(Done { code: ended.code, outputs: None });
+        }
         if facts.ran.is_empty() {
             if ended.code == ExitCode::OK && !self.options.cargo.no_run {
                 self.shell.note("cargo ran no tests, so there is nothing to profile");

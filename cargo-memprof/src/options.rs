@@ -139,6 +139,8 @@ pub struct CargoArgs {
     pub color: Option<String>,
     pub quiet: bool,
     pub no_run: bool,
+    /// The harness is only asked what tests there are, or for its help.
+    pub only_asks: bool,
     /// Programs read what cargo or the harness write to stdout: one of them was asked for JSON or the like.
     pub machine_output: bool,
     /// `--help` or `-h` was given: nothing is to be run.
@@ -155,6 +157,7 @@ impl CargoArgs {
                 read.given.push(arg);
                 let harness: Vec<OsString> = args.collect();
                 read.machine_output |= asks_for_json(&harness);
+                read.only_asks = only_asks(&harness);
                 read.given.extend(harness);
                 return read;
             }
@@ -227,6 +230,12 @@ impl CargoArgs {
         }
         None
     }
+}
+
+/// Whether the harness's arguments have it list its tests or show its help, and run nothing.
+fn only_asks(harness: &[OsString]) -> bool {
+    let mut flags = harness.iter().take_while(|arg| *arg != "--");
+    flags.any(|arg| arg == "--list" || arg == "--help" || arg == "-h")
 }
 
 /// Whether the harness's arguments choose a format for programs.
@@ -404,6 +413,14 @@ mod tests {
         assert_eq!(read.unstable, ["foo", "bar"]);
         assert_eq!(read.target_dir, Some(PathBuf::from("d")));
         assert_eq!(read.color.as_deref(), Some("never"));
+    }
+
+    #[test]
+    fn a_harness_that_is_only_asked_is_told_from_one_that_runs() {
+        for (line, asks) in [("-- --list", true), ("--lib -- a -h", true), ("-- list", false), ("-- -- --list", false)]
+        {
+            assert_eq!(CargoArgs::read(words(line)).only_asks, asks, "{line}");
+        }
     }
 
     #[test]

@@ -89,6 +89,17 @@ fn each_run_replaces_the_outputs_of_the_run_before() {
 }
 
 #[test]
+fn asking_for_a_list_or_for_help_is_no_run() {
+    let fixture = Fixture::copy("known");
+    fixture.memprof("test --memprofilerate 1").succeed();
+    let before = outputs(&fixture);
+    for asked in ["test -- --list", "test --lib -- --help", "test --no-run"] {
+        let ran = fixture.memprof(asked).succeed().never_says("no test was run").never_says("without being profiled");
+        assert_eq!(outputs(&fixture), before, "{}", ran.all());
+    }
+}
+
+#[test]
 fn a_run_that_comes_to_nothing_leaves_nothing_half_written() {
     let fixture = Fixture::copy("known");
     fixture.memprof("test --memprofilerate 1").succeed();

@@ -174,6 +174,7 @@ impl Run<'_> {
             runners: self.surroundings.runners(&targets, host),
             saved: Saved::capture(names, |name| std::env::var_os(name)),
             rate: self.options.own.rate.get(),
+            tests: true,
             ledgers: self.folders.ledgers().into(),
             ran: self.ran_file(),
         }

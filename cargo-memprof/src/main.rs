@@ -16,6 +16,7 @@ mod folders;
 mod gate;
 mod inject;
 mod interrupt;
+mod listing;
 mod options;
 mod profile;
 mod record;

@@ -49,4 +49,6 @@ pub struct RanExecutable {
     pub profiled: bool,
     /// Why it was not profiled; `None` where it was.
     pub reason: Option<String>,
+    /// What the user should know of how it was profiled.
+    pub remark: Option<String>,
 }

@@ -6,9 +6,10 @@ use crate::inject::env;
 use crate::inject::note::Note;
 use crate::inject::plan::Plan;
 use crate::inject::ran::Ran;
+use crate::listing::{self, Answer, Tests};
 use memprof_harness::environment;
 use std::ffi::OsString;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -22,54 +23,113 @@ pub fn run(args: &[OsString]) -> Error {
             .caused_by("it is how cargo calls this program back")
             .help("use `cargo memprof test`");
     };
-    match prepare(&triple.to_string_lossy(), program) {
-        Ok(mut command) => {
-            let error = command.exec();
-            Error::new(format!("cannot run `{}`", Path::new(command.get_program()).display())).caused_by(error)
+    Call::new(&triple.to_string_lossy(), program).and_then(|call| call.run()).unwrap_or_else(|error| error)
+}
+
+/// One call of the runner.
+struct Call<'a> {
+    plan: Plan,
+    /// The user's own runner for the triple, or nothing.
+    runner: Vec<OsString>,
+    /// The executable and its arguments.
+    program: &'a [OsString],
+    ran: Ran,
+}
+
+impl<'a> Call<'a> {
+    fn new(triple: &str, program: &'a [OsString]) -> Result<Call<'a>, Error> {
+        let plan = Plan::of_this_run()?;
+        let exe = PathBuf::from(program.first().cloned().unwrap_or_default());
+        let ran = Ran {
+            note: Note::read(&exe),
+            exe,
+            package: env::non_empty(env::CARGO_PKG_NAME).unwrap_or_default().to_string_lossy().into_owned(),
+            manifest_dir: env::non_empty(env::CARGO_MANIFEST_DIR).unwrap_or_default().into(),
+            remark: None,
+        };
+        let runner = plan.runners.get(triple).cloned().unwrap_or_default();
+        Ok(Call { plan, runner, program, ran })
+    }
+
+    /// Becomes the executable; gives why that failed. Ends the process itself where the tests of a program are run one by
+    /// one.
+    fn run(mut self) -> Result<Error, Error> {
+        let args = self.program.get(1..).unwrap_or_default();
+        let mut command = self.command(args);
+        match &self.ran.note {
+            Some(note) if note.unprofiled.is_none() && note.own_main => match self.ask(args) {
+                Answer::Tests(tests) => {
+                    self.note()?;
+                    return self.run_each(command, &tests, args);
+                }
+                Answer::Whole(remark) => {
+                    self.ran.remark = remark;
+                    record_program(&mut command, &self.plan, "");
+                }
+                Answer::NoRun => {}
+            },
+            Some(note) if note.unprofiled.is_none() => record_tests(&mut command, &self.plan),
+            _ => {}
         }
-        Err(error) => error,
+        self.note()?;
+        let error = command.exec();
+        Ok(cannot_run(&command, &error))
+    }
+
+    fn ask(&self, args: &[OsString]) -> Answer {
+        match self.plan.tests {
+            true => listing::ask(&self.ran.exe, args, |args| self.command(args)),
+            false => Answer::Whole(None),
+        }
+    }
+
+    fn note(&self) -> Result<(), Error> {
+        self.ran.append(&self.plan.ran).map_err(|error| Error::new("cannot note what cargo runs").caused_by(error))
+    }
+
+    /// Runs the program as cargo would, for what it prints and its verdict; and then each of its tests alone, recorded.
+    fn run_each(&self, mut whole: Command, tests: &Tests, args: &[OsString]) -> Result<Error, Error> {
+        let status = whole.status().map_err(|error| cannot_run(&whole, &error))?;
+        if let Some(signal) = status.signal() {
+            // Cargo tells of the program's end, not of ours.
+            let code = 128 + signal;
+            std::process::exit(code);
+        }
+        let one = |name: &str| {
+            let mut command = self.command(&listing::only(name, args));
+            record_program(&mut command, &self.plan, name);
+            if tests.on_threads {
+                command.env(environment::THREADS_ONLY, "1");
+            }
+            command
+        };
+        tests.run_each(one).map_err(|error| Error::new("cannot record the tests one by one").caused_by(error))?;
+        std::process::exit(status.code().unwrap_or(101));
+    }
+
+    /// The program with `args`, behind the user's own runner, in the user's own environment.
+    fn command(&self, args: &[OsString]) -> Command {
+        let mut words = self.runner.iter().chain(self.program.first()).chain(args);
+        let mut command = Command::new(words.next().cloned().unwrap_or_default());
+        command.args(words);
+        self.plan.saved.restore(&mut command);
+        clear(&mut command);
+        command
     }
 }
 
-fn prepare(triple: &str, program: &[OsString]) -> Result<Command, Error> {
-    let plan = Plan::of_this_run()?;
-    let exe = PathBuf::from(program.first().cloned().unwrap_or_default());
-    let ran = Ran {
-        note: Note::read(&exe),
-        exe,
-        package: env::non_empty(env::CARGO_PKG_NAME).unwrap_or_default().to_string_lossy().into_owned(),
-        manifest_dir: env::non_empty(env::CARGO_MANIFEST_DIR).unwrap_or_default().into(),
-    };
-    ran.append(&plan.ran).map_err(|error| Error::new("cannot note what cargo runs").caused_by(error))?;
-    let runner = plan.runners.get(triple).map(Vec::as_slice).unwrap_or_default();
-    let mut command = command(&plan, runner, program);
-    match &ran.note {
-        Some(note) if note.unprofiled.is_none() && note.own_main => record_program(&mut command, &plan, ""),
-        Some(note) if note.unprofiled.is_none() => record_tests(&mut command, &plan),
-        _ => {}
-    }
-    Ok(command)
-}
-
-/// The program behind the user's own runner, in the user's own environment.
-fn command(plan: &Plan, runner: &[OsString], program: &[OsString]) -> Command {
-    let mut words = runner.iter().chain(program);
-    let mut command = Command::new(words.next().cloned().unwrap_or_default());
-    command.args(words);
-    plan.saved.restore(&mut command);
-    command
+fn cannot_run(command: &Command, error: &std::io::Error) -> Error {
+    Error::new(format!("cannot run `{}`", Path::new(command.get_program()).display())).caused_by(error)
 }
 
 /// Has a test executable record its tests.
 fn record_tests(command: &mut Command, plan: &Plan) {
-    clear(command);
     command.env(environment::RATE, plan.rate.to_string());
     command.env(environment::LEDGERS, &plan.ledgers);
 }
 
 /// Has a program with a `main` of its own record itself; `name` is the one test it is to run, or empty.
 fn record_program(command: &mut Command, plan: &Plan, name: &str) {
-    clear(command);
     let mut asked = OsString::from(format!("{} - ", plan.rate));
     asked.push(&plan.ledgers);
     command.env(environment::PROGRAM, asked).env(environment::NAME, name);

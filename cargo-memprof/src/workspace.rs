@@ -124,6 +124,7 @@ fn name(ran: Ran, package: Option<&Package>) -> RanExecutable {
             target_kind: if doctest { "doc" } else { "test" }.to_owned(),
             profiled: false,
             reason: Some(reason.to_owned()),
+            remark: ran.remark,
         };
     };
     let target = package.and_then(|package| target_of(package, &note));
@@ -134,6 +135,7 @@ fn name(ran: Ran, package: Option<&Package>) -> RanExecutable {
         target_name: target.map_or(note.crate_name, |target| target.name.clone()),
         profiled: note.unprofiled.is_none(),
         reason: note.unprofiled,
+        remark: ran.remark,
     }
 }
 
@@ -215,7 +217,13 @@ mod tests {
             own_main: false,
             unprofiled: None,
         };
-        Ran { exe: "/t/my_crate-1".into(), note: Some(note), package: "my-crate".into(), manifest_dir: "/w".into() }
+        Ran {
+            exe: "/t/my_crate-1".into(),
+            note: Some(note),
+            package: "my-crate".into(),
+            manifest_dir: "/w".into(),
+            remark: None,
+        }
     }
 
     fn identified(ran: Ran) -> (String, String) {

@@ -69,3 +69,41 @@ fn programs_that_a_test_starts_are_its_children_and_not_in_its_figures() {
         assert!(summary.folder.join(profile).exists());
     }
 }
+
+#[test]
+fn each_test_of_a_program_that_lists_them_has_a_process_and_a_profile_of_its_own() {
+    let fixture = Fixture::copy("programs");
+    let arguments = "test --test mimic --test lookalike --no-fail-fast";
+    let plain = fixture.cargo(arguments).run().ended_with(101);
+    let profiled = fixture.memprof(arguments).arg("--memprofilerate=1").run().ended_with(101);
+    assert_eq!(profiled.verdicts(), plain.verdicts());
+    let summary = fixture.summary();
+    let mut found: Vec<_> =
+        summary.tests().iter().map(|test| [test.text("target"), test.name(), test.outcome()].join(" ")).collect();
+    found.sort();
+    let expected = [
+        "lookalike (whole program) ok",
+        "mimic fails failed",
+        "mimic leaks a name with spaces ok",
+        "mimic panics failed",
+        "mimic three ok",
+    ];
+    assert_eq!(found, expected);
+    // What libtest-mimic itself takes on the test's thread is the same for each: the channel it reports by.
+    let figures = |name: &str| summary.test(name).figures();
+    let (three, leaks) = (figures("three"), figures("leaks a name with spaces"));
+    assert_eq!((three.alloc_objects, three.inuse_space, leaks.inuse_space), (leaks.alloc_objects + 2, 0, 777));
+    assert_eq!(three.alloc_space - 60, leaks.alloc_space - 777);
+}
+
+#[test]
+fn a_filter_and_the_choice_of_ignored_tests_count_for_the_profiles_too() {
+    let fixture = Fixture::copy("programs");
+    let names = |arguments: &str| {
+        fixture.memprof(arguments).succeed();
+        let summary = fixture.summary();
+        summary.tests().iter().map(|test| test.name().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names("test --test mimic -- three leaks"), ["leaks a name with spaces", "three"]);
+    assert_eq!(names("test --test mimic -- --ignored"), ["ignored"]);
+}

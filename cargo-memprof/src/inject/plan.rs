@@ -28,6 +28,8 @@ pub struct Plan {
     /// What the user had in the variables that are set while cargo runs.
     pub saved: Saved,
     pub rate: u64,
+    /// Cargo runs tests, and not programs for their own sake.
+    pub tests: bool,
     /// The folder for this run's ledgers, absolute.
     pub ledgers: PathBuf,
     /// The file that notes what was run, absolute.

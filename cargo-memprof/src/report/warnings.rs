@@ -1,7 +1,7 @@
 //! What the user must know about the figures before believing them. Pure: text from facts.
 
 use crate::record::{TestRecord, Unprofiled};
-use crate::run::RunFacts;
+use crate::run::{RanExecutable, RunFacts};
 use crate::view::amount::{bytes, count, plural, round_bytes};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,6 +15,11 @@ pub fn warnings(
 ) -> Vec<String> {
     let mut texts = Vec::new();
     texts.extend(without_profile(unprofiled));
+    let remark = |executable: &RanExecutable| {
+        let remark = executable.remark.as_ref()?;
+        Some(format!("{} ({}) was {remark}", executable.target_name, executable.target_kind))
+    };
+    texts.extend(facts.ran.iter().filter_map(remark));
     texts.extend(without_samples(facts, tests));
     texts.extend(lost(tests));
     texts.extend(cut_short(tests));

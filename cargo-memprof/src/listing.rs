@@ -1,0 +1,200 @@
+//! Test programs without libtest that answer as libtest does: which tests they have, and running each of those in a
+//! process of its own. Such a program is asked only where it looks as if it understood, and believed only where it
+//! proves so; every other one is run once, as cargo would.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::io::{self, Read};
+use std::num::NonZero;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// What every program that reads libtest's flags has among its strings, and no other.
+const FLAG: &[u8] = b"test-threads";
+/// Crates, as symbols name them, that run tests on threads of their own where they are told to use more than one.
+const THREADED: [&[u8]; 2] = [b"13libtest_mimic", b"6tester"];
+/// No test has this name.
+const NOBODY: &str = "no test is called \u{1F980}";
+/// A list that takes longer is no list.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Estimated time that running each test in a process of its own may take. Beyond it the program is recorded as one.
+const BUDGET: Duration = Duration::from_secs(60);
+
+/// What a program said.
+pub enum Answer {
+    /// It has these tests, which are to be run.
+    Tests(Tests),
+    /// It is to be run as one; the reason where the user should know it.
+    Whole(Option<String>),
+    /// It was not asked to run tests.
+    NoRun,
+}
+
+/// The tests of a program.
+pub struct Tests {
+    pub names: Vec<String>,
+    /// They run on threads that the program starts for them, and what its main thread does is the harness's.
+    pub on_threads: bool,
+    /// Processes to run at once.
+    pub jobs: usize,
+}
+
+/// Asks the program `exe`, which cargo would run with `args`; `command` makes a call of it with other arguments.
+pub fn ask(exe: &Path, args: &[OsString], command: impl Fn(&[OsString]) -> Command) -> Answer {
+    let has = |flags: &[&str]| args.iter().any(|arg| flags.iter().any(|flag| arg == *flag));
+    if has(&["--list", "--help", "-h"]) {
+        return Answer::NoRun;
+    }
+    let Ok(bytes) = fs_err::read(exe) else { return Answer::Whole(None) };
+    let contains = |text: &[u8]| memchr::memmem::find(&bytes, text).is_some();
+    if has(&["--bench"]) || !contains(FLAG) {
+        return Answer::Whole(None);
+    }
+    let list = |flags: &[&str]| {
+        let first = ["--list", "--format", "terse"];
+        let words: Vec<OsString> = first.iter().chain(flags).map(OsString::from).chain(args.iter().cloned()).collect();
+        listed(command(&words))
+    };
+    let begun = Instant::now();
+    let Some(all) = list(&[]) else { return Answer::Whole(None) };
+    let took = begun.elapsed();
+    // A program that does not listen would say the same again.
+    let nobody = ["--list", "--format", "terse", "--exact", NOBODY].map(OsString::from);
+    if all.is_empty() || listed(command(&nobody)).is_none_or(|names| !names.is_empty()) {
+        return Answer::Whole(None);
+    }
+    let wanted = if has(&["--ignored", "--include-ignored"]) {
+        all
+    } else {
+        let ignored: HashSet<String> = list(&["--ignored"]).unwrap_or_default().into_iter().collect();
+        all.into_iter().filter(|name| !ignored.contains(name)).collect()
+    };
+    let jobs = jobs(args);
+    let estimate = took * u32::try_from(wanted.len() / jobs).unwrap_or(u32::MAX);
+    if estimate > BUDGET {
+        return Answer::Whole(Some(format!(
+            "recorded as one: its {} tests would take about {} minutes in processes of their own; a filter that leaves \
+             fewer has each recorded alone",
+            wanted.len(),
+            estimate.as_secs().div_ceil(60)
+        )));
+    }
+    Answer::Tests(Tests { names: wanted, on_threads: THREADED.into_iter().any(contains), jobs })
+}
+
+/// Processes at once: as many as the user allows threads.
+fn jobs(args: &[OsString]) -> usize {
+    let text = args.iter().enumerate().find_map(|(at, arg)| match arg.to_str()? {
+        "--test-threads" => args.get(at + 1)?.to_str().map(str::to_owned),
+        arg => arg.strip_prefix("--test-threads=").map(str::to_owned),
+    });
+    let text = text.or_else(|| std::env::var("RUST_TEST_THREADS").ok());
+    let asked = text.and_then(|text| text.parse::<NonZero<usize>>().ok());
+    asked.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get)
+}
+
+/// The arguments by which a program runs one of its tests; `args` are those of the user.
+pub fn only(name: &str, args: &[OsString]) -> Vec<OsString> {
+    let kept = args.iter().filter(|arg| *arg == "--ignored" || *arg == "--include-ignored").cloned();
+    kept.chain(["--exact", "--test-threads=2", "--", name].map(OsString::from)).collect()
+}
+
+/// The names that a program lists; `None` where what it says is no list.
+fn listed(mut command: Command) -> Option<Vec<String>> {
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
+    let mut stdout = child.stdout.take()?;
+    let (done, finished) = mpsc::channel();
+    thread::spawn(move || {
+        let mut said = Vec::new();
+        let read = stdout.read_to_end(&mut said).map(|_| said);
+        // Nobody waits any more where this fails.
+        let _ = done.send(read);
+    });
+    let said = finished.recv_timeout(PATIENCE).ok().and_then(Result::ok);
+    if said.is_none() {
+        // It may be gone by itself.
+        let _ = child.kill();
+    }
+    let ended = child.wait().ok()?;
+    let said = String::from_utf8(said?).ok()?;
+    if ended.success() { parse(&said) } else { None }
+}
+
+/// Reads a list in libtest's terse form: nothing but lines `name: test` and `name: benchmark`.
+fn parse(said: &str) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    if !said.is_empty() && !said.ends_with('\n') {
+        return None;
+    }
+    // Names may hold other line separators.
+    for line in said.split_terminator('\n') {
+        match line.rsplit_once(": ")? {
+            (name, "test") if !name.is_empty() => names.push(without_kind(name).to_owned()),
+            (_, "bench" | "benchmark") => {}
+            _ => return None,
+        }
+    }
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.clone()));
+    Some(names)
+}
+
+/// libtest-mimic writes a test's kind in front of its name, and wants the name alone.
+fn without_kind(name: &str) -> &str {
+    match name.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
+        Some((kind, name)) if !kind.is_empty() && !name.is_empty() => name,
+        _ => name,
+    }
+}
+
+impl Tests {
+    /// Runs each test in a process of its own, which `command` makes and which has nobody to speak to. How they end,
+    /// they note themselves.
+    ///
+    /// # Errors
+    /// Where one cannot be started.
+    pub fn run_each(&self, command: impl Fn(&str) -> Command + Sync) -> io::Result<()> {
+        let next = AtomicUsize::new(0);
+        let work = || -> io::Result<()> {
+            while let Some(name) = self.names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                command(name).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..self.jobs.min(self.names.len())).map(|_| scope.spawn(work)).collect();
+            let joined = workers.into_iter().map(|worker| match worker.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            joined.collect()
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsStr;
+
+    #[test]
+    fn a_list_is_nothing_but_names() {
+        assert_eq!(parse("a::b: test\nwith: colon: test\nx: benchmark\n").unwrap(), ["a::b", "with: colon"]);
+        assert_eq!(parse("[kind] a: test\n[]: test\n").unwrap(), ["a", "[]"]);
+        assert_eq!(parse("a\u{2028}b: test\n").unwrap(), ["a\u{2028}b"]);
+        assert_eq!(parse("").unwrap(), [""; 0]);
+        for no_list in ["a: test", "hello\na: test\n", "a: test\n\n1 test, 0 benchmarks\n", ": test\n", "a: tests\n"] {
+            assert_eq!(parse(no_list), None, "{no_list:?}");
+        }
+    }
+
+    #[test]
+    fn one_test_is_asked_for_by_its_whole_name() {
+        let args = ["--ignored", "filter", "--nocapture"].map(OsString::from);
+        assert_eq!(only("-x y", &args), ["--ignored", "--exact", "--test-threads=2", "--", "-x y"].map(OsStr::new));
+    }
+}

@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::gate::flags::{Flag, Format, GateFlags};
 use crate::gate::pattern::Pattern;
 use crate::gate::{AcceptOptions, GateOptions};
+use crate::merge::MergeOptions;
 use crate::options::{self, CargoArgs, OwnFlags, SampleRate, TestOptions};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -17,6 +18,7 @@ pub enum Request {
     Test(Box<GateOptions>),
     Gate(Box<GateOptions>),
     Accept(Box<AcceptOptions>),
+    Merge(Box<MergeOptions>),
     Clean(CleanOptions),
     /// A help or version text, for stdout.
     Show(String),
@@ -50,6 +52,7 @@ enum Command {
     Test(TestHelp),
     Gate(GateHelp),
     Accept(AcceptHelp),
+    Merge(MergeHelp),
     Clean(CleanOptions),
 }
 
@@ -83,6 +86,15 @@ struct TestHelp {
     /// Write the exact figures to memprof.baseline, for `cargo memprof gate`
     #[arg(long)]
     save_baseline: bool,
+    /// Run only one share of the tests, for `cargo memprof merge`; count: by turns, hash: by name
+    #[arg(long, value_name = "count:M/N")]
+    partition: Option<String>,
+    /// Run each test N times
+    #[arg(long, value_name = "N")]
+    repeat: Option<u32>,
+    /// Fix the seeds of hash tables and the addresses, and run one test at a time
+    #[arg(long)]
+    deterministic: bool,
     /// Whatever `cargo test` takes
     #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
     cargo_args: Vec<OsString>,
@@ -121,6 +133,12 @@ struct GateHelp {
     /// Only warn of: new, gone, not-run, unprofiled, conditions
     #[arg(long, value_name = "WHAT,…")]
     allow: Option<String>,
+    /// Run each test N times, compare the least, and name the tests that vary
+    #[arg(long, value_name = "N")]
+    repeat: Option<u32>,
+    /// Fix the seeds of hash tables and the addresses, and run one test at a time
+    #[arg(long)]
+    deterministic: bool,
     /// What goes to stdout: text, github, markdown, junit or json; all of them go to target/memprof/gate
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output_format: String,
@@ -155,6 +173,29 @@ struct AcceptHelp {
     #[arg(long, value_name = "DIR")]
     baseline_dir: Option<PathBuf>,
     /// Where the run's outputs are [default: target/memprof]
+    #[arg(long, value_name = "DIR")]
+    memprofile: Option<PathBuf>,
+    /// Path to Cargo.toml
+    #[arg(long, value_name = "PATH")]
+    manifest_path: Option<PathBuf>,
+}
+
+/// Put the shards of a run together, as if it had been one
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "cargo memprof merge [OPTIONS] <DIR>...",
+    after_help = "\
+Examples:
+  cargo memprof test --partition count:1/2 --memprofile shard1     on one machine
+  cargo memprof test --partition count:2/2 --memprofile shard2     on another
+  cargo memprof merge shard1 shard2                                every shard must be there
+  cargo memprof gate --no-run                                      one verdict"
+)]
+struct MergeHelp {
+    /// The outputs of each shard
+    #[arg(value_name = "DIR", required = true)]
+    folders: Vec<PathBuf>,
+    /// Where the whole goes [default: target/memprof]
     #[arg(long, value_name = "DIR")]
     memprofile: Option<PathBuf>,
     /// Path to Cargo.toml
@@ -212,6 +253,7 @@ pub fn read(mut args: Vec<OsString>) -> Result<Request, Error> {
         Ok(Cli { command: Command::Clean(options) }) => Ok(Request::Clean(options)),
         Ok(Cli { command: Command::Test(_) }) => Ok(Request::Show(help_of("test"))),
         Ok(Cli { command: Command::Gate(_) }) => Ok(Request::Show(help_of("gate"))),
+        Ok(Cli { command: Command::Merge(_) }) => Ok(Request::Show(help_of("merge"))),
         Ok(Cli { command: Command::Accept(_) }) => Ok(Request::Show(help_of("accept"))),
         Err(error) => explain(&error, &command),
     }
@@ -223,6 +265,7 @@ enum Verb {
     Test,
     Gate,
     Accept,
+    Merge,
 }
 
 impl Verb {
@@ -233,6 +276,7 @@ impl Verb {
             ("t", Verb::Test, Flag::OF_TEST),
             ("gate", Verb::Gate, Flag::OF_GATE),
             ("accept", Verb::Accept, Flag::OF_ACCEPT),
+            ("merge", Verb::Merge, Flag::OF_MERGE),
         ];
         let (_, rest) = OwnFlags::take(args.to_vec()).ok()?;
         let first = rest.first()?;
@@ -247,6 +291,7 @@ impl Verb {
                 Verb::Test => "test",
                 Verb::Gate => "gate",
                 Verb::Accept => "accept",
+                Verb::Merge => "merge",
             })));
         }
         // Without stacks of every allocation a regression could not be explained.
@@ -255,18 +300,28 @@ impl Verb {
         }
         let stdout_is_taken = flags.format != Format::Text;
         cargo.machine_output |= stdout_is_taken;
-        let test = TestOptions { own, cargo, command, stdout_is_taken };
+        let test = TestOptions { own, cargo, command, stdout_is_taken, modes: flags.modes.clone() };
         Ok(match self {
             Verb::Test => Request::Test(Box::new(GateOptions { test, flags })),
             Verb::Gate => Request::Gate(Box::new(GateOptions { test, flags })),
-            Verb::Accept => accept(test, flags)?,
+            Verb::Accept => {
+                let patterns = bare_words(&test, "accept", "run the tests with `cargo memprof gate` first")?;
+                let patterns = patterns.into_iter().map(Pattern::new).collect();
+                Request::Accept(Box::new(AcceptOptions { test, flags, patterns }))
+            }
+            Verb::Merge => {
+                let folders =
+                    bare_words(&test, "merge", "record the shards with `cargo memprof test --partition` first")?;
+                let folders = folders.into_iter().map(PathBuf::from).collect();
+                Request::Merge(Box::new(MergeOptions { test, folders }))
+            }
         })
     }
 }
 
-/// Of what `cargo test` takes, `accept` takes only what says where the package is.
-fn accept(test: TestOptions, flags: GateFlags) -> Result<Request, Error> {
-    let mut patterns = Vec::new();
+/// The words of a command that runs nothing. Of what `cargo test` takes, it takes only what says where the package is.
+fn bare_words(test: &TestOptions, verb: &str, first: &str) -> Result<Vec<String>, Error> {
+    let mut bare = Vec::new();
     let mut words = test.cargo.given.iter();
     while let Some(word) = words.next() {
         let text = word.to_string_lossy();
@@ -276,13 +331,13 @@ fn accept(test: TestOptions, flags: GateFlags) -> Result<Request, Error> {
             _ if ["--manifest-path=", "--config=", "--color="].iter().any(|flag| text.starts_with(flag)) => {}
             _ if text.starts_with('-') => {
                 return Err(Error::usage(format!("cannot run `{}`", test.command))
-                    .caused_by(format!("`{text}` is not understood here: `accept` runs nothing"))
-                    .help("run the tests with `cargo memprof gate` first; see `cargo memprof accept --help`"));
+                    .caused_by(format!("`{text}` is not understood here: `{verb}` runs nothing"))
+                    .help(format!("{first}; see `cargo memprof {verb} --help`")));
             }
-            _ => patterns.push(Pattern::new(text)),
+            _ => bare.push(text.into_owned()),
         }
     }
-    Ok(Request::Accept(Box::new(AcceptOptions { test, flags, patterns })))
+    Ok(bare)
 }
 
 fn help_of(command: &str) -> String {

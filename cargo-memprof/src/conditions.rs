@@ -18,6 +18,8 @@ pub struct Conditions {
     pub profile: String,
     /// As [`features`] writes them.
     pub features: String,
+    /// `random` as ever, or `fixed`, of hash tables and addresses.
+    pub seeds: String,
     /// See [`COUNTING`].
     pub counting: u32,
 }
@@ -32,12 +34,13 @@ pub struct Difference {
 
 impl Conditions {
     /// Name and value of each, in the order in which a baseline has them.
-    pub fn fields(&self) -> [(&'static str, String); 5] {
+    pub fn fields(&self) -> [(&'static str, String); 6] {
         [
             ("rustc", self.rustc.clone()),
             ("target", self.target.clone()),
             ("profile", self.profile.clone()),
             ("features", self.features.clone()),
+            ("seeds", self.seeds.clone()),
             ("counting", self.counting.to_string()),
         ]
     }

@@ -18,6 +18,7 @@ use crate::surroundings::{Surroundings, absolute, triple};
 use crate::toolchain::Toolchain;
 use crate::workspace::{NoWorkspace, Workspace};
 use camino::Utf8PathBuf;
+use memprof_harness::modes::Modes;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
@@ -49,6 +50,7 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
         cargo_profile: options.cargo.profile.clone().unwrap_or_else(|| "test".into()),
         host: toolchain.host.clone(),
         conditions: conditions(options, surroundings, &toolchain),
+        modes: options.modes.clone(),
         target_dir,
         out_dir: folders.out.clone(),
         ledgers: folders.ledgers(),
@@ -115,6 +117,7 @@ fn conditions(options: &TestOptions, surroundings: &Surroundings<'_>, toolchain:
         target: targets.join(","),
         profile: options.cargo.profile.clone().unwrap_or_else(|| "test".into()),
         features: conditions::features(&options.cargo.given),
+        seeds: if options.modes.deterministic { "fixed" } else { "random" }.into(),
         counting: conditions::COUNTING,
     }
 }
@@ -175,6 +178,7 @@ impl Run<'_> {
             saved: Saved::capture(names, |name| std::env::var_os(name)),
             rate: self.options.own.rate.get(),
             tests: true,
+            modes: Some(&self.options.modes).filter(|modes| **modes != Modes::default()).map(ToString::to_string),
             ledgers: self.folders.ledgers().into(),
             ran: self.ran_file(),
         }
@@ -212,6 +216,10 @@ impl Run<'_> {
             command.arg("--config").arg(format!("build.build-dir={folder}"));
         }
         command.args(after);
+        if self.options.modes.deterministic && env::non_empty(env::RUST_TEST_THREADS).is_none() {
+            // libtest's flag, where it is given, wins over its variable.
+            command.env(env::RUST_TEST_THREADS, "1");
+        }
         if self.options.stdout_is_taken {
             let stderr = std::io::stderr().as_fd().try_clone_to_owned();
             command.stdout(stderr.map_err(|error| Error::new("cannot use stderr").caused_by(error))?);
@@ -275,7 +283,8 @@ impl Run<'_> {
                 if written.tests == 0 && facts.ran.iter().any(|executable| executable.profiled) {
                     self.shell.note("no test was run: they are ignored, or no name fits the filter");
                 }
-                Ok(Done { code: ended.code, outputs: Some(facts.out_dir.clone()) })
+                let there = written.tests > 0 || facts.modes.partition.is_some();
+                Ok(Done { code: ended.code, outputs: there.then(|| facts.out_dir.clone()) })
             }
             // Tests that failed are the more important news, and their code is what scripts wait for.
             Err(error) if ended.code != ExitCode::OK => {

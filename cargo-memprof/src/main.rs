@@ -17,6 +17,7 @@ mod gate;
 mod inject;
 mod interrupt;
 mod listing;
+mod merge;
 mod options;
 mod profile;
 mod record;
@@ -56,6 +57,7 @@ fn user(args: Vec<OsString>) -> Result<ExitCode, Error> {
         Request::Test(options) => gate::test(&options)?,
         Request::Gate(options) => gate::gate(&options)?,
         Request::Accept(options) => gate::accept(&options)?,
+        Request::Merge(options) => merge::merge(&options)?,
         Request::Clean(options) => clean::clean(&options)?,
         Request::Show(text) => {
             Shell::new().result(&text);

@@ -2,6 +2,7 @@
 //! argument stays as and where the user put it, and what this program must know of cargo's flags is noted on the way.
 
 use crate::error::Error;
+use memprof_harness::modes::Modes;
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
@@ -118,6 +119,7 @@ pub struct TestOptions {
     pub command: String,
     /// Stdout is for the gate's findings: what cargo and the tests print there goes to stderr.
     pub stdout_is_taken: bool,
+    pub modes: Modes,
 }
 
 /// The arguments that go to `cargo test`, and what this program must know of them.

@@ -2,6 +2,7 @@
 
 use crate::conditions::Conditions;
 use camino::Utf8PathBuf;
+use memprof_harness::modes::Modes;
 use std::path::PathBuf;
 
 /// A run whose tests have ended.
@@ -19,6 +20,7 @@ pub struct RunFacts {
     pub host: String,
     /// What the figures depend on besides the code.
     pub conditions: Conditions,
+    pub modes: Modes,
     /// The user's own target folder, absolute.
     pub target_dir: Utf8PathBuf,
     /// The folder the outputs go to, absolute. It exists and can be written.

@@ -126,6 +126,9 @@ fn cannot_run(command: &Command, error: &std::io::Error) -> Error {
 fn record_tests(command: &mut Command, plan: &Plan) {
     command.env(environment::RATE, plan.rate.to_string());
     command.env(environment::LEDGERS, &plan.ledgers);
+    if let Some(modes) = &plan.modes {
+        command.env(environment::MODES, modes);
+    }
 }
 
 /// Has a program with a `main` of its own record itself; `name` is the one test it is to run, or empty.

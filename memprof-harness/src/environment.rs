@@ -11,6 +11,9 @@ pub const LEDGERS: &str = "MEMPROF_LEDGERS";
 pub const CHILD: &str = "MEMPROF_CHILD";
 /// Set for a child: the ledger to record into, absolute.
 pub const LEDGER: &str = "MEMPROF_LEDGER";
+/// Set for a test executable by `cargo memprof`, and for its children: [`crate::modes::Modes`] as text. Not set in an ordinary
+/// run.
+pub const MODES: &str = "MEMPROF_MODES";
 
 /// Set for a program that is to be recorded, and inherited by what a recorded test or program starts: `RATE ROOT FOLDER`,
 /// where ROOT is the ledger (its file's stem) of the test or program that all of it belongs to. A test executable does
@@ -23,6 +26,6 @@ pub const NAME: &str = "MEMPROF_NAME";
 /// Taken out likewise.
 pub const THREADS_ONLY: &str = "MEMPROF_THREADS_ONLY";
 
-/// What a test executable is spoken to by, in the order `RATE`, `LEDGERS`, `CHILD`, `LEDGER`. A test executable takes them out of its environment as soon as it has read them, so that a test and
+/// What a test executable is spoken to by, in the order `RATE`, `LEDGERS`, `CHILD`, `LEDGER`, `MODES`. A test executable takes them out of its environment as soon as it has read them, so that a test and
 /// whatever it starts see the environment the user had.
-pub const ALL: [&str; 4] = [RATE, LEDGERS, CHILD, LEDGER];
+pub const ALL: [&str; 5] = [RATE, LEDGERS, CHILD, LEDGER, MODES];

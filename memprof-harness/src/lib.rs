@@ -4,7 +4,7 @@
 //! rustc's expansion of `#[test]` calls, `program` what records a program with a `main` of its own. As an ordinary dependency this crate installs no allocator and no harness: both
 //! exist only where `cargo memprof` compiles it, with `--cfg memprof_injected`.
 
-#![cfg_attr(memprof_injected, feature(test, rustc_private))]
+#![cfg_attr(memprof_injected, feature(test, rustc_private, linkage))]
 #![deny(unsafe_code)]
 
 #[cfg(memprof_injected)]
@@ -16,6 +16,7 @@ extern crate test as real;
 pub mod engine;
 pub mod environment;
 pub mod ledger;
+pub mod modes;
 
 // In an ordinary test build only the parts that know nothing of libtest are there, and nobody calls them but their tests.
 #[cfg(any(test, all(memprof_injected, not(memprof_program))))]

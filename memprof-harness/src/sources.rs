@@ -5,6 +5,7 @@
 pub const FILES: &[(&str, &str)] = &[
     ("lib.rs", include_str!("lib.rs")),
     ("environment.rs", include_str!("environment.rs")),
+    ("modes.rs", include_str!("modes.rs")),
     ("sources.rs", include_str!("sources.rs")),
     ("ledger/mod.rs", include_str!("ledger/mod.rs")),
     ("ledger/layout.rs", include_str!("ledger/layout.rs")),
@@ -40,6 +41,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("libtest/parent.rs", include_str!("libtest/parent.rs")),
     ("libtest/child.rs", include_str!("libtest/child.rs")),
     ("libtest/process.rs", include_str!("libtest/process.rs")),
+    ("libtest/seeds.rs", include_str!("libtest/seeds.rs")),
     ("libtest/verdict.rs", include_str!("libtest/verdict.rs")),
 ];
 

@@ -73,6 +73,7 @@ impl Against<'_> {
         harness::fingerprint().hash(&mut hasher);
         self.options.cargo.given.hash(&mut hasher);
         self.options.own.rate.get().hash(&mut hasher);
+        self.options.modes.to_string().hash(&mut hasher);
         for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS"] {
             std::env::var_os(name).hash(&mut hasher);
         }
@@ -123,6 +124,9 @@ impl Against<'_> {
         command.current_dir(there).args(["memprof", "test"]);
         command.args(["--memprofilerate".into(), self.options.own.rate.get().to_string()]);
         command.arg("--memprofile").arg(out).arg("--target-dir").arg(folder);
+        let modes = &self.options.modes;
+        command.args(["--repeat".into(), modes.repeat.to_string()]);
+        command.args(modes.deterministic.then_some("--deterministic"));
         let given = self.options.cargo.given.iter().map(|arg| checkout.translated(arg));
         command.args(given);
         fs_err::create_dir_all(folder).map_err(|error| failed().caused_by(error))?;

@@ -8,6 +8,7 @@
 //! @target x86_64-unknown-linux-gnu
 //! @profile test
 //! @features default
+//! @seeds random
 //! @counting 1
 //! csv lib/csv reader::tests::rows alloc_objects=12 alloc_space=3456 peak_space=2048 inuse_space=0
 //! csv test/pool works alloc_objects=40 alloc_space=9000 peak_space=8000~4096 inuse_space=0
@@ -126,14 +127,14 @@ fn conditions(mut header: BTreeMap<&str, String>) -> Result<Conditions, Flaw> {
     }
     let mut take = |name: &str| header.remove(name).ok_or_else(|| whole(format!("the line `@{name} …` is missing")));
     let (rustc, target, profile) = (take("rustc")?, take("target")?, take("profile")?);
-    let (features, counting) = (take("features")?, take("counting")?);
+    let (features, seeds, counting) = (take("features")?, take("seeds")?, take("counting")?);
     let counting = counting.parse().map_err(|_| whole(format!("`@counting {counting}` is not a whole number")))?;
     if let Some((name, _)) = header.pop_first() {
         return Err(whole(format!(
-            "`@{name}` is not known; a header has @rustc, @target, @profile, @features, @counting"
+            "`@{name}` is not known; a header has @rustc, @target, @profile, @features, @seeds, @counting"
         )));
     }
-    Ok(Conditions { rustc, target, profile, features, counting })
+    Ok(Conditions { rustc, target, profile, features, seeds, counting })
 }
 
 /// A test's line.
@@ -249,6 +250,7 @@ mod tests {
             target: "x86_64-unknown-linux-gnu".into(),
             profile: "test".into(),
             features: "default,a".into(),
+            seeds: "random".into(),
             counting: 1,
         };
         let tests = [
@@ -301,15 +303,15 @@ mod tests {
             (text.replace("@counting 1", "@counting one"), None, "not a whole number"),
             (text.replace("@rustc 1.95.0", "@rustc 1.95.0\n@rustc 1.96.0"), Some(4), "is there twice"),
             (text.replace("@rustc 1.95.0", "@rustc 1.95.0\n@rusty 1"), None, "`@rusty` is not known"),
-            (with(&format!("<<<<<<< HEAD\n{good}")), Some(10), "a conflict"),
-            (with(&format!("{good}\n{good}")), Some(11), "line 10 is there a second time"),
-            (with("csv lib/csv b::two alloc_objects=1"), Some(10), "cut short"),
-            (with("csv"), Some(10), "cut short"),
-            (with(&good.replace("=1 ", "=one ")), Some(10), "`one` is no figure"),
-            (with(&good.replace("=1 ", "=-1 ")), Some(10), "`-1` is no figure"),
-            (with(&good.replace("peak_space", "peak")), Some(10), "stands where `peak_space=N` belongs"),
-            (with(&good.replace("lib/csv", "lib")), Some(10), "does not name a package"),
-            (with(&good.replace("two", "\\q")), Some(10), "`\\q` is no escape"),
+            (with(&format!("<<<<<<< HEAD\n{good}")), Some(11), "a conflict"),
+            (with(&format!("{good}\n{good}")), Some(12), "line 11 is there a second time"),
+            (with("csv lib/csv b::two alloc_objects=1"), Some(11), "cut short"),
+            (with("csv"), Some(11), "cut short"),
+            (with(&good.replace("=1 ", "=one ")), Some(11), "`one` is no figure"),
+            (with(&good.replace("=1 ", "=-1 ")), Some(11), "`-1` is no figure"),
+            (with(&good.replace("peak_space", "peak")), Some(11), "stands where `peak_space=N` belongs"),
+            (with(&good.replace("lib/csv", "lib")), Some(11), "does not name a package"),
+            (with(&good.replace("two", "\\q")), Some(11), "`\\q` is no escape"),
         ] {
             let flaw = Baseline::parse(&broken).unwrap_err();
             assert_eq!(flaw.line, line, "{broken}\n{flaw:?}");

@@ -54,6 +54,15 @@ pub fn gone(baseline: &Baseline, run: &RecordedRun) -> Vec<TestId> {
     missing.filter(|id| absent.reason(id).1 == Finding::Gone).cloned().collect()
 }
 
+/// Those of `tests` whose repeats in `run` differ.
+pub fn unstable_tests(run: &RecordedRun, tests: &[TestId]) -> Vec<TestId> {
+    let by_test = run.by_test();
+    let repeats = |id: &TestId| by_test.get(id).map(Vec::as_slice).unwrap_or_default();
+    let compared = Figure::ALL.into_iter().filter(|figure| *figure != Figure::PeakSpace);
+    let differ = |id: &&TestId| compared.clone().any(|figure| unstable(repeats(id), figure).is_some());
+    tests.iter().filter(differ).cloned().collect()
+}
+
 fn judge(id: &TestId, repeats: &[&RecordedTest], before: Option<&Figures>, policy: &Policy) -> Judged {
     let now = least(repeats);
     let first = repeats.first();
@@ -272,6 +281,10 @@ mod tests {
         now.not_run.clear();
         let outcome = compare(&baseline, &now, &Policy::default());
         assert!(matches!(&findings(&outcome, "a")[..], [(_, Finding::NotRun { why })] if why.contains("did not run")));
+        let target = serde_json::json!({ "package": "p", "target": "p", "kind": "lib", "reason": "because" });
+        now.unprofiled = vec![serde_json::from_value(target).unwrap()];
+        let outcome = compare(&baseline, &now, &Policy::default());
+        assert_eq!(findings(&outcome, "a"), [(Severity::Fail, Finding::Unprofiled { reason: "because".into() })]);
     }
 
     struct NotRunOf<'a> {

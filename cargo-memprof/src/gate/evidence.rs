@@ -5,10 +5,11 @@ use super::explain::{self, Change};
 use super::figures::{Figure, Figures};
 use super::outcome::{Finding, Judged, Outcome};
 use super::picture::{self, Widths};
-use super::recorded::RecordedRun;
+use super::recorded::{RecordedRun, RecordedTest};
 use super::stacks::Stacks;
 use super::store::{self, Store};
 use super::text::label;
+use super::varying::{self, Varying};
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::record::TestId;
@@ -23,8 +24,24 @@ const PICTURED: usize = 20;
 /// What tells our folder from one of the user's.
 const MARK: &str = ".memprof-gate";
 
-/// By test: what explains its regression.
-pub type Evidence = BTreeMap<TestId, Explanation>;
+/// What there is to show, by test.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Evidence {
+    regressions: BTreeMap<TestId, Explanation>,
+    varying: BTreeMap<TestId, Varying>,
+}
+
+impl Evidence {
+    /// What explains the test's regression; `None` = it has none.
+    pub fn get(&self, id: &TestId) -> Option<&Explanation> {
+        self.regressions.get(id)
+    }
+
+    /// How the repeats of the test differ; `None` = they do not, or it cannot be told.
+    pub fn varying(&self, id: &TestId) -> Option<&Varying> {
+        self.varying.get(id)
+    }
+}
 
 /// What explains the regression of one test.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,7 +84,7 @@ pub fn gather(outcome: &Outcome, run: &RecordedRun, store: &Store, root: &Utf8Pa
         .filter(|(_, figures)| !figures.is_empty())
         .collect();
     over.sort_by_key(|(test, figures)| std::cmp::Reverse(growth(test, figures)));
-    let mut evidence = Evidence::new();
+    let mut evidence = Evidence { varying: varying_tests(outcome, run, &places), ..Evidence::default() };
     for (at, (test, figures)) in over.into_iter().enumerate() {
         let case = Case { test, figures, before: store.place(&test.id), now: now.get(&test.id).cloned() };
         let explanation = match case.profiles(run, &places) {
@@ -77,9 +94,33 @@ pub fn gather(outcome: &Outcome, run: &RecordedRun, store: &Store, root: &Utf8Pa
             }
             Err(missing) => Explanation { missing: Some(missing), ..case.nothing() },
         };
-        evidence.insert(test.id.clone(), explanation);
+        evidence.regressions.insert(test.id.clone(), explanation);
     }
     Ok(evidence)
+}
+
+/// How the repeats of unstable tests differ: of each, those with the least and with the most.
+fn varying_tests(outcome: &Outcome, run: &RecordedRun, places: &Places) -> BTreeMap<TestId, Varying> {
+    let by_test = run.by_test();
+    let stacks = |test: &RecordedTest| {
+        let Some(profile) = test.files.get(store::PROFILE) else {
+            return Some(Stacks { rate: 1, ..Stacks::default() });
+        };
+        let bytes = fs_err::read(run.folder.join(profile)).ok()?;
+        Stacks::parse(&bytes, places).ok().filter(|stacks| stacks.rate == 1)
+    };
+    let varying = |test: &Judged| {
+        let figure = test.findings.iter().find_map(|(_, finding)| match finding {
+            Finding::Unstable { figure, .. } => Some(*figure),
+            _ => None,
+        })?;
+        let repeats = by_test.get(&test.id)?;
+        let least = repeats.iter().min_by_key(|test| test.figures.get(figure))?;
+        let most = repeats.iter().max_by_key(|test| test.figures.get(figure))?;
+        let threads = repeats.iter().map(|test| test.threads).max()?;
+        Some((test.id.clone(), varying::varying(&stacks(least)?, &stacks(most)?, figure, threads)))
+    };
+    outcome.tests.iter().filter_map(varying).collect()
 }
 
 /// Share by which the figure that grew most has grown, in thousandths.

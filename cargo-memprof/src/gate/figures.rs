@@ -32,16 +32,6 @@ impl Figure {
         }
     }
 
-    /// What the figure is of, for a sentence.
-    pub fn noun(self) -> &'static str {
-        match self {
-            Figure::AllocObjects => "allocations",
-            Figure::AllocSpace => "bytes allocated",
-            Figure::PeakSpace => "bytes at the peak",
-            Figure::InuseSpace => "bytes left at the end",
-        }
-    }
-
     /// Whether it counts bytes.
     pub fn is_space(self) -> bool {
         self != Figure::AllocObjects

@@ -190,11 +190,11 @@ mod tests {
             })
             .collect();
         let conditions = serde_json::json!({
-            "rustc": "1", "target": "t", "profile": "test", "features": "default", "counting": 1
+            "rustc": "1", "target": "t", "profile": "test", "features": "default", "seeds": "random", "counting": 1
         });
         serde_json::from_value(serde_json::json!({
             "schema": 1, "tests": tests, "unprofiled": [],
-            "run": { "command": "", "rate": 1, "conditions": conditions, "cargo_exit": 0, "interrupted": false,
+            "run": { "command": "", "rate": 1, "repeat": 1, "conditions": conditions, "cargo_exit": 0, "interrupted": false,
                      "unreadable_ledgers": 0 }
         }))
         .unwrap()

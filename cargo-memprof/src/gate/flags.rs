@@ -3,10 +3,11 @@
 use super::policy::Severity;
 use crate::error::Error;
 use crate::options;
+use memprof_harness::modes::{Modes, Partition};
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-/// Flags of the gate, as given. Which of them a command takes is said by [`Flag::of_test`] and its siblings.
+/// Flags of the gate and of the ways to run tests that it is there for, as given. Which of them a command takes is said by [`Flag::of_test`] and its siblings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GateFlags {
     /// Write the run's figures to the baseline.
@@ -25,6 +26,8 @@ pub struct GateFlags {
     pub format: Format,
     /// The revision to compare with, in place of the baseline.
     pub against: Option<String>,
+    /// How tests are run.
+    pub modes: Modes,
 }
 
 /// What stdout is for.
@@ -64,12 +67,18 @@ const SELF_TEST: Flag = Flag { name: "--self-test", value: None };
 const ALLOW: Flag = Flag { name: "--allow", value: Some(("what is allowed", "gone")) };
 const FORMAT: Flag = Flag { name: "--output-format", value: Some(("a format", "github")) };
 const AGAINST: Flag = Flag { name: "--against", value: Some(("a revision", "origin/main")) };
+const REPEAT: Flag = Flag { name: "--repeat", value: Some(("a number of times", "5")) };
+const PARTITION: Flag = Flag { name: "--partition", value: Some(("a share", "count:1/3")) };
+const DETERMINISTIC: Flag = Flag { name: "--deterministic", value: None };
 
 impl Flag {
     /// The flags of `cargo memprof test`.
-    pub const OF_TEST: &'static [Flag] = &[SAVE, BASELINE, FOLDER];
+    pub const OF_TEST: &'static [Flag] = &[SAVE, BASELINE, FOLDER, REPEAT, PARTITION, DETERMINISTIC];
     /// The flags of `cargo memprof gate`.
-    pub const OF_GATE: &'static [Flag] = &[BASELINE, FOLDER, NO_RUN, SELF_TEST, ALLOW, FORMAT, AGAINST];
+    pub const OF_GATE: &'static [Flag] =
+        &[BASELINE, FOLDER, NO_RUN, SELF_TEST, ALLOW, FORMAT, AGAINST, REPEAT, DETERMINISTIC];
+    /// The flags of `cargo memprof merge`.
+    pub const OF_MERGE: &'static [Flag] = &[];
     /// The flags of `cargo memprof accept`.
     pub const OF_ACCEPT: &'static [Flag] = &[BASELINE, FOLDER];
 }
@@ -129,6 +138,9 @@ impl GateFlags {
             BASELINE => self.baseline = Some(value.into()),
             FOLDER => self.baseline_dir = Some(value.into()),
             AGAINST => self.against = Some(text.into_owned()),
+            DETERMINISTIC => self.modes.deterministic = true,
+            REPEAT => self.modes.repeat = times(&text)?,
+            PARTITION => self.modes.partition = Some(share(&text)?),
             FORMAT => self.format = one_of(flag, &text, FORMATS)?,
             _ => {
                 for word in text.split(',') {
@@ -169,6 +181,22 @@ const ALLOWED: &[(&str, Allowed)] = &[
     ("unprofiled", Allowed::Unprofiled),
     ("conditions", Allowed::Conditions),
 ];
+
+fn times(text: &str) -> Result<u32, Error> {
+    text.parse().ok().filter(|times| *times > 0).ok_or_else(|| {
+        Error::usage(format!("cannot use `{text}` for `{}`", REPEAT.name))
+            .caused_by("it is not a whole number from 1 up")
+            .help("pass how often each test is to be run: `--repeat 5`")
+    })
+}
+
+fn share(text: &str) -> Result<Partition, Error> {
+    text.parse().map_err(|why: String| {
+        Error::usage(format!("cannot use `{text}` for `{}`", PARTITION.name))
+            .caused_by(why)
+            .help("pass the share and their number: `--partition count:1/3`, or `hash:1/3`")
+    })
+}
 
 fn one_of<T: Copy>(flag: Flag, word: &str, words: &[(&str, T)]) -> Result<T, Error> {
     let found = words.iter().find(|(name, _)| *name == word);

@@ -3,6 +3,7 @@
 use super::evidence::{Evidence, Explanation};
 use super::explain::Change;
 use super::outcome::{Judged, Outcome};
+use super::varying::Varying;
 use serde_json::{Value, json};
 
 /// Raised when a field changes its meaning or goes; a new field does not raise it.
@@ -10,7 +11,8 @@ const SCHEMA: u32 = 1;
 
 /// The file's text.
 pub fn render(outcome: &Outcome, evidence: &Evidence) -> String {
-    let tests: Vec<Value> = outcome.tests.iter().map(|test| of_test(test, evidence.get(&test.id))).collect();
+    let tests: Vec<Value> =
+        outcome.tests.iter().map(|test| of_test(test, evidence.get(&test.id), evidence.varying(&test.id))).collect();
     let value = json!({
         "schema": SCHEMA,
         "verdict": outcome.verdict(),
@@ -21,7 +23,7 @@ pub fn render(outcome: &Outcome, evidence: &Evidence) -> String {
     format!("{value:#}\n")
 }
 
-fn of_test(test: &Judged, explanation: Option<&Explanation>) -> Value {
+fn of_test(test: &Judged, explanation: Option<&Explanation>, varying: Option<&Varying>) -> Value {
     let findings: Vec<Value> = test
         .findings
         .iter()
@@ -42,6 +44,13 @@ fn of_test(test: &Judged, explanation: Option<&Explanation>) -> Value {
         "now": test.now,
         "findings": findings,
     });
+    if let Some(varying) = varying {
+        value["varying"] = json!({
+            "figure": varying.figure,
+            "cause": varying.cause.advice(),
+            "sites": varying.changes.iter().map(of_change).collect::<Value>(),
+        });
+    }
     if let Some(explanation) = explanation {
         let changes = explanation
             .changes

@@ -25,6 +25,7 @@ mod self_test;
 mod stacks;
 mod store;
 mod text;
+mod varying;
 
 use crate::config::Config;
 use crate::drive::{self, Here};
@@ -159,8 +160,8 @@ fn self_test(baseline: &Baseline, run: &RecordedRun, policy: &Policy, outcome: &
 
 fn nothing_ran(what: &str) -> Error {
     Error::new(format!("cannot {what}"))
-        .caused_by("cargo ran no tests")
-        .help("see that the package has tests, and that its targets are not left out by `--lib`, `--test` or `-p`")
+        .caused_by("no test was recorded")
+        .help("see that the package has tests, that no filter leaves them all out, and that their targets can be measured")
         .with_code(ExitCode::CANNOT_COMPARE)
 }
 
@@ -220,6 +221,15 @@ impl Place {
         if !changes.without_figures.is_empty() {
             let names: Vec<String> = changes.without_figures.iter().map(|id| format!("`{}`", id.name)).collect();
             here.shell.warn(&format!("not taken, because they failed or were cut short: {}", names.join(", ")));
+        }
+        let unstable = compare::unstable_tests(run, &changes.taken);
+        if !unstable.is_empty() {
+            let names: Vec<String> = unstable.iter().map(|id| format!("`{}`", id.name)).collect();
+            here.shell.warn(&format!(
+                "not the same on every run: {}\nthe least was taken; `cargo memprof gate --repeat {}` says where they differ",
+                names.join(", "),
+                run.run.repeat
+            ));
         }
         here.shell.status("Baseline", &said(&changes, self.file.path()));
         Ok(())

@@ -33,10 +33,15 @@ pub struct RecordedRun {
 pub struct Run {
     /// Mean bytes between samples; 1 = every allocation has its stack.
     pub rate: u64,
+    /// How often each test was to be run.
+    pub repeat: u32,
     pub conditions: Conditions,
     pub cargo_exit: i32,
     pub interrupted: bool,
     pub unreadable_ledgers: usize,
+    /// `count:1/3`, where the run was one of several.
+    #[serde(default)]
+    pub partition: Option<String>,
 }
 
 /// One run of one test.

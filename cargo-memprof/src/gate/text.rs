@@ -6,6 +6,7 @@ use super::figures::Figure;
 use super::outcome::{Doubt, Finding, Judged, Outcome, Verdict};
 use super::policy::Severity;
 use super::self_test::SelfTest;
+use super::varying::Varying;
 use crate::record::TestId;
 use crate::view::amount::{count, plural};
 use anstyle::{AnsiColor, Style};
@@ -25,6 +26,9 @@ pub fn render(outcome: &Outcome, evidence: &Evidence, baseline: &Source) -> Stri
     let mut out = String::from("\n");
     for test in outcome.tests.iter().filter(|test| test.failures().any(Finding::is_budget)) {
         out.push_str(&regression(test, evidence.get(&test.id)));
+    }
+    for test in outcome.tests.iter().filter(|test| test.findings.iter().any(|(_, finding)| is_unstable(finding))) {
+        out.push_str(&unstable(test, evidence.varying(&test.id)));
     }
     for group in groups(outcome) {
         out.push_str(&group);
@@ -91,6 +95,30 @@ fn regression(test: &Judged, explanation: Option<&Explanation>) -> String {
     out
 }
 
+fn is_unstable(finding: &Finding) -> bool {
+    matches!(finding, Finding::Unstable { .. })
+}
+
+/// A test that is not the same on every run.
+fn unstable(test: &Judged, varying: Option<&Varying>) -> String {
+    let mut out = format!("{} not the same on every run: {BOLD}{}{BOLD:#}\n", mark(Severity::Warn), label(&test.id));
+    for (_, finding) in test.findings.iter().filter(|(_, finding)| is_unstable(finding)) {
+        out.push_str(&format!("  {}\n", sentence(finding)));
+    }
+    let Some(varying) = varying else { return out };
+    for change in varying.changes.iter().take(SITES) {
+        out.push_str(&format!("    {}\n", varying_site(varying.figure, change)));
+    }
+    out.push_str(&format!("  {HELP}help:{HELP:#} {}\n", varying.cause.advice()));
+    out
+}
+
+/// `3 to 7 at src/parser.rs:88 in parse ← load`.
+fn varying_site(figure: Figure, change: &Change) -> String {
+    let (least, most) = (change.before.min(change.now), change.before.max(change.now));
+    format!("{} to {} at {}", figure.show(least), figure.show(most), place(change))
+}
+
 /// Call sites that are listed for one figure.
 const SITES: usize = 5;
 
@@ -116,17 +144,21 @@ fn sites(figure: Figure, changes: &[Change]) -> String {
 
 /// `+3 allocs (3 → 6), src/parser.rs:88 in parse ← load`.
 pub fn site(figure: Figure, change: &Change) -> String {
-    let place = match &*change.file {
-        "" => String::new(),
-        file => format!("{}:{} in ", nearer(file), change.line),
-    };
+    let counts = format!("({} → {})", count(change.before), count(change.now));
+    format!("{} {counts}, {}", signed(figure, change.difference()), place(change))
+}
+
+/// `src/parser.rs:88 in parse ← load`.
+fn place(change: &Change) -> String {
     let callers: Vec<String> = change.path.iter().skip(1).take(CALLERS).map(|name| short(name)).collect();
     let mut path = [vec![short(&change.path[0])], callers].concat().join(" ← ");
     if change.path.len() > CALLERS + 1 {
         path.push_str(" ← …");
     }
-    let counts = format!("({} → {})", count(change.before), count(change.now));
-    format!("{} {counts}, {place}{path}", signed(figure, change.difference()))
+    match &*change.file {
+        "" => path,
+        file => format!("{}:{} in {path}", nearer(file), change.line),
+    }
 }
 
 /// Callers that are shown of a call site.
@@ -192,7 +224,7 @@ pub fn sentence(finding: &Finding) -> String {
         Finding::CutShort => "the process ended before the test returned, so it cannot be compared".to_owned(),
         Finding::Excluded { reason } => format!("it is excluded: {reason}"),
         Finding::Unstable { figure, least, most, repeats } => {
-            format!("its {} vary: {} to {} in {repeats} runs", figure.noun(), figure.show(*least), figure.show(*most))
+            format!("{} {} to {} in {repeats} runs", figure.name(), figure.show(*least), figure.show(*most))
         }
     }
 }
@@ -212,7 +244,9 @@ fn growth(figure: Figure, before: i64, now: i64) -> String {
 fn groups(outcome: &Outcome) -> Vec<String> {
     let mut groups: Vec<(Severity, String, Vec<String>)> = Vec::new();
     for test in &outcome.tests {
-        for (severity, finding) in test.findings.iter().filter(|(_, finding)| !finding.is_budget()) {
+        for (severity, finding) in
+            test.findings.iter().filter(|(_, finding)| !finding.is_budget() && !is_unstable(finding))
+        {
             let (what, of_test) = heading(finding);
             let line = match of_test {
                 true => format!("{}: {}", label(&test.id), sentence(finding)),
@@ -241,7 +275,7 @@ fn heading(finding: &Finding) -> (String, bool) {
         Finding::TestFailed => ("not compared, because the test itself failed", false),
         Finding::CutShort => ("cannot be compared: the process ended before the test returned", false),
         Finding::Excluded { reason } => return (format!("excluded: {reason}"), false),
-        Finding::Unstable { .. } => ("unstable", true),
+        Finding::Unstable { .. } => ("not the same on every run", true),
     };
     (text.to_owned(), of_test)
 }

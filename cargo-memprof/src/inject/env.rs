@@ -38,6 +38,8 @@ pub const CARGO_PKG_NAME: &str = "CARGO_PKG_NAME";
 pub const CARGO_MANIFEST_DIR: &str = "CARGO_MANIFEST_DIR";
 /// Read in the wrapper: set by cargo for the compilation of a binary, and only then.
 pub const CARGO_BIN_NAME: &str = "CARGO_BIN_NAME";
+/// libtest's: set to 1 in a deterministic run, where the user has not set it.
+pub const RUST_TEST_THREADS: &str = "RUST_TEST_THREADS";
 /// Read by the gate: set to `true` by GitHub's runners, whose log takes annotations.
 pub const GITHUB_ACTIONS: &str = "GITHUB_ACTIONS";
 /// Read by the gate: the checkout on GitHub's runners, to which names in annotations are relative.

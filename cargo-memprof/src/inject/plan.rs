@@ -30,6 +30,8 @@ pub struct Plan {
     pub rate: u64,
     /// Cargo runs tests, and not programs for their own sake.
     pub tests: bool,
+    /// How the harness runs the tests, as it reads it; `None` = as ever.
+    pub modes: Option<String>,
     /// The folder for this run's ledgers, absolute.
     pub ledgers: PathBuf,
     /// The file that notes what was run, absolute.

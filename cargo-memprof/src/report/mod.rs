@@ -8,6 +8,7 @@ mod warnings;
 mod write;
 
 pub use layout::SUMMARY;
+pub use write::Outputs;
 
 use crate::collect::{self, Collected, Recorded};
 use crate::error::Error;
@@ -27,7 +28,6 @@ use camino::{Utf8Path, Utf8PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
 use summary::{Files, FilesOfTest, Summary};
-use write::Outputs;
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,8 +53,8 @@ pub fn write(facts: &RunFacts, shell: &Shell) -> Result<Written, Error> {
     let index = facts.out_dir.join(layout::INDEX);
     let mut collected = collect::collect(facts)?;
     collected.problems.iter().for_each(|problem| shell.warn(&problem.to_string()));
-    if collected.tests.is_empty() {
-        // A run without a recorded test (`--list`, a filter that fits none) leaves what an earlier one wrote.
+    if collected.tests.is_empty() && facts.modes.partition.is_none() {
+        // A share of the tests may be empty, and must be there nevertheless. Any other run without a recorded test (`--list`, a filter that fits none) leaves what an earlier one wrote.
         say_warnings(facts, shell, &[], &collected, &Symbols::default());
         return Ok(Written { index, tests: 0 });
     }

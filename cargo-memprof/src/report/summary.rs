@@ -43,6 +43,8 @@ pub struct Run<'a> {
     pub profile: &'a str,
     pub host: &'a str,
     pub conditions: &'a Conditions,
+    pub repeat: u32,
+    pub partition: Option<String>,
     pub workspace_root: &'a str,
     pub cargo_memprof: &'static str,
     /// Start of the first test, in nanoseconds since the Unix epoch; 0 = there was none.
@@ -173,6 +175,8 @@ impl<'a> Summary<'a> {
             profile: &facts.cargo_profile,
             host: &facts.host,
             conditions: &facts.conditions,
+            repeat: facts.modes.repeat,
+            partition: facts.modes.partition.map(|partition| partition.to_string()),
             workspace_root: facts.workspace_root.as_str(),
             cargo_memprof: env!("CARGO_PKG_VERSION"),
             started_ns: tests.iter().map(|test| test.started_ns).min().unwrap_or(0),

@@ -32,10 +32,17 @@ impl Outputs {
     /// # Errors
     /// Where that cannot be written.
     pub fn stage(facts: &RunFacts) -> Result<Outputs, Error> {
-        let scratch = facts.ledgers.parent().unwrap_or(&facts.out_dir);
+        Outputs::stage_in(&facts.out_dir, facts.ledgers.parent().unwrap_or(&facts.out_dir))
+    }
+
+    /// Makes room in `scratch`, a folder on the file system of `out`, for outputs that go to `out`.
+    ///
+    /// # Errors
+    /// Where that cannot be written.
+    pub fn stage_in(out: &Utf8Path, scratch: &Utf8Path) -> Result<Outputs, Error> {
         let staging = scratch.join(STAGING);
-        fs_err::create_dir_all(&staging).map_err(|error| cannot_write(&facts.out_dir, &error))?;
-        Ok(Outputs { out: facts.out_dir.clone(), staging, written: Mutex::default() })
+        fs_err::create_dir_all(&staging).map_err(|error| cannot_write(out, &error))?;
+        Ok(Outputs { out: out.to_owned(), staging, written: Mutex::default() })
     }
 
     /// Writes one output; `path` is relative to the folder. From any thread.

@@ -6,6 +6,7 @@ use super::face::{FAILURE, OnPanic};
 use super::verdict;
 use crate::engine;
 use crate::ledger::layout::state;
+use crate::modes::Modes;
 use real::{Bencher, ShouldPanic, TestDescAndFn, TestFn};
 use std::any::Any;
 use std::ffi::{OsStr, OsString};
@@ -19,8 +20,19 @@ use std::{fs, io, process, thread};
 pub(super) const PANIC_TEXT_EXTENSION: &str = "panic";
 
 /// Runs the test with this index and ends the process.
-pub(super) fn run(tests: &[&TestDescAndFn], index: &OsStr, ledger: Option<OsString>, on_panic: OnPanic) -> ! {
+pub(super) fn run(
+    tests: &[&TestDescAndFn],
+    index: &OsStr,
+    ledger: Option<OsString>,
+    modes: Option<OsString>,
+    on_panic: OnPanic,
+) -> ! {
     end_with_parent();
+    // The parent has understood them, so they are what it gave on.
+    let modes = modes.and_then(|modes| modes.to_str()?.parse::<Modes>().ok()).unwrap_or_default();
+    if modes.deterministic {
+        super::seeds::fix();
+    }
     let ledger = ledger.map(PathBuf::from);
     let test = index.to_str().and_then(|index| tests.get(index.parse::<usize>().ok()?));
     let (Some(ledger), Some(test)) = (ledger, test) else {

@@ -47,9 +47,9 @@ pub fn assert_test_result<T: Termination>(result: T) -> Result<(), String> {
 }
 
 fn enter(tests: &[&TestDescAndFn], on_panic: OnPanic) {
-    let [rate, ledgers, child, ledger] = take_environment();
+    let [rate, ledgers, child, ledger, modes] = take_environment();
     if let Some(index) = child {
-        child::run(tests, &index, ledger, on_panic);
+        child::run(tests, &index, ledger, modes, on_panic);
     }
     // libtest wants its arguments as UTF-8, and says so itself where they are not.
     let arguments = env::args_os().map(|argument| argument.into_string()).collect::<Result<Vec<_>, _>>();
@@ -63,7 +63,7 @@ fn enter(tests: &[&TestDescAndFn], on_panic: OnPanic) {
             real::test_main(&options.rest, Vec::new(), None);
             print!("{}", options::HELP);
         }
-        Ok((options, Some(plan))) => parent::run(tests, options, plan, on_panic),
+        Ok((options, Some(plan))) => parent::run(tests, options, plan, modes, on_panic),
         Ok((_, None)) => plain(tests, on_panic),
         Err(error) => {
             eprintln!("{error}");

@@ -14,6 +14,8 @@ mod options;
 #[cfg(memprof_injected)]
 mod parent;
 mod process;
+#[cfg(memprof_injected)]
+mod seeds;
 mod verdict;
 
 #[cfg(memprof_injected)]

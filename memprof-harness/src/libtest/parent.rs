@@ -8,7 +8,8 @@ use super::options::{NO_CAPTURE, Options, Plan, SampleRate};
 use super::process::{Ended, run_collecting, run_inheriting};
 use super::verdict::{Ending, Expectation};
 use crate::environment;
-use crate::ledger::{Finish, Identity, Inventory, LedgerFile, Listed};
+use crate::ledger::{Finish, Identity, Inventory, LedgerFile, Listed, OutcomeCode};
+use crate::modes::Modes;
 use real::{ShouldPanic, TestDesc, TestDescAndFn, TestFn};
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt;
@@ -33,6 +34,7 @@ struct Run {
     package: String,
     manifest_dir: PathBuf,
     inherit_output: bool,
+    modes: Modes,
     on_panic: OnPanic,
 }
 
@@ -57,13 +59,14 @@ struct Test {
 }
 
 /// Runs the executable's tests under real libtest, recording each.
-pub(super) fn run(tests: &[&TestDescAndFn], options: Options, plan: Plan, on_panic: OnPanic) {
+pub(super) fn run(tests: &[&TestDescAndFn], options: Options, plan: Plan, modes: Option<OsString>, on_panic: OnPanic) {
     if options.list {
         return real::test_main(&options.rest, tests.iter().map(|test| untouched(test)).collect(), None);
     }
-    let run = Arc::new(prepare(&options, plan, on_panic));
+    let run = Arc::new(prepare(&options, plan, modes, on_panic));
     run.leave_inventory(tests);
-    let tests = tests.iter().enumerate();
+    let share = run.share(tests);
+    let tests = tests.iter().enumerate().filter(|(index, _)| share[*index]);
     let list = tests.map(|(index, test)| match test.testfn {
         // Measured many times over in this process: what a single run allocates is not what is asked for.
         TestFn::StaticBenchFn(_) if options.bench => untouched(test),
@@ -89,7 +92,8 @@ fn recorded(run: &Arc<Run>, index: usize, test: &TestDescAndFn) -> TestDescAndFn
 }
 
 /// Ends the process where nothing can be recorded at all.
-fn prepare(options: &Options, plan: Plan, on_panic: OnPanic) -> Run {
+fn prepare(options: &Options, plan: Plan, modes: Option<OsString>, on_panic: OnPanic) -> Run {
+    let modes = understood(modes);
     let exe = match Executable::current() {
         Ok(exe) => exe,
         Err(error) => {
@@ -117,8 +121,21 @@ fn prepare(options: &Options, plan: Plan, on_panic: OnPanic) -> Run {
         package: env::var("CARGO_PKG_NAME").unwrap_or_default(),
         manifest_dir: env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default(),
         inherit_output: options.no_capture || env::var_os(NO_CAPTURE).is_some_and(|value| value != "0"),
+        modes,
         on_panic,
     }
+}
+
+fn understood(modes: Option<OsString>) -> Modes {
+    let Some(text) = modes else { return Modes::default() };
+    let text = text.to_string_lossy();
+    text.parse().unwrap_or_else(|error: String| {
+        give_up(
+            &format!("cannot run the tests as `{}` says", environment::MODES),
+            &io::Error::other(error),
+            "run them with `cargo memprof`, which sets it",
+        )
+    })
 }
 
 fn give_up(what: &str, cause: &io::Error, help: &str) -> ! {
@@ -139,6 +156,12 @@ impl Run {
             give_up(&format!("cannot write `{}`", path.display()), &error, "make room on the disk");
         }
     }
+
+    /// For each test whether it is in the share that is to be run.
+    fn share(&self, tests: &[&TestDescAndFn]) -> Vec<bool> {
+        let names: Vec<&str> = tests.iter().map(|test| test.desc.name.as_slice()).collect();
+        self.modes.partition.map_or_else(|| vec![true; names.len()], |partition| partition.selects(&names))
+    }
 }
 
 impl Test {
@@ -154,7 +177,7 @@ impl Test {
 
     /// Runs the test in a child and reproduces how it ended, for libtest to judge.
     fn run(&self, run: &Run) -> Result<(), String> {
-        match self.record(run) {
+        match self.record_all(run) {
             Ok(ending) => self.reproduce(ending, run.on_panic),
             Err(error) => {
                 println!("error: cannot run `{}` in a process of its own", self.name);
@@ -166,6 +189,17 @@ impl Test {
                 self.fail()
             }
         }
+    }
+
+    /// Records the test as often as it is to be, or until it does not end as expected. The last ending is the test's.
+    fn record_all(&self, run: &Run) -> io::Result<Ending> {
+        for _ in 1..run.modes.repeat {
+            let ending = self.record(run)?;
+            if ending.outcome(self.expectation) != OutcomeCode::Ok {
+                return Ok(ending);
+            }
+        }
+        self.record(run)
     }
 
     fn record(&self, run: &Run) -> io::Result<Ending> {
@@ -181,6 +215,10 @@ impl Test {
         // The ledger has the rate as well, but the first allocation of the child comes before its ledger is open.
         command.env(environment::RATE, run.rate.0.to_string());
         command.env(environment::PROGRAM, run.for_programs(ledger.path()));
+        if run.modes.deterministic {
+            command.env(environment::MODES, run.modes.to_string());
+            fix_addresses(&mut command);
+        }
         let ended = if run.inherit_output { run_inheriting(command) } else { run_collecting(command) }?;
         // libtest captures what is printed here, and shows it where it shows a test's output.
         print!("{}", String::from_utf8_lossy(&ended.output));
@@ -278,6 +316,21 @@ impl Executable {
         let ours = file_id(&self.path).is_ok_and(|file| file == self.file);
         if ours { &self.path } else { Path::new("/proc/self/exe") }
     }
+}
+
+/// Has the kernel put stacks, heaps and objects to the same addresses on every run. Where it refuses, as in some
+/// containers, they differ as ever.
+fn fix_addresses(command: &mut Command) {
+    #[cfg(target_os = "linux")]
+    // SAFETY: what runs between fork and exec is one system call, which neither allocates nor takes a lock.
+    unsafe {
+        command.pre_exec(|| {
+            libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong);
+            Ok(())
+        });
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = command;
 }
 
 fn file_id(path: &Path) -> io::Result<(u64, u64)> {

@@ -1,0 +1,98 @@
+//! Tests that are not the same on every run: where they differ, and why, as far as that can be guessed from what they
+//! call. Pure.
+
+use super::explain::{self, Change};
+use super::figures::Figure;
+use super::stacks::Stacks;
+
+/// What is known of one such test.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Varying {
+    pub figure: Figure,
+    /// The call paths that differ between the least and the most of the repeats: `before` is the least's.
+    pub changes: Vec<Change>,
+    pub cause: Cause,
+}
+
+/// Why a test varies, most probably.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    Threads,
+    HashSeeds,
+    ThreadsOrHashSeeds,
+    Time,
+    Unknown,
+}
+
+/// Parts of names by which a table with random seeds is known: of functions that only such a table calls.
+const HASHED: [&str; 3] = ["hashbrown::", "HashMap<", "HashSet<"];
+/// Parts of names that have to do with time.
+const TIMED: [&str; 5] = ["Instant", "SystemTime", "chrono::", "time::", "sleep"];
+
+/// What differs between the least and the most of a test's repeats, which ran with `threads`.
+pub fn varying(least: &Stacks, most: &Stacks, figure: Figure, threads: u32) -> Varying {
+    let mut changes = explain::changes(least, most, figure);
+    changes.sort_by_key(|change| std::cmp::Reverse(change.difference().unsigned_abs()));
+    Varying { figure, changes, cause: cause(&[least, most], threads) }
+}
+
+/// A guess. Threads that allocate are known, and so are tables that were filled; a clock that was read leaves a trace only
+/// where something is allocated for it.
+fn cause(runs: &[&Stacks], threads: u32) -> Cause {
+    let calls = |parts: &[&str]| {
+        let frames = runs.iter().flat_map(|run| &run.stacks).flat_map(|stack| &stack.frames);
+        frames.into_iter().any(|frame| parts.iter().any(|part| frame.function.contains(part)))
+    };
+    match (threads > 1, calls(&HASHED)) {
+        (true, true) => Cause::ThreadsOrHashSeeds,
+        (true, false) => Cause::Threads,
+        (false, true) => Cause::HashSeeds,
+        (false, false) if calls(&TIMED) => Cause::Time,
+        (false, false) => Cause::Unknown,
+    }
+}
+
+impl Cause {
+    /// One sentence, and what to do.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Cause::Threads => "it has several threads: most likely they race",
+            Cause::HashSeeds => {
+                "it fills hash tables: most likely their seeds; if `--deterministic` makes it the same on every run, they are it"
+            }
+            Cause::ThreadsOrHashSeeds => {
+                "it has several threads and fills hash tables; if `--deterministic` makes it the same on every run, it is the seeds"
+            }
+            Cause::Time => "it deals with time: most likely the clock",
+            Cause::Unknown => "one thread and no hash tables: look for time, random input, paths and process ids",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stacks::{Frame, Stack};
+    use super::*;
+    use crate::profile::function::Origin;
+
+    fn stacks(function: &str, objects: i64) -> Stacks {
+        let frame = |name: &str, origin| Frame { function: name.into(), file: "src/lib.rs".into(), line: 1, origin };
+        let frames = vec![frame(function, Origin::Std), frame("test", Origin::Workspace)];
+        Stacks { rate: 1, stacks: vec![Stack::new(frames, [objects, 0, 0, 0])] }
+    }
+
+    #[test]
+    fn the_cause_is_guessed_from_threads_and_calls() {
+        for (function, threads, cause) in [
+            ("alloc::vec::Vec<T,A>::push", 1, Cause::Unknown),
+            ("alloc::vec::Vec<T,A>::push", 2, Cause::Threads),
+            ("hashbrown::raw::RawTable<T,A>::reserve_rehash", 1, Cause::HashSeeds),
+            ("hashbrown::raw::RawTable<T,A>::reserve_rehash", 2, Cause::ThreadsOrHashSeeds),
+            ("chrono::format::format", 1, Cause::Time),
+        ] {
+            let varying = varying(&stacks(function, 1), &stacks(function, 3), Figure::AllocObjects, threads);
+            assert_eq!(varying.cause, cause, "{function}");
+            assert_eq!(varying.changes[0].difference(), 2);
+        }
+    }
+}

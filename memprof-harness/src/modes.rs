@@ -1,0 +1,169 @@
+//! How the tests of a run are run, beyond what libtest knows: which share of them, how often each, and with what fixed. One
+//! text through which `cargo memprof` tells a test executable, and the executable its children.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// See the head of this file. The default is an ordinary run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Modes {
+    /// How often each test is run, at least once; each time in a process of its own.
+    pub repeat: u32,
+    /// The share of the tests that is run; `None` = all.
+    pub partition: Option<Partition>,
+    /// What random numbers std seeds its hash tables with is fixed, and where the kernel puts things in memory.
+    pub deterministic: bool,
+}
+
+impl Default for Modes {
+    fn default() -> Modes {
+        Modes { repeat: 1, partition: None, deterministic: false }
+    }
+}
+
+/// One of several shares of each executable's tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Partition {
+    pub scheme: Scheme,
+    /// From 1 to `of`.
+    pub index: u32,
+    pub of: u32,
+}
+
+/// How tests are divided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// In turns, by the order of their names: shares of equal size.
+    Count,
+    /// By the hash of the name alone: a test stays in its share when others come and go.
+    Hash,
+}
+
+impl Partition {
+    /// For each of `names`, in their order, whether it is in this share.
+    pub fn selects(&self, names: &[&str]) -> Vec<bool> {
+        let mut order: Vec<usize> = (0..names.len()).collect();
+        order.sort_by_key(|&at| names[at]);
+        let mut selected = vec![false; names.len()];
+        for (turn, at) in order.into_iter().enumerate() {
+            let number = match self.scheme {
+                Scheme::Count => turn as u64,
+                Scheme::Hash => fnv1a(names[at].as_bytes()),
+            };
+            selected[at] = number % u64::from(self.of) == u64::from(self.index - 1);
+        }
+        selected
+    }
+}
+
+impl fmt::Display for Partition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = match self.scheme {
+            Scheme::Count => "count",
+            Scheme::Hash => "hash",
+        };
+        write!(f, "{scheme}:{}/{}", self.index, self.of)
+    }
+}
+
+impl FromStr for Partition {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Partition, String> {
+        let (scheme, share) = text.split_once(':').ok_or("it is not of the form `count:M/N` or `hash:M/N`")?;
+        let scheme = match scheme {
+            "count" => Scheme::Count,
+            "hash" => Scheme::Hash,
+            other => return Err(format!("`{other}` is neither `count` nor `hash`")),
+        };
+        let number = |text: &str| text.parse::<u32>().map_err(|_| format!("`{text}` is not a whole number"));
+        let (index, of) = share.split_once('/').ok_or("it has no `/` between two numbers")?;
+        let (index, of) = (number(index)?, number(of)?);
+        if index == 0 || index > of {
+            return Err(format!("{index} is not from 1 to {of}"));
+        }
+        Ok(Partition { scheme, index, of })
+    }
+}
+
+const REPEAT: &str = "repeat=";
+const PARTITION: &str = "partition=";
+const DETERMINISTIC: &str = "deterministic";
+
+impl fmt::Display for Modes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{REPEAT}{}", self.repeat)?;
+        if let Some(partition) = self.partition {
+            write!(f, " {PARTITION}{partition}")?;
+        }
+        if self.deterministic {
+            write!(f, " {DETERMINISTIC}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Modes {
+    type Err = String;
+
+    /// # Errors
+    /// Where a word is not known: a test executable must not do less than it was told.
+    fn from_str(text: &str) -> Result<Modes, String> {
+        let mut modes = Modes::default();
+        for word in text.split_whitespace() {
+            if let Some(number) = word.strip_prefix(REPEAT) {
+                modes.repeat = number.parse().ok().filter(|times| *times > 0).ok_or(format!("`{number}` times"))?;
+            } else if let Some(partition) = word.strip_prefix(PARTITION) {
+                modes.partition = Some(partition.parse()?);
+            } else if word == DETERMINISTIC {
+                modes.deterministic = true;
+            } else {
+                return Err(format!("`{word}` is not known"));
+            }
+        }
+        Ok(modes)
+    }
+}
+
+/// FNV-1a, 64 bits: short, and the same in every release.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_understood() {
+        for text in ["repeat=1", "repeat=5 partition=count:2/3", "repeat=1 partition=hash:1/1 deterministic"] {
+            assert_eq!(text.parse::<Modes>().map(|modes| modes.to_string()).as_deref(), Ok(text));
+        }
+        for text in ["repeat=0", "repeat=x", "partition=count:4/3", "partition=count:0/3", "partition=x:1/2", "often"] {
+            assert!(text.parse::<Modes>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn every_test_is_in_exactly_one_share() {
+        let names: Vec<String> = (0..100).map(|number| format!("tests::number_{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        for scheme in [Scheme::Count, Scheme::Hash] {
+            let shares: Vec<Vec<bool>> =
+                (1..=3).map(|index| Partition { scheme, index, of: 3 }.selects(&names)).collect();
+            for at in 0..names.len() {
+                assert_eq!(shares.iter().filter(|share| share[at]).count(), 1);
+            }
+            let sizes: Vec<usize> = shares.iter().map(|share| share.iter().filter(|in_it| **in_it).count()).collect();
+            let evenly = if scheme == Scheme::Count { 33..=34 } else { 20..=47 };
+            assert!(sizes.iter().all(|size| evenly.contains(size)), "{sizes:?}");
+        }
+    }
+
+    #[test]
+    fn a_hash_does_not_depend_on_the_other_tests() {
+        let share = Partition { scheme: Scheme::Hash, index: 1, of: 2 };
+        let all = share.selects(&["a", "b", "c", "d"]);
+        assert_eq!(share.selects(&["d", "b"]), [all[3], all[1]]);
+    }
+}

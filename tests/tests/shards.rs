@@ -1,0 +1,69 @@
+//! A test suite is divided over several machines; merged, it gets one verdict.
+
+use memprof_tests::fixture::Fixture;
+use memprof_tests::tool;
+use std::process::Command;
+
+fn shard(fixture: &Fixture, partition: &str, folder: &str) {
+    let run = fixture.memprof("test --memprofilerate 1 --partition").arg(partition);
+    run.args(["--memprofile", folder]).succeed();
+}
+
+#[test]
+fn shards_merge_into_one_run_with_one_verdict() {
+    let fixture = Fixture::copy("growing");
+    fixture.memprof("test --save-baseline").succeed();
+    let whole = fixture.summary();
+    shard(&fixture, "count:1/2", "one");
+    shard(&fixture, "count:2/2", "two");
+    fixture.memprof("merge one two").succeed().complains("Merged 3 tests of 2 shards");
+    let merged = fixture.summary();
+    let figures = |summary: &memprof_tests::summary::Summary| {
+        summary.tests().iter().map(|test| (test.name().to_owned(), test.figures())).collect::<Vec<_>>()
+    };
+    assert_eq!(figures(&merged), figures(&whole));
+    assert_eq!(merged.json["run"]["alloc_objects"], whole.json["run"]["alloc_objects"]);
+    assert_eq!(merged.json["not_run"], whole.json["not_run"]);
+    merged.test("tests::loads_three_rows").file("alloc_objects");
+    fixture.memprof("gate --no-run").succeed().says("within budget: 3 tests compared");
+    if tool::has("go", &["version"], "pprof's reading of a merged profile") {
+        let mut pprof = Command::new("go");
+        pprof
+            .args(["tool", "pprof", "-sample_index=alloc_objects", "-raw"])
+            .arg(fixture.path("target/memprof/profile.pb.gz"));
+        let output = pprof.output().expect("go starts");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("tests::loads_three_rows"), "{text}");
+    }
+
+    // A regression in one shard is one of the whole.
+    fixture.replace("src/parser.rs", "line.trim().to_owned()", "line.trim().to_owned().as_str().to_owned()");
+    shard(&fixture, "count:1/2", "one");
+    shard(&fixture, "count:2/2", "two");
+    fixture.memprof("merge one two --memprofile all").succeed();
+    fixture
+        .memprof("gate --no-run --memprofile all")
+        .run()
+        .ended_with(5)
+        .says("+3 allocs (3 → 6), src/parser.rs:10 in clean");
+}
+
+#[test]
+fn a_missing_shard_is_an_error_and_not_a_smaller_run() {
+    let fixture = Fixture::copy("growing");
+    shard(&fixture, "hash:1/3", "one");
+    shard(&fixture, "hash:3/3", "three");
+    let missing = fixture.memprof("merge one three").run().ended_with(6);
+    missing.complains("cannot merge the shards").complains("missing: hash:2/3");
+    fixture.memprof("merge one one three").run().ended_with(6).complains("are both hash:1/3");
+    fixture.memprof("merge one nowhere").run().ended_with(6).complains("there is no `");
+    assert!(!fixture.path("target/memprof/summary.json").exists());
+    fixture.memprof("test").succeed();
+    fixture
+        .memprof("merge target/memprof --memprofile all")
+        .run()
+        .ended_with(6)
+        .complains("recorded without `--partition`");
+    fixture.memprof("test --partition count:4/3").run().ended_with(2).complains("4 is not from 1 to 3");
+    fixture.memprof("merge").run().ended_with(2);
+}

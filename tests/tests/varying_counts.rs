@@ -1,0 +1,46 @@
+//! Some tests do not allocate the same on every run. The gate finds them out, says where they differ and what may be the
+//! reason, and can fix some reasons from outside.
+
+use memprof_tests::fixture::Fixture;
+
+/// The line of a test in a baseline.
+fn line(baseline: &str, test: &str) -> String {
+    baseline.lines().find(|line| line.contains(test)).expect("the test has a line").to_owned()
+}
+
+#[test]
+fn repeats_name_the_tests_that_vary_and_the_sites_and_gate_on_the_least() {
+    let fixture = Fixture::copy("varying");
+    let saved = fixture.memprof("test --save-baseline --repeat 5").succeed();
+    let saved = saved.complains("warning: not the same on every run: `tests::depends_on_hash_seeds`");
+    assert!(!saved.stderr.contains("is_always_the_same`"), "{}", saved.all());
+    // The test's own allocation is there in every run: the least is never above it.
+    fixture.write(
+        ".config/memprof.toml",
+        "[[gate.override]]\ntest = '*depends*'\nalloc_objects = 'any'\nalloc_space = 'any'\ninuse_space = 'any'\n",
+    );
+    let gated = fixture.memprof("gate --repeat 5").succeed();
+    let gated = gated.says("warning: not the same on every run: varying tests::depends_on_hash_seeds");
+    let gated = gated.says(" at src/lib.rs:16 in depends_on_hash_seeds\n").says("most likely their seeds");
+    assert!(!gated.stdout.contains("on every run: varying tests::is_always_the_same"), "{}", gated.all());
+    // Five processes for each of three tests, and libtest counts three tests.
+    assert_eq!(fixture.summary().tests().len(), 15);
+    gated.says("test result: ok. 3 passed");
+    fixture.memprof("gate --repeat 0").run().ended_with(2).complains("`--repeat 5`");
+}
+
+#[test]
+fn a_deterministic_run_fixes_the_seeds_of_hash_tables() {
+    let fixture = Fixture::copy("varying");
+    let record = |fixture: &Fixture| {
+        fixture.memprof("test --deterministic --save-baseline hash_seeds").succeed();
+        line(&fixture.read("memprof.baseline"), "depends_on_hash_seeds")
+    };
+    let lines: Vec<String> = (0..4).map(|_| record(&fixture)).collect();
+    assert!(lines.iter().all(|line| *line == lines[0]), "{lines:?}");
+    assert!(fixture.read("memprof.baseline").contains("@seeds fixed"));
+    // Figures of fixed seeds are not compared with those of random ones.
+    let other = fixture.memprof("gate hash_seeds").run().ended_with(6);
+    other.says("it was recorded with seeds `fixed`; this run used `random`");
+    fixture.memprof("gate --deterministic hash_seeds").succeed().says("1 test compared");
+}

@@ -316,6 +316,90 @@ impl From<&Losses> for TestLosses {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::TestId;
+    use memprof_harness::ledger::Counters;
+
+    const DOCUMENTATION: &str = include_str!("../../../docs/summary-json.md");
+
+    /// The names of all fields in `value` and below.
+    fn fields(value: &serde_json::Value, into: &mut Vec<String>) {
+        match value {
+            serde_json::Value::Object(map) => {
+                for (name, value) in map {
+                    into.push(name.clone());
+                    fields(value, into);
+                }
+            }
+            serde_json::Value::Array(items) => items.iter().for_each(|item| fields(item, into)),
+            _ => {}
+        }
+    }
+
+    fn record(children: Vec<TestRecord>) -> TestRecord {
+        let mut counters = Counters::default();
+        counters.classes[3] = 1;
+        TestRecord {
+            id: TestId { package: "p".into(), target: "t".into(), kind: "lib".into(), name: "n".into() },
+            executable: "/t".into(),
+            outcome: Outcome::Ok,
+            cut_short: false,
+            forked: false,
+            child: None,
+            children,
+            started: true,
+            message: None,
+            rate: 1,
+            started_ns: 1,
+            duration_ns: 1,
+            counters,
+            losses: Losses::default(),
+            stacks: 0,
+            source_file: "src/lib.rs".into(),
+            start_line: 1,
+        }
+    }
+
+    fn facts() -> RunFacts {
+        RunFacts {
+            rate: 1,
+            command: String::new(),
+            rustc: String::new(),
+            cargo_profile: String::new(),
+            host: String::new(),
+            conditions: Conditions::default(),
+            target_dir: "/".into(),
+            out_dir: "/".into(),
+            ledgers: "/".into(),
+            workspace_root: "/".into(),
+            ran: Vec::new(),
+            cargo_exit: 0,
+            interrupted: false,
+        }
+    }
+
+    #[test]
+    fn every_field_is_documented() {
+        let id = || TestId { package: "p".into(), target: "t".into(), kind: "lib".into(), name: "n".into() };
+        let why = Unprofiled { package: "p".into(), target: "t".into(), kind: "doc".into(), reason: "r".into() };
+        let collected = Collected {
+            unprofiled: vec![why],
+            not_run: vec![NotRun { id: id(), ignored: true }],
+            ..Collected::default()
+        };
+        let files: Files = [("profile", "p".into()), ("alloc_space", "a".into())].into_iter().collect();
+        let of_test = FilesOfTest { own: files.clone(), children: vec![files.clone()] };
+        let (facts, tests) = (facts(), [record(vec![record(Vec::new())])]);
+        let bytes = Summary::new(&facts, &tests, &[of_test], &collected, files).to_json();
+        let mut names = Vec::new();
+        fields(&serde_json::from_slice(&bytes).expect("the summary is JSON"), &mut names);
+        assert!(names.len() > 80);
+        for name in names {
+            assert!(
+                DOCUMENTATION.contains(&format!("`{name}`")) || DOCUMENTATION.contains(&format!("\"{name}\"")),
+                "{name}"
+            );
+        }
+    }
 
     #[test]
     fn size_classes_name_the_sizes_they_hold() {

@@ -7,7 +7,7 @@ use memprof_harness::modes::{Modes, Partition};
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-/// Flags of the gate and of the ways to run tests that it is there for, as given. Which of them a command takes is said by [`Flag::of_test`] and its siblings.
+/// Flags of the gate and of the ways to run tests that it is there for, as given. Which of them a command takes is said by `Flag::of_test` and its siblings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GateFlags {
     /// Write the run's figures to the baseline.

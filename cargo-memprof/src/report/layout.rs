@@ -1,8 +1,10 @@
 //! Every name under the folder of the outputs.
 //!
-//!     index.html  summary.json  profile.pb.gz  alloc_space.svg …     the run
-//!     <package>/<kind>-<target>/<test>/profile.pb.gz, …              a test
-//!     .memprof-files                                                 what of all this is ours
+//! ```text
+//! index.html  summary.json  profile.pb.gz  alloc_space.svg …     the run
+//! <package>/<kind>-<target>/<test>/profile.pb.gz, …              a test
+//! .memprof-files                                                 what of all this is ours
+//! ```
 
 use crate::profile::values::ValueType;
 use crate::record::TestId;

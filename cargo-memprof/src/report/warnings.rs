@@ -96,10 +96,11 @@ fn cut_short(tests: &[TestRecord]) -> Option<String> {
     let names: Vec<&str> = tests.iter().filter(|test| test.cut_short).map(|test| test.id.name.as_str()).collect();
     let more = if names.len() > NAMED { format!(" and {} more", names.len() - NAMED) } else { String::new() };
     let first = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
-    (!names.is_empty()).then(|| {
-        format!(
-            "{} ended before its time: the figures are those until then\n{first}{more}",
-            plural(names.len(), "test")
-        )
-    })
+    let ended = if names.len() == 1 {
+        "the process of 1 test ended".to_owned()
+    } else {
+        format!("the processes of {} tests ended", names.len())
+    };
+    let text = format!("{ended} before the test function did: the figures are those until then\n{first}{more}");
+    (!names.is_empty()).then_some(text)
 }

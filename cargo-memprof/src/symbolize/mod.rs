@@ -3,7 +3,7 @@
 //!
 //! All ledgers of a run are gone through for the addresses they name ([`Request`]), each distinct address of each object
 //! is resolved once, on all cores, or taken from the cache ([`Request::resolve`]); then each ledger becomes a profile
-//! ([`assemble`]).
+//! ([`assemble()`]).
 
 mod assemble;
 mod cache;

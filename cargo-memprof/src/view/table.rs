@@ -90,12 +90,16 @@ fn children(tests: &[TestRecord]) -> String {
 }
 
 fn label(test: &TestRecord, target: &str, room: Option<usize>) -> String {
-    let mark = mark(test);
-    let mark_width = mark.map_or(0, |mark| mark.chars().count() + 1);
-    let left = room.map(|room| room.saturating_sub(target.chars().count() + mark_width).max(SHORTEST_NAME));
-    let name = shortened(&test.id.name, left);
-    let mark = mark.map_or(String::new(), |mark| format!(" {BAD}{mark}{BAD:#}"));
-    format!("{DIM}{target}{DIM:#}{name}{mark}")
+    let mark = mark(test).map_or(String::new(), |mark| format!(" {mark}"));
+    let left = room.map(|room| room.saturating_sub(width(&mark)));
+    // The name is worth more than the target, which many tests share.
+    let name = shortened(&test.id.name, left.map(|left| left.saturating_sub(width(target)).max(SHORTEST_NAME)));
+    let target = shortened(target, left.map(|left| left.saturating_sub(width(&name))));
+    format!("{DIM}{target}{DIM:#}{name}{BAD}{mark}{BAD:#}")
+}
+
+fn width(text: &str) -> usize {
+    text.chars().count()
 }
 
 /// What is not as it should be.
@@ -112,9 +116,87 @@ fn mark(test: &TestRecord) -> Option<&'static str> {
 
 /// `name` in at most `room` letters. The end tells tests apart, so the beginning goes.
 fn shortened(name: &str, room: Option<usize>) -> String {
-    let length = name.chars().count();
     match room {
-        Some(room) if length > room => format!("…{}", name.chars().skip(length - room + 1).collect::<String>()),
+        Some(0) => String::new(),
+        Some(room) if width(name) > room => {
+            format!("…{}", name.chars().skip(width(name) - room + 1).collect::<String>())
+        }
         _ => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::TestId;
+    use memprof_harness::ledger::{Counters, Losses};
+
+    fn test(kind: &str, name: &str, objects: u64, space: u64) -> TestRecord {
+        let counters =
+            Counters { alloc_objects: objects, alloc_space: space, peak_space: space, ..Counters::default() };
+        TestRecord {
+            id: TestId { package: "p".into(), target: "p".into(), kind: kind.into(), name: name.into() },
+            executable: "/p".into(),
+            outcome: Outcome::Ok,
+            cut_short: false,
+            forked: false,
+            child: None,
+            children: Vec::new(),
+            started: true,
+            message: None,
+            rate: 1,
+            started_ns: 0,
+            duration_ns: 0,
+            counters,
+            losses: Losses::default(),
+            stacks: 0,
+            source_file: "".into(),
+            start_line: 0,
+        }
+    }
+
+    fn plain(tests: &[TestRecord], columns: Option<usize>) -> String {
+        anstream::adapter::strip_str(&render(tests, columns)).to_string()
+    }
+
+    #[test]
+    fn the_tests_that_allocate_most_bytes_come_first_and_what_went_wrong_is_said() {
+        let mut failed = test("lib", "a", 1, 100);
+        (failed.outcome, failed.cut_short) = (Outcome::Failed, true);
+        let tests = [failed, test("lib", "b", 1234, 5000), test("lib", "idle", 0, 0)];
+        assert_eq!(
+            plain(&tests, None),
+            "       allocs      bytes       peak     at end  test
+        1,234    4.9 KiB    4.9 KiB        0 B  b
+            1      100 B      100 B        0 B  a FAILED, cut short
+        1,235    5.0 KiB                   0 B  3 tests (1 without allocations)
+"
+        );
+    }
+
+    #[test]
+    fn tests_of_several_targets_are_told_apart() {
+        let table = plain(&[test("lib", "a", 1, 2), test("test", "a", 1, 1)], None);
+        assert!(table.contains("  p a\n") && table.contains("  test/p a\n"), "{table}");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let name = format!("module::{}::the_end", "very_long_".repeat(20));
+        let mut long = test("test", &name, u64::from(u32::MAX), u64::MAX);
+        long.outcome = Outcome::Failed;
+        let mut other = test("lib", "module::short", 1, 1);
+        other.id.package = "a-package-with-a-name-of-many-words".into();
+        let table = plain(&[long, other], Some(80));
+        assert!(table.contains("::the_end FAILED") && table.contains("module::short\n"), "{table}");
+        assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    }
+
+    #[test]
+    fn what_is_not_listed_is_counted() {
+        let tests: Vec<TestRecord> = (0..12).map(|number| test("lib", &format!("t{number:02}"), 1, 8)).collect();
+        let table = plain(&tests, Some(80));
+        assert_eq!(table.lines().count(), 12);
+        assert!(table.contains("t09") && !table.contains("t10") && table.ends_with("12 tests (2 more not listed)\n"));
     }
 }

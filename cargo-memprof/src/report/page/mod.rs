@@ -123,13 +123,14 @@ fn row(html: &mut String, test: &Test<'_>, most: u64) {
     let share = test.alloc_space as f64 / most as f64 * 100.0;
     let _ = writeln!(
         html,
-        "<tr><td><small>{label}</small> {name}{marks}</td><td data-v=\"{objects}\">{objects_text}</td>\
+        "<tr><td><small>{label}</small> {name}{marks}{children}</td><td data-v=\"{objects}\">{objects_text}</td>\
          <td data-v=\"{space}\" title=\"{space_text} bytes\" class=\"bar\" style=\"--share:{share:.1}%\">{space_short}</td>\
          <td data-v=\"{reallocs}\">{reallocs_text}</td><td data-v=\"{peak}\" title=\"{peak_text} bytes\">{peak_short}</td>\
          <td data-v=\"{left}\" title=\"{left_text} bytes in {left_objects} blocks\">{left_short}</td><td>{links}</td></tr>",
         label = escape(&label),
         name = escape(test.name),
         marks = marks(test),
+        children = children(test),
         objects = test.alloc_objects,
         objects_text = count(test.alloc_objects),
         space = test.alloc_space,
@@ -184,6 +185,31 @@ fn marks(test: &Test<'_>) -> String {
     if losses.forks > 0 {
         mark("odd", "what forked processes allocated is not in these figures", "forked");
     }
+    text
+}
+
+/// The processes that the test started, whose figures are not in the row's.
+fn children(test: &Test<'_>) -> String {
+    if test.children.is_empty() {
+        return String::new();
+    }
+    let started = match test.children.len() {
+        1 => "1 process".to_owned(),
+        several => format!("{} processes", count(several as i128)),
+    };
+    let mut text = format!("<details><summary>{started} apart from the test</summary><ul>");
+    for child in &test.children {
+        let _ = write!(
+            text,
+            "<li>{}{}: {} allocs, {} <span class=\"links\">{}</span></li>",
+            escape(child.program),
+            if child.forked { " (forked)" } else { "" },
+            count(child.alloc_objects),
+            bytes(child.alloc_space),
+            links(&child.files)
+        );
+    }
+    text.push_str("</ul></details>");
     text
 }
 

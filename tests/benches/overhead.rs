@@ -165,27 +165,26 @@ fn base(bench: &Workbench, name: &str) -> Result<Built, String> {
     }
 }
 
-/// Allocations of each workload at a scale of 1 / 100, by our own exact counters.
+/// Allocations of each workload at a scale of 1, by our own exact counters.
 fn count_allocations(bench: &Workbench) -> Vec<f64> {
     let ours = bench.ours().expect("our own build works");
     let count = |workload: &&str| {
-        let small = ours.allocations(workload, 0.02) as f64;
-        let large = ours.allocations(workload, 0.12) as f64;
-        // What does not depend on the scale falls out. Workloads that round the scale up count for it.
-        (large - small) / 0.1
+        // Both are whole rounds of the workloads that have rounds. What does not depend on the scale falls out.
+        let [small, large] = [0.125, 0.25].map(|scale| ours.allocations(workload, scale) as f64);
+        (large - small) / 0.125
     };
     WORKLOADS.iter().map(count).collect()
 }
 
 fn compare(wanted: &Wanted, profiler: &Profiler, profiled: &Built, base: &Built, counts: &[f64]) {
     for (workload, count) in WORKLOADS.iter().zip(counts) {
-        // W2 and W5 do whole rounds of something: an eighth and a sixteenth of a second at the least.
-        let least = match *workload {
+        // W2 and W5 do whole rounds of something, of an eighth and a sixteenth of a second.
+        let round = match *workload {
             "w2" => 0.125,
             "w5" => 0.0625,
             _ => 0.0,
         };
-        let scale = (wanted.scale * profiler.share).max(least);
+        let scale = whole_rounds(wanted.scale * profiler.share, round);
         let mut pairs: Vec<(Run, Run)> = Vec::new();
         for _ in 0..wanted.rounds {
             let with = profiled.run(workload, scale, profiler.arguments, profiler.environment);
@@ -204,6 +203,11 @@ fn compare(wanted: &Wanted, profiler: &Profiler, profiled: &Built, base: &Built,
         let output = median(&pairs, |(with, _)| with.output_kib);
         println!("| {} | {workload} | {own:.2}× | {added:.1} | {rss:.2}× | {output:.0} |", profiler.name);
     }
+}
+
+/// `scale` as a multiple of `round`, once at the least; unchanged where there are no rounds.
+fn whole_rounds(scale: f64, round: f64) -> f64 {
+    if round == 0.0 { scale } else { (scale / round).round().max(1.0) * round }
 }
 
 fn median(pairs: &[(Run, Run)], figure: impl Fn(&(Run, Run)) -> f64) -> f64 {

@@ -367,6 +367,7 @@ mod tests {
             cargo_profile: String::new(),
             host: String::new(),
             conditions: Conditions::default(),
+            modes: memprof_harness::modes::Modes::default(),
             target_dir: "/".into(),
             out_dir: "/".into(),
             ledgers: "/".into(),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // tests throughout
 
 use memprof_harness::ledger::{self, Inventory, Ledger, OutcomeCode};
+use memprof_tests::output::comparable;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -78,30 +79,6 @@ fn run(exe: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> (String,
     let exe = exe.to_str().unwrap();
     let clean = |bytes: Vec<u8>| comparable(&String::from_utf8_lossy(&bytes).replace(exe, "EXE"));
     (clean(output.stdout), clean(output.stderr), output.status.code())
-}
-
-fn comparable(text: &str) -> String {
-    let mut cleaned = String::new();
-    for line in text.lines() {
-        // Printed by a process's first panic alone, and each recorded test has a process of its own.
-        if line.starts_with("note: run with `RUST_BACKTRACE=1`") {
-            continue;
-        }
-        let line = blank(line, "finished in ", |c| c.is_ascii_digit() || c == '.');
-        let line = blank(&line, "TypeId(0x", |c| c.is_ascii_hexdigit());
-        let line = blank(&line, "' (", |c| c.is_ascii_digit());
-        cleaned.push_str(&line);
-        cleaned.push('\n');
-    }
-    cleaned
-}
-
-/// Takes the run of `varying` characters behind `prefix` out.
-fn blank(line: &str, prefix: &str, varying: fn(char) -> bool) -> String {
-    match line.split_once(prefix) {
-        Some((before, after)) => format!("{before}{prefix}_{}", after.trim_start_matches(varying)),
-        None => line.to_owned(),
-    }
 }
 
 fn assert_same(arguments: &[&str], environment: &[(&str, &str)]) {

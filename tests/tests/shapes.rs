@@ -167,6 +167,29 @@ fn optimised_stripped_and_linked_as_one_is_still_named() {
 }
 
 #[test]
+fn settings_that_change_how_code_is_compiled_are_no_trouble() {
+    let fixture = Fixture::copy("known");
+    fixture.replace("Cargo.toml", "[lib]", "[lib]\ncrate-type = [\"rlib\", \"cdylib\"]");
+    let settings = "[lints.rust]\nwarnings = \"deny\"\nunsafe_op_in_unsafe_fn = \"forbid\"\n\n\
+         [profile.test]\ndebug = 0\nstrip = \"symbols\"\nsplit-debuginfo = \"packed\"\nopt-level = 1\n\
+         overflow-checks = false\npanic = \"abort\"\n";
+    fixture.write("Cargo.toml", &format!("{}\n{settings}", fixture.read("Cargo.toml")));
+    fixture.write(
+        "tests/old.rs",
+        "#[test]\nfn in_another_edition() {\n    let async = 5;\n    std::hint::black_box(Box::new([async; 9]));\n}\n",
+    );
+    let test = "[[test]]\nname = \"old\"\nedition = \"2015\"\n";
+    fixture.write("Cargo.toml", &format!("{}\n{test}", fixture.read("Cargo.toml")));
+    let plain = fixture.cargo("test -- --test-threads=1").run();
+    let profiled = fixture.memprof("test --memprofilerate 1 -- --test-threads=1").run();
+    assert_same(&plain, &profiled);
+    let summary = fixture.summary();
+    assert_eq!(summary.test("in_another_edition").figures().alloc_space, 36);
+    let svg = fs::read_to_string(summary.test("tests::three_deep").file("alloc_space")).expect("it is text");
+    assert!(svg.contains("known::middle"), "{svg}");
+}
+
+#[test]
 fn a_crate_that_depends_on_what_we_are_made_of_is_no_trouble() {
     let fixture = Fixture::copy("crowded");
     let harness = workspace::root().join("memprof-harness");

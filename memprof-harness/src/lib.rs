@@ -16,7 +16,10 @@ extern crate test as real;
 pub mod engine;
 pub mod environment;
 pub mod ledger;
+mod measure;
 pub mod modes;
+
+pub use measure::{Figures, Measured, measure};
 
 // In an ordinary test build only the parts that know nothing of libtest are there, and nobody calls them but their tests.
 #[cfg(any(test, all(memprof_injected, not(memprof_program))))]

@@ -5,6 +5,7 @@
 pub const FILES: &[(&str, &str)] = &[
     ("lib.rs", include_str!("lib.rs")),
     ("environment.rs", include_str!("environment.rs")),
+    ("measure.rs", include_str!("measure.rs")),
     ("modes.rs", include_str!("modes.rs")),
     ("sources.rs", include_str!("sources.rs")),
     ("ledger/mod.rs", include_str!("ledger/mod.rs")),
@@ -32,6 +33,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("engine/sites.rs", include_str!("engine/sites.rs")),
     ("engine/state.rs", include_str!("engine/state.rs")),
     ("engine/thread.rs", include_str!("engine/thread.rs")),
+    ("engine/totals.rs", include_str!("engine/totals.rs")),
     ("engine/tracked.rs", include_str!("engine/tracked.rs")),
     ("engine/unwind.rs", include_str!("engine/unwind.rs")),
     ("program.rs", include_str!("program.rs")),

@@ -248,6 +248,19 @@ pub(super) fn forget_all() {
     GENERATION.fetch_add(1, Relaxed);
 }
 
+/// Allocations, their bytes, reallocs, frees and the bytes given back, of all lanes.
+pub(super) fn totals() -> [u64; 5] {
+    let mut totals = [0_u64; 5];
+    for lane in lanes().map(|lane| lane.record) {
+        let alloc_objects = lane.classes.iter().map(|class| class.load(Relaxed)).fold(0, u64::wrapping_add);
+        let alloc_space = lane.alloc_space.load(Relaxed);
+        let freed_space = alloc_space.wrapping_sub(lane.live.load(Relaxed) as u64);
+        let numbers = [alloc_objects, alloc_space, lane.reallocs.load(Relaxed), lane.frees.load(Relaxed), freed_space];
+        totals.iter_mut().zip(numbers).for_each(|(total, number)| *total = total.wrapping_add(number));
+    }
+    totals
+}
+
 fn lanes() -> impl Iterator<Item = &'static Local> {
     std::iter::successors(newest(), |lane| lane.next)
 }

@@ -33,6 +33,9 @@ mod sampler;
 mod sites;
 mod state;
 mod thread;
+// An ordinary build has nothing to ask about.
+#[cfg_attr(not(memprof_injected), allow(dead_code))]
+mod totals;
 mod tracked;
 mod unwind;
 
@@ -43,3 +46,4 @@ pub use own_allocator::reaches_the_hook;
 pub use process::end_program;
 pub use process::{attach, close, open};
 pub use thread::{Suspended, suspend};
+pub use totals::NUMBERS;

@@ -26,6 +26,7 @@ static PREFIX: AtomicU64 = AtomicU64::new(0);
 /// have no headers.
 pub fn attach(path: &Path) -> io::Result<()> {
     if cfg!(memprof_native) {
+        super::totals::keep();
         arena::attach(path)?;
         // Blocks are the C library's own whatever the mode is, so it can be decided now.
         #[cfg(memprof_native)]

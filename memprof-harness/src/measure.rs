@@ -1,0 +1,189 @@
+//! Budgets in code: what a piece of a test allocates, exactly.
+//!
+//! The figures come from the recording of `cargo memprof`. Without it (under plain `cargo test`) nothing is measured: that is
+//! said once, and a budget holds; with `MEMPROF_REQUIRE=1` it fails instead.
+//!
+//! ```
+//! let measured = memprof_harness::measure(|| vec![1, 2, 3].len());
+//! assert_eq!(measured.value, 3);
+//! memprof_harness::assert_allocs!(alloc_objects <= 1, { vec![1, 2, 3] });
+//! ```
+
+#![allow(unsafe_code)] // a symbol that may not be there, and the call of what is behind it
+
+use crate::engine::NUMBERS;
+use std::sync::Once;
+
+/// Set to `1` by a user: a budget that cannot be measured fails.
+const REQUIRE: &str = "MEMPROF_REQUIRE";
+
+/// What a closure gave and what it allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measured<T> {
+    pub value: T,
+    /// `None` = nothing is recorded.
+    pub figures: Option<Figures>,
+}
+
+/// What was allocated, on all threads of the process.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Successful calls of alloc, alloc_zeroed and realloc.
+    pub alloc_objects: u64,
+    /// Bytes they asked for.
+    pub alloc_space: u64,
+    pub reallocs: u64,
+    /// Blocks given back, the old block of a realloc included.
+    pub frees: u64,
+    /// Blocks that are live now and were not before, less those that were and are no longer.
+    pub inuse_objects: i64,
+    /// Bytes in them.
+    pub inuse_space: i64,
+}
+
+/// Runs `work` and says what it allocated. What it gives is still there when that is counted.
+pub fn measure<T>(work: impl FnOnce() -> T) -> Measured<T> {
+    let before = totals();
+    let value = work();
+    let after = totals();
+    let figures = before.zip(after).map(|(before, after)| Figures::between(&before, &after));
+    Measured { value, figures }
+}
+
+impl Figures {
+    fn between(before: &[u64; NUMBERS], after: &[u64; NUMBERS]) -> Figures {
+        let by = |number: usize| after[number].wrapping_sub(before[number]);
+        let [alloc_objects, alloc_space, reallocs, frees, freed_space] = [0, 1, 2, 3, 4].map(by);
+        Figures {
+            alloc_objects,
+            alloc_space,
+            reallocs,
+            frees,
+            inuse_objects: alloc_objects as i64 - frees as i64,
+            inuse_space: alloc_space as i64 - freed_space as i64,
+        }
+    }
+}
+
+impl<T> Measured<T> {
+    /// The figures; where there are none, that is said once, and nothing is given.
+    ///
+    /// # Panics
+    /// Where there are none and `MEMPROF_REQUIRE=1` is set.
+    pub fn figures_or_note(&self) -> Option<Figures> {
+        if self.figures.is_none() {
+            assert!(
+                std::env::var_os(REQUIRE).is_none_or(|value| value != "1"),
+                "a budget cannot be checked: nothing is recorded, and {REQUIRE}=1 is set; run the tests with `cargo memprof test`"
+            );
+            static SAID: Once = Once::new();
+            SAID.call_once(|| {
+                eprintln!("note: allocation budgets are not checked; run the tests with `cargo memprof test`");
+            });
+        }
+        self.figures
+    }
+}
+
+/// Runs a block and asserts on what it allocated: any number of comparisons of fields of [`Figures`] with numbers, and
+/// then the block, whose value is given.
+///
+/// ```
+/// let text = memprof_harness::assert_allocs!(alloc_objects <= 1, alloc_space <= 16, inuse_objects <= 1, {
+///     String::from("sixteen letters!")
+/// });
+/// assert_eq!(text.len(), 16);
+/// ```
+#[macro_export]
+macro_rules! assert_allocs {
+    ($($figure:ident $is:tt $limit:expr),+ , $work:block) => {{
+        let measured = $crate::measure(|| $work);
+        if let ::std::option::Option::Some(figures) = measured.figures_or_note() {
+            $(
+                let limit = $limit;
+                if !(figures.$figure $is limit) {
+                    ::std::panic!(
+                        "over budget: `{} {} {}` does not hold: it is {}\n  {:?}",
+                        ::std::stringify!($figure),
+                        ::std::stringify!($is),
+                        limit,
+                        figures.$figure,
+                        figures
+                    );
+                }
+            )+
+        }
+        measured.value
+    }};
+}
+
+/// What the recording in this process has counted; `None` where there is none.
+fn totals() -> Option<[u64; NUMBERS]> {
+    type Function = unsafe extern "C" fn(*mut [u64; NUMBERS]) -> u32;
+    let address = recorder();
+    if address == 0 {
+        return None;
+    }
+    // SAFETY: the address of a symbol whose name stands for this signature, see `engine::totals`.
+    let function = unsafe { std::mem::transmute::<usize, Function>(address) };
+    let mut numbers = [0; NUMBERS];
+    // SAFETY: `numbers` can be written.
+    let recorded = unsafe { function(&mut numbers) };
+    (recorded != 0).then_some(numbers)
+}
+
+/// The address of the recording crate's function; 0 where no such crate is linked. Stable Rust has no weak symbols, so the
+/// linker's table is read as a compiler of C would have it read.
+fn recorder() -> usize {
+    #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+    {
+        let address: usize;
+        // SAFETY: loads a word of the global offset table, which the linker makes: the symbol's address, or 0.
+        unsafe {
+            std::arch::asm!(
+                ".weak memprof_totals_v1",
+                "mov {}, qword ptr [rip + memprof_totals_v1@GOTPCREL]",
+                out(reg) address,
+                options(nostack, preserves_flags, pure, readonly)
+            );
+        }
+        address
+    }
+    #[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+    {
+        let address: usize;
+        // SAFETY: as above.
+        unsafe {
+            std::arch::asm!(
+                ".weak memprof_totals_v1",
+                "adrp {0}, :got:memprof_totals_v1",
+                "ldr {0}, [{0}, :got_lo12:memprof_totals_v1]",
+                out(reg) address,
+                options(nostack, preserves_flags, pure, readonly)
+            );
+        }
+        address
+    }
+    #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_recording_budgets_hold_and_values_pass_through() {
+        let measured = measure(|| String::from("x"));
+        assert_eq!((measured.value.as_str(), measured.figures), ("x", None));
+        assert_eq!(assert_allocs!(alloc_objects <= 0, inuse_space == 0, { vec![1, 2] }), [1, 2]);
+    }
+
+    #[test]
+    fn figures_are_differences() {
+        let figures = Figures::between(&[10, 100, 1, 5, 50], &[13, 140, 2, 9, 100]);
+        let expected =
+            Figures { alloc_objects: 3, alloc_space: 40, reallocs: 1, frees: 4, inuse_objects: -1, inuse_space: -10 };
+        assert_eq!(figures, expected);
+    }
+}

@@ -5,7 +5,7 @@ use crate::record::{NotRun, Outcome, TestId, TestRecord, Unprofiled};
 use crate::run::{RanExecutable, RunFacts};
 use crate::symbolize::on_all_cores;
 use camino::Utf8Path;
-use memprof_harness::ledger::{self, Inventory, Ledger, Module, OutcomeCode};
+use memprof_harness::ledger::{self, Identity, Inventory, Ledger, Module, OutcomeCode};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -163,7 +163,9 @@ fn recorded(path: &Path, executables: &HashMap<&Path, &RanExecutable>, kept: &At
     if !room {
         kept.fetch_sub(size, Ordering::Relaxed);
     }
-    let modules = modules(&ledger);
+    let executable = executables.get(ledger.identity.exe.as_path());
+    let exe = executable.and_then(|executable| executable.kept.as_ref()).unwrap_or(&ledger.identity.exe);
+    let modules = modules(&ledger, exe);
     let root = root(path, &ledger);
     Ok(Recorded { record, addresses, modules, path: path.to_owned(), root, ledger: room.then_some(ledger) })
 }
@@ -178,10 +180,10 @@ fn root(path: &Path, ledger: &Ledger) -> Option<String> {
 }
 
 /// The objects of the process. The loader has no name for the executable itself.
-fn modules(ledger: &Ledger) -> Vec<Module> {
+fn modules(ledger: &Ledger, exe: &Path) -> Vec<Module> {
     let mut modules = ledger.modules.clone();
     for module in modules.iter_mut().filter(|module| module.path.as_os_str().is_empty()) {
-        module.path.clone_from(&ledger.identity.exe);
+        exe.clone_into(&mut module.path);
     }
     modules
 }
@@ -194,6 +196,14 @@ fn record(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestRecord {
         None => Outcome::Unknown,
     };
     let identity = &ledger.identity;
+    // A doctest's verdict is rustdoc's, for which a program that fails may be right.
+    let is_to_panic =
+        executable.and_then(|executable| doctest(executable, identity)).is_some_and(|(_, panics)| *panics);
+    let outcome = match outcome {
+        Outcome::Ok if is_to_panic => Outcome::Failed,
+        Outcome::Failed if is_to_panic => Outcome::Ok,
+        outcome => outcome,
+    };
     let source_file = PathBuf::from(&identity.source_file);
     TestRecord {
         id: id(ledger, executable),
@@ -255,9 +265,21 @@ fn id_in(executable: &RanExecutable, package: &str, name: String) -> TestId {
     }
 }
 
+/// The doctest that a ledger is of: its name and whether it is to panic.
+fn doctest<'a>(executable: &'a RanExecutable, identity: &Identity) -> Option<&'a (String, bool)> {
+    executable.doctests.get(identity.name.parse::<usize>().unwrap_or(0))
+}
+
 fn id(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestId {
     let identity = &ledger.identity;
-    let name = if identity.name.is_empty() { "(whole program)".to_owned() } else { identity.name.clone() };
+    let doctest = executable.and_then(|executable| doctest(executable, identity));
+    let name = if let Some((name, _)) = doctest {
+        name.clone()
+    } else if identity.name.is_empty() {
+        "(whole program)".to_owned()
+    } else {
+        identity.name.clone()
+    };
     match executable {
         Some(executable) => id_in(executable, &identity.package, name),
         // An executable that cargo did not start, such as a program that a test runs.

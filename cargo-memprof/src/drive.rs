@@ -7,7 +7,7 @@ use crate::exit_code::ExitCode;
 use crate::folders::Folders;
 use crate::inject::env::{self, Saved};
 use crate::inject::plan::Plan;
-use crate::inject::{harness, ran};
+use crate::inject::{harness, ran, rustdoc};
 use crate::interrupt;
 use crate::options::{self, CargoArgs, TestOptions};
 use crate::report;
@@ -166,10 +166,15 @@ impl Run<'_> {
         let depot = harness::depot(self.folders.build.join("harness").into());
         let place = |target: &String| (target.clone(), harness::place(&depot, self.toolchain, target));
         let names = targets.iter().map(|target| env::runner_of(&triple(target)));
-        let names = names.chain([env::RUSTC_WRAPPER, env::PLAN].map(String::from));
+        let names = names.chain([env::RUSTC_WRAPPER, env::RUSTDOC, env::PLAN].map(String::from));
         Plan {
             driver: std::process::id(),
             wrapper: self.surroundings.wrapper(),
+            rustc: self.toolchain.sysroot.join("bin/rustc"),
+            nightly: ["nightly", "dev"].iter().any(|channel| self.toolchain.release.contains(channel)),
+            rustdoc: self.surroundings.rustdoc(),
+            links: self.folders.scratch.clone().into(),
+            bootstrap: std::env::var_os(env::RUSTC_BOOTSTRAP),
             host: host.clone(),
             harness: targets.iter().map(place).collect(),
             harness_pending: self.folders.scratch.join("harness-pending").into(),
@@ -225,6 +230,10 @@ impl Run<'_> {
             command.stdout(stderr.map_err(|error| Error::new("cannot use stderr").caused_by(error))?);
         }
         let exe = std::env::current_exe().map_err(|error| cannot_call_back(&error))?;
+        for name in [rustdoc::NAME, rustdoc::COMPILER] {
+            fs_err::os::unix::fs::symlink(&exe, plan.links.join(name)).map_err(|error| cannot_call_back(&error))?;
+        }
+        command.env(env::RUSTDOC, plan.links.join(rustdoc::NAME));
         command.env(env::RUSTC_WRAPPER, exe).env(env::PLAN, plan_file);
         Ok(command)
     }

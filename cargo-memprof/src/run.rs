@@ -47,10 +47,14 @@ pub struct RanExecutable {
     /// `lib`, `bin`, `test`, `bench`, `example` or `doc`.
     pub target_kind: String,
     pub target_name: String,
+    /// Of a doctest: its name and whether it is to panic; of several compiled as one, by number. Empty otherwise.
+    pub doctests: Vec<(String, bool)>,
     /// Whether it carried the harness. Tests of executables that did not have no ledgers.
     pub profiled: bool,
     /// Why it was not profiled; `None` where it was.
     pub reason: Option<String>,
+    /// Where the executable is still to be found; `None` = where it was.
+    pub kept: Option<PathBuf>,
     /// What the user should know of how it was profiled.
     pub remark: Option<String>,
 }

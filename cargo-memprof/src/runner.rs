@@ -3,7 +3,7 @@
 
 use crate::error::Error;
 use crate::inject::env;
-use crate::inject::note::Note;
+use crate::inject::note::{Doctest, Note};
 use crate::inject::plan::Plan;
 use crate::inject::ran::Ran;
 use crate::listing::{self, Answer, Tests};
@@ -46,6 +46,7 @@ impl<'a> Call<'a> {
             package: env::non_empty(env::CARGO_PKG_NAME).unwrap_or_default().to_string_lossy().into_owned(),
             manifest_dir: env::non_empty(env::CARGO_MANIFEST_DIR).unwrap_or_default().into(),
             remark: None,
+            kept: None,
         };
         let runner = plan.runners.get(triple).cloned().unwrap_or_default();
         Ok(Call { plan, runner, program, ran })
@@ -57,6 +58,24 @@ impl<'a> Call<'a> {
         let args = self.program.get(1..).unwrap_or_default();
         let mut command = self.command(args);
         match &self.ran.note {
+            Some(note) if note.doctest.is_some() => {
+                match &self.plan.bootstrap {
+                    Some(value) => command.env(env::RUSTC_BOOTSTRAP, value),
+                    None => command.env_remove(env::RUSTC_BOOTSTRAP),
+                };
+                command.env_remove(env::DOCTESTS);
+                let says = |of: fn(&Doctest) -> bool| note.doctest.as_ref().is_some_and(of);
+                if says(|doctest| !doctest.merged.is_empty()) && self.runner.is_empty() {
+                    command.env(env::RUSTDOC_DOCTEST_BIN_PATH, &self.ran.exe);
+                }
+                if note.unprofiled.is_none() {
+                    self.ran.kept = self.keep();
+                    record_program(&mut command, &self.plan, "");
+                    if says(|doctest| doctest.begins) {
+                        command.env(environment::WINDOW, environment::CALL);
+                    }
+                }
+            }
             Some(note) if note.unprofiled.is_none() && note.own_main => match self.ask(args) {
                 Answer::Tests(tests) => {
                     self.note()?;
@@ -83,6 +102,13 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Keeps the executable, which rustdoc is going to remove, for its symbols. Without it there are addresses alone.
+    fn keep(&self) -> Option<PathBuf> {
+        let place = self.plan.links.join(format!("doctest-{:010}", std::process::id()));
+        let linked = fs_err::hard_link(&self.ran.exe, &place);
+        linked.or_else(|_| fs_err::copy(&self.ran.exe, &place).map(drop)).ok().map(|()| place)
+    }
+
     fn note(&self) -> Result<(), Error> {
         self.ran.append(&self.plan.ran).map_err(|error| Error::new("cannot note what cargo runs").caused_by(error))
     }
@@ -99,7 +125,7 @@ impl<'a> Call<'a> {
             let mut command = self.command(&listing::only(name, args));
             record_program(&mut command, &self.plan, name);
             if tests.on_threads {
-                command.env(environment::THREADS_ONLY, "1");
+                command.env(environment::WINDOW, environment::THREADS);
             }
             command
         };
@@ -140,7 +166,7 @@ fn record_program(command: &mut Command, plan: &Plan, name: &str) {
 
 /// A test that runs `cargo memprof` has these of its own recording.
 fn clear(command: &mut Command) {
-    let programs = [environment::PROGRAM, environment::NAME, environment::THREADS_ONLY];
+    let programs = [environment::PROGRAM, environment::NAME, environment::WINDOW];
     for name in environment::ALL.into_iter().chain(programs) {
         command.env_remove(name);
     }

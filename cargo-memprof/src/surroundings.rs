@@ -62,6 +62,12 @@ impl<'a> Surroundings<'a> {
         variable.or_else(|| self.config.program(&["build", "rustc"])).unwrap_or_else(|| "rustc".into())
     }
 
+    /// The documentation tool that cargo will use.
+    pub fn rustdoc(&self) -> OsString {
+        let variable = env::non_empty(env::RUSTDOC).or_else(|| env::non_empty(env::CARGO_BUILD_RUSTDOC));
+        variable.or_else(|| self.config.program(&["build", "rustdoc"])).unwrap_or_else(|| "rustdoc".into())
+    }
+
     /// The user's own wrapper of rustc.
     pub fn wrapper(&self) -> Option<OsString> {
         let variable = |name| std::env::var_os(name);

@@ -122,13 +122,30 @@ fn name(ran: Ran, package: Option<&Package>) -> RanExecutable {
             exe: if doctest { PathBuf::new() } else { ran.exe },
             package: package_name.unwrap_or(ran.package),
             target_kind: if doctest { "doc" } else { "test" }.to_owned(),
+            doctests: Vec::new(),
             profiled: false,
             reason: Some(reason.to_owned()),
             remark: ran.remark,
+            kept: ran.kept,
         };
     };
+    if let Some(doctest) = &note.doctest {
+        let library = package.and_then(|package| package.targets.iter().find(|target| kind(target) == "lib"));
+        return RanExecutable {
+            target_name: library.map_or_else(|| note.package.clone(), |library| library.name.clone()),
+            exe: ran.exe,
+            package: package_name.unwrap_or(note.package),
+            target_kind: "doc".to_owned(),
+            doctests: doctest.names(),
+            profiled: note.unprofiled.is_none(),
+            reason: note.unprofiled,
+            remark: ran.remark,
+            kept: ran.kept,
+        };
+    }
     let target = package.and_then(|package| target_of(package, &note));
     RanExecutable {
+        doctests: Vec::new(),
         exe: ran.exe,
         package: package_name.unwrap_or(note.package),
         target_kind: target.map_or(if note.bin_name.is_some() { "bin" } else { "test" }, kind).to_owned(),
@@ -136,6 +153,7 @@ fn name(ran: Ran, package: Option<&Package>) -> RanExecutable {
         profiled: note.unprofiled.is_none(),
         reason: note.unprofiled,
         remark: ran.remark,
+        kept: ran.kept,
     }
 }
 
@@ -215,6 +233,7 @@ mod tests {
             manifest_dir: "/w".into(),
             bin_name: bin_name.map(str::to_owned),
             own_main: false,
+            doctest: None,
             unprofiled: None,
         };
         Ran {
@@ -223,6 +242,7 @@ mod tests {
             package: "my-crate".into(),
             manifest_dir: "/w".into(),
             remark: None,
+            kept: None,
         }
     }
 

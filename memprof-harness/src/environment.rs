@@ -22,9 +22,12 @@ pub const PROGRAM: &str = "MEMPROF_PROGRAM";
 /// Set for a program that is a root: recorded for its own sake and not as what a test started. Holds the name of the
 /// one test it is to run, or nothing. The program takes it out of its environment.
 pub const NAME: &str = "MEMPROF_NAME";
-/// Set beside [`NAME`] where the main thread is a test harness's own, and only the threads it starts are to be recorded.
-/// Taken out likewise.
-pub const THREADS_ONLY: &str = "MEMPROF_THREADS_ONLY";
+/// Set beside [`NAME`] where not all of the program is to be recorded: [`THREADS`] or [`CALL`]. Taken out likewise.
+pub const WINDOW: &str = "MEMPROF_WINDOW";
+/// The main thread is a test harness's own; what the threads do that it starts is recorded.
+pub const THREADS: &str = "threads";
+/// Nothing is recorded before the program calls `begin`, which was put into its source.
+pub const CALL: &str = "call";
 
 /// What a test executable is spoken to by, in the order `RATE`, `LEDGERS`, `CHILD`, `LEDGER`, `MODES`. A test executable takes them out of its environment as soon as it has read them, so that a test and
 /// whatever it starts see the environment the user had.

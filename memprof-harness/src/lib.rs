@@ -31,6 +31,8 @@ pub use libtest::*;
 // The same engine under a program whose `main` is its own; such a crate knows nothing of libtest.
 #[cfg(memprof_program)]
 mod program;
+#[cfg(memprof_program)]
+pub use program::begin;
 
 #[cfg(any(test, feature = "sources"))]
 pub mod sources;

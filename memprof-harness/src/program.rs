@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::io;
 use std::panic::{self, PanicHookInfo};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{env, fs, process};
 
 // The native hook lies below Rust's allocator, which is then the user's own or the system's.
@@ -23,9 +24,9 @@ const DOCTEST: &str = "RUSTDOC_DOCTEST_RUN_NB_TEST";
 /// The loader calls what is listed here, after the C library is ready and before `main`.
 #[used]
 #[unsafe(link_section = ".init_array")]
-static BEGIN: extern "C" fn() = begin;
+static SET_UP: extern "C" fn() = set_up;
 
-extern "C" fn begin() {
+extern "C" fn set_up() {
     // Rust's own set-up has not run, and a panic has nowhere to go. Whatever goes wrong, the program runs as ever.
     let recording = panic::catch_unwind(Recording::asked_for).ok().flatten();
     let Some(recording) = recording else { return };
@@ -37,6 +38,25 @@ extern "C" fn begin() {
     }
 }
 
+/// What of the program is recorded.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Window {
+    All,
+    Threads,
+    FromCall,
+}
+
+/// Opens the window of a program that was started to be recorded from here on; does nothing in any other. Called by
+/// doctests, into whose source it was put.
+pub fn begin() {
+    if WAITS.swap(false, Ordering::Relaxed) {
+        engine::open();
+    }
+}
+
+/// The window is to be opened by [`begin`].
+static WAITS: AtomicBool = AtomicBool::new(false);
+
 /// What the environment asks for.
 struct Recording {
     /// Mean bytes between samples.
@@ -45,7 +65,7 @@ struct Recording {
     root: Option<String>,
     folder: PathBuf,
     name: String,
-    threads_only: bool,
+    window: Window,
 }
 
 impl Recording {
@@ -59,15 +79,19 @@ impl Recording {
             // The doctests are started with this environment and are the roots.
             return None;
         }
-        let threads_only = env::var_os(environment::THREADS_ONLY).is_some();
-        for taken in [environment::NAME, environment::THREADS_ONLY] {
+        let window = match env::var_os(environment::WINDOW) {
+            Some(window) if window == environment::THREADS => Window::Threads,
+            Some(window) if window == environment::CALL => Window::FromCall,
+            _ => Window::All,
+        };
+        for taken in [environment::NAME, environment::WINDOW] {
             // SAFETY: the process has one thread as yet, and nobody else reads the environment meanwhile.
             unsafe { env::remove_var(taken) };
         }
         let doctest = env::var_os(DOCTEST).and_then(|number| number.into_string().ok());
         let name = name.map(|name| doctest.unwrap_or_else(|| name.to_string_lossy().into_owned()));
         let root = if name.is_some() { None } else { Some(root) };
-        Some(Recording { rate, root, folder, name: name.unwrap_or_default(), threads_only })
+        Some(Recording { rate, root, folder, name: name.unwrap_or_default(), window })
     }
 
     fn begin(&self) -> io::Result<()> {
@@ -82,11 +106,15 @@ impl Recording {
         engine::attach(ledger.path())?;
         wrap_panic_hook();
         watch_exit();
-        if self.threads_only {
-            // For good: the main thread is the harness's.
-            std::mem::forget(engine::suspend());
+        match self.window {
+            Window::All => engine::open(),
+            Window::Threads => {
+                // For good: the main thread is the harness's.
+                std::mem::forget(engine::suspend());
+                engine::open();
+            }
+            Window::FromCall => WAITS.store(true, Ordering::Relaxed),
         }
-        engine::open();
         Ok(())
     }
 

@@ -32,6 +32,15 @@ pub const HOME: &str = "HOME";
 /// Ours. Set while cargo runs, taken away before every test: the path of the plan, by which the calls of this program
 /// as wrapper and as runner know of the run they belong to.
 pub const PLAN: &str = "CARGO_MEMPROF_PLAN";
+/// Ours. Set for the compiler and the runner of doctests: the file their names are in.
+pub const DOCTESTS: &str = "CARGO_MEMPROF_DOCTESTS";
+/// Read: the user's rustdoc, as cargo reads it. Set to this program while cargo runs, put back for every test.
+pub const RUSTDOC: &str = "RUSTDOC";
+/// Read: the same as a configuration value.
+pub const CARGO_BUILD_RUSTDOC: &str = "CARGO_BUILD_RUSTDOC";
+/// Set for the program by which rustdoc runs doctests that it compiled as one, as rustdoc itself sets it where it knows
+/// of no runner: by this they run in a process each.
+pub const RUSTDOC_DOCTEST_BIN_PATH: &str = "RUSTDOC_DOCTEST_BIN_PATH";
 /// Read in the wrapper and the runner: the package that cargo compiles or tests.
 pub const CARGO_PKG_NAME: &str = "CARGO_PKG_NAME";
 /// See [`CARGO_PKG_NAME`].

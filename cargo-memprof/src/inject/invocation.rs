@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 
 /// Flags for everything the user compiles: stacks are walked by frame pointers and named by line tables. They go
 /// last, where they win over the profile's and the user's own.
-const CODEGEN: [&str; 8] =
+pub const CODEGEN: [&str; 8] =
     ["-C", "force-frame-pointers=yes", "-C", "debuginfo=limited", "-C", "strip=none", "-C", "split-debuginfo=off"];
 
 /// So that a crate can tell, as with `cfg(miri)`.
-const CFG: [&str; 4] = ["--cfg", "memprof", "--check-cfg", "cfg(memprof)"];
+pub const CFG: [&str; 4] = ["--cfg", "memprof", "--check-cfg", "cfg(memprof)"];
 
 /// What all the flags are, for the fingerprint.
 pub fn flags_in_words() -> String {

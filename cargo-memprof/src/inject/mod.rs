@@ -2,6 +2,7 @@
 
 pub mod cargo_config;
 pub mod diagnostics;
+pub mod doctest;
 pub mod env;
 pub mod harness;
 pub mod invocation;
@@ -9,3 +10,4 @@ pub mod note;
 pub mod plan;
 pub mod ran;
 pub mod rustc;
+pub mod rustdoc;

@@ -22,8 +22,52 @@ pub struct Note {
     /// It has a `main` of its own, and no libtest.
     #[serde(default)]
     pub own_main: bool,
+    /// What it is a doctest of; `None` = it is none.
+    #[serde(default)]
+    pub doctest: Option<Doctest>,
     /// Why the executable does not carry the harness; `None` = it does.
     pub unprofiled: Option<String>,
+}
+
+/// Which doctest a program is, or which ones.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doctest {
+    /// The file that rustdoc's names of the crate's doctests are in, one a line.
+    pub list: PathBuf,
+    /// As rustdoc names it.
+    pub file: String,
+    /// 1-based, where the block of code begins, or not far in front of it.
+    pub line: i64,
+    pub exact: bool,
+    pub should_panic: bool,
+    /// It says itself where it begins, so that neither the runtime's start nor rustdoc's runner is recorded.
+    pub begins: bool,
+    /// Of doctests that were compiled as one: their names, and whether they are to panic, by number. Empty = one alone.
+    pub merged: Vec<(String, bool)>,
+}
+
+impl Doctest {
+    /// The names of the doctests in it, and whether they are to panic, by number.
+    pub fn names(&self) -> Vec<(String, bool)> {
+        if !self.merged.is_empty() {
+            return self.merged.clone();
+        }
+        let list = fs_err::read_to_string(&self.list).unwrap_or_default();
+        vec![(self.name_among(list.lines()), self.should_panic)]
+    }
+
+    /// The doctest's name among those of its crate; without them, what can be said of it.
+    fn name_among<'a>(&self, names: impl Iterator<Item = &'a str>) -> String {
+        let mine = names.filter_map(|name| {
+            let (place, line) = name.strip_suffix(')')?.rsplit_once("(line ")?;
+            let line = line.parse::<i64>().ok()?;
+            let (file, _) = place.split_once(" - ")?;
+            let fits = if self.exact { line == self.line } else { line >= self.line };
+            (file == self.file && fits).then_some((line, name))
+        });
+        let nearest = mine.min().map(|(_, name)| name.to_owned());
+        nearest.unwrap_or_else(|| format!("{} - (line {})", self.file, self.line))
+    }
 }
 
 impl Note {

@@ -15,6 +15,16 @@ pub struct Plan {
     pub driver: u32,
     /// The user's own wrapper; `None` = none.
     pub wrapper: Option<OsString>,
+    /// The compiler that doctests are compiled with.
+    pub rustc: PathBuf,
+    /// It takes unstable options by itself.
+    pub nightly: bool,
+    /// The user's rustdoc.
+    pub rustdoc: OsString,
+    /// The folder of the links by which rustdoc is called, and calls us.
+    pub links: PathBuf,
+    /// What the user had in `RUSTC_BOOTSTRAP`; `None` = it was not set.
+    pub bootstrap: Option<OsString>,
     /// The triple that a compilation without `--target` is for.
     pub host: String,
     /// The harness for each target, as `--target` names it. The files may not exist yet.

@@ -16,6 +16,9 @@ pub struct Ran {
     pub package: String,
     /// `CARGO_MANIFEST_DIR` of the runner.
     pub manifest_dir: PathBuf,
+    /// Where the executable is still to be found when the run has ended; `None` = where it was.
+    #[serde(default)]
+    pub kept: Option<PathBuf>,
     /// What the user should know of how it was recorded.
     #[serde(default)]
     pub remark: Option<String>,

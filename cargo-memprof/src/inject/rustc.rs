@@ -124,6 +124,7 @@ impl Call<'_> {
             package: variable(env::CARGO_PKG_NAME).unwrap_or_default(),
             manifest_dir: env::non_empty(env::CARGO_MANIFEST_DIR).map(PathBuf::from).unwrap_or_default(),
             bin_name: variable(env::CARGO_BIN_NAME),
+            doctest: None,
             own_main: self.invocation.purpose == Purpose::Plain,
             unprofiled,
         };

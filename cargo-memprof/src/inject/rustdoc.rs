@@ -1,0 +1,81 @@
+//! This program as cargo's rustdoc: the real one runs, and has its doctests compiled by us; beside it the names of the
+//! doctests are asked for, because who compiles one learns its line alone.
+
+use crate::error::Error;
+use crate::inject::env;
+use crate::inject::plan::Plan;
+use crate::runner;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+/// The name of the link by which cargo calls us for this.
+pub const NAME: &str = "rustdoc";
+/// The name of the link by which rustdoc calls us as the compiler of its doctests.
+pub const COMPILER: &str = "doctest-rustc";
+
+/// Whether this process was called by one of the links above, and by which.
+pub fn called_as() -> Option<&'static str> {
+    std::env::var_os(env::PLAN)?;
+    let called = std::env::args_os().next()?;
+    [NAME, COMPILER].into_iter().find(|name| Path::new(&called).file_name() == Some(OsStr::new(name)))
+}
+
+/// Does what rustdoc was called for.
+///
+/// # Errors
+/// Where it cannot be started or there is no plan.
+pub fn wrap(args: &[OsString]) -> Result<ExitCode, Error> {
+    let plan = Plan::of_this_run()?;
+    let has = |flag: &str| args.iter().any(|arg| arg == flag || arg.to_string_lossy().starts_with(&format!("{flag}=")));
+    if !has("--test") || has("--test-builder") {
+        let mut command = command(&plan, args);
+        let error = command.exec();
+        return Err(cannot_start(&command, &error));
+    }
+    let list = plan.ran.with_file_name(format!("doctests-{:010}", std::process::id()));
+    let mut real = command(&plan, args);
+    real.args(["-Zunstable-options", "--test-builder"]).arg(plan.links.join(COMPILER));
+    if !has("--test-runtool") {
+        // Cargo before 1.89 has doctests run without its runner.
+        let exe = std::env::current_exe().map_err(|error| Error::new("cannot find this program").caused_by(error))?;
+        real.arg("--test-runtool").arg(exe);
+        real.args(["--test-runtool-arg", runner::COMMAND, "--test-runtool-arg", &plan.host]);
+    }
+    // What rustdoc says itself needs no stable compiler, but these two options do.
+    real.env(env::RUSTC_BOOTSTRAP, "1").env(env::DOCTESTS, &list);
+    // The compiler and the runner of the doctests need the plan, so only they put the environment back.
+    real.env(env::PLAN, std::env::var_os(env::PLAN).unwrap_or_default());
+    std::thread::scope(|scope| {
+        scope.spawn(|| put_down_names(&plan, args, &list));
+        let status = real.status().map_err(|error| cannot_start(&real, &error))?;
+        Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(101)))
+    })
+}
+
+fn command(plan: &Plan, args: &[OsString]) -> Command {
+    let mut command = Command::new(&plan.rustdoc);
+    command.args(args);
+    plan.saved.restore(&mut command);
+    command
+}
+
+/// Asks for the names of the doctests, without compiling any. Without them doctests are known by their lines.
+fn put_down_names(plan: &Plan, args: &[OsString], list: &Path) {
+    let mut command = command(plan, args);
+    // Where doctests are compiled as one, rustdoc lists them one by one as soon as that fails.
+    command.args(["-Zunstable-options", "--test-builder", "/bin/false"]);
+    command.args(["--test-args", "--list", "--test-args", "--format=terse"]);
+    command.env(env::RUSTC_BOOTSTRAP, "1").stdin(Stdio::null()).stderr(Stdio::null());
+    let Ok(output) = command.output() else { return };
+    let said = String::from_utf8_lossy(&output.stdout);
+    let names: Vec<&str> = said.lines().filter_map(|line| line.strip_suffix(": test")).collect();
+    // The names are all that is lost.
+    let _ = fs_err::write(list, names.join("\n"));
+}
+
+fn cannot_start(command: &Command, error: &std::io::Error) -> Error {
+    let program = PathBuf::from(command.get_program());
+    Error::new(format!("cannot start `{}`", program.display())).caused_by(error)
+}

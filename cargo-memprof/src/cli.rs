@@ -6,7 +6,7 @@ use crate::gate::flags::{Flag, Format, GateFlags};
 use crate::gate::pattern::Pattern;
 use crate::gate::{AcceptOptions, GateOptions};
 use crate::merge::MergeOptions;
-use crate::options::{self, CargoArgs, OwnFlags, SampleRate, TestOptions};
+use crate::options::{self, CargoArgs, OwnFlags, SampleRate, Task, TestOptions};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
@@ -16,6 +16,7 @@ use std::path::PathBuf;
 #[derive(Debug)]
 pub enum Request {
     Test(Box<GateOptions>),
+    Run(Box<TestOptions>),
     Gate(Box<GateOptions>),
     Accept(Box<AcceptOptions>),
     Merge(Box<MergeOptions>),
@@ -37,6 +38,7 @@ Examples:
   cargo memprof test                        sample all tests, a stack per 512 KiB allocated
   cargo memprof test --memprofilerate 1     record every allocation
   cargo memprof test -p mycrate parse::     any argument of `cargo test` works
+  cargo memprof run --release -- input.txt  profile a program
 
 No edit to your crate is needed. Profiles, flamegraphs and summary.json go to target/memprof:
   go tool pprof -top target/memprof/profile.pb.gz"
@@ -50,6 +52,8 @@ struct Cli {
 enum Command {
     #[command(visible_alias = "t")]
     Test(TestHelp),
+    #[command(visible_alias = "r")]
+    Run(RunHelp),
     Gate(GateHelp),
     Accept(AcceptHelp),
     Merge(MergeHelp),
@@ -96,6 +100,36 @@ struct TestHelp {
     #[arg(long)]
     deterministic: bool,
     /// Whatever `cargo test` takes
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    cargo_args: Vec<OsString>,
+}
+
+/// Run `cargo run` and write a heap profile and flamegraphs of the program
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "cargo memprof run [OPTIONS] [CARGO RUN OPTIONS] [-- ARGUMENTS OF THE PROGRAM]",
+    after_help = "\
+Our options stand before the `--`; what follows it is the program's. The program has the terminal, stdin and stdout to
+itself, and its exit code is ours. What it starts of the same package has profiles below its own.
+
+Examples:
+  cargo memprof run --release -- input.txt           sample it, a stack per 512 KiB allocated
+  cargo memprof run --memprofilerate 1 --example x   every allocation of an example
+  go tool pprof -top target/memprof/profile.pb.gz
+
+Exit codes: the program's own; 2 wrong use; 3 nothing could be run; 4 profiles not written."
+)]
+struct RunHelp {
+    /// Mean bytes between two recorded allocations: 1 = every one, 0 = counts only, no stacks
+    #[arg(long, value_name = "N", default_value_t = options::DEFAULT_RATE.get())]
+    memprofilerate: u64,
+    /// Where the outputs go [default: target/memprof]
+    #[arg(long, value_name = "DIR")]
+    memprofile: Option<PathBuf>,
+    /// Keep the raw recordings in DIR/ledgers
+    #[arg(long)]
+    keep_ledgers: bool,
+    /// Whatever `cargo run` takes
     #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
     cargo_args: Vec<OsString>,
 }
@@ -238,6 +272,9 @@ pub fn read(mut args: Vec<OsString>) -> Result<Request, Error> {
         return Ok(Request::Show(Cli::command().render_long_help().ansi().to_string()));
     }
     let command = format!("cargo memprof {}", options::shown(args.iter().map(OsString::as_os_str)));
+    if let Some(request) = run(&args, &command)? {
+        return Ok(request);
+    }
     if let Some((verb, flags)) = Verb::of(&args) {
         let (flags, args) = GateFlags::take(args, flags)?;
         return verb.read(flags, args, command);
@@ -252,11 +289,40 @@ pub fn read(mut args: Vec<OsString>) -> Result<Request, Error> {
     match Cli::try_parse_from(line) {
         Ok(Cli { command: Command::Clean(options) }) => Ok(Request::Clean(options)),
         Ok(Cli { command: Command::Test(_) }) => Ok(Request::Show(help_of("test"))),
+        Ok(Cli { command: Command::Run(_) }) => Ok(Request::Show(help_of("run"))),
         Ok(Cli { command: Command::Gate(_) }) => Ok(Request::Show(help_of("gate"))),
         Ok(Cli { command: Command::Merge(_) }) => Ok(Request::Show(help_of("merge"))),
         Ok(Cli { command: Command::Accept(_) }) => Ok(Request::Show(help_of("accept"))),
         Err(error) => explain(&error, &command),
     }
+}
+
+/// The command `run`, if it is that: what follows the `--` is the program's, whatever it looks like.
+fn run(args: &[OsString], command: &str) -> Result<Option<Request>, Error> {
+    let cut = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
+    let (before, program) = args.split_at(cut);
+    // What is wrong with the flags of another command, that command says.
+    let Ok((own, rest)) = OwnFlags::take(before.to_vec()) else {
+        let is_run = before.iter().find(|arg| !arg.as_encoded_bytes().starts_with(b"-"));
+        return match is_run.is_some_and(|arg| arg == "run" || arg == "r") {
+            true => OwnFlags::take(before.to_vec()).map(|_| None),
+            false => Ok(None),
+        };
+    };
+    let Some((_, rest)) = rest.split_first().filter(|(first, _)| *first == "run" || *first == "r") else {
+        return Ok(None);
+    };
+    let mut cargo = CargoArgs::read(rest.to_vec());
+    if cargo.help {
+        return Ok(Some(Request::Show(help_of("run"))));
+    }
+    cargo.given.extend(program.iter().cloned());
+    // Stdout is the program's.
+    cargo.machine_output = true;
+    let command = command.to_owned();
+    let modes = Default::default();
+    let options = TestOptions { task: Task::Run, own, cargo, command, stdout_is_taken: false, modes };
+    Ok(Some(Request::Run(Box::new(options))))
 }
 
 /// A command that takes cargo's arguments.
@@ -300,7 +366,7 @@ impl Verb {
         }
         let stdout_is_taken = flags.format != Format::Text;
         cargo.machine_output |= stdout_is_taken;
-        let test = TestOptions { own, cargo, command, stdout_is_taken, modes: flags.modes.clone() };
+        let test = TestOptions { task: Task::Test, own, cargo, command, stdout_is_taken, modes: flags.modes.clone() };
         Ok(match self {
             Verb::Test => Request::Test(Box::new(GateOptions { test, flags })),
             Verb::Gate => Request::Gate(Box::new(GateOptions { test, flags })),
@@ -394,11 +460,23 @@ mod tests {
     #[test]
     fn the_help_fits_one_screen_each() {
         Cli::command().debug_assert();
-        for line in ["", "memprof --help", "memprof test --help", "test -h", "help test", "gate -h", "help accept"] {
+        for line in
+            ["", "memprof --help", "memprof test --help", "test -h", "run -h", "help test", "gate -h", "help accept"]
+        {
             let Ok(Request::Show(text)) = request(line) else { panic!("`{line}` shows no help") };
             let lines = text.lines().count();
             assert!((10..=40).contains(&lines), "`{line}` has {lines} lines");
         }
+    }
+
+    #[test]
+    fn what_follows_the_dashes_is_the_programs() {
+        let Ok(Request::Run(options)) = request("memprof run --memprofilerate 1 --bin x -- --memprofilerate 2") else {
+            panic!("it is no run");
+        };
+        assert_eq!(options.own.rate.get(), 1);
+        assert_eq!(options.cargo.given, ["--bin", "x", "--", "--memprofilerate", "2"]);
+        assert!(request("memprof run --memprofilerate x").is_err());
     }
 
     #[test]

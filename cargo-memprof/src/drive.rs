@@ -9,7 +9,7 @@ use crate::inject::env::{self, Saved};
 use crate::inject::plan::Plan;
 use crate::inject::{harness, ran, rustdoc};
 use crate::interrupt;
-use crate::options::{self, CargoArgs, TestOptions};
+use crate::options::{self, CargoArgs, Task, TestOptions};
 use crate::report;
 use crate::run::RunFacts;
 use crate::runner;
@@ -36,7 +36,6 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
     let target_dir = surroundings.target_dir(workspace)?;
     let out_dir = options.own.folder.as_ref().map(|folder| absolute(folder, "--memprofile")).transpose()?;
     let folders = Folders::make(&target_dir, out_dir, &harness::build_key())?;
-    report::check(&folders.out)?;
     interrupt::watch(folders.scratch.clone().into())
         .map_err(|error| Error::new("cannot watch for Ctrl-C").caused_by(error))?;
     if options.own.rate.get() == 0 {
@@ -48,7 +47,7 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
         rate: options.own.rate.get(),
         command: options.command.clone(),
         rustc: toolchain.version.clone(),
-        cargo_profile: options.cargo.profile.clone().unwrap_or_else(|| "test".into()),
+        cargo_profile: options.cargo.profile.clone().unwrap_or_else(|| options.task.usual_profile().into()),
         host: toolchain.host.clone(),
         conditions: conditions(options, surroundings, &toolchain),
         modes: options.modes.clone(),
@@ -61,6 +60,17 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
         interrupted: interrupt::requested().is_some(),
     };
     run.conclude(&facts, &ended)
+}
+
+/// Runs a program and reports on it.
+///
+/// # Errors
+/// Where something of ours fails; what the program or cargo end with is passed on.
+pub fn run(options: &TestOptions) -> Result<ExitCode, Error> {
+    match Here::look(&options.cargo)? {
+        Ok(here) => Ok(test(options, &here)?.code),
+        Err(code) => Ok(code),
+    }
 }
 
 /// Where a command is given.
@@ -116,7 +126,7 @@ fn conditions(options: &TestOptions, surroundings: &Surroundings<'_>, toolchain:
     Conditions {
         rustc: toolchain.release.clone(),
         target: targets.join(","),
-        profile: options.cargo.profile.clone().unwrap_or_else(|| "test".into()),
+        profile: options.cargo.profile.clone().unwrap_or_else(|| options.task.usual_profile().into()),
         features: conditions::features(&options.cargo.given),
         seeds: if options.modes.deterministic { "fixed" } else { "random" }.into(),
         counting: conditions::COUNTING,
@@ -183,7 +193,7 @@ impl Run<'_> {
             runners: self.surroundings.runners(&targets, host),
             saved: Saved::capture(names, |name| std::env::var_os(name)),
             rate: self.options.own.rate.get(),
-            tests: true,
+            tests: self.options.task == Task::Test,
             modes: Some(&self.options.modes).filter(|modes| **modes != Modes::default()).map(ToString::to_string),
             ledgers: self.folders.ledgers().into(),
             ran: self.ran_file(),
@@ -204,7 +214,7 @@ impl Run<'_> {
         let mut command = Command::new(self.surroundings.cargo());
         let given = &self.options.cargo.given;
         let (before, after) = given.split_at(given.iter().position(|arg| arg == "--").unwrap_or(given.len()));
-        command.arg("test").arg("--target-dir").arg(&self.folders.build).args(before);
+        command.arg(self.options.task.name()).arg("--target-dir").arg(&self.folders.build).args(before);
         for target in plan.harness.keys() {
             let triple = triple(target);
             let mut runner = OsString::from(program);
@@ -261,7 +271,10 @@ impl Run<'_> {
     fn conclude(&self, facts: &RunFacts, ended: &Ended) -> Result<Done, Error> {
         // Cargo may have heard of the signal before we have.
         let interrupted = interrupt::requested().or(Some(ended.code).filter(|_| ended.interrupted));
-        if let Some(code) = interrupted {
+        // A program is often ended so, and what it did until then is what its user wants to see.
+        if let Some(code) = interrupted
+            && (self.options.task == Task::Test || facts.ran.is_empty())
+        {
             return Err(self.interrupted(code));
         }
         if let Some(failure) = &ended.harness_failure

@@ -57,6 +57,7 @@ fn main() -> ExitCode {
 fn user(args: Vec<OsString>) -> Result<ExitCode, Error> {
     let code = match cli::read(args)? {
         Request::Test(options) => gate::test(&options)?,
+        Request::Run(options) => drive::run(&options)?,
         Request::Gate(options) => gate::gate(&options)?,
         Request::Accept(options) => gate::accept(&options)?,
         Request::Merge(options) => merge::merge(&options)?,

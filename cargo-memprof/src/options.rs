@@ -110,9 +110,36 @@ impl OwnFlags {
     }
 }
 
+/// What cargo is to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    Test,
+    /// One program, for its own sake.
+    Run,
+}
+
+impl Task {
+    /// Cargo's name of it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Task::Test => "test",
+            Task::Run => "run",
+        }
+    }
+
+    /// The profile that cargo takes where the user does not say.
+    pub fn usual_profile(self) -> &'static str {
+        match self {
+            Task::Test => "test",
+            Task::Run => "dev",
+        }
+    }
+}
+
 /// What `cargo memprof test` was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TestOptions {
+    pub task: Task,
     pub own: OwnFlags,
     pub cargo: CargoArgs,
     /// The command line as the user gave it, ours included, in the form of a shell command.

@@ -40,6 +40,8 @@ impl<'a> Call<'a> {
     fn new(triple: &str, program: &'a [OsString]) -> Result<Call<'a>, Error> {
         let plan = Plan::of_this_run()?;
         let exe = PathBuf::from(program.first().cloned().unwrap_or_default());
+        // Of what `cargo run` runs, cargo gives a relative path, and the program will know its own.
+        let exe = if exe.is_relative() { exe.canonicalize().unwrap_or(exe) } else { exe };
         let ran = Ran {
             note: Note::read(&exe),
             exe,

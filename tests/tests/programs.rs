@@ -104,6 +104,33 @@ fn a_filter_and_the_choice_of_ignored_tests_count_for_the_profiles_too() {
         let summary = fixture.summary();
         summary.tests().iter().map(|test| test.name().to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(names("test --test mimic -- three leaks"), ["leaks a name with spaces", "three"]);
+    assert_eq!(names("test --test mimic -- three"), ["three"]);
     assert_eq!(names("test --test mimic -- --ignored"), ["ignored"]);
+}
+
+#[test]
+fn run_passes_arguments_stdin_stdout_and_exit_code_through() {
+    use std::io::Write;
+    use std::process::Stdio;
+    let fixture = Fixture::copy("programs");
+    let mut call = fixture.memprof("run --memprofilerate 1 --bin programs -- echo --memprofilerate=2");
+    let mut child = call.command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("it starts");
+    child.stdin.take().expect("it is piped").write_all(b"to and fro\n").expect("it is read");
+    let output = child.wait_with_output().expect("it ends");
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), b"to and fro\n".as_slice()));
+    let summary = fixture.summary();
+    let program = summary.test("(whole program)");
+    assert_eq!((program.text("kind"), program.text("target"), program.outcome()), ("bin", "programs", "ok"));
+    assert_eq!(summary.json["run"]["rate"], 1);
+
+    let failed = fixture.memprof("run --quiet --bin programs -- fail").run().ended_with(3);
+    assert_eq!(failed.stdout, "");
+    assert_eq!(fixture.summary().test("(whole program)").outcome(), "failed");
+    fixture.memprof("run --memprofilerate 1 --example shown").succeed().says("shown");
+    let summary = fixture.summary();
+    let example = summary.test("(whole program)");
+    assert_eq!(example.text("kind"), "example");
+    assert!(example.figures().inuse_space >= 4096);
+    fixture.memprof("run --bin programs -- nest").succeed();
+    assert_eq!(children(&fixture.summary().test("(whole program)")).len(), 1);
 }

@@ -16,7 +16,7 @@ use std::process::{Command, ExitCode, Output};
 /// Whether `args` (without this program's name) are cargo calling its wrapper: only while cargo runs for us, and only
 /// with a compiler in front.
 pub fn is_meant(args: &[OsString]) -> bool {
-    let ours = ["memprof", "test", "t", "clean", "help", crate::runner::COMMAND];
+    let ours = ["memprof", "test", "t", "run", "r", "clean", "help", crate::runner::COMMAND];
     std::env::var_os(env::PLAN).is_some()
         && args.first().is_some_and(|first| !ours.iter().any(|name| first == name) && !starts_with_dash(first))
 }

@@ -36,6 +36,7 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
     let target_dir = surroundings.target_dir(workspace)?;
     let out_dir = options.own.folder.as_ref().map(|folder| absolute(folder, "--memprofile")).transpose()?;
     let folders = Folders::make(&target_dir, out_dir, &harness::build_key())?;
+    report::check(&folders.out)?;
     interrupt::watch(folders.scratch.clone().into())
         .map_err(|error| Error::new("cannot watch for Ctrl-C").caused_by(error))?;
     if options.own.rate.get() == 0 {

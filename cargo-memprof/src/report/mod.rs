@@ -8,7 +8,7 @@ mod warnings;
 mod write;
 
 pub use layout::SUMMARY;
-pub use write::Outputs;
+pub use write::{Outputs, check};
 
 use crate::collect::{self, Collected, Recorded};
 use crate::error::Error;

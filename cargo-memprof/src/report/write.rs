@@ -87,6 +87,16 @@ impl Outputs {
     }
 }
 
+/// Looks whether the outputs can go to `out`, before hours of tests are run for nothing.
+///
+/// # Errors
+/// Where a file of somebody else's is in the place of one that every run writes.
+pub fn check(out: &Utf8Path) -> Result<(), Error> {
+    let ours = read_manifest(out).map_err(|error| cannot_write(out, &error))?;
+    let always = [layout::INDEX, layout::SUMMARY, layout::PROFILE].map(Utf8PathBuf::from);
+    refuse_foreign(out, &always.into_iter().collect(), &ours).map_err(|error| error.with_code(ExitCode::SET_UP))
+}
+
 /// Refuses to write over what is not ours.
 ///
 /// # Errors
@@ -194,6 +204,9 @@ mod tests {
         assert_eq!(error.code(), ExitCode::OUTPUT);
         assert_eq!(read(out, "index.html").as_deref(), Some("mine"));
         assert_eq!(read(out, "a.svg"), None);
+        assert_eq!(check(out).unwrap_err().code(), ExitCode::SET_UP);
+        fs_err::remove_file(out.join("index.html")).unwrap();
+        check(out).unwrap();
     }
 
     #[test]

@@ -29,7 +29,7 @@ fn figures(fixture: &Fixture) -> Vec<(String, String, u64, u64, i64)> {
 fn doctests_of_older_editions_are_profiled_one_by_one() {
     let fixture = profiled("each");
     let told = figures(&fixture);
-    let [asking, first, panics] = &told[..] else { panic!("{told:#?}") };
+    let [first, asking, panics] = &told[..] else { panic!("{told:#?}") };
     assert_eq!(first, &("each/src/lib.rs - (line 1)".into(), "ok".into(), 1, 11, 0));
     assert_eq!(asking, &("each/src/lib.rs - Asking (line 29)".into(), "ok".into(), 2, 22, 0));
     assert_eq!((panics.0.as_str(), panics.1.as_str()), ("each/src/lib.rs - eleven (line 7)", "ok"));
@@ -43,7 +43,7 @@ fn doctests_of_older_editions_are_profiled_one_by_one() {
 #[test]
 fn merged_doctests_are_profiled_as_if_each_were_alone() {
     let told = figures(&profiled("merged"));
-    let [asking, first, panics] = &told[..] else { panic!("{told:#?}") };
+    let [first, asking, panics] = &told[..] else { panic!("{told:#?}") };
     assert_eq!(first, &("merged/src/lib.rs - (line 1)".into(), "ok".into(), 1, 11, 0));
     assert_eq!((asking.1.as_str(), asking.2, asking.3, asking.4), ("ok", 2, 22, 0));
     assert_eq!(panics.1, "ok");

@@ -5,7 +5,7 @@
 
 use super::{arena, lane, state};
 
-/// Numbers that [`memprof_totals_v1`] gives.
+/// Numbers that `memprof_totals_v1` gives.
 pub const NUMBERS: usize = 5;
 
 /// From here on the symbol is part of the program.

@@ -41,6 +41,8 @@ fn a_deterministic_run_fixes_the_seeds_of_hash_tables() {
     assert!(fixture.read("memprof.baseline").contains("@seeds fixed"));
     // Figures of fixed seeds are not compared with those of random ones.
     let other = fixture.memprof("gate hash_seeds").run().ended_with(6);
-    other.says("it was recorded with seeds `fixed`; this run used `random`");
+    // Whether they happen to be above is chance, so it makes no difference.
+    let other = other.says("it was recorded with seeds `fixed`; this run used `random`");
+    other.says("not comparable: 0 tests compared, none over budget");
     fixture.memprof("gate --deterministic hash_seeds").succeed().says("1 test compared");
 }

@@ -118,7 +118,8 @@ fn others(outcome: &Outcome) -> Vec<(Severity, String, String)> {
     let mut kinds: BTreeMap<(std::cmp::Reverse<Severity>, String), Vec<String>> = BTreeMap::new();
     for test in &outcome.tests {
         for (severity, finding) in &test.findings {
-            if !finding.is_budget() && !matches!(finding, Finding::Excluded { .. } | Finding::TestFailed) {
+            let is_elsewhere = finding.is_budget() || finding.is_doubt();
+            if !is_elsewhere && !matches!(finding, Finding::Excluded { .. } | Finding::TestFailed) {
                 kinds.entry((std::cmp::Reverse(*severity), sentence(finding))).or_default().push(label(&test.id));
             }
         }

@@ -11,30 +11,35 @@ use std::collections::BTreeMap;
 /// Holds `run` against `baseline`.
 pub fn compare(baseline: &Baseline, run: &RecordedRun, policy: &Policy) -> Outcome {
     let ran = run.by_test();
+    let conditions = conditions(baseline, run, policy);
+    let held = !conditions.as_ref().is_some_and(Doubt::is_fatal);
     let mut tests: Vec<Judged> =
-        ran.iter().map(|(id, repeats)| judge(id, repeats, baseline.tests.get(id), policy)).collect();
+        ran.iter().map(|(id, repeats)| judge(id, repeats, baseline.tests.get(id), held, policy)).collect();
     let absent = Absent::new(run, policy);
     let missing = baseline.tests.iter().filter(|(id, _)| !ran.contains_key(*id));
     tests.extend(missing.map(|(id, before)| absent.judge(id, *before)));
     tests.sort_by(|a, b| a.id.cmp(&b.id));
     let mut outcome = Outcome { tests, doubts: Vec::new() };
-    outcome.doubts = doubts(baseline, run, policy, outcome.compared());
+    outcome.doubts = doubts(run, conditions, held && outcome.compared() == 0);
     outcome
 }
 
-fn doubts(baseline: &Baseline, run: &RecordedRun, policy: &Policy, compared: usize) -> Vec<Doubt> {
+fn conditions(baseline: &Baseline, run: &RecordedRun, policy: &Policy) -> Option<Doubt> {
+    let differences = baseline.conditions.differences(&run.run.conditions);
+    let matter = !differences.is_empty() && policy.conditions != Severity::Ignore;
+    matter.then_some(Doubt::Conditions { severity: policy.conditions, differences })
+}
+
+fn doubts(run: &RecordedRun, conditions: Option<Doubt>, nothing_compared: bool) -> Vec<Doubt> {
     let mut doubts = Vec::new();
     if run.run.interrupted {
         doubts.push(Doubt::Interrupted);
     }
-    let differences = baseline.conditions.differences(&run.run.conditions);
-    if !differences.is_empty() && policy.conditions != Severity::Ignore {
-        doubts.push(Doubt::Conditions { severity: policy.conditions, differences });
-    }
+    doubts.extend(conditions);
     if run.run.unreadable_ledgers > 0 {
         doubts.push(Doubt::UnreadableLedgers { ledgers: run.run.unreadable_ledgers });
     }
-    if compared == 0 {
+    if nothing_compared {
         doubts.push(Doubt::NothingCompared);
     }
     doubts
@@ -63,12 +68,14 @@ pub fn unstable_tests(run: &RecordedRun, tests: &[TestId]) -> Vec<TestId> {
     tests.iter().filter(differ).cloned().collect()
 }
 
-fn judge(id: &TestId, repeats: &[&RecordedTest], before: Option<&Figures>, policy: &Policy) -> Judged {
+/// `held` = the test's line in the baseline is one to hold it against; ceilings hold in any case.
+fn judge(id: &TestId, repeats: &[&RecordedTest], line: Option<&Figures>, held: bool, policy: &Policy) -> Judged {
+    let before = line.filter(|_| held);
     let now = least(repeats);
     let first = repeats.first();
     let mut judged = Judged {
         id: id.clone(),
-        before: before.copied(),
+        before: line.copied(),
         now,
         source_file: first.map(|test| test.source_file.clone()).unwrap_or_default(),
         start_line: first.map_or(0, |test| test.start_line),
@@ -112,8 +119,10 @@ fn judge(id: &TestId, repeats: &[&RecordedTest], before: Option<&Figures>, polic
             found(Severity::Fail, Finding::Improved { figure, before: before.get(figure), now: now.get(figure) });
         }
     }
-    if before.is_none() {
-        found(policy.new, Finding::New);
+    match line {
+        None => found(policy.new, Finding::New),
+        Some(_) if !held => found(Severity::Warn, Finding::OtherConditions),
+        Some(_) => {}
     }
     judged
 }
@@ -249,19 +258,44 @@ mod tests {
         assert_eq!(of(&two, &ran), Verdict::CannotCompare);
         assert_eq!(of(&one, &run(vec![])), Verdict::CannotCompare);
         assert_eq!(of(&baseline(&[]), &ran), Verdict::CannotCompare);
-        // Other conditions, lost ledgers, an interrupted run.
-        let mut other = ran.clone();
-        other.run.conditions.rustc = "1.96.0".into();
-        assert_eq!(of(&one, &other), Verdict::CannotCompare);
-        let mut other = ran.clone();
-        other.run.unreadable_ledgers = 1;
-        assert_eq!(of(&one, &other), Verdict::CannotCompare);
-        let mut other = ran.clone();
-        other.run.interrupted = true;
-        assert_eq!(of(&one, &other), Verdict::CannotCompare);
         // Everything excluded.
         let policy: Policy = toml::from_str("exclude = [{ test = '*', reason = 'x' }]").unwrap();
         assert_eq!(compare(&one, &ran, &policy).verdict(), Verdict::CannotCompare);
+        // Lost ledgers.
+        let mut other = ran.clone();
+        other.run.unreadable_ledgers = 1;
+        assert_eq!(of(&one, &other), Verdict::CannotCompare);
+    }
+
+    #[test]
+    fn what_means_nothing_has_one_verdict_whatever_the_figures_are() {
+        let one = baseline(&[("a", figures(3))]);
+        for objects in [2, 3, 4] {
+            let ran = run(vec![test("a", figures(objects))]);
+            let mut other = ran.clone();
+            other.run.interrupted = true;
+            assert_eq!(compare(&one, &other, &Policy::default()).verdict(), Verdict::CannotCompare);
+            let mut other = ran.clone();
+            other.run.conditions.rustc = "1.96.0".into();
+            let outcome = compare(&one, &other, &Policy { ratchet: true, ..Policy::default() });
+            assert_eq!((outcome.verdict(), outcome.compared()), (Verdict::CannotCompare, 0));
+            assert_eq!(findings(&outcome, "a"), [(Severity::Warn, Finding::OtherConditions)]);
+            assert!(matches!(&outcome.doubts[..], [Doubt::Conditions { .. }]), "{:?}", outcome.doubts);
+            // Compared all the same, because the user said so.
+            let outcome = compare(&one, &other, &Policy { conditions: Severity::Warn, ..Policy::default() });
+            assert_eq!(outcome.verdict() == Verdict::OverBudget, objects == 4);
+        }
+        // A ceiling asks for no baseline, so it is said; the verdict stays.
+        let mut other = run(vec![test("a", figures(9))]);
+        other.run.conditions.rustc = "1.96.0".into();
+        let policy: Policy = toml::from_str("limits.alloc_objects = '+0, 8'").unwrap();
+        let outcome = compare(&one, &other, &policy);
+        assert_eq!(outcome.verdict(), Verdict::CannotCompare);
+        assert!(outcome.tests[0].failures().any(Finding::is_budget), "{outcome:?}");
+        // A lost ledger of another test takes nothing from what was measured.
+        let mut lost = run(vec![test("a", figures(4))]);
+        lost.run.unreadable_ledgers = 1;
+        assert_eq!(compare(&one, &lost, &Policy::default()).verdict(), Verdict::OverBudget);
     }
 
     #[test]

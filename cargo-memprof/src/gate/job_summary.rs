@@ -102,7 +102,9 @@ fn details(test: &Judged, explanation: &Explanation) -> String {
 fn others(outcome: &Outcome) -> String {
     let mut kinds: Vec<(Severity, String, Vec<String>)> = Vec::new();
     for test in &outcome.tests {
-        for (severity, finding) in test.findings.iter().filter(|(_, finding)| !finding.is_budget()) {
+        for (severity, finding) in
+            test.findings.iter().filter(|(_, finding)| !finding.is_budget() && !finding.is_doubt())
+        {
             let what = sentence(finding);
             match kinds.iter_mut().find(|kind| kind.0 == *severity && kind.1 == what) {
                 Some(kind) => kind.2.push(code(&label(&test.id))),

@@ -63,6 +63,8 @@ pub enum Finding {
     CutShort,
     /// Not compared, by the policy.
     Excluded { reason: String },
+    /// Not held against its line, which is of other conditions.
+    OtherConditions,
     /// Repeats of the test differ.
     Unstable { figure: Figure, least: i64, most: i64, repeats: usize },
 }
@@ -96,6 +98,11 @@ impl Finding {
     pub fn is_budget(&self) -> bool {
         matches!(self, Finding::Over { .. } | Finding::Improved { .. })
     }
+
+    /// Whether it only repeats for one test what a [`Doubt`] says of all of them.
+    pub fn is_doubt(&self) -> bool {
+        matches!(self, Finding::OtherConditions)
+    }
 }
 
 impl Doubt {
@@ -103,6 +110,16 @@ impl Doubt {
         match self {
             Doubt::Conditions { severity, .. } => *severity,
             _ => Severity::Fail,
+        }
+    }
+
+    /// Whether the figures of this run say nothing about the code: a baseline of other conditions would have others, and
+    /// which tests an interrupted run reached is chance. A lost ledger takes nothing from what the others say.
+    pub fn is_fatal(&self) -> bool {
+        match self {
+            Doubt::Conditions { severity, .. } => *severity == Severity::Fail,
+            Doubt::Interrupted => true,
+            Doubt::NothingCompared | Doubt::UnreadableLedgers { .. } => false,
         }
     }
 }
@@ -115,15 +132,21 @@ impl Judged {
 
     /// Whether its figures were held against a line of the baseline.
     pub fn was_compared(&self) -> bool {
-        let kept_out =
-            |finding: &Finding| matches!(finding, Finding::TestFailed | Finding::CutShort | Finding::Excluded { .. });
+        let kept_out = |finding: &Finding| {
+            use Finding::*;
+            matches!(finding, TestFailed | CutShort | Excluded { .. } | OtherConditions)
+        };
         self.before.is_some() && self.now.is_some() && !self.findings.iter().any(|(_, finding)| kept_out(finding))
     }
 }
 
 impl Outcome {
-    /// Over budget wins over a comparison that is incomplete: what was measured was measured.
+    /// A comparison that means nothing has no other verdict, whatever its figures happen to be. Otherwise over budget wins
+    /// over a comparison that is incomplete: what was measured was measured.
     pub fn verdict(&self) -> Verdict {
+        if self.doubts.iter().any(Doubt::is_fatal) {
+            return Verdict::CannotCompare;
+        }
         if self.tests.iter().flat_map(Judged::failures).any(Finding::is_budget) {
             return Verdict::OverBudget;
         }

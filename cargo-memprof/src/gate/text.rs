@@ -223,6 +223,7 @@ pub fn sentence(finding: &Finding) -> String {
         Finding::TestFailed => "the test itself failed, so it was not compared".to_owned(),
         Finding::CutShort => "the process ended before the test returned, so it cannot be compared".to_owned(),
         Finding::Excluded { reason } => format!("it is excluded: {reason}"),
+        Finding::OtherConditions => "it was not compared: its line is of other conditions".to_owned(),
         Finding::Unstable { figure, least, most, repeats } => {
             format!("{} {} to {} in {repeats} runs", figure.name(), figure.show(*least), figure.show(*most))
         }
@@ -244,9 +245,8 @@ fn growth(figure: Figure, before: i64, now: i64) -> String {
 fn groups(outcome: &Outcome) -> Vec<String> {
     let mut groups: Vec<(Severity, String, Vec<String>)> = Vec::new();
     for test in &outcome.tests {
-        for (severity, finding) in
-            test.findings.iter().filter(|(_, finding)| !finding.is_budget() && !is_unstable(finding))
-        {
+        let has_no_group = |finding: &Finding| finding.is_budget() || is_unstable(finding) || finding.is_doubt();
+        for (severity, finding) in test.findings.iter().filter(|(_, finding)| !has_no_group(finding)) {
             let (what, of_test) = heading(finding);
             let line = match of_test {
                 true => format!("{}: {}", label(&test.id), sentence(finding)),
@@ -275,6 +275,7 @@ fn heading(finding: &Finding) -> (String, bool) {
         Finding::TestFailed => ("not compared, because the test itself failed", false),
         Finding::CutShort => ("cannot be compared: the process ended before the test returned", false),
         Finding::Excluded { reason } => return (format!("excluded: {reason}"), false),
+        Finding::OtherConditions => ("not compared: its line is of other conditions", false),
         Finding::Unstable { .. } => ("not the same on every run", true),
     };
     (text.to_owned(), of_test)
@@ -343,7 +344,10 @@ fn last_line(outcome: &Outcome, baseline: &Source) -> String {
             };
             format!("{BAD}over budget{BAD:#}: {} of {compared} compared with `{baseline}`\n{help}", count(over as i128))
         }
-        Verdict::CannotCompare => format!("{BAD}not comparable{BAD:#}: {compared} compared, none over budget\n"),
+        Verdict::CannotCompare => {
+            let over = if over == 0 { "none".to_owned() } else { count(over as i128) };
+            format!("{BAD}not comparable{BAD:#}: {compared} compared, {over} over budget\n")
+        }
     }
 }
 

@@ -213,6 +213,7 @@ fn record(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestRecord {
         forked: ledger.fork_of.is_some(),
         children: Vec::new(),
         child: (ledger.fork_of.is_some() || !identity.root.is_empty()).then(|| program_name(&identity.exe)),
+        hook: identity.hook,
         started: ledger.end.started,
         message: ledger.end.message.clone(),
         rate: ledger.rate,

@@ -4,8 +4,9 @@
 use crate::conditions::{self, Conditions};
 use crate::error::Error;
 use crate::exit_code::ExitCode;
-use crate::folders::Folders;
+use crate::folders::{self, Folders};
 use crate::inject::env::{self, Saved};
+use crate::inject::harness::Hooked;
 use crate::inject::plan::Plan;
 use crate::inject::{harness, ran, rustdoc};
 use crate::interrupt;
@@ -33,9 +34,13 @@ use std::thread::JoinHandle;
 pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
     let Here { surroundings, workspace, shell } = here;
     let toolchain = Toolchain::ask(surroundings.rustc())?;
+    if options.own.native {
+        refuse_native(&surroundings.targets(&toolchain.host))?;
+    }
     let target_dir = surroundings.target_dir(workspace)?;
     let out_dir = options.own.folder.as_ref().map(|folder| absolute(folder, "--memprofile")).transpose()?;
-    let folders = Folders::make(&target_dir, out_dir, &harness::build_key())?;
+    let built_for = if options.own.native { folders::BUILD_NATIVE } else { folders::BUILD };
+    let folders = Folders::make(&target_dir, out_dir, built_for, &harness::build_key())?;
     report::check(&folders.out)?;
     interrupt::watch(folders.scratch.clone().into())
         .map_err(|error| Error::new("cannot watch for Ctrl-C").caused_by(error))?;
@@ -71,6 +76,16 @@ pub fn run(options: &TestOptions) -> Result<ExitCode, Error> {
     match Here::look(&options.cargo)? {
         Ok(here) => Ok(test(options, &here)?.code),
         Err(code) => Ok(code),
+    }
+}
+
+/// Refuses `--native` where one of `targets` has no C library that can be hooked.
+fn refuse_native(targets: &[String]) -> Result<(), Error> {
+    match targets.iter().find_map(|target| Hooked::Native.refusal(target, false)) {
+        None => Ok(()),
+        Some(refusal) => Err(Error::usage("cannot use `--native`")
+            .caused_by(refusal)
+            .help("run without it: what is allocated through Rust's global allocator is recorded on every target")),
     }
 }
 
@@ -130,7 +145,7 @@ fn conditions(options: &TestOptions, surroundings: &Surroundings<'_>, toolchain:
         profile: options.cargo.profile.clone().unwrap_or_else(|| options.task.usual_profile().into()),
         features: conditions::features(&options.cargo.given),
         seeds: if options.modes.deterministic { "fixed" } else { "random" }.into(),
-        counting: conditions::COUNTING,
+        counting: if options.own.native { conditions::COUNTING_NATIVE } else { conditions::COUNTING },
     }
 }
 
@@ -176,9 +191,13 @@ impl Run<'_> {
         let host = &self.toolchain.host;
         let targets = self.surroundings.targets(host);
         let depot = harness::depot(self.folders.build.join("harness").into());
-        let place = |target: &String| (target.clone(), harness::place(&depot, self.toolchain, target));
+        let places = |hooked| {
+            let place = |target: &String| (target.clone(), harness::place(&depot, self.toolchain, target, hooked));
+            targets.iter().map(place).collect()
+        };
         let names = targets.iter().map(|target| env::runner_of(&triple(target)));
-        let names = names.chain([env::RUSTC_WRAPPER, env::RUSTDOC, env::PLAN].map(String::from));
+        let taken = [env::RUSTC_WRAPPER, env::RUSTDOC, env::PLAN, env::CFLAGS, env::CXXFLAGS];
+        let names = names.chain(taken.map(String::from));
         Plan {
             driver: std::process::id(),
             wrapper: self.surroundings.wrapper(),
@@ -188,7 +207,9 @@ impl Run<'_> {
             links: self.folders.scratch.clone().into(),
             bootstrap: std::env::var_os(env::RUSTC_BOOTSTRAP),
             host: host.clone(),
-            harness: targets.iter().map(place).collect(),
+            harness: places(self.hooked()),
+            native: self.options.own.native,
+            native_harness: places(Hooked::Native),
             harness_pending: self.folders.scratch.join("harness-pending").into(),
             harness_missed: self.harness_missed(),
             runners: self.surroundings.runners(&targets, host),
@@ -199,6 +220,10 @@ impl Run<'_> {
             ledgers: self.folders.ledgers().into(),
             ran: self.ran_file(),
         }
+    }
+
+    fn hooked(&self) -> Hooked {
+        if self.options.own.native { Hooked::Native } else { Hooked::Rust }
     }
 
     fn harness_missed(&self) -> PathBuf {
@@ -241,6 +266,13 @@ impl Run<'_> {
             let stderr = std::io::stderr().as_fd().try_clone_to_owned();
             command.stdout(stderr.map_err(|error| Error::new("cannot use stderr").caused_by(error))?);
         }
+        if self.options.own.native {
+            // Stacks are followed by frame pointers, through C code as well.
+            for name in [env::CFLAGS, env::CXXFLAGS] {
+                let flags = self.surroundings.variable(name).unwrap_or_default();
+                command.env(name, format!("{flags} -fno-omit-frame-pointer").trim_start());
+            }
+        }
         let exe = std::env::current_exe().map_err(|error| cannot_call_back(&error))?;
         for name in [rustdoc::NAME, rustdoc::COMPILER] {
             fs_err::os::unix::fs::symlink(&exe, plan.links.join(name)).map_err(|error| cannot_call_back(&error))?;
@@ -261,10 +293,13 @@ impl Run<'_> {
             .map_err(|error| Error::new("cannot prepare the run").caused_by(error))?;
         let what = format!("memprof-harness v{} (rustc {})", harness::VERSION, self.toolchain.release);
         self.shell.status("Compiling", &what);
-        let toolchain = self.toolchain.clone();
+        let (toolchain, hooked) = (self.toolchain.clone(), self.hooked());
         Ok(Some(std::thread::spawn(move || {
             let _pending = pending;
-            let mut built = missing.iter().map(|(target, rlib)| harness::build(&toolchain, target, rlib));
+            let build = |(target, rlib): &(String, PathBuf)| {
+                harness::build(&toolchain.rustc, &toolchain.host, target, rlib, hooked)
+            };
+            let mut built = missing.iter().map(build);
             built.find_map(Result::err)
         })))
     }

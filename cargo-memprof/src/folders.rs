@@ -8,6 +8,10 @@ use std::io;
 
 /// Below cargo's target folder: all that is ours.
 pub const NAME: &str = "memprof";
+/// In it: what cargo builds for us.
+pub const BUILD: &str = "build";
+/// The same with `--native`, which cargo's own fingerprints do not know of.
+pub const BUILD_NATIVE: &str = "build-native";
 /// In the outputs' folder, where the user wants the ledgers kept.
 pub const LEDGERS: &str = "ledgers";
 const SCRATCH: &str = ".run-";
@@ -31,13 +35,13 @@ pub struct Folders {
 }
 
 impl Folders {
-    /// Makes them. `out` is the user's wish; without one, the outputs go below `target`. What was built with another
-    /// `key` is removed: cargo's own fingerprints do not know of the harness.
+    /// Makes them; what cargo builds goes into the folder of the name `built`. `out` is the user's wish; without one, the
+    /// outputs go below `target`. What was built with another `key` is removed: cargo's own fingerprints do not know of the harness.
     ///
     /// # Errors
     /// Where one of them cannot be made or written.
-    pub fn make(target: &Utf8Path, out: Option<Utf8PathBuf>, key: &str) -> Result<Folders, Error> {
-        let build = target.join(NAME).join("build");
+    pub fn make(target: &Utf8Path, out: Option<Utf8PathBuf>, built: &str, key: &str) -> Result<Folders, Error> {
+        let build = target.join(NAME).join(built);
         let (out, help) = match out {
             Some(out) => (out, "pass a folder that you may write to: `--memprofile DIR`"),
             None => (target.join(NAME), "pass another target folder with `--target-dir`, or set `CARGO_TARGET_DIR`"),
@@ -159,7 +163,7 @@ mod tests {
         let out = target.join(NAME);
         // No process has this number: it is above every limit.
         fs_err::create_dir_all(out.join(".run-2147483646/ledgers")).unwrap();
-        let folders = Folders::make(&target, None, "1").unwrap();
+        let folders = Folders::make(&target, None, BUILD, "1").unwrap();
         assert!(folders.ledgers().is_dir() && !out.join(".run-2147483646").exists());
         let scratch = folders.scratch.clone();
         drop(folders);
@@ -170,7 +174,7 @@ mod tests {
     fn kept_ledgers_replace_those_of_the_run_before_and_nothing_else() {
         let temporary = tempfile::tempdir().unwrap();
         let target = Utf8Path::from_path(temporary.path()).unwrap().join("target");
-        let folders = Folders::make(&target, Some(target.join("out")), "1").unwrap();
+        let folders = Folders::make(&target, Some(target.join("out")), BUILD, "1").unwrap();
         let kept = folders.kept();
         fs_err::create_dir_all(&kept).unwrap();
         fs_err::write(kept.join("old.ledger"), "").unwrap();
@@ -189,11 +193,11 @@ mod tests {
     fn builds_made_with_another_harness_are_removed_and_those_with_the_same_stay() {
         let temporary = tempfile::tempdir().unwrap();
         let target = Utf8Path::from_path(temporary.path()).unwrap().join("target");
-        let object = Folders::make(&target, None, "1").unwrap().build.join("object");
+        let object = Folders::make(&target, None, BUILD, "1").unwrap().build.join("object");
         fs_err::write(&object, "").unwrap();
-        drop(Folders::make(&target, None, "1").unwrap());
+        drop(Folders::make(&target, None, BUILD, "1").unwrap());
         assert!(object.exists());
-        let folders = Folders::make(&target, None, "2").unwrap();
+        let folders = Folders::make(&target, None, BUILD, "2").unwrap();
         assert!(!object.exists() && folders.build.is_dir());
     }
 }

@@ -12,7 +12,8 @@ pub const DEFAULT_RATE: SampleRate = SampleRate(512 * 1024);
 const RATE_FLAG: &str = "--memprofilerate";
 const FOLDER_FLAG: &str = "--memprofile";
 const KEEP_FLAG: &str = "--keep-ledgers";
-const OWN_FLAGS: [&str; 3] = [RATE_FLAG, FOLDER_FLAG, KEEP_FLAG];
+const NATIVE_FLAG: &str = "--native";
+const OWN_FLAGS: [&str; 4] = [RATE_FLAG, FOLDER_FLAG, KEEP_FLAG, NATIVE_FLAG];
 
 /// Mean bytes between samples: 0 = no stacks, 1 = every allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +57,8 @@ pub struct OwnFlags {
     /// Where the outputs go; `None` = `memprof` below cargo's target folder.
     pub folder: Option<PathBuf>,
     pub keep_ledgers: bool,
+    /// Record below the C library's allocation functions, whatever the global allocator is.
+    pub native: bool,
     /// How many of them were given.
     pub given: usize,
 }
@@ -66,7 +69,14 @@ impl OwnFlags {
     /// # Errors
     /// Where a value is missing or wrong, or a flag looks like one of ours and is not.
     pub fn take(args: impl IntoIterator<Item = OsString>) -> Result<(OwnFlags, Vec<OsString>), Error> {
-        let mut own = OwnFlags { rate: DEFAULT_RATE, rate_given: false, folder: None, keep_ledgers: false, given: 0 };
+        let mut own = OwnFlags {
+            rate: DEFAULT_RATE,
+            rate_given: false,
+            folder: None,
+            keep_ledgers: false,
+            native: false,
+            given: 0,
+        };
         let mut rest = Vec::new();
         let mut dashes = 0;
         let mut args = args.into_iter();
@@ -93,10 +103,11 @@ impl OwnFlags {
                     own.folder = Some(value.ok_or_else(|| missing(FOLDER_FLAG, "a folder", "target/profiles"))?.into());
                 }
                 Some(KEEP_FLAG) if inline.is_none() => own.keep_ledgers = true,
-                Some(KEEP_FLAG) => {
+                Some(NATIVE_FLAG) if inline.is_none() => own.native = true,
+                Some(switch @ (KEEP_FLAG | NATIVE_FLAG)) => {
                     return Err(Error::usage(format!("cannot use `{text}`"))
-                        .caused_by(format!("`{KEEP_FLAG}` takes no value"))
-                        .help(format!("pass `{KEEP_FLAG}` alone")));
+                        .caused_by(format!("`{switch}` takes no value"))
+                        .help(format!("pass `{switch}` alone")));
                 }
                 _ => {
                     check_spelling(&flag.to_string_lossy(), dashes == 0)?;

@@ -1,6 +1,6 @@
 //! What is known of one test besides its stacks: plain values, made by `collect`, read by `view` and `report`.
 
-use memprof_harness::ledger::{Counters, Losses};
+use memprof_harness::ledger::{Counters, Hook, Losses};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -51,6 +51,8 @@ pub struct TestRecord {
     pub child: Option<String>,
     /// The processes that the test started or forked, by their start. None of their figures are in the test's.
     pub children: Vec<TestRecord>,
+    /// Where its allocations were noted, and whether that is all of them.
+    pub hook: Hook,
     /// The test function was reached at all.
     pub started: bool,
     /// What the test panicked with or returned as its error; `None` where it did not, or it was no text.
@@ -76,6 +78,13 @@ pub struct NotRun {
     pub id: TestId,
     /// As opposed to filtered out.
     pub ignored: bool,
+}
+
+impl TestRecord {
+    /// Its program has an allocator that goes past the hook: the figures are of a part, and may be zero.
+    pub fn is_partial(&self) -> bool {
+        self.hook == Hook::NativePartial
+    }
 }
 
 /// A target that ran without being recorded.

@@ -77,6 +77,12 @@ impl<'a> Surroundings<'a> {
         variable.or_else(|| self.config.program(&["build", "rustc-wrapper"])).filter(|wrapper| !wrapper.is_empty())
     }
 
+    /// A variable as build scripts would have it: cargo's configuration may set it where the environment does not.
+    pub fn variable(&self, name: &str) -> Option<String> {
+        let told = || self.config.text(&["env", name]).or_else(|| self.config.text(&["env", name, "value"]));
+        std::env::var(name).ok().or_else(|| told().map(str::to_owned))
+    }
+
     /// The user's target folder, absolute.
     ///
     /// # Errors

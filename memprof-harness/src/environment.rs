@@ -29,6 +29,9 @@ pub const THREADS: &str = "threads";
 /// Nothing is recorded before the program calls `begin`, which was put into its source.
 pub const CALL: &str = "call";
 
+/// Set for a process that only tries its allocator, and ends before `main`.
+pub const PROBE: &str = "MEMPROF_PROBE";
+
 /// What a test executable is spoken to by, in the order `RATE`, `LEDGERS`, `CHILD`, `LEDGER`, `MODES`. A test executable takes them out of its environment as soon as it has read them, so that a test and
 /// whatever it starts see the environment the user had.
 pub const ALL: [&str; 5] = [RATE, LEDGERS, CHILD, LEDGER, MODES];

@@ -1,8 +1,9 @@
 //! The allocator and the harness that `cargo memprof` slips under a test.
 //!
 //! `ledger` is the file a recorded process leaves, `engine` the allocator that writes it, `libtest` the face that
-//! rustc's expansion of `#[test]` calls, `program` what records a program with a `main` of its own. As an ordinary dependency this crate installs no allocator and no harness: both
-//! exist only where `cargo memprof` compiles it, with `--cfg memprof_injected`.
+//! rustc's expansion of `#[test]` calls, `program` what records a program with a `main` of its own. As an ordinary dependency
+//! this crate installs no allocator and no harness: both exist only where `cargo memprof` compiles it, with
+//! `--cfg memprof_injected`.
 
 #![cfg_attr(memprof_injected, feature(test, rustc_private, linkage))]
 #![deny(unsafe_code)]
@@ -18,6 +19,10 @@ pub mod environment;
 pub mod ledger;
 mod measure;
 pub mod modes;
+
+#[cfg(memprof_native)]
+#[cfg_attr(not(memprof_injected), allow(dead_code))]
+mod probe;
 
 pub use measure::{Figures, Measured, measure};
 

@@ -2,7 +2,7 @@
 //! runtime calls `main`, and shuts when the process exits. Nothing happens unless the environment asks for it.
 #![allow(unsafe_code)] // runs before `main`, and when the process exits
 
-use crate::ledger::{Identity, LedgerFile};
+use crate::ledger::{Hook, Identity, LedgerFile};
 use crate::{engine, environment};
 use std::ffi::OsString;
 use std::io;
@@ -125,6 +125,7 @@ impl Recording {
             package: env::var("CARGO_PKG_NAME").unwrap_or_default(),
             manifest_dir: env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default(),
             root: self.root.clone().unwrap_or_default(),
+            hook: hook(),
             ..Identity::default()
         };
         // As long for every process, so that what is inherited takes as many bytes in every run.
@@ -146,6 +147,16 @@ impl Recording {
         }
         unreachable!("there are more numbers than files")
     }
+}
+
+#[cfg(not(memprof_native))]
+fn hook() -> Hook {
+    Hook::Rust
+}
+
+#[cfg(memprof_native)]
+fn hook() -> Hook {
+    crate::probe::ask()
 }
 
 /// Keeps what the default panic hook does out of the recording, as under a test. A hook that the program sets itself is

@@ -68,6 +68,9 @@ pub struct TestHelp {
     /// Keep the raw recordings in DIR/ledgers
     #[arg(long)]
     keep_ledgers: bool,
+    /// Record all that reaches the C library's malloc, C libraries included
+    #[arg(long)]
+    native: bool,
     /// Write the exact figures to memprof.baseline, for `cargo memprof gate`
     #[arg(long)]
     save_baseline: bool,
@@ -110,6 +113,9 @@ pub struct RunHelp {
     /// Keep the raw recordings in DIR/ledgers
     #[arg(long)]
     keep_ledgers: bool,
+    /// Record all that reaches the C library's malloc, C libraries included
+    #[arg(long)]
+    native: bool,
     /// Whatever `cargo run` takes
     #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
     cargo_args: Vec<OsString>,

@@ -4,7 +4,7 @@ use super::baseline::Baseline;
 use super::figures::{Figure, Figures};
 use super::outcome::{Doubt, Finding, Judged, Outcome};
 use super::policy::{Policy, Severity};
-use super::recorded::{RecordedRun, RecordedTest};
+use super::recorded::{PARTIAL, RecordedRun, RecordedTest};
 use crate::record::TestId;
 use std::collections::BTreeMap;
 
@@ -94,6 +94,11 @@ fn judge(id: &TestId, repeats: &[&RecordedTest], line: Option<&Figures>, held: b
     if repeats.iter().any(|test| test.outcome != "ok") {
         // Cargo fails the run with its own exit code.
         found(Severity::Warn, Finding::TestFailed);
+        return judged;
+    }
+    if repeats.iter().any(|test| test.seen == PARTIAL) {
+        let reason = "its allocator goes past the C library and cannot be seen".to_owned();
+        found(Severity::Warn, Finding::Excluded { reason });
         return judged;
     }
     if repeats.iter().any(|test| !test.is_whole()) {
@@ -367,6 +372,15 @@ mod tests {
         assert_eq!(outcome.verdict(), Verdict::Passed);
         let unstable = Finding::Unstable { figure: Figure::AllocObjects, least: 3, most: 5, repeats: 3 };
         assert_eq!(findings(&outcome, "a"), [(Severity::Warn, unstable)]);
+    }
+
+    #[test]
+    fn a_test_that_was_seen_in_part_is_not_compared() {
+        let baseline = baseline(&[("a", figures(3)), ("b", figures(3))]);
+        let part = RecordedTest { seen: PARTIAL.into(), ..test("a", figures(99)) };
+        let outcome = compare(&baseline, &run(vec![part, test("b", figures(3))]), &Policy::default());
+        assert_eq!(outcome.verdict(), Verdict::Passed);
+        assert!(matches!(findings(&outcome, "a").as_slice(), [(Severity::Warn, Finding::Excluded { .. })]));
     }
 
     #[test]

@@ -44,6 +44,9 @@ pub struct Run {
     pub partition: Option<String>,
 }
 
+/// What a summary says of a test whose allocations were seen in part.
+pub const PARTIAL: &str = "partial";
+
 /// One run of one test.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct RecordedTest {
@@ -55,6 +58,9 @@ pub struct RecordedTest {
     pub cut_short: bool,
     #[serde(default)]
     pub forked: bool,
+    /// `partial`: of what the test allocated, only a part was seen. Empty in older summaries.
+    #[serde(default)]
+    pub seen: String,
     pub source_file: String,
     pub start_line: u32,
     pub threads: u32,
@@ -143,6 +149,6 @@ impl RecordedRun {
 impl RecordedTest {
     /// Whether its figures are those of the whole test.
     pub fn is_whole(&self) -> bool {
-        self.outcome == "ok" && !self.cut_short
+        self.outcome == "ok" && !self.cut_short && self.seen != PARTIAL
     }
 }

@@ -7,6 +7,11 @@ pub fn is_ambiguous_test(stderr: &[u8]) -> bool {
     String::from_utf8_lossy(stderr).contains("`test` is ambiguous")
 }
 
+/// Whether what stands in the way is a global allocator: there can be one only.
+pub fn is_own_allocator(stderr: &[u8]) -> bool {
+    String::from_utf8_lossy(stderr).lines().filter_map(error_of).any(|error| allocator_owner(&error).is_some())
+}
+
 /// Why the harness could not go under the test, in a few words.
 pub fn reason(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
@@ -65,6 +70,7 @@ mod tests {
                 "the crate `counting` it uses has a `#[global_allocator]` of its own",
             ),
         ] {
+            assert!(is_own_allocator(format!("error: {message}\n").as_bytes()));
             let line = serde_json::json!({"$message_type": "diagnostic", "level": "error", "message": message});
             assert_eq!(reason(line.to_string().as_bytes()), reason_given);
             assert_eq!(reason(format!("error: {message}\n").as_bytes()), reason_given);

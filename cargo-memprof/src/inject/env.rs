@@ -29,6 +29,10 @@ pub const CARGO_TERM_QUIET: &str = "CARGO_TERM_QUIET";
 pub const XDG_CACHE_HOME: &str = "XDG_CACHE_HOME";
 /// Read: where caches go otherwise.
 pub const HOME: &str = "HOME";
+/// With `--native`, read, set while cargo runs, put back for every test: flags for C code that build scripts compile.
+pub const CFLAGS: &str = "CFLAGS";
+/// The same for C++.
+pub const CXXFLAGS: &str = "CXXFLAGS";
 /// Ours. Set while cargo runs, taken away before every test: the path of the plan, by which the calls of this program
 /// as wrapper and as runner know of the run they belong to.
 pub const PLAN: &str = "CARGO_MEMPROF_PLAN";

@@ -3,6 +3,7 @@
 use crate::inject::env;
 use crate::inject::plan::Plan;
 use crate::toolchain::Toolchain;
+use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -44,12 +45,47 @@ const FLAGS: [&str; 18] = [
     "--color=never",
 ];
 
+/// Which calls the harness hooks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Hooked {
+    /// Those of Rust's global allocator, which the harness then is.
+    Rust,
+    /// Those of the C library's allocation functions, whatever the global allocator is.
+    Native,
+}
+
+impl Hooked {
+    /// What makes a harness of it. All of the native one is one object, so that the linker takes its `malloc` along with
+    /// what it is asked for.
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Hooked::Rust => &[],
+            Hooked::Native => &["--cfg", "memprof_native", "-Ccodegen-units=1"],
+        }
+    }
+
+    /// Why it cannot be had for `target`; `None` = it can.
+    pub fn refusal(self, target: &str, static_libc: bool) -> Option<String> {
+        match self {
+            Hooked::Rust => None,
+            // Other C libraries have no second name for their functions, and neither has glibc when it is linked in.
+            Hooked::Native if !target.contains("-linux-gnu") => {
+                Some(format!("the C library of `{target}` cannot be hooked, only glibc can"))
+            }
+            Hooked::Native => {
+                static_libc.then(|| "a C library that is linked in (`crt-static`) cannot be hooked".into())
+            }
+        }
+    }
+}
+
 /// A hash of everything the harness and the wrapper do to a compilation.
 pub fn fingerprint() -> u64 {
     let mut hasher = DefaultHasher::new();
     memprof_harness::sources::FILES.hash(&mut hasher);
     FLAGS.hash(&mut hasher);
     PROGRAM_FLAGS.hash(&mut hasher);
+    [Hooked::Rust, Hooked::Native].map(Hooked::flags).hash(&mut hasher);
     super::invocation::flags_in_words().hash(&mut hasher);
     hasher.finish()
 }
@@ -71,9 +107,9 @@ pub fn depot(otherwise: PathBuf) -> PathBuf {
 }
 
 /// The place of the harness of `toolchain` for `target` in `depot`. It is there, whole, or not at all.
-pub fn place(depot: &Path, toolchain: &Toolchain, target: &str) -> PathBuf {
+pub fn place(depot: &Path, toolchain: &Toolchain, target: &str, hooked: Hooked) -> PathBuf {
     let mut hasher = DefaultHasher::new();
-    (fingerprint(), &toolchain.verbose, &toolchain.sysroot, target, VERSION).hash(&mut hasher);
+    (fingerprint(), hooked, &toolchain.verbose, &toolchain.sysroot, target, VERSION).hash(&mut hasher);
     // A toolchain built at home may change without changing its version.
     let library = toolchain.sysroot.join("lib/rustlib").join(target).join("lib");
     let changed = fs_err::metadata(library).and_then(|library| library.modified()).ok();
@@ -86,11 +122,12 @@ pub fn for_programs(rlib: &Path) -> PathBuf {
     rlib.with_file_name(PROGRAM_RLIB)
 }
 
-/// Compiles the harness to `rlib`, a [`place`]. Two runs may do so at once: the first to finish wins, and both are right.
+/// Compiles the harness with `rustc` to `rlib`, a [`place`]. Two runs may do so at once: the first to finish wins, and
+/// both are right.
 ///
 /// # Errors
 /// What the compiler or the file system said.
-pub fn build(toolchain: &Toolchain, target: &str, rlib: &Path) -> Result<(), String> {
+pub fn build(rustc: &OsStr, host: &str, target: &str, rlib: &Path, hooked: Hooked) -> Result<(), String> {
     let place = rlib.parent().unwrap_or(rlib);
     let depot = place.parent().unwrap_or(place);
     let told = |error: io::Error| error.to_string();
@@ -105,7 +142,15 @@ pub fn build(toolchain: &Toolchain, target: &str, rlib: &Path) -> Result<(), Str
         fs_err::create_dir_all(path.parent().unwrap_or(sources)).map_err(told)?;
         fs_err::write(path, text).map_err(told)?;
     }
-    let compile = |flags: &[&str], name: &str| compile(toolchain, target, sources, flags, &draft.path().join(name));
+    let compile = |flags: &[&str], name: &str| {
+        let flags = [flags, hooked.flags()].concat();
+        let mut command = Command::new(rustc);
+        command.args(FLAGS).args(flags).arg("-o").arg(draft.path().join(name));
+        if target != host {
+            command.args(["--target", target]);
+        }
+        compile(command, sources)
+    };
     std::thread::scope(|scope| {
         let program = scope.spawn(|| compile(&PROGRAM_FLAGS, PROGRAM_RLIB));
         compile(&[], RLIB)?;
@@ -118,17 +163,13 @@ pub fn build(toolchain: &Toolchain, target: &str, rlib: &Path) -> Result<(), Str
     }
 }
 
-/// Compiles the sources once, with `flags` besides the usual ones.
-fn compile(toolchain: &Toolchain, target: &str, sources: &Path, flags: &[&str], rlib: &Path) -> Result<(), String> {
-    let mut command = Command::new(&toolchain.rustc);
-    command.args(FLAGS).args(flags).arg("-o").arg(rlib).arg(sources.join("lib.rs"));
+/// Compiles `sources` once, with a `command` that lacks only them.
+fn compile(mut command: Command, sources: &Path) -> Result<(), String> {
+    command.arg(sources.join("lib.rs"));
     let mut remap = std::ffi::OsString::from("--remap-path-prefix=");
     remap.push(sources);
     remap.push("=memprof-harness/src");
     command.arg(remap);
-    if target != toolchain.host {
-        command.args(["--target", target]);
-    }
     // The harness names the toolchain's own `test` and `libc`, which stable compilers keep to themselves.
     command.env(env::RUSTC_BOOTSTRAP, "1");
     let output = command.output().map_err(|error| error.to_string())?;

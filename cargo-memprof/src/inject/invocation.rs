@@ -40,6 +40,8 @@ pub struct Invocation {
     pub target: Option<String>,
     /// The user's crate has a dependency called `test`.
     pub has_extern_test: bool,
+    /// The C library is to be linked in.
+    pub static_libc: bool,
 }
 
 impl Invocation {
@@ -106,6 +108,7 @@ struct Reading {
     extra_filename: String,
     target: Option<String>,
     has_extern_test: bool,
+    static_libc: bool,
 }
 
 impl Reading {
@@ -164,6 +167,15 @@ impl Reading {
         if let Some(extra) = option.strip_prefix("extra-filename=") {
             extra.clone_into(&mut self.extra_filename);
         }
+        if let Some(features) = option.strip_prefix("target-feature=") {
+            for feature in features.split(',') {
+                match feature {
+                    "+crt-static" => self.static_libc = true,
+                    "-crt-static" => self.static_libc = false,
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// `--extern name=path`, where options such as `priv,noprelude:` may stand before the name.
@@ -203,6 +215,7 @@ impl Reading {
             executable,
             target: self.target,
             has_extern_test: self.has_extern_test,
+            static_libc: self.static_libc,
         }
     }
 }
@@ -301,6 +314,18 @@ mod tests {
             ("--extern testing=/x.rlib --extern a=/test=b", false),
         ] {
             assert_eq!(read(&format!("--crate-name a src/lib.rs {line}")).has_extern_test, has, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_last_word_on_a_static_c_library_counts() {
+        for (flags, is_static) in [
+            ("", false),
+            ("-C target-feature=+crt-static", true),
+            ("-Ctarget-feature=+sse3,+crt-static", true),
+            ("-Ctarget-feature=+crt-static -C target-feature=-crt-static", false),
+        ] {
+            assert_eq!(read(&format!("--crate-name a src/lib.rs {flags}")).static_libc, is_static, "{flags}");
         }
     }
 

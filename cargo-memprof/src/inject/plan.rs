@@ -15,7 +15,7 @@ pub struct Plan {
     pub driver: u32,
     /// The user's own wrapper; `None` = none.
     pub wrapper: Option<OsString>,
-    /// The compiler that doctests are compiled with.
+    /// The compiler that doctests and harnesses are compiled with.
     pub rustc: PathBuf,
     /// It takes unstable options by itself.
     pub nightly: bool,
@@ -29,6 +29,10 @@ pub struct Plan {
     pub host: String,
     /// The harness for each target, as `--target` names it. The files may not exist yet.
     pub harness: BTreeMap<String, PathBuf>,
+    /// Which calls it hooks: the native ones where the user asks for it.
+    pub native: bool,
+    /// The native harness for each target, for what does not compile with the other. Made when first needed.
+    pub native_harness: BTreeMap<String, PathBuf>,
     /// Exists while the harness is being compiled.
     pub harness_pending: PathBuf,
     /// Exists once a test could not be compiled for want of the harness.

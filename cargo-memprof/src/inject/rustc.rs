@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use crate::inject::env;
+use crate::inject::harness::Hooked;
 use crate::inject::invocation::{Harness, Invocation, Purpose, Visibility, expand, split_programs};
 use crate::inject::note::Note;
 use crate::inject::plan::Plan;
@@ -52,41 +53,80 @@ impl Call<'_> {
         if self.invocation.has_extern_test {
             return self.compile_without("it has a dependency that is called `test`, as the harness must be".into());
         }
-        let rlib = match self.harness()? {
-            Ok(rlib) => rlib,
-            Err(reason) => return self.compile_without(reason),
-        };
-        let mut harness = Harness { rlib, visibility: Visibility::Prelude };
-        let mut output = self.output(self.command(Some(&harness)))?;
-        if !output.status.success() && diagnostics::is_ambiguous_test(&output.stderr) {
-            harness.visibility = Visibility::Hidden;
-            let mut command = self.command(Some(&harness));
-            command.env(env::RUSTC_BOOTSTRAP, "1");
-            output = self.output(command)?;
-        }
-        if output.status.success() {
-            self.note(None)?;
-            return Ok(replay(&output));
-        }
-        self.compile_without(diagnostics::reason(&output.stderr))
+        self.compile_recorded(Call::try_test)
     }
 
     /// Compiles a program with a `main` of its own, with the harness that needs no libtest; without it where that is not
     /// possible.
     fn compile_program(&self) -> Result<ExitCode, Error> {
+        self.compile_recorded(Call::try_program)
+    }
+
+    /// Makes an `attempt` with the harness, and where a global allocator stands in its way, one with the native harness.
+    fn compile_recorded(&self, attempt: fn(&Self, &Path) -> Result<Output, Error>) -> Result<ExitCode, Error> {
         let rlib = match self.harness()? {
-            Ok(rlib) => harness::for_programs(rlib),
+            Ok(rlib) => rlib,
             Err(reason) => return self.compile_without(reason),
         };
-        let harness = Harness { rlib: &rlib, visibility: Visibility::Forced };
-        let mut command = self.command(Some(&harness));
-        command.env(env::RUSTC_BOOTSTRAP, "1");
-        let output = self.output(command)?;
+        let output = attempt(self, rlib)?;
         if output.status.success() {
             self.note(None)?;
             return Ok(replay(&output));
         }
-        self.compile_without(diagnostics::reason(&output.stderr))
+        let reason = diagnostics::reason(&output.stderr);
+        if self.plan.native || !diagnostics::is_own_allocator(&output.stderr) {
+            return self.compile_without(reason);
+        }
+        let rlib = match self.native_harness() {
+            Ok(rlib) => rlib,
+            Err(refusal) => return self.compile_without(format!("{reason}, and {refusal}")),
+        };
+        let output = attempt(self, rlib)?;
+        if output.status.success() {
+            self.note(None)?;
+            return Ok(replay(&output));
+        }
+        let again = diagnostics::reason(&output.stderr);
+        self.compile_without(format!("{reason}, and with the native hook {again}"))
+    }
+
+    /// Compiles with the harness at `rlib` under the name `test`.
+    fn try_test(&self, rlib: &Path) -> Result<Output, Error> {
+        let mut harness = Harness { rlib, visibility: Visibility::Prelude };
+        let output = self.output(self.command(Some(&harness)))?;
+        if output.status.success() || !diagnostics::is_ambiguous_test(&output.stderr) {
+            return Ok(output);
+        }
+        harness.visibility = Visibility::Hidden;
+        let mut command = self.command(Some(&harness));
+        command.env(env::RUSTC_BOOTSTRAP, "1");
+        self.output(command)
+    }
+
+    /// The harness for what has a global allocator of its own, made where no run before has; or why there is none.
+    fn native_harness(&self) -> Result<&Path, String> {
+        let target = self.target();
+        if let Some(refusal) = Hooked::Native.refusal(target, self.invocation.static_libc) {
+            return Err(refusal);
+        }
+        let rlib = self.plan.native_harness.get(target).ok_or("there is no native harness for its target")?;
+        if !rlib.exists() {
+            harness::build(self.plan.rustc.as_os_str(), &self.plan.host, target, rlib, Hooked::Native)
+                .map_err(|failure| format!("the native harness does not compile: {failure}"))?;
+        }
+        Ok(rlib)
+    }
+
+    /// Compiles with the harness that needs no libtest and lies beside `rlib`.
+    fn try_program(&self, rlib: &Path) -> Result<Output, Error> {
+        let rlib = harness::for_programs(rlib);
+        let mut command = self.command(Some(&Harness { rlib: &rlib, visibility: Visibility::Forced }));
+        command.env(env::RUSTC_BOOTSTRAP, "1");
+        self.output(command)
+    }
+
+    fn target(&self) -> &str {
+        self.invocation.target.as_ref().unwrap_or(&self.plan.host)
     }
 
     /// The harness for this call's target, once it is compiled; or the reason why there is none.
@@ -94,10 +134,14 @@ impl Call<'_> {
     /// # Errors
     /// Where it does not compile.
     fn harness(&self) -> Result<Result<&Path, String>, Error> {
-        let target = self.invocation.target.as_ref().unwrap_or(&self.plan.host);
+        let target = self.target();
         let Some(rlib) = self.plan.harness.get(target) else {
             return Ok(Err(format!("there is no harness for the target `{target}`")));
         };
+        let hooked = if self.plan.native { Hooked::Native } else { Hooked::Rust };
+        if let Some(refusal) = hooked.refusal(target, self.invocation.static_libc) {
+            return Ok(Err(refusal));
+        }
         if !harness::wait_for(rlib, self.plan) {
             // The driver tells why, once, when cargo has ended. If it cannot be told, cargo's error must do.
             let _ = fs_err::write(&self.plan.harness_missed, "");

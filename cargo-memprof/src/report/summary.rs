@@ -6,7 +6,7 @@ use crate::conditions::Conditions;
 use crate::record::{NotRun, Outcome, TestRecord, Unprofiled};
 use crate::run::RunFacts;
 use camino::Utf8PathBuf;
-use memprof_harness::ledger::Losses;
+use memprof_harness::ledger::{Hook, Losses};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -75,6 +75,10 @@ pub struct Test<'a> {
     pub outcome: Outcome,
     pub cut_short: bool,
     pub forked: bool,
+    /// What the figures are of: `all`, or `partial` where an allocator of the program's own goes past the hook.
+    pub seen: &'static str,
+    /// Which calls were hooked: `rust` or `native`.
+    pub hook: &'static str,
     pub message: Option<&'a str>,
     pub source_file: &'a str,
     pub start_line: u32,
@@ -260,6 +264,8 @@ impl<'a> Test<'a> {
             outcome: test.outcome,
             cut_short: test.cut_short,
             forked: test.forked,
+            seen: if test.is_partial() { "partial" } else { "all" },
+            hook: if test.hook == Hook::Rust { "rust" } else { "native" },
             message: test.message.as_deref(),
             source_file: test.source_file.to_str().unwrap_or_default(),
             start_line: test.start_line,
@@ -346,6 +352,7 @@ mod tests {
             forked: false,
             child: None,
             children,
+            hook: Hook::Rust,
             started: true,
             message: None,
             rate: 1,

@@ -3,7 +3,7 @@
 use crate::record::{TestRecord, Unprofiled};
 use crate::run::{RanExecutable, RunFacts};
 use crate::view::amount::{bytes, count, plural, round_bytes};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 /// One text for each kind of thing, without the word `warning`. Continuation lines are separated by newlines.
@@ -20,6 +20,7 @@ pub fn warnings(
         Some(format!("{} ({}) was {remark}", executable.target_name, executable.target_kind))
     };
     texts.extend(facts.ran.iter().filter_map(remark));
+    texts.extend(seen_in_part(tests));
     texts.extend(without_samples(facts, tests));
     texts.extend(lost(tests));
     texts.extend(cut_short(tests));
@@ -38,6 +39,21 @@ fn without_profile(unprofiled: &[Unprofiled]) -> Option<String> {
         by_reason.iter().map(|(reason, targets)| format!("{}: {reason}", targets.join(", "))).collect();
     let targets = plural(unprofiled.len(), "target");
     (!lines.is_empty()).then(|| format!("{targets} ran without being profiled\n{}", lines.join("\n")))
+}
+
+fn seen_in_part(tests: &[TestRecord]) -> Option<String> {
+    let targets: BTreeSet<String> =
+        tests.iter().filter(|test| test.is_partial()).map(|test| test.id.target_label()).collect();
+    (!targets.is_empty()).then(|| {
+        format!(
+            "{} {} an allocator that cannot be seen: the figures are not of all that is allocated\n\
+             {}: the `#[global_allocator]` in use does not pass everything on to the C library\n\
+             let it step aside under `cargo memprof`: write `#[cfg_attr(not(memprof), global_allocator)]`",
+            plural(targets.len(), "target"),
+            if targets.len() == 1 { "has" } else { "have" },
+            targets.into_iter().collect::<Vec<_>>().join(", ")
+        )
+    })
 }
 
 fn without_samples(facts: &RunFacts, tests: &[TestRecord]) -> Option<String> {

@@ -100,6 +100,8 @@ struct Place {
     len: u32,
     /// How many of them, from the innermost, are glue at a leaf.
     leaf_glue: u32,
+    /// One of those is the way into the global allocator.
+    gate: bool,
     /// How many of them, from the outermost, are glue at a root.
     root_glue: u32,
     /// With all its frames.
@@ -167,7 +169,8 @@ impl Assembly<'_> {
     fn new_place(&mut self, recorded: u64) -> u32 {
         let located = self.map.locate(recorded);
         let (object, address) = located.map_or((None, recorded.saturating_sub(1)), |(object, at)| (Some(object), at));
-        let mut place = Place { object, address, frames: 0..0, len: 1, leaf_glue: 0, root_glue: 0, whole: None };
+        let mut place =
+            Place { object, address, frames: 0..0, len: 1, leaf_glue: 0, gate: false, root_glue: 0, whole: None };
         if let Some(index) = object {
             let symbols = &self.symbols.objects[index as usize];
             place.frames = symbols.table.range(address);
@@ -178,7 +181,11 @@ impl Assembly<'_> {
                 let frames = &symbols.table.frames()[place.frames.clone()];
                 let role = |frame: &super::symbols::TableFrame| symbols.roles[frame.function as usize];
                 place.len = frames.len() as u32;
-                place.leaf_glue = frames.iter().take_while(|frame| role(frame).leaf_glue).count() as u32;
+                // What is inside a gate goes with it.
+                let inside = frames.iter().rposition(|frame| role(frame).gate).map_or(0, |gate| gate + 1);
+                let outside = frames[inside..].iter().take_while(|frame| role(frame).leaf_glue).count();
+                place.leaf_glue = (inside + outside) as u32;
+                place.gate = inside > 0;
                 place.root_glue = frames.iter().rev().take_while(|frame| role(frame).root_glue).count() as u32;
             }
         }
@@ -196,6 +203,8 @@ impl Assembly<'_> {
         if self.trimming == Trimming::Nothing {
             return kept;
         }
+        let near = innermost.saturating_sub(trim::ALLOCATOR_DEPTH)..=innermost;
+        kept.last = near.rev().find(|&at| place(at).gate).unwrap_or(innermost);
         while kept.last > 0 && place(kept.last).leaf_glue == place(kept.last).len {
             kept.last -= 1;
         }

@@ -9,6 +9,8 @@ use super::symbols::NamedFunction;
 pub struct Role {
     /// Cut off where it is innermost.
     pub leaf_glue: bool,
+    /// The way into the global allocator: what is inside it is the allocator's affair, whoever wrote that.
+    pub gate: bool,
     /// Cut off where it is outermost.
     pub root_glue: bool,
 }
@@ -25,11 +27,8 @@ enum Rule {
 
 use Rule::{Between, Is, Starts};
 
-/// From an `alloc` of the user's to the allocator.
-const LEAF: &[Rule] = &[
-    // The hook and what it does.
-    Starts("memprof_harness::"),
-    Starts("<memprof_harness::"),
+/// From an `alloc` of the user's to the global allocator.
+const GATE: &[Rule] = &[
     // The symbols through which std reaches the global allocator, by age of the compiler.
     Starts("__rust_alloc"),
     Starts("__rust_realloc"),
@@ -40,16 +39,30 @@ const LEAF: &[Rule] = &[
     // Free functions and `Global`; `alloc::alloc` is a module in the crate `alloc`.
     Starts("alloc::alloc::"),
     Starts("<alloc::alloc::Global as "),
+];
+
+/// What else there is between the two.
+const LEAF: &[Rule] = &[
+    // The hook and what it does.
+    Starts("memprof_harness::"),
+    Starts("<memprof_harness::"),
     Starts("core::alloc::"),
     Is("alloc::boxed::box_new_uninit"),
     Is("alloc::boxed::box_new"),
+    // std's own allocator, which is how Rust reaches the C library's.
+    Starts("<std::alloc::System as "),
+    Starts("std::sys::alloc::"),
     // The C library's names, where a program is recorded from below.
     Is("malloc"),
     Is("calloc"),
     Is("realloc"),
     Is("posix_memalign"),
     Is("aligned_alloc"),
+    Is("reallocarray"),
 ];
+
+/// How many calls, at most, an allocator is from its gate to the C library.
+pub const ALLOCATOR_DEPTH: usize = 16;
 
 /// From the start of a thread to the code it was started for.
 const ROOT: &[Rule] = &[
@@ -104,12 +117,17 @@ pub fn role(function: &NamedFunction) -> Role {
             function.name.starts_with(start) && function.name.ends_with(end) && function.name.contains(SHIM_OF)
         }
     };
-    Role { leaf_glue: LEAF.iter().any(matches), root_glue: ROOT.iter().any(matches) && !is_user_code(function) }
+    let gate = GATE.iter().any(matches);
+    Role {
+        leaf_glue: gate || LEAF.iter().any(matches),
+        gate,
+        root_glue: ROOT.iter().any(matches) && !is_user_code(function),
+    }
 }
 
 /// The role of an address that nothing is known of but its object's file name.
 pub fn role_of_unknown(object: &str) -> Role {
-    Role { leaf_glue: false, root_glue: STARTERS.iter().any(|start| object.starts_with(start)) }
+    Role { leaf_glue: false, gate: false, root_glue: STARTERS.iter().any(|start| object.starts_with(start)) }
 }
 
 /// A crate of the user's may well be called `test`, and any C program has a `main`. The harness's own sources and std's
@@ -145,6 +163,15 @@ mod tests {
             "<alloc::alloc::Global as core::alloc::Allocator>::allocate",
         ] {
             assert_eq!(of(name), (true, false), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_allocator_is_no_gate_and_the_way_to_it_is() {
+        let gate = |name: &str| role(&NamedFunction { name: name.into(), file: String::new() }).gate;
+        assert!(gate("__rustc::__rust_alloc") && gate("alloc::alloc::Global::alloc_impl"));
+        for name in ["<a::Counting as core::alloc::global::GlobalAlloc>::alloc", "a::count", "malloc"] {
+            assert!(!gate(name), "{name}");
         }
     }
 

@@ -35,11 +35,13 @@ pub fn render(tests: &[TestRecord], columns: Option<usize>) -> String {
     let mut out = format!("{HEAD}{:>13}{:>11}{:>11}{:>11}  test{HEAD:#}\n", "allocs", "bytes", "peak", "at end");
     for test in order.iter().take(LISTED) {
         let figures = &test.counters;
+        // Of a test that is seen in part these are what there is at least.
+        let figure = |text: String| if test.is_partial() { format!("≥{text}") } else { text };
         out.push_str(&format!(
             "{:>13}{:>11}{:>11}{:>11}  {}\n",
-            count(figures.alloc_objects),
-            bytes(figures.alloc_space),
-            bytes(figures.peak_space),
+            figure(count(figures.alloc_objects)),
+            figure(bytes(figures.alloc_space)),
+            figure(bytes(figures.peak_space)),
             bytes(figures.inuse_space),
             label(test, &target(test), room)
         ));
@@ -55,8 +57,13 @@ fn totals(tests: &[TestRecord], allocating: usize) -> String {
     if allocating > LISTED {
         notes.push(format!("{} more not listed", count((allocating - LISTED) as i128)));
     }
-    if allocating < tests.len() {
-        notes.push(format!("{} without allocations", count((tests.len() - allocating) as i128)));
+    let partial = tests.iter().filter(|test| test.is_partial()).count();
+    let unseen = tests.iter().filter(|test| test.is_partial() && test.counters.alloc_objects == 0).count();
+    if allocating + unseen < tests.len() {
+        notes.push(format!("{} without allocations", count((tests.len() - allocating - unseen) as i128)));
+    }
+    if partial > 0 {
+        notes.push(format!("{} seen in part", count(partial as i128)));
     }
     let notes = if notes.is_empty() { String::new() } else { format!(" {DIM}({}){DIM:#}", notes.join(", ")) };
     format!(
@@ -142,6 +149,7 @@ mod tests {
             forked: false,
             child: None,
             children: Vec::new(),
+            hook: memprof_harness::ledger::Hook::Rust,
             started: true,
             message: None,
             rate: 1,

@@ -25,6 +25,37 @@ pub struct Identity {
     pub start_line: u32,
     /// Of a program that a recorded test or program started: the stem of that one's ledger. Empty otherwise.
     pub root: String,
+    pub hook: Hook,
+}
+
+/// Where allocations were noted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Hook {
+    /// At Rust's global allocator: all that is allocated through it.
+    #[default]
+    Rust,
+    /// At the C library's functions: all that reaches them.
+    Native,
+    /// There too, but the program's own global allocator does not pass everything on to them.
+    NativePartial,
+}
+
+impl Hook {
+    const ALL: [Hook; 3] = [Hook::Rust, Hook::Native, Hook::NativePartial];
+
+    /// As a ledger has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Hook::Rust => "rust",
+            Hook::Native => "native",
+            Hook::NativePartial => "native-partial",
+        }
+    }
+
+    /// `None` = no hook is called so.
+    pub fn named(name: &str) -> Option<Hook> {
+        Hook::ALL.into_iter().find(|hook| hook.name() == name)
+    }
 }
 
 /// How a recorded process ended, as its parent saw it.
@@ -86,6 +117,7 @@ impl LedgerFile {
             ("source_file", identity.source_file.as_bytes()),
             ("start_line", line.as_bytes()),
             ("root", identity.root.as_bytes()),
+            ("hook", identity.hook.name().as_bytes()),
         ] {
             push_pair(&mut text, key, value);
         }

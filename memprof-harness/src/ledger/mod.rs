@@ -9,7 +9,7 @@ mod model;
 mod read;
 
 pub(crate) use create::push_pair;
-pub use create::{Finish, Identity, LedgerFile, OutcomeCode};
+pub use create::{Finish, Hook, Identity, LedgerFile, OutcomeCode};
 pub use inventory::{Inventory, Listed};
 pub use model::{Counters, End, Ledger, LedgerError, Losses, Module, Site, SiteValues};
 pub use read::read;

@@ -3,7 +3,7 @@
 
 use super::layout::{self, ChunkHeader, Header, Lane, ModuleRecord, StackRecord, kind, outcome, stack_flag, state};
 use super::model::{Counters, End, Ledger, LedgerError, Losses, Module, Site, SiteValues, signed};
-use super::{Identity, OutcomeCode};
+use super::{Hook, Identity, OutcomeCode};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::mem::offset_of;
@@ -371,6 +371,7 @@ fn identity(text: &mut HashMap<String, Vec<u8>>) -> Identity {
         source_file: lossy(take("source_file")),
         start_line: lossy(take("start_line")).parse().unwrap_or(0),
         root: lossy(take("root")),
+        hook: Hook::named(&lossy(take("hook"))).unwrap_or_default(),
     }
 }
 
@@ -388,6 +389,7 @@ mod tests {
             source_file: "src/lib.rs".to_owned(),
             start_line: 7,
             root: "r".to_owned(),
+            hook: Hook::NativePartial,
         }
     }
 

@@ -8,7 +8,7 @@ use super::options::{NO_CAPTURE, Options, Plan, SampleRate};
 use super::process::{Ended, run_collecting, run_inheriting};
 use super::verdict::{Ending, Expectation};
 use crate::environment;
-use crate::ledger::{Finish, Identity, Inventory, LedgerFile, Listed, OutcomeCode};
+use crate::ledger::{Finish, Hook, Identity, Inventory, LedgerFile, Listed, OutcomeCode};
 use crate::modes::Modes;
 use real::{ShouldPanic, TestDesc, TestDescAndFn, TestFn};
 use std::ffi::OsString;
@@ -36,6 +36,7 @@ struct Run {
     inherit_output: bool,
     modes: Modes,
     on_panic: OnPanic,
+    hook: Hook,
 }
 
 impl Run {
@@ -123,6 +124,7 @@ fn prepare(options: &Options, plan: Plan, modes: Option<OsString>, on_panic: OnP
         inherit_output: options.no_capture || env::var_os(NO_CAPTURE).is_some_and(|value| value != "0"),
         modes,
         on_panic,
+        hook: hook(),
     }
 }
 
@@ -136,6 +138,16 @@ fn understood(modes: Option<OsString>) -> Modes {
             "run them with `cargo memprof`, which sets it",
         )
     })
+}
+
+#[cfg(not(memprof_native))]
+fn hook() -> Hook {
+    Hook::Rust
+}
+
+#[cfg(memprof_native)]
+fn hook() -> Hook {
+    crate::probe::ask()
 }
 
 fn give_up(what: &str, cause: &io::Error, help: &str) -> ! {
@@ -239,6 +251,7 @@ impl Test {
             source_file: self.source_file.to_owned(),
             start_line: u32::try_from(self.start_line).unwrap_or(0),
             root: String::new(),
+            hook: run.hook,
         };
         let stem = format!("{:016x}-{}", run.exe_hash, self.index);
         let mut path = run.folder.join(format!("{stem}.ledger"));
@@ -356,7 +369,9 @@ fn fresh_folder(exe: &Path) -> PathBuf {
     // Cargo marks the folder, whatever it is called.
     let target = exe.ancestors().skip(1).find(|folder| folder.join("CACHEDIR.TAG").exists());
     let memprof = match target {
-        Some(target) if target.ends_with("memprof/build") => target.parent().unwrap_or(target).to_owned(),
+        Some(target) if ["memprof/build", "memprof/build-native"].iter().any(|ours| target.ends_with(ours)) => {
+            target.parent().unwrap_or(target).to_owned()
+        }
         Some(target) => target.join("memprof"),
         None => PathBuf::from("target/memprof"),
     };

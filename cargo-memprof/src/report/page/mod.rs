@@ -171,6 +171,9 @@ fn marks(test: &Test<'_>) -> String {
     if test.cut_short {
         mark("bad", "the process ended before the test did; the figures are those until then", "cut short");
     }
+    if test.seen == "partial" {
+        mark("bad", "its allocator goes past the C library: the figures are of what did not", "seen in part");
+    }
     if lost {
         mark("odd", &format!("{} allocations have no stack", count(losses.lost_objects)), "stacks lost");
     }

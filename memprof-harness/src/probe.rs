@@ -1,0 +1,45 @@
+//! Whether the native hook sees what the program allocates: found out once for an executable, by a process of it that tries
+//! its allocator before `main` and ends. So no test's own counts are disturbed.
+#![allow(unsafe_code)] // runs before `main`
+
+use crate::engine;
+use crate::environment::{self, PROBE};
+use crate::ledger::Hook;
+use std::env;
+use std::process::{Command, Stdio};
+
+/// What the trying process ends with where the hook saw everything.
+const SEEN: i32 = 83;
+const NOT_SEEN: i32 = 84;
+
+/// The loader calls what is listed here, after the C library is ready and before `main`.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static ANSWER: extern "C" fn() = answer;
+
+extern "C" fn answer() {
+    // SAFETY: a C string; before `main` nothing changes the environment.
+    if unsafe { libc::getenv(c"MEMPROF_PROBE".as_ptr()) }.is_null() {
+        return;
+    }
+    let status = if engine::reaches_the_hook() { SEEN } else { NOT_SEEN };
+    // SAFETY: has no preconditions. Nothing of the program's is to run, handlers included.
+    unsafe { libc::_exit(status) }
+}
+
+/// Starts this process's executable once more and asks it. What cannot be found out is not claimed.
+pub fn ask() -> Hook {
+    let mut command = Command::new("/proc/self/exe");
+    if let Some(name) = env::args_os().next() {
+        std::os::unix::process::CommandExt::arg0(&mut command, name);
+    }
+    let programs = [environment::PROGRAM, environment::NAME, environment::WINDOW];
+    for name in environment::ALL.into_iter().chain(programs) {
+        command.env_remove(name);
+    }
+    command.env(PROBE, "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    match command.status() {
+        Ok(status) if status.code() == Some(SEEN) => Hook::Native,
+        _ => Hook::NativePartial,
+    }
+}

@@ -1,0 +1,117 @@
+//! Allocators that are not the harness's: a test's own `#[global_allocator]`, and the C library's behind C code. They count
+//! what they always count, and are recorded to the byte; what cannot be seen is named.
+
+use memprof_tests::fixture::{Fixture, Ran};
+use memprof_tests::output::assert_same;
+use memprof_tests::pprof::{self, Raw};
+use memprof_tests::summary::Summary;
+
+/// `alloc_objects`, `alloc_space`, `reallocs`, `peak_space`, `inuse_objects`, `inuse_space`, as the tests themselves hold
+/// their allocator to.
+const COUNTING: [(&str, [u64; 6]); 3] = [
+    ("growing", [6, 1008, 5, 512, 0, 0]),
+    ("aligned_and_zeroed", [2, 10_512, 0, 10_000, 0, 0]),
+    ("leaking", [2, 312, 0, 312, 1, 300]),
+];
+
+fn figures(summary: &Summary, name: &str) -> [u64; 6] {
+    let found = summary.test(name).figures();
+    let inuse = [found.inuse_objects, found.inuse_space].map(|figure| u64::try_from(figure).expect("not negative"));
+    [found.alloc_objects, found.alloc_space, found.reallocs, found.peak_space, inuse[0], inuse[1]]
+}
+
+fn said(ran: &Ran) -> String {
+    ran.stdout.clone() + &ran.stderr
+}
+
+#[test]
+fn a_test_with_a_counting_allocator_has_the_figures_that_it_counts_at_every_rate() {
+    let fixture = Fixture::copy("allocators");
+    for rate in ["0", "1", "64", "524288"] {
+        // Cargo would not build the one of these two with the other's flags.
+        for profile in ["", "--release"] {
+            let ran = fixture.memprof(&format!("test --test counting --memprofilerate {rate} {profile}")).succeed();
+            assert!(!said(&ran).contains("without being profiled"), "{}", ran.all());
+            let summary = fixture.summary();
+            for (name, expected) in COUNTING {
+                assert_eq!(figures(&summary, name), expected, "{name} at rate {rate} {profile}");
+                let test = summary.test(name);
+                assert_eq!((test.text("hook"), test.text("seen")), ("native", "all"));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_allocators_own_frames_are_not_in_its_stacks() {
+    let fixture = Fixture::copy("allocators");
+    fixture.memprof("test --test counting --memprofilerate 1").succeed();
+    if !pprof::can_read() {
+        return;
+    }
+    let raw = Raw::read(&fixture.path("target/memprof/profile.pb.gz"));
+    for sample in &raw.samples {
+        let glue = |name: &String| name.contains("Counting") || name == "counting::count" || name.contains("System");
+        assert!(!sample.functions.iter().any(glue), "{:?}", sample.functions);
+        assert!(sample.functions.iter().any(|name| name.starts_with("counting::")), "{:?}", sample.functions);
+    }
+}
+
+#[test]
+fn what_goes_past_the_c_library_is_named_and_is_no_zero() {
+    let fixture = Fixture::copy("allocators");
+    let ran = fixture.memprof("test --test pooled --test stepping_aside --memprofilerate 1").succeed();
+    let summary = fixture.summary();
+    let pooled = summary.test("allocates_past_everything");
+    assert_eq!((pooled.text("hook"), pooled.text("seen")), ("native", "partial"));
+    let said = said(&ran);
+    assert!(said.contains("test/pooled: the `#[global_allocator]`"), "{}", ran.all());
+    assert!(said.contains("#[cfg_attr(not(memprof), global_allocator)]"), "{}", ran.all());
+    assert!(said.contains("1 seen in part") && !said.contains("without allocations"), "{}", ran.all());
+    assert!(fixture.read("target/memprof/index.html").contains("seen in part"));
+    // The same advice, taken.
+    let aside = summary.test("is_seen_whole");
+    assert_eq!((aside.text("hook"), aside.text("seen")), ("rust", "all"));
+    assert_eq!(figures(&summary, "is_seen_whole"), [1, 4321, 0, 4321, 0, 0]);
+}
+
+#[test]
+fn c_code_is_seen_where_the_native_hook_is_asked_for() {
+    let fixture = Fixture::copy("allocators");
+    fixture.memprof("test --lib --memprofilerate 1").succeed();
+    assert_eq!(figures(&fixture.summary(), "tests::of_a_static_library"), [0; 6]);
+    for rate in ["1", "64"] {
+        fixture.memprof(&format!("test --lib --native --memprofilerate {rate}")).succeed();
+        let summary = fixture.summary();
+        assert_eq!(figures(&summary, "tests::of_a_static_library"), [4, 442, 1, 330, 1, 12]);
+        assert_eq!(figures(&summary, "tests::of_a_shared_library"), [4, 442, 1, 330, 0, 0]);
+        assert_eq!(figures(&summary, "tests::of_both_sides"), [5, 1442, 1, 1330, 0, 0]);
+    }
+    fixture.memprof("test --lib --native --memprofilerate 1").succeed();
+    if !pprof::can_read() {
+        return;
+    }
+    let raw = Raw::read(&fixture.path("target/memprof/profile.pb.gz"));
+    for (work, caller) in [("inside_work", "allocators::inside"), ("outside_work", "allocators::outside")] {
+        let of_it: Vec<_> = raw.samples.iter().filter(|sample| sample.functions[0] == work).collect();
+        assert!(of_it.len() >= 3, "{work}: {of_it:#?}");
+        for sample in of_it {
+            assert_eq!(sample.functions[1], caller, "{:?}", sample.functions);
+            assert!(sample.functions[2].starts_with("allocators::tests::of_"), "{:?}", sample.functions);
+        }
+    }
+}
+
+#[test]
+fn where_no_c_library_can_be_hooked_the_wish_is_refused_with_the_reason() {
+    let fixture = Fixture::copy("allocators");
+    let ran = fixture.memprof("test --native --target x86_64-unknown-linux-musl").run().ended_with(2);
+    assert!(said(&ran).contains("only glibc can"), "{}", ran.all());
+    let fixture = Fixture::copy("shapes");
+    let flags = "-Ctarget-feature=+crt-static";
+    let plain = fixture.cargo("test -p odd --test own_allocator").env("RUSTFLAGS", flags).succeed();
+    let ran = fixture.memprof("test -p odd --test own_allocator").env("RUSTFLAGS", flags).succeed();
+    assert_same(&plain, &ran);
+    let told = said(&ran);
+    assert!(told.contains("`#[global_allocator]`") && told.contains("`crt-static`"), "{told}");
+}

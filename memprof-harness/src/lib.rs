@@ -14,6 +14,10 @@ extern crate libc;
 #[cfg(all(memprof_injected, not(memprof_program)))]
 extern crate test as real;
 
+// What the attribute's expansion calls; nobody else does.
+#[doc(hidden)]
+#[path = "budget.rs"]
+pub mod __budget;
 pub mod engine;
 pub mod environment;
 pub mod ledger;
@@ -23,6 +27,27 @@ pub mod modes;
 #[cfg(memprof_native)]
 #[cfg_attr(not(memprof_injected), allow(dead_code))]
 mod probe;
+
+/// A test's own budget: the test fails where it allocates more.
+///
+/// ```
+/// use memprof_harness::budget;
+///
+/// // Above or below `#[test]`.
+/// #[budget(alloc_objects = 12, peak_space = "64KiB", leaks = 0)]
+/// fn parses_a_number() -> Result<(), std::num::ParseIntError> {
+///     let number: u32 = String::from("12").parse()?;
+///     assert_eq!(number, 12);
+///     Ok(())
+/// }
+/// # parses_a_number().unwrap();
+/// ```
+///
+/// Each limit is the most that a figure of [`Figures`] may be: a number, an expression that gives one, or for bytes also a text
+/// with a unit. `leaks` is another word for `inuse_space`. It works on tests that return something, that `#[should_panic]`, and on
+/// async functions. Above `#[tokio::test]` the budget is of the test, below it the runtime is in the figures too.
+#[cfg(feature = "macros")]
+pub use memprof_harness_macros::budget;
 
 pub use measure::{Figures, Measured, measure};
 

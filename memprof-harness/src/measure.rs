@@ -1,4 +1,4 @@
-//! Budgets in code: what a piece of a test allocates, exactly.
+//! What a piece of a test allocates, exactly, and how high its memory gets.
 //!
 //! The figures come from the recording of `cargo memprof`. Without it (under plain `cargo test`) nothing is measured: that is
 //! said once, and a budget holds; with `MEMPROF_REQUIRE=1` it fails instead.
@@ -11,7 +11,7 @@
 
 #![allow(unsafe_code)] // a symbol that may not be there, and the call of what is behind it
 
-use crate::engine::NUMBERS;
+use crate::engine::{BEGIN, END, NUMBERS};
 use std::sync::Once;
 
 /// Set to `1` by a user: a budget that cannot be measured fails.
@@ -35,6 +35,10 @@ pub struct Figures {
     pub reallocs: u64,
     /// Blocks given back, the old block of a realloc included.
     pub frees: u64,
+    /// The most bytes that were live at once, beyond those that were when it began.
+    pub peak_space: u64,
+    /// How far `peak_space` may be from the truth, in bytes; 0 where one thread allocated.
+    pub peak_error: u64,
     /// Blocks that are live now and were not before, less those that were and are no longer.
     pub inuse_objects: i64,
     /// Bytes in them.
@@ -43,22 +47,50 @@ pub struct Figures {
 
 /// Runs `work` and says what it allocated. What it gives is still there when that is counted.
 pub fn measure<T>(work: impl FnOnce() -> T) -> Measured<T> {
-    let before = totals();
+    let region = Region::begin();
     let value = work();
-    let after = totals();
-    let figures = before.zip(after).map(|(before, after)| Figures::between(&before, &after));
-    Measured { value, figures }
+    Measured { value, figures: region.end() }
+}
+
+/// A measurement that has begun.
+#[derive(Debug)]
+pub(crate) struct Region(Option<[u64; NUMBERS]>);
+
+impl Region {
+    pub(crate) fn begin() -> Region {
+        let mut numbers = [0; NUMBERS];
+        Region(ask(BEGIN, &mut numbers).then_some(numbers))
+    }
+
+    /// `None` = nothing is recorded.
+    pub(crate) fn end(mut self) -> Option<Figures> {
+        self.take()
+    }
+
+    fn take(&mut self) -> Option<Figures> {
+        let mut numbers = self.0.take()?;
+        ask(END, &mut numbers).then(|| Figures::from_numbers(&numbers))
+    }
+}
+
+/// Also where what is measured panics, or is never finished.
+impl Drop for Region {
+    fn drop(&mut self) {
+        self.take();
+    }
 }
 
 impl Figures {
-    fn between(before: &[u64; NUMBERS], after: &[u64; NUMBERS]) -> Figures {
-        let by = |number: usize| after[number].wrapping_sub(before[number]);
-        let [alloc_objects, alloc_space, reallocs, frees, freed_space] = [0, 1, 2, 3, 4].map(by);
+    /// In the order of [`END`].
+    fn from_numbers(numbers: &[u64; NUMBERS]) -> Figures {
+        let [alloc_objects, alloc_space, reallocs, frees, freed_space, peak_space, peak_error, _] = *numbers;
         Figures {
             alloc_objects,
             alloc_space,
             reallocs,
             frees,
+            peak_space,
+            peak_error,
             inuse_objects: alloc_objects as i64 - frees as i64,
             inuse_space: alloc_space as i64 - freed_space as i64,
         }
@@ -71,25 +103,30 @@ impl<T> Measured<T> {
     /// # Panics
     /// Where there are none and `MEMPROF_REQUIRE=1` is set.
     pub fn figures_or_note(&self) -> Option<Figures> {
-        if self.figures.is_none() {
-            assert!(
-                std::env::var_os(REQUIRE).is_none_or(|value| value != "1"),
-                "a budget cannot be checked: nothing is recorded, and {REQUIRE}=1 is set; run the tests with `cargo memprof test`"
-            );
-            static SAID: Once = Once::new();
-            SAID.call_once(|| {
-                eprintln!("note: allocation budgets are not checked; run the tests with `cargo memprof test`");
-            });
-        }
-        self.figures
+        or_note(self.figures)
     }
 }
 
+/// See [`Measured::figures_or_note`].
+pub(crate) fn or_note(figures: Option<Figures>) -> Option<Figures> {
+    if figures.is_none() {
+        assert!(
+            std::env::var_os(REQUIRE).is_none_or(|value| value != "1"),
+            "a budget cannot be checked: nothing is recorded, and {REQUIRE}=1 is set; run the tests with `cargo memprof test`"
+        );
+        static SAID: Once = Once::new();
+        SAID.call_once(|| {
+            eprintln!("note: allocation budgets are not checked; run the tests with `cargo memprof test`");
+        });
+    }
+    figures
+}
+
 /// Runs a block and asserts on what it allocated: any number of comparisons of fields of [`Figures`] with numbers, and
-/// then the block, whose value is given.
+/// then the block, whose value is given. `leaks` is another word for `inuse_space`.
 ///
 /// ```
-/// let text = memprof_harness::assert_allocs!(alloc_objects <= 1, alloc_space <= 16, inuse_objects <= 1, {
+/// let text = memprof_harness::assert_allocs!(alloc_objects <= 1, peak_space <= 16, inuse_objects <= 1, {
 ///     String::from("sixteen letters!")
 /// });
 /// assert_eq!(text.len(), 16);
@@ -100,14 +137,14 @@ macro_rules! assert_allocs {
         let measured = $crate::measure(|| $work);
         if let ::std::option::Option::Some(figures) = measured.figures_or_note() {
             $(
-                let limit = $limit;
-                if !(figures.$figure $is limit) {
+                let (figure, limit) = ($crate::__figure!(figures, $figure), $limit);
+                if !(figure $is limit) {
                     ::std::panic!(
                         "over budget: `{} {} {}` does not hold: it is {}\n  {:?}",
                         ::std::stringify!($figure),
                         ::std::stringify!($is),
                         limit,
-                        figures.$figure,
+                        figure,
                         figures
                     );
                 }
@@ -117,19 +154,28 @@ macro_rules! assert_allocs {
     }};
 }
 
-/// What the recording in this process has counted; `None` where there is none.
-fn totals() -> Option<[u64; NUMBERS]> {
-    type Function = unsafe extern "C" fn(*mut [u64; NUMBERS]) -> u32;
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __figure {
+    ($figures:ident, leaks) => {
+        $figures.inuse_space
+    };
+    ($figures:ident, $figure:ident) => {
+        $figures.$figure
+    };
+}
+
+/// Asks whoever records this process; `false` where nobody does, and then the numbers stay as they are.
+fn ask(what: u32, numbers: &mut [u64; NUMBERS]) -> bool {
+    type Function = unsafe extern "C" fn(u32, *mut [u64; NUMBERS]) -> u32;
     let address = recorder();
     if address == 0 {
-        return None;
+        return false;
     }
-    // SAFETY: the address of a symbol whose name stands for this signature, see `engine::totals`.
+    // SAFETY: the address of a symbol whose name stands for this signature, see `engine::region`.
     let function = unsafe { std::mem::transmute::<usize, Function>(address) };
-    let mut numbers = [0; NUMBERS];
-    // SAFETY: `numbers` can be written.
-    let recorded = unsafe { function(&mut numbers) };
-    (recorded != 0).then_some(numbers)
+    // SAFETY: `numbers` can be read and written.
+    unsafe { function(what, numbers) != 0 }
 }
 
 /// The address of the recording crate's function; 0 where no such crate is linked. Stable Rust has no weak symbols, so the
@@ -141,8 +187,8 @@ fn recorder() -> usize {
         // SAFETY: loads a word of the global offset table, which the linker makes: the symbol's address, or 0.
         unsafe {
             std::arch::asm!(
-                ".weak memprof_totals_v1",
-                "mov {}, qword ptr [rip + memprof_totals_v1@GOTPCREL]",
+                ".weak memprof_region_v1",
+                "mov {}, qword ptr [rip + memprof_region_v1@GOTPCREL]",
                 out(reg) address,
                 options(nostack, preserves_flags, pure, readonly)
             );
@@ -155,9 +201,9 @@ fn recorder() -> usize {
         // SAFETY: as above.
         unsafe {
             std::arch::asm!(
-                ".weak memprof_totals_v1",
-                "adrp {0}, :got:memprof_totals_v1",
-                "ldr {0}, [{0}, :got_lo12:memprof_totals_v1]",
+                ".weak memprof_region_v1",
+                "adrp {0}, :got:memprof_region_v1",
+                "ldr {0}, [{0}, :got_lo12:memprof_region_v1]",
                 out(reg) address,
                 options(nostack, preserves_flags, pure, readonly)
             );
@@ -176,14 +222,12 @@ mod tests {
     fn without_a_recording_budgets_hold_and_values_pass_through() {
         let measured = measure(|| String::from("x"));
         assert_eq!((measured.value.as_str(), measured.figures), ("x", None));
-        assert_eq!(assert_allocs!(alloc_objects <= 0, inuse_space == 0, { vec![1, 2] }), [1, 2]);
+        assert_eq!(assert_allocs!(alloc_objects <= 0, leaks == 0, peak_space < 1, { vec![1, 2] }), [1, 2]);
     }
 
     #[test]
-    fn figures_are_differences() {
-        let figures = Figures::between(&[10, 100, 1, 5, 50], &[13, 140, 2, 9, 100]);
-        let expected =
-            Figures { alloc_objects: 3, alloc_space: 40, reallocs: 1, frees: 4, inuse_objects: -1, inuse_space: -10 };
-        assert_eq!(figures, expected);
+    fn what_is_live_is_what_was_not_given_back() {
+        let figures = Figures::from_numbers(&[3, 40, 1, 4, 50, 30, 0, 0]);
+        assert_eq!((figures.inuse_objects, figures.inuse_space, figures.peak_space), (-1, -10, 30));
     }
 }

@@ -1,6 +1,7 @@
 //! Budgets in a test's own code: exact under `cargo memprof`, silent but for one note under plain `cargo test`.
 
-use memprof_tests::fixture::Fixture;
+use memprof_tests::fixture::{Fixture, Ran};
+use memprof_tests::pprof::{Raw, can_read};
 use memprof_tests::workspace;
 
 fn budgets() -> Fixture {
@@ -10,21 +11,79 @@ fn budgets() -> Fixture {
     fixture
 }
 
+/// Those of the fixture that do not hold, by what is said of them.
+const OVER: [(&str, &str); 6] = [
+    ("a_budget_does_not_hold", "over budget: `alloc_objects <= 1` does not hold: it is 2"),
+    ("a_test_over_its_count", "over budget: `alloc_objects` is 5, and at most 4 may be"),
+    ("a_test_over_its_peak", "over budget: `peak_space` is 1001, and at most 1000 may be"),
+    ("a_test_that_leaks", "over budget: `leaks` is 24, and at most 0 may be"),
+    ("a_panic_over_its_budget", "test did not panic as expected"),
+    ("an_async_test_over_its_budget", "over budget: `alloc_objects` is 2, and at most 0 may be"),
+];
+
+fn every_budget_is_checked(ran: Ran) {
+    let failed: Vec<String> = ran.verdicts().into_iter().filter(|verdict| !verdict.ends_with("ok")).collect();
+    let mut expected: Vec<String> = OVER.map(|(test, _)| format!("tests::{test} ... FAILED")).to_vec();
+    expected[4] = "tests::a_panic_over_its_budget - should panic ... FAILED".to_owned();
+    expected.sort();
+    assert_eq!(failed, expected, "{}", ran.all());
+    let ran = OVER.iter().fold(ran, |ran, (_, said)| ran.says(said));
+    // An async function has no caller whose place a panic could show, so it is said.
+    let ran = ran.says("\n  at src/lib.rs:");
+    ran.says("over budget: `alloc_space` is 1").never_says("not checked");
+}
+
 #[test]
 fn a_budget_that_does_not_hold_fails_its_test_when_it_is_measured() {
     let fixture = budgets();
     let plain = fixture.cargo("test --lib -- --nocapture --test-threads 1").succeed();
     assert_eq!(plain.stderr.matches("note: allocation budgets are not checked").count(), 1, "{}", plain.all());
     let required = fixture.cargo("test --lib").env("MEMPROF_REQUIRE", "1").run().ended_with(101);
-    required.says("a budget cannot be checked").says("test tests::a_region_is_measured_exactly ... ok");
+    let required = required.says("a budget cannot be checked").says("test tests::a_region_is_measured_exactly ... ok");
+    // Also where a panic is what is wanted.
+    required.says("test tests::a_panic_within_its_budget - should panic ... FAILED");
 
     for rate in ["1", "524288", "0"] {
-        let ran = fixture.memprof("test --lib --memprofilerate").arg(rate).run().ended_with(101);
-        let ran = ran.says("over budget: `alloc_objects <= 1` does not hold: it is 2").says("3 passed; 1 failed");
-        assert!(!ran.stdout.contains("not checked"), "{}", ran.all());
+        every_budget_is_checked(fixture.memprof("test --lib --memprofilerate").arg(rate).run().ended_with(101));
+        let summary = fixture.summary();
+        let test = summary.test("tests::regions_have_peaks_of_their_own");
+        assert_eq!((test.figures().peak_space, &test.json["peak_error"]), (10_000, &0.into()), "at rate {rate}");
     }
     // Optimized, with link-time optimisation, where symbols that nobody seems to need go first.
     fixture.replace("Cargo.toml", "[workspace]", "[profile.release]\nlto = true\ncodegen-units = 1\n\n[workspace]");
-    let optimized = fixture.memprof("test --lib --release").run().ended_with(101);
-    optimized.says("does not hold: it is 2").says("3 passed; 1 failed");
+    every_budget_is_checked(fixture.memprof("test --lib --release").run().ended_with(101));
+}
+
+#[test]
+fn measuring_regions_leaves_the_tests_own_profile_as_it_is() {
+    let fixture = budgets();
+    fixture.memprof("test --lib --memprofilerate 1 regions_have_peaks").succeed();
+    if can_read() {
+        let raw = Raw::read(&fixture.summary().test("tests::regions_have_peaks_of_their_own").file("profile"));
+        let at = raw.position("peak_space");
+        let peaks: Vec<i64> = raw.samples.iter().map(|sample| sample.values[at]).filter(|peak| *peak != 0).collect();
+        assert_eq!(peaks, [10_000]);
+    }
+}
+
+#[test]
+fn a_budget_that_cannot_be_understood_says_what_was_meant() {
+    let fixture = budgets();
+    for (written, said) in [
+        ("#[budget(alloc_object = 1)]\nfn f() {}", "there is no figure `alloc_object`; did you mean `alloc_objects`?"),
+        ("#[budget(seconds = 1)]\nfn f() {}", "there is no figure `seconds`; there are `alloc_objects`, `alloc_space`"),
+        ("#[budget(leaks = \"1 KB or so\")]\nfn f() {}", "`KB or so` is no unit: there are B, KiB"),
+        ("#[budget(alloc_objects = \"1KiB\")]\nfn f() {}", "`alloc_objects` is a count and no amount of bytes"),
+        ("#[budget(leaks)]\nfn f() {}", "`leaks` has no limit: write `leaks = 12`"),
+        ("#[budget(leaks <= 1)]\nfn f() {}", "expected `=`: `leaks = 12` is the most it may be"),
+        ("#[budget(leaks = 1, leaks = 2)]\nfn f() {}", "`leaks` is limited twice"),
+        ("#[budget]\nfn f() {}", "a budget needs limits: `#[budget(alloc_objects = 12"),
+        ("#[budget(leaks = 0)]\nstruct S {}", "`#[budget]` is for a function with a body"),
+        ("#[budget(leaks = 1.5)]\nfn f() {}", "expected `u64`, found floating-point number"),
+    ] {
+        fixture.write("tests/wrong.rs", &format!("#![allow(dead_code)]\nuse memprof_harness::budget;\n{written}\n"));
+        let ran =
+            fixture.cargo("test --test wrong").run().ended_with(101).complains(said).complains("tests/wrong.rs:3:");
+        assert_eq!(ran.stderr.matches("error: ").count() + ran.stderr.matches("error[").count(), 2, "{}", ran.all());
+    }
 }

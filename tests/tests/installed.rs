@@ -7,20 +7,21 @@ use std::process::Command;
 use std::{env, fs};
 use tempfile::TempDir;
 
-/// The packages of both crates, unpacked into `folder` as a registry would give them out.
-fn unpacked(folder: &Path) -> [PathBuf; 2] {
+/// The packages of all crates, unpacked into `folder` as a registry would give them out.
+fn unpacked(folder: &Path) -> [PathBuf; 3] {
     let mut package = Command::new("cargo");
     command::clean(&mut package);
     package.current_dir(workspace::root()).args(["package", "--workspace", "--exclude", "memprof-tests"]);
     // Compiling them is what the rest of the story does.
     package.args(["--no-verify", "--allow-dirty", "--offline", "--quiet", "--target-dir"]).arg(folder);
     succeed(&mut package);
-    ["memprof-harness", "cargo-memprof"].map(|name| {
+    NAMES.map(|name| {
         let crates = fs::read_dir(folder.join("package")).expect("packages").map(|entry| entry.expect("one").path());
         let prefix = format!("{name}-");
         let named = |path: &PathBuf| {
             let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            file.starts_with(&prefix) && file.ends_with(".crate")
+            let version = file.strip_prefix(&prefix).and_then(|rest| rest.strip_suffix(".crate"));
+            version.is_some_and(|version| version.starts_with(|letter: char| letter.is_ascii_digit()))
         };
         let archive = crates.into_iter().find(named).expect("one package for each");
         succeed(Command::new("tar").arg("xzf").arg(&archive).current_dir(folder));
@@ -28,6 +29,10 @@ fn unpacked(folder: &Path) -> [PathBuf; 2] {
         folder.join(unpacked)
     })
 }
+
+const NAMES: [&str; 3] = ["memprof-harness", "memprof-harness-macros", "cargo-memprof"];
+/// Where they are in the workspace.
+const FOLDERS: [&str; 3] = ["memprof-harness", "memprof-harness/macros", "cargo-memprof"];
 
 fn succeed(command: &mut Command) {
     let output = command.output().expect("the program starts");
@@ -46,9 +51,7 @@ fn files(folder: &Path, below: &str, found: &mut Vec<String>) {
 #[test]
 fn the_packages_hold_every_source() {
     let temporary = TempDir::new().expect("a temporary folder");
-    for package in unpacked(temporary.path()) {
-        let name = package.file_name().expect("a name").to_string_lossy().into_owned();
-        let (name, _) = name.rsplit_once('-').expect("a name and a version");
+    for (package, name) in unpacked(temporary.path()).into_iter().zip(FOLDERS) {
         let mut sources = Vec::new();
         files(&workspace::root().join(name), "src", &mut sources);
         assert!(!sources.is_empty());
@@ -74,7 +77,7 @@ fn forget_registry_of_harness(lock: &Path) {
 #[test]
 fn an_installed_program_profiles_a_crate() {
     let temporary = TempDir::new().expect("a temporary folder");
-    let [harness, program] = unpacked(temporary.path());
+    let [harness, _, program] = unpacked(temporary.path());
     let manifest = program.join("Cargo.toml");
     let text = fs::read_to_string(&manifest).expect("a manifest");
     // Under another name, since it shares the target folder, for the sake of its dependencies, with what the other

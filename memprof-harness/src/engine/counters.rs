@@ -1,7 +1,8 @@
 //! The exact counters of a lane, and its running total. Called at every event at every rate, so each is a few plain
 //! loads and stores in two cache lines.
 
-use super::{arena, state, thread};
+use super::state::{self, MULTI, WATCHED};
+use super::{arena, thread};
 use crate::ledger::layout::Lane;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -71,11 +72,11 @@ impl Lane {
         clock >= self.next_sample.load(Relaxed)
     }
 
-    /// `live` went above `hi`: a single lane has a new peak, or a lane among several has something to tell.
+    /// `live` went above `hi`: a single lane has a new peak, or there are several lanes, or something watches.
     #[inline(always)]
     fn rose(&self, live: i64) {
-        if state::is_multi() {
-            thread::flush();
+        if state::flags() & (MULTI | WATCHED) != 0 {
+            thread::attend();
         } else {
             self.hi.store(live, Relaxed);
             self.lo.store(live, Relaxed);
@@ -86,7 +87,7 @@ impl Lane {
     #[inline(always)]
     fn fell(&self) {
         if state::is_multi() {
-            thread::flush();
+            thread::attend();
         } else {
             self.lo.store(i64::MIN, Relaxed);
             arena::header().epoch.store(state::next_epoch_alone(), Relaxed);

@@ -6,7 +6,7 @@
 
 use super::lane::Note;
 use super::state::{self, Mode};
-use super::thread::{Access, access, lane_of_suspended};
+use super::thread::{Access, access, own_lane};
 use super::unwind::Frame;
 use super::{arena, exact, sampled};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -132,7 +132,7 @@ pub(super) fn free_while_shut(note: Option<Note>, size: usize) {
     if !state::is_open() {
         return;
     }
-    let Some(local) = lane_of_suspended() else { return count_laneless(None, Some(size)) };
+    let Some(local) = own_lane() else { return count_laneless(None, Some(size)) };
     if note.is_some_and(|note| !local.owns(note)) {
         return;
     }

@@ -4,11 +4,11 @@
 //! what changed to a shared total when it matters: when it would make a new peak, when a peak is left, and when
 //! [`BATCH`] bytes have gathered. The peak is then off by at most `BATCH` for each lane.
 
-use super::arena;
 use super::counters::bump;
 use super::sampler::Sampler;
 use super::sites::{Index, Room, Stack};
-use super::state::{self, MULTI};
+use super::state::{self, MULTI, WATCHED};
+use super::{arena, watch};
 use crate::ledger::layout::{ChunkHeader, Lane, Site, kind};
 use std::cell::RefCell;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -99,10 +99,29 @@ fn bump_small(field: &AtomicU32) {
 }
 
 impl Local {
-    /// Tells the shared total what changed here, and sets when to do so next.
+    /// Takes note of the total: the lane's own, if it is alone, or else the shared one, which it tells what changed. Sets
+    /// when to do so next.
     #[cold]
     #[inline(never)]
-    pub(super) fn flush(&self) {
+    pub(super) fn attend(&self) {
+        if state::is_multi() { self.flush() } else { self.note_alone() }
+    }
+
+    /// With a single lane, and something that watches it: `hi` is no longer the peak, which is in the header instead.
+    fn note_alone(&self) {
+        let header = arena::header();
+        let live = self.record.live.load(Relaxed);
+        let watched = watch::rose_to(live);
+        let peak = header.peak.load(Relaxed);
+        if live > peak {
+            header.peak.store(live, Relaxed);
+            self.record.lo.store(live, Relaxed);
+        }
+        self.record.hi.store(watched.min(peak.max(live)), Relaxed);
+    }
+
+    /// Tells the shared total what changed here, and sets when to do so next.
+    fn flush(&self) {
         let header = arena::header();
         let total = self.tell();
         let peak = header.peak.fetch_max(total, AcqRel).max(total);
@@ -112,7 +131,8 @@ impl Local {
             header.epoch.store(state::next_epoch(), Relaxed);
         }
         let live = self.record.live.load(Relaxed);
-        let to_peak = (peak - total).clamp(0, BATCH);
+        let watched = if watch::is_on() { watch::rose_to(total) } else { i64::MAX };
+        let to_peak = (peak.min(watched) - total).clamp(0, BATCH);
         self.record.hi.store(live + to_peak, Relaxed);
         self.record.lo.store(if total == peak { live } else { live - BATCH }, Relaxed);
     }
@@ -192,7 +212,7 @@ impl Local {
     /// Gives the lane back: the next thread goes on with its counters.
     pub(super) fn let_go(&self) {
         if state::is_multi() {
-            self.flush();
+            self.attend();
         }
         self.held.store(false, Release);
     }
@@ -259,6 +279,34 @@ pub(super) fn totals() -> [u64; 5] {
         totals.iter_mut().zip(numbers).for_each(|(total, number)| *total = total.wrapping_add(number));
     }
     totals
+}
+
+/// The live total of all lanes, as exact as can be had: what they kept to themselves is told for them.
+pub(super) fn total() -> i64 {
+    if state::is_multi() {
+        lanes().fold(0, |_, lane| lane.tell())
+    } else {
+        lanes().map(|lane| lane.record.live.load(Relaxed)).sum()
+    }
+}
+
+/// From here on the peak of a single lane is in the header, and its `hi` may be lower. Called by the thread of that lane, if
+/// there is only one.
+pub(super) fn prepare_to_watch() {
+    if watch::is_on() {
+        return;
+    }
+    if !state::is_multi()
+        && let Some(only) = lanes().last()
+    {
+        arena::header().peak.fetch_max(only.record.hi.load(Relaxed), AcqRel);
+    }
+    state::set(WATCHED);
+}
+
+/// How many processes of a line of forks came before this one.
+pub(super) fn generation() -> u32 {
+    GENERATION.load(Relaxed)
 }
 
 fn lanes() -> impl Iterator<Item = &'static Local> {

@@ -35,9 +35,11 @@ mod state;
 mod thread;
 // An ordinary build has nothing to ask about.
 #[cfg_attr(not(memprof_injected), allow(dead_code))]
-mod totals;
+mod region;
 mod tracked;
 mod unwind;
+#[cfg_attr(not(memprof_injected), allow(dead_code))]
+mod watch;
 
 pub use hook_rust::Hook;
 #[cfg(memprof_native)]
@@ -45,5 +47,5 @@ pub use own_allocator::reaches_the_hook;
 #[cfg(memprof_program)]
 pub use process::end_program;
 pub use process::{attach, close, open};
+pub use region::{BEGIN, END, NUMBERS};
 pub use thread::{Suspended, suspend};
-pub use totals::NUMBERS;

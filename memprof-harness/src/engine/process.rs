@@ -4,7 +4,7 @@
 #![allow(unsafe_code)] // pthread_atfork, getpid
 
 use super::state::{ENDED, FORKED, Mode, OPEN};
-use super::{arena, lane, objects, state, thread, tracked};
+use super::{arena, lane, objects, region, state, thread, tracked, watch};
 #[cfg(memprof_native)]
 use super::{blocks, loader};
 use crate::ledger::layout::{self, ChunkHeader, kind};
@@ -25,8 +25,8 @@ static PREFIX: AtomicU64 = AtomicU64::new(0);
 /// Whatever opening or mapping the file says; or where this process was not started to be recorded, so that its blocks
 /// have no headers.
 pub fn attach(path: &Path) -> io::Result<()> {
+    region::keep();
     if cfg!(memprof_native) {
-        super::totals::keep();
         arena::attach(path)?;
         // Blocks are the C library's own whatever the mode is, so it can be decided now.
         #[cfg(memprof_native)]
@@ -138,6 +138,7 @@ extern "C" fn leave_to_parent() {
     arena::abandon();
     lane::forget_all();
     tracked::force_open();
+    watch::forget();
     #[cfg(memprof_native)]
     blocks::forget_all();
     thread::forget();

@@ -30,6 +30,8 @@ pub(super) const EXACT: u8 = 16;
 /// Set while the user's own allocator is tried, in a process that is not recorded.
 #[cfg(memprof_native)]
 pub(super) const PROBED: u8 = 32;
+/// Set for good once something watches the live total.
+pub(super) const WATCHED: u8 = 64;
 /// What a thread expects where it must take the slow path whatever the state is.
 pub(super) const NEVER: u8 = 0x80;
 

@@ -73,13 +73,13 @@ pub(super) fn ready() -> Option<&'static Lane> {
     THREAD.with(|thread| if thread.expects.get() == state::flags() { thread.record.get() } else { None })
 }
 
-/// Has the calling thread's lane tell the shared total what changed.
+/// Has the calling thread's lane take note of the total.
 #[cold]
 #[inline(never)]
-pub(super) fn flush() {
+pub(super) fn attend() {
     THREAD.with(|thread| {
         if let Some(local) = thread.local.get() {
-            local.flush();
+            local.attend();
         }
     });
 }
@@ -108,7 +108,7 @@ impl Thread {
             return Access::Shut;
         }
         if flags & MULTI != 0 && self.expects.get() != flags {
-            local.flush();
+            local.attend();
         }
         self.expects.set(flags);
         Access::Lane(local, self.bounds.get())
@@ -153,9 +153,9 @@ pub(super) fn forget() {
     THREAD.with(Thread::forget);
 }
 
-/// The calling thread's lane although it is suspended, for the one thing recorded even then: that a block of the test's
-/// is freed.
-pub(super) fn lane_of_suspended() -> Option<&'static Local> {
+/// The calling thread's lane, also while it is suspended: for what concerns the books as such, and for the one event
+/// recorded even then, that a block of the test's is freed.
+pub(super) fn own_lane() -> Option<&'static Local> {
     THREAD.with(|thread| thread.local.get().or_else(|| thread.join()))
 }
 

@@ -82,7 +82,7 @@ pub struct Header {
     pub epoch: AtomicU32,
     /// Live bytes as flushed by all lanes. Used where `multi` is 1; a single lane's own total is exact.
     pub live: AtomicI64,
-    /// Highest `live`, in bytes. Used where `multi` is 1.
+    /// Highest `live`, in bytes. Used where `multi` is 1; also with a single lane whose `hi` is lower.
     pub peak: AtomicI64,
     /// 1 while `live` equals `peak`. Used where `multi` is 1.
     pub at_peak: AtomicU32,
@@ -175,7 +175,8 @@ pub struct Lane {
     pub alloc_space: AtomicU64,
     /// Bytes live: allocated minus freed by this lane's threads, negative where they free what others allocated.
     pub live: AtomicI64,
-    /// Above this `live` calls for attention; with one lane it is that lane's peak.
+    /// Above this `live` calls for attention; with one lane it is that lane's peak, unless something watches and the header
+    /// has a higher one.
     pub hi: AtomicI64,
     /// Below this `live` calls for attention.
     pub lo: AtomicI64,

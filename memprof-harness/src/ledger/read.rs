@@ -246,10 +246,7 @@ fn counters(file: View<'_>, lanes: &[View<'_>]) -> Counters {
     let live = lanes.iter().fold(0i64, |sum, lane| sum.saturating_add(lane.i64(offset_of!(Lane, live))));
     let inuse_space = live.saturating_add(signed(laneless_space)).saturating_sub(signed(laneless_freed));
     let multi = is_multi(file);
-    let peak = match lanes {
-        [only] if !multi => only.i64(offset_of!(Lane, hi)),
-        _ => file.i64(offset_of!(Header, peak)),
-    };
+    let peak = peak(file, lanes);
     let batch = u64::from(file.u32(offset_of!(Header, batch)));
     Counters {
         alloc_objects,
@@ -267,10 +264,19 @@ fn counters(file: View<'_>, lanes: &[View<'_>]) -> Counters {
     }
 }
 
+/// With one lane its own mark, unless that was lowered to watch a region: then the header has the peak.
+fn peak(file: View<'_>, lanes: &[View<'_>]) -> i64 {
+    let shared = file.i64(offset_of!(Header, peak));
+    match lanes {
+        [only] if !is_multi(file) => shared.max(only.i64(offset_of!(Lane, hi))),
+        _ => shared,
+    }
+}
+
 /// Whether the process stood at its peak when the window closed: then every site's peak is what it has now.
 fn is_at_peak(file: View<'_>, lanes: &[View<'_>]) -> bool {
     match lanes {
-        [only] if !is_multi(file) => only.i64(offset_of!(Lane, live)) == only.i64(offset_of!(Lane, hi)),
+        [only] if !is_multi(file) => only.i64(offset_of!(Lane, live)) == peak(file, lanes),
         _ => file.u32(offset_of!(Header, at_peak)) != 0,
     }
 }

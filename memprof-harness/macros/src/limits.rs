@@ -1,0 +1,108 @@
+//! What stands between the attribute's parentheses: `alloc_objects = 12, peak_space = "64KiB", leaks = 0`.
+
+use crate::{Wrong, amount, braces, code, spelling};
+use proc_macro::{Delimiter, Group, Ident, Literal, Span, TokenStream, TokenTree};
+
+/// The figures that count blocks or calls.
+const COUNTS: [&str; 3] = ["alloc_objects", "inuse_objects", "reallocs"];
+/// All figures that can be limited.
+const FIGURES: [&str; 7] =
+    ["alloc_objects", "alloc_space", "peak_space", "leaks", "inuse_objects", "inuse_space", "reallocs"];
+const EXAMPLE: &str = "alloc_objects = 12, peak_space = \"64KiB\", leaks = 0";
+
+/// Figures and the most that each may be, in the order they were written.
+pub struct Limits(Vec<(Ident, TokenStream)>);
+
+impl Limits {
+    pub fn parse(arguments: TokenStream) -> Result<Limits, Wrong> {
+        let mut limits: Vec<(Ident, TokenStream)> = Vec::new();
+        for argument in split(arguments) {
+            let (figure, most) = limit(argument)?;
+            if limits.iter().any(|(other, _)| other.to_string() == figure.to_string()) {
+                return Err(Wrong::new(figure.span(), format!("`{figure}` is limited twice")));
+            }
+            limits.push((figure, most));
+        }
+        if limits.is_empty() {
+            return Err(Wrong::new(Span::call_site(), format!("a budget needs limits: `#[budget({EXAMPLE})]`")));
+        }
+        Ok(Limits(limits))
+    }
+
+    /// `[("alloc_objects", { let most: u64 = 12; most }), …]`
+    pub fn to_array(&self) -> TokenTree {
+        let tuple = |(figure, most): &(Ident, TokenStream)| {
+            let typed = [code("let most: ::core::primitive::u64 ="), most.clone(), code("; most")];
+            let name = TokenTree::from(Literal::string(&figure.to_string()));
+            let tuple = [name.into(), code(","), braces(TokenStream::from_iter(typed)).into()];
+            let tuple = TokenTree::from(Group::new(Delimiter::Parenthesis, TokenStream::from_iter(tuple)));
+            [tuple.into(), code(",")]
+        };
+        Group::new(Delimiter::Bracket, self.0.iter().flat_map(tuple).collect()).into()
+    }
+}
+
+/// What stands between commas.
+fn split(tokens: TokenStream) -> Vec<Vec<TokenTree>> {
+    let mut parts = vec![Vec::new()];
+    for token in tokens {
+        match &token {
+            TokenTree::Punct(comma) if comma.as_char() == ',' => parts.push(Vec::new()),
+            _ => parts.last_mut().expect("it begins with one").push(token),
+        }
+    }
+    // One comma may follow the last.
+    if parts.last().is_some_and(Vec::is_empty) {
+        parts.pop();
+    }
+    parts
+}
+
+fn limit(tokens: Vec<TokenTree>) -> Result<(Ident, TokenStream), Wrong> {
+    let mut tokens = tokens.into_iter();
+    let figure = match tokens.next() {
+        Some(TokenTree::Ident(figure)) => figure,
+        Some(other) => return Err(Wrong::new(other.span(), format!("expected a figure, as in `{EXAMPLE}`"))),
+        None => return Err(Wrong::new(Span::call_site(), "there is nothing between two commas")),
+    };
+    let name = figure.to_string();
+    if !FIGURES.contains(&name.as_str()) {
+        return Err(Wrong::new(figure.span(), unknown(&name)));
+    }
+    match tokens.next() {
+        Some(TokenTree::Punct(is)) if is.as_char() == '=' => {}
+        Some(other) => {
+            return Err(Wrong::new(other.span(), format!("expected `=`: `{name} = 12` is the most it may be")));
+        }
+        None => return Err(Wrong::new(figure.span(), format!("`{name}` has no limit: write `{name} = 12`"))),
+    }
+    let most: Vec<TokenTree> = tokens.collect();
+    let most = match &most[..] {
+        [] => return Err(Wrong::new(figure.span(), format!("`{name}` has no limit: write `{name} = 12`"))),
+        [TokenTree::Literal(text)] if text.to_string().starts_with('"') => amount_of(&name, text)?.into(),
+        _ => most.into_iter().collect(),
+    };
+    Ok((figure, most))
+}
+
+fn unknown(name: &str) -> String {
+    let all = FIGURES.map(|figure| format!("`{figure}`")).join(", ");
+    match spelling::nearest(name, &FIGURES) {
+        Some(meant) => format!("there is no figure `{name}`; did you mean `{meant}`?"),
+        None => format!("there is no figure `{name}`; there are {all}"),
+    }
+}
+
+/// `"64KiB"` as a number.
+fn amount_of(figure: &str, text: &Literal) -> Result<TokenTree, Wrong> {
+    let wrong = |message: String| Wrong::new(text.span(), message);
+    if COUNTS.contains(&figure) {
+        return Err(wrong(format!(
+            "`{figure}` is a count and no amount of bytes: write a number, as in `{figure} = 12`"
+        )));
+    }
+    let bytes = amount::bytes(text.to_string().trim_matches('"')).map_err(wrong)?;
+    let mut number = Literal::u64_suffixed(bytes);
+    number.set_span(text.span());
+    Ok(number.into())
+}

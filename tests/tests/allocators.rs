@@ -58,6 +58,54 @@ fn the_allocators_own_frames_are_not_in_its_stacks() {
 }
 
 #[test]
+fn the_librarys_allocator_is_everybodys_and_counts_on() {
+    let fixture = Fixture::copy("allocators");
+    let arguments = "test -p everywhere -p merged -- --test-threads=1";
+    let plain = fixture.cargo(arguments).succeed();
+    let profiled = fixture.memprof(arguments).arg("--memprofilerate=1").succeed();
+    assert_same(&plain, &profiled);
+    let summary = fixture.summary();
+    assert_eq!(summary.json["unprofiled"], serde_json::json!([]));
+    for test in summary.tests() {
+        assert_eq!((test.text("hook"), test.text("seen")), ("native", "all"), "{}", test.name());
+        assert!(test.file("profile").exists());
+    }
+    for name in
+        ["tests::of_the_library", "of_a_dependency", "everywhere/src/lib.rs - (line 3)", "merged/src/lib.rs - (line 3)"]
+    {
+        assert_eq!(figures(&summary, name), [3, 60, 0, 20, 0, 0], "{name}");
+    }
+    assert_eq!(figures(&summary, "everywhere/src/lib.rs - counted (line 34)"), [1, 77, 0, 77, 1, 77]);
+    // Two programs that differ by what one does; the runtime's and the C library's own, which hang on how long the
+    // program's name is, are in both.
+    let program = |target: &str| {
+        let tests = summary.tests();
+        let test = tests.iter().find(|test| test.text("target") == target).expect("it ran");
+        test.figures()
+    };
+    let (whole, empty) = (program("whole"), program("empty"));
+    assert_eq!(
+        (whole.alloc_objects - empty.alloc_objects, whole.alloc_space - empty.alloc_space, whole.inuse_space),
+        (3, 60, empty.inuse_space)
+    );
+    let started = &summary.test("starts_a_program").json["children"][0];
+    assert_eq!((&started["program"], &started["hook"]), (&"everywhere".into(), &"native".into()));
+    assert!(started["alloc_space"].as_u64().is_some_and(|space| space >= 60), "{started}");
+}
+
+#[test]
+fn a_program_that_is_run_for_its_own_sake_keeps_its_allocator() {
+    let fixture = Fixture::copy("allocators");
+    fixture.memprof("run -p everywhere --memprofilerate 1 -- start-another").succeed();
+    let summary = fixture.summary();
+    let program = summary.test("(whole program)");
+    assert_eq!((program.text("kind"), program.text("hook"), program.text("seen")), ("bin", "native", "all"));
+    let started = &program.json["children"][0];
+    assert_eq!((&started["outcome"], &started["hook"]), (&"ok".into(), &"native".into()));
+    assert!(program.figures().alloc_space >= 60);
+}
+
+#[test]
 fn what_goes_past_the_c_library_is_named_and_is_no_zero() {
     let fixture = Fixture::copy("allocators");
     let ran = fixture.memprof("test --test pooled --test stepping_aside --memprofilerate 1").succeed();
@@ -69,7 +117,8 @@ fn what_goes_past_the_c_library_is_named_and_is_no_zero() {
     assert!(said.contains("#[cfg_attr(not(memprof), global_allocator)]"), "{}", ran.all());
     assert!(said.contains("1 seen in part") && !said.contains("without allocations"), "{}", ran.all());
     assert!(fixture.read("target/memprof/index.html").contains("seen in part"));
-    // The same advice, taken.
+    // The same advice, taken; a name that plain cargo would warn of.
+    assert!(!said.contains("unexpected `cfg`"), "{}", ran.all());
     let aside = summary.test("is_seen_whole");
     assert_eq!((aside.text("hook"), aside.text("seen")), ("rust", "all"));
     assert_eq!(figures(&summary, "is_seen_whole"), [1, 4321, 0, 4321, 0, 0]);

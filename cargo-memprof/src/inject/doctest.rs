@@ -125,6 +125,28 @@ impl<'a> Call<'a> {
         // Named in the source, the harness is linked without any unstable option.
         let (mut text, begins) = beginning(text);
         text.push_str(&format!("\nextern crate memprof_harness as {ALIAS};\n"));
+        let mut output = self.try_harness(rlib, &text)?;
+        let mut reason = (!output.status.success()).then(|| diagnostics::reason(&output.stderr));
+        if let Some(first) = &reason
+            && !self.plan.native
+            && diagnostics::is_own_allocator(&output.stderr)
+        {
+            match harness::native(self.plan, &self.plan.host, false) {
+                Ok(rlib) => {
+                    output = self.try_harness(rlib, &text)?;
+                    let failed =
+                        || format!("{first}, and with the native hook {}", diagnostics::reason(&output.stderr));
+                    reason = (!output.status.success()).then(failed);
+                }
+                Err(refusal) => reason = Some(format!("{first}, and {refusal}")),
+            }
+        }
+        self.note(expected, begins, reason.clone())?;
+        Ok(reason.is_none().then(|| replay(&output)))
+    }
+
+    /// Compiles `text`, which names the harness; `rlib` is the one for tests, beside which that for programs lies.
+    fn try_harness(&self, rlib: &Path, text: &str) -> Result<Output, Error> {
         let mut flag = OsString::from("--extern=memprof_harness=");
         flag.push(harness::for_programs(rlib));
         let mut command = self.command(&[flag]);
@@ -132,10 +154,7 @@ impl<'a> Call<'a> {
             // The text comes from us, and the crate's name would be that of the file.
             command.args(["--crate-name", "doctest_runner"]);
         }
-        let output = self.run(command, Some(&text))?;
-        let reason = (!output.status.success()).then(|| diagnostics::reason(&output.stderr));
-        self.note(expected, begins, reason.clone())?;
-        Ok(reason.is_none().then(|| replay(&output)))
+        self.run(command, Some(text))
     }
 
     fn note(&self, expected: &Expected, begins: bool, unprofiled: Option<String>) -> Result<(), Error> {

@@ -179,6 +179,23 @@ fn compile(mut command: Command, sources: &Path) -> Result<(), String> {
     }
 }
 
+/// The native harness for `target`, made where no run before has; or why there is none. For what has a global allocator of
+/// its own.
+///
+/// # Errors
+/// The reason, in the user's words.
+pub fn native<'a>(plan: &'a Plan, target: &str, static_libc: bool) -> Result<&'a Path, String> {
+    if let Some(refusal) = Hooked::Native.refusal(target, static_libc) {
+        return Err(refusal);
+    }
+    let rlib = plan.native_harness.get(target).ok_or("there is no native harness for its target")?;
+    if !rlib.exists() {
+        build(plan.rustc.as_os_str(), &plan.host, target, rlib, Hooked::Native)
+            .map_err(|failure| format!("the native harness does not compile: {failure}"))?;
+    }
+    Ok(rlib)
+}
+
 /// Waits until the driver has done what it can for `rlib`; `false` where that failed.
 pub fn wait_for(rlib: &Path, plan: &Plan) -> bool {
     while !rlib.exists() {

@@ -77,7 +77,7 @@ impl Call<'_> {
         if self.plan.native || !diagnostics::is_own_allocator(&output.stderr) {
             return self.compile_without(reason);
         }
-        let rlib = match self.native_harness() {
+        let rlib = match harness::native(self.plan, self.target(), self.invocation.static_libc) {
             Ok(rlib) => rlib,
             Err(refusal) => return self.compile_without(format!("{reason}, and {refusal}")),
         };
@@ -101,20 +101,6 @@ impl Call<'_> {
         let mut command = self.command(Some(&harness));
         command.env(env::RUSTC_BOOTSTRAP, "1");
         self.output(command)
-    }
-
-    /// The harness for what has a global allocator of its own, made where no run before has; or why there is none.
-    fn native_harness(&self) -> Result<&Path, String> {
-        let target = self.target();
-        if let Some(refusal) = Hooked::Native.refusal(target, self.invocation.static_libc) {
-            return Err(refusal);
-        }
-        let rlib = self.plan.native_harness.get(target).ok_or("there is no native harness for its target")?;
-        if !rlib.exists() {
-            harness::build(self.plan.rustc.as_os_str(), &self.plan.host, target, rlib, Hooked::Native)
-                .map_err(|failure| format!("the native harness does not compile: {failure}"))?;
-        }
-        Ok(rlib)
     }
 
     /// Compiles with the harness that needs no libtest and lies beside `rlib`.

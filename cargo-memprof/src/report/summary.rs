@@ -111,6 +111,8 @@ pub struct Process<'a> {
     pub forked: bool,
     pub outcome: Outcome,
     pub cut_short: bool,
+    pub seen: &'static str,
+    pub hook: &'static str,
     pub alloc_objects: u64,
     pub alloc_space: u64,
     pub reallocs: u64,
@@ -229,6 +231,14 @@ impl<'a> Idle<'a> {
     }
 }
 
+fn seen(record: &TestRecord) -> &'static str {
+    if record.is_partial() { "partial" } else { "all" }
+}
+
+fn hook(record: &TestRecord) -> &'static str {
+    if record.hook == Hook::Rust { "rust" } else { "native" }
+}
+
 impl<'a> Process<'a> {
     fn new((process, files): (&'a TestRecord, &Files)) -> Process<'a> {
         let counters = &process.counters;
@@ -237,6 +247,8 @@ impl<'a> Process<'a> {
             forked: process.forked,
             outcome: process.outcome,
             cut_short: process.cut_short,
+            seen: seen(process),
+            hook: hook(process),
             alloc_objects: counters.alloc_objects,
             alloc_space: counters.alloc_space,
             reallocs: counters.reallocs,
@@ -264,8 +276,8 @@ impl<'a> Test<'a> {
             outcome: test.outcome,
             cut_short: test.cut_short,
             forked: test.forked,
-            seen: if test.is_partial() { "partial" } else { "all" },
-            hook: if test.hook == Hook::Rust { "rust" } else { "native" },
+            seen: seen(test),
+            hook: hook(test),
             message: test.message.as_deref(),
             source_file: test.source_file.to_str().unwrap_or_default(),
             start_line: test.start_line,

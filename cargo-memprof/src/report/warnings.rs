@@ -42,16 +42,20 @@ fn without_profile(unprofiled: &[Unprofiled]) -> Option<String> {
 }
 
 fn seen_in_part(tests: &[TestRecord]) -> Option<String> {
-    let targets: BTreeSet<String> =
-        tests.iter().filter(|test| test.is_partial()).map(|test| test.id.target_label()).collect();
-    (!targets.is_empty()).then(|| {
+    let label = |record: &TestRecord| match &record.child {
+        None => record.id.target_label(),
+        Some(program) => format!("the program `{program}`"),
+    };
+    let processes = tests.iter().chain(tests.iter().flat_map(|test| &test.children));
+    let named: BTreeSet<String> = processes.filter(|record| record.is_partial()).map(label).collect();
+    (!named.is_empty()).then(|| {
         format!(
             "{} {} an allocator that cannot be seen: the figures are not of all that is allocated\n\
              {}: the `#[global_allocator]` in use does not pass everything on to the C library\n\
              let it step aside under `cargo memprof`: write `#[cfg_attr(not(memprof), global_allocator)]`",
-            plural(targets.len(), "target"),
-            if targets.len() == 1 { "has" } else { "have" },
-            targets.into_iter().collect::<Vec<_>>().join(", ")
+            plural(named.len(), "target"),
+            if named.len() == 1 { "has" } else { "have" },
+            named.into_iter().collect::<Vec<_>>().join(", ")
         )
     })
 }

@@ -29,6 +29,10 @@ pub const UNWALKABLE: &str = "[unwalkable: the outer frames are missing]";
 /// Stands for allocations without a stack.
 pub const LOST: &str = "[no stack was recorded]";
 
+/// No code lies below: the first page is never mapped. Where a register that is not a frame pointer led into the stack, the
+/// walk ended with whatever stood there, mostly a small number.
+const FIRST_CODE: u64 = 4096;
+
 /// The profile of one ledger. `map` is what [`Request::add`](super::Request::add) gave for it.
 pub fn assemble(ledger: &Ledger, map: &AddressMap, symbols: &Symbols, about: About, trimming: Trimming) -> Profile {
     let mut assembly = Assembly {
@@ -135,11 +139,13 @@ struct Kept {
 impl Assembly<'_> {
     /// The stack of `site` in the profile's tables.
     fn stack(&mut self, site: &Site) -> StackId {
-        if site.stack.is_empty() {
+        let walked = site.stack.iter().position(|&address| address < FIRST_CODE).unwrap_or(site.stack.len());
+        let stack = &site.stack[..walked];
+        if stack.is_empty() {
             return self.made_up(None, LOST);
         }
         let broken = site.truncated || site.unwalkable;
-        let shared = self.look_up(site);
+        let shared = self.look_up(stack);
         let kept = self.keep(broken);
         let root = match (site.truncated, site.unwalkable) {
             (true, _) => Some(self.made_up(None, TRUNCATED)),
@@ -149,13 +155,13 @@ impl Assembly<'_> {
         self.push(kept, root, shared)
     }
 
-    /// Puts the places of `site`'s addresses into the walk; gives how many, from the root, are those of the stack before.
-    fn look_up(&mut self, site: &Site) -> usize {
+    /// Puts the places of a stack's addresses into the walk; gives how many, from the root, are those of the stack before.
+    fn look_up(&mut self, stack: &[u64]) -> usize {
         let before = self.walk.addresses.iter();
-        let shared = before.zip(site.stack.iter().rev()).take_while(|(a, b)| a == b).count();
+        let shared = before.zip(stack.iter().rev()).take_while(|(a, b)| a == b).count();
         self.walk.addresses.truncate(shared);
         self.walk.places.truncate(shared);
-        for &address in site.stack.iter().rev().skip(shared) {
+        for &address in stack.iter().rev().skip(shared) {
             let place = match self.by_address.get(&address) {
                 Some(&place) => place,
                 None => self.new_place(address),

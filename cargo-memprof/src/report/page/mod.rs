@@ -204,9 +204,10 @@ fn children(test: &Test<'_>) -> String {
     for child in &test.children {
         let _ = write!(
             text,
-            "<li>{}{}: {} allocs, {} <span class=\"links\">{}</span></li>",
+            "<li>{}{}{}: {} allocs, {} <span class=\"links\">{}</span></li>",
             escape(child.program),
             if child.forked { " (forked)" } else { "" },
+            if child.seen == "partial" { " (seen in part)" } else { "" },
             count(child.alloc_objects),
             bytes(child.alloc_space),
             links(&child.files)

@@ -136,8 +136,8 @@ fn a_stack_without_its_outer_end_says_so_and_loses_no_more_of_it() {
 #[test]
 fn code_without_a_name_stays_visible_by_its_place() {
     assert_eq!(assembled(vec![site(&[1, UNKNOWN, 4, 5])], Trimming::Glue), ["app::tests::works > app+0x63 1"]);
-    let nowhere = Site { stack: vec![7], ..site(&[]) };
-    assert_eq!(assembled(vec![nowhere], Trimming::Glue), ["0x6 1"]);
+    let nowhere = Site { stack: vec![0x7007], ..site(&[]) };
+    assert_eq!(assembled(vec![nowhere], Trimming::Glue), ["0x7006 1"]);
 }
 
 #[test]
@@ -216,4 +216,14 @@ fn a_function_of_this_program_is_found_with_its_file_and_line() {
         assert!(u64::from(location.frames[0].line).abs_diff(line) <= 1, "{turn}: {}", location.frames[0].line);
         assert_eq!(function.origin, Origin::Workspace, "{turn}");
     }
+}
+
+#[test]
+fn what_a_stray_register_led_to_is_no_frame() {
+    let mut stray = site(&[3, 4]);
+    stray.stack.push(0x77);
+    let mut nothing = site(&[]);
+    nothing.stack.push(1);
+    let lines = assembled(vec![stray, nothing], Trimming::Nothing);
+    assert_eq!(lines, [format!("{LOST} 1"), "app::tests::works > app::inner 1".to_owned()]);
 }

@@ -1,7 +1,7 @@
 //! What is known of one test besides its stacks: plain values, made by `collect`, read by `view` and `report`.
 
 use memprof_harness::ledger::{Counters, Hook, Losses};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// Which test. The order is the one of the report: by package, target, kind, name.
@@ -25,7 +25,7 @@ impl TestId {
 }
 
 /// A test's verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     Ok,
@@ -88,7 +88,7 @@ impl TestRecord {
 }
 
 /// A target that ran without being recorded.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unprofiled {
     pub package: String,
     pub target: String,

@@ -1,7 +1,9 @@
 //! A test suite is divided over several machines; merged, it gets one verdict.
 
 use memprof_tests::fixture::Fixture;
+use memprof_tests::summary::Summary;
 use memprof_tests::tool;
+use std::collections::BTreeMap;
 use std::process::Command;
 
 fn shard(fixture: &Fixture, partition: &str, folder: &str) {
@@ -9,22 +11,42 @@ fn shard(fixture: &Fixture, partition: &str, folder: &str) {
     run.args(["--memprofile", folder]).succeed();
 }
 
+/// What the frames of a flamegraph of the run say.
+fn titles(fixture: &Fixture, picture: &str) -> Vec<String> {
+    let svg = fixture.read(&format!("target/memprof/{picture}"));
+    let titles = svg.split("<title>").skip(1).map(|rest| rest.split("</title>").next().unwrap_or_default().to_owned());
+    titles.collect()
+}
+
 #[test]
 fn shards_merge_into_one_run_with_one_verdict() {
     let fixture = Fixture::copy("growing");
     fixture.memprof("test --save-baseline").succeed();
     let whole = fixture.summary();
+    let pictured =
+        ["alloc_objects.svg", "alloc_space.svg", "peak_space.svg"].map(|name| (name, titles(&fixture, name)));
+    let pictured = BTreeMap::from(pictured);
     shard(&fixture, "count:1/2", "one");
     shard(&fixture, "count:2/2", "two");
     fixture.memprof("merge one two").succeed().complains("Merged 3 tests of 2 shards");
     let merged = fixture.summary();
-    let figures = |summary: &memprof_tests::summary::Summary| {
+    let figures = |summary: &Summary| {
         summary.tests().iter().map(|test| (test.name().to_owned(), test.figures())).collect::<Vec<_>>()
     };
     assert_eq!(figures(&merged), figures(&whole));
     assert_eq!(merged.json["run"]["alloc_objects"], whole.json["run"]["alloc_objects"]);
     assert_eq!(merged.json["not_run"], whole.json["not_run"]);
+    // Everything lies where a run that was not divided has it: each test's files, and those of the whole.
+    let places = |summary: &Summary| {
+        let tests = summary.tests().into_iter().map(|test| test.json["files"].clone()).collect::<Vec<_>>();
+        (tests, summary.json["run"]["files"].clone())
+    };
+    assert_eq!(places(&merged), places(&whole));
     merged.test("tests::loads_three_rows").file("alloc_objects");
+    assert!(fixture.read("target/memprof/index.html").contains("tests::loads_three_rows"));
+    for picture in ["alloc_objects.svg", "alloc_space.svg", "peak_space.svg"] {
+        assert_eq!(titles(&fixture, picture), pictured[picture], "{picture}");
+    }
     fixture.memprof("gate --no-run").succeed().says("within budget: 3 tests compared");
     if tool::has("go", &["version"], "pprof's reading of a merged profile") {
         let mut pprof = Command::new("go");

@@ -2,5 +2,6 @@
 //! exporter changes a number.
 
 pub mod flamegraph;
+pub mod import;
 pub mod pprof;
 pub mod proto;

@@ -15,9 +15,9 @@ use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, m
 use std::io::Write;
 
 /// The label that tells blocks of one size, as Go's heap profiles have it.
-const BLOCK_SIZE: &str = "bytes";
+pub(super) const BLOCK_SIZE: &str = "bytes";
 /// The label that tells the test in a profile of several.
-const TEST: &str = "test";
+pub(super) const TEST: &str = "test";
 
 /// `profile` as the bytes of a `.pb.gz` file. Equal profiles give equal bytes.
 pub fn export(profile: &Profile) -> Vec<u8> {

@@ -3,9 +3,10 @@
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::gate::recorded::RecordedRun;
+use crate::record::TestId;
+use crate::report::{Files, Idle, Summary, Test};
 use camino::Utf8Path;
 use memprof_harness::modes::Partition;
-use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Whether these are all shards of one run, each once.
@@ -55,43 +56,44 @@ pub fn check(shards: &[(&Utf8Path, &RecordedRun)]) -> Result<(), Error> {
     Ok(())
 }
 
-/// What adds up.
-const SUMS: [&str; 7] =
-    ["alloc_objects", "alloc_space", "reallocs", "frees", "inuse_objects", "inuse_space", "unreadable_ledgers"];
-
-/// The summary of the whole. There is at least one.
-pub fn merged(summaries: Vec<Value>) -> Value {
-    let mut whole = summaries.first().cloned().unwrap_or_default();
-    let list = |summary: &Value, name: &str| summary[name].as_array().cloned().unwrap_or_default();
-    let all = |name: &str| summaries.iter().flat_map(|summary| list(summary, name)).collect::<Vec<Value>>();
-    let id = |test: &Value| {
-        ["package", "target", "kind", "name"].map(|part| test[part].as_str().unwrap_or_default().to_owned())
-    };
-    let mut tests = all("tests");
-    tests.sort_by_cached_key(id);
-    let ran: BTreeSet<[String; 4]> = tests.iter().map(id).collect();
-    // What did not run in one shard because it is in another has run.
-    let idle: BTreeMap<[String; 4], Value> =
-        all("not_run").into_iter().map(|test| (id(&test), test)).filter(|(id, _)| !ran.contains(id)).collect();
-    let mut unprofiled: Vec<Value> = Vec::new();
-    for target in all("unprofiled") {
-        if !unprofiled.contains(&target) {
-            unprofiled.push(target);
+/// The summary of the whole, of whose own files there are none yet. There is at least one shard.
+pub fn merged(mut shards: Vec<Summary<'static>>) -> Summary<'static> {
+    let mut whole = shards.remove(0);
+    for shard in shards {
+        let (run, other) = (&mut whole.run, &shard.run);
+        for (sum, number) in [
+            (&mut run.alloc_objects, other.alloc_objects),
+            (&mut run.alloc_space, other.alloc_space),
+            (&mut run.reallocs, other.reallocs),
+            (&mut run.frees, other.frees),
+            (&mut run.children_alloc_objects, other.children_alloc_objects),
+            (&mut run.children_alloc_space, other.children_alloc_space),
+        ] {
+            *sum = sum.saturating_add(number);
+        }
+        run.inuse_objects = run.inuse_objects.saturating_add(other.inuse_objects);
+        run.inuse_space = run.inuse_space.saturating_add(other.inuse_space);
+        run.unreadable_ledgers += other.unreadable_ledgers;
+        // A share without tests has no start.
+        run.started_ns = [run.started_ns, other.started_ns].into_iter().filter(|ns| *ns > 0).min().unwrap_or(0);
+        run.cargo_exit = if run.cargo_exit == 0 { other.cargo_exit } else { run.cargo_exit };
+        run.interrupted |= other.interrupted;
+        whole.tests.extend(shard.tests);
+        whole.not_run.extend(shard.not_run);
+        for target in
+            shard.unprofiled.iter().filter(|target| !whole.unprofiled.contains(target)).cloned().collect::<Vec<_>>()
+        {
+            whole.unprofiled.to_mut().push(target);
         }
     }
-    let runs = || summaries.iter().map(|summary| &summary["run"]);
-    for name in SUMS {
-        whole["run"][name] = json!(runs().filter_map(|run| run[name].as_i64()).fold(0, i64::saturating_add));
-    }
-    whole["run"]["started_ns"] = json!(runs().filter_map(|run| run["started_ns"].as_u64()).filter(|ns| *ns > 0).min());
-    whole["run"]["cargo_exit"] =
-        json!(runs().filter_map(|run| run["cargo_exit"].as_i64()).find(|code| *code != 0).unwrap_or(0));
-    whole["run"]["interrupted"] = json!(runs().any(|run| run["interrupted"] == json!(true)));
-    whole["run"]["partition"] = Value::Null;
-    whole["run"]["files"] = json!({});
-    whole["tests"] = Value::Array(tests);
-    whole["not_run"] = idle.into_values().collect();
-    whole["unprofiled"] = Value::Array(unprofiled);
+    whole.tests.sort_by_cached_key(Test::id);
+    // What did not run in one shard because it is in another has run.
+    let ran: BTreeSet<TestId> = whole.tests.iter().map(Test::id).collect();
+    let mut idle: BTreeMap<TestId, Idle<'static>> = whole.not_run.drain(..).map(|test| (test.id(), test)).collect();
+    idle.retain(|id, _| !ran.contains(id));
+    whole.not_run = idle.into_values().collect();
+    whole.run.partition = None;
+    whole.run.files = Files::new();
     whole
 }
 
@@ -128,24 +130,22 @@ mod tests {
         }
     }
 
+    /// A shard in which the one test ran and the others did not.
+    fn summary(ran: &str, idle: &[&str], exit: i32) -> Summary<'static> {
+        let id = |name: &str| TestId { package: "p".into(), target: "p".into(), kind: "lib".into(), name: name.into() };
+        let mut summary = Summary::made_up(&[id(ran)], &idle.iter().map(|name| id(name)).collect::<Vec<_>>());
+        summary.run.cargo_exit = exit;
+        summary
+    }
+
     #[test]
     fn what_ran_in_one_shard_is_not_idle_in_the_whole() {
-        let test = |name: &str| json!({ "package": "p", "target": "p", "kind": "lib", "name": name });
-        let summary = |tests: &[&str], idle: &[&str], exit: i64| {
-            json!({
-                "schema": 1,
-                "run": { "alloc_objects": 2, "cargo_exit": exit, "interrupted": false, "started_ns": 5 },
-                "tests": tests.iter().map(|name| test(name)).collect::<Value>(),
-                "not_run": idle.iter().map(|name| test(name)).collect::<Value>(),
-                "unprofiled": [{ "package": "p" }],
-            })
-        };
-        let whole = merged(vec![summary(&["b"], &["a", "c"], 0), summary(&["a"], &["b", "c"], 101)]);
-        let names =
-            |name: &str| whole[name].as_array().unwrap().iter().map(|test| test["name"].clone()).collect::<Vec<_>>();
-        assert_eq!(names("tests"), ["a", "b"]);
-        assert_eq!(names("not_run"), ["c"]);
-        assert_eq!(whole["unprofiled"].as_array().unwrap().len(), 1);
-        assert_eq!((&whole["run"]["cargo_exit"], &whole["run"]["alloc_objects"]), (&json!(101), &json!(4)));
+        let whole = merged(vec![summary("b", &["a", "c"], 0), summary("a", &["b", "c"], 101)]);
+        let names = |ids: Vec<TestId>| ids.into_iter().map(|id| id.name).collect::<Vec<_>>();
+        assert_eq!(names(whole.tests.iter().map(Test::id).collect()), ["a", "b"]);
+        assert_eq!(names(whole.not_run.iter().map(Idle::id).collect()), ["c"]);
+        assert_eq!(whole.unprofiled.len(), 1);
+        assert_eq!((whole.run.cargo_exit, whole.run.alloc_objects), (101, 2));
+        assert_eq!(whole.run.partition, None);
     }
 }

@@ -8,6 +8,7 @@ mod warnings;
 mod write;
 
 pub use layout::SUMMARY;
+pub use summary::{Files, Idle, Summary, Test};
 pub use write::{Outputs, check};
 
 use crate::collect::{self, Collected, Recorded};
@@ -27,7 +28,7 @@ use crate::view::table;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
-use summary::{Files, FilesOfTest, Summary};
+use summary::FilesOfTest;
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,10 +63,8 @@ pub fn write(facts: &RunFacts, shell: &Shell) -> Result<Written, Error> {
     let outputs = Outputs::stage(facts)?;
     let tests = std::mem::take(&mut collected.tests);
     let (records, files, run) = write_tests(facts, shell, &outputs, &symbols, tests, maps)?;
-    let run_files = write_formats(&outputs, Utf8Path::new(""), &run, &format!("whole run: {}", facts.command))?;
-    let summary = Summary::new(facts, &records, &files, &collected, run_files);
-    outputs.put(Utf8Path::new(layout::SUMMARY), &summary.to_json())?;
-    outputs.put(Utf8Path::new(layout::INDEX), &page::render(&summary))?;
+    let mut summary = Summary::new(facts, &records, &files, &collected);
+    write_whole(&outputs, &mut summary, |about| run.finish(about))?;
     interrupt::let_finish();
     outputs.publish()?;
     let written = Written { index, tests: records.len() };
@@ -73,6 +72,30 @@ pub fn write(facts: &RunFacts, shell: &Shell) -> Result<Written, Error> {
     shell.status("Profiled", &format!("{} in {took:.2}s", amount::plural(records.len(), "test")));
     say(facts, shell, &records, &collected, &symbols, &written);
     Ok(written)
+}
+
+/// Writes what there is of the whole run, beside its tests: `profile` makes one of all of them.
+///
+/// # Errors
+/// Where it cannot be written.
+pub fn write_whole(
+    outputs: &Outputs,
+    summary: &mut Summary<'_>,
+    profile: impl FnOnce(About) -> Profile,
+) -> Result<(), Error> {
+    let run = &summary.run;
+    let ended = summary.tests.iter().map(|test| test.started_ns.saturating_add(test.duration_ns)).max().unwrap_or(0);
+    let profile = profile(About {
+        rate: SampleRate(run.rate),
+        started_ns: run.started_ns,
+        duration_ns: ended.saturating_sub(run.started_ns),
+        executable: String::new(),
+        comments: comments(run.rate, &run.command, &amount::plural(summary.tests.len(), "test")),
+    });
+    let title = format!("whole run: {}", run.command);
+    summary.run.files = write_formats(outputs, Utf8Path::new(""), &profile, &title)?;
+    outputs.put(Utf8Path::new(layout::SUMMARY), &summary.to_json())?;
+    outputs.put(Utf8Path::new(layout::INDEX), &page::render(summary))
 }
 
 /// Names every address of every ledger. The maps are in the order of the tests.
@@ -87,7 +110,7 @@ fn resolve(facts: &RunFacts, shell: &Shell, tests: &[Recorded]) -> (Symbols, Vec
     (symbols, maps)
 }
 
-/// Writes what there is per test, on all cores. Gives the tests, what was written of each, and the profile of all.
+/// Writes what there is per test, on all cores. Gives the tests, what was written of each, and the profile of all in the making.
 fn write_tests(
     facts: &RunFacts,
     shell: &Shell,
@@ -95,7 +118,7 @@ fn write_tests(
     symbols: &Symbols,
     tests: Vec<Recorded>,
     maps: Vec<AddressMap>,
-) -> Result<(Vec<TestRecord>, Vec<FilesOfTest>, Profile), Error> {
+) -> Result<(Vec<TestRecord>, Vec<FilesOfTest>, ProfileBuilder), Error> {
     let progress = shell.progress("Writing", tests.len() as u64);
     let folders = layout::test_folders(tests.iter().map(|test| (&test.record.id, test.record.child.as_deref())));
     let records: Vec<TestRecord> = tests.iter().map(|test| test.record.clone()).collect();
@@ -118,16 +141,7 @@ fn write_tests(
     let mut parts = gathered.into_inner().expect("no thread panicked with the lock held").into_iter();
     let mut all = parts.next().unwrap_or_default();
     parts.for_each(|part| all.merge(&part.finish(About::default()), None));
-    let started = records.iter().map(|test| test.started_ns).min().unwrap_or(0);
-    let ended = records.iter().map(|test| test.started_ns.saturating_add(test.duration_ns)).max().unwrap_or(0);
-    let about = About {
-        rate: SampleRate(facts.rate),
-        started_ns: started,
-        duration_ns: ended.saturating_sub(started),
-        executable: String::new(),
-        comments: comments(facts, &amount::plural(records.len(), "test")),
-    };
-    Ok((records, files, all.finish(about)))
+    Ok((records, files, all))
 }
 
 /// Puts the processes that tests started under their tests, which they follow.
@@ -176,7 +190,7 @@ impl Job<'_> {
             started_ns: record.started_ns,
             duration_ns: record.duration_ns,
             executable: record.executable.to_string_lossy().into_owned(),
-            comments: comments(facts, &title).into_iter().chain(cut_short(&record)).collect(),
+            comments: comments(facts.rate, &facts.command, &title).into_iter().chain(cut_short(&record)).collect(),
         };
         let profile = symbolize::assemble(&test.take_ledger()?, self.map, symbols, about, Trimming::Glue);
         drop(test);
@@ -215,7 +229,8 @@ fn write_formats(outputs: &Outputs, folder: &Utf8Path, profile: &Profile, title:
     } else {
         formats.iter().map(export).collect()
     };
-    written.into_iter().filter_map(Result::transpose).collect()
+    let keyed = |(key, path): (&'static str, Utf8PathBuf)| (key.into(), path);
+    written.into_iter().filter_map(|file| file.map(|file| file.map(keyed)).transpose()).collect()
 }
 
 /// Nodes of a profile whose files are written side by side.
@@ -233,13 +248,13 @@ fn title(test: &TestRecord) -> String {
     }
 }
 
-fn comments(facts: &RunFacts, what: &str) -> Vec<String> {
-    let rate = match facts.rate {
+fn comments(rate: u64, command: &str, what: &str) -> Vec<String> {
+    let rate = match rate {
         0 => "0 (no stacks)".to_owned(),
         1 => "1 (every allocation)".to_owned(),
         rate => format!("{rate} (one sample per {} on average)", amount::round_bytes(rate)),
     };
-    vec![format!("test: {what}"), format!("rate: {rate}"), format!("command: {}", facts.command)]
+    vec![format!("test: {what}"), format!("rate: {rate}"), format!("command: {command}")]
 }
 
 /// What must be said of a profile that is not the whole test's.

@@ -3,18 +3,19 @@
 
 use crate::collect::Collected;
 use crate::conditions::Conditions;
-use crate::record::{NotRun, Outcome, TestRecord, Unprofiled};
+use crate::record::{NotRun, Outcome, TestId, TestRecord, Unprofiled};
 use crate::run::RunFacts;
 use camino::Utf8PathBuf;
 use memprof_harness::ledger::{Hook, Losses};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// Raised when a field changes its meaning or goes; a new field does not raise it.
 pub const SCHEMA: u32 = 1;
 
 /// What is written of a test, by what it is: `profile`, `alloc_space`, …; paths relative to the summary.
-pub type Files = BTreeMap<&'static str, Utf8PathBuf>;
+pub type Files = BTreeMap<Cow<'static, str>, Utf8PathBuf>;
 
 /// The same for a test and the processes that it started, in their order.
 #[derive(Debug, Clone, Default)]
@@ -24,29 +25,29 @@ pub struct FilesOfTest {
 }
 
 /// The whole file.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Summary<'a> {
     pub schema: u32,
     pub run: Run<'a>,
     pub tests: Vec<Test<'a>>,
-    pub unprofiled: &'a [Unprofiled],
+    pub unprofiled: Cow<'a, [Unprofiled]>,
     pub not_run: Vec<Idle<'a>>,
 }
 
 /// The run as a whole.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Run<'a> {
-    pub command: &'a str,
+    pub command: Cow<'a, str>,
     /// Mean bytes between samples; 0 = no stacks, 1 = every allocation.
     pub rate: u64,
-    pub rustc: &'a str,
-    pub profile: &'a str,
-    pub host: &'a str,
-    pub conditions: &'a Conditions,
+    pub rustc: Cow<'a, str>,
+    pub profile: Cow<'a, str>,
+    pub host: Cow<'a, str>,
+    pub conditions: Cow<'a, Conditions>,
     pub repeat: u32,
     pub partition: Option<String>,
-    pub workspace_root: &'a str,
-    pub cargo_memprof: &'static str,
+    pub workspace_root: Cow<'a, str>,
+    pub cargo_memprof: Cow<'static, str>,
     /// Start of the first test, in nanoseconds since the Unix epoch; 0 = there was none.
     pub started_ns: u64,
     pub cargo_exit: i32,
@@ -66,21 +67,21 @@ pub struct Run<'a> {
 }
 
 /// One test.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Test<'a> {
-    pub package: &'a str,
-    pub target: &'a str,
-    pub kind: &'a str,
-    pub name: &'a str,
+    pub package: Cow<'a, str>,
+    pub target: Cow<'a, str>,
+    pub kind: Cow<'a, str>,
+    pub name: Cow<'a, str>,
     pub outcome: Outcome,
     pub cut_short: bool,
     pub forked: bool,
     /// What the figures are of: `all`, or `partial` where an allocator of the program's own goes past the hook.
-    pub seen: &'static str,
+    pub seen: Cow<'static, str>,
     /// Which calls were hooked: `rust` or `native`.
-    pub hook: &'static str,
-    pub message: Option<&'a str>,
-    pub source_file: &'a str,
+    pub hook: Cow<'static, str>,
+    pub message: Option<Cow<'a, str>>,
+    pub source_file: Cow<'a, str>,
     pub start_line: u32,
     pub alloc_objects: u64,
     pub alloc_space: u64,
@@ -104,15 +105,15 @@ pub struct Test<'a> {
 }
 
 /// A process that a test started or forked, where it was recorded.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Process<'a> {
-    pub program: &'a str,
+    pub program: Cow<'a, str>,
     /// It is a copy of the test's process, and has none of what that allocated before.
     pub forked: bool,
     pub outcome: Outcome,
     pub cut_short: bool,
-    pub seen: &'static str,
-    pub hook: &'static str,
+    pub seen: Cow<'static, str>,
+    pub hook: Cow<'static, str>,
     pub alloc_objects: u64,
     pub alloc_space: u64,
     pub reallocs: u64,
@@ -128,17 +129,17 @@ pub struct Process<'a> {
 }
 
 /// A test of an executable that ran which did not run itself.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Idle<'a> {
-    pub package: &'a str,
-    pub target: &'a str,
-    pub kind: &'a str,
-    pub name: &'a str,
+    pub package: Cow<'a, str>,
+    pub target: Cow<'a, str>,
+    pub kind: Cow<'a, str>,
+    pub name: Cow<'a, str>,
     pub ignored: bool,
 }
 
 /// Allocations of `from` to `to` bytes, both included.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SizeClass {
     pub from: u64,
     pub to: u64,
@@ -146,7 +147,7 @@ pub struct SizeClass {
 }
 
 /// What could not be recorded; see [`Losses`].
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct TestLosses {
     pub lost_objects: u64,
     pub lost_space: u64,
@@ -161,13 +162,12 @@ pub struct TestLosses {
 }
 
 impl<'a> Summary<'a> {
-    /// The summary of a run. `tests` and their `files` are in one order.
+    /// The summary of a run, of whose own files there are none yet. `tests` and their `files` are in one order.
     pub fn new(
         facts: &'a RunFacts,
         tests: &'a [TestRecord],
         files: &[FilesOfTest],
         collected: &'a Collected,
-        run_files: Files,
     ) -> Summary<'a> {
         let sum = |figure: fn(&TestRecord) -> u64| tests.iter().map(figure).fold(0u64, u64::saturating_add);
         let signed = |figure: fn(&TestRecord) -> i64| tests.iter().map(figure).fold(0i64, i64::saturating_add);
@@ -175,16 +175,16 @@ impl<'a> Summary<'a> {
             tests.iter().flat_map(|test| &test.children).map(figure).fold(0u64, u64::saturating_add)
         };
         let run = Run {
-            command: &facts.command,
+            command: Cow::Borrowed(&facts.command),
             rate: facts.rate,
-            rustc: &facts.rustc,
-            profile: &facts.cargo_profile,
-            host: &facts.host,
-            conditions: &facts.conditions,
+            rustc: Cow::Borrowed(&facts.rustc),
+            profile: Cow::Borrowed(&facts.cargo_profile),
+            host: Cow::Borrowed(&facts.host),
+            conditions: Cow::Borrowed(&facts.conditions),
             repeat: facts.modes.repeat,
             partition: facts.modes.partition.map(|partition| partition.to_string()),
-            workspace_root: facts.workspace_root.as_str(),
-            cargo_memprof: env!("CARGO_PKG_VERSION"),
+            workspace_root: facts.workspace_root.as_str().into(),
+            cargo_memprof: env!("CARGO_PKG_VERSION").into(),
             started_ns: tests.iter().map(|test| test.started_ns).min().unwrap_or(0),
             cargo_exit: facts.cargo_exit,
             interrupted: facts.interrupted,
@@ -197,11 +197,26 @@ impl<'a> Summary<'a> {
             inuse_space: signed(|test| test.counters.inuse_space),
             children_alloc_objects: of_children(|child| child.counters.alloc_objects),
             children_alloc_space: of_children(|child| child.counters.alloc_space),
-            files: run_files,
+            files: Files::new(),
         };
         let tests = tests.iter().zip(files).map(|(test, files)| Test::new(test, files)).collect();
         let not_run = collected.not_run.iter().map(Idle::new).collect();
-        Summary { schema: SCHEMA, run, tests, unprofiled: &collected.unprofiled, not_run }
+        Summary { schema: SCHEMA, run, tests, unprofiled: Cow::Borrowed(&collected.unprofiled), not_run }
+    }
+
+    /// What is in the file.
+    ///
+    /// # Errors
+    /// Where it is no summary, or one of another version.
+    pub fn from_json(text: &str) -> serde_json::Result<Summary<'static>> {
+        serde_json::from_str(text)
+    }
+
+    /// The files of every test and of the processes that it started.
+    pub fn all_files(&mut self) -> impl Iterator<Item = &mut Files> {
+        self.tests.iter_mut().flat_map(|test| {
+            std::iter::once(&mut test.files).chain(test.children.iter_mut().map(|child| &mut child.files))
+        })
     }
 
     /// The file's bytes: one line for the run and one for each test, so that it can be read by eye and compared by line.
@@ -224,10 +239,20 @@ fn json(value: &impl Serialize) -> String {
     serde_json::to_string(value).expect("plain values can be written as JSON")
 }
 
+fn id(parts: [&Cow<'_, str>; 4]) -> TestId {
+    let [package, target, kind, name] = parts.map(ToString::to_string);
+    TestId { package, target, kind, name }
+}
+
 impl<'a> Idle<'a> {
+    pub fn id(&self) -> TestId {
+        id([&self.package, &self.target, &self.kind, &self.name])
+    }
+
     fn new(test: &'a NotRun) -> Idle<'a> {
         let NotRun { id, ignored } = test;
-        Idle { package: &id.package, target: &id.target, kind: &id.kind, name: &id.name, ignored: *ignored }
+        let [package, target, kind, name] = [&id.package, &id.target, &id.kind, &id.name].map(Cow::from);
+        Idle { package, target, kind, name, ignored: *ignored }
     }
 }
 
@@ -243,12 +268,12 @@ impl<'a> Process<'a> {
     fn new((process, files): (&'a TestRecord, &Files)) -> Process<'a> {
         let counters = &process.counters;
         Process {
-            program: process.child.as_deref().unwrap_or_default(),
+            program: process.child.as_deref().unwrap_or_default().into(),
             forked: process.forked,
             outcome: process.outcome,
             cut_short: process.cut_short,
-            seen: seen(process),
-            hook: hook(process),
+            seen: seen(process).into(),
+            hook: hook(process).into(),
             alloc_objects: counters.alloc_objects,
             alloc_space: counters.alloc_space,
             reallocs: counters.reallocs,
@@ -266,20 +291,24 @@ impl<'a> Process<'a> {
 }
 
 impl<'a> Test<'a> {
+    pub fn id(&self) -> TestId {
+        id([&self.package, &self.target, &self.kind, &self.name])
+    }
+
     fn new(test: &'a TestRecord, files: &FilesOfTest) -> Test<'a> {
         let counters = &test.counters;
         Test {
-            package: &test.id.package,
-            target: &test.id.target,
-            kind: &test.id.kind,
-            name: &test.id.name,
+            package: Cow::Borrowed(&test.id.package),
+            target: Cow::Borrowed(&test.id.target),
+            kind: Cow::Borrowed(&test.id.kind),
+            name: Cow::Borrowed(&test.id.name),
             outcome: test.outcome,
             cut_short: test.cut_short,
             forked: test.forked,
-            seen: seen(test),
-            hook: hook(test),
-            message: test.message.as_deref(),
-            source_file: test.source_file.to_str().unwrap_or_default(),
+            seen: seen(test).into(),
+            hook: hook(test).into(),
+            message: test.message.as_deref().map(Cow::Borrowed),
+            source_file: test.source_file.to_str().unwrap_or_default().into(),
             start_line: test.start_line,
             alloc_objects: counters.alloc_objects,
             alloc_space: counters.alloc_space,
@@ -332,9 +361,24 @@ impl From<&Losses> for TestLosses {
 }
 
 #[cfg(test)]
+impl Summary<'static> {
+    /// For tests: each of `ran` with one allocation, and a target that was not profiled.
+    pub fn made_up(ran: &[TestId], idle: &[TestId]) -> Summary<'static> {
+        let counters = memprof_harness::ledger::Counters { alloc_objects: 1, ..Default::default() };
+        let record = |id: &TestId| TestRecord { id: id.clone(), counters, ..tests::record(Vec::new()) };
+        let ran: Vec<TestRecord> = ran.iter().map(record).collect();
+        let why = Unprofiled { package: "p".into(), target: "t".into(), kind: "doc".into(), reason: "r".into() };
+        let not_run = idle.iter().map(|id| NotRun { id: id.clone(), ignored: false }).collect();
+        let collected = Collected { unprofiled: vec![why], not_run, ..Collected::default() };
+        let facts = tests::facts();
+        let written = Summary::new(&facts, &ran, &vec![FilesOfTest::default(); ran.len()], &collected).to_json();
+        Summary::from_json(std::str::from_utf8(&written).expect("JSON is text")).expect("it was just written")
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::TestId;
     use memprof_harness::ledger::Counters;
 
     const DOCUMENTATION: &str = include_str!("../../../docs/summary-json.md");
@@ -353,7 +397,7 @@ mod tests {
         }
     }
 
-    fn record(children: Vec<TestRecord>) -> TestRecord {
+    pub fn record(children: Vec<TestRecord>) -> TestRecord {
         let mut counters = Counters::default();
         counters.classes[3] = 1;
         TestRecord {
@@ -378,7 +422,7 @@ mod tests {
         }
     }
 
-    fn facts() -> RunFacts {
+    pub fn facts() -> RunFacts {
         RunFacts {
             rate: 1,
             command: String::new(),
@@ -406,10 +450,10 @@ mod tests {
             not_run: vec![NotRun { id: id(), ignored: true }],
             ..Collected::default()
         };
-        let files: Files = [("profile", "p".into()), ("alloc_space", "a".into())].into_iter().collect();
+        let files: Files = [("profile".into(), "p".into()), ("alloc_space".into(), "a".into())].into_iter().collect();
         let of_test = FilesOfTest { own: files.clone(), children: vec![files.clone()] };
         let (facts, tests) = (facts(), [record(vec![record(Vec::new())])]);
-        let bytes = Summary::new(&facts, &tests, &[of_test], &collected, files).to_json();
+        let bytes = Summary::new(&facts, &tests, &[of_test], &collected).to_json();
         let mut names = Vec::new();
         fields(&serde_json::from_slice(&bytes).expect("the summary is JSON"), &mut names);
         assert!(names.len() > 80);

@@ -29,7 +29,7 @@ pub fn render(summary: &Summary<'_>) -> Vec<u8> {
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"{POLICY}\">\n\
          <title>memprof: {command}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n",
-        command = escape(summary.run.command),
+        command = escape(&summary.run.command),
     );
     header(&mut html, summary);
     notes(&mut html, summary);
@@ -49,10 +49,10 @@ fn header(html: &mut String, summary: &Summary<'_>) {
         html,
         "<header>\n<h1>Heap profile</h1>\n<p><code>{}</code></p>\n<p class=\"facts\">{} · {} · profile {} · \
          <time data-ms=\"{}\"></time></p>\n<dl>\n",
-        escape(run.command),
+        escape(&run.command),
         escape(&rate),
-        escape(run.rustc),
-        escape(run.profile),
+        escape(&run.rustc),
+        escape(&run.profile),
         run.started_ns / 1_000_000,
     );
     let failed = summary.tests.iter().filter(|test| test.outcome != Outcome::Ok).count();
@@ -85,7 +85,7 @@ fn notes(html: &mut String, summary: &Summary<'_>) {
         return;
     }
     html.push_str("<details class=\"note\" open><summary>Not profiled</summary>\n<ul>\n");
-    for one in summary.unprofiled {
+    for one in &*summary.unprofiled {
         let _ = writeln!(
             html,
             "<li>{} {} <code>{}</code>: {}</li>",
@@ -118,7 +118,7 @@ fn table(html: &mut String, summary: &Summary<'_>) {
 }
 
 fn row(html: &mut String, test: &Test<'_>, most: u64) {
-    let label = if test.kind == "lib" { test.target.to_owned() } else { format!("{}/{}", test.kind, test.target) };
+    let label = if test.kind == "lib" { test.target.to_string() } else { format!("{}/{}", test.kind, test.target) };
     let label = if test.package == test.target { label } else { format!("{}::{label}", test.package) };
     let share = test.alloc_space as f64 / most as f64 * 100.0;
     let _ = writeln!(
@@ -128,7 +128,7 @@ fn row(html: &mut String, test: &Test<'_>, most: u64) {
          <td data-v=\"{reallocs}\">{reallocs_text}</td><td data-v=\"{peak}\" title=\"{peak_text} bytes\">{peak_short}</td>\
          <td data-v=\"{left}\" title=\"{left_text} bytes in {left_objects} blocks\">{left_short}</td><td>{links}</td></tr>",
         label = escape(&label),
-        name = escape(test.name),
+        name = escape(&test.name),
         marks = marks(test),
         children = children(test),
         objects = test.alloc_objects,
@@ -160,7 +160,7 @@ fn marks(test: &Test<'_>) -> String {
     let losses = &test.losses;
     let lost = losses.lost_objects > 0 || losses.unreadable_sites > 0 || losses.unreadable_bytes > 0;
     let broken = losses.truncated_stacks > 0 || losses.unwalkable_stacks > 0;
-    let message = test.message.map(escape).unwrap_or_default();
+    let message = test.message.as_deref().map(escape).unwrap_or_default();
     let mut text = String::new();
     let mut mark = |class: &str, title: &str, what: &str| {
         let _ = write!(text, " <span class=\"mark {class}\" title=\"{title}\">{what}</span>");
@@ -205,7 +205,7 @@ fn children(test: &Test<'_>) -> String {
         let _ = write!(
             text,
             "<li>{}{}{}: {} allocs, {} <span class=\"links\">{}</span></li>",
-            escape(child.program),
+            escape(&child.program),
             if child.forked { " (forked)" } else { "" },
             if child.seen == "partial" { " (seen in part)" } else { "" },
             count(child.alloc_objects),

@@ -5,6 +5,7 @@ use memprof_tests::fixture::{Fixture, Ran};
 use memprof_tests::output::assert_same;
 use memprof_tests::pprof::{self, Raw};
 use memprof_tests::summary::Summary;
+use memprof_tests::workspace;
 
 /// `alloc_objects`, `alloc_space`, `reallocs`, `peak_space`, `inuse_objects`, `inuse_space`, as the tests themselves hold
 /// their allocator to.
@@ -122,6 +123,31 @@ fn what_goes_past_the_c_library_is_named_and_is_no_zero() {
     let aside = summary.test("is_seen_whole");
     assert_eq!((aside.text("hook"), aside.text("seen")), ("rust", "all"));
     assert_eq!(figures(&summary, "is_seen_whole"), [1, 4321, 0, 4321, 0, 0]);
+}
+
+#[test]
+fn mimalloc_is_named_wherever_it_is_and_gone_where_it_steps_aside() {
+    let fixture = Fixture::copy("mapped");
+    if !fixture.cargo("fetch --locked").run().status.success() {
+        eprintln!("skipped: the crate `mimalloc` cannot be had");
+        return;
+    }
+    // Its C code takes a while to compile, once.
+    let target = workspace::scratch().join("mapped");
+    let plain = fixture.cargo("test").env("CARGO_TARGET_DIR", &target).succeed();
+    let ran = fixture.memprof("test --memprofilerate 1").env("CARGO_TARGET_DIR", &target).succeed();
+    assert_eq!(plain.verdicts(), ran.verdicts());
+    let summary = Summary::read(&target.join("memprof"));
+    let hidden = summary.test("with_mimalloc");
+    assert_eq!((hidden.text("hook"), hidden.text("seen")), ("native", "partial"));
+    assert_eq!(figures(&summary, "with_mimalloc_aside"), [1, 123_456, 0, 123_456, 0, 0]);
+    let starts = summary.test("starts_one_with_mimalloc");
+    assert_eq!((starts.text("hook"), starts.text("seen")), ("rust", "all"));
+    assert_eq!(starts.json["children"][0]["seen"], "partial");
+    let said = said(&ran);
+    assert!(said.contains("test/hidden, the program `mapped`: the `#[global_allocator]`"), "{}", ran.all());
+    assert!(said.contains("#[cfg_attr(not(memprof), global_allocator)]"), "{}", ran.all());
+    assert!(!said.contains("unexpected `cfg`"), "{}", ran.all());
 }
 
 #[test]

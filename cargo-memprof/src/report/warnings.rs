@@ -61,7 +61,7 @@ fn seen_in_part(tests: &[TestRecord]) -> Option<String> {
 }
 
 fn without_samples(facts: &RunFacts, tests: &[TestRecord]) -> Option<String> {
-    let allocated = tests.iter().any(|test| test.counters.alloc_objects > 0);
+    let allocated = tests.iter().any(|test| test.counters.alloc_objects > 0 && !test.is_partial());
     let sampled = tests.iter().any(|test| test.stacks > 0);
     (facts.rate > 1 && allocated && !sampled).then(|| {
         format!(

@@ -171,3 +171,51 @@ fn a_revision_can_stand_for_the_baseline_and_is_recorded_once() {
     let unknown = fixture.memprof("gate --against no-such-branch").run().ended_with(6);
     unknown.complains("cannot compare with `no-such-branch`").complains("git fetch");
 }
+
+#[test]
+fn a_revision_that_is_laid_out_otherwise_is_compared_and_one_that_does_not_build_is_not() {
+    let fixture = repository();
+    if !tool::has("git", &["worktree", "list"], "the gate against a revision") {
+        return;
+    }
+    // A package alone, as cargo makes them: it must not be taken for a part of the workspace that it becomes later.
+    fixture.replace("Cargo.toml", "[workspace]", "");
+    commit(&fixture);
+    fs::create_dir_all(fixture.path("crates/growing")).expect("the copy can be written to");
+    git(&fixture, &["mv", "src", "Cargo.toml", "crates/growing"]);
+    fixture.write("Cargo.toml", "[workspace]\nmembers = [\"crates/*\"]\nresolver = \"3\"\n");
+    fixture.replace("crates/growing/src/parser.rs", BEFORE, AFTER);
+    commit(&fixture);
+    let site = SITE.replace("src/", "crates/growing/src/");
+    fixture.memprof("gate --against HEAD~1").run().ended_with(5).says(&site);
+    // From the folder that was not there then, and by the manifest's path.
+    let below = fixture.path("crates/growing");
+    fixture.memprof("gate --against HEAD~1").in_folder(&below).run().ended_with(5).says(&site);
+    fixture.memprof("gate --against HEAD~1 --manifest-path crates/growing/Cargo.toml").run().ended_with(5).says(&site);
+
+    // The other way round; and a folder that came out of a cache is no worktree of this clone.
+    git(&fixture, &["checkout", "--quiet", "HEAD~1"]);
+    fs::remove_dir_all(fixture.path(".git/worktrees")).expect("git keeps its worktrees there");
+    let improved = fixture.memprof("gate --against @{-1}").succeed();
+    improved.says("within budget: 3 tests compared with `@{-1}`");
+
+    fixture.write("src/parser.rs", "no Rust at all");
+    commit(&fixture);
+    fixture.write("src/parser.rs", &git_show(&fixture, "HEAD~1:src/parser.rs"));
+    let broken = fixture.memprof("gate --against HEAD").run().ended_with(6);
+    let broken = broken.complains("error: cannot compare with `HEAD`").complains("could not compile `growing`");
+    broken.complains("  help: name a revision whose tests can be built");
+    fixture.write("new/Cargo.toml", "[package]\nname = \"new\"\nedition = \"2021\"\n[workspace]\n");
+    fixture.write("new/src/lib.rs", "");
+    let new = fixture.memprof("gate --against HEAD").in_folder(&fixture.path("new")).run().ended_with(6);
+    new.complains("the revision has no `new/Cargo.toml`, and no package `new` elsewhere")
+        .complains("help: what is new");
+}
+
+/// A file of a revision.
+fn git_show(fixture: &Fixture, what: &str) -> String {
+    let mut command = Command::new("git");
+    memprof_tests::command::clean(&mut command);
+    let output = command.args(["-C"]).arg(fixture.root()).args(["show", what]).output().expect("git starts");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}

@@ -3,6 +3,7 @@
 //! worktree and its build stay, so that the next time only what differs is compiled; and a revision whose figures are known
 //! is not run again.
 
+use super::checkout::{Checkout, Place};
 use super::recorded::RecordedRun;
 use crate::drive::Here;
 use crate::error::Error;
@@ -12,17 +13,13 @@ use crate::options::{self, TestOptions};
 use crate::report::layout;
 use crate::toolchain::Toolchain;
 use camino::{Utf8Path, Utf8PathBuf};
-use std::ffi::{OsStr, OsString};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::path::Path;
 use std::process::{Command, Output};
 
 /// The checkout, below the folder of this file.
 const TREE: &str = "tree";
 /// What the run of the other revision said.
 const LOG: &str = "log.txt";
-/// Letters of a revision's hash that are shown.
-const SHORT: usize = 12;
 
 /// What is needed to record another revision.
 pub struct Against<'a> {
@@ -30,15 +27,6 @@ pub struct Against<'a> {
     pub revision: &'a str,
     pub options: &'a TestOptions,
     pub here: &'a Here<'a>,
-}
-
-/// A revision that is checked out.
-struct Checkout {
-    hash: String,
-    /// Root of the user's repository.
-    top: Utf8PathBuf,
-    /// Root of the other checkout.
-    tree: Utf8PathBuf,
 }
 
 impl Against<'_> {
@@ -62,7 +50,7 @@ impl Against<'_> {
         }
         self.here.shell.status("Recording", &format!("{} ({})", self.revision, checkout.shown()));
         self.check_out(&checkout)?;
-        self.run(&checkout, &folder, &out)?;
+        self.run(&self.place(&checkout)?, &folder, &out)?;
         RecordedRun::read(&out).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))
     }
 
@@ -84,11 +72,17 @@ impl Against<'_> {
 
     fn check_out(&self, checkout: &Checkout) -> Result<(), Error> {
         let Checkout { hash, top, tree } = checkout;
-        if tree.join(".git").exists() {
-            self.git(tree, &["checkout", "--quiet", "--force", "--detach", hash], "check out the revision")?;
+        let again = ["checkout", "--quiet", "--force", "--detach", hash];
+        // A folder that was restored from somewhere is no worktree of this clone.
+        let there = tree.join(".git").exists() && self.git(tree, &again, "check out the revision").is_ok();
+        if there {
             // A lock file that an earlier revision left is not this one's.
             self.git(tree, &["clean", "--quiet", "-fdx"], "clean the checkout")?;
         } else {
+            if tree.exists() {
+                let removed = fs_err::remove_dir_all(tree);
+                removed.map_err(|error| self.failed("remove an earlier checkout").caused_by(error))?;
+            }
             let add = ["worktree", "add", "--quiet", "--force", "--force", "--detach", tree.as_str(), hash];
             self.git(top, &add, "check out the revision")?;
         }
@@ -96,39 +90,39 @@ impl Against<'_> {
             let update = ["submodule", "--quiet", "update", "--init", "--recursive"];
             self.git(tree, &update, "check out the revision's submodules")?;
         }
-        self.copy_lock_file(checkout)
+        Ok(())
     }
 
-    /// Where the lock file is not committed, both sides are to have the same dependencies.
-    fn copy_lock_file(&self, checkout: &Checkout) -> Result<(), Error> {
-        let root = &self.here.workspace.root;
-        let (Some(there), lock) = (checkout.place_of(root), root.join("Cargo.lock")) else { return Ok(()) };
-        let copy = there.join("Cargo.lock");
-        if !lock.exists() || copy.exists() || !there.exists() {
-            return Ok(());
-        }
-        fs_err::copy(&lock, &copy).map(drop).map_err(|error| self.failed("copy the lock file").caused_by(error))
-    }
-
-    fn run(&self, checkout: &Checkout, folder: &Utf8Path, out: &Utf8Path) -> Result<(), Error> {
-        let failed = || self.failed("run the tests of the revision");
+    /// Where the revision has what this run is of, ready to be run.
+    fn place(&self, checkout: &Checkout) -> Result<Place, Error> {
+        let failed = || self.failed("find in the revision what this run is of");
         let current = std::env::current_dir().map_err(|error| failed().caused_by(error))?;
         let current = Utf8PathBuf::try_from(current).map_err(|error| failed().caused_by(error))?;
-        let Some(there) = checkout.place_of(&current).filter(|there| there.exists()) else {
-            return Err(failed()
-                .caused_by(format!("the revision has no folder `{}`", checkout.place_of(&current).unwrap_or(current)))
-                .help("run it from the root of the repository, with `--manifest-path`"));
-        };
+        let place = checkout.place(&current, &self.options.cargo.given).map_err(|why| {
+            let new = "what is new has nothing to be compared with: name a revision that has it, or record a baseline";
+            failed().caused_by(why).help(new)
+        })?;
+        // Where the lock file is not committed, both sides are to have the same dependencies.
+        let (ours, theirs) =
+            (self.here.workspace.root.join("Cargo.lock"), checkout.workspace_of(&place).join("Cargo.lock"));
+        if ours.exists() && !theirs.exists() {
+            let copied = fs_err::copy(&ours, &theirs);
+            copied.map_err(|error| self.failed("copy the lock file").caused_by(error))?;
+        }
+        Ok(place)
+    }
+
+    fn run(&self, place: &Place, folder: &Utf8Path, out: &Utf8Path) -> Result<(), Error> {
+        let failed = || self.failed("run the tests of the revision");
         let exe = std::env::current_exe().map_err(|error| failed().caused_by(error))?;
         let mut command = Command::new(exe);
-        command.current_dir(there).args(["memprof", "test"]);
+        command.current_dir(&place.folder).args(["memprof", "test"]);
         command.args(["--memprofilerate".into(), self.options.own.rate.get().to_string()]);
         command.arg("--memprofile").arg(out).arg("--target-dir").arg(folder);
         let modes = &self.options.modes;
         command.args(["--repeat".into(), modes.repeat.to_string()]);
         command.args(modes.deterministic.then_some("--deterministic"));
-        let given = self.options.cargo.given.iter().map(|arg| checkout.translated(arg));
-        command.args(given);
+        command.args(&place.args);
         fs_err::create_dir_all(folder).map_err(|error| failed().caused_by(error))?;
         let output = command.output().map_err(|error| failed().caused_by(error))?;
         let log = folder.join(LOG);
@@ -138,7 +132,7 @@ impl Against<'_> {
             let last = last_lines(&String::from_utf8_lossy(&output.stderr));
             return Err(failed()
                 .caused_by(format!("{} ended with {} and recorded nothing\n{last}", shown(&command), output.status))
-                .help(format!("all it said is in `{log}`")));
+                .help(format!("name a revision whose tests can be built and run; all that was said is in `{log}`")));
         }
         if !output.status.success() {
             let what = format!("tests of {} fail; those have nothing to be compared with (see `{log}`)", self.revision);
@@ -171,28 +165,6 @@ impl Against<'_> {
     }
 }
 
-impl Checkout {
-    fn shown(&self) -> &str {
-        self.hash.get(..SHORT).unwrap_or(&self.hash)
-    }
-
-    /// Where `path` of the user's checkout is in the other; `None` where it is outside.
-    fn place_of(&self, path: &Utf8Path) -> Option<Utf8PathBuf> {
-        path.strip_prefix(&self.top).ok().map(|inside| self.tree.join(inside))
-    }
-
-    /// An argument in which a path into the user's checkout leads into the other.
-    fn translated(&self, arg: &OsStr) -> OsString {
-        let text = arg.to_string_lossy();
-        let (flag, path) = text.split_once('=').map_or(("", &*text), |(flag, path)| (flag, path));
-        match self.place_of(Utf8Path::new(path)).filter(|_| Path::new(path).is_absolute()) {
-            Some(place) if flag.is_empty() => place.into_string().into(),
-            Some(place) => format!("{flag}={place}").into(),
-            None => arg.to_owned(),
-        }
-    }
-}
-
 /// A run that was recorded before, all of whose tests passed.
 fn known(out: &Utf8Path) -> Option<RecordedRun> {
     RecordedRun::read(out).ok().filter(|run| run.run.cargo_exit == 0 && !run.run.interrupted)
@@ -207,20 +179,4 @@ fn last_lines(text: &str) -> String {
     const SHOWN: usize = 15;
     let lines: Vec<&str> = text.trim_end().lines().collect();
     lines[lines.len().saturating_sub(SHOWN)..].join("\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_into_the_checkout_lead_into_the_other() {
-        let checkout = Checkout { hash: "0123456789abcdef".into(), top: "/repo".into(), tree: "/t/tree".into() };
-        let translated = |arg: &str| checkout.translated(OsStr::new(arg)).into_string().unwrap();
-        assert_eq!(translated("/repo/a/Cargo.toml"), "/t/tree/a/Cargo.toml");
-        assert_eq!(translated("--manifest-path=/repo/Cargo.toml"), "--manifest-path=/t/tree/Cargo.toml");
-        assert_eq!(translated("a/Cargo.toml"), "a/Cargo.toml");
-        assert_eq!(translated("/elsewhere/Cargo.toml"), "/elsewhere/Cargo.toml");
-        assert_eq!(checkout.shown(), "0123456789ab");
-    }
 }

@@ -13,6 +13,7 @@ pub mod recorded;
 
 mod against;
 mod annotate;
+mod checkout;
 mod evidence;
 mod explain;
 mod file;

@@ -9,7 +9,7 @@ use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{Options, from_lines};
 
 /// More frames than this make a picture that nobody can look through, and a file that a browser is slow to show.
-const MAX_FRAMES: usize = 4000;
+pub const MAX_FRAMES: usize = 4000;
 /// Parts of the whole below which a frame is not drawn, in thousandths of a percent: the first that leaves no more than
 /// [`MAX_FRAMES`] is taken. 0.02 % of a window 2000 pixels wide are 0.4 pixels.
 const THRESHOLDS: [u64; 6] = [20, 50, 100, 200, 500, 1000];
@@ -54,7 +54,7 @@ const STYLE: &str = "#frames > g > rect { stroke:#fff; stroke-width:.3; }
 
 /// `svg` with its semicolons, our style, and without the indentation of inferno's script, which is a third of a small
 /// file. No name in it has a line end.
-fn finished(svg: &str) -> String {
+pub fn finished(svg: &str) -> String {
     let mut text = String::with_capacity(svg.len());
     for line in svg.lines() {
         match line.trim_start().split_once("</style>") {
@@ -163,7 +163,7 @@ impl<'a> Visible<'a> {
 }
 
 /// `name` as it travels through inferno: without semicolons, and without what would end a line or is not allowed in XML.
-fn disguised(name: &str) -> String {
+pub fn disguised(name: &str) -> String {
     let letter = |letter: char| match letter {
         ';' => DISGUISED_SEMICOLON,
         _ if letter.is_control() => ' ',

@@ -1,22 +1,18 @@
-//! Differential flamegraphs: red grew, blue shrank. One has the widths of now, where what is gone cannot be seen; the
-//! other those of before. Pure.
+//! Differential flamegraphs: red grew, blue shrank, and so did whatever leads there. One has the widths of now, where what is
+//! gone cannot be seen; the other those of before. Pure.
 
 use super::figures::Figure;
-use super::stacks::Stacks;
-use inferno::flamegraph::color::BackgroundColor;
-use inferno::flamegraph::color::Color;
+use super::stacks::{Stack, Stacks};
+use crate::export::flamegraph::{MAX_FRAMES, disguised, finished};
+use crate::view::amount::count;
+use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{Options, from_lines};
 use std::collections::BTreeMap;
 
-/// A letter that looks like a semicolon (the Greek question mark). inferno splits stacks at semicolons, so they travel
-/// through it in this disguise.
-const DISGUISED_SEMICOLON: char = '\u{37e}';
-/// Frames in a picture, about; thinner ones are left out of larger ones.
-const MAX_STACKS: usize = 4000;
-
 /// Which of the two.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Widths {
+    #[default]
     Now,
     Before,
 }
@@ -35,56 +31,164 @@ impl Widths {
 
 /// The picture; `None` where it would be empty.
 pub fn draw(title: &str, before: &Stacks, now: &Stacks, figure: Figure, widths: Widths) -> Option<Vec<u8>> {
-    // By names from the root, so that each frame is in one piece.
-    let mut folded: BTreeMap<Vec<String>, (u64, u64)> = BTreeMap::new();
-    let names =
-        |stack: &super::stacks::Stack| stack.frames.iter().rev().map(|frame| disguised(&frame.function)).collect();
-    let value = |stack: &super::stacks::Stack| u64::try_from(stack.value(figure)).unwrap_or(0);
-    for stack in &before.stacks {
-        let entry = folded.entry(names(stack)).or_default();
-        entry.0 = entry.0.saturating_add(value(stack));
-    }
-    for stack in &now.stacks {
-        let entry = folded.entry(names(stack)).or_default();
-        entry.1 = entry.1.saturating_add(value(stack));
-    }
-    let width = |values: &(u64, u64)| if widths == Widths::Now { values.1 } else { values.0 };
-    folded.retain(|_, values| width(values) > 0);
-    let mut wide: Vec<u64> = folded.values().map(width).collect();
-    wide.sort_unstable_by(|a, b| b.cmp(a));
-    let least = wide.get(MAX_STACKS).copied().unwrap_or(0);
-    let lines: Vec<String> = folded
-        .iter()
-        .filter(|(_, values)| width(values) > least)
-        .map(|(names, (before, now))| {
-            let (from, to) = if widths == Widths::Now { (before, now) } else { (now, before) };
-            format!("{} {from} {to}", names.join(";"))
-        })
-        .collect();
+    let mut root = Node::default();
+    before.stacks.iter().for_each(|stack| root.add(stack, figure, Widths::Before));
+    now.stacks.iter().for_each(|stack| root.add(stack, figure, Widths::Now));
+    root.sum_up();
+    let mut frames = Frames { widths, least: root.thinnest(widths), ..Frames::default() };
+    frames.colors.insert("", color(&root, &root, widths));
+    frames.draw(&root, &root, &mut String::new());
     let mut options = Options::default();
     options.title = title.to_owned();
     let of = if widths == Widths::Now { "widths of this run" } else { "widths of the baseline" };
-    options.subtitle = Some(format!("{} | {of} | red: more than in the baseline, blue: less", figure.name()));
+    options.subtitle =
+        Some(format!("{} | {of} | red: leads to more than in the baseline, blue: to less", figure.name()));
     options.count_name = if figure.is_space() { "bytes" } else { "objects" }.to_owned();
-    options.negate_differentials = widths == Widths::Before;
     options.bgcolors = Some(BackgroundColor::Flat(Color { r: 255, g: 255, b: 255 }));
+    options.palette_map = Some(&mut frames.colors);
     options.min_width = 0.0;
     // The order of the lines stays as it is; inferno starts with the last of them.
     options.flame_chart = true;
     let mut svg = Vec::new();
-    from_lines(&mut options, lines.iter().rev().map(String::as_str), &mut svg).ok()?;
-    let text = String::from_utf8(svg).ok()?;
-    Some(text.replace(DISGUISED_SEMICOLON, ";").into_bytes())
+    from_lines(&mut options, frames.lines.iter().rev().map(String::as_str), &mut svg).ok()?;
+    let svg = String::from_utf8(svg).ok()?;
+    Some(finished(&with_differences(&svg, &frames.differences)).into_bytes())
 }
 
-/// `name` without what splits stacks, ends lines or is not allowed in XML.
-fn disguised(name: &str) -> String {
-    let letter = |letter: char| match letter {
-        ';' => DISGUISED_SEMICOLON,
-        letter if letter.is_control() => ' ',
-        letter => letter,
-    };
-    name.chars().map(letter).collect()
+/// A function as called on one path from the root, on both sides.
+#[derive(Debug, Default)]
+struct Node {
+    before: u64,
+    now: u64,
+    /// By how much the stacks that end here or above grew, and by how much others of them shrank.
+    grew: u64,
+    shrank: u64,
+    /// By name.
+    calls: BTreeMap<String, Node>,
+}
+
+impl Node {
+    fn add(&mut self, stack: &Stack, figure: Figure, side: Widths) {
+        let mut node = self;
+        for frame in stack.frames.iter().rev() {
+            node = node.calls.entry(disguised(&frame.function)).or_default();
+        }
+        let value = u64::try_from(stack.value(figure)).unwrap_or(0);
+        let sum = if side == Widths::Now { &mut node.now } else { &mut node.before };
+        *sum = sum.saturating_add(value);
+    }
+
+    /// From what each node has of its own to what it has with all that it calls.
+    fn sum_up(&mut self) {
+        self.grew = self.now.saturating_sub(self.before);
+        self.shrank = self.before.saturating_sub(self.now);
+        for call in self.calls.values_mut() {
+            call.sum_up();
+            for (sum, number) in [
+                (&mut self.before, call.before),
+                (&mut self.now, call.now),
+                (&mut self.grew, call.grew),
+                (&mut self.shrank, call.shrank),
+            ] {
+                *sum = sum.saturating_add(number);
+            }
+        }
+    }
+
+    fn width(&self, widths: Widths) -> u64 {
+        if widths == Widths::Now { self.now } else { self.before }
+    }
+
+    /// Width up to which frames are left out, so that there are not too many.
+    fn thinnest(&self, widths: Widths) -> u64 {
+        fn collect(node: &Node, widths: Widths, into: &mut Vec<u64>) {
+            into.push(node.width(widths));
+            node.calls.values().for_each(|call| collect(call, widths, into));
+        }
+        let mut all = Vec::new();
+        collect(self, widths, &mut all);
+        all.sort_unstable_by(|a, b| b.cmp(a));
+        all.get(MAX_FRAMES).copied().unwrap_or(0)
+    }
+}
+
+/// What inferno is given.
+#[derive(Default)]
+struct Frames {
+    widths: Widths,
+    least: u64,
+    lines: Vec<String>,
+    colors: PaletteMap,
+    /// What each frame's title is to say besides, by the frame's number.
+    differences: Vec<String>,
+}
+
+impl Frames {
+    /// Draws what `node` calls; `path` leads to it.
+    fn draw(&mut self, root: &Node, node: &Node, path: &mut String) {
+        let visible = |call: &Node, least: u64, widths: Widths| call.width(widths) > least;
+        let (least, widths) = (self.least, self.widths);
+        let above: u64 = node.calls.values().filter(|call| visible(call, least, widths)).map(|c| c.width(widths)).sum();
+        let own = node.width(widths).saturating_sub(above);
+        if own > 0 && !path.is_empty() {
+            self.lines.push(format!("{path} {own}"));
+        }
+        for (name, call) in node.calls.iter().filter(|(_, call)| visible(call, least, widths)) {
+            // inferno gives colours by name, and here one function has many.
+            let name = format!("{}{name}", number(self.differences.len()));
+            self.colors.insert(&name, color(call, root, widths));
+            let difference = i128::from(call.now) - i128::from(call.before);
+            let sign = if difference > 0 { "+" } else { "" };
+            self.differences.push(format!("{sign}{}", count(difference)));
+            let len = path.len();
+            if len > 0 {
+                path.push(';');
+            }
+            path.push_str(&name);
+            self.draw(root, call, path);
+            path.truncate(len);
+        }
+    }
+}
+
+/// A frame's number travels through inferno as the first letter of its name, one of those that Unicode leaves to private use.
+/// There are more of them than frames in a picture.
+const FIRST_NUMBER: u32 = 0xf_0000;
+
+fn number(frame: usize) -> char {
+    let number = u32::try_from(frame).ok().and_then(|frame| char::from_u32(FIRST_NUMBER + frame));
+    number.unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+/// The picture without numbers: in their place each title says by how much its frame differs.
+fn with_differences(svg: &str, differences: &[String]) -> String {
+    const TITLE: &str = "<title>";
+    let plain = |text: &str| text.replace(|letter: char| u32::from(letter) >= FIRST_NUMBER, "");
+    let mut pieces = svg.split(TITLE);
+    let mut out = plain(pieces.next().unwrap_or_default());
+    for piece in pieces {
+        out.push_str(TITLE);
+        let number = piece.chars().next().map(u32::from).and_then(|letter| letter.checked_sub(FIRST_NUMBER));
+        let difference = number.and_then(|number| differences.get(number as usize));
+        match (difference, piece.split_once(")</title>")) {
+            (Some(difference), Some((title, rest))) => {
+                out.push_str(&format!("{}; {difference})</title>{}", plain(title), plain(rest)));
+            }
+            _ => out.push_str(&plain(piece)),
+        }
+    }
+    out
+}
+
+/// What leads to a change has the colour of the change, the stronger the more of it is there, and all else stands back. What each
+/// picture alone can show goes first: growth where the widths are those of now.
+fn color(node: &Node, root: &Node, widths: Widths) -> Color {
+    let share = |part: u64, whole: u64| (part > 0).then(|| (part as f64 / whole.max(1) as f64).sqrt());
+    let fade = |share: f64| (225.0 - 135.0 * share) as u8;
+    let red = share(node.grew, root.grew).map(fade).map(|fade| Color { r: 255, g: fade, b: fade });
+    let blue = share(node.shrank, root.shrank).map(fade).map(|fade| Color { r: fade, g: fade, b: 255 });
+    let first = if widths == Widths::Now { red.or(blue) } else { blue.or(red) };
+    first.unwrap_or(Color { r: 238, g: 238, b: 238 })
 }
 
 #[cfg(test)]
@@ -109,8 +213,25 @@ mod tests {
             String::from_utf8(svg).unwrap()
         };
         let (after, earlier) = (draw(Widths::Now), draw(Widths::Before));
-        assert!(after.contains("came_[u8; 4] (8 objects") && !after.contains("gone"), "{after}");
-        assert!(earlier.contains("gone (2 objects") && !earlier.contains("came"), "{earlier}");
+        assert!(after.contains("came_[u8; 4] (8 objects, 66.67%; +8)") && !after.contains("gone"), "{after}");
+        assert!(earlier.contains("gone (2 objects, 33.33%; -2)") && !earlier.contains("came"), "{earlier}");
         assert!(super::draw("t", &before, &now, Figure::PeakSpace, Widths::Now).is_none());
+    }
+
+    #[test]
+    fn what_leads_to_a_change_has_its_colour_and_nothing_else_has() {
+        let before = stacks(&[("new<parse<main", 4), ("new<main", 6), ("gone<main", 2)]);
+        let now = stacks(&[("new<parse<main", 7), ("new<main", 6)]);
+        let svg = String::from_utf8(draw("t", &before, &now, Figure::AllocObjects, Widths::Now).unwrap()).unwrap();
+        let fill = |title: &str| {
+            let frame = svg.split("<title>").find(|frame| frame.starts_with(title)).expect("the frame is there");
+            frame.split("fill=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("it has a colour").to_owned()
+        };
+        let red = "rgb(255,90,90)";
+        for title in ["all (13", "main (13 objects, 100.00%; +1)", "parse (7 objects, 53.85%; +3)", "new (7 objects"] {
+            assert_eq!(fill(title), red, "{title}");
+        }
+        assert_eq!(fill("new (6 objects, 46.15%; 0)"), "rgb(238,238,238)");
+        assert!(!svg.contains(|letter: char| u32::from(letter) >= FIRST_NUMBER), "{svg}");
     }
 }

@@ -45,7 +45,9 @@ fn compare_locations(profile: &Profile, executable: &str, a: &Location, b: &Loca
     let text = |id: StringId| profile.strings.get(id);
     let file = |location: &Location| {
         let file = location.mapping.map(|id| text(profile.mappings.get(id).file));
-        (file != Some(executable), file)
+        // pprof takes the first for the program; of several programs any will do, but no library.
+        let is_library = file.is_some_and(|file| file.ends_with(".so") || file.contains(".so."));
+        (file != Some(executable), is_library, file)
     };
     let frame = |frame: &Frame| {
         let function = profile.functions.get(frame.function);

@@ -24,13 +24,9 @@ unsafe extern "C" {
     fn __libc_pvalloc(size: size_t) -> *mut c_void;
 }
 
-/// # Safety
-/// As the C library's.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub unsafe extern "C" fn malloc(size: size_t) -> *mut c_void {
-    // SAFETY: has no preconditions.
-    let block = unsafe { __libc_malloc(size) };
+/// Notes what the C library gave to whoever called the function this is inlined into, and gives it on.
+#[inline(always)]
+fn noted(block: *mut c_void, size: size_t) -> *mut c_void {
     if is_on() {
         allocated(Frame::here(), block.addr(), size);
     }
@@ -41,13 +37,18 @@ pub unsafe extern "C" fn malloc(size: size_t) -> *mut c_void {
 /// As the C library's.
 #[unsafe(no_mangle)]
 #[inline(never)]
+pub unsafe extern "C" fn malloc(size: size_t) -> *mut c_void {
+    // SAFETY: has no preconditions.
+    noted(unsafe { __libc_malloc(size) }, size)
+}
+
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+#[inline(never)]
 pub unsafe extern "C" fn calloc(count: size_t, size: size_t) -> *mut c_void {
     // SAFETY: has no preconditions.
-    let block = unsafe { __libc_calloc(count, size) };
-    if is_on() {
-        allocated(Frame::here(), block.addr(), count.saturating_mul(size));
-    }
-    block
+    noted(unsafe { __libc_calloc(count, size) }, count.saturating_mul(size))
 }
 
 /// # Safety
@@ -55,12 +56,8 @@ pub unsafe extern "C" fn calloc(count: size_t, size: size_t) -> *mut c_void {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn realloc(block: *mut c_void, size: size_t) -> *mut c_void {
-    if !is_on() {
-        // SAFETY: the caller upholds `realloc`'s contract.
-        return unsafe { __libc_realloc(block, size) };
-    }
     // SAFETY: the caller upholds `realloc`'s contract.
-    unsafe { recorded_realloc(Frame::here(), block, size) }
+    unsafe { resize(block, size) }
 }
 
 /// # Safety
@@ -69,23 +66,21 @@ pub unsafe extern "C" fn realloc(block: *mut c_void, size: size_t) -> *mut c_voi
 #[inline(never)]
 pub unsafe extern "C" fn reallocarray(block: *mut c_void, count: size_t, size: size_t) -> *mut c_void {
     let Some(size) = count.checked_mul(size) else { return out_of_memory() };
-    if !is_on() {
-        // SAFETY: the caller upholds `realloc`'s contract.
-        return unsafe { __libc_realloc(block, size) };
-    }
     // SAFETY: the caller upholds `realloc`'s contract.
-    unsafe { recorded_realloc(Frame::here(), block, size) }
+    unsafe { resize(block, size) }
 }
 
 /// # Safety
 /// As for `realloc`.
 #[inline(always)]
-unsafe fn recorded_realloc(frame: Frame, block: *mut c_void, size: size_t) -> *mut c_void {
+unsafe fn resize(block: *mut c_void, size: size_t) -> *mut c_void {
+    if !is_on() {
+        // SAFETY: the caller upholds `realloc`'s contract.
+        return unsafe { __libc_realloc(block, size) };
+    }
     if block.is_null() {
         // SAFETY: has no preconditions.
-        let block = unsafe { __libc_malloc(size) };
-        allocated(frame, block.addr(), size);
-        return block;
+        return noted(unsafe { __libc_malloc(size) }, size);
     }
     if size == 0 {
         // glibc takes this for a free.
@@ -100,7 +95,7 @@ unsafe fn recorded_realloc(frame: Frame, block: *mut c_void, size: size_t) -> *m
     if moved.is_null() {
         not_reallocated(old, block.addr());
     } else {
-        reallocated(frame, old, moved.addr(), size);
+        reallocated(Frame::here(), old, moved.addr(), size);
     }
     moved
 }
@@ -148,10 +143,7 @@ pub unsafe extern "C" fn posix_memalign(place: *mut *mut c_void, align: size_t, 
         return libc::EINVAL;
     }
     // SAFETY: has no preconditions.
-    let block = unsafe { __libc_memalign(align, size) };
-    if is_on() {
-        allocated(Frame::here(), block.addr(), size);
-    }
+    let block = noted(unsafe { __libc_memalign(align, size) }, size);
     if block.is_null() {
         return libc::ENOMEM;
     }
@@ -169,11 +161,7 @@ pub unsafe extern "C" fn aligned_alloc(align: size_t, size: size_t) -> *mut c_vo
         return fail(libc::EINVAL);
     }
     // SAFETY: has no preconditions.
-    let block = unsafe { __libc_memalign(align, size) };
-    if is_on() {
-        allocated(Frame::here(), block.addr(), size);
-    }
-    block
+    noted(unsafe { __libc_memalign(align, size) }, size)
 }
 
 /// # Safety
@@ -182,11 +170,7 @@ pub unsafe extern "C" fn aligned_alloc(align: size_t, size: size_t) -> *mut c_vo
 #[inline(never)]
 pub unsafe extern "C" fn memalign(align: size_t, size: size_t) -> *mut c_void {
     // SAFETY: has no preconditions.
-    let block = unsafe { __libc_memalign(align, size) };
-    if is_on() {
-        allocated(Frame::here(), block.addr(), size);
-    }
-    block
+    noted(unsafe { __libc_memalign(align, size) }, size)
 }
 
 /// # Safety
@@ -195,11 +179,7 @@ pub unsafe extern "C" fn memalign(align: size_t, size: size_t) -> *mut c_void {
 #[inline(never)]
 pub unsafe extern "C" fn valloc(size: size_t) -> *mut c_void {
     // SAFETY: has no preconditions.
-    let block = unsafe { __libc_valloc(size) };
-    if is_on() {
-        allocated(Frame::here(), block.addr(), size);
-    }
-    block
+    noted(unsafe { __libc_valloc(size) }, size)
 }
 
 /// # Safety
@@ -208,11 +188,7 @@ pub unsafe extern "C" fn valloc(size: size_t) -> *mut c_void {
 #[inline(never)]
 pub unsafe extern "C" fn pvalloc(size: size_t) -> *mut c_void {
     // SAFETY: has no preconditions.
-    let block = unsafe { __libc_pvalloc(size) };
-    if is_on() {
-        allocated(Frame::here(), block.addr(), size);
-    }
-    block
+    noted(unsafe { __libc_pvalloc(size) }, size)
 }
 
 #[cold]

@@ -4,8 +4,7 @@
 //! a step, so the worst ten are given.
 
 use super::evidence::Evidence;
-use super::explain::Change;
-use super::figures::Figure;
+use super::lines::{Grown, Lines};
 use super::outcome::{Finding, Judged, Outcome};
 use super::policy::Severity;
 use super::text::{doubt_sentence, label, sentence, site};
@@ -20,18 +19,17 @@ const SHOWN: usize = 10;
 /// relative to it.
 pub fn render(outcome: &Outcome, evidence: &Evidence, prefix: &Utf8Path) -> String {
     let mut out = String::new();
-    let over: Vec<&Judged> =
-        outcome.tests.iter().filter(|test| test.failures().any(|finding| finding.is_budget())).collect();
-    let lines = lines(&over, evidence);
+    let over = outcome.over_budget();
+    let lines = Lines::of(&over, evidence);
     for (place, grown) in lines.iter().take(SHOWN) {
-        out.push_str(&command("error", Some((prefix.join(&place.0), place.1)), &grown.title(), &grown.message()));
+        out.push_str(&command("error", Some((prefix.join(&place.0), place.1)), &title(grown), &message(grown)));
     }
     for test in over.iter().take(SHOWN) {
         let sentences: Vec<String> = test.failures().filter(|finding| finding.is_budget()).map(sentence).collect();
         let place =
             (!test.source_file.is_empty()).then(|| (prefix.join(&test.source_file), i64::from(test.start_line)));
         // Where no line is known the test's own must do.
-        let explained = lines.values_of(test);
+        let explained = are_of(&lines, test);
         let level = if explained { "notice" } else { "error" };
         out.push_str(&command(level, place, &format!("over budget: {}", label(&test.id)), &sentences.join("\n")));
     }
@@ -42,75 +40,27 @@ pub fn render(outcome: &Outcome, evidence: &Evidence, prefix: &Utf8Path) -> Stri
     out
 }
 
-/// A line of the workspace, as file and number.
-type Place = (String, i64);
-
-/// What grew at one line.
-#[derive(Debug, Default)]
-struct Grown<'a> {
-    /// Test, figure and what changed.
-    changes: Vec<(&'a Judged, Figure, &'a Change)>,
-}
-
-impl Grown<'_> {
-    fn title(&self) -> String {
-        let (test, ..) = self.changes[0];
-        let mut tests: Vec<_> = self.changes.iter().map(|(test, ..)| &test.id).collect();
-        tests.dedup();
-        match tests.len() {
-            1 => format!("allocates more in {}", label(&test.id)),
-            tests => format!("allocates more in {}", plural(tests, "test")),
-        }
-    }
-
-    fn message(&self) -> String {
-        let lines = self
-            .changes
-            .iter()
-            .take(SHOWN)
-            .map(|(test, figure, change)| format!("{}: {}", label(&test.id), site(*figure, change)));
-        let mut lines: Vec<String> = lines.collect();
-        if self.changes.len() > SHOWN {
-            lines.push(format!("… and {} more", self.changes.len() - SHOWN));
-        }
-        lines.join("\n")
-    }
-
-    /// Of the figure that was asked for first: the count, where it grew.
-    fn weight(&self) -> i64 {
-        self.changes.iter().map(|(.., change)| change.difference()).fold(0, i64::saturating_add)
+fn title(grown: &Grown<'_>) -> String {
+    let (test, ..) = grown.changes[0];
+    match grown.tests() {
+        1 => format!("allocates more in {}", label(&test.id)),
+        tests => format!("allocates more in {}", plural(tests, "test")),
     }
 }
 
-/// Lines of the workspace that allocate more, the worst first.
-struct Lines<'a>(Vec<(Place, Grown<'a>)>);
-
-impl<'a> Lines<'a> {
-    fn iter(&self) -> impl Iterator<Item = &(Place, Grown<'a>)> {
-        self.0.iter()
+fn message(grown: &Grown<'_>) -> String {
+    let lines = grown.changes.iter().take(SHOWN);
+    let mut lines: Vec<String> =
+        lines.map(|(test, figure, change)| format!("{}: {}", label(&test.id), site(*figure, change))).collect();
+    if grown.changes.len() > SHOWN {
+        lines.push(format!("… and {} more", grown.changes.len() - SHOWN));
     }
-
-    fn values_of(&self, test: &Judged) -> bool {
-        self.0.iter().take(SHOWN).any(|(_, grown)| grown.changes.iter().any(|(other, ..)| other.id == test.id))
-    }
+    lines.join("\n")
 }
 
-fn lines<'a>(over: &[&'a Judged], evidence: &'a Evidence) -> Lines<'a> {
-    let mut lines: BTreeMap<Place, Grown<'a>> = BTreeMap::new();
-    for test in over {
-        let Some(explanation) = evidence.get(&test.id) else { continue };
-        // One figure tells where; a second one would say the same of the same lines.
-        let Some((figure, changes)) = explanation.changes.first() else { continue };
-        for change in changes.iter().filter(|change| change.difference() > 0) {
-            let (file, line) = change.own.clone().unwrap_or((change.file.clone(), change.line));
-            if !file.is_empty() && !Utf8Path::new(&*file).is_absolute() {
-                lines.entry((file.to_string(), line)).or_default().changes.push((test, *figure, change));
-            }
-        }
-    }
-    let mut lines: Vec<(Place, Grown<'a>)> = lines.into_iter().collect();
-    lines.sort_by(|a, b| b.1.weight().cmp(&a.1.weight()).then_with(|| a.0.cmp(&b.0)));
-    Lines(lines)
+/// Whether one of the lines that are shown is of the test.
+fn are_of(lines: &Lines<'_>, test: &Judged) -> bool {
+    lines.iter().take(SHOWN).any(|(_, grown)| grown.changes.iter().any(|(other, ..)| other.id == test.id))
 }
 
 /// What is no regression, one text for each kind.

@@ -77,15 +77,9 @@ pub fn gather(outcome: &Outcome, run: &RecordedRun, store: &Store, root: &Utf8Pa
         Store::Folder(_) => BTreeMap::new(),
     };
     let places = Places { workspace: root.into() };
-    let mut over: Vec<(&Judged, Vec<Figure>)> = outcome
-        .tests
-        .iter()
-        .map(|test| (test, figures_over(test)))
-        .filter(|(_, figures)| !figures.is_empty())
-        .collect();
-    over.sort_by_key(|(test, figures)| std::cmp::Reverse(growth(test, figures)));
     let mut evidence = Evidence { varying: varying_tests(outcome, run, &places), ..Evidence::default() };
-    for (at, (test, figures)) in over.into_iter().enumerate() {
+    let over = outcome.over_budget().into_iter().map(|test| (test, figures_over(test)));
+    for (at, (test, figures)) in over.filter(|(_, figures)| !figures.is_empty()).enumerate() {
         let case = Case { test, figures, before: store.place(&test.id), now: now.get(&test.id).cloned() };
         let explanation = match case.profiles(run, &places) {
             Ok((before, now)) => {
@@ -121,15 +115,6 @@ fn varying_tests(outcome: &Outcome, run: &RecordedRun, places: &Places) -> BTree
         Some((test.id.clone(), varying::varying(&stacks(least)?, &stacks(most)?, figure, threads)))
     };
     outcome.tests.iter().filter_map(varying).collect()
-}
-
-/// Share by which the figure that grew most has grown, in thousandths.
-fn growth(test: &Judged, figures: &[Figure]) -> i128 {
-    let share = |figure: &Figure| {
-        let get = |figures: Option<Figures>| i128::from(figures.map_or(0, |figures| figures.get(*figure)));
-        (get(test.now) - get(test.before)) * 1000 / get(test.before).max(1)
-    };
-    figures.iter().map(share).max().unwrap_or(0)
 }
 
 fn figures_over(test: &Judged) -> Vec<Figure> {

@@ -1,21 +1,23 @@
 //! The outcome as Markdown, for GitHub's job summary or a comment. Pure.
 
 use super::evidence::{Evidence, Explanation};
+use super::lines::Lines;
 use super::outcome::{Finding, Judged, Outcome, Verdict};
 use super::policy::Severity;
-use super::text::{doubt_sentence, label, sentence, site};
+use super::text::{doubt_sentence, label, line_sum, sentence, site};
 use crate::view::amount::plural;
 use std::fmt::Write as _;
 
 /// Tests in the table; a summary of more than 1 MiB is dropped as a whole by GitHub.
 const ROWS: usize = 200;
+/// Tests whose call sites can be seen without a click.
+const OPEN: usize = 5;
 /// Call sites that are listed for one figure of a test.
 const SITES: usize = 5;
 
 /// The Markdown.
 pub fn render(outcome: &Outcome, evidence: &Evidence) -> String {
-    let over: Vec<&Judged> =
-        outcome.tests.iter().filter(|test| test.failures().any(|finding| finding.is_budget())).collect();
+    let over = outcome.over_budget();
     let compared = plural(outcome.compared(), "test");
     let (mark, verdict) = match outcome.verdict() {
         Verdict::Passed => ("✅", format!("allocations are within budget ({compared} compared)")),
@@ -29,14 +31,26 @@ pub fn render(outcome: &Outcome, evidence: &Evidence) -> String {
     if !outcome.doubts.is_empty() {
         out.push('\n');
     }
+    out.push_str(&lines(&over, evidence));
     out.push_str(&table(&over));
-    for test in over.iter().take(ROWS) {
+    for (at, test) in over.iter().take(ROWS).enumerate() {
         if let Some(explanation) = evidence.get(&test.id) {
-            out.push_str(&details(test, explanation));
+            out.push_str(&details(test, explanation, at < OPEN));
         }
     }
     out.push_str(&others(outcome));
     out
+}
+
+/// What one cause has in many tests.
+fn lines(over: &[&Judged], evidence: &Evidence) -> String {
+    let lines = Lines::of(over, evidence);
+    let shared = lines.iter().any(|(_, grown)| grown.tests() > 1);
+    if !shared {
+        return String::new();
+    }
+    let shown = lines.iter().take(SITES).map(|line| format!("- {}\n", code(&line_sum(line))));
+    format!("Lines that allocate more:\n\n{}\n", shown.collect::<String>())
 }
 
 fn differences(doubt: &super::outcome::Doubt) -> String {
@@ -83,7 +97,7 @@ fn table(over: &[&Judged]) -> String {
     out
 }
 
-fn details(test: &Judged, explanation: &Explanation) -> String {
+fn details(test: &Judged, explanation: &Explanation, open: bool) -> String {
     let mut lines = Vec::new();
     for (figure, changes) in &explanation.changes {
         let grown = changes.iter().filter(|change| change.difference() > 0);
@@ -95,7 +109,8 @@ fn details(test: &Judged, explanation: &Explanation) -> String {
     if lines.is_empty() {
         return String::new();
     }
-    format!("<details open><summary>{}</summary>\n\n{}\n\n</details>\n\n", html(&label(&test.id)), lines.join("\n"))
+    let open = if open { " open" } else { "" };
+    format!("<details{open}><summary>{}</summary>\n\n{}\n\n</details>\n\n", html(&label(&test.id)), lines.join("\n"))
 }
 
 /// Everything else that is to be said of tests, as a list of kinds.

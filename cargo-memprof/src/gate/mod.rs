@@ -20,6 +20,8 @@ mod file;
 mod job_summary;
 mod json;
 mod junit;
+mod lines;
+mod names;
 mod outputs;
 mod picture;
 mod self_test;

@@ -130,6 +130,18 @@ impl Judged {
         self.findings.iter().filter(|(severity, _)| *severity == Severity::Fail).map(|(_, finding)| finding)
     }
 
+    /// Share by which the figure that grew most has grown, in thousandths.
+    fn growth(&self) -> i128 {
+        let share = |finding: &Finding| match finding {
+            Finding::Over { before, now, .. } => {
+                let before = i128::from(before.unwrap_or(0));
+                (i128::from(*now) - before) * 1000 / before.max(1)
+            }
+            _ => 0,
+        };
+        self.failures().map(share).max().unwrap_or(0)
+    }
+
     /// Whether its figures were held against a line of the baseline.
     pub fn was_compared(&self) -> bool {
         let kept_out = |finding: &Finding| {
@@ -155,6 +167,13 @@ impl Outcome {
             return Verdict::CannotCompare;
         }
         Verdict::Passed
+    }
+
+    /// The tests over budget, the worst first.
+    pub fn over_budget(&self) -> Vec<&Judged> {
+        let mut over: Vec<&Judged> = self.tests.iter().filter(|test| test.failures().any(Finding::is_budget)).collect();
+        over.sort_by(|a, b| b.growth().cmp(&a.growth()).then_with(|| a.id.cmp(&b.id)));
+        over
     }
 
     /// How many tests were compared with a line of the baseline.

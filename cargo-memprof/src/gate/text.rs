@@ -3,6 +3,8 @@
 use super::evidence::{Evidence, Explanation, Missing};
 use super::explain::Change;
 use super::figures::Figure;
+use super::lines::{Grown, Lines, Place};
+use super::names::short;
 use super::outcome::{Doubt, Finding, Judged, Outcome, Verdict};
 use super::policy::Severity;
 use super::self_test::SelfTest;
@@ -24,9 +26,14 @@ const NAMED: usize = 10;
 /// The whole outcome, with ANSI styles.
 pub fn render(outcome: &Outcome, evidence: &Evidence, baseline: &Source) -> String {
     let mut out = String::from("\n");
-    for test in outcome.tests.iter().filter(|test| test.failures().any(Finding::is_budget)) {
+    let over = outcome.over_budget();
+    for test in over.iter().take(NAMED) {
         out.push_str(&regression(test, evidence.get(&test.id)));
     }
+    for test in over.iter().skip(NAMED) {
+        out.push_str(&briefly(test));
+    }
+    out.push_str(&lines(&Lines::of(&over, evidence)));
     for test in outcome.tests.iter().filter(|test| test.findings.iter().any(|(_, finding)| is_unstable(finding))) {
         out.push_str(&unstable(test, evidence.varying(&test.id)));
     }
@@ -93,6 +100,34 @@ fn regression(test: &Judged, explanation: Option<&Explanation>) -> String {
     let (before, now) = &explanation.profiles;
     pointer("profiles", before.iter().chain(now).collect());
     out
+}
+
+/// One of many tests over budget.
+fn briefly(test: &Judged) -> String {
+    let sentences: Vec<String> = test.failures().filter(|finding| finding.is_budget()).map(change).collect();
+    format!("{BAD}over budget{BAD:#} {BOLD}{}{BOLD:#}: {}\n", label(&test.id), sentences.join(", "))
+}
+
+/// What one cause has in many tests.
+fn lines(lines: &Lines<'_>) -> String {
+    if lines.iter().all(|(_, grown)| grown.tests() < 2) {
+        return String::new();
+    }
+    let mut out = format!("{BOLD}lines that allocate more:{BOLD:#}\n");
+    for line in lines.iter().take(NAMED) {
+        out.push_str(&format!("  {}\n", line_sum(line)));
+    }
+    if lines.iter().len() > NAMED {
+        out.push_str(&format!("  … and {} more\n", lines.iter().len() - NAMED));
+    }
+    out
+}
+
+/// `+12 allocs in 3 tests, src/parser.rs:88 in parse`.
+pub fn line_sum(((file, line), grown): &(Place, Grown<'_>)) -> String {
+    let sum = grown.sum().map_or(String::new(), |(figure, sum)| signed(figure, sum));
+    let function = grown.function().map_or(String::new(), |name| format!(" in {name}"));
+    format!("{sum} in {}, {file}:{line}{function}", plural(grown.tests(), "test"))
 }
 
 fn is_unstable(finding: &Finding) -> bool {
@@ -179,43 +214,13 @@ fn nearer(file: &str) -> &str {
     inside.and_then(|(_, rest)| rest.split_once('/')).map_or(file, |(_, rest)| rest)
 }
 
-/// A function's name without the path of modules before it: the last two parts where the first of them is a type.
-pub fn short(name: &str) -> String {
-    let plain = name.chars().all(|letter| letter.is_alphanumeric() || "_:{}".contains(letter));
-    if !plain {
-        return name.to_owned();
-    }
-    let parts: Vec<&str> = name.split("::").collect();
-    let is_own_name = |part: &&&str| part.starts_with('{') || part.starts_with(|letter: char| letter.is_uppercase());
-    let shown = match parts.len() {
-        0 | 1 => 1,
-        // `Type::method`, `function::{{closure}}`.
-        len if is_own_name(&&parts[len - 2]) || is_own_name(&&parts[len - 1]) => 2,
-        _ => 1,
-    };
-    parts[parts.len() - shown..].join("::")
-}
-
 /// What a finding says, in one sentence without the test's name.
 pub fn sentence(finding: &Finding) -> String {
     match finding {
-        Finding::Over { figure, before, now, most, limit } => {
-            let name = figure.name();
-            let change = match before {
-                Some(before) => {
-                    format!("{} → {} ({})", figure.show(*before), figure.show(*now), growth(*figure, *before, *now))
-                }
-                None => figure.show(*now),
-            };
-            format!("{name} {change}; at most {} are allowed by `{limit}`", figure.show(*most))
+        Finding::Over { figure, most, limit, .. } => {
+            format!("{}; at most {} are allowed by `{limit}`", change(finding), figure.show(*most))
         }
-        Finding::Improved { figure, before, now } => format!(
-            "{} {} → {} ({}): better, and not yet in the baseline",
-            figure.name(),
-            figure.show(*before),
-            figure.show(*now),
-            growth(*figure, *before, *now)
-        ),
+        Finding::Improved { .. } => format!("{}: better, and not yet in the baseline", change(finding)),
         Finding::New => "it is not in the baseline".to_owned(),
         Finding::Gone => "it is in the baseline and there is no such test any more".to_owned(),
         Finding::NotRun { why } => format!("it is in the baseline and did not run: {why}"),
@@ -227,6 +232,22 @@ pub fn sentence(finding: &Finding) -> String {
         Finding::Unstable { figure, least, most, repeats } => {
             format!("{} {} to {} in {repeats} runs", figure.name(), figure.show(*least), figure.show(*most))
         }
+    }
+}
+
+/// `alloc_objects 12 → 15 (+3)`; nothing of what is no change of a figure.
+fn change(finding: &Finding) -> String {
+    let (figure, before, now) = match finding {
+        Finding::Over { figure, before, now, .. } => (figure, *before, *now),
+        Finding::Improved { figure, before, now } => (figure, Some(*before), *now),
+        _ => return String::new(),
+    };
+    match before {
+        Some(before) => {
+            let growth = growth(*figure, before, now);
+            format!("{} {} → {} ({growth})", figure.name(), figure.show(before), figure.show(now))
+        }
+        None => format!("{} {}", figure.name(), figure.show(now)),
     }
 }
 

@@ -122,3 +122,32 @@ fn a_hand_broken_baseline_names_the_line_and_costs_no_test_run() {
         assert!(ran.stderr.contains("help: "), "{}", ran.all());
     }
 }
+
+#[test]
+fn doctests_keep_their_lines_when_what_stands_above_them_grows() {
+    let fixture = Fixture::copy("doctests");
+    fixture.memprof("test --save-baseline --doc").succeed();
+    let baseline = fixture.read("memprof.baseline");
+    assert!(baseline.contains("each doc/each each/src/lib.rs - eleven alloc_objects="), "{baseline}");
+    let source = fixture.read("each/src/lib.rs");
+    fixture.write("each/src/lib.rs", &format!("//! A remark.\n//!\n{source}"));
+    fixture.memprof("gate --doc").succeed().says("within budget").never_says("no such test");
+    fixture.memprof("test --save-baseline --doc").succeed();
+    assert_eq!(fixture.read("memprof.baseline"), baseline);
+}
+
+#[test]
+fn what_would_change_nothing_is_refused() {
+    let fixture = with_baseline();
+    for (arguments, said) in [
+        ("gate --no-run --lib", "cannot use `--lib` with `--no-run`"),
+        ("gate --no-run three", "cannot use `three` with `--no-run`"),
+        ("gate --no-run --repeat 3", "with `--no-run`"),
+        ("gate --no-run --self-tset", "a flag with a similar name exists: `--self-test`"),
+    ] {
+        fixture.memprof(arguments).run().ended_with(2).complains(said).complains("help: ");
+    }
+    fixture.memprof("gate --no-run --quiet --color never --manifest-path Cargo.toml").succeed();
+    let unknown = fixture.memprof("accept tests").run().ended_with(6);
+    unknown.complains("matches `tests`").complains("`'*tests*'` does; there is `tests::");
+}

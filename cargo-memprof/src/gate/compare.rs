@@ -1,6 +1,7 @@
 //! The comparison: a baseline, a run and a policy give an outcome. Pure.
 
 use super::baseline::Baseline;
+use super::doctest;
 use super::figures::{Figure, Figures};
 use super::outcome::{Doubt, Finding, Judged, Outcome};
 use super::policy::{Policy, Severity};
@@ -13,8 +14,12 @@ pub fn compare(baseline: &Baseline, run: &RecordedRun, policy: &Policy) -> Outco
     let ran = run.by_test();
     let conditions = conditions(baseline, run, policy);
     let held = !conditions.as_ref().is_some_and(Doubt::is_fatal);
-    let mut tests: Vec<Judged> =
-        ran.iter().map(|(id, repeats)| judge(id, repeats, baseline.tests.get(id), held, policy)).collect();
+    let partly = partly_run_items(baseline, ran.keys());
+    let judge = |(id, repeats): (&TestId, &Vec<&RecordedTest>)| match partly_run(id, &partly) {
+        Some(why) => only_found(id, repeats, baseline.tests.get(id), (policy.not_run, Finding::NotRun { why })),
+        None => judge(id, repeats, baseline.tests.get(id), held, policy),
+    };
+    let mut tests: Vec<Judged> = ran.iter().map(judge).collect();
     let absent = Absent::new(run, policy);
     let missing = baseline.tests.iter().filter(|(id, _)| !ran.contains_key(*id));
     tests.extend(missing.map(|(id, before)| absent.judge(id, *before)));
@@ -22,6 +27,24 @@ pub fn compare(baseline: &Baseline, run: &RecordedRun, policy: &Policy) -> Outco
     let mut outcome = Outcome { tests, doubts: Vec::new() };
     outcome.doubts = doubts(run, conditions, held && outcome.compared() == 0);
     outcome
+}
+
+/// Of items with several doctests, those of which fewer ran than have lines, with both numbers. Doctests are told apart by their
+/// order, so it cannot be known which of them are left.
+fn partly_run_items<'a>(
+    baseline: &Baseline,
+    ran: impl Iterator<Item = &'a TestId>,
+) -> BTreeMap<TestId, (usize, usize)> {
+    let mut items: BTreeMap<TestId, (usize, usize)> = BTreeMap::new();
+    ran.filter_map(doctest::item).for_each(|item| items.entry(item).or_default().0 += 1);
+    baseline.tests.keys().filter_map(doctest::item).for_each(|item| items.entry(item).or_default().1 += 1);
+    items.retain(|_, (ran, lines)| *ran > 0 && ran < lines);
+    items
+}
+
+fn partly_run(id: &TestId, partly: &BTreeMap<TestId, (usize, usize)>) -> Option<String> {
+    let (ran, lines) = partly.get(&doctest::item(id)?)?;
+    Some(format!("only {ran} of {lines} doctests of its item ran, and it cannot be told which"))
 }
 
 fn conditions(baseline: &Baseline, run: &RecordedRun, policy: &Policy) -> Option<Doubt> {
@@ -68,20 +91,31 @@ pub fn unstable_tests(run: &RecordedRun, tests: &[TestId]) -> Vec<TestId> {
     tests.iter().filter(differ).cloned().collect()
 }
 
-/// `held` = the test's line in the baseline is one to hold it against; ceilings hold in any case.
-fn judge(id: &TestId, repeats: &[&RecordedTest], line: Option<&Figures>, held: bool, policy: &Policy) -> Judged {
-    let before = line.filter(|_| held);
-    let now = least(repeats);
+/// A test that ran and is not compared.
+fn only_found(id: &TestId, repeats: &[&RecordedTest], line: Option<&Figures>, finding: (Severity, Finding)) -> Judged {
+    let mut judged = of_run(id, repeats, line);
+    judged.findings.extend(Some(finding).filter(|(severity, _)| *severity != Severity::Ignore));
+    judged
+}
+
+/// A test that ran, of which nothing is found yet.
+fn of_run(id: &TestId, repeats: &[&RecordedTest], line: Option<&Figures>) -> Judged {
     let first = repeats.first();
-    let mut judged = Judged {
+    Judged {
         id: id.clone(),
         before: line.copied(),
-        now,
+        now: least(repeats),
         source_file: first.map(|test| test.source_file.clone()).unwrap_or_default(),
         start_line: first.map_or(0, |test| test.start_line),
         findings: Vec::new(),
-    };
-    let Some(now) = now else { return judged };
+    }
+}
+
+/// `held` = the test's line in the baseline is one to hold it against; ceilings hold in any case.
+fn judge(id: &TestId, repeats: &[&RecordedTest], line: Option<&Figures>, held: bool, policy: &Policy) -> Judged {
+    let before = line.filter(|_| held);
+    let mut judged = of_run(id, repeats, line);
+    let Some(now) = judged.now else { return judged };
     let mut found = |severity: Severity, finding: Finding| {
         if severity != Severity::Ignore {
             judged.findings.push((severity, finding));
@@ -324,6 +358,20 @@ mod tests {
         now.unprofiled = vec![serde_json::from_value(target).unwrap()];
         let outcome = compare(&baseline, &now, &Policy::default());
         assert_eq!(findings(&outcome, "a"), [(Severity::Fail, Finding::Unprofiled { reason: "because".into() })]);
+    }
+
+    #[test]
+    fn doctests_of_one_item_are_not_compared_when_some_are_missing() {
+        let doctest = |name: &str| TestId { kind: "doc".into(), ..id(name) };
+        let tests = [("f", 3), ("f #2", 5), ("g", 7)].map(|(name, objects)| (doctest(name), figures(objects)));
+        let baseline = Baseline { conditions: conditions(), tests: tests.into() };
+        let ran = |name: &str, objects| RecordedTest { kind: "doc".into(), ..test(name, figures(objects)) };
+        let outcome = compare(&baseline, &run(vec![ran("f", 5), ran("g", 7)]), &Policy::default());
+        let why = "only 1 of 2 doctests of its item ran, and it cannot be told which".to_owned();
+        assert_eq!(findings(&outcome, "f"), [(Severity::Fail, Finding::NotRun { why })]);
+        assert_eq!((outcome.verdict(), outcome.compared()), (Verdict::CannotCompare, 1));
+        let outcome = compare(&baseline, &run(vec![ran("f", 3), ran("f #2", 5), ran("g", 7)]), &Policy::default());
+        assert_eq!((outcome.verdict(), outcome.compared()), (Verdict::Passed, 3));
     }
 
     struct NotRunOf<'a> {

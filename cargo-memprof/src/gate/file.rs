@@ -68,7 +68,7 @@ impl BaselineFile {
     }
 
     /// Puts the figures of `run` in it: of the tests that match one of `patterns`, or of all where there are none.
-    /// Lines of tests that did not run stay; lines of tests that are gone go, where all tests are meant.
+    /// Lines of tests that did not run stay; lines of tests that are gone go.
     ///
     /// # Errors
     /// Where a pattern matches nothing, lines of other conditions would stay, or the file cannot be read or written.
@@ -111,6 +111,18 @@ fn readable_by_all(file: &std::fs::File) -> io::Result<()> {
 /// Why lines cannot be taken, and what to do.
 type Refusal = (String, String);
 
+/// What somebody may have meant by a pattern that no name matches.
+fn advice(pattern: &Pattern, names: &[&str]) -> String {
+    let part = pattern.as_str().trim_matches('*');
+    let near: Vec<String> =
+        names.iter().filter(|name| name.contains(part)).take(3).map(|name| format!("`{name}`")).collect();
+    if near.is_empty() {
+        let some: Vec<String> = names.iter().take(3).map(|name| format!("`{name}`")).collect();
+        return format!("it has tests such as {}", some.join(", "));
+    }
+    format!("a pattern matches a whole name, as `'*{part}*'` does; there is {}", near.join(", "))
+}
+
 fn taken(
     old: Option<&Baseline>,
     run: &RecordedRun,
@@ -150,15 +162,11 @@ fn taken(
         }
         new.tests.insert(id.clone(), figures);
     }
-    if patterns.is_empty() {
-        changes.removed = compare::gone(old, run);
-        new.tests.retain(|id, _| !changes.removed.contains(id));
-    }
-    if let Some(pattern) = patterns.iter().find(|pattern| !by_test.keys().any(|id| pattern.matches(&id.name))) {
-        let name = pattern.as_str();
-        let help =
-            format!("patterns match whole names, as in `*{name}*`; `cargo memprof gate --no-run` names the tests");
-        return Err((format!("no test of the last run matches `{name}`"), help));
+    changes.removed = compare::gone(old, run).into_iter().filter(meant).collect();
+    new.tests.retain(|id, _| !changes.removed.contains(id));
+    let names: Vec<&str> = by_test.keys().chain(&changes.removed).map(|id| id.name.as_str()).collect();
+    if let Some(pattern) = patterns.iter().find(|pattern| !names.iter().any(|name| pattern.matches(name))) {
+        return Err((format!("no test of the last run matches `{}`", pattern.as_str()), advice(pattern, &names)));
     }
     let stay = new.tests.keys().find(|id| !changes.taken.contains(id));
     if let (Some(difference), Some(stay)) = (differences.first(), stay) {
@@ -168,7 +176,7 @@ fn taken(
             help.to_owned(),
         ));
     }
-    if changes.taken.is_empty() {
+    if changes.taken.is_empty() && changes.removed.is_empty() {
         return Err(("no test of the run has figures to take".to_owned(), "see why its tests failed".to_owned()));
     }
     Ok((new, changes))
@@ -220,7 +228,13 @@ mod tests {
         let objects: Vec<u64> = tests.values().map(|figures| figures.alloc_objects).collect();
         assert_eq!(objects, [1, 5, 4]);
         let error = file.take(&now, &policy, &[Pattern::new("e")]).unwrap_err();
-        assert!(error.advice().unwrap().contains("`*e*`"), "{error}");
+        assert_eq!(error.advice(), Some("it has tests such as `a`, `b`, `d`"));
+        // A part of a name is no name; and a line whose test is gone can go alone.
+        let longer = run(&[("tests::b", 1)]);
+        let error = file.take(&longer, &policy, &[Pattern::new("st*")]).unwrap_err();
+        assert!(error.advice().unwrap().contains("`'*st*'` does; there is `tests::b`"), "{error}");
+        let gone = file.take(&longer, &policy, &[Pattern::new("d")]).unwrap();
+        assert_eq!((names(&gone.taken), names(&gone.removed)), (vec![], vec!["d"]));
     }
 
     #[test]

@@ -210,8 +210,10 @@ fn one_of<T: Copy>(flag: Flag, word: &str, words: &[(&str, T)]) -> Result<T, Err
 
 fn refuse_near_miss(name: &str, flags: &[Flag]) -> Result<(), Error> {
     let Some(bare) = name.strip_prefix("--").filter(|bare| bare.len() > 6) else { return Ok(()) };
-    let near =
-        flags.iter().filter(|flag| flag.name.len() > 8).find(|flag| options::distance(bare, &flag.name[2..]) == 1);
+    let near = flags
+        .iter()
+        .filter(|flag| flag.name.len() > 8)
+        .find(|flag| (1..=2).contains(&options::distance(bare, &flag.name[2..])));
     match near {
         Some(near) => Err(Error::usage(format!("cannot use `{name}`"))
             .caused_by("there is no such flag")
@@ -246,6 +248,7 @@ mod tests {
             ("--no-run=yes", "alone"),
             ("--baselin x", "`--baseline`"),
             ("--self-tests", "`--self-test`"),
+            ("--self-tset", "`--self-test`"),
         ] {
             let error = take(line).unwrap_err();
             assert!(error.advice().unwrap().contains(help), "{line}: {error}");

@@ -14,6 +14,7 @@ pub mod recorded;
 mod against;
 mod annotate;
 mod checkout;
+mod doctest;
 mod evidence;
 mod explain;
 mod file;
@@ -43,6 +44,7 @@ use baseline::Baseline;
 use camino::{Utf8Path, Utf8PathBuf};
 use file::{BaselineFile, Changes};
 use flags::GateFlags;
+use memprof_harness::modes::Modes;
 use outcome::{Outcome, Verdict};
 use outputs::Outputs;
 use pattern::Pattern;
@@ -56,6 +58,21 @@ use text::Source;
 pub struct GateOptions {
     pub test: TestOptions,
     pub flags: GateFlags,
+}
+
+impl GateOptions {
+    /// Words that choose tests, or how they run, mean nothing where none is run; a user who wrote them thinks otherwise.
+    fn refuse_idle_words(&self) -> Result<(), Error> {
+        // With `--against`, the other revision may have to be run.
+        if !self.flags.no_run || self.flags.against.is_some() {
+            return Ok(());
+        }
+        let modes = (self.flags.modes != Modes::default()).then(|| "--repeat or --deterministic".to_owned());
+        let Some(word) = self.test.cargo.choice().or(modes) else { return Ok(()) };
+        Err(Error::usage(format!("cannot use `{word}` with `--no-run`"))
+            .caused_by("the last run is compared as it is")
+            .help("choose when the tests run: leave `--no-run` out"))
+    }
 }
 
 /// What `cargo memprof accept` was asked for.
@@ -119,6 +136,7 @@ pub fn gate(options: &GateOptions) -> Result<ExitCode, Error> {
         Ok(here) => here,
         Err(code) => return Ok(code),
     };
+    options.refuse_idle_words()?;
     let place = Place::find(&here, &options.flags)?;
     // A baseline that cannot be used should not cost a run of all tests.
     let (place, baseline) = match &options.flags.against {

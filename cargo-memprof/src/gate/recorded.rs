@@ -1,6 +1,7 @@
 //! A run as its `summary.json` tells of it, read back. The gate compares what was written, so it makes no difference
 //! whether the tests ran just now, yesterday or on another machine.
 
+use super::doctest;
 use super::figures::Figures;
 use crate::conditions::Conditions;
 use crate::error::Error;
@@ -133,6 +134,7 @@ impl RecordedRun {
         run.folder = folder.to_owned();
         // What a test's child processes did is no figure of the test.
         run.tests.retain(|test| !test.forked && test.kind != "exe");
+        doctest::without_lines(&mut run.tests);
         Ok(run)
     }
 

@@ -1,5 +1,6 @@
 //! What rustc says where a test does not compile with the harness, turned into the reason the report names. Pure.
 
+use crate::inject::harness::PROGRAM_CRATE;
 use serde::Deserialize;
 
 /// Whether a path of the user's could mean the crate `test` that we added.
@@ -47,7 +48,7 @@ fn error_of(line: &str) -> Option<String> {
 fn allocator_owner(error: &str) -> Option<&str> {
     let (_, rest) = error.split_once("the `#[global_allocator]` in ")?;
     let (one, other) = rest.split_once(" conflicts with global allocator in: ")?;
-    Some(if one == "test" || one == "memprof_harness" { other } else { one })
+    Some(if ["test", "memprof_harness", PROGRAM_CRATE].contains(&one) { other } else { one })
 }
 
 #[cfg(test)]
@@ -62,11 +63,11 @@ mod tests {
                 "it has a `#[global_allocator]` of its own",
             ),
             (
-                "the `#[global_allocator]` in counting conflicts with global allocator in: memprof_harness",
+                "the `#[global_allocator]` in counting conflicts with global allocator in: memprof_program",
                 "the crate `counting` it uses has a `#[global_allocator]` of its own",
             ),
             (
-                "the `#[global_allocator]` in memprof_harness conflicts with global allocator in: counting",
+                "the `#[global_allocator]` in memprof_program conflicts with global allocator in: counting",
                 "the crate `counting` it uses has a `#[global_allocator]` of its own",
             ),
         ] {

@@ -1,6 +1,7 @@
 //! This program as the compiler of doctests: it slips the harness under each that is going to run, and notes which it is.
 
 use crate::error::Error;
+use crate::inject::harness::PROGRAM_CRATE;
 use crate::inject::invocation::{CFG, CODEGEN, expand};
 use crate::inject::note::{Doctest, Note};
 use crate::inject::plan::Plan;
@@ -124,7 +125,7 @@ impl<'a> Call<'a> {
         let Some(text) = self.source.as_ref().or(self.runner.as_ref()) else { return Ok(None) };
         // Named in the source, the harness is linked without any unstable option.
         let (mut text, begins) = beginning(text);
-        text.push_str(&format!("\nextern crate memprof_harness as {ALIAS};\n"));
+        text.push_str(&format!("\nextern crate {PROGRAM_CRATE} as {ALIAS};\n"));
         let mut output = self.try_harness(rlib, &text)?;
         let mut reason = (!output.status.success()).then(|| diagnostics::reason(&output.stderr));
         if let Some(first) = &reason
@@ -147,7 +148,7 @@ impl<'a> Call<'a> {
 
     /// Compiles `text`, which names the harness; `rlib` is the one for tests, beside which that for programs lies.
     fn try_harness(&self, rlib: &Path, text: &str) -> Result<Output, Error> {
-        let mut flag = OsString::from("--extern=memprof_harness=");
+        let mut flag = OsString::from(format!("--extern={PROGRAM_CRATE}="));
         flag.push(harness::for_programs(rlib));
         let mut command = self.command(&[flag]);
         if self.runner.is_some() {

@@ -19,14 +19,16 @@ const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 const RLIB: &str = "libmemprof_harness.rlib";
 /// Beside it: the same for programs with a `main` of their own.
 const PROGRAM_RLIB: &str = "libmemprof_program.rlib";
-/// What makes it so. The metadata keeps the two apart where a test executable and a program share a cache.
-const PROGRAM_FLAGS: [&str; 3] = ["--cfg", "memprof_program", "-Cmetadata=program"];
+/// Its name as a crate, which no crate of the user's has: a program may well depend on `memprof-harness`.
+pub const PROGRAM_CRATE: &str = "memprof_program";
+/// What makes it so.
+const PROGRAM_FLAGS: [&str; 4] = ["--crate-name", PROGRAM_CRATE, "--cfg", "memprof_program"];
+/// What makes the other one, which goes under tests by the name `test`.
+const TEST_FLAGS: [&str; 2] = ["--crate-name", "memprof_harness"];
 
 /// How the harness is compiled. `metadata` keeps its symbols apart from those of a `memprof-harness` the user's crate
 /// may depend on; with bitcode, profiles with link-time optimisation can link it.
-const FLAGS: [&str; 18] = [
-    "--crate-name",
-    "memprof_harness",
+const FLAGS: [&str; 16] = [
     "--crate-type",
     "rlib",
     "--edition",
@@ -84,7 +86,7 @@ pub fn fingerprint() -> u64 {
     let mut hasher = DefaultHasher::new();
     memprof_harness::sources::FILES.hash(&mut hasher);
     FLAGS.hash(&mut hasher);
-    PROGRAM_FLAGS.hash(&mut hasher);
+    (TEST_FLAGS, PROGRAM_FLAGS).hash(&mut hasher);
     [Hooked::Rust, Hooked::Native].map(Hooked::flags).hash(&mut hasher);
     super::invocation::flags_in_words().hash(&mut hasher);
     hasher.finish()
@@ -153,7 +155,7 @@ pub fn build(rustc: &OsStr, host: &str, target: &str, rlib: &Path, hooked: Hooke
     };
     std::thread::scope(|scope| {
         let program = scope.spawn(|| compile(&PROGRAM_FLAGS, PROGRAM_RLIB));
-        compile(&[], RLIB)?;
+        compile(&TEST_FLAGS, RLIB)?;
         program.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
     match fs_err::rename(draft.path(), place) {

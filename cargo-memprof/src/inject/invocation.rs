@@ -65,7 +65,7 @@ impl Invocation {
             let (options, name) = match harness.visibility {
                 Visibility::Prelude => ("", "test="),
                 Visibility::Hidden => ("-Zunstable-options", "noprelude:test="),
-                Visibility::Forced => ("-Zunstable-options", "force:memprof_harness="),
+                Visibility::Forced => ("-Zunstable-options", "force:memprof_program="),
             };
             added.extend((!options.is_empty()).then(|| options.into()));
             let mut value = OsString::from(name);

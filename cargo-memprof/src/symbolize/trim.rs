@@ -46,6 +46,8 @@ const LEAF: &[Rule] = &[
     // The hook and what it does.
     Starts("memprof_harness::"),
     Starts("<memprof_harness::"),
+    Starts("memprof_program::"),
+    Starts("<memprof_program::"),
     Starts("core::alloc::"),
     Is("alloc::boxed::box_new_uninit"),
     Is("alloc::boxed::box_new"),
@@ -95,9 +97,11 @@ const ROOT: &[Rule] = &[
     Between("<", "::call_mut"),
     Between("<", "::call_once{{vtable.shim}}"),
     Between("<", "::call_once::{shim:vtable#0}"),
-    // The harness, by the names of its own crate and of the one it stands in for.
+    // The harness, by the names of its own two crates and of the one it stands in for.
     Starts("memprof_harness::"),
     Starts("<memprof_harness::"),
+    Starts("memprof_program::"),
+    Starts("<memprof_program::"),
     Starts("test::"),
     Starts("<test::"),
 ];

@@ -146,6 +146,7 @@ fn mimalloc_is_named_wherever_it_is_and_gone_where_it_steps_aside() {
     assert_eq!(starts.json["children"][0]["seen"], "partial");
     let said = said(&ran);
     assert!(said.contains("test/hidden, the program `mapped`: the `#[global_allocator]`"), "{}", ran.all());
+    assert!(said.contains("beside them 1 process that they started (1 seen in part)"), "{}", ran.all());
     assert!(said.contains("#[cfg_attr(not(memprof), global_allocator)]"), "{}", ran.all());
     assert!(!said.contains("unexpected `cfg`"), "{}", ran.all());
 }

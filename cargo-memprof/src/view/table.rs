@@ -83,8 +83,12 @@ fn children(tests: &[TestRecord]) -> String {
         return String::new();
     }
     let sum = |figure: fn(&TestRecord) -> i128| children.iter().map(|child| figure(child)).sum::<i128>();
+    let partial = match children.iter().filter(|child| child.is_partial()).count() {
+        0 => String::new(),
+        some => format!(" ({} seen in part)", count(some as i128)),
+    };
     format!(
-        "{:>13}{:>11}{:>11}{:>11}  {DIM}beside them {} that they started{DIM:#}\n",
+        "{:>13}{:>11}{:>11}{:>11}  {DIM}beside them {} that they started{partial}{DIM:#}\n",
         count(sum(|child| child.counters.alloc_objects.into())),
         bytes(sum(|child| child.counters.alloc_space.into())),
         "",

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 /// See the head of this file. The default is an ordinary run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,11 +14,13 @@ pub struct Modes {
     pub partition: Option<Partition>,
     /// What random numbers std seeds its hash tables with is fixed, and where the kernel puts things in memory.
     pub deterministic: bool,
+    /// How long a test may take before it is killed, in whole milliseconds; `None` = as long as it likes.
+    pub timeout: Option<Duration>,
 }
 
 impl Default for Modes {
     fn default() -> Modes {
-        Modes { repeat: 1, partition: None, deterministic: false }
+        Modes { repeat: 1, partition: None, deterministic: false, timeout: None }
     }
 }
 
@@ -89,6 +92,7 @@ impl FromStr for Partition {
 const REPEAT: &str = "repeat=";
 const PARTITION: &str = "partition=";
 const DETERMINISTIC: &str = "deterministic";
+const TIMEOUT: &str = "timeout_ms=";
 
 impl fmt::Display for Modes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -98,6 +102,9 @@ impl fmt::Display for Modes {
         }
         if self.deterministic {
             write!(f, " {DETERMINISTIC}")?;
+        }
+        if let Some(timeout) = self.timeout {
+            write!(f, " {TIMEOUT}{}", timeout.as_millis())?;
         }
         Ok(())
     }
@@ -115,6 +122,9 @@ impl FromStr for Modes {
                 modes.repeat = number.parse().ok().filter(|times| *times > 0).ok_or(format!("`{number}` times"))?;
             } else if let Some(partition) = word.strip_prefix(PARTITION) {
                 modes.partition = Some(partition.parse()?);
+            } else if let Some(time) = word.strip_prefix(TIMEOUT) {
+                let time = time.parse().ok().filter(|time| *time > 0).ok_or(format!("`{time}` milliseconds"))?;
+                modes.timeout = Some(Duration::from_millis(time));
             } else if word == DETERMINISTIC {
                 modes.deterministic = true;
             } else {
@@ -136,10 +146,20 @@ mod tests {
 
     #[test]
     fn what_is_said_is_understood() {
-        for text in ["repeat=1", "repeat=5 partition=count:2/3", "repeat=1 partition=hash:1/1 deterministic"] {
+        for text in
+            ["repeat=1", "repeat=5 partition=count:2/3", "repeat=1 partition=hash:1/1 deterministic timeout_ms=1500"]
+        {
             assert_eq!(text.parse::<Modes>().map(|modes| modes.to_string()).as_deref(), Ok(text));
         }
-        for text in ["repeat=0", "repeat=x", "partition=count:4/3", "partition=count:0/3", "partition=x:1/2", "often"] {
+        for text in [
+            "repeat=0",
+            "repeat=x",
+            "partition=count:4/3",
+            "partition=count:0/3",
+            "partition=x:1/2",
+            "timeout_ms=0",
+            "often",
+        ] {
             assert!(text.parse::<Modes>().is_err(), "{text}");
         }
     }

@@ -43,6 +43,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("libtest/mod.rs", include_str!("libtest/mod.rs")),
     ("libtest/face.rs", include_str!("libtest/face.rs")),
     ("libtest/options.rs", include_str!("libtest/options.rs")),
+    ("libtest/limit.rs", include_str!("libtest/limit.rs")),
     ("libtest/parent.rs", include_str!("libtest/parent.rs")),
     ("libtest/child.rs", include_str!("libtest/child.rs")),
     ("libtest/process.rs", include_str!("libtest/process.rs")),

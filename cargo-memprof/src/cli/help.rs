@@ -83,6 +83,9 @@ pub struct TestHelp {
     /// Fix the seeds of hash tables and the addresses, and run one test at a time
     #[arg(long)]
     deterministic: bool,
+    /// Kill a test that takes longer; it has failed, and its profile shows where it was until then
+    #[arg(long, value_name = "SECONDS")]
+    test_timeout: Option<f64>,
     /// Whatever `cargo test` takes
     #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
     cargo_args: Vec<OsString>,

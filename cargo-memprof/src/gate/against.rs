@@ -122,6 +122,9 @@ impl Against<'_> {
         let modes = &self.options.modes;
         command.args(["--repeat".into(), modes.repeat.to_string()]);
         command.args(modes.deterministic.then_some("--deterministic"));
+        if let Some(time) = modes.timeout {
+            command.arg("--test-timeout").arg(time.as_secs_f64().to_string());
+        }
         command.args(&place.args);
         fs_err::create_dir_all(folder).map_err(|error| failed().caused_by(error))?;
         let output = command.output().map_err(|error| failed().caused_by(error))?;

@@ -6,6 +6,7 @@ use crate::options;
 use memprof_harness::modes::{Modes, Partition};
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Flags of the gate and of the ways to run tests that it is there for, as given. Which of them a command takes is said by `Flag::of_test` and its siblings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -70,13 +71,14 @@ const AGAINST: Flag = Flag { name: "--against", value: Some(("a revision", "orig
 const REPEAT: Flag = Flag { name: "--repeat", value: Some(("a number of times", "5")) };
 const PARTITION: Flag = Flag { name: "--partition", value: Some(("a share", "count:1/3")) };
 const DETERMINISTIC: Flag = Flag { name: "--deterministic", value: None };
+const TIMEOUT: Flag = Flag { name: "--test-timeout", value: Some(("a number of seconds", "60")) };
 
 impl Flag {
     /// The flags of `cargo memprof test`.
-    pub const OF_TEST: &'static [Flag] = &[SAVE, BASELINE, FOLDER, REPEAT, PARTITION, DETERMINISTIC];
+    pub const OF_TEST: &'static [Flag] = &[SAVE, BASELINE, FOLDER, REPEAT, PARTITION, DETERMINISTIC, TIMEOUT];
     /// The flags of `cargo memprof gate`.
     pub const OF_GATE: &'static [Flag] =
-        &[BASELINE, FOLDER, NO_RUN, SELF_TEST, ALLOW, FORMAT, AGAINST, REPEAT, DETERMINISTIC];
+        &[BASELINE, FOLDER, NO_RUN, SELF_TEST, ALLOW, FORMAT, AGAINST, REPEAT, DETERMINISTIC, TIMEOUT];
     /// The flags of `cargo memprof merge`.
     pub const OF_MERGE: &'static [Flag] = &[];
     /// The flags of `cargo memprof accept`.
@@ -140,6 +142,7 @@ impl GateFlags {
             AGAINST => self.against = Some(text.into_owned()),
             DETERMINISTIC => self.modes.deterministic = true,
             REPEAT => self.modes.repeat = times(&text)?,
+            TIMEOUT => self.modes.timeout = Some(seconds(&text)?),
             PARTITION => self.modes.partition = Some(share(&text)?),
             FORMAT => self.format = one_of(flag, &text, FORMATS)?,
             _ => {
@@ -187,6 +190,16 @@ fn times(text: &str) -> Result<u32, Error> {
         Error::usage(format!("cannot use `{text}` for `{}`", REPEAT.name))
             .caused_by("it is not a whole number from 1 up")
             .help("pass how often each test is to be run: `--repeat 5`")
+    })
+}
+
+fn seconds(text: &str) -> Result<Duration, Error> {
+    let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    // Milliseconds are as fine as it gets.
+    time.filter(|time| (1..=u128::from(u64::MAX)).contains(&time.as_millis())).ok_or_else(|| {
+        Error::usage(format!("cannot use `{text}` for `{}`", TIMEOUT.name))
+            .caused_by("it is no time in seconds")
+            .help("pass how long a test may take: `--test-timeout 60`")
     })
 }
 
@@ -249,6 +262,8 @@ mod tests {
             ("--baselin x", "`--baseline`"),
             ("--self-tests", "`--self-test`"),
             ("--self-tset", "`--self-test`"),
+            ("--test-timeout -1", "`--test-timeout 60`"),
+            ("--test-timeout soon", "`--test-timeout 60`"),
         ] {
             let error = take(line).unwrap_err();
             assert!(error.advice().unwrap().contains(help), "{line}: {error}");

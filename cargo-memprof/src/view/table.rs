@@ -120,7 +120,8 @@ fn mark(test: &TestRecord) -> Option<&'static str> {
         (Outcome::Ok, true) => Some("cut short"),
         (Outcome::Failed, false) => Some("FAILED"),
         (Outcome::Failed, true) => Some("FAILED, cut short"),
-        (Outcome::TimedOut, _) => Some("TIMED OUT, cut short"),
+        (Outcome::TimedOut, false) => Some("TIMED OUT"),
+        (Outcome::TimedOut, true) => Some("TIMED OUT, cut short"),
         (Outcome::Unknown, _) => Some("no verdict"),
     }
 }

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 use std::{env, fs, io, process};
 
 /// What all tests of one run share.
@@ -231,11 +232,12 @@ impl Test {
             command.env(environment::MODES, run.modes.to_string());
             fix_addresses(&mut command);
         }
-        let ended = if run.inherit_output { run_inheriting(command) } else { run_collecting(command) }?;
+        let time = run.modes.timeout;
+        let ended = if run.inherit_output { run_inheriting(command, time) } else { run_collecting(command, time) }?;
         // libtest captures what is printed here, and shows it where it shows a test's output.
         print!("{}", String::from_utf8_lossy(&ended.output));
-        let ending = self.finish(&ledger, &ended)?;
-        if let Ending::Broken(sentence) = &ending {
+        let ending = self.finish(&ledger, &ended, time)?;
+        if let Ending::Broken(sentence) | Ending::TimedOut(sentence) = &ending {
             let unfinished = !matches!(ended.output.last(), None | Some(b'\n'));
             println!("{}{sentence}", if unfinished { "\n" } else { "" });
         }
@@ -269,11 +271,14 @@ impl Test {
         unreachable!("there are more numbers than files")
     }
 
-    fn finish(&self, ledger: &LedgerFile, ended: &Ended) -> io::Result<Ending> {
-        let ending = Ending::new(ledger.state()?, ended.status, || match self.expectation {
-            Expectation::PanicWith(_) => take_panic_text(ledger.path()),
-            _ => None,
-        });
+    fn finish(&self, ledger: &LedgerFile, ended: &Ended, time: Option<Duration>) -> io::Result<Ending> {
+        let ending = match time.filter(|_| ended.timed_out) {
+            Some(time) => Ending::timed_out(time),
+            None => Ending::new(ledger.state()?, ended.status, || match self.expectation {
+                Expectation::PanicWith(_) => take_panic_text(ledger.path()),
+                _ => None,
+            }),
+        };
         ledger.finish(Finish {
             outcome: ending.outcome(self.expectation),
             wait_status: ended.status.into_raw(),
@@ -296,7 +301,7 @@ impl Test {
                     self.fail()
                 }
             },
-            Ending::Broken(_) => self.fail(),
+            Ending::Broken(_) | Ending::TimedOut(_) => self.fail(),
         }
     }
 

@@ -1,11 +1,12 @@
 //! Running one child to its end and collecting what it prints, whatever it leaves behind.
 #![allow(unsafe_code)] // std has neither `poll` nor a way to ask a pipe how much it holds
 
+use super::limit;
 use std::io::{self, PipeReader, Read};
 use std::os::fd::AsRawFd;
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A process that is gone.
 #[derive(Debug)]
@@ -13,29 +14,30 @@ pub struct Ended {
     pub status: ExitStatus,
     /// From just before it was started.
     pub wall: Duration,
+    /// It was killed, with what it had started, because its time was up.
+    pub timed_out: bool,
     /// What it wrote to stdout and stderr, in the order in which it did; empty where that was not collected.
     pub output: Vec<u8>,
 }
 
-/// Runs `command` with the stdout and stderr that this process has.
+/// Runs `command` with the stdout and stderr that this process has, for `time` at most.
 ///
 /// # Errors
 /// Where it could not be started.
-pub fn run_inheriting(mut command: Command) -> io::Result<Ended> {
+pub fn run_inheriting(mut command: Command, time: Option<Duration>) -> io::Result<Ended> {
     command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
-    let started = Instant::now();
-    let status = command.status()?;
-    Ok(Ended { status, wall: started.elapsed(), output: Vec::new() })
+    limit::run(command, time)
 }
 
-/// Runs `command` and collects its output, through one pipe, so that the order of stdout and stderr is kept.
+/// Runs `command` for `time` at most and collects its output, through one pipe, so that the order of stdout and stderr is
+/// kept.
 ///
 /// The end of the process is the end of the output: what it wrote is all there, but a process that it leaves behind with
 /// the pipe open is not waited for.
 ///
 /// # Errors
 /// Where it could not be started, or where a pipe or a thread could not be had.
-pub fn run_collecting(mut command: Command) -> io::Result<Ended> {
+pub fn run_collecting(mut command: Command, time: Option<Duration>) -> io::Result<Ended> {
     let (mut output, writer) = io::pipe()?;
     enlarge(&output);
     command.stdout(writer.try_clone()?).stderr(writer);
@@ -43,26 +45,21 @@ pub fn run_collecting(mut command: Command) -> io::Result<Ended> {
     let (gone, until_gone) = io::pipe()?;
     let waiter = thread::Builder::new().stack_size(WAITER_STACK).spawn(move || {
         let _until_gone = until_gone;
-        let started = Instant::now();
-        let mut child = command.spawn()?;
-        // It holds our copies of the writing end.
-        drop(command);
-        let status = child.wait()?;
-        io::Result::Ok((status, started.elapsed()))
+        limit::run(command, time)
     })?;
     let mut collected = Vec::new();
     let held_open = collect(&mut output, &gone, &mut collected)?;
-    let (status, wall) = waiter.join().map_err(|_| io::Error::other("the thread that waits for it panicked"))??;
+    let ended = waiter.join().map_err(|_| io::Error::other("the thread that waits for it panicked"))??;
     if held_open {
         // Who still writes must neither block nor meet a closed pipe: under libtest it would not either. Without a
         // thread to spare it does.
         let _ = thread::Builder::new().spawn(move || io::copy(&mut output, &mut io::sink()));
     }
-    Ok(Ended { status, wall, output: collected })
+    Ok(Ended { output: collected, ..ended })
 }
 
 /// Stack of a thread that starts a process and waits for it, in bytes; what RUST_MIN_STACK says is meant for tests.
-const WAITER_STACK: usize = 128 * 1024;
+pub(super) const WAITER_STACK: usize = 128 * 1024;
 
 /// Reads until the last writer is gone or, once the child itself is, until what was there by then is read. True where
 /// somebody else still holds the pipe open.
@@ -138,11 +135,12 @@ fn held(pipe: &PipeReader) -> io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::process::ExitStatusExt;
 
     fn shell(script: &str) -> Ended {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
-        run_collecting(command).unwrap()
+        run_collecting(command, None).unwrap()
     }
 
     #[test]
@@ -164,15 +162,40 @@ mod tests {
         let (hold, release) = io::pipe().unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", "cat <&0 >/dev/null & head -c 50000 /dev/zero; exit 0"]).stdin(hold);
-        let ended = run_collecting(command).unwrap();
+        let ended = run_collecting(command, None).unwrap();
         assert_eq!(ended.output.len(), 50_000);
         assert_eq!(ended.status.code(), Some(0));
         drop(release);
     }
 
     #[test]
+    fn what_takes_too_long_is_ended_with_all_that_it_started() {
+        let mut command = Command::new("sh");
+        // The one in the background holds the pipe: only when it is gone too is there an end of the output.
+        command.args(["-c", "echo begun; tail -f /dev/null & tail -f /dev/null"]);
+        let (mut output, writer) = io::pipe().unwrap();
+        command.stderr(writer.try_clone().unwrap()).stdout(writer);
+        let ended = limit::run(command, Some(Duration::from_millis(500))).unwrap();
+        let mut said = String::new();
+        output.read_to_string(&mut said).unwrap();
+        assert!(ended.timed_out);
+        assert_eq!(ended.status.signal(), Some(libc::SIGKILL));
+    }
+
+    #[test]
+    fn who_is_in_time_is_left_alone() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo done; exit 3"]);
+        let ended = run_collecting(command, Some(Duration::from_secs(3600))).unwrap();
+        assert_eq!(
+            (ended.timed_out, ended.status.code(), ended.output.as_slice()),
+            (false, Some(3), b"done\n".as_slice())
+        );
+    }
+
+    #[test]
     fn what_cannot_be_started_is_an_error() {
-        let error = run_collecting(Command::new("/nonexistent/program")).unwrap_err();
+        let error = run_collecting(Command::new("/nonexistent/program"), None).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

@@ -4,6 +4,7 @@ use crate::ledger::OutcomeCode;
 use crate::ledger::layout::state;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 /// What a test is to do, from its attributes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,8 @@ pub enum Ending {
     Panicked(Option<String>),
     /// The process ended before the test did, or not as a harness ends it. The sentence to show.
     Broken(String),
+    /// Its time was up, and it was killed. The sentence to show.
+    TimedOut(String),
 }
 
 impl Ending {
@@ -37,6 +40,11 @@ impl Ending {
         }
     }
 
+    /// The ending of a test that was given `time` and was killed.
+    pub fn timed_out(time: Duration) -> Ending {
+        Ending::TimedOut(format!("test timed out after {} s (--test-timeout)", time.as_secs_f64()))
+    }
+
     /// The verdict that libtest reaches for a test that ended so.
     pub fn outcome(&self, expectation: Expectation) -> OutcomeCode {
         let passes = match (self, expectation) {
@@ -45,7 +53,11 @@ impl Ending {
             (Ending::Panicked(Some(text)), Expectation::PanicWith(expected)) => text.contains(expected),
             _ => false,
         };
-        if passes { OutcomeCode::Ok } else { OutcomeCode::Failed }
+        match self {
+            Ending::TimedOut(_) => OutcomeCode::TimedOut,
+            _ if passes => OutcomeCode::Ok,
+            _ => OutcomeCode::Failed,
+        }
     }
 }
 
@@ -129,6 +141,15 @@ mod tests {
         assert_eq!(said(state::OPEN, 40), "test process was killed by signal 40");
         assert_eq!(said(state::MAPPED, 9), "test process was killed by signal 9 (SIGKILL) before the test began");
         assert_eq!(said(state::RETURNED, 3 << 8), "test process exited with status 3 after the test had ended");
+    }
+
+    #[test]
+    fn who_was_too_late_passes_nowhere() {
+        let late = Ending::timed_out(Duration::from_millis(2500));
+        assert_eq!(late, Ending::TimedOut("test timed out after 2.5 s (--test-timeout)".to_owned()));
+        for expectation in [Expectation::Return, Expectation::Panic, Expectation::PanicWith("")] {
+            assert_eq!(late.outcome(expectation), OutcomeCode::TimedOut);
+        }
     }
 
     #[test]

@@ -118,6 +118,7 @@ fn what_goes_past_the_c_library_is_named_and_is_no_zero() {
     assert!(said.contains("#[cfg_attr(not(memprof), global_allocator)]"), "{}", ran.all());
     assert!(said.contains("1 seen in part") && !said.contains("without allocations"), "{}", ran.all());
     assert!(fixture.read("target/memprof/index.html").contains("seen in part"));
+    assert!(fixture.read("target/memprof/index.html").contains(">≥0</td>"));
     // The same advice, taken; a name that plain cargo would warn of.
     assert!(!said.contains("unexpected `cfg`"), "{}", ran.all());
     let aside = summary.test("is_seen_whole");

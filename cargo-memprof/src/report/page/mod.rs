@@ -121,6 +121,8 @@ fn row(html: &mut String, test: &Test<'_>, most: u64) {
     let label = if test.kind == "lib" { test.target.to_string() } else { format!("{}/{}", test.kind, test.target) };
     let label = if test.package == test.target { label } else { format!("{}::{label}", test.package) };
     let share = test.alloc_space as f64 / most as f64 * 100.0;
+    // Of a test that is seen in part these are what there is at least.
+    let figure = |text: String| if test.seen == "partial" { format!("≥{text}") } else { text };
     let _ = writeln!(
         html,
         "<tr><td><small>{label}</small> {name}{marks}{children}</td><td data-v=\"{objects}\">{objects_text}</td>\
@@ -132,15 +134,15 @@ fn row(html: &mut String, test: &Test<'_>, most: u64) {
         marks = marks(test),
         children = children(test),
         objects = test.alloc_objects,
-        objects_text = count(test.alloc_objects),
+        objects_text = figure(count(test.alloc_objects)),
         space = test.alloc_space,
         space_text = count(test.alloc_space),
-        space_short = bytes(test.alloc_space),
+        space_short = figure(bytes(test.alloc_space)),
         reallocs = test.reallocs,
-        reallocs_text = count(test.reallocs),
+        reallocs_text = figure(count(test.reallocs)),
         peak = test.peak_space,
         peak_text = count(test.peak_space),
-        peak_short = bytes(test.peak_space),
+        peak_short = figure(bytes(test.peak_space)),
         left = test.inuse_space,
         left_text = count(test.inuse_space),
         left_objects = count(test.inuse_objects),

@@ -6,7 +6,7 @@ use crate::run::{RanExecutable, RunFacts};
 use crate::symbolize::on_all_cores;
 use camino::Utf8Path;
 use memprof_harness::ledger::{self, Identity, Inventory, Ledger, Module, OutcomeCode};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -38,6 +38,9 @@ pub struct Recorded {
     ledger: Option<Ledger>,
 }
 
+/// What a program is called that is recorded as one.
+pub const WHOLE: &str = "(whole program)";
+
 /// Addresses in stacks that are kept in memory between the two times a ledger is needed; what is beyond is read twice.
 /// 32 million take 256 MiB.
 const KEPT_ADDRESSES: usize = 32 << 20;
@@ -61,7 +64,10 @@ pub fn collect(facts: &RunFacts) -> Result<Collected, Error> {
     }
     collected.tests = adopted(collected.tests);
     collected.unprofiled = unprofiled(&facts.ran);
-    collected.not_run = not_run(facts, &executables, &collected.tests)?;
+    let (tests, unwanted): (Vec<_>, Vec<_>) =
+        collected.tests.into_iter().partition(|test| facts.modes.records(&test.record.id.name));
+    collected.tests = tests;
+    collected.not_run = not_run(facts, &executables, &collected.tests, &unwanted)?;
     Ok(collected)
 }
 
@@ -237,22 +243,31 @@ fn not_run(
     facts: &RunFacts,
     executables: &HashMap<&Path, &RanExecutable>,
     recorded: &[Recorded],
+    unwanted: &[Recorded],
 ) -> Result<Vec<NotRun>, Error> {
     let recorded: HashSet<&TestId> = recorded.iter().map(|test| &test.record.id).collect();
-    let mut not_run = Vec::new();
-    for path in paths(&facts.ledgers, |path| path.extension().is_some_and(|ending| ending == Inventory::EXTENSION))? {
-        // An inventory that cannot be read is one of an executable whose ledgers cannot be either.
-        let Some(inventory) = std::fs::read(&path).ok().and_then(|bytes| Inventory::parse(&bytes)) else { continue };
-        let Some(executable) = executables.get(inventory.exe.as_path()) else { continue };
-        let tests = inventory
-            .tests
-            .into_iter()
-            .map(|test| NotRun { id: id_in(executable, "", test.name), ignored: test.ignored });
-        not_run.extend(tests.filter(|test| !recorded.contains(&test.id)));
+    let mut not_run: BTreeMap<TestId, NotRun> = BTreeMap::new();
+    for ending in [Inventory::EXTENSION, Inventory::UNRECORDED] {
+        let ran = ending == Inventory::UNRECORDED;
+        for path in paths(&facts.ledgers, |path| path.extension().is_some_and(|found| found == ending))? {
+            // An inventory that cannot be read is one of an executable whose ledgers cannot be either.
+            let Some(inventory) = std::fs::read(&path).ok().and_then(|bytes| Inventory::parse(&bytes)) else {
+                continue;
+            };
+            let Some(executable) = executables.get(inventory.exe.as_path()) else { continue };
+            for test in inventory.tests {
+                let id = id_in(executable, "", test.name);
+                if !recorded.contains(&id) {
+                    not_run.insert(id.clone(), NotRun { id, ignored: test.ignored, ran });
+                }
+            }
+        }
     }
-    not_run.sort_by(|a, b| a.id.cmp(&b.id));
-    not_run.dedup();
-    Ok(not_run)
+    // Doctests that were compiled as one are recorded one and all.
+    for test in unwanted.iter().map(|test| &test.record).filter(|test| test.child.is_none()) {
+        not_run.insert(test.id.clone(), NotRun { id: test.id.clone(), ignored: false, ran: true });
+    }
+    Ok(not_run.into_values().collect())
 }
 
 /// The test called `name` of an executable that cargo ran; `package` where cargo did not say which it is of.
@@ -277,7 +292,7 @@ fn id(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestId {
     let name = if let Some((name, _)) = doctest {
         name.clone()
     } else if identity.name.is_empty() {
-        "(whole program)".to_owned()
+        WHOLE.to_owned()
     } else {
         identity.name.clone()
     };

@@ -100,7 +100,7 @@ pub struct Here<'a> {
 #[derive(Debug)]
 pub struct Done {
     pub code: ExitCode,
-    /// Where its outputs are; `None` = there are none, and what is there is of an earlier run.
+    /// Where its outputs are; `None` = no test was recorded.
     pub outputs: Option<Utf8PathBuf>,
 }
 
@@ -328,6 +328,9 @@ impl Run<'_> {
             if ended.code == ExitCode::OK && !self.options.cargo.no_run {
                 self.shell.note("cargo ran no tests, so there is nothing to profile");
             }
+            if !self.options.cargo.no_run && facts.out_dir.join(report::SUMMARY).exists() {
+                self.shell.note(&format!("what is in `{}` is of an earlier run", facts.out_dir));
+            }
             return Ok(Done { code: ended.code, outputs: None });
         }
         interrupt::end_at_once(
@@ -340,7 +343,10 @@ impl Run<'_> {
         match written {
             Ok(written) => {
                 if written.tests == 0 && facts.ran.iter().any(|executable| executable.profiled) {
-                    self.shell.note("no test was run: they are ignored, or no name fits the filter");
+                    self.shell.note(match facts.modes.only.is_empty() {
+                        true => "no test was run: they are ignored, or no name fits the filter",
+                        false => "no test was profiled: `--memprof-only` fits none that ran",
+                    });
                 }
                 let there = written.tests > 0 || facts.modes.partition.is_some();
                 Ok(Done { code: ended.code, outputs: there.then(|| facts.out_dir.clone()) })

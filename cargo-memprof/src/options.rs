@@ -13,6 +13,8 @@ const RATE_FLAG: &str = "--memprofilerate";
 const FOLDER_FLAG: &str = "--memprofile";
 const KEEP_FLAG: &str = "--keep-ledgers";
 const NATIVE_FLAG: &str = "--native";
+/// Taken by some commands alone, before or after this file's flags.
+pub const ONLY_FLAG: &str = "--memprof-only";
 const OWN_FLAGS: [&str; 4] = [RATE_FLAG, FOLDER_FLAG, KEEP_FLAG, NATIVE_FLAG];
 
 /// Mean bytes between samples: 0 = no stacks, 1 = every allocation.
@@ -348,7 +350,7 @@ fn missing(flag: &str, what: &str, example: &str) -> Error {
 fn check_spelling(flag: &str, cargos: bool) -> Result<(), Error> {
     let name = flag.trim_start_matches('-');
     let dashes = flag.len() - name.len();
-    if dashes == 0 || name.len() < 5 {
+    if dashes == 0 || name.len() < 5 || flag == ONLY_FLAG {
         return Ok(());
     }
     let nearest = OWN_FLAGS.iter().map(|own| (distance(name, &own[2..]), own)).min();

@@ -72,12 +72,14 @@ pub struct TestRecord {
     pub start_line: u32,
 }
 
-/// A test that is there and did not run.
+/// A test that is there and left no figures: it did not run, or was not to be recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotRun {
     pub id: TestId,
     /// As opposed to filtered out.
     pub ignored: bool,
+    /// It did run, but was not to be recorded.
+    pub ran: bool,
 }
 
 impl TestRecord {

@@ -1,6 +1,7 @@
 //! This program as cargo's runner: it notes that an executable is run, gives it back the environment the user had, and
 //! becomes it, so that signals, exit codes and streams are the program's own.
 
+use crate::collect;
 use crate::error::Error;
 use crate::inject::env;
 use crate::inject::note::{Doctest, Note};
@@ -8,6 +9,8 @@ use crate::inject::plan::Plan;
 use crate::inject::ran::Ran;
 use crate::listing::{self, Answer, Tests};
 use memprof_harness::environment;
+use memprof_harness::ledger::{Inventory, Listed};
+use memprof_harness::modes::Modes;
 use std::ffi::OsString;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -70,7 +73,8 @@ impl<'a> Call<'a> {
                 if says(|doctest| !doctest.merged.is_empty()) && self.runner.is_empty() {
                     command.env(env::RUSTDOC_DOCTEST_BIN_PATH, &self.ran.exe);
                 }
-                if note.unprofiled.is_none() {
+                let mut names = note.doctest.iter().flat_map(Doctest::names);
+                if note.unprofiled.is_none() && names.any(|(name, _)| self.records(&name)) {
                     self.ran.kept = self.keep();
                     record_program(&mut command, &self.plan, "");
                     if says(|doctest| doctest.begins) {
@@ -81,8 +85,9 @@ impl<'a> Call<'a> {
             Some(note) if note.unprofiled.is_none() && note.own_main => match self.ask(args) {
                 Answer::Tests(tests) => {
                     self.note()?;
-                    return self.run_each(command, &tests, args);
+                    return self.run_each(command, tests, args);
                 }
+                Answer::Whole(_) if !self.records(collect::WHOLE) => self.note_unrecorded([collect::WHOLE])?,
                 Answer::Whole(remark) => {
                     self.ran.remark = remark;
                     record_program(&mut command, &self.plan, "");
@@ -111,26 +116,51 @@ impl<'a> Call<'a> {
         linked.or_else(|_| fs_err::copy(&self.ran.exe, &place).map(drop)).ok().map(|()| place)
     }
 
+    /// Whether the user wants the test called `name` recorded.
+    fn records(&self, name: &str) -> bool {
+        self.modes().records(name)
+    }
+
+    fn modes(&self) -> Modes {
+        // The driver wrote it as we read it.
+        self.plan.modes.as_ref().and_then(|modes| modes.parse().ok()).unwrap_or_default()
+    }
+
+    /// Notes tests that are run without being recorded.
+    fn note_unrecorded<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Result<(), Error> {
+        let tests = names.into_iter().map(|name| Listed { name: name.to_owned(), ignored: false }).collect();
+        let inventory = Inventory { exe: self.ran.exe.clone(), tests };
+        let name = format!("program-{:010}.{}", std::process::id(), Inventory::UNRECORDED);
+        fs_err::write(self.plan.ledgers.join(name), inventory.to_bytes())
+            .map_err(|error| Error::new("cannot note what is not recorded").caused_by(error))
+    }
+
     fn note(&self) -> Result<(), Error> {
         self.ran.append(&self.plan.ran).map_err(|error| Error::new("cannot note what cargo runs").caused_by(error))
     }
 
     /// Runs the program as cargo would, for what it prints and its verdict; and then each of its tests alone, recorded.
-    fn run_each(&self, mut whole: Command, tests: &Tests, args: &[OsString]) -> Result<Error, Error> {
+    fn run_each(&self, mut whole: Command, tests: Tests, args: &[OsString]) -> Result<Error, Error> {
         let status = whole.status().map_err(|error| cannot_run(&whole, &error))?;
         if let Some(signal) = status.signal() {
             // Cargo tells of the program's end, not of ours.
             let code = 128 + signal;
             std::process::exit(code);
         }
+        let on_threads = tests.on_threads;
         let one = |name: &str| {
             let mut command = self.command(&listing::only(name, args));
             record_program(&mut command, &self.plan, name);
-            if tests.on_threads {
+            if on_threads {
                 command.env(environment::WINDOW, environment::THREADS);
             }
             command
         };
+        let (wanted, others): (Vec<String>, Vec<String>) = tests.names.into_iter().partition(|name| self.records(name));
+        if !others.is_empty() {
+            self.note_unrecorded(others.iter().map(String::as_str))?;
+        }
+        let tests = Tests { names: wanted, ..tests };
         tests.run_each(one).map_err(|error| Error::new("cannot record the tests one by one").caused_by(error))?;
         std::process::exit(status.code().unwrap_or(101));
     }

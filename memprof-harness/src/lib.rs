@@ -23,6 +23,7 @@ pub mod environment;
 pub mod ledger;
 mod measure;
 pub mod modes;
+pub mod pattern;
 
 #[cfg(memprof_native)]
 #[cfg_attr(not(memprof_injected), allow(dead_code))]

@@ -1,6 +1,7 @@
 //! How the tests of a run are run, beyond what libtest knows: which share of them, how often each, and with what fixed. One
 //! text through which `cargo memprof` tells a test executable, and the executable its children.
 
+use crate::pattern;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -16,11 +17,20 @@ pub struct Modes {
     pub deterministic: bool,
     /// How long a test may take before it is killed, in whole milliseconds; `None` = as long as it likes.
     pub timeout: Option<Duration>,
+    /// Which tests are recorded, see [`pattern::picks`]; empty = all. The others are run as ever.
+    pub only: Vec<String>,
+}
+
+impl Modes {
+    /// Whether the test called `name` is to be recorded.
+    pub fn records(&self, name: &str) -> bool {
+        self.only.is_empty() || self.only.iter().any(|pattern| pattern::picks(pattern, name))
+    }
 }
 
 impl Default for Modes {
     fn default() -> Modes {
-        Modes { repeat: 1, partition: None, deterministic: false, timeout: None }
+        Modes { repeat: 1, partition: None, deterministic: false, timeout: None, only: Vec::new() }
     }
 }
 
@@ -93,6 +103,7 @@ const REPEAT: &str = "repeat=";
 const PARTITION: &str = "partition=";
 const DETERMINISTIC: &str = "deterministic";
 const TIMEOUT: &str = "timeout_ms=";
+const ONLY: &str = "only=";
 
 impl fmt::Display for Modes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -105,6 +116,9 @@ impl fmt::Display for Modes {
         }
         if let Some(timeout) = self.timeout {
             write!(f, " {TIMEOUT}{}", timeout.as_millis())?;
+        }
+        for pattern in &self.only {
+            write!(f, " {ONLY}{}", without_spaces(pattern))?;
         }
         Ok(())
     }
@@ -125,6 +139,8 @@ impl FromStr for Modes {
             } else if let Some(time) = word.strip_prefix(TIMEOUT) {
                 let time = time.parse().ok().filter(|time| *time > 0).ok_or(format!("`{time}` milliseconds"))?;
                 modes.timeout = Some(Duration::from_millis(time));
+            } else if let Some(pattern) = word.strip_prefix(ONLY) {
+                modes.only.push(with_spaces(pattern).ok_or(format!("`{pattern}` as a pattern"))?);
             } else if word == DETERMINISTIC {
                 modes.deterministic = true;
             } else {
@@ -133,6 +149,30 @@ impl FromStr for Modes {
         }
         Ok(modes)
     }
+}
+
+/// `text` as one word: every white space, and what stands for one, by its number between two `%`.
+fn without_spaces(text: &str) -> String {
+    text.chars().fold(String::new(), |mut word, letter| {
+        match letter {
+            '%' | '\0' => word.push_str(&format!("%{}%", u32::from(letter))),
+            space if space.is_whitespace() => word.push_str(&format!("%{}%", u32::from(space))),
+            other => word.push(other),
+        }
+        word
+    })
+}
+
+/// What [`without_spaces`] was given; `None` where this is no word of its.
+fn with_spaces(word: &str) -> Option<String> {
+    let mut text = String::new();
+    for (at, part) in word.split('%').enumerate() {
+        match at % 2 {
+            0 => text.push_str(part),
+            _ => text.push(char::from_u32(part.parse().ok()?)?),
+        }
+    }
+    Some(text)
 }
 
 /// FNV-1a, 64 bits: short, and the same in every release.
@@ -146,9 +186,11 @@ mod tests {
 
     #[test]
     fn what_is_said_is_understood() {
-        for text in
-            ["repeat=1", "repeat=5 partition=count:2/3", "repeat=1 partition=hash:1/1 deterministic timeout_ms=1500"]
-        {
+        for text in [
+            "repeat=1",
+            "repeat=5 partition=count:2/3",
+            "repeat=1 partition=hash:1/1 deterministic timeout_ms=1500 only=a::* only=50%37%%32%b",
+        ] {
             assert_eq!(text.parse::<Modes>().map(|modes| modes.to_string()).as_deref(), Ok(text));
         }
         for text in [

@@ -8,6 +8,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("environment.rs", include_str!("environment.rs")),
     ("measure.rs", include_str!("measure.rs")),
     ("modes.rs", include_str!("modes.rs")),
+    ("pattern.rs", include_str!("pattern.rs")),
     ("probe.rs", include_str!("probe.rs")),
     ("sources.rs", include_str!("sources.rs")),
     ("ledger/mod.rs", include_str!("ledger/mod.rs")),

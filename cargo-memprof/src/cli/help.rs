@@ -86,6 +86,9 @@ pub struct TestHelp {
     /// Kill a test that takes longer; it has failed, and its profile shows where it was until then
     #[arg(long, value_name = "SECONDS")]
     test_timeout: Option<f64>,
+    /// Profile these tests (a part of the name, or a pattern with `*`); the others run as ever
+    #[arg(long, value_name = "PATTERN")]
+    memprof_only: Vec<String>,
     /// Whatever `cargo test` takes
     #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
     cargo_args: Vec<OsString>,

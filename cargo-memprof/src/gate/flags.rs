@@ -71,11 +71,12 @@ const AGAINST: Flag = Flag { name: "--against", value: Some(("a revision", "orig
 const REPEAT: Flag = Flag { name: "--repeat", value: Some(("a number of times", "5")) };
 const PARTITION: Flag = Flag { name: "--partition", value: Some(("a share", "count:1/3")) };
 const DETERMINISTIC: Flag = Flag { name: "--deterministic", value: None };
+const ONLY: Flag = Flag { name: options::ONLY_FLAG, value: Some(("a name of tests, or a pattern", "parser::*")) };
 const TIMEOUT: Flag = Flag { name: "--test-timeout", value: Some(("a number of seconds", "60")) };
 
 impl Flag {
     /// The flags of `cargo memprof test`.
-    pub const OF_TEST: &'static [Flag] = &[SAVE, BASELINE, FOLDER, REPEAT, PARTITION, DETERMINISTIC, TIMEOUT];
+    pub const OF_TEST: &'static [Flag] = &[SAVE, BASELINE, FOLDER, REPEAT, PARTITION, DETERMINISTIC, TIMEOUT, ONLY];
     /// The flags of `cargo memprof gate`.
     pub const OF_GATE: &'static [Flag] =
         &[BASELINE, FOLDER, NO_RUN, SELF_TEST, ALLOW, FORMAT, AGAINST, REPEAT, DETERMINISTIC, TIMEOUT];
@@ -143,6 +144,7 @@ impl GateFlags {
             DETERMINISTIC => self.modes.deterministic = true,
             REPEAT => self.modes.repeat = times(&text)?,
             TIMEOUT => self.modes.timeout = Some(seconds(&text)?),
+            ONLY => self.modes.only.push(text.into_owned()),
             PARTITION => self.modes.partition = Some(share(&text)?),
             FORMAT => self.format = one_of(flag, &text, FORMATS)?,
             _ => {

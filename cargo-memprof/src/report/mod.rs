@@ -33,7 +33,7 @@ use summary::FilesOfTest;
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
-    /// The page to open first; of an earlier run, or not there, where there are no tests.
+    /// The page to open first.
     pub index: Utf8PathBuf,
     /// Tests in it.
     pub tests: usize,
@@ -45,7 +45,8 @@ const PICTURES: [ValueType; 4] =
 /// Where resolved addresses are kept, below cargo's target folder.
 const SYMBOLS: &str = "memprof/build/symbols";
 
-/// Turns the ledgers of a run into its outputs and says on the terminal what is in them.
+/// Turns the ledgers of a run into its outputs and says on the terminal what is in them. Also where no test was recorded:
+/// what the run before wrote must not be taken for this one's.
 ///
 /// # Errors
 /// Where the ledgers cannot be read or the outputs not be written. A single broken ledger is a warning.
@@ -54,11 +55,6 @@ pub fn write(facts: &RunFacts, shell: &Shell) -> Result<Written, Error> {
     let index = facts.out_dir.join(layout::INDEX);
     let mut collected = collect::collect(facts)?;
     collected.problems.iter().for_each(|problem| shell.warn(&problem.to_string()));
-    if collected.tests.is_empty() && facts.modes.partition.is_none() {
-        // A share of the tests may be empty, and must be there nevertheless. Any other run without a recorded test (`--list`, a filter that fits none) leaves what an earlier one wrote.
-        say_warnings(facts, shell, &[], &collected, &Symbols::default());
-        return Ok(Written { index, tests: 0 });
-    }
     let (symbols, maps) = resolve(facts, shell, &collected.tests);
     let outputs = Outputs::stage(facts)?;
     let tests = std::mem::take(&mut collected.tests);
@@ -68,8 +64,10 @@ pub fn write(facts: &RunFacts, shell: &Shell) -> Result<Written, Error> {
     interrupt::let_finish();
     outputs.publish()?;
     let written = Written { index, tests: records.len() };
-    let took = begun.elapsed().as_secs_f64();
-    shell.status("Profiled", &format!("{} in {took:.2}s", amount::plural(records.len(), "test")));
+    if !records.is_empty() {
+        let took = begun.elapsed().as_secs_f64();
+        shell.status("Profiled", &format!("{} in {took:.2}s", amount::plural(records.len(), "test")));
+    }
     say(facts, shell, &records, &collected, &symbols, &written);
     Ok(written)
 }
@@ -272,10 +270,11 @@ fn say(
     written: &Written,
 ) {
     say_warnings(facts, shell, records, collected, symbols);
-    if shell.is_quiet() {
+    let unrecorded = collected.not_run.iter().filter(|test| test.ran).count();
+    if shell.is_quiet() || records.is_empty() && unrecorded == 0 {
         return;
     }
-    let table = table::render(records, shell.result_columns());
+    let table = table::render(records, unrecorded, shell.result_columns());
     let sampled = records.iter().any(|record| record.stacks > 0);
     shell.result(&format!("\n{table}\n{}\n", pointers(written, sampled)));
 }

@@ -128,7 +128,7 @@ pub struct Process<'a> {
     pub files: Files,
 }
 
-/// A test of an executable that ran which did not run itself.
+/// A test of an executable that ran which left no figures.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Idle<'a> {
     pub package: Cow<'a, str>,
@@ -136,6 +136,9 @@ pub struct Idle<'a> {
     pub kind: Cow<'a, str>,
     pub name: Cow<'a, str>,
     pub ignored: bool,
+    /// It was run without being recorded.
+    #[serde(default)]
+    pub ran: bool,
 }
 
 /// Allocations of `from` to `to` bytes, both included.
@@ -250,9 +253,9 @@ impl<'a> Idle<'a> {
     }
 
     fn new(test: &'a NotRun) -> Idle<'a> {
-        let NotRun { id, ignored } = test;
+        let NotRun { id, ignored, ran } = test;
         let [package, target, kind, name] = [&id.package, &id.target, &id.kind, &id.name].map(Cow::from);
-        Idle { package, target, kind, name, ignored: *ignored }
+        Idle { package, target, kind, name, ignored: *ignored, ran: *ran }
     }
 }
 
@@ -368,7 +371,7 @@ impl Summary<'static> {
         let record = |id: &TestId| TestRecord { id: id.clone(), counters, ..tests::record(Vec::new()) };
         let ran: Vec<TestRecord> = ran.iter().map(record).collect();
         let why = Unprofiled { package: "p".into(), target: "t".into(), kind: "doc".into(), reason: "r".into() };
-        let not_run = idle.iter().map(|id| NotRun { id: id.clone(), ignored: false }).collect();
+        let not_run = idle.iter().map(|id| NotRun { id: id.clone(), ignored: false, ran: false }).collect();
         let collected = Collected { unprofiled: vec![why], not_run, ..Collected::default() };
         let facts = tests::facts();
         let written = Summary::new(&facts, &ran, &vec![FilesOfTest::default(); ran.len()], &collected).to_json();
@@ -447,7 +450,7 @@ mod tests {
         let why = Unprofiled { package: "p".into(), target: "t".into(), kind: "doc".into(), reason: "r".into() };
         let collected = Collected {
             unprofiled: vec![why],
-            not_run: vec![NotRun { id: id(), ignored: true }],
+            not_run: vec![NotRun { id: id(), ignored: true, ran: false }],
             ..Collected::default()
         };
         let files: Files = [("profile".into(), "p".into()), ("alloc_space".into(), "a".into())].into_iter().collect();

@@ -17,8 +17,8 @@ const FIGURES: usize = 13 + 11 + 11 + 11 + 2;
 const SHORTEST_NAME: usize = 20;
 
 /// The table, with ANSI styles. `columns` is the width of the terminal; `None`: there is none, and names are not
-/// shortened.
-pub fn render(tests: &[TestRecord], columns: Option<usize>) -> String {
+/// shortened. `unrecorded` tests were run without being recorded.
+pub fn render(tests: &[TestRecord], unrecorded: usize, columns: Option<usize>) -> String {
     let mut order: Vec<&TestRecord> = tests.iter().filter(|test| test.counters.alloc_objects > 0).collect();
     order.sort_by(|a, b| {
         let key = |test: &TestRecord| (test.counters.alloc_space, test.counters.alloc_objects);
@@ -46,12 +46,12 @@ pub fn render(tests: &[TestRecord], columns: Option<usize>) -> String {
             label(test, &target(test), room)
         ));
     }
-    out.push_str(&totals(tests, order.len()));
+    out.push_str(&totals(tests, order.len(), unrecorded));
     out.push_str(&children(tests));
     out
 }
 
-fn totals(tests: &[TestRecord], allocating: usize) -> String {
+fn totals(tests: &[TestRecord], allocating: usize, unrecorded: usize) -> String {
     let sum = |figure: fn(&TestRecord) -> i128| tests.iter().map(figure).sum::<i128>();
     let mut notes = Vec::new();
     if allocating > LISTED {
@@ -64,6 +64,9 @@ fn totals(tests: &[TestRecord], allocating: usize) -> String {
     }
     if partial > 0 {
         notes.push(format!("{} seen in part", count(partial as i128)));
+    }
+    if unrecorded > 0 {
+        notes.push(format!("{} more not profiled", count(unrecorded as i128)));
     }
     let notes = if notes.is_empty() { String::new() } else { format!(" {DIM}({}){DIM:#}", notes.join(", ")) };
     format!(
@@ -169,7 +172,7 @@ mod tests {
     }
 
     fn plain(tests: &[TestRecord], columns: Option<usize>) -> String {
-        anstream::adapter::strip_str(&render(tests, columns)).to_string()
+        anstream::adapter::strip_str(&render(tests, 0, columns)).to_string()
     }
 
     #[test]

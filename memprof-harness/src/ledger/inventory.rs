@@ -26,16 +26,20 @@ impl Inventory {
     /// How the file's name ends.
     pub const EXTENSION: &'static str = "inventory";
 
+    /// How the name of a like file ends, which has the tests that were run without being recorded. Each is added when it
+    /// starts.
+    pub const UNRECORDED: &'static str = "unrecorded";
+
+    /// What is added to the bytes for one more test.
+    pub fn entry(name: &str, ignored: bool) -> Vec<u8> {
+        [if ignored { b"i".as_slice() } else { b"-" }, name.as_bytes(), &[0]].concat()
+    }
+
     /// The file's bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
-        let mut put = |parts: &[&[u8]]| {
-            parts.iter().for_each(|part| bytes.extend_from_slice(part));
-            bytes.push(0);
-        };
-        put(&[self.exe.as_os_str().as_bytes()]);
+        let mut bytes = [self.exe.as_os_str().as_bytes(), &[0]].concat();
         for test in &self.tests {
-            put(&[if test.ignored { b"i" } else { b"-" }, test.name.as_bytes()]);
+            bytes.extend(Inventory::entry(&test.name, test.ignored));
         }
         bytes
     }

@@ -12,6 +12,7 @@ use crate::ledger::{Finish, Hook, Identity, Inventory, LedgerFile, Listed, Outco
 use crate::modes::Modes;
 use real::{ShouldPanic, TestDesc, TestDescAndFn, TestFn};
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -72,6 +73,7 @@ pub(super) fn run(tests: &[&TestDescAndFn], options: Options, plan: Plan, modes:
     let list = tests.map(|(index, test)| match test.testfn {
         // Measured many times over in this process: what a single run allocates is not what is asked for.
         TestFn::StaticBenchFn(_) if options.bench => untouched(test),
+        TestFn::StaticTestFn(function) if run.leaves_alone(test) => noted(&run, test, function),
         _ => recorded(&run, index, test),
     });
     real::test_main(&options.rest, list.collect(), None);
@@ -91,6 +93,17 @@ fn recorded(run: &Arc<Run>, index: usize, test: &TestDescAndFn) -> TestDescAndFn
     let run = Arc::clone(run);
     let test_in_child = Test::new(index, &test.desc);
     TestDescAndFn { desc: test.desc.clone(), testfn: TestFn::DynTestFn(Box::new(move || test_in_child.run(&run))) }
+}
+
+/// A test that is run here, as by libtest itself, and counted.
+fn noted(run: &Arc<Run>, test: &TestDescAndFn, function: fn() -> Result<(), String>) -> TestDescAndFn {
+    let run = Arc::clone(run);
+    let name = test.desc.name.as_slice().to_owned();
+    let call = move || {
+        run.note_unrecorded(&name);
+        function()
+    };
+    TestDescAndFn { desc: test.desc.clone(), testfn: TestFn::DynTestFn(Box::new(call)) }
 }
 
 /// Ends the process where nothing can be recorded at all.
@@ -164,10 +177,28 @@ impl Run {
         let listed =
             |test: &&TestDescAndFn| Listed { name: test.desc.name.as_slice().to_owned(), ignored: test.desc.ignore };
         let inventory = Inventory { exe: self.exe.path.clone(), tests: tests.iter().map(listed).collect() };
-        let path = self.folder.join(format!("{:016x}.{}", self.exe_hash, Inventory::EXTENSION));
-        if let Err(error) = fs::write(&path, inventory.to_bytes()) {
-            give_up(&format!("cannot write `{}`", path.display()), &error, "make room on the disk");
+        let none = Inventory { exe: self.exe.path.clone(), tests: Vec::new() };
+        for (inventory, ending) in [(inventory, Inventory::EXTENSION), (none, Inventory::UNRECORDED)] {
+            let path = self.folder.join(format!("{:016x}.{ending}", self.exe_hash));
+            if let Err(error) = fs::write(&path, inventory.to_bytes()) {
+                give_up(&format!("cannot write `{}`", path.display()), &error, "make room on the disk");
+            }
         }
+    }
+
+    /// Whether the test is to be run without being recorded. Where panics abort, libtest starts itself again for each test,
+    /// and would find nothing but our closures.
+    fn leaves_alone(&self, test: &TestDescAndFn) -> bool {
+        self.on_panic == OnPanic::Unwind && !self.modes.records(test.desc.name.as_slice())
+    }
+
+    /// Notes that a test starts which leaves no ledger. What cannot be noted is not counted.
+    fn note_unrecorded(&self, name: &str) {
+        let path = self.folder.join(format!("{:016x}.{}", self.exe_hash, Inventory::UNRECORDED));
+        let _ = fs::OpenOptions::new()
+            .append(true)
+            .open(path)
+            .and_then(|mut file| file.write_all(&Inventory::entry(name, false)));
     }
 
     /// For each test whether it is in the share that is to be run.

@@ -1,0 +1,74 @@
+//! Some tests are profiled, the others run as ever; and a run that profiles none leaves nothing of the run before.
+
+use memprof_tests::fixture::Fixture;
+use memprof_tests::output;
+use serde_json::Value;
+
+/// The tests that ran without being profiled, sorted.
+fn others(json: &Value) -> Vec<&str> {
+    let idle = json["not_run"].as_array().expect("`not_run` is a list");
+    idle.iter().filter(|test| test["ran"] == true).map(|test| test["name"].as_str().expect("a name")).collect()
+}
+
+#[test]
+fn only_the_tests_that_are_named_have_a_profile() {
+    let fixture = Fixture::copy("stuck");
+    fixture.write(
+        "src/lib.rs",
+        "#[cfg(test)]\nmod tests {\n    fn keep(size: usize) {\n        std::mem::forget(vec![1_u8; size]);\n    }\n    \
+         #[test]\n    fn small() {\n        keep(1);\n    }\n    #[test]\n    fn large() {\n        keep(1000);\n    }\n    \
+         #[test]\n    fn larger() {\n        keep(2000);\n    }\n    #[test]\n    #[should_panic]\n    fn panics() {\n        panic!(\"as it must\");\n    }\n    \
+         #[test]\n    #[ignore]\n    fn ignored() {}\n}\n",
+    );
+    let plain = fixture.cargo("test -- --test-threads=1").succeed();
+    let found = |arguments: &str| {
+        let ran = fixture.memprof("test").args(arguments.split(' ')).args(["--", "--test-threads=1"]).succeed();
+        output::assert_same(&plain, &ran);
+        let summary = fixture.summary();
+        let tests: Vec<_> =
+            summary.tests().iter().map(|test| (test.name().to_owned(), test.figures().alloc_space)).collect();
+        let others = others(&summary.json).iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        (tests, others, ran)
+    };
+    let named = |tests: &[(&str, u64)]| {
+        tests.iter().map(|(name, space)| (format!("tests::{name}"), *space)).collect::<Vec<_>>()
+    };
+    let (tests, others, ran) = found("--memprof-only large");
+    assert_eq!(tests, named(&[("large", 1000), ("larger", 2000)]));
+    assert_eq!(others, ["tests::panics", "tests::small"]);
+    ran.says("2 tests (2 more not profiled)");
+    let (tests, others, _) = found("--memprof-only *::large --memprof-only small");
+    assert_eq!(tests, named(&[("large", 1000), ("small", 1)]));
+    assert_eq!(others, ["tests::larger", "tests::panics"]);
+    let (tests, others, ran) = found("--memprof-only nobody");
+    assert_eq!((tests.len(), others.len()), (0, 4));
+    ran.complains("no test was profiled: `--memprof-only` fits none that ran").says("0 tests (4 more not profiled)");
+}
+
+#[test]
+fn tests_of_programs_with_a_main_of_their_own_are_chosen_too() {
+    let fixture = Fixture::copy("programs");
+    let run = fixture.memprof("test --test mimic --test whole --no-fail-fast --memprof-only three");
+    run.run().ended_with(101);
+    let summary = fixture.summary();
+    assert_eq!(summary.tests().iter().map(|test| test.name()).collect::<Vec<_>>(), ["three"]);
+    assert_eq!(others(&summary.json), ["fails", "leaks a name with spaces", "panics", "(whole program)"]);
+}
+
+#[test]
+fn a_run_that_records_no_test_replaces_the_run_before() {
+    let fixture = Fixture::copy("known");
+    fixture.memprof("test --memprofilerate 1 one_box").succeed();
+    let profile = fixture.path("target/memprof/profile.pb.gz");
+    assert!(profile.exists());
+    fixture.memprof("test nothing_is_called_so").succeed().complains("no test was run");
+    assert!(!profile.exists());
+    assert_eq!(fixture.summary().tests().len(), 0);
+    assert_eq!(fixture.summary().json["run"]["command"], "cargo memprof test nothing_is_called_so");
+
+    // Where cargo ran nothing at all, there is no run to tell of.
+    fixture.memprof("test one_box").succeed();
+    fixture.write("src/lib.rs", "this is no Rust");
+    fixture.memprof("test one_box").run().ended_with(101).complains("is of an earlier run");
+    assert_eq!(fixture.summary().tests().len(), 1);
+}

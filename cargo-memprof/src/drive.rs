@@ -1,6 +1,7 @@
 //! A run from its beginning to its end: the folders and the harness are made ready, cargo does the work, and the facts
 //! go to the report.
 
+use crate::chosen;
 use crate::conditions::{self, Conditions};
 use crate::error::Error;
 use crate::exit_code::ExitCode;
@@ -57,6 +58,7 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
         host: toolchain.host.clone(),
         conditions: conditions(options, surroundings, &toolchain),
         modes: options.modes.clone(),
+        filtered: chosen::is_filtered(&options.cargo.given),
         target_dir,
         out_dir: folders.out.clone(),
         ledgers: folders.ledgers(),

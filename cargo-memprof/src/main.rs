@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod chosen;
 mod clean;
 mod cli;
 mod collect;

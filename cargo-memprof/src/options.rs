@@ -237,21 +237,6 @@ impl CargoArgs {
         read
     }
 
-    /// The first word that chooses what is built and run, or how; `None` = they only say where the package is and how
-    /// cargo talks.
-    pub fn choice(&self) -> Option<String> {
-        let mut words = self.given.iter().map(|word| word.to_string_lossy());
-        while let Some(word) = words.next() {
-            match &*word {
-                "--manifest-path" | "--config" | "--color" | "-Z" => drop(words.next()),
-                "--quiet" | "-q" | "--verbose" | "-v" | "-vv" | "--offline" | "--locked" | "--frozen" => {}
-                _ if ["--manifest-path=", "--config=", "--color=", "-Z"].iter().any(|flag| word.starts_with(flag)) => {}
-                _ => return Some(word.into_owned()),
-            }
-        }
-        None
-    }
-
     /// Notes the value of a long flag.
     fn note_value(&mut self, flag: &str, value: OsString) {
         match flag {

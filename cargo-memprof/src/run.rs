@@ -21,6 +21,8 @@ pub struct RunFacts {
     /// What the figures depend on besides the code.
     pub conditions: Conditions,
     pub modes: Modes,
+    /// Names or flags left some tests of the targets out.
+    pub filtered: bool,
     /// The user's own target folder, absolute.
     pub target_dir: Utf8PathBuf,
     /// The folder the outputs go to, absolute. It exists and can be written.

@@ -68,6 +68,8 @@ impl Baseline {
     /// # Errors
     /// The first flaw.
     pub fn parse(text: &str) -> Result<Baseline, Flaw> {
+        // Some editors put a mark in front of text.
+        let text = text.trim_start_matches('\u{feff}');
         if text.trim().is_empty() {
             return Err(Flaw { line: None, what: "it is empty".into(), help: None });
         }

@@ -216,6 +216,10 @@ impl<'a> Absent<'a> {
             let why = format!("its target `{}` did not run", id.target_label());
             return (self.policy.not_run, Finding::NotRun { why });
         }
+        if self.run.run.filtered && doctest::item(id).is_some() {
+            // rustdoc has no list of those that a filter left out.
+            return (self.policy.not_run, Finding::NotRun { why: "it was filtered out, or is no more".to_owned() });
+        }
         (self.policy.gone, Finding::Gone)
     }
 }
@@ -370,6 +374,10 @@ mod tests {
         let why = "only 1 of 2 doctests of its item ran, and it cannot be told which".to_owned();
         assert_eq!(findings(&outcome, "f"), [(Severity::Fail, Finding::NotRun { why })]);
         assert_eq!((outcome.verdict(), outcome.compared()), (Verdict::CannotCompare, 1));
+        let mut filtered = run(vec![ran("g", 7)]);
+        assert_eq!(gone(&baseline, &filtered).len(), 2);
+        filtered.run.filtered = true;
+        assert_eq!(gone(&baseline, &filtered), []);
         let outcome = compare(&baseline, &run(vec![ran("f", 3), ran("f #2", 5), ran("g", 7)]), &Policy::default());
         assert_eq!((outcome.verdict(), outcome.compared()), (Verdict::Passed, 3));
     }

@@ -39,6 +39,9 @@ pub struct Run {
     pub conditions: Conditions,
     pub cargo_exit: i32,
     pub interrupted: bool,
+    /// Some tests of the targets that ran were left out.
+    #[serde(default)]
+    pub filtered: bool,
     pub unreadable_ledgers: usize,
     /// `count:1/3`, where the run was one of several.
     #[serde(default)]

@@ -78,6 +78,7 @@ pub fn merged(mut shards: Vec<Summary<'static>>) -> Summary<'static> {
         run.started_ns = [run.started_ns, other.started_ns].into_iter().filter(|ns| *ns > 0).min().unwrap_or(0);
         run.cargo_exit = if run.cargo_exit == 0 { other.cargo_exit } else { run.cargo_exit };
         run.interrupted |= other.interrupted;
+        run.filtered |= other.filtered;
         whole.tests.extend(shard.tests);
         whole.not_run.extend(shard.not_run);
         for target in

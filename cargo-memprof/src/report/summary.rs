@@ -46,6 +46,7 @@ pub struct Run<'a> {
     pub conditions: Cow<'a, Conditions>,
     pub repeat: u32,
     pub partition: Option<String>,
+    pub filtered: bool,
     pub workspace_root: Cow<'a, str>,
     pub cargo_memprof: Cow<'static, str>,
     /// Start of the first test, in nanoseconds since the Unix epoch; 0 = there was none.
@@ -185,6 +186,7 @@ impl<'a> Summary<'a> {
             host: Cow::Borrowed(&facts.host),
             conditions: Cow::Borrowed(&facts.conditions),
             repeat: facts.modes.repeat,
+            filtered: facts.filtered,
             partition: facts.modes.partition.map(|partition| partition.to_string()),
             workspace_root: facts.workspace_root.as_str().into(),
             cargo_memprof: env!("CARGO_PKG_VERSION").into(),
@@ -434,6 +436,7 @@ mod tests {
             host: String::new(),
             conditions: Conditions::default(),
             modes: memprof_harness::modes::Modes::default(),
+            filtered: false,
             target_dir: "/".into(),
             out_dir: "/".into(),
             ledgers: "/".into(),

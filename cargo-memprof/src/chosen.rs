@@ -1,0 +1,93 @@
+//! Which tests the arguments of `cargo test` choose: as far as it takes to know that they choose some. Pure.
+
+use std::borrow::Cow;
+use std::ffi::OsString;
+
+/// Cargo's flags that say where the package is and how cargo talks, with a value behind them.
+const ABOUT_CARGO: [&str; 4] = ["--manifest-path", "--config", "--color", "-Z"];
+/// The other flags of cargo that have their value behind them.
+const WITH_VALUE: [&str; 16] = [
+    "-p",
+    "--package",
+    "--exclude",
+    "--test",
+    "--bin",
+    "--example",
+    "--bench",
+    "-F",
+    "--features",
+    "-j",
+    "--jobs",
+    "--profile",
+    "--target",
+    "--target-dir",
+    "--message-format",
+    "--lockfile-path",
+];
+/// The flags of libtest that have their value behind them.
+const OF_LIBTEST: [&str; 5] = ["--test-threads", "--format", "--color", "--logfile", "-Z"];
+/// The flags of libtest that choose tests.
+const CHOOSING: [&str; 2] = ["--skip", "--ignored"];
+
+fn has_value_behind(word: &str, flags: &[&str]) -> bool {
+    flags.contains(&word)
+}
+
+/// The first word that chooses what is built and run, or how; `None` = they only say where the package is and how
+/// cargo talks.
+pub fn choice(given: &[OsString]) -> Option<String> {
+    let mut words = given.iter().map(|word| word.to_string_lossy());
+    while let Some(word) = words.next() {
+        match &*word {
+            _ if has_value_behind(&word, &ABOUT_CARGO) => drop(words.next()),
+            "--quiet" | "-q" | "--verbose" | "-v" | "-vv" | "--offline" | "--locked" | "--frozen" => {}
+            _ if ABOUT_CARGO.iter().any(|flag| word.starts_with(&format!("{flag}=")) || word.starts_with("-Z")) => {}
+            _ => return Some(word.into_owned()),
+        }
+    }
+    None
+}
+
+/// Whether some tests of the targets that run are left out by their names.
+pub fn is_filtered(given: &[OsString]) -> bool {
+    let words: Vec<Cow<'_, str>> = given.iter().map(|word| word.to_string_lossy()).collect();
+    let dashes = words.iter().position(|word| word == "--").unwrap_or(words.len());
+    let cargos: Vec<&str> = [&ABOUT_CARGO[..], &WITH_VALUE].concat();
+    let named = |words: &[Cow<'_, str>], flags: &[&str]| {
+        let behind_a_flag = |at: usize| at > 0 && has_value_behind(&words[at - 1], flags);
+        (0..words.len()).any(|at| !words[at].starts_with('-') && !behind_a_flag(at))
+    };
+    let harness = words.get(dashes + 1..).unwrap_or_default();
+    let chosen = harness.iter().any(|word| CHOOSING.contains(&word.split('=').next().unwrap_or(word)));
+    named(&words[..dashes], &cargos) || named(harness, &OF_LIBTEST) || chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<OsString> {
+        text.split_whitespace().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn a_name_filters_and_a_value_does_not() {
+        for filtered in
+            ["parser", "--lib parser::", "-p a x", "-- x", "-- --test-threads 1 x", "-- --skip=x", "-- --ignored"]
+        {
+            assert!(is_filtered(&words(filtered)), "{filtered}");
+        }
+        for whole in ["", "--lib", "-p a --test b -j 2", "--features x -- --test-threads 1", "-- --include-ignored -q"]
+        {
+            assert!(!is_filtered(&words(whole)), "{whole}");
+        }
+    }
+
+    #[test]
+    fn where_the_package_is_chooses_nothing() {
+        assert_eq!(choice(&words("-q --manifest-path a/Cargo.toml --config=x -Zunstable-options --color never")), None);
+        for (given, word) in [("-q --lib", "--lib"), ("three", "three"), ("--repeat", "--repeat"), ("-- x", "--")] {
+            assert_eq!(choice(&words(given)).as_deref(), Some(word));
+        }
+    }
+}

@@ -107,6 +107,8 @@ fn of_run(id: &TestId, repeats: &[&RecordedTest], line: Option<&Figures>) -> Jud
         now: least(repeats),
         source_file: first.map(|test| test.source_file.clone()).unwrap_or_default(),
         start_line: first.map_or(0, |test| test.start_line),
+        threads: repeats.iter().map(|test| test.threads).max().unwrap_or(0),
+        runs: repeats.len(),
         findings: Vec::new(),
     }
 }
@@ -139,8 +141,7 @@ fn judge(id: &TestId, repeats: &[&RecordedTest], line: Option<&Figures>, held: b
         found(Severity::Fail, Finding::CutShort);
         return judged;
     }
-    let threads = repeats.iter().map(|test| test.threads).max().unwrap_or(1);
-    let peaks = policy.compares_peak(id, threads);
+    let peaks = policy.compares_peak(id, judged.threads);
     for figure in Figure::ALL {
         if figure == Figure::PeakSpace && !peaks {
             continue;
@@ -193,7 +194,7 @@ impl<'a> Absent<'a> {
             None => self.reason(id),
         };
         let findings = if severity == Severity::Ignore { Vec::new() } else { vec![(severity, finding)] };
-        Judged { id: id.clone(), before: Some(before), now: None, source_file: String::new(), start_line: 0, findings }
+        Judged { findings, ..of_run(id, &[], Some(&before)) }
     }
 
     fn reason(&self, id: &TestId) -> (Severity, Finding) {
@@ -437,6 +438,17 @@ mod tests {
         let outcome = compare(&baseline, &run(vec![part, test("b", figures(3))]), &Policy::default());
         assert_eq!(outcome.verdict(), Verdict::Passed);
         assert!(matches!(findings(&outcome, "a").as_slice(), [(Severity::Warn, Finding::Excluded { .. })]));
+    }
+
+    #[test]
+    fn a_test_of_several_threads_that_ran_once_may_vary() {
+        let baseline = baseline(&[("a", figures(3))]);
+        let may_vary = |objects, threads, repeats| {
+            let ran = vec![RecordedTest { threads, ..test("a", figures(objects)) }; repeats];
+            compare(&baseline, &run(ran), &Policy::default()).tests[0].may_vary()
+        };
+        assert!(may_vary(4, 2, 1));
+        assert!(!may_vary(4, 1, 1) && !may_vary(4, 2, 3) && !may_vary(3, 2, 1));
     }
 
     #[test]

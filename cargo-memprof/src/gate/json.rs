@@ -40,6 +40,7 @@ fn of_test(test: &Judged, explanation: Option<&Explanation>, varying: Option<&Va
         "name": test.id.name,
         "source_file": test.source_file,
         "start_line": test.start_line,
+        "threads": test.threads,
         "before": test.before,
         "now": test.now,
         "findings": findings,

@@ -248,7 +248,7 @@ impl Place {
         if !unstable.is_empty() {
             let names: Vec<String> = unstable.iter().map(|id| format!("`{}`", id.name)).collect();
             here.shell.warn(&format!(
-                "not the same on every run: {}\nthe least was taken; `cargo memprof gate --repeat {}` says where they differ",
+                "not the same on every run: {}\nthe least was taken; `cargo memprof gate --repeat {}` says where they differ, and what to do",
                 names.join(", "),
                 run.run.repeat
             ));

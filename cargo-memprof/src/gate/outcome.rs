@@ -28,6 +28,10 @@ pub struct Judged {
     /// Where the test function stands; empty and 0 = not known.
     pub source_file: String,
     pub start_line: u32,
+    /// The most threads that allocated in one of its runs; 0 = it did not run.
+    pub threads: u32,
+    /// How often it ran.
+    pub runs: usize,
     /// Empty = all is well.
     pub findings: Vec<(Severity, Finding)>,
 }
@@ -128,6 +132,12 @@ impl Judged {
     /// The findings that fail the gate.
     pub fn failures(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|(severity, _)| *severity == Severity::Fail).map(|(_, finding)| finding)
+    }
+
+    /// Whether it is over a line of the baseline that may be as far from the next run's: threads race, and one run cannot tell.
+    pub fn may_vary(&self) -> bool {
+        let over = |finding: &Finding| matches!(finding, Finding::Over { before: Some(_), .. });
+        self.threads > 1 && self.runs == 1 && self.failures().any(over)
     }
 
     /// Share by which the figure that grew most has grown, in thousandths.

@@ -86,6 +86,12 @@ fn regression(test: &Judged, explanation: Option<&Explanation>) -> String {
             out.push_str(&sites(*figure, changes));
         }
     }
+    if test.may_vary() {
+        out.push_str(&format!(
+            "  {HELP}help:{HELP:#} {} threads allocated in it and may race: `--repeat 5` tells whether its figures vary by themselves\n",
+            test.threads
+        ));
+    }
     let Some(explanation) = explanation else { return out };
     if let Some(Missing { what, help }) = &explanation.missing {
         out.push_str(&format!("  {BOLD}not explained:{BOLD:#} {what}\n  {HELP}help:{HELP:#} {help}\n"));
@@ -140,12 +146,29 @@ fn unstable(test: &Judged, varying: Option<&Varying>) -> String {
     for (_, finding) in test.findings.iter().filter(|(_, finding)| is_unstable(finding)) {
         out.push_str(&format!("  {}\n", sentence(finding)));
     }
-    let Some(varying) = varying else { return out };
-    for change in varying.changes.iter().take(SITES) {
-        out.push_str(&format!("    {}\n", varying_site(varying.figure, change)));
+    if let Some(varying) = varying {
+        for change in varying.changes.iter().take(SITES) {
+            out.push_str(&format!("    {}\n", varying_site(varying.figure, change)));
+        }
+        out.push_str(&format!("  {HELP}help:{HELP:#} {}\n", varying.cause.advice()));
     }
-    out.push_str(&format!("  {HELP}help:{HELP:#} {}\n", varying.cause.advice()));
+    out.push_str(&format!(
+        "  {HELP}help:{HELP:#} if that cannot be changed, give it room in `.config/memprof.toml`:\n"
+    ));
+    out.push_str(&format!("    [[gate.override]]\n    test = {:?}\n", test.id.name));
+    for (_, finding) in &test.findings {
+        if let Finding::Unstable { figure, least, most, .. } = finding {
+            out.push_str(&format!("    {} = {:?}\n", figure.name(), room(*least, *most)));
+        }
+    }
     out
+}
+
+/// A limit for a figure that was seen from `least` to `most`: twice as much, because a few runs do not show all.
+fn room(least: i64, most: i64) -> String {
+    let percent =
+        most.saturating_sub(least).saturating_mul(200).checked_div(least).unwrap_or(i64::MAX).saturating_add(1);
+    if (0..=100).contains(&percent) { format!("+{percent}%") } else { "any".to_owned() }
 }
 
 /// `3 to 7 at src/parser.rs:88 in parse ← load`.
@@ -394,4 +417,17 @@ pub fn self_test(result: &SelfTest) -> String {
         out.push_str(&format!("    … and {} more\n", result.loose.len() - NAMED));
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_twice_what_was_seen() {
+        for (least, most, limit) in [(1000, 1010, "+3%"), (100, 130, "+61%"), (10, 40, "any"), (0, 1, "any")] {
+            assert_eq!(room(least, most), limit);
+            assert!(limit.parse::<crate::gate::limit::Limit>().is_ok());
+        }
+    }
 }

@@ -12,6 +12,7 @@
 #![allow(unsafe_code)] // a symbol that may not be there, and the call of what is behind it
 
 use crate::engine::{BEGIN, END, NUMBERS};
+use std::io::Write;
 use std::sync::Once;
 
 /// Set to `1` by a user: a budget that cannot be measured fails.
@@ -116,7 +117,11 @@ pub(crate) fn or_note(figures: Option<Figures>) -> Option<Figures> {
         );
         static SAID: Once = Once::new();
         SAID.call_once(|| {
-            eprintln!("note: allocation budgets are not checked; run the tests with `cargo memprof test`");
+            // Not `eprintln!`, which libtest keeps to itself where the test passes. Where it cannot be said nothing is lost.
+            let _ = writeln!(
+                std::io::stderr(),
+                "note: allocation budgets are not checked; run the tests with `cargo memprof test`"
+            );
         });
     }
     figures

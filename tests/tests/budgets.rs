@@ -36,7 +36,7 @@ fn every_budget_is_checked(ran: Ran) {
 #[test]
 fn a_budget_that_does_not_hold_fails_its_test_when_it_is_measured() {
     let fixture = budgets();
-    let plain = fixture.cargo("test --lib -- --nocapture --test-threads 1").succeed();
+    let plain = fixture.cargo("test --lib").succeed();
     assert_eq!(plain.stderr.matches("note: allocation budgets are not checked").count(), 1, "{}", plain.all());
     let required = fixture.cargo("test --lib").env("MEMPROF_REQUIRE", "1").run().ended_with(101);
     let required = required.says("a budget cannot be checked").says("test tests::a_region_is_measured_exactly ... ok");

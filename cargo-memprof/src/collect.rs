@@ -1,7 +1,7 @@
 //! From the ledgers of a run to its tests. A ledger that cannot be read is reported and costs that one test.
 
 use crate::error::Error;
-use crate::record::{NotRun, Outcome, TestId, TestRecord, Unprofiled};
+use crate::record::{Iteration, NotRun, Outcome, TestId, TestRecord, Unprofiled, WHOLE};
 use crate::run::{RanExecutable, RunFacts};
 use crate::symbolize::on_all_cores;
 use camino::Utf8Path;
@@ -37,9 +37,6 @@ pub struct Recorded {
     /// Kept where there is room for it; otherwise the file is read again.
     ledger: Option<Ledger>,
 }
-
-/// What a program is called that is recorded as one.
-pub const WHOLE: &str = "(whole program)";
 
 /// Addresses in stacks that are kept in memory between the two times a ledger is needed; what is beyond is read twice.
 /// 32 million take 256 MiB.
@@ -228,6 +225,11 @@ fn record(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestRecord {
         counters: ledger.counters,
         losses: ledger.losses,
         stacks: ledger.sites.len(),
+        iteration: identity.ps_per_iter.map(|ps| Iteration {
+            ns: Some(ps as f64 / 1000.0),
+            alloc_objects: ledger.counters.alloc_objects,
+            alloc_space: ledger.counters.alloc_space,
+        }),
         source_file,
         start_line: identity.start_line,
     }

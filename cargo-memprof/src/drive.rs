@@ -9,7 +9,7 @@ use crate::folders::{self, Folders};
 use crate::inject::env::{self, Saved};
 use crate::inject::harness::Hooked;
 use crate::inject::plan::Plan;
-use crate::inject::{harness, ran, rustdoc};
+use crate::inject::{harness, ran, rustc, rustdoc};
 use crate::interrupt;
 use crate::options::{self, CargoArgs, Task, TestOptions};
 use crate::report;
@@ -217,7 +217,7 @@ impl Run<'_> {
             runners: self.surroundings.runners(&targets, host),
             saved: Saved::capture(names, |name| std::env::var_os(name)),
             rate: self.options.own.rate.get(),
-            tests: self.options.task == Task::Test,
+            tests: self.options.task != Task::Run,
             modes: Some(&self.options.modes).filter(|modes| **modes != Modes::default()).map(ToString::to_string),
             ledgers: self.folders.ledgers().into(),
             ran: self.ran_file(),
@@ -311,7 +311,7 @@ impl Run<'_> {
         let interrupted = interrupt::requested().or(Some(ended.code).filter(|_| ended.interrupted));
         // A program is often ended so, and what it did until then is what its user wants to see.
         if let Some(code) = interrupted
-            && (self.options.task == Task::Test || facts.ran.is_empty())
+            && (self.options.task != Task::Run || facts.ran.is_empty())
         {
             return Err(self.interrupted(code));
         }
@@ -327,6 +327,9 @@ impl Run<'_> {
             return Ok(Done { code: ended.code, outputs: None });
         }
         if facts.ran.is_empty() {
+            if self.folders.scratch.join(rustc::BENCH_REFUSED).exists() && ended.code != ExitCode::OK {
+                return Err(unstable_benchmarks(&self.options.command, &facts.rustc).with_code(ended.code));
+            }
             if ended.code == ExitCode::OK && !self.options.cargo.no_run {
                 self.shell.note("cargo ran no tests, so there is nothing to profile");
             }
@@ -382,6 +385,13 @@ impl Run<'_> {
         }
         Error::new("the run was interrupted").caused_by(begun).help(told).with_code(code)
     }
+}
+
+/// What rustc said at length, in short.
+fn unstable_benchmarks(command: &str, rustc: &str) -> Error {
+    Error::new(format!("cannot run `{command}`"))
+        .caused_by(format!("`#[bench]` is unstable, and {rustc} is no nightly compiler"))
+        .help("use one (`cargo +nightly memprof bench`), or a bench target with a harness of its own, such as criterion's")
 }
 
 /// A path of this program without white space, at which cargo would split it, and the folder of the link that the path

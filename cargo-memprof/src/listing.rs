@@ -1,6 +1,8 @@
 //! Test programs without libtest that answer as libtest does: which tests they have, and running each of those in a
 //! process of its own. Such a program is asked only where it looks as if it understood, and believed only where it
-//! proves so; every other one is run once, as cargo would.
+//! proves so; every other one is run once, as cargo would. Programs of benchmarks are in `benches`.
+
+mod benches;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -17,6 +19,8 @@ use std::time::{Duration, Instant};
 const FLAG: &[u8] = b"test-threads";
 /// Crates, as symbols name them, that run tests on threads of their own where they are told to use more than one.
 const THREADED: [&[u8]; 2] = [b"13libtest_mimic", b"6tester"];
+/// What a list calls a benchmark.
+const BENCHMARK: &str = "benchmark";
 /// No test has this name.
 const NOBODY: &str = "no test is called \u{1F980}";
 /// A list that takes longer is no list.
@@ -41,6 +45,8 @@ pub struct Tests {
     pub on_threads: bool,
     /// Processes to run at once.
     pub jobs: usize,
+    /// Gives the arguments by which the program runs the one of this name; the second are those of the user.
+    pub alone: fn(&str, &[OsString]) -> Vec<OsString>,
 }
 
 /// Asks the program `exe`, which cargo would run with `args`; `command` makes a call of it with other arguments.
@@ -51,7 +57,10 @@ pub fn ask(exe: &Path, args: &[OsString], command: impl Fn(&[OsString]) -> Comma
     }
     let Ok(bytes) = fs_err::read(exe) else { return Answer::Whole(None) };
     let contains = |text: &[u8]| memchr::memmem::find(&bytes, text).is_some();
-    if has(&["--bench"]) || !contains(FLAG) {
+    if has(&["--bench"]) {
+        return benches::ask(args, contains, command);
+    }
+    if !contains(FLAG) {
         return Answer::Whole(None);
     }
     let list = |flags: &[&str]| {
@@ -83,7 +92,7 @@ pub fn ask(exe: &Path, args: &[OsString], command: impl Fn(&[OsString]) -> Comma
             estimate.as_secs().div_ceil(60)
         )));
     }
-    Answer::Tests(Tests { names: wanted, on_threads: THREADED.into_iter().any(contains), jobs })
+    Answer::Tests(Tests { names: wanted, on_threads: THREADED.into_iter().any(contains), jobs, alone: only })
 }
 
 /// Processes at once: as many as the user allows threads.
@@ -98,13 +107,18 @@ fn jobs(args: &[OsString]) -> usize {
 }
 
 /// The arguments by which a program runs one of its tests; `args` are those of the user.
-pub fn only(name: &str, args: &[OsString]) -> Vec<OsString> {
+fn only(name: &str, args: &[OsString]) -> Vec<OsString> {
     let kept = args.iter().filter(|arg| *arg == "--ignored" || *arg == "--include-ignored").cloned();
     kept.chain(["--exact", "--test-threads=2", "--", name].map(OsString::from)).collect()
 }
 
 /// The names that a program lists; `None` where what it says is no list.
-fn listed(mut command: Command) -> Option<Vec<String>> {
+fn listed(command: Command) -> Option<Vec<String>> {
+    parse(&said(command)?, "test")
+}
+
+/// What a program says and ends well with; `None` where it does not, or is not soon done.
+fn said(mut command: Command) -> Option<String> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
     let mut stdout = child.stdout.take()?;
     let (done, finished) = mpsc::channel();
@@ -121,11 +135,11 @@ fn listed(mut command: Command) -> Option<Vec<String>> {
     }
     let ended = child.wait().ok()?;
     let said = String::from_utf8(said?).ok()?;
-    if ended.success() { parse(&said) } else { None }
+    ended.success().then_some(said)
 }
 
-/// Reads a list in libtest's terse form: nothing but lines `name: test` and `name: benchmark`.
-fn parse(said: &str) -> Option<Vec<String>> {
+/// Reads a list in libtest's terse form: nothing but lines `name: test` and `name: benchmark`. Gives those of one `kind`.
+fn parse(said: &str, kind: &str) -> Option<Vec<String>> {
     let mut names = Vec::new();
     if !said.is_empty() && !said.ends_with('\n') {
         return None;
@@ -133,8 +147,10 @@ fn parse(said: &str) -> Option<Vec<String>> {
     // Names may hold other line separators.
     for line in said.split_terminator('\n') {
         match line.rsplit_once(": ")? {
-            (name, "test") if !name.is_empty() => names.push(without_kind(name).to_owned()),
-            (_, "bench" | "benchmark") => {}
+            ("", "test" | "bench" | BENCHMARK) => return None,
+            (name, found) if found == kind => names.push(without_kind(name).to_owned()),
+            (name, "bench") if kind == BENCHMARK => names.push(name.to_owned()),
+            (_, "test" | "bench" | BENCHMARK) => {}
             _ => return None,
         }
     }
@@ -183,12 +199,12 @@ mod tests {
 
     #[test]
     fn a_list_is_nothing_but_names() {
-        assert_eq!(parse("a::b: test\nwith: colon: test\nx: benchmark\n").unwrap(), ["a::b", "with: colon"]);
-        assert_eq!(parse("[kind] a: test\n[]: test\n").unwrap(), ["a", "[]"]);
-        assert_eq!(parse("a\u{2028}b: test\n").unwrap(), ["a\u{2028}b"]);
-        assert_eq!(parse("").unwrap(), [""; 0]);
+        assert_eq!(parse("a::b: test\nwith: colon: test\nx: benchmark\n", "test").unwrap(), ["a::b", "with: colon"]);
+        assert_eq!(parse("[kind] a: test\n[]: test\n", "test").unwrap(), ["a", "[]"]);
+        assert_eq!(parse("a\u{2028}b: test\n", "test").unwrap(), ["a\u{2028}b"]);
+        assert_eq!(parse("", "test").unwrap(), [""; 0]);
         for no_list in ["a: test", "hello\na: test\n", "a: test\n\n1 test, 0 benchmarks\n", ": test\n", "a: tests\n"] {
-            assert_eq!(parse(no_list), None, "{no_list:?}");
+            assert_eq!(parse(no_list, "test"), None, "{no_list:?}");
         }
     }
 

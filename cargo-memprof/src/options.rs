@@ -127,6 +127,7 @@ impl OwnFlags {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
     Test,
+    Bench,
     /// One program, for its own sake.
     Run,
 }
@@ -136,6 +137,7 @@ impl Task {
     pub fn name(self) -> &'static str {
         match self {
             Task::Test => "test",
+            Task::Bench => "bench",
             Task::Run => "run",
         }
     }
@@ -144,6 +146,7 @@ impl Task {
     pub fn usual_profile(self) -> &'static str {
         match self {
             Task::Test => "test",
+            Task::Bench => "bench",
             Task::Run => "dev",
         }
     }

@@ -4,6 +4,9 @@ use memprof_harness::ledger::{Counters, Hook, Losses};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
+/// What a program is called that is recorded as one.
+pub const WHOLE: &str = "(whole program)";
+
 /// Which test. The order is the one of the report: by package, target, kind, name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TestId {
@@ -67,9 +70,20 @@ pub struct TestRecord {
     pub losses: Losses,
     /// Distinct stacks in the ledger.
     pub stacks: usize,
+    /// Of a benchmark: what one iteration of it took. `None` where that is not known, or it is none.
+    pub iteration: Option<Iteration>,
     /// Where the test function stands; empty and 0 where it is not known.
     pub source_file: PathBuf,
     pub start_line: u32,
+}
+
+/// One iteration of a benchmark.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, serde::Deserialize)]
+pub struct Iteration {
+    /// The median, in nanoseconds; `None` where the program that measured it says so itself.
+    pub ns: Option<f64>,
+    pub alloc_objects: u64,
+    pub alloc_space: u64,
 }
 
 /// A test that is there and left no figures: it did not run, or was not to be recorded.

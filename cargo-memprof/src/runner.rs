@@ -1,13 +1,13 @@
 //! This program as cargo's runner: it notes that an executable is run, gives it back the environment the user had, and
 //! becomes it, so that signals, exit codes and streams are the program's own.
 
-use crate::collect;
 use crate::error::Error;
 use crate::inject::env;
 use crate::inject::note::{Doctest, Note};
 use crate::inject::plan::Plan;
 use crate::inject::ran::Ran;
 use crate::listing::{self, Answer, Tests};
+use crate::record::WHOLE;
 use memprof_harness::environment;
 use memprof_harness::ledger::{Inventory, Listed};
 use memprof_harness::modes::Modes;
@@ -87,7 +87,7 @@ impl<'a> Call<'a> {
                     self.note()?;
                     return self.run_each(command, tests, args);
                 }
-                Answer::Whole(_) if !self.records(collect::WHOLE) => self.note_unrecorded([collect::WHOLE])?,
+                Answer::Whole(_) if !self.records(WHOLE) => self.note_unrecorded([WHOLE])?,
                 Answer::Whole(remark) => {
                     self.ran.remark = remark;
                     record_program(&mut command, &self.plan, "");
@@ -147,9 +147,9 @@ impl<'a> Call<'a> {
             let code = 128 + signal;
             std::process::exit(code);
         }
-        let on_threads = tests.on_threads;
+        let (on_threads, alone) = (tests.on_threads, tests.alone);
         let one = |name: &str| {
-            let mut command = self.command(&listing::only(name, args));
+            let mut command = self.command(&alone(name, args));
             record_program(&mut command, &self.plan, name);
             if on_threads {
                 command.env(environment::WINDOW, environment::THREADS);

@@ -42,6 +42,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("engine/watch.rs", include_str!("engine/watch.rs")),
     ("program.rs", include_str!("program.rs")),
     ("libtest/mod.rs", include_str!("libtest/mod.rs")),
+    ("libtest/bencher.rs", include_str!("libtest/bencher.rs")),
     ("libtest/face.rs", include_str!("libtest/face.rs")),
     ("libtest/options.rs", include_str!("libtest/options.rs")),
     ("libtest/limit.rs", include_str!("libtest/limit.rs")),

@@ -33,6 +33,7 @@ pub struct Cli {
 pub enum Command {
     #[command(visible_alias = "t")]
     Test(TestHelp),
+    Bench(BenchHelp),
     #[command(visible_alias = "r")]
     Run(RunHelp),
     Gate(GateHelp),
@@ -90,6 +91,38 @@ pub struct TestHelp {
     #[arg(long, value_name = "PATTERN")]
     memprof_only: Vec<String>,
     /// Whatever `cargo test` takes
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    cargo_args: Vec<OsString>,
+}
+
+/// Run `cargo bench` and write what one iteration of every benchmark allocates, with its profile
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "cargo memprof bench [OPTIONS] [CARGO BENCH OPTIONS] [BENCHNAME] [-- HARNESS OPTIONS]",
+    after_help = "\
+The benchmarks run and measure as ever. Then one iteration of each is recorded in a process of its own: of `#[bench]`
+(nightly), of criterion and divan; any other bench program is recorded as one.
+
+Examples:
+  cargo memprof bench                           a table of ns/iter, B/iter and allocs/iter
+  cargo memprof bench --bench parse -- rows     those with `rows` in their name
+
+Exit codes: cargo's own; 2 wrong use; 3 nothing could be run; 4 profiles not written; 130 Ctrl-C."
+)]
+pub struct BenchHelp {
+    /// Mean bytes between two recorded allocations: 1 = every one, 0 = counts only, no stacks
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    memprofilerate: u64,
+    /// Where the outputs go [default: target/memprof]
+    #[arg(long, value_name = "DIR")]
+    memprofile: Option<PathBuf>,
+    /// Keep the raw recordings in DIR/ledgers
+    #[arg(long)]
+    keep_ledgers: bool,
+    /// Profile these benchmarks (a part of the name, or a pattern with `*`); the others run as ever
+    #[arg(long, value_name = "PATTERN")]
+    memprof_only: Vec<String>,
+    /// Whatever `cargo bench` takes
     #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
     cargo_args: Vec<OsString>,
 }

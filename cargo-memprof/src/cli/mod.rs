@@ -59,6 +59,7 @@ pub fn read(mut args: Vec<OsString>) -> Result<Request, Error> {
     match Cli::try_parse_from(line) {
         Ok(Cli { command: Command::Clean(options) }) => Ok(Request::Clean(options)),
         Ok(Cli { command: Command::Test(_) }) => Ok(Request::Show(help_of("test"))),
+        Ok(Cli { command: Command::Bench(_) }) => Ok(Request::Show(help_of("bench"))),
         Ok(Cli { command: Command::Run(_) }) => Ok(Request::Show(help_of("run"))),
         Ok(Cli { command: Command::Gate(_) }) => Ok(Request::Show(help_of("gate"))),
         Ok(Cli { command: Command::Merge(_) }) => Ok(Request::Show(help_of("merge"))),
@@ -99,6 +100,7 @@ fn run(args: &[OsString], command: &str) -> Result<Option<Request>, Error> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {
     Test,
+    Bench,
     Gate,
     Accept,
     Merge,
@@ -110,6 +112,7 @@ impl Verb {
         let verbs = [
             ("test", Verb::Test, Flag::OF_TEST),
             ("t", Verb::Test, Flag::OF_TEST),
+            ("bench", Verb::Bench, Flag::OF_BENCH),
             ("gate", Verb::Gate, Flag::OF_GATE),
             ("accept", Verb::Accept, Flag::OF_ACCEPT),
             ("merge", Verb::Merge, Flag::OF_MERGE),
@@ -125,20 +128,23 @@ impl Verb {
         if cargo.help {
             return Ok(Request::Show(help_of(match self {
                 Verb::Test => "test",
+                Verb::Bench => "bench",
                 Verb::Gate => "gate",
                 Verb::Accept => "accept",
                 Verb::Merge => "merge",
             })));
         }
-        // Without stacks of every allocation a regression could not be explained.
-        if !own.rate_given && (self == Verb::Gate || flags.save_baseline) {
+        // Without stacks of every allocation a regression could not be explained, nor an iteration be told from what is
+        // around it.
+        if !own.rate_given && (matches!(self, Verb::Gate | Verb::Bench) || flags.save_baseline) {
             own.rate = SampleRate::EXACT;
         }
         let stdout_is_taken = flags.format != Format::Text;
         cargo.machine_output |= stdout_is_taken;
-        let test = TestOptions { task: Task::Test, own, cargo, command, stdout_is_taken, modes: flags.modes.clone() };
+        let task = if self == Verb::Bench { Task::Bench } else { Task::Test };
+        let test = TestOptions { task, own, cargo, command, stdout_is_taken, modes: flags.modes.clone() };
         Ok(match self {
-            Verb::Test => Request::Test(Box::new(GateOptions { test, flags })),
+            Verb::Test | Verb::Bench => Request::Test(Box::new(GateOptions { test, flags })),
             Verb::Gate => Request::Gate(Box::new(GateOptions { test, flags })),
             Verb::Accept => {
                 let patterns = bare_words(&test, "accept", "run the tests with `cargo memprof gate` first")?;
@@ -187,9 +193,17 @@ mod tests {
     #[test]
     fn the_help_fits_one_screen_each() {
         Cli::command().debug_assert();
-        for line in
-            ["", "memprof --help", "memprof test --help", "test -h", "run -h", "help test", "gate -h", "help accept"]
-        {
+        for line in [
+            "",
+            "memprof --help",
+            "memprof test --help",
+            "test -h",
+            "run -h",
+            "bench -h",
+            "help test",
+            "gate -h",
+            "help accept",
+        ] {
             let Ok(Request::Show(text)) = request(line) else { panic!("`{line}` shows no help") };
             let lines = text.lines().count();
             assert!((10..=40).contains(&lines), "`{line}` has {lines} lines");

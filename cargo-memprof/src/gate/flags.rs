@@ -77,6 +77,8 @@ const TIMEOUT: Flag = Flag { name: "--test-timeout", value: Some(("a number of s
 impl Flag {
     /// The flags of `cargo memprof test`.
     pub const OF_TEST: &'static [Flag] = &[SAVE, BASELINE, FOLDER, REPEAT, PARTITION, DETERMINISTIC, TIMEOUT, ONLY];
+    /// The flags of `cargo memprof bench`.
+    pub const OF_BENCH: &'static [Flag] = &[ONLY];
     /// The flags of `cargo memprof gate`.
     pub const OF_GATE: &'static [Flag] =
         &[BASELINE, FOLDER, NO_RUN, SELF_TEST, ALLOW, FORMAT, AGAINST, REPEAT, DETERMINISTIC, TIMEOUT];

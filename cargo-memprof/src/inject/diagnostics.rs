@@ -8,6 +8,12 @@ pub fn is_ambiguous_test(stderr: &[u8]) -> bool {
     String::from_utf8_lossy(stderr).contains("`test` is ambiguous")
 }
 
+/// Whether the compiler refuses `#[bench]`, or the feature that goes with it, for not being a nightly one.
+pub fn is_unstable_bench(stderr: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(stderr);
+    text.contains("`bench` is a part of custom test frameworks") || text.contains("E0554")
+}
+
 /// Whether what stands in the way is a global allocator: there can be one only.
 pub fn is_own_allocator(stderr: &[u8]) -> bool {
     String::from_utf8_lossy(stderr).lines().filter_map(error_of).any(|error| allocator_owner(&error).is_some())

@@ -14,10 +14,13 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Output};
 
+/// A file in the run's own folder: a benchmark was not compiled, because its attribute is unstable.
+pub const BENCH_REFUSED: &str = "bench-refused";
+
 /// Whether `args` (without this program's name) are cargo calling its wrapper: only while cargo runs for us, and only
 /// with a compiler in front.
 pub fn is_meant(args: &[OsString]) -> bool {
-    let ours = ["memprof", "test", "t", "run", "r", "clean", "help", crate::runner::COMMAND];
+    let ours = ["memprof", "test", "t", "bench", "run", "r", "clean", "help", crate::runner::COMMAND];
     std::env::var_os(env::PLAN).is_some()
         && args.first().is_some_and(|first| !ours.iter().any(|name| first == name) && !starts_with_dash(first))
 }
@@ -72,6 +75,10 @@ impl Call<'_> {
         if output.status.success() {
             self.note(None)?;
             return Ok(replay(&output));
+        }
+        if diagnostics::is_unstable_bench(&output.stderr) {
+            // Without the file there is rustc's own message.
+            let _ = fs_err::write(self.plan.links.join(BENCH_REFUSED), "");
         }
         let reason = diagnostics::reason(&output.stderr);
         if self.plan.native || !diagnostics::is_own_allocator(&output.stderr) {

@@ -2,6 +2,7 @@
 //! file, knows DWARF or a ledger, or formats for anybody. One file holds one table.
 
 mod hash;
+pub mod iteration;
 pub mod table;
 
 pub mod function;

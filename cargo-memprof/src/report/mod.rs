@@ -18,13 +18,13 @@ use crate::interrupt;
 use crate::profile::scale::SampleRate;
 use crate::profile::tree::Tree;
 use crate::profile::values::ValueType;
-use crate::profile::{About, Profile, ProfileBuilder};
-use crate::record::TestRecord;
+use crate::profile::{self, About, Profile, ProfileBuilder};
+use crate::record::{Iteration, TestRecord, WHOLE};
 use crate::run::RunFacts;
 use crate::shell::Shell;
 use crate::symbolize::{self, AddressMap, Cache, Places, Request, Symbols, Trimming, on_all_cores};
 use crate::view::amount;
-use crate::view::table;
+use crate::view::{benchmarks, table};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
@@ -119,7 +119,7 @@ fn write_tests(
 ) -> Result<(Vec<TestRecord>, Vec<FilesOfTest>, ProfileBuilder), Error> {
     let progress = shell.progress("Writing", tests.len() as u64);
     let folders = layout::test_folders(tests.iter().map(|test| (&test.record.id, test.record.child.as_deref())));
-    let records: Vec<TestRecord> = tests.iter().map(|test| test.record.clone()).collect();
+    let mut records: Vec<TestRecord> = tests.iter().map(|test| test.record.clone()).collect();
     // Each core gathers its tests' profiles; what is gathered is put in order at the end, so it does not matter which.
     let gathered: Mutex<Vec<ProfileBuilder>> = Mutex::default();
     let jobs: Vec<Job<'_>> = tests
@@ -134,7 +134,12 @@ fn write_tests(
         files
     });
     progress.finish_and_clear();
-    let files = done.into_iter().collect::<Result<Vec<Files>, Error>>()?;
+    let done = done.into_iter().collect::<Result<Vec<_>, Error>>()?;
+    let mut files = Vec::new();
+    for (record, (of_test, iteration)) in records.iter_mut().zip(done) {
+        record.iteration = record.iteration.or(iteration);
+        files.push(of_test);
+    }
     let (records, files) = nested(records, files);
     let mut parts = gathered.into_inner().expect("no thread panicked with the lock held").into_iter();
     let mut all = parts.next().unwrap_or_default();
@@ -176,10 +181,10 @@ impl Job<'_> {
         outputs: &Outputs,
         symbols: &Symbols,
         gathered: &Mutex<Vec<ProfileBuilder>>,
-    ) -> Result<Files, Error> {
+    ) -> Result<(Files, Option<Iteration>), Error> {
         let mut test = self.test.lock().expect("no thread panicked with the lock held");
         if test.record.stacks == 0 && test.record.losses.lost_objects == 0 {
-            return Ok(Files::new());
+            return Ok((Files::new(), None));
         }
         let record = test.record.clone();
         let title = title(&record);
@@ -194,14 +199,23 @@ impl Job<'_> {
         drop(test);
         if record.child.is_some() {
             // The run's profile has what its totals have: the tests' own.
-            return write_formats(outputs, self.folder, &profile, &title);
+            return Ok((write_formats(outputs, self.folder, &profile, &title)?, None));
         }
         let lock = || gathered.lock().expect("no thread panicked with the lock held");
         let mut gathering = lock().pop().unwrap_or_default();
         gathering.merge(&profile, Some(&title));
         lock().push(gathering);
-        write_formats(outputs, self.folder, &profile, &title)
+        Ok((write_formats(outputs, self.folder, &profile, &title)?, iteration(&record, &profile)))
     }
+}
+
+/// What one iteration of a benchmark allocates, where its program ran one and every allocation has its stack.
+fn iteration(record: &TestRecord, profile: &Profile) -> Option<Iteration> {
+    let alone = record.id.kind == "bench" && record.id.name != WHOLE;
+    let values = (alone && record.rate == 1).then(|| profile::iteration::of(profile))??;
+    let of = |value| u64::try_from(values[value]).unwrap_or(0);
+    let (alloc_objects, alloc_space) = (of(ValueType::AllocObjects), of(ValueType::AllocSpace));
+    Some(Iteration { ns: None, alloc_objects, alloc_space })
 }
 
 /// Writes `profile` in every format into `folder`.
@@ -274,7 +288,10 @@ fn say(
     if shell.is_quiet() || records.is_empty() && unrecorded == 0 {
         return;
     }
-    let table = table::render(records, unrecorded, shell.result_columns());
+    let table = match records.iter().any(|record| record.id.kind == "bench" || record.iteration.is_some()) {
+        true => benchmarks::render(records),
+        false => table::render(records, unrecorded, shell.result_columns()),
+    };
     let sampled = records.iter().any(|record| record.stacks > 0);
     shell.result(&format!("\n{table}\n{}\n", pointers(written, sampled)));
 }

@@ -3,7 +3,7 @@
 
 use crate::collect::Collected;
 use crate::conditions::Conditions;
-use crate::record::{NotRun, Outcome, TestId, TestRecord, Unprofiled};
+use crate::record::{Iteration, NotRun, Outcome, TestId, TestRecord, Unprofiled};
 use crate::run::RunFacts;
 use camino::Utf8PathBuf;
 use memprof_harness::ledger::{Hook, Losses};
@@ -99,6 +99,8 @@ pub struct Test<'a> {
     pub started_ns: u64,
     pub duration_ns: u64,
     pub stacks: usize,
+    #[serde(default)]
+    pub iteration: Option<Iteration>,
     pub losses: TestLosses,
     pub files: Files,
     /// The processes that the test started or forked; their figures are in none of the above.
@@ -330,6 +332,7 @@ impl<'a> Test<'a> {
             started_ns: test.started_ns,
             duration_ns: test.duration_ns,
             stacks: test.stacks,
+            iteration: test.iteration,
             losses: TestLosses::from(&test.losses),
             files: files.own.clone(),
             children: test.children.iter().zip(&files.children).map(Process::new).collect(),
@@ -422,6 +425,7 @@ mod tests {
             counters,
             losses: Losses::default(),
             stacks: 0,
+            iteration: Some(Iteration { ns: Some(1.5), alloc_objects: 1, alloc_space: 8 }),
             source_file: "src/lib.rs".into(),
             start_line: 1,
         }

@@ -1,4 +1,5 @@
 //! From figures to text for a terminal. Pure.
 
 pub mod amount;
+pub mod benchmarks;
 pub mod table;

@@ -166,6 +166,7 @@ mod tests {
             counters,
             losses: Losses::default(),
             stacks: 0,
+            iteration: None,
             source_file: "".into(),
             start_line: 0,
         }

@@ -46,6 +46,8 @@ pub use hook_rust::Hook;
 pub use own_allocator::reaches_the_hook;
 #[cfg(memprof_program)]
 pub use process::end_program;
+#[cfg(all(memprof_injected, not(memprof_program)))]
+pub use process::shut;
 pub use process::{attach, close, open};
 pub use region::{BEGIN, END, NUMBERS};
 pub use thread::{Suspended, suspend};

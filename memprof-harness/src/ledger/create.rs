@@ -25,6 +25,9 @@ pub struct Identity {
     pub start_line: u32,
     /// Of a program that a recorded test or program started: the stem of that one's ledger. Empty otherwise.
     pub root: String,
+    /// Of a benchmark that was measured too: the median time of an iteration, in picoseconds. The ledger is of one
+    /// iteration then.
+    pub ps_per_iter: Option<u64>,
     pub hook: Hook,
 }
 
@@ -109,6 +112,7 @@ impl LedgerFile {
         reserve(&self.file, FIRST_EXTENT)?;
         let mut text = Vec::new();
         let line = identity.start_line.to_string();
+        let time = identity.ps_per_iter.map_or(String::new(), |time| time.to_string());
         for (key, value) in [
             ("name", identity.name.as_bytes()),
             ("exe", identity.exe.as_os_str().as_encoded_bytes()),
@@ -117,6 +121,7 @@ impl LedgerFile {
             ("source_file", identity.source_file.as_bytes()),
             ("start_line", line.as_bytes()),
             ("root", identity.root.as_bytes()),
+            ("ps_per_iter", time.as_bytes()),
             ("hook", identity.hook.name().as_bytes()),
         ] {
             push_pair(&mut text, key, value);

@@ -377,6 +377,7 @@ fn identity(text: &mut HashMap<String, Vec<u8>>) -> Identity {
         source_file: lossy(take("source_file")),
         start_line: lossy(take("start_line")).parse().unwrap_or(0),
         root: lossy(take("root")),
+        ps_per_iter: lossy(take("ps_per_iter")).parse().ok(),
         hook: Hook::named(&lossy(take("hook"))).unwrap_or_default(),
     }
 }
@@ -395,6 +396,7 @@ mod tests {
             source_file: "src/lib.rs".to_owned(),
             start_line: 7,
             root: "r".to_owned(),
+            ps_per_iter: Some(1_500),
             hook: Hook::NativePartial,
         }
     }

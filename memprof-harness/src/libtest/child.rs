@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // std cannot ask to end with the parent
 
 use super::face::{FAILURE, OnPanic};
-use super::verdict;
+use super::{bencher, options, verdict};
 use crate::engine;
 use crate::ledger::layout::state;
 use crate::modes::Modes;
@@ -43,6 +43,7 @@ pub(super) fn run(
     }
     let body = match test.testfn {
         TestFn::StaticTestFn(function) => Body::Test(function),
+        TestFn::StaticBenchFn(function) if measures() => Body::Iteration(function),
         TestFn::StaticBenchFn(function) => Body::Bench(function),
         _ => refuse("rustc gave a test that is not static"),
     };
@@ -67,6 +68,14 @@ pub(super) fn run(
 enum Body {
     Test(fn() -> Result<(), String>),
     Bench(fn(&mut Bencher) -> Result<(), String>),
+    /// Where benchmarks are measured, one iteration is recorded.
+    Iteration(fn(&mut Bencher) -> Result<(), String>),
+}
+
+/// Whether the executable was started to measure benchmarks.
+fn measures() -> bool {
+    let arguments = std::env::args_os().map(|argument| argument.into_string()).collect::<Result<Vec<_>, _>>();
+    arguments.is_ok_and(|arguments| options::parse(&arguments).is_ok_and(|options| options.bench))
 }
 
 impl Body {
@@ -80,6 +89,7 @@ impl Body {
                 engine::open();
                 __rust_begin_short_backtrace(|| function(bencher))
             }),
+            Body::Iteration(function) => __rust_begin_short_backtrace(|| bencher::record(function)),
         }
     }
 }

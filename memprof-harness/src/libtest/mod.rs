@@ -7,6 +7,8 @@
 //! ordinary builds as well.
 
 #[cfg(memprof_injected)]
+mod bencher;
+#[cfg(memprof_injected)]
 mod child;
 #[cfg(memprof_injected)]
 mod face;
@@ -19,5 +21,7 @@ mod process;
 mod seeds;
 mod verdict;
 
+#[cfg(memprof_injected)]
+pub use bencher::{Bencher, StaticBenchFn};
 #[cfg(memprof_injected)]
 pub use face::*;

@@ -10,13 +10,13 @@ use super::verdict::{Ending, Expectation};
 use crate::environment;
 use crate::ledger::{Finish, Hook, Identity, Inventory, LedgerFile, Listed, OutcomeCode};
 use crate::modes::Modes;
-use real::{ShouldPanic, TestDesc, TestDescAndFn, TestFn};
+use real::{Bencher, ShouldPanic, TestDesc, TestDescAndFn, TestFn};
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,6 +52,7 @@ impl Run {
 }
 
 /// One test, as far as the parent has to know it.
+#[derive(Clone)]
 struct Test {
     /// Its place in the executable's own list, which is the same in the child.
     index: usize,
@@ -59,6 +60,8 @@ struct Test {
     source_file: &'static str,
     start_line: usize,
     expectation: Expectation,
+    /// Of a benchmark that was measured: the median of an iteration's time, in nanoseconds.
+    median_ns: Option<f64>,
 }
 
 /// Runs the executable's tests under real libtest, recording each.
@@ -71,9 +74,9 @@ pub(super) fn run(tests: &[&TestDescAndFn], options: Options, plan: Plan, modes:
     let share = run.share(tests);
     let tests = tests.iter().enumerate().filter(|(index, _)| share[*index]);
     let list = tests.map(|(index, test)| match test.testfn {
-        // Measured many times over in this process: what a single run allocates is not what is asked for.
-        TestFn::StaticBenchFn(_) if options.bench => untouched(test),
-        TestFn::StaticTestFn(function) if run.leaves_alone(test) => noted(&run, test, function),
+        TestFn::StaticBenchFn(_) if options.bench && run.leaves_alone(test) => noted(&run, test),
+        TestFn::StaticBenchFn(function) if options.bench => measured(&run, index, test, function),
+        TestFn::StaticTestFn(_) if run.leaves_alone(test) => noted(&run, test),
         _ => recorded(&run, index, test),
     });
     real::test_main(&options.rest, list.collect(), None);
@@ -96,14 +99,45 @@ fn recorded(run: &Arc<Run>, index: usize, test: &TestDescAndFn) -> TestDescAndFn
 }
 
 /// A test that is run here, as by libtest itself, and counted.
-fn noted(run: &Arc<Run>, test: &TestDescAndFn, function: fn() -> Result<(), String>) -> TestDescAndFn {
+fn noted(run: &Arc<Run>, test: &TestDescAndFn) -> TestDescAndFn {
     let run = Arc::clone(run);
     let name = test.desc.name.as_slice().to_owned();
-    let call = move || {
-        run.note_unrecorded(&name);
-        function()
+    let testfn = match test.testfn {
+        TestFn::StaticBenchFn(function) => TestFn::DynBenchFn(Box::new(move |bencher| {
+            run.note_unrecorded(&name);
+            function(bencher)
+        })),
+        TestFn::StaticTestFn(function) => TestFn::DynTestFn(Box::new(move || {
+            run.note_unrecorded(&name);
+            function()
+        })),
+        _ => return untouched(test),
     };
-    TestDescAndFn { desc: test.desc.clone(), testfn: TestFn::DynTestFn(Box::new(call)) }
+    TestDescAndFn { desc: test.desc.clone(), testfn }
+}
+
+/// A benchmark: libtest measures it in this process, and one iteration is recorded in a child. Its verdict is libtest's.
+fn measured(
+    run: &Arc<Run>,
+    index: usize,
+    test: &TestDescAndFn,
+    function: fn(&mut Bencher) -> Result<(), String>,
+) -> TestDescAndFn {
+    let run = Arc::clone(run);
+    let in_child = Test::new(index, &test.desc);
+    let call = move |bencher: &mut Bencher| {
+        let ended = catch_unwind(AssertUnwindSafe(|| bencher.bench(function)));
+        let median = match &ended {
+            Ok(Ok(Some(summary))) => Some(summary.median),
+            _ => None,
+        };
+        let recorded = in_child.measured(median).run(&run);
+        match ended {
+            Ok(ended) => ended.and(recorded),
+            Err(panic) => resume_unwind(panic),
+        }
+    };
+    TestDescAndFn { desc: test.desc.clone(), testfn: TestFn::DynBenchFn(Box::new(call)) }
 }
 
 /// Ends the process where nothing can be recorded at all.
@@ -216,7 +250,11 @@ impl Test {
             ShouldPanic::YesWithMessage(text) => Expectation::PanicWith(text),
         };
         let name = desc.name.as_slice().to_owned();
-        Test { index, name, source_file: desc.source_file, start_line: desc.start_line, expectation }
+        Test { index, name, source_file: desc.source_file, start_line: desc.start_line, expectation, median_ns: None }
+    }
+
+    fn measured(&self, median_ns: Option<f64>) -> Test {
+        Test { median_ns, ..self.clone() }
     }
 
     /// Runs the test in a child and reproduces how it ended, for libtest to judge.
@@ -284,6 +322,7 @@ impl Test {
             source_file: self.source_file.to_owned(),
             start_line: u32::try_from(self.start_line).unwrap_or(0),
             root: String::new(),
+            ps_per_iter: self.median_ns.map(|median| (median * 1000.0).round() as u64),
             hook: run.hook,
         };
         let stem = format!("{:016x}-{}", run.exe_hash, self.index);

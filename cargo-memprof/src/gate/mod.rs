@@ -242,7 +242,8 @@ impl Place {
         self.store.keep(run, &changes.taken)?;
         if !changes.without_figures.is_empty() {
             let names: Vec<String> = changes.without_figures.iter().map(|id| format!("`{}`", id.name)).collect();
-            here.shell.warn(&format!("not taken, because they failed or were cut short: {}", names.join(", ")));
+            here.shell
+                .warn(&format!("not taken, because they failed, were cut short or seen in part: {}", names.join(", ")));
         }
         let unstable = compare::unstable_tests(run, &changes.taken);
         if !unstable.is_empty() {

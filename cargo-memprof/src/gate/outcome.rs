@@ -156,7 +156,10 @@ impl Judged {
     pub fn was_compared(&self) -> bool {
         let kept_out = |finding: &Finding| {
             use Finding::*;
-            matches!(finding, TestFailed | CutShort | Excluded { .. } | OtherConditions | NotRun { .. })
+            matches!(
+                finding,
+                TestFailed | CutShort | Excluded { .. } | OtherConditions | NotRun { .. } | Unprofiled { .. }
+            )
         };
         self.before.is_some() && self.now.is_some() && !self.findings.iter().any(|(_, finding)| kept_out(finding))
     }

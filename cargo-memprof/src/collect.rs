@@ -60,6 +60,9 @@ pub fn collect(facts: &RunFacts) -> Result<Collected, Error> {
         }
     }
     collected.tests = adopted(collected.tests);
+    if facts.last_attempts {
+        collected.tests = last_attempts(collected.tests);
+    }
     collected.unprofiled = unprofiled(&facts.ran);
     let (tests, unwanted): (Vec<_>, Vec<_>) =
         collected.tests.into_iter().partition(|test| facts.modes.records(&test.record.id.name));
@@ -124,6 +127,19 @@ fn adopted(all: Vec<Recorded>) -> Vec<Recorded> {
         }));
     }
     ordered
+}
+
+/// Of `ordered` tests those that were retried no more, with their children.
+fn last_attempts(ordered: Vec<Recorded>) -> Vec<Recorded> {
+    let mut kept: Vec<Recorded> = Vec::new();
+    for test in ordered {
+        let again = test.record.child.is_none() && kept.last().is_some_and(|last| last.record.id == test.record.id);
+        while again && kept.last().is_some_and(|last| last.record.id == test.record.id) {
+            kept.pop();
+        }
+        kept.push(test);
+    }
+    kept
 }
 
 /// The files in the ledgers' folder that are meant, sorted.

@@ -58,6 +58,7 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
         host: toolchain.host.clone(),
         conditions: conditions(options, surroundings, &toolchain),
         modes: options.modes.clone(),
+        last_attempts: options.task == Task::Nextest,
         filtered: chosen::is_filtered(&options.cargo.given),
         target_dir,
         out_dir: folders.out.clone(),
@@ -171,6 +172,9 @@ struct Ended {
 
 impl Run<'_> {
     fn cargo_test(&self) -> Result<Ended, Error> {
+        if self.options.task == Task::Nextest {
+            self.look_for_nextest()?;
+        }
         // The link must live as long as cargo does.
         let (program, _link) = callable_name()?;
         let plan = self.plan();
@@ -218,7 +222,7 @@ impl Run<'_> {
             saved: Saved::capture(names, |name| std::env::var_os(name)),
             rate: self.options.own.rate.get(),
             tests: self.options.task != Task::Run,
-            modes: Some(&self.options.modes).filter(|modes| **modes != Modes::default()).map(ToString::to_string),
+            modes: self.modes_of_tests(),
             ledgers: self.folders.ledgers().into(),
             ran: self.ran_file(),
         }
@@ -226,6 +230,28 @@ impl Run<'_> {
 
     fn hooked(&self) -> Hooked {
         if self.options.own.native { Hooked::Native } else { Hooked::Rust }
+    }
+
+    fn look_for_nextest(&self) -> Result<(), Error> {
+        let asked = Command::new(self.surroundings.cargo()).args(["nextest", "--version"]).output();
+        let cause = match asked {
+            Ok(output) if output.status.success() => return Ok(()),
+            Ok(output) => String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("it failed").to_owned(),
+            Err(error) => error.to_string(),
+        };
+        Err(Error::new(format!("cannot run `{}`", self.options.command))
+            .caused_by(format!("`cargo nextest --version`: {}", cause.trim_start_matches("error: ")))
+            .help("install nextest (https://nexte.st), or use `cargo memprof test`"))
+    }
+
+    /// What test executables are to know of how they are run; `None` = nothing.
+    fn modes_of_tests(&self) -> Option<String> {
+        let mut modes = self.options.modes.clone();
+        if self.options.task == Task::Nextest {
+            // It leaves out what is not in its share.
+            modes.partition = None;
+        }
+        (modes != Modes::default()).then(|| modes.to_string())
     }
 
     fn harness_missed(&self) -> PathBuf {
@@ -242,7 +268,9 @@ impl Run<'_> {
         let mut command = Command::new(self.surroundings.cargo());
         let given = &self.options.cargo.given;
         let (before, after) = given.split_at(given.iter().position(|arg| arg == "--").unwrap_or(given.len()));
-        command.arg(self.options.task.name()).arg("--target-dir").arg(&self.folders.build).args(before);
+        command.arg(self.options.task.name());
+        command.args((self.options.task == Task::Nextest).then_some("run"));
+        command.arg("--target-dir").arg(&self.folders.build).args(before);
         for target in plan.harness.keys() {
             let triple = triple(target);
             let mut runner = OsString::from(program);

@@ -21,6 +21,8 @@ const FLAG: &[u8] = b"test-threads";
 const THREADED: [&[u8]; 2] = [b"13libtest_mimic", b"6tester"];
 /// What a list calls a benchmark.
 const BENCHMARK: &str = "benchmark";
+/// Set by nextest for what it runs.
+const NEXTEST_MODE: &str = "NEXTEST_EXECUTION_MODE";
 /// No test has this name.
 const NOBODY: &str = "no test is called \u{1F980}";
 /// A list that takes longer is no list.
@@ -93,6 +95,18 @@ pub fn ask(exe: &Path, args: &[OsString], command: impl Fn(&[OsString]) -> Comma
         )));
     }
     Answer::Tests(Tests { names: wanted, on_threads: THREADED.into_iter().any(contains), jobs, alone: only })
+}
+
+/// The one test that nextest has a program run, with the arguments it does so with.
+pub fn of_nextest(args: &[OsString]) -> Option<&str> {
+    std::env::var_os(NEXTEST_MODE)?;
+    let [exact, name, ..] = args else { return None };
+    (exact == "--exact").then(|| name.to_str()).flatten()
+}
+
+/// Whether the program `exe` runs its tests on threads of their own, if it may.
+pub fn is_threaded(exe: &Path) -> bool {
+    fs_err::read(exe).is_ok_and(|bytes| THREADED.iter().any(|name| memchr::memmem::find(&bytes, name).is_some()))
 }
 
 /// Processes at once: as many as the user allows threads.

@@ -128,6 +128,8 @@ impl OwnFlags {
 pub enum Task {
     Test,
     Bench,
+    /// Tests, run by `cargo nextest`.
+    Nextest,
     /// One program, for its own sake.
     Run,
 }
@@ -138,6 +140,7 @@ impl Task {
         match self {
             Task::Test => "test",
             Task::Bench => "bench",
+            Task::Nextest => "nextest",
             Task::Run => "run",
         }
     }
@@ -145,7 +148,7 @@ impl Task {
     /// The profile that cargo takes where the user does not say.
     pub fn usual_profile(self) -> &'static str {
         match self {
-            Task::Test => "test",
+            Task::Test | Task::Nextest => "test",
             Task::Bench => "bench",
             Task::Run => "dev",
         }
@@ -238,6 +241,28 @@ impl CargoArgs {
             read.given.push(arg);
         }
         read
+    }
+
+    /// What [`CargoArgs::read`] noted, where the arguments are those of `cargo nextest run`: its profile is none of cargo's.
+    #[must_use]
+    pub fn of_nextest(mut self) -> CargoArgs {
+        let release = self.given.iter().take_while(|arg| *arg != "--").any(|arg| arg == "--release" || arg == "-r");
+        let named = self.value_of("--cargo-profile");
+        self.profile = named.or_else(|| release.then(|| "release".to_owned()));
+        self.machine_output |= self.value_of("--message-format").is_some_and(|format| format.contains("json"));
+        self
+    }
+
+    /// The value of a long flag among cargo's arguments.
+    pub fn value_of(&self, flag: &str) -> Option<String> {
+        let mut args = self.given.iter().take_while(|arg| *arg != "--");
+        while let Some(arg) = args.next() {
+            let (name, inline) = split_at_equals(arg);
+            if name == flag {
+                return inline.or_else(|| args.next().cloned()).map(|value| value.to_string_lossy().into_owned());
+            }
+        }
+        None
     }
 
     /// Notes the value of a long flag.

@@ -21,6 +21,8 @@ pub struct RunFacts {
     /// What the figures depend on besides the code.
     pub conditions: Conditions,
     pub modes: Modes,
+    /// Of a test that was run several times the last one counts.
+    pub last_attempts: bool,
     /// Names or flags left some tests of the targets out.
     pub filtered: bool,
     /// The user's own target folder, absolute.

@@ -82,6 +82,14 @@ impl<'a> Call<'a> {
                     }
                 }
             }
+            Some(note) if note.unprofiled.is_none() && note.own_main && listing::of_nextest(args).is_some() => {
+                let name = listing::of_nextest(args).unwrap_or_default().to_owned();
+                if self.records(&name) {
+                    command = self.record_alone(&name, args);
+                } else {
+                    self.note_unrecorded([name.as_str()])?;
+                }
+            }
             Some(note) if note.unprofiled.is_none() && note.own_main => match self.ask(args) {
                 Answer::Tests(tests) => {
                     self.note()?;
@@ -100,6 +108,19 @@ impl<'a> Call<'a> {
         self.note()?;
         let error = command.exec();
         Ok(cannot_run(&command, &error))
+    }
+
+    /// The program, recorded while it runs the one test that `args` name.
+    fn record_alone(&self, name: &str, args: &[OsString]) -> Command {
+        let threaded = listing::is_threaded(&self.ran.exe);
+        let threads = threaded.then(|| OsString::from("--test-threads=2"));
+        let args: Vec<OsString> = args.iter().cloned().chain(threads).collect();
+        let mut command = self.command(&args);
+        record_program(&mut command, &self.plan, name);
+        if threaded {
+            command.env(environment::WINDOW, environment::THREADS);
+        }
+        command
     }
 
     fn ask(&self, args: &[OsString]) -> Answer {

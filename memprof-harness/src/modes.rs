@@ -50,6 +50,8 @@ pub enum Scheme {
     Count,
     /// By the hash of the name alone: a test stays in its share when others come and go.
     Hash,
+    /// nextest's, in turns over all executables. It divides its tests itself.
+    Slice,
 }
 
 impl Partition {
@@ -60,7 +62,7 @@ impl Partition {
         let mut selected = vec![false; names.len()];
         for (turn, at) in order.into_iter().enumerate() {
             let number = match self.scheme {
-                Scheme::Count => turn as u64,
+                Scheme::Count | Scheme::Slice => turn as u64,
                 Scheme::Hash => fnv1a(names[at].as_bytes()),
             };
             selected[at] = number % u64::from(self.of) == u64::from(self.index - 1);
@@ -74,6 +76,7 @@ impl fmt::Display for Partition {
         let scheme = match self.scheme {
             Scheme::Count => "count",
             Scheme::Hash => "hash",
+            Scheme::Slice => "slice",
         };
         write!(f, "{scheme}:{}/{}", self.index, self.of)
     }
@@ -87,6 +90,7 @@ impl FromStr for Partition {
         let scheme = match scheme {
             "count" => Scheme::Count,
             "hash" => Scheme::Hash,
+            "slice" => Scheme::Slice,
             other => return Err(format!("`{other}` is neither `count` nor `hash`")),
         };
         let number = |text: &str| text.parse::<u32>().map_err(|_| format!("`{text}` is not a whole number"));

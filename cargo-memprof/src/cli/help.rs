@@ -34,6 +34,7 @@ pub enum Command {
     #[command(visible_alias = "t")]
     Test(TestHelp),
     Bench(BenchHelp),
+    Nextest(NextestHelp),
     #[command(visible_alias = "r")]
     Run(RunHelp),
     Gate(GateHelp),
@@ -123,6 +124,41 @@ pub struct BenchHelp {
     #[arg(long, value_name = "PATTERN")]
     memprof_only: Vec<String>,
     /// Whatever `cargo bench` takes
+    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    cargo_args: Vec<OsString>,
+}
+
+/// Run `cargo nextest run` and write a heap profile and flamegraphs of every test
+#[derive(Debug, Args)]
+#[command(
+    override_usage = "cargo memprof nextest run [OPTIONS] [NEXTEST RUN OPTIONS] [FILTERS] [-- HARNESS OPTIONS]",
+    after_help = "\
+Scheduling, filters, retries, partitions, reports and the exit code are nextest's (https://nexte.st). Of a test that was
+retried, the last attempt is kept. Doctests are not run.
+
+Examples:
+  cargo memprof nextest run --memprofilerate 1 -E 'test(parser)'
+  cargo memprof nextest run --partition slice:1/2 --memprofile shard1   see `cargo memprof merge`
+
+Exit codes: nextest's own (100: tests failed); 2 wrong use; 3 nothing could be run; 4 profiles not written."
+)]
+pub struct NextestHelp {
+    /// Mean bytes between two recorded allocations: 1 = every one, 0 = counts only, no stacks
+    #[arg(long, value_name = "N", default_value_t = options::DEFAULT_RATE.get())]
+    memprofilerate: u64,
+    /// Where the outputs go [default: target/memprof]
+    #[arg(long, value_name = "DIR")]
+    memprofile: Option<PathBuf>,
+    /// Keep the raw recordings in DIR/ledgers
+    #[arg(long)]
+    keep_ledgers: bool,
+    /// Write the exact figures to memprof.baseline, for `cargo memprof gate`
+    #[arg(long)]
+    save_baseline: bool,
+    /// Profile these tests (a part of the name, or a pattern with `*`); the others run as ever
+    #[arg(long, value_name = "PATTERN")]
+    memprof_only: Vec<String>,
+    /// Whatever `cargo nextest run` takes
     #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
     cargo_args: Vec<OsString>,
 }

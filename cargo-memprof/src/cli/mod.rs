@@ -12,6 +12,7 @@ use crate::gate::{AcceptOptions, GateOptions};
 use crate::merge::MergeOptions;
 use crate::options::{self, CargoArgs, OwnFlags, SampleRate, Task, TestOptions};
 use clap::{CommandFactory, Parser};
+use memprof_harness::modes::Partition;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -60,6 +61,7 @@ pub fn read(mut args: Vec<OsString>) -> Result<Request, Error> {
         Ok(Cli { command: Command::Clean(options) }) => Ok(Request::Clean(options)),
         Ok(Cli { command: Command::Test(_) }) => Ok(Request::Show(help_of("test"))),
         Ok(Cli { command: Command::Bench(_) }) => Ok(Request::Show(help_of("bench"))),
+        Ok(Cli { command: Command::Nextest(_) }) => Ok(Request::Show(help_of("nextest"))),
         Ok(Cli { command: Command::Run(_) }) => Ok(Request::Show(help_of("run"))),
         Ok(Cli { command: Command::Gate(_) }) => Ok(Request::Show(help_of("gate"))),
         Ok(Cli { command: Command::Merge(_) }) => Ok(Request::Show(help_of("merge"))),
@@ -101,6 +103,7 @@ fn run(args: &[OsString], command: &str) -> Result<Option<Request>, Error> {
 enum Verb {
     Test,
     Bench,
+    Nextest,
     Gate,
     Accept,
     Merge,
@@ -113,6 +116,7 @@ impl Verb {
             ("test", Verb::Test, Flag::OF_TEST),
             ("t", Verb::Test, Flag::OF_TEST),
             ("bench", Verb::Bench, Flag::OF_BENCH),
+            ("nextest", Verb::Nextest, Flag::OF_NEXTEST),
             ("gate", Verb::Gate, Flag::OF_GATE),
             ("accept", Verb::Accept, Flag::OF_ACCEPT),
             ("merge", Verb::Merge, Flag::OF_MERGE),
@@ -129,6 +133,7 @@ impl Verb {
             return Ok(Request::Show(help_of(match self {
                 Verb::Test => "test",
                 Verb::Bench => "bench",
+                Verb::Nextest => "nextest",
                 Verb::Gate => "gate",
                 Verb::Accept => "accept",
                 Verb::Merge => "merge",
@@ -141,10 +146,18 @@ impl Verb {
         }
         let stdout_is_taken = flags.format != Format::Text;
         cargo.machine_output |= stdout_is_taken;
-        let task = if self == Verb::Bench { Task::Bench } else { Task::Test };
-        let test = TestOptions { task, own, cargo, command, stdout_is_taken, modes: flags.modes.clone() };
+        let mut modes = flags.modes.clone();
+        let task = match self {
+            Verb::Bench => Task::Bench,
+            Verb::Nextest => {
+                (cargo, modes.partition) = nextest(cargo, &command)?;
+                Task::Nextest
+            }
+            _ => Task::Test,
+        };
+        let test = TestOptions { task, own, cargo, command, stdout_is_taken, modes };
         Ok(match self {
-            Verb::Test | Verb::Bench => Request::Test(Box::new(GateOptions { test, flags })),
+            Verb::Test | Verb::Bench | Verb::Nextest => Request::Test(Box::new(GateOptions { test, flags })),
             Verb::Gate => Request::Gate(Box::new(GateOptions { test, flags })),
             Verb::Accept => {
                 let patterns = bare_words(&test, "accept", "run the tests with `cargo memprof gate` first")?;
@@ -159,6 +172,20 @@ impl Verb {
             }
         })
     }
+}
+
+/// The arguments of `cargo nextest run`, and the share of the tests that it was given.
+fn nextest(mut cargo: CargoArgs, command: &str) -> Result<(CargoArgs, Option<Partition>), Error> {
+    if cargo.given.first().is_none_or(|first| first != "run" && first != "r") {
+        return Err(Error::usage(format!("cannot run `{command}`"))
+            .caused_by("of nextest's commands only `run` runs tests")
+            .help("write `cargo memprof nextest run`; for the others, call `cargo nextest`"));
+    }
+    cargo.given.remove(0);
+    let cargo = cargo.of_nextest();
+    // What nextest does not understand, it says.
+    let partition = cargo.value_of("--partition").and_then(|share| share.parse().ok());
+    Ok((cargo, partition))
 }
 
 /// The words of a command that runs nothing. Of what `cargo test` takes, it takes only what says where the package is.
@@ -200,6 +227,7 @@ mod tests {
             "test -h",
             "run -h",
             "bench -h",
+            "nextest run -h",
             "help test",
             "gate -h",
             "help accept",

@@ -3,7 +3,7 @@
 use super::policy::Severity;
 use crate::error::Error;
 use crate::options;
-use memprof_harness::modes::{Modes, Partition};
+use memprof_harness::modes::{Modes, Partition, Scheme};
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -79,6 +79,8 @@ impl Flag {
     pub const OF_TEST: &'static [Flag] = &[SAVE, BASELINE, FOLDER, REPEAT, PARTITION, DETERMINISTIC, TIMEOUT, ONLY];
     /// The flags of `cargo memprof bench`.
     pub const OF_BENCH: &'static [Flag] = &[ONLY];
+    /// The flags of `cargo memprof nextest run`; its partitions and time limits are its own.
+    pub const OF_NEXTEST: &'static [Flag] = &[SAVE, BASELINE, FOLDER, DETERMINISTIC, ONLY];
     /// The flags of `cargo memprof gate`.
     pub const OF_GATE: &'static [Flag] =
         &[BASELINE, FOLDER, NO_RUN, SELF_TEST, ALLOW, FORMAT, AGAINST, REPEAT, DETERMINISTIC, TIMEOUT];
@@ -208,7 +210,12 @@ fn seconds(text: &str) -> Result<Duration, Error> {
 }
 
 fn share(text: &str) -> Result<Partition, Error> {
-    text.parse().map_err(|why: String| {
+    let share: Result<Partition, String> = text.parse();
+    let share = share.and_then(|share| match share.scheme {
+        Scheme::Slice => Err("`slice` is a way of nextest's alone".to_owned()),
+        _ => Ok(share),
+    });
+    share.map_err(|why| {
         Error::usage(format!("cannot use `{text}` for `{}`", PARTITION.name))
             .caused_by(why)
             .help("pass the share and their number: `--partition count:1/3`, or `hash:1/3`")

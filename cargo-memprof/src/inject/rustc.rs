@@ -20,7 +20,7 @@ pub const BENCH_REFUSED: &str = "bench-refused";
 /// Whether `args` (without this program's name) are cargo calling its wrapper: only while cargo runs for us, and only
 /// with a compiler in front.
 pub fn is_meant(args: &[OsString]) -> bool {
-    let ours = ["memprof", "test", "t", "bench", "run", "r", "clean", "help", crate::runner::COMMAND];
+    let ours = ["memprof", "test", "t", "bench", "nextest", "run", "r", "clean", "help", crate::runner::COMMAND];
     std::env::var_os(env::PLAN).is_some()
         && args.first().is_some_and(|first| !ours.iter().any(|name| first == name) && !starts_with_dash(first))
 }

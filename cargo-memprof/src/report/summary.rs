@@ -440,6 +440,7 @@ mod tests {
             host: String::new(),
             conditions: Conditions::default(),
             modes: memprof_harness::modes::Modes::default(),
+            last_attempts: false,
             filtered: false,
             target_dir: "/".into(),
             out_dir: "/".into(),

@@ -19,7 +19,9 @@ pub fn warnings(
         let remark = executable.remark.as_ref()?;
         Some(format!("{} ({}) was {remark}", executable.target_name, executable.target_kind))
     };
-    texts.extend(facts.ran.iter().filter_map(remark));
+    let mut remarks: Vec<String> = facts.ran.iter().filter_map(remark).collect();
+    remarks.dedup();
+    texts.extend(remarks);
     texts.extend(seen_in_part(tests));
     texts.extend(without_samples(facts, tests));
     texts.extend(lost(tests));

@@ -211,13 +211,32 @@ impl Run {
         let listed =
             |test: &&TestDescAndFn| Listed { name: test.desc.name.as_slice().to_owned(), ignored: test.desc.ignore };
         let inventory = Inventory { exe: self.exe.path.clone(), tests: tests.iter().map(listed).collect() };
-        let none = Inventory { exe: self.exe.path.clone(), tests: Vec::new() };
-        for (inventory, ending) in [(inventory, Inventory::EXTENSION), (none, Inventory::UNRECORDED)] {
-            let path = self.folder.join(format!("{:016x}.{ending}", self.exe_hash));
-            if let Err(error) = fs::write(&path, inventory.to_bytes()) {
-                give_up(&format!("cannot write `{}`", path.display()), &error, "make room on the disk");
-            }
+        let path = self.folder.join(format!("{:016x}.{}", self.exe_hash, Inventory::EXTENSION));
+        let written = fs::write(&path, inventory.to_bytes()).and_then(|()| self.begin_unrecorded());
+        if let Err(error) = written {
+            give_up(&format!("cannot write `{}`", path.display()), &error, "make room on the disk");
         }
+    }
+
+    /// Makes the list of the tests that are not recorded, where another process of this executable has not: nextest starts
+    /// one for each test.
+    fn begin_unrecorded(&self) -> io::Result<()> {
+        let path = self.unrecorded();
+        if self.modes.only.is_empty() || path.exists() {
+            return Ok(());
+        }
+        let none = Inventory { exe: self.exe.path.clone(), tests: Vec::new() };
+        let draft = path.with_extension(format!("draft-{}", process::id()));
+        fs::write(&draft, none.to_bytes())?;
+        match fs::hard_link(&draft, path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        fs::remove_file(draft)
+    }
+
+    fn unrecorded(&self) -> PathBuf {
+        self.folder.join(format!("{:016x}.{}", self.exe_hash, Inventory::UNRECORDED))
     }
 
     /// Whether the test is to be run without being recorded. Where panics abort, libtest starts itself again for each test,
@@ -228,10 +247,9 @@ impl Run {
 
     /// Notes that a test starts which leaves no ledger. What cannot be noted is not counted.
     fn note_unrecorded(&self, name: &str) {
-        let path = self.folder.join(format!("{:016x}.{}", self.exe_hash, Inventory::UNRECORDED));
         let _ = fs::OpenOptions::new()
             .append(true)
-            .open(path)
+            .open(self.unrecorded())
             .and_then(|mut file| file.write_all(&Inventory::entry(name, false)));
     }
 

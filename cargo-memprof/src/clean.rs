@@ -1,10 +1,10 @@
 //! `cargo memprof clean`: removes what this program made below the target folder.
 
+use crate::cargo_args::CargoArgs;
 use crate::cli::CleanOptions;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::folders;
-use crate::options::CargoArgs;
 use crate::surroundings::Surroundings;
 use crate::workspace::NoWorkspace;
 use std::io;

@@ -66,6 +66,12 @@ pub fn collect(facts: &RunFacts) -> Result<Collected, Error> {
     collected.unprofiled = unprofiled(&facts.ran);
     let (tests, unwanted): (Vec<_>, Vec<_>) =
         collected.tests.into_iter().partition(|test| facts.modes.records(&test.record.id.name));
+    // rustdoc runs its doctests in every share.
+    let in_share = |test: &Recorded| match facts.modes.partition {
+        Some(partition) if test.record.id.kind == "doc" => partition.selects(&[&test.record.id.name])[0],
+        _ => true,
+    };
+    let tests = tests.into_iter().filter(in_share).collect();
     collected.tests = tests;
     collected.not_run = not_run(facts, &executables, &collected.tests, &unwanted)?;
     Ok(collected)

@@ -1,6 +1,7 @@
 //! A run from its beginning to its end: the folders and the harness are made ready, cargo does the work, and the facts
 //! go to the report.
 
+use crate::cargo_args::CargoArgs;
 use crate::chosen;
 use crate::conditions::{self, Conditions};
 use crate::error::Error;
@@ -11,7 +12,7 @@ use crate::inject::harness::Hooked;
 use crate::inject::plan::Plan;
 use crate::inject::{harness, ran, rustc, rustdoc};
 use crate::interrupt;
-use crate::options::{self, CargoArgs, Task, TestOptions};
+use crate::options::{self, Task, TestOptions};
 use crate::report;
 use crate::run::RunFacts;
 use crate::runner;

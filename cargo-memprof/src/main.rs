@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cargo_args;
 mod chosen;
 mod clean;
 mod cli;

@@ -14,7 +14,7 @@ use memprof_harness::modes::Modes;
 use std::ffi::OsString;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus, Stdio};
 
 /// The word by which cargo calls us for this; the triple and then the executable with its arguments follow.
 pub const COMMAND: &str = "__runner";
@@ -96,9 +96,14 @@ impl<'a> Call<'a> {
                     return self.run_each(command, tests, args);
                 }
                 Answer::Whole(_) if !self.records(WHOLE) => self.note_unrecorded([WHOLE])?,
+                Answer::Whole(_) if !self.shares(&[WHOLE])[0] => {}
                 Answer::Whole(remark) => {
                     self.ran.remark = remark;
                     record_program(&mut command, &self.plan, "");
+                    if self.modes().repeat > 1 {
+                        self.note()?;
+                        return self.run_again(command, args);
+                    }
                 }
                 Answer::NoRun => {}
             },
@@ -147,6 +152,23 @@ impl<'a> Call<'a> {
         self.plan.modes.as_ref().and_then(|modes| modes.parse().ok()).unwrap_or_default()
     }
 
+    /// For each of `names` whether it is in the share of the tests that this run is to record.
+    fn shares(&self, names: &[&str]) -> Vec<bool> {
+        self.modes().partition.map_or_else(|| vec![true; names.len()], |partition| partition.selects(names))
+    }
+
+    /// Runs a program that is recorded as one as often as it is to be. Its output and verdict are those of the first time.
+    fn run_again(&self, mut first: Command, args: &[OsString]) -> Result<Error, Error> {
+        let status = first.status().map_err(|error| cannot_run(&first, &error))?;
+        for _ in 1..self.modes().repeat {
+            let mut again = self.command(args);
+            record_program(&mut again, &self.plan, "");
+            again.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            again.status().map_err(|error| cannot_run(&again, &error))?;
+        }
+        std::process::exit(exit_code(status))
+    }
+
     /// Notes tests that are run without being recorded.
     fn note_unrecorded<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Result<(), Error> {
         let tests = names.into_iter().map(|name| Listed { name: name.to_owned(), ignored: false }).collect();
@@ -163,11 +185,12 @@ impl<'a> Call<'a> {
     /// Runs the program as cargo would, for what it prints and its verdict; and then each of its tests alone, recorded.
     fn run_each(&self, mut whole: Command, tests: Tests, args: &[OsString]) -> Result<Error, Error> {
         let status = whole.status().map_err(|error| cannot_run(&whole, &error))?;
-        if let Some(signal) = status.signal() {
-            // Cargo tells of the program's end, not of ours.
-            let code = 128 + signal;
-            std::process::exit(code);
+        if status.signal().is_some() {
+            std::process::exit(exit_code(status));
         }
+        let names: Vec<&str> = tests.names.iter().map(String::as_str).collect();
+        let shares = self.shares(&names);
+        let names = tests.names.into_iter().zip(shares).filter(|(_, here)| *here).map(|(name, _)| name);
         let (on_threads, alone) = (tests.on_threads, tests.alone);
         let one = |name: &str| {
             let mut command = self.command(&alone(name, args));
@@ -177,13 +200,15 @@ impl<'a> Call<'a> {
             }
             command
         };
-        let (wanted, others): (Vec<String>, Vec<String>) = tests.names.into_iter().partition(|name| self.records(name));
+        let (wanted, others): (Vec<String>, Vec<String>) = names.partition(|name| self.records(name));
         if !others.is_empty() {
             self.note_unrecorded(others.iter().map(String::as_str))?;
         }
-        let tests = Tests { names: wanted, ..tests };
+        let times = usize::try_from(self.modes().repeat).unwrap_or(1);
+        let names = wanted.into_iter().flat_map(|name| std::iter::repeat_n(name, times)).collect();
+        let tests = Tests { names, on_threads, alone, jobs: tests.jobs };
         tests.run_each(one).map_err(|error| Error::new("cannot record the tests one by one").caused_by(error))?;
-        std::process::exit(status.code().unwrap_or(101));
+        std::process::exit(exit_code(status));
     }
 
     /// The program with `args`, behind the user's own runner, in the user's own environment.
@@ -195,6 +220,11 @@ impl<'a> Call<'a> {
         clear(&mut command);
         command
     }
+}
+
+/// Of a program that a signal ended, what shells make of it: cargo tells of the program's end, not of ours.
+fn exit_code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| status.signal().map_or(101, |signal| 128 + signal))
 }
 
 fn cannot_run(command: &Command, error: &std::io::Error) -> Error {

@@ -45,6 +45,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("libtest/bencher.rs", include_str!("libtest/bencher.rs")),
     ("libtest/face.rs", include_str!("libtest/face.rs")),
     ("libtest/options.rs", include_str!("libtest/options.rs")),
+    ("libtest/folder.rs", include_str!("libtest/folder.rs")),
     ("libtest/limit.rs", include_str!("libtest/limit.rs")),
     ("libtest/parent.rs", include_str!("libtest/parent.rs")),
     ("libtest/child.rs", include_str!("libtest/child.rs")),

@@ -89,3 +89,41 @@ fn a_missing_shard_is_an_error_and_not_a_smaller_run() {
     fixture.memprof("test --partition count:4/3").run().ended_with(2).complains("4 is not from 1 to 3");
     fixture.memprof("merge").run().ended_with(2);
 }
+
+/// The recorded tests of a run, sorted; one that ran twice is there twice.
+fn recorded(fixture: &Fixture, arguments: &str) -> Vec<String> {
+    fixture.memprof(arguments).run();
+    let summary = fixture.summary();
+    let mut names: Vec<String> =
+        summary.tests().iter().map(|test| format!("{} {}", test.text("target"), test.name())).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn programs_with_a_main_of_their_own_are_repeated_and_in_one_shard_each() {
+    let fixture = Fixture::copy("programs");
+    let test = "test --test mimic --test whole --no-fail-fast";
+    let all = recorded(&fixture, test);
+    assert_eq!(all.len(), 5, "{all:?}");
+    let twice: Vec<String> = all.iter().flat_map(|name| [name.clone(), name.clone()]).collect();
+    assert_eq!(recorded(&fixture, &format!("{test} --repeat 2")), twice);
+    for scheme in ["count", "hash"] {
+        let mut shares: Vec<String> =
+            (1..=2).flat_map(|share| recorded(&fixture, &format!("{test} --partition {scheme}:{share}/2"))).collect();
+        shares.sort();
+        assert_eq!(shares, all, "{scheme}");
+    }
+}
+
+#[test]
+fn doctests_are_in_one_shard_each() {
+    let fixture = Fixture::copy("doctests");
+    let all = recorded(&fixture, "test --doc --workspace");
+    assert!(all.len() > 3, "{all:?}");
+    let mut shares: Vec<String> = (1..=2)
+        .flat_map(|share| recorded(&fixture, &format!("test --doc --workspace --partition hash:{share}/2")))
+        .collect();
+    shares.sort();
+    assert_eq!(shares, all);
+}

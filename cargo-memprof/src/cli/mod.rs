@@ -5,12 +5,13 @@ mod help;
 mod refusal;
 
 use self::help::{Cli, Command, help_of};
+use crate::cargo_args::CargoArgs;
 use crate::error::Error;
 use crate::gate::flags::{Flag, Format, GateFlags};
 use crate::gate::pattern::Pattern;
 use crate::gate::{AcceptOptions, GateOptions};
 use crate::merge::MergeOptions;
-use crate::options::{self, CargoArgs, OwnFlags, SampleRate, Task, TestOptions};
+use crate::options::{self, OwnFlags, SampleRate, Task, TestOptions};
 use clap::{CommandFactory, Parser};
 use memprof_harness::modes::Partition;
 use std::ffi::OsString;

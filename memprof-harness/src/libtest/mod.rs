@@ -12,6 +12,8 @@ mod bencher;
 mod child;
 #[cfg(memprof_injected)]
 mod face;
+#[cfg(memprof_injected)]
+mod folder;
 mod limit;
 mod options;
 #[cfg(memprof_injected)]

@@ -4,6 +4,7 @@
 
 use super::child::PANIC_TEXT_EXTENSION;
 use super::face::{FAILURE, OnPanic};
+use super::folder;
 use super::options::{NO_CAPTURE, Options, Plan, SampleRate};
 use super::process::{Ended, run_collecting, run_inheriting};
 use super::verdict::{Ending, Expectation};
@@ -19,8 +20,8 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::{env, fs, io, process};
 
@@ -150,7 +151,7 @@ fn prepare(options: &Options, plan: Plan, modes: Option<OsString>, on_panic: OnP
         }
     };
     let by_hand = plan.folder.is_none();
-    let folder = plan.folder.unwrap_or_else(|| fresh_folder(&exe.path));
+    let folder = plan.folder.unwrap_or_else(|| folder::fresh(&exe.path));
     let folder = match fs::create_dir_all(&folder).and_then(|()| folder.canonicalize()) {
         Ok(folder) => folder,
         Err(error) => {
@@ -159,7 +160,7 @@ fn prepare(options: &Options, plan: Plan, modes: Option<OsString>, on_panic: OnP
         }
     };
     if by_hand {
-        announce_at_exit(&folder);
+        folder::announce_at_exit(&folder);
     }
     Run {
         rate: plan.rate,
@@ -304,7 +305,7 @@ impl Test {
 
     fn record(&self, run: &Run) -> io::Result<Ending> {
         let ledger = self.create_ledger(run)?;
-        RECORDED.fetch_add(1, Ordering::Relaxed);
+        folder::RECORDED.fetch_add(1, Ordering::Relaxed);
         let mut command = Command::new(run.exe.program());
         let mut arguments = run.arguments.iter();
         if let Some(name) = arguments.next() {
@@ -454,47 +455,6 @@ fn take_panic_text(ledger: &Path) -> Option<String> {
     // It was read; a file that cannot be removed does no harm, since only ledgers are collected.
     let _ = fs::remove_file(&path);
     Some(String::from_utf8_lossy(&text).into_owned())
-}
-
-/// Where the ledgers of an executable go that was run by hand: below the `target` folder it stands in, or else below the
-/// current folder's.
-fn fresh_folder(exe: &Path) -> PathBuf {
-    // Cargo marks the folder, whatever it is called.
-    let target = exe.ancestors().skip(1).find(|folder| folder.join("CACHEDIR.TAG").exists());
-    let memprof = match target {
-        Some(target) if ["memprof/build", "memprof/build-native"].iter().any(|ours| target.ends_with(ours)) => {
-            target.parent().unwrap_or(target).to_owned()
-        }
-        Some(target) => target.join("memprof"),
-        None => PathBuf::from("target/memprof"),
-    };
-    let stem = exe.file_name().unwrap_or_default().to_string_lossy();
-    memprof.join("ledgers").join(format!("{stem}-{}", process::id()))
-}
-
-/// Ledgers begun by this process.
-static RECORDED: AtomicUsize = AtomicUsize::new(0);
-/// Where they are, if the user did not choose the place.
-static ANNOUNCED: OnceLock<PathBuf> = OnceLock::new();
-
-/// Says at the end where the ledgers are. libtest ends the process itself where a test failed, so the end is the
-/// process's.
-fn announce_at_exit(folder: &Path) {
-    extern "C" fn announce() {
-        let Some(folder) = ANNOUNCED.get() else { return };
-        match RECORDED.load(Ordering::Relaxed) {
-            // It was made for this run and stayed empty. If it cannot be removed it does no harm.
-            0 => drop(fs::remove_dir(folder)),
-            1 => eprintln!("memprof: the ledger of 1 test is in `{}`", folder.display()),
-            recorded => eprintln!("memprof: the ledgers of {recorded} tests are in `{}`", folder.display()),
-        }
-    }
-    if ANNOUNCED.set(folder.to_owned()).is_ok() {
-        // SAFETY: `announce` is a function of the program, so it outlives every exit, and it cannot unwind: it prints
-        // to stderr, whose failure ends the process.
-        // A refusal (no memory) leaves the user without the hint and breaks nothing.
-        let _ = unsafe { libc::atexit(announce) };
-    }
 }
 
 /// FNV-1a, 64 bits: short, stable over releases, and good enough to tell some hundred paths apart.

@@ -3,8 +3,8 @@
 //!
 //!     cargo bench -p memprof-tests --bench suites -- [--rounds N] [FOLDER]
 //!
-//! FOLDER holds checkouts of the three; without it, they are taken from the registry. Each command runs once before the
-//! clock does, so everything is compiled; then they take turns, and what is printed is the median of each one's wall time,
+//! FOLDER holds checkouts of the three, of which copies are used; without it, they are taken from the registry. Each command
+//! runs once before the clock does, so everything is compiled; then they take turns, and what is printed is the median of each one's wall time,
 //! in seconds and against nextest's. What cannot be had is skipped, and says so.
 
 use memprof_tests::{command, tool, workspace};
@@ -44,14 +44,18 @@ fn main() {
     let scratch = workspace::scratch().join("suites");
     for (name, checkout) in SUITES {
         let suite = match &folder {
-            Some(folder) => Some(folder.join(checkout)).filter(|suite| suite.exists()),
+            Some(folder) => {
+                let copy = scratch.join(name);
+                let _ = fs::remove_dir_all(&copy);
+                copy_folder(&folder.join(checkout), &copy).ok().map(|()| copy)
+            }
             None => from_registry(name, &scratch),
         };
         let Some(suite) = suite else {
             eprintln!("skipped: {name}, because it is neither in the folder nor to be had from the registry");
             continue;
         };
-        measure(name, &suite, &scratch.join(format!("{name}-target")), rounds);
+        measure(name, &suite, rounds);
     }
 }
 
@@ -79,6 +83,9 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
     for entry in fs::read_dir(from)? {
         let entry = entry?;
         let copy = to.join(entry.file_name());
+        if entry.file_name() == "target" {
+            continue;
+        }
         if entry.file_type()?.is_dir() {
             copy_folder(&entry.path(), &copy)?
         } else {
@@ -95,12 +102,22 @@ fn cargo(folder: &Path, arguments: &[&str]) -> Command {
     cargo
 }
 
-fn measure(name: &str, suite: &Path, target: &Path, rounds: usize) {
+fn measure(name: &str, suite: &Path, rounds: usize) {
     let run = |arguments: &[&str]| {
+        let mut cargo = cargo(suite, arguments);
+        if arguments.first() == Some(&"memprof") {
+            // Each rate has a folder of its own: a run is compared with one that found its own outputs there, not another's.
+            let rate = if arguments.contains(&"--memprofilerate") { "target/rate-1" } else { "target/default-rate" };
+            cargo.arg("--memprofile").arg(suite.join(rate));
+        }
         let begun = Instant::now();
-        let output = cargo(suite, arguments).env("CARGO_TARGET_DIR", target).output().expect("cargo starts");
+        let output = cargo.output().expect("cargo starts");
         (begun.elapsed(), output)
     };
+    // Some tests run the package's examples.
+    for all in [["test", "--no-run"].as_slice(), &["memprof", "test", "--no-run"]] {
+        run(all);
+    }
     for (what, arguments) in COMMANDS {
         let (_, output) = run(arguments);
         if !output.status.success() {

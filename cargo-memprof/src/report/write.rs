@@ -7,7 +7,7 @@ use crate::exit_code::ExitCode;
 use crate::interrupt;
 use crate::run::RunFacts;
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Mutex;
 
@@ -21,8 +21,10 @@ const STAGING: &str = "outputs";
 pub struct Outputs {
     out: Utf8PathBuf,
     staging: Utf8PathBuf,
-    /// Relative to the folder.
-    written: Mutex<BTreeSet<Utf8PathBuf>>,
+    /// What an earlier run wrote, relative to the folder.
+    before: BTreeSet<Utf8PathBuf>,
+    /// Relative to the folder; whether it is in the staging folder, and not in its place already.
+    written: Mutex<BTreeMap<Utf8PathBuf, bool>>,
 }
 
 impl Outputs {
@@ -42,21 +44,26 @@ impl Outputs {
     pub fn stage_in(out: &Utf8Path, scratch: &Utf8Path) -> Result<Outputs, Error> {
         let staging = scratch.join(STAGING);
         fs_err::create_dir_all(&staging).map_err(|error| cannot_write(out, &error))?;
-        Ok(Outputs { out: out.to_owned(), staging, written: Mutex::default() })
+        let before = read_manifest(out).map_err(|error| cannot_write(out, &error))?;
+        Ok(Outputs { out: out.to_owned(), staging, before, written: Mutex::default() })
     }
 
-    /// Writes one output; `path` is relative to the folder. From any thread.
+    /// Writes one output; `path` is relative to the folder. From any thread. Where an earlier run wrote the very same it
+    /// stays: to replace a thousand files takes longer than to compare them.
     ///
     /// # Errors
     /// Where it cannot be written.
     pub fn put(&self, path: &Utf8Path, bytes: &[u8]) -> Result<(), Error> {
         interrupt::stand_still_at_the_end();
-        let place = self.staging.join(path);
-        if let Some(folder) = place.parent() {
-            fs_err::create_dir_all(folder).map_err(|error| cannot_write(&self.out, &error))?;
+        let stays = self.before.contains(path) && holds(&self.out.join(path), bytes);
+        if !stays {
+            let place = self.staging.join(path);
+            if let Some(folder) = place.parent() {
+                fs_err::create_dir_all(folder).map_err(|error| cannot_write(&self.out, &error))?;
+            }
+            fs_err::write(&place, bytes).map_err(|error| cannot_write(&self.out, &error))?;
         }
-        fs_err::write(&place, bytes).map_err(|error| cannot_write(&self.out, &error))?;
-        self.written.lock().expect("no thread panicked with the lock held").insert(path.to_owned());
+        self.written.lock().expect("no thread panicked with the lock held").insert(path.to_owned(), !stays);
         Ok(())
     }
 
@@ -65,13 +72,14 @@ impl Outputs {
     /// # Errors
     /// Where a file of somebody else's is in a place of ours (nothing was moved then), or the file system refuses.
     pub fn publish(self) -> Result<(), Error> {
-        let new = self.written.into_inner().expect("no thread panicked with the lock held");
+        let written = self.written.into_inner().expect("no thread panicked with the lock held");
+        let new: BTreeSet<Utf8PathBuf> = written.keys().cloned().collect();
         let old = read_manifest(&self.out).map_err(|error| cannot_write(&self.out, &error))?;
         refuse_foreign(&self.out, &new, &old)?;
         let moved = || -> io::Result<()> {
             // Whatever interrupts this, the list names every file of ours that is there.
             write_manifest(&self.out, &self.staging, old.union(&new))?;
-            for path in &new {
+            for (path, _) in written.iter().filter(|(_, staged)| **staged) {
                 let place = self.out.join(path);
                 if let Some(folder) = place.parent() {
                     fs_err::create_dir_all(folder)?;
@@ -85,6 +93,12 @@ impl Outputs {
         };
         moved().map_err(|error| cannot_write(&self.out, &error))
     }
+}
+
+/// Whether there is a regular file at `place` with just these bytes.
+fn holds(place: &Utf8Path, bytes: &[u8]) -> bool {
+    let same_length = |found: std::fs::Metadata| found.is_file() && found.len() == bytes.len() as u64;
+    place.symlink_metadata().is_ok_and(same_length) && fs_err::read(place).is_ok_and(|found| found == bytes)
 }
 
 /// Looks whether the outputs can go to `out`, before hours of tests are run for nothing.
@@ -166,7 +180,8 @@ mod tests {
     fn outputs(out: &Utf8Path, files: &[(&str, &str)]) -> Outputs {
         let staging = out.join(".run-1").join(STAGING);
         fs_err::create_dir_all(&staging).unwrap();
-        let outputs = Outputs { out: out.to_owned(), staging, written: Mutex::default() };
+        let before = read_manifest(out).unwrap();
+        let outputs = Outputs { out: out.to_owned(), staging, before, written: Mutex::default() };
         for (path, text) in files {
             outputs.put(Utf8Path::new(path), text.as_bytes()).unwrap();
         }
@@ -192,6 +207,20 @@ mod tests {
         assert!(!out.join("q").exists());
         assert_eq!(read(out, "p/lib-p/gone/mine.txt").as_deref(), Some("mine"));
         assert_eq!(read(out, "Cargo.toml").as_deref(), Some("mine"));
+    }
+
+    #[test]
+    fn what_is_the_same_stays_where_it_is() {
+        use std::os::unix::fs::MetadataExt;
+        let folder = tempfile::tempdir().unwrap();
+        let out = Utf8Path::from_path(folder.path()).unwrap();
+        let file = |path: &str| fs_err::metadata(out.join(path)).unwrap().ino();
+        outputs(out, &[("a.svg", "same"), ("b.svg", "1")]).publish().unwrap();
+        let (same, other) = (file("a.svg"), file("b.svg"));
+        outputs(out, &[("a.svg", "same"), ("b.svg", "2")]).publish().unwrap();
+        assert_eq!(file("a.svg"), same);
+        assert_ne!(file("b.svg"), other);
+        assert_eq!(read(out, "b.svg").as_deref(), Some("2"));
     }
 
     #[test]

@@ -20,15 +20,27 @@ impl Lane {
     /// The total changes before any site does, so that a site that changes after a peak still has what it had then.
     #[inline(always)]
     pub(super) fn count_alloc(&self, size: u64, delta: i64) -> u64 {
+        let clock = self.add_alloc(size, delta);
+        if self.is_high() {
+            self.rose();
+        }
+        clock
+    }
+
+    /// As [`Lane::count_alloc`], and the caller sees to a total that [`Lane::is_high`].
+    #[inline(always)]
+    pub(super) fn add_alloc(&self, size: u64, delta: i64) -> u64 {
         bump(&self.classes[(size | 1).ilog2() as usize], 1);
         let clock = self.alloc_space.load(Relaxed).wrapping_add(size);
         self.alloc_space.store(clock, Relaxed);
-        let live = self.live.load(Relaxed).wrapping_add(delta);
-        self.live.store(live, Relaxed);
-        if live > self.hi.load(Relaxed) {
-            self.rose(live);
-        }
+        self.live.store(self.live.load(Relaxed).wrapping_add(delta), Relaxed);
         clock
+    }
+
+    /// Whether the total calls for [`Lane::rose`].
+    #[inline(always)]
+    pub(super) fn is_high(&self) -> bool {
+        self.live.load(Relaxed) > self.hi.load(Relaxed)
     }
 
     /// Counts a realloc: an allocation of `size` bytes and, unless the old block was not the test's, a free of
@@ -39,7 +51,7 @@ impl Lane {
         bump(&self.frees, u64::from(freed.is_some()));
         let clock = self.count_alloc(size, size as i64 - freed.unwrap_or(0) as i64);
         // A single change of the total: one that shrinks may leave a peak.
-        if self.live.load(Relaxed) < self.lo.load(Relaxed) {
+        if self.is_low() {
             self.fell();
         }
         clock
@@ -48,12 +60,23 @@ impl Lane {
     /// Counts a block given back.
     #[inline(always)]
     pub(super) fn count_free(&self, size: u64) {
-        bump(&self.frees, 1);
-        let live = self.live.load(Relaxed).wrapping_sub(size as i64);
-        self.live.store(live, Relaxed);
-        if live < self.lo.load(Relaxed) {
+        self.add_free(size);
+        if self.is_low() {
             self.fell();
         }
+    }
+
+    /// As [`Lane::count_free`], and the caller sees to a total that [`Lane::is_low`].
+    #[inline(always)]
+    pub(super) fn add_free(&self, size: u64) {
+        bump(&self.frees, 1);
+        self.live.store(self.live.load(Relaxed).wrapping_sub(size as i64), Relaxed);
+    }
+
+    /// Whether the total calls for [`Lane::fell`].
+    #[inline(always)]
+    pub(super) fn is_low(&self) -> bool {
+        self.live.load(Relaxed) < self.lo.load(Relaxed)
     }
 
     pub(super) fn count_failure(&self) {
@@ -74,10 +97,11 @@ impl Lane {
 
     /// `live` went above `hi`: a single lane has a new peak, or there are several lanes, or something watches.
     #[inline(always)]
-    fn rose(&self, live: i64) {
+    pub(super) fn rose(&self) {
         if state::flags() & (MULTI | WATCHED) != 0 {
             thread::attend();
         } else {
+            let live = self.live.load(Relaxed);
             self.hi.store(live, Relaxed);
             self.lo.store(live, Relaxed);
         }
@@ -85,7 +109,7 @@ impl Lane {
 
     /// `live` went below `lo`: a peak of a single lane was left, or a lane among several has something to tell.
     #[inline(always)]
-    fn fell(&self) {
+    pub(super) fn fell(&self) {
         if state::is_multi() {
             thread::attend();
         } else {

@@ -66,7 +66,8 @@ pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
 }
 
 #[inline(never)]
-pub(super) unsafe fn realloc(frame: Frame, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+pub(super) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+    let frame = Frame::here();
     let (Some((old, front)), Some(_)) = (with_header(layout, layout.size()), with_header(layout, size)) else {
         count_failure();
         return ptr::null_mut();

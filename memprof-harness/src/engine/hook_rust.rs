@@ -7,7 +7,6 @@
 use super::lane::Note;
 use super::state::{self, Mode};
 use super::thread::{Access, access, own_lane};
-use super::unwind::Frame;
 use super::{arena, exact, sampled};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::Ordering::Relaxed;
@@ -20,6 +19,57 @@ pub struct Hook;
 unsafe impl GlobalAlloc for Hook {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        match state::mode() {
+            Some(Mode::Exact) => exact::alloc(layout),
+            // SAFETY: the caller upholds `alloc`'s contract.
+            Some(Mode::Sampled) => unsafe { sampled::alloc(layout) },
+            // SAFETY: the caller upholds `alloc`'s contract.
+            _ => unsafe { elsewhere::alloc(layout) },
+        }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        match state::mode() {
+            Some(Mode::Exact) => exact::alloc_zeroed(layout),
+            // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+            Some(Mode::Sampled) => unsafe { sampled::alloc_zeroed(layout) },
+            // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+            _ => unsafe { elsewhere::alloc_zeroed(layout) },
+        }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        match state::mode() {
+            // SAFETY: the caller upholds `dealloc`'s contract, and in exact mode every block has a header.
+            Some(Mode::Exact) => unsafe { exact::dealloc(block, layout) },
+            // SAFETY: the caller upholds `dealloc`'s contract.
+            Some(Mode::Sampled) => unsafe { sampled::dealloc(block, layout) },
+            // SAFETY: the caller upholds `dealloc`'s contract; nothing is freed before the first allocation.
+            _ => unsafe { System.dealloc(block, layout) },
+        }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        match state::mode() {
+            // SAFETY: the caller upholds `realloc`'s contract, and in exact mode every block has a header.
+            Some(Mode::Exact) => unsafe { exact::realloc(block, layout, size) },
+            // SAFETY: the caller upholds `realloc`'s contract.
+            Some(Mode::Sampled) => unsafe { sampled::realloc(block, layout, size) },
+            // SAFETY: the caller upholds `realloc`'s contract; nothing is reallocated before the first allocation.
+            _ => unsafe { System.realloc(block, layout, size) },
+        }
+    }
+}
+
+/// Where nothing is noted, and what decides it: kept out of the functions above, which then need no registers.
+mod elsewhere {
+    use super::*;
+
+    #[inline(never)]
+    pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
         match decided() {
             Mode::Exact => exact::alloc(layout),
             // SAFETY: the caller upholds `alloc`'s contract.
@@ -29,8 +79,8 @@ unsafe impl GlobalAlloc for Hook {
         }
     }
 
-    #[inline]
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+    #[inline(never)]
+    pub(super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
         match decided() {
             Mode::Exact => exact::alloc_zeroed(layout),
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
@@ -40,36 +90,12 @@ unsafe impl GlobalAlloc for Hook {
         }
     }
 
-    #[inline]
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        match decided() {
-            // SAFETY: the caller upholds `dealloc`'s contract, and in exact mode every block has a header.
-            Mode::Exact => unsafe { exact::dealloc(block, layout) },
-            // SAFETY: the caller upholds `dealloc`'s contract.
-            Mode::Sampled => unsafe { sampled::dealloc(block, layout) },
-            // SAFETY: the caller upholds `dealloc`'s contract.
-            Mode::Plain => unsafe { System.dealloc(block, layout) },
+    #[inline(always)]
+    fn decided() -> Mode {
+        match state::mode() {
+            Some(mode) => mode,
+            None => decide(),
         }
-    }
-
-    #[inline]
-    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        match decided() {
-            // SAFETY: the caller upholds `realloc`'s contract, and in exact mode every block has a header.
-            Mode::Exact => unsafe { exact::realloc(Frame::here(), block, layout, size) },
-            // SAFETY: the caller upholds `realloc`'s contract.
-            Mode::Sampled => unsafe { sampled::realloc(block, layout, size) },
-            // SAFETY: the caller upholds `realloc`'s contract.
-            Mode::Plain => unsafe { System.realloc(block, layout, size) },
-        }
-    }
-}
-
-#[inline(always)]
-fn decided() -> Mode {
-    match state::mode() {
-        Some(mode) => mode,
-        None => decide(),
     }
 }
 

@@ -8,11 +8,19 @@ use super::thread::{Access, access, ready};
 use super::tracked::{self, Tracked};
 use super::unwind::Frame;
 use super::{arena, state};
+use crate::ledger::layout::Lane;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::Ordering::Relaxed;
 
+/// The alignment that `malloc` gives without being asked.
+const USUAL_ALIGN: usize = 16;
+
 #[inline(never)]
 pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
+    if !is_usual(layout) {
+        // SAFETY: the caller upholds `alloc`'s contract.
+        return unsafe { alloc_aligned(layout) };
+    }
     // SAFETY: the caller upholds `alloc`'s contract.
     let block = unsafe { System.alloc(layout) };
     allocated(block, layout.size())
@@ -20,6 +28,30 @@ pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
 
 #[inline(never)]
 pub(super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
+    if !is_usual(layout) {
+        // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+        return unsafe { alloc_zeroed_aligned(layout) };
+    }
+    // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+    let block = unsafe { System.alloc_zeroed(layout) };
+    allocated(block, layout.size())
+}
+
+/// Whether `System` asks for such a block by plain `malloc`: it tests the same, and the compiler drops its second test.
+#[inline(always)]
+fn is_usual(layout: Layout) -> bool {
+    layout.align() <= USUAL_ALIGN && layout.align() <= layout.size()
+}
+
+#[inline(never)]
+unsafe fn alloc_aligned(layout: Layout) -> *mut u8 {
+    // SAFETY: the caller upholds `alloc`'s contract.
+    let block = unsafe { System.alloc(layout) };
+    allocated(block, layout.size())
+}
+
+#[inline(never)]
+unsafe fn alloc_zeroed_aligned(layout: Layout) -> *mut u8 {
     // SAFETY: the caller upholds `alloc_zeroed`'s contract.
     let block = unsafe { System.alloc_zeroed(layout) };
     allocated(block, layout.size())
@@ -32,11 +64,20 @@ fn allocated(block: *mut u8, size: usize) -> *mut u8 {
     if block.is_null() {
         return unusual(block, size);
     }
-    let clock = record.count_alloc(size as u64, size as i64);
-    if record.sample_is_due(clock) {
-        return sample(block, size, false);
+    let clock = record.add_alloc(size as u64, size as i64);
+    if record.is_high() || record.sample_is_due(clock) {
+        return notable(record, block, size);
     }
     block
+}
+
+/// An allocation that was counted, and makes a new peak or is to be sampled, or both.
+#[inline(never)]
+fn notable(record: &'static Lane, block: *mut u8, size: usize) -> *mut u8 {
+    if record.is_high() {
+        record.rose();
+    }
+    if record.sample_is_due(record.clock()) { sample(block, size, false) } else { block }
 }
 
 /// The calling thread's first event, an event outside the window, or an allocation that failed.
@@ -89,12 +130,24 @@ pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
     if !tracked::may_hold(block.addr())
         && let Some(record) = ready()
     {
-        record.count_free(layout.size() as u64);
+        record.add_free(layout.size() as u64);
+        if record.is_low() {
+            // SAFETY: the caller upholds `dealloc`'s contract.
+            return unsafe { dealloc_notable(record, block, layout) };
+        }
         // SAFETY: the caller upholds `dealloc`'s contract.
         return unsafe { System.dealloc(block, layout) };
     }
     // SAFETY: the caller upholds `dealloc`'s contract.
     unsafe { dealloc_unusual(block, layout) }
+}
+
+/// A free that was counted, and leaves a peak.
+#[inline(never)]
+unsafe fn dealloc_notable(record: &'static Lane, block: *mut u8, layout: Layout) {
+    record.fell();
+    // SAFETY: the caller upholds `dealloc`'s contract.
+    unsafe { System.dealloc(block, layout) }
 }
 
 /// A free of a block that may be in the table, or by a thread that is not ready.

@@ -31,6 +31,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("engine/objects.rs", include_str!("engine/objects.rs")),
     ("engine/own_allocator.rs", include_str!("engine/own_allocator.rs")),
     ("engine/process.rs", include_str!("engine/process.rs")),
+    ("engine/recent.rs", include_str!("engine/recent.rs")),
     ("engine/region.rs", include_str!("engine/region.rs")),
     ("engine/sampled.rs", include_str!("engine/sampled.rs")),
     ("engine/sampler.rs", include_str!("engine/sampler.rs")),

@@ -5,6 +5,7 @@
 //! [`BATCH`] bytes have gathered. The peak is then off by at most `BATCH` for each lane.
 
 use super::counters::bump;
+use super::recent::Recent;
 use super::sampler::Sampler;
 use super::sites::{Index, Room, Stack};
 use super::state::{self, MULTI, WATCHED};
@@ -32,6 +33,8 @@ pub(super) struct Local {
     pub(super) stacks: Room,
     /// The stack noted last, from which the next one is told apart.
     pub(super) previous: RefCell<Stack>,
+    /// The calling stack of the event before.
+    pub(super) recent: Recent,
     sampler: RefCell<Sampler>,
     /// Whether a thread has it now.
     held: AtomicBool,
@@ -255,6 +258,7 @@ pub(super) fn take() -> Option<&'static Local> {
         let free = lanes().find(|lane| !lane.held.load(Acquire));
         if let Some(lane) = free {
             lane.held.store(true, Relaxed);
+            lane.recent.forget();
             return Some(lane);
         }
         make()
@@ -344,6 +348,7 @@ fn make() -> Option<&'static Local> {
         sites: Room::new(kind::SITES),
         stacks: Room::new(kind::STACKS),
         previous: RefCell::new(Stack::new()),
+        recent: Recent::new(),
         sampler: RefCell::new(Sampler::new(u64::from(number), header.rate.load(Relaxed))),
         held: AtomicBool::new(true),
         next: newest(),

@@ -28,6 +28,7 @@ mod objects;
 #[cfg(memprof_native)]
 mod own_allocator;
 mod process;
+mod recent;
 mod sampled;
 mod sampler;
 mod sites;

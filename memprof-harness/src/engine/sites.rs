@@ -3,6 +3,7 @@
 
 use super::arena;
 use super::lane::Local;
+use super::recent::Known;
 use super::state;
 use super::unwind::{self, Bounds, Frame, Walked};
 use crate::ledger::layout::{ChunkHeader, MAX_DEPTH, Site, StackRecord, stack_flag};
@@ -54,7 +55,8 @@ impl Index {
 
     /// Enters a site that is not there. `None` where the index is full and cannot grow.
     fn enter(&self, position: u64, offset: u64) -> Option<()> {
-        if (self.used.get() + 1) * 2 > self.entries.get().len() {
+        // Three quarters: with many stacks, memory counts for more than a probe in the same cache line.
+        if (self.used.get() + 1) * 4 > self.entries.get().len() * 3 {
             self.grow()?;
         }
         put(self.entries.get(), (position & !0xffff_ffff) | offset >> 6);
@@ -146,12 +148,20 @@ impl Local {
     /// The site of the calling stack. `size` is the block's where sites are told apart by it, else 0.
     #[inline(always)]
     pub(super) fn site_of(&self, frame: Frame, bounds: Bounds, size: u64) -> Option<u64> {
-        let hash = unwind::walk(frame, bounds, |_, _| ()).hash;
+        let hash = match self.recent.know(frame, bounds) {
+            Some(Known::Site(site)) if size == 0 => return Some(site),
+            Some(Known::Site(_)) | None => unwind::walk(frame, bounds, |_, _| ()).hash,
+            Some(Known::Hash(hash)) => hash,
+        };
         let key = if size == 0 { hash } else { unwind::with_size(hash, size) };
-        match self.index.find(key, key) {
-            Some(offset) => Some(offset),
-            None => self.new_site(key, frame, bounds, size),
+        let site = match self.index.find(key, key) {
+            Some(offset) => offset,
+            None => self.new_site(key, frame, bounds, size)?,
+        };
+        if size == 0 {
+            self.recent.note_site(site);
         }
+        Some(site)
     }
 
     #[cold]

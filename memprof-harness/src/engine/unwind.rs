@@ -19,7 +19,7 @@ pub(super) struct Bounds {
 
 impl Bounds {
     #[inline(always)]
-    fn hold(self, frame: usize) -> bool {
+    pub(super) fn hold(self, frame: usize) -> bool {
         // A frame record is two words; both must lie inside.
         frame >= self.low && frame < self.high.wrapping_sub(15) && frame.is_multiple_of(8)
     }
@@ -94,6 +94,9 @@ pub(super) fn walk(frame: Frame, bounds: Bounds, mut visit: impl FnMut(usize, u6
         if address == 0 {
             break;
         }
+        if depth == MAX_DEPTH {
+            return Walked { hash: finish(hash), depth, truncated: true, unwalkable };
+        }
         visit(depth, address as u64);
         hash = (hash.rotate_left(5) ^ address as u64).wrapping_mul(SPREAD);
         depth += 1;
@@ -101,16 +104,22 @@ pub(super) fn walk(frame: Frame, bounds: Bounds, mut visit: impl FnMut(usize, u6
         if next <= at || !bounds.hold(next) {
             break;
         }
-        if depth == MAX_DEPTH {
-            return Walked { hash: finish(hash), depth, truncated: true, unwalkable };
-        }
         at = next;
     }
     Walked { hash: finish(hash), depth, truncated: false, unwalkable }
 }
 
+/// The hash of no return address.
+pub(super) const SEED: u64 = 0;
+
+/// Adds a return address to the hash of those outside of it.
 #[inline(always)]
-fn finish(hash: u64) -> u64 {
+pub(super) fn mix(hash: u64, address: u64) -> u64 {
+    (hash.rotate_left(5) ^ address).wrapping_mul(SPREAD)
+}
+
+#[inline(always)]
+pub(super) fn finish(hash: u64) -> u64 {
     (hash ^ (hash >> 32)) | 1
 }
 

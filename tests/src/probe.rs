@@ -2,7 +2,7 @@
 //! the probe.
 
 use crate::{command, workspace};
-use memprof_harness::ledger::{Finish, Identity, Ledger, LedgerFile, OutcomeCode, read};
+use memprof_harness::ledger::{Counters, Finish, Identity, Ledger, LedgerFile, OutcomeCode, SiteValues, read};
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
@@ -60,6 +60,67 @@ pub struct Probed {
     pub forked: Vec<Ledger>,
     pub truth: Truth,
     pub status: ExitStatus,
+}
+
+impl Probed {
+    /// What holds for every run: the totals are the truth, and what the sites say adds up to them.
+    ///
+    /// # Panics
+    /// Where it does not hold.
+    pub fn totals_are_true(&self) {
+        let Probed { ledger, truth, .. } = self;
+        let Counters { alloc_objects, alloc_space, reallocs, frees, freed_space, failed, .. } = ledger.counters;
+        for (name, found) in [
+            ("alloc_objects", alloc_objects),
+            ("alloc_space", alloc_space),
+            ("reallocs", reallocs),
+            ("frees", frees),
+            ("freed_space", freed_space),
+            ("failed", failed),
+        ] {
+            assert_eq!(found, truth.total(name), "{name} at rate {}", ledger.rate);
+        }
+        assert_eq!(ledger.counters.inuse_objects, signed(alloc_objects) - signed(frees));
+        assert_eq!(ledger.counters.inuse_space, signed(alloc_space) - signed(freed_space));
+        assert_eq!(ledger.counters.classes.iter().sum::<u64>(), alloc_objects);
+        if ledger.rate == 0 {
+            assert!(ledger.sites.is_empty());
+        }
+        if ledger.rate == 1 {
+            let sum = |value: fn(&SiteValues) -> u64| ledger.sites.iter().map(|site| value(&site.values)).sum::<u64>();
+            assert_eq!(sum(|values| values.alloc_objects) + ledger.losses.lost_objects, alloc_objects);
+            assert_eq!(sum(|values| values.alloc_space) + ledger.losses.lost_space, alloc_space);
+            if ledger.losses.lost_objects == 0 {
+                assert_eq!(sum(|values| values.frees), frees);
+                assert_eq!(sum(|values| values.freed_space), freed_space);
+                assert_eq!(sum(|values| values.reallocs), reallocs);
+            }
+        }
+    }
+
+    /// As [`Probed::totals_are_true`], and of a run in which every allocation's stack was noted, each site's figures are
+    /// those of one place: none is lost, counted twice, or counted elsewhere. Where several threads took part, peaks and
+    /// lifetimes are not compared.
+    ///
+    /// # Panics
+    /// Where it does not hold.
+    pub fn places_are_true(&self) {
+        self.totals_are_true();
+        assert_eq!(self.ledger.rate, 1);
+        let of_site = |values: &SiteValues| {
+            [values.alloc_objects, values.alloc_space, values.frees, values.freed_space, values.reallocs]
+        };
+        let mut found: Vec<[u64; 5]> = self.ledger.sites.iter().map(|site| of_site(&site.values)).collect();
+        let mut expected: Vec<[u64; 5]> =
+            self.truth.places.iter().map(|place| [place[0], place[1], place[2], place[3], place[6]]).collect();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected);
+    }
+}
+
+fn signed(figure: u64) -> i64 {
+    i64::try_from(figure).expect("far from the end of an i64")
 }
 
 /// Where the probe's allocations are noted.

@@ -2,45 +2,13 @@
 //! `fixtures/probe`.
 #![allow(clippy::unwrap_used)] // tests throughout
 
+use memprof_harness::ledger::SiteValues;
 use memprof_harness::ledger::layout::state;
-use memprof_harness::ledger::{Counters, SiteValues};
 use memprof_tests::probe::{Hook, Probed, probe, probe_at};
 use std::os::unix::process::ExitStatusExt;
 
 /// Counters only, everything, often, seldom.
 const RATES: [u64; 4] = [0, 1, 512, 524_288];
-
-/// What holds for every run: the totals are the truth, and what the sites say adds up to them.
-fn totals_are_true(probed: &Probed) {
-    let Probed { ledger, truth, .. } = probed;
-    let Counters { alloc_objects, alloc_space, reallocs, frees, freed_space, failed, .. } = ledger.counters;
-    for (name, found) in [
-        ("alloc_objects", alloc_objects),
-        ("alloc_space", alloc_space),
-        ("reallocs", reallocs),
-        ("frees", frees),
-        ("freed_space", freed_space),
-        ("failed", failed),
-    ] {
-        assert_eq!(found, truth.total(name), "{name} at rate {}", ledger.rate);
-    }
-    assert_eq!(ledger.counters.inuse_objects, alloc_objects as i64 - frees as i64);
-    assert_eq!(ledger.counters.inuse_space, alloc_space as i64 - freed_space as i64);
-    assert_eq!(ledger.counters.classes.iter().sum::<u64>(), alloc_objects);
-    if ledger.rate == 0 {
-        assert!(ledger.sites.is_empty());
-    }
-    if ledger.rate == 1 {
-        let sum = |value: fn(&SiteValues) -> u64| ledger.sites.iter().map(|site| value(&site.values)).sum::<u64>();
-        assert_eq!(sum(|values| values.alloc_objects) + ledger.losses.lost_objects, alloc_objects);
-        assert_eq!(sum(|values| values.alloc_space) + ledger.losses.lost_space, alloc_space);
-        if ledger.losses.lost_objects == 0 {
-            assert_eq!(sum(|values| values.frees), frees);
-            assert_eq!(sum(|values| values.freed_space), freed_space);
-            assert_eq!(sum(|values| values.reallocs), reallocs);
-        }
-    }
-}
 
 /// Runs a scenario that comes to its end, at every rate and with either hook, and checks what always holds.
 fn at_every_rate(scenario: &str, check: impl Fn(&Probed)) {
@@ -54,7 +22,7 @@ fn at_every_rate_of(hooks: &[Hook], scenario: &str, check: impl Fn(&Probed)) {
         assert!(probed.ledger.end.whole);
         let losses = probed.ledger.losses;
         assert_eq!(losses.unreadable_bytes + losses.unreadable_sites, 0, "{scenario} at rate {rate}: {losses:?}");
-        totals_are_true(&probed);
+        probed.totals_are_true();
         check(&probed);
     }
 }
@@ -146,7 +114,7 @@ fn every_alignment_and_size_is_served_and_what_cannot_be_served_is_counted() {
 #[test]
 fn ten_million_live_blocks_are_no_trouble() {
     let probed = probe("many-live", 1);
-    totals_are_true(&probed);
+    probed.totals_are_true();
     peak_is_exact(&probed);
     assert_eq!(probed.ledger.counters.peak_space, 80_000_000);
 }
@@ -154,7 +122,7 @@ fn ten_million_live_blocks_are_no_trouble() {
 #[test]
 fn a_stack_deeper_than_the_limit_is_cut_and_marked() {
     let probed = probe("deep", 1);
-    totals_are_true(&probed);
+    probed.totals_are_true();
     let [site] = probed.ledger.sites.as_slice() else { panic!("{:?}", probed.ledger.sites) };
     assert!(site.truncated);
     assert_eq!((site.stack.len(), probed.ledger.losses.truncated_stacks), (128, 1));
@@ -256,7 +224,7 @@ fn a_process_that_ends_suddenly_leaves_all_it_did_marked_as_cut_short() {
             assert_eq!(probed.status.signal(), signal, "{scenario}");
             let end = &probed.ledger.end;
             assert!(end.started && !end.whole && end.state == state::OPEN);
-            totals_are_true(&probed);
+            probed.totals_are_true();
             peak_is_exact(&probed);
         }
     }

@@ -16,6 +16,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("ledger/create.rs", include_str!("ledger/create.rs")),
     ("ledger/inventory.rs", include_str!("ledger/inventory.rs")),
     ("ledger/model.rs", include_str!("ledger/model.rs")),
+    ("ledger/parts.rs", include_str!("ledger/parts.rs")),
     ("ledger/read.rs", include_str!("ledger/read.rs")),
     ("engine/mod.rs", include_str!("engine/mod.rs")),
     ("engine/arena.rs", include_str!("engine/arena.rs")),

@@ -161,6 +161,8 @@ pub struct TestLosses {
     pub unwalkable_stacks: u64,
     pub untracked_samples: u64,
     pub untracked_foreign: u64,
+    #[serde(default)]
+    pub lost_peaks: u64,
     pub unreadable_sites: u64,
     pub unreadable_bytes: u64,
     pub forks: u32,
@@ -360,6 +362,7 @@ impl From<&Losses> for TestLosses {
             unwalkable_stacks: losses.unwalkable_stacks,
             untracked_samples: losses.untracked_samples,
             untracked_foreign: losses.untracked_foreign,
+            lost_peaks: losses.lost_peaks,
             unreadable_sites: losses.unreadable_sites,
             unreadable_bytes: losses.unreadable_bytes,
             forks: losses.forks,

@@ -8,7 +8,7 @@
 
 #![allow(unsafe_code)] // mmap and what lies in it
 
-use crate::ledger::layout::{CHUNK_ALIGN, ChunkHeader, Header, Lane, Site};
+use crate::ledger::layout::{CHUNK_ALIGN, ChunkHeader, Header, Lane, PeakRecord, Site, StackRecord};
 use std::cell::UnsafeCell;
 use std::ffi::CStr;
 use std::io::{self, Write};
@@ -306,6 +306,30 @@ pub(super) fn site(offset: u64) -> &'static Site {
     at(offset)
 }
 
+/// The record at `offset`, as it came out of a chunk of stacks.
+pub(super) fn stack_record(offset: u64) -> &'static StackRecord {
+    at(offset)
+}
+
+/// The record at `offset`, as it came out of a chunk of peaks.
+pub(super) fn peak_record(offset: u64) -> &'static PeakRecord {
+    at(offset)
+}
+
+/// Lets the pages that lie wholly within `start..end` leave this process's memory. What is in them stays in the file, and comes back
+/// where it is touched again.
+pub(super) fn page_out(start: u64, end: u64) {
+    let (first, last) = (start.next_multiple_of(PAGE), end / PAGE * PAGE);
+    if first >= last {
+        return;
+    }
+    let errno = Errno::save();
+    // Nothing is lost where it fails.
+    // SAFETY: a shared mapping of a file: dropping its pages changes nothing of what is read from them.
+    unsafe { libc::madvise(address(first).cast(), (last - first) as usize, libc::MADV_DONTNEED) };
+    errno.restore();
+}
+
 /// `words` 8-byte words at `offset`, in a chunk of stacks or of text.
 pub(super) fn words(offset: u64, words: usize) -> &'static [AtomicU64] {
     debug_assert!(offset.is_multiple_of(8));
@@ -321,8 +345,8 @@ pub(super) fn put(offset: u64, bytes: &[u8]) {
 
 #[inline(always)]
 fn at<T>(offset: u64) -> &'static T {
-    // SAFETY: offsets come from `chunk`, which keeps every one inside the mapped file and aligned to 64; the types are
-    // made of atomics, for which zeroed memory is valid.
+    // SAFETY: offsets come from `chunk`, which keeps every one inside the mapped file and aligned to 64, and records are
+    // taken from it in multiples of their alignment. The types are made of atomics, for which zeroed memory is valid.
     unsafe { &*address(offset).cast::<T>() }
 }
 

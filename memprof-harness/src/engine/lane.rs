@@ -7,13 +7,13 @@
 use super::counters::bump;
 use super::recent::Recent;
 use super::sampler::Sampler;
-use super::sites::{Index, Room, Stack};
+use super::sites::{FIRST_PEAKS, FIRST_ROOM, Index, Room, Stack};
 use super::state::{self, MULTI, WATCHED};
 use super::{arena, watch};
 use crate::ledger::layout::{ChunkHeader, Lane, Site, kind};
 use std::cell::RefCell;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32};
 
 /// Bytes that one lane may keep to itself before the shared total hears of them.
 pub(super) const BATCH: i64 = 4096;
@@ -31,6 +31,7 @@ pub(super) struct Local {
     pub(super) index: Index,
     pub(super) sites: Room,
     pub(super) stacks: Room,
+    pub(super) peaks: Room,
     /// The stack noted last, from which the next one is told apart.
     pub(super) previous: RefCell<Stack>,
     /// The calling stack of the event before.
@@ -157,7 +158,7 @@ impl Local {
         match site {
             Some(offset) => {
                 let site = arena::site(offset);
-                before_change(site);
+                self.before_change(site);
                 bump(&site.alloc_objects, 1);
                 bump(&site.alloc_space, size);
                 if realloc {
@@ -167,6 +168,16 @@ impl Local {
             None => lose(size),
         }
         Note { tag: self.tag.with_site(site), birth: clock }
+    }
+
+    /// Keeps what the site had at the peak, if this is its first change since.
+    #[inline(always)]
+    fn before_change(&self, site: &Site) {
+        let epoch = state::epoch();
+        if site.epoch.load(Relaxed) != epoch {
+            self.keep_peak(site);
+            site.epoch.store(epoch, Relaxed);
+        }
     }
 
     /// Whether a block is the test's, and was allocated by this process: not by one it was forked from, whose ledger
@@ -184,7 +195,7 @@ impl Local {
             return self.discharge_foreign(offset, size);
         }
         let site = arena::site(offset);
-        before_change(site);
+        self.before_change(site);
         bump(&site.frees, 1);
         bump(&site.freed_space, size);
         let life = clock.wrapping_sub(note.birth);
@@ -202,7 +213,7 @@ impl Local {
     fn discharge_foreign(&self, offset: u64, size: u64) {
         let Some(alias) = self.alias_of(offset) else { return lose_free(size) };
         let site = arena::site(alias);
-        before_change(site);
+        self.before_change(site);
         bump(&site.frees, 1);
         bump(&site.freed_space, size);
     }
@@ -219,23 +230,6 @@ impl Local {
         }
         self.held.store(false, Release);
     }
-}
-
-/// Keeps what the site had at the peak, if this is its first change since.
-#[inline(always)]
-fn before_change(site: &Site) {
-    let epoch = state::epoch();
-    if site.epoch.load(Relaxed) != epoch {
-        keep_peak(site, epoch);
-    }
-}
-
-#[inline(never)]
-fn keep_peak(site: &Site, epoch: u32) {
-    let live = |made: &AtomicU64, gone: &AtomicU64| made.load(Relaxed).wrapping_sub(gone.load(Relaxed)) as i64;
-    site.peak_objects.store(live(&site.alloc_objects, &site.frees), Relaxed);
-    site.peak_space.store(live(&site.alloc_space, &site.freed_space), Relaxed);
-    site.epoch.store(epoch, Relaxed);
 }
 
 #[cold]
@@ -345,8 +339,9 @@ fn make() -> Option<&'static Local> {
         number,
         tag: Tag::of_lane(number),
         index,
-        sites: Room::new(kind::SITES),
-        stacks: Room::new(kind::STACKS),
+        sites: Room::new(kind::SITES, FIRST_ROOM),
+        stacks: Room::new(kind::STACKS, FIRST_ROOM),
+        peaks: Room::new(kind::PEAKS, FIRST_PEAKS),
         previous: RefCell::new(Stack::new()),
         recent: Recent::new(),
         sampler: RefCell::new(Sampler::new(u64::from(number), header.rate.load(Relaxed))),

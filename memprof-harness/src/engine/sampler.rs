@@ -19,11 +19,11 @@ impl Sampler {
         if self.rate == 0 {
             return u64::MAX;
         }
-        // Uniform in (0, 1]: 53 bits, as many as an f64 holds, and never 0, whose logarithm is infinite.
-        let uniform = ((self.next() >> 11) + 1) as f64 / (1u64 << 53) as f64;
+        // Uniform in 1..=2^53: as many bits as an f64 holds, and never 0, whose logarithm is infinite.
+        let uniform = (self.next() >> 11) + 1;
         // Inverse of the exponential distribution, rounded up to whole bytes. P(gap > n) is then exp(-n / rate) for
         // every whole n: rounding adds no bias.
-        let gap = -uniform.ln() * self.rate as f64;
+        let gap = minus_ln(uniform) * self.rate as f64;
         (gap as u64).saturating_add(1)
     }
 
@@ -37,9 +37,36 @@ impl Sampler {
     }
 }
 
+/// -ln(k / 2^53) for k in 1..=2^53. std's `ln` is libm's, which every test's process would load for this alone; and
+/// this one is the same on every system.
+///
+/// k is m * 2^e with m in [sqrt(1/2), sqrt(2)); ln m = 2 artanh s with s = (m - 1) / (m + 1), whose series needs eleven terms,
+/// because s is at most 0.172.
+fn minus_ln(k: u64) -> f64 {
+    let mut exponent = 63 - i64::from(k.leading_zeros());
+    let mut m = k as f64 / (1u64 << exponent) as f64;
+    if m > std::f64::consts::SQRT_2 {
+        m /= 2.0;
+        exponent += 1;
+    }
+    let s = (m - 1.0) / (m + 1.0);
+    let series = (0..11).rev().fold(0.0, |sum, i| sum * s * s + 1.0 / f64::from(2 * i + 1));
+    (53 - exponent) as f64 * std::f64::consts::LN_2 - 2.0 * s * series
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_logarithm_is_that_of_the_library() {
+        let mut sampler = Sampler::new(3, 1);
+        let random = (0..100_000).map(|i| (sampler.next() >> 11 >> (i % 53)) + 1);
+        for k in random.chain([1, 2, 3, (1 << 53) - 1, 1 << 53]) {
+            let truth = -(k as f64 / (1u64 << 53) as f64).ln();
+            assert!((minus_ln(k) - truth).abs() <= 1e-15 + 4e-16 * truth, "{k}: {} for {truth}", minus_ln(k));
+        }
+    }
 
     #[test]
     fn gaps_have_the_mean_that_was_asked_for() {

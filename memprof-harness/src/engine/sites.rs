@@ -6,7 +6,7 @@ use super::lane::Local;
 use super::recent::Known;
 use super::state;
 use super::unwind::{self, Bounds, Frame, Walked};
-use crate::ledger::layout::{ChunkHeader, MAX_DEPTH, Site, StackRecord, stack_flag};
+use crate::ledger::layout::{ChunkHeader, MAX_DEPTH, PEAKED, PeakRecord, Site, StackRecord, kind, site_flag};
 use std::cell::Cell;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, Release};
@@ -14,11 +14,14 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 /// Entries of a new index: one page.
 const FIRST_INDEX: usize = 512;
 /// Payload of a lane's first chunk of sites or stacks; each further one is twice as long.
-const FIRST_ROOM: usize = 4096 - size_of::<ChunkHeader>();
+pub(super) const FIRST_ROOM: usize = 4096 - size_of::<ChunkHeader>();
+/// The same of peaks, which few sites have.
+pub(super) const FIRST_PEAKS: usize = 512 - size_of::<ChunkHeader>();
 const LARGEST_ROOM: usize = (256 << 10) - size_of::<ChunkHeader>();
 
 /// Finds a site by its key. Open addressing with linear probing; an entry is the key's upper half and the site's
-/// offset in units of 64 bytes, 0 = empty. Small entries, because with many stacks it is the cache that is short.
+/// offset in units of 64 bytes, 0 = empty; the lower half is in the site. Small entries, because with many stacks it is
+/// the cache that is short.
 pub(super) struct Index {
     entries: Cell<&'static [AtomicU64]>,
     used: Cell<usize>,
@@ -32,20 +35,20 @@ impl Index {
         Some(Index { entries: Cell::new(entries), used: Cell::new(0) })
     }
 
-    /// The offset of the site for `position` whose `key` field is `key`.
+    /// The offset of the site with `key`.
     #[inline(always)]
-    fn find(&self, position: u64, key: u64) -> Option<u64> {
+    fn find(&self, key: u64) -> Option<u64> {
         let entries = self.entries.get();
         let mask = entries.len() - 1;
-        let mut at = (position >> 32) as usize;
+        let mut at = (key >> 32) as usize;
         loop {
             let entry = entries.get(at & mask)?.load(Relaxed);
             if entry == 0 {
                 return None;
             }
-            if (entry ^ position) >> 32 == 0 {
+            if (entry ^ key) >> 32 == 0 {
                 let offset = (entry & 0xffff_ffff) << 6;
-                if arena::site(offset).key.load(Relaxed) == key {
+                if arena::site(offset).key.load(Relaxed) == key as u32 {
                     return Some(offset);
                 }
             }
@@ -54,12 +57,12 @@ impl Index {
     }
 
     /// Enters a site that is not there. `None` where the index is full and cannot grow.
-    fn enter(&self, position: u64, offset: u64) -> Option<()> {
+    fn enter(&self, key: u64, offset: u64) -> Option<()> {
         // Three quarters: with many stacks, memory counts for more than a probe in the same cache line.
         if (self.used.get() + 1) * 4 > self.entries.get().len() * 3 {
             self.grow()?;
         }
-        put(self.entries.get(), (position & !0xffff_ffff) | offset >> 6);
+        put(self.entries.get(), (key & !0xffff_ffff) | offset >> 6);
         self.used.set(self.used.get() + 1);
         Some(())
     }
@@ -91,21 +94,27 @@ fn put(entries: &[AtomicU64], entry: u64) {
 /// The end of a lane's newest chunk of one kind.
 pub(super) struct Room {
     kind: u32,
+    /// Payload of the first chunk.
+    first: usize,
     chunk: Cell<u64>,
     at: Cell<u64>,
     end: Cell<u64>,
 }
 
 impl Room {
-    pub(super) const fn new(kind: u32) -> Room {
-        Room { kind, chunk: Cell::new(0), at: Cell::new(0), end: Cell::new(0) }
+    pub(super) const fn new(kind: u32, first: usize) -> Room {
+        Room { kind, first, chunk: Cell::new(0), at: Cell::new(0), end: Cell::new(0) }
     }
 
     /// `len` bytes, a multiple of 8, in one piece.
     fn take(&self, lane: u32, len: usize) -> Option<u64> {
         if self.end.get() - self.at.get() < len as u64 {
             let last = (self.end.get() - self.chunk.get()) as usize;
-            let payload = if last == 0 { FIRST_ROOM } else { (last * 2).min(LARGEST_ROOM) };
+            if last != 0 && self.kind == kind::STACKS {
+                // Next to no event will touch it again: it need not take the process's memory, only the file's.
+                arena::page_out(self.chunk.get(), self.end.get());
+            }
+            let payload = if last == 0 { self.first } else { (last * 2).min(LARGEST_ROOM) };
             let chunk = arena::chunk(self.kind, lane, payload)?;
             self.chunk.set(chunk);
             self.at.set(chunk + size_of::<ChunkHeader>() as u64);
@@ -154,7 +163,7 @@ impl Local {
             Some(Known::Hash(hash)) => hash,
         };
         let key = if size == 0 { hash } else { unwind::with_size(hash, size) };
-        let site = match self.index.find(key, key) {
+        let site = match self.index.find(key) {
             Some(offset) => offset,
             None => self.new_site(key, frame, bounds, size)?,
         };
@@ -167,12 +176,29 @@ impl Local {
     #[cold]
     #[inline(never)]
     fn new_site(&self, key: u64, frame: Frame, bounds: Bounds, size: u64) -> Option<u64> {
-        let stack = self.note_stack(frame, bounds)?;
+        let stack = self.note_stack(frame, bounds, size)?;
+        self.add_site(key, stack)
+    }
+
+    /// This lane's alias of another lane's site.
+    pub(super) fn alias_of(&self, original: u64) -> Option<u64> {
+        let key = unwind::with_size(original, u64::MAX);
+        if let Some(offset) = self.index.find(key) {
+            return Some(offset);
+        }
+        let stack = self.stacks.take(self.number, size_of::<StackRecord>())?;
+        let record = arena::stack_record(stack);
+        record.size.store(original, Relaxed);
+        record.flags.store(site_flag::ALIAS, Relaxed);
+        self.stacks.publish();
+        self.add_site(key, stack)
+    }
+
+    fn add_site(&self, key: u64, stack: u64) -> Option<u64> {
         let offset = self.sites.take(self.number, size_of::<Site>())?;
         let site = arena::site(offset);
-        site.key.store(key, Relaxed);
-        site.size.store(size, Relaxed);
-        site.stack.store(stack, Relaxed);
+        site.key.store(key as u32, Relaxed);
+        site.origin.store(u32::try_from(stack / 8).ok().filter(|origin| origin & PEAKED == 0)?, Relaxed);
         // It had nothing at any peak so far.
         site.epoch.store(state::epoch(), Relaxed);
         self.sites.publish();
@@ -180,24 +206,38 @@ impl Local {
         Some(offset)
     }
 
-    /// This lane's alias of another lane's site.
-    pub(super) fn alias_of(&self, original: u64) -> Option<u64> {
-        let position = unwind::with_size(original, u64::MAX);
-        if let Some(offset) = self.index.find(position, original) {
-            return Some(offset);
+    /// Writes down what the site has: it is what it had at the peak that was just left.
+    #[inline(never)]
+    pub(super) fn keep_peak(&self, site: &Site) {
+        let live = |made: &AtomicU64, gone: &AtomicU64| made.load(Relaxed).wrapping_sub(gone.load(Relaxed)) as i64;
+        let objects = live(&site.alloc_objects, &site.frees);
+        let space = live(&site.alloc_space, &site.freed_space);
+        let origin = site.origin.load(Relaxed);
+        if origin & PEAKED == 0 && (objects | space) == 0 {
+            return;
         }
-        let offset = self.sites.take(self.number, size_of::<Site>())?;
-        let site = arena::site(offset);
-        site.key.store(original, Relaxed);
-        site.alias.store(1, Relaxed);
-        site.epoch.store(state::epoch(), Relaxed);
-        self.sites.publish();
-        self.index.enter(position, offset)?;
-        Some(offset)
+        let place = if origin & PEAKED == 0 {
+            self.peaks.take(self.number, size_of::<PeakRecord>())
+        } else {
+            Some(Site::offset_of_origin(origin))
+        };
+        let Some(place) = place else {
+            arena::header().lost_peaks.fetch_add(1, Relaxed);
+            return;
+        };
+        let record = arena::peak_record(place);
+        record.objects.store(objects, Relaxed);
+        record.space.store(space, Relaxed);
+        if origin & PEAKED == 0 {
+            record.origin.store(u64::from(origin), Relaxed);
+            self.peaks.publish();
+            // Chunks lie within what `add_site` could tell, or there would be no site.
+            site.origin.store((place / 8) as u32 | PEAKED, Release);
+        }
     }
 
     /// Writes the calling stack down. Gives the offset of its record.
-    fn note_stack(&self, frame: Frame, bounds: Bounds) -> Option<u64> {
+    fn note_stack(&self, frame: Frame, bounds: Bounds, size: u64) -> Option<u64> {
         let mut stack = Stack::new();
         let walked = unwind::walk(frame, bounds, |depth, address| {
             if let Some(place) = stack.addresses.get_mut(depth) {
@@ -208,12 +248,14 @@ impl Local {
         let mut previous = self.previous.try_borrow_mut().ok()?;
         let shared = stack.shared_with(&previous);
         let fresh = stack.frames().get(..stack.depth - shared)?;
-        let len = size_of::<StackRecord>() + size_of_val(fresh);
-        let offset = self.stacks.take(self.number, len)?;
-        let words = arena::words(offset, 1 + fresh.len());
-        let (first, rest) = words.split_first()?;
-        first.store(record_word(fresh.len() as u16, shared as u16, flags(&walked)), Relaxed);
-        for (place, &address) in rest.iter().zip(fresh) {
+        let offset = self.stacks.take(self.number, size_of::<StackRecord>() + size_of_val(fresh))?;
+        let record = arena::stack_record(offset);
+        record.size.store(size, Relaxed);
+        record.fresh.store(fresh.len() as u16, Relaxed);
+        record.shared.store(shared as u16, Relaxed);
+        record.flags.store(flags(&walked), Relaxed);
+        let words = arena::words(offset + size_of::<StackRecord>() as u64, fresh.len());
+        for (place, &address) in words.iter().zip(fresh) {
             place.store(address, Relaxed);
         }
         self.stacks.publish();
@@ -222,24 +264,16 @@ impl Local {
     }
 }
 
-/// A [`StackRecord`] as the 8 bytes it is.
-fn record_word(fresh: u16, shared: u16, flags: u32) -> u64 {
-    let [a, b] = fresh.to_ne_bytes();
-    let [c, d] = shared.to_ne_bytes();
-    let [e, f, g, h] = flags.to_ne_bytes();
-    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
-}
-
 fn flags(walked: &Walked) -> u32 {
     let header = arena::header();
     let mut flags = 0;
     if walked.truncated {
         header.truncated_stacks.fetch_add(1, Relaxed);
-        flags |= stack_flag::TRUNCATED;
+        flags |= site_flag::TRUNCATED;
     }
     if walked.unwalkable {
         header.unwalkable_stacks.fetch_add(1, Relaxed);
-        flags |= stack_flag::UNWALKABLE;
+        flags |= site_flag::UNWALKABLE;
     }
     flags
 }

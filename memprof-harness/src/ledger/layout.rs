@@ -7,15 +7,15 @@
 //! atomics; a field that only its own lane writes is written with plain relaxed stores.
 
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64};
 
 /// The first eight bytes of every ledger.
 pub const MAGIC: [u8; 8] = *b"MEMPROF\0";
 /// Raised by every change of this file that a reader of the old layout would misread.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Bytes of the header page; the first chunk starts here.
 pub const HEADER_LEN: usize = 4096;
-/// Chunks start at multiples of this, so that a site never straddles three cache lines.
+/// Chunks start at multiples of this, so that a site never straddles two cache lines.
 pub const CHUNK_ALIGN: usize = 64;
 /// Frames kept of one stack, as Go keeps since 1.23; deeper stacks are marked as truncated.
 pub const MAX_DEPTH: usize = 128;
@@ -106,6 +106,8 @@ pub struct Header {
     pub untracked_samples: AtomicU64,
     /// Blocks from before the window that the table had no room for: frees of them count as frees.
     pub untracked_foreign: AtomicU64,
+    /// Times that there was no room to keep what a site had at a peak.
+    pub lost_peaks: AtomicU64,
     /// Memory the engine took for itself besides this file, in bytes.
     pub own_memory: AtomicU64,
     /// Processes this one forked while it recorded.
@@ -135,7 +137,7 @@ impl Header {
         for word in [&self.truncated_stacks, &self.unwalkable_stacks, &self.untracked_samples] {
             word.store(0, Relaxed);
         }
-        for word in [&self.untracked_foreign, &self.own_memory] {
+        for word in [&self.untracked_foreign, &self.lost_peaks, &self.own_memory] {
             word.store(0, Relaxed);
         }
     }
@@ -151,8 +153,10 @@ pub mod kind {
     pub const LANE: u32 = 3;
     /// [`super::Site`]s.
     pub const SITES: u32 = 4;
-    /// Stacks: [`super::StackRecord`]s, each followed by its new frames.
+    /// [`super::StackRecord`]s, each followed by its new frames.
     pub const STACKS: u32 = 5;
+    /// [`super::PeakRecord`]s.
+    pub const PEAKS: u32 = 6;
 }
 
 /// What every chunk starts with, 64 bytes.
@@ -193,12 +197,10 @@ pub struct Lane {
     pub classes: [AtomicU64; SIZE_CLASSES],
 }
 
-/// What one lane knows of one stack (and, where stacks are sampled, one block size). Two cache lines: the first is
-/// touched by every event.
+/// What one lane knows of one stack (and, where stacks are sampled, one block size). One cache line, because every event
+/// touches one; what few events need is elsewhere.
 #[repr(C, align(64))]
 pub struct Site {
-    /// Hash of the return addresses (and the size), never 0. In an alias: the offset of the site it stands for.
-    pub key: AtomicU64,
     /// Allocations recorded here: all of them in exact mode, the sampled ones otherwise.
     pub alloc_objects: AtomicU64,
     pub alloc_space: AtomicU64,
@@ -213,35 +215,55 @@ pub struct Site {
     /// Blocks freed within 4096 bytes of allocation, `temporary` ones included; saturates.
     pub short_lived: AtomicU32,
     pub reallocs: AtomicU32,
-
-    /// `alloc_objects - frees` at the peak that ended epoch `epoch`.
-    pub peak_objects: AtomicI64,
-    pub peak_space: AtomicI64,
-    /// Size of every block here in bytes; 0 = they differ (exact mode).
-    pub size: AtomicU64,
-    /// Offset of this site's [`StackRecord`] in the file; 0 in an alias.
-    pub stack: AtomicU64,
-    /// 1 = an alias: counts the frees, by this lane's thread, of blocks that another lane's site allocated.
-    pub alias: AtomicU32,
-    pub reserved: [AtomicU32; 7],
+    /// Lower half of the hash by which its lane finds it; the upper half is in the lane's index, outside of the file.
+    pub key: AtomicU32,
+    /// Where the rest is in the file, in units of 8 bytes: its [`StackRecord`], or, with [`PEAKED`] set, a [`PeakRecord`]
+    /// that leads there.
+    pub origin: AtomicU32,
 }
 
-/// One stack, in the order in which a lane first met them: `fresh` return addresses, innermost first, follow this
-/// record; then come the `shared` outermost ones of the lane's stack before.
+/// See [`Site::origin`].
+pub const PEAKED: u32 = 1 << 31;
+
+impl Site {
+    /// The offset in the file that an `origin` tells.
+    #[must_use]
+    pub fn offset_of_origin(origin: u32) -> u64 {
+        u64::from(origin & !PEAKED) * 8
+    }
+}
+
+/// What a site had at the peak that ended the epoch in [`Site::epoch`]. One without it had nothing: so have most, where there are
+/// many.
+#[repr(C)]
+pub struct PeakRecord {
+    pub objects: AtomicI64,
+    pub space: AtomicI64,
+    /// The site's [`Site::origin`] before.
+    pub origin: AtomicU64,
+}
+
+/// A site's stack, told as what differs from the one before, in the order in which a lane first met them: `fresh` return
+/// addresses, innermost first, follow this record; then come the `shared` outermost ones of the stack of the lane's
+/// record before that is no alias.
 #[repr(C)]
 pub struct StackRecord {
-    pub fresh: u16,
-    pub shared: u16,
-    /// Bits of [`stack_flag`].
-    pub flags: u32,
+    /// Size of every block here in bytes; 0 = they differ (exact mode). In an alias: the offset of the site it stands for.
+    pub size: AtomicU64,
+    pub fresh: AtomicU16,
+    pub shared: AtomicU16,
+    /// Bits of [`site_flag`].
+    pub flags: AtomicU32,
 }
 
 /// Bits of [`StackRecord::flags`].
-pub mod stack_flag {
+pub mod site_flag {
     /// The stack went on beyond [`super::MAX_DEPTH`] frames.
     pub const TRUNCATED: u32 = 1;
     /// The frame pointers led off the thread's own stack.
     pub const UNWALKABLE: u32 = 2;
+    /// Not a site of its own: it counts the frees, by this lane's thread, of blocks that another lane's site allocated.
+    pub const ALIAS: u32 = 4;
 }
 
 /// One loaded object; `path_len` bytes of its path follow, padded with zeros to a multiple of 8.
@@ -257,6 +279,7 @@ pub struct ModuleRecord {
 
 const _: () = assert!(size_of::<Header>() <= HEADER_LEN);
 const _: () = assert!(size_of::<ChunkHeader>() == 64);
-const _: () = assert!(size_of::<Site>() == 128);
+const _: () = assert!(size_of::<Site>() == 64);
 const _: () = assert!(size_of::<Lane>().is_multiple_of(CHUNK_ALIGN));
-const _: () = assert!(size_of::<StackRecord>() == 8);
+const _: () = assert!(size_of::<StackRecord>() == 16);
+const _: () = assert!(size_of::<PeakRecord>() == 24);

@@ -1,11 +1,12 @@
 //! The ledger: the file that one recorded process leaves. `layout` has its bytes, `create` the parts that are written
-//! by ordinary code (who the process is, how it ended), `read` takes it in again. The hot writing is the engine's.
+//! by ordinary code (who the process is, how it ended), `parts` and `read` take it in again. The hot writing is the engine's.
 
 pub mod layout;
 
 mod create;
 mod inventory;
 mod model;
+mod parts;
 mod read;
 
 pub(crate) use create::push_pair;

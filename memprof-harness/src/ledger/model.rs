@@ -104,6 +104,8 @@ pub struct Losses {
     pub untracked_samples: u64,
     /// Blocks from before the window whose free was counted as the test's.
     pub untracked_foreign: u64,
+    /// Times that what a site had at a peak could not be kept: its peak is missing or an older one.
+    pub lost_peaks: u64,
     /// Sites whose stack could not be read back (a damaged file).
     pub unreadable_sites: u64,
     /// Bytes at the end of the file that could not be read as chunks.

@@ -1,8 +1,9 @@
 //! Taking a ledger in. The file is untrusted input: a process may have died while it wrote, a disk may have lost half
-//! of it, somebody may have edited it. Every number that leads somewhere is checked before it is followed.
+//! of it, somebody may have edited it.
 
-use super::layout::{self, ChunkHeader, Header, Lane, ModuleRecord, StackRecord, kind, outcome, stack_flag, state};
-use super::model::{Counters, End, Ledger, LedgerError, Losses, Module, Site, SiteValues, signed};
+use super::layout::{self, Header, Lane, PeakRecord, StackRecord, outcome, site_flag, state};
+use super::model::{Counters, End, Ledger, LedgerError, Losses, Site, SiteValues, signed};
+use super::parts::{Parts, SiteParts, View};
 use super::{Hook, Identity, OutcomeCode};
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -48,168 +49,6 @@ pub fn read(bytes: &[u8]) -> Result<Ledger, LedgerError> {
     })
 }
 
-/// Bytes by offset. What lies outside reads as 0: offsets are checked where they come from.
-#[derive(Debug, Clone, Copy)]
-struct View<'a>(&'a [u8]);
-
-impl<'a> View<'a> {
-    fn array<const N: usize>(self, at: usize) -> [u8; N] {
-        self.0.get(at..).and_then(|rest| rest.first_chunk::<N>()).copied().unwrap_or([0; N])
-    }
-
-    fn u16(self, at: usize) -> u16 {
-        u16::from_ne_bytes(self.array(at))
-    }
-
-    fn u32(self, at: usize) -> u32 {
-        u32::from_ne_bytes(self.array(at))
-    }
-
-    fn u64(self, at: usize) -> u64 {
-        u64::from_ne_bytes(self.array(at))
-    }
-
-    fn i64(self, at: usize) -> i64 {
-        i64::from_ne_bytes(self.array(at))
-    }
-
-    fn part(self, at: usize, len: usize) -> View<'a> {
-        View(at.checked_add(len).and_then(|end| self.0.get(at..end)).unwrap_or(&[]))
-    }
-
-    fn len(self) -> usize {
-        self.0.len()
-    }
-}
-
-/// The chunks, sorted by what is in them.
-#[derive(Default)]
-struct Parts<'a> {
-    text: HashMap<String, Vec<u8>>,
-    modules: Vec<Module>,
-    lanes: Vec<View<'a>>,
-    /// Offset in the file, and the record.
-    sites: Vec<(u64, View<'a>)>,
-    stacks: Stacks,
-    unreadable_bytes: u64,
-}
-
-impl<'a> Parts<'a> {
-    fn collect(&mut self, file: View<'a>) {
-        const CHUNK: usize = size_of::<ChunkHeader>();
-        let said = usize::try_from(file.u64(offset_of!(Header, arena_end))).unwrap_or(usize::MAX);
-        let end = said.min(file.len());
-        let mut at = layout::HEADER_LEN;
-        while at < end {
-            let chunk = file.part(at, CHUNK);
-            let len = usize::try_from(chunk.u64(offset_of!(ChunkHeader, len))).unwrap_or(0);
-            if len < CHUNK || len % layout::CHUNK_ALIGN != 0 || len > end - at {
-                break;
-            }
-            let used = usize::try_from(chunk.u64(offset_of!(ChunkHeader, used))).unwrap_or(usize::MAX);
-            let payload = file.part(at + CHUNK, used.min(len - CHUNK));
-            match chunk.u32(offset_of!(ChunkHeader, kind)) {
-                kind::TEXT => self.add_text(payload),
-                kind::MODULES => self.add_modules(payload),
-                kind::LANE => {
-                    if payload.len() >= size_of::<Lane>() {
-                        self.lanes.push(payload);
-                    }
-                }
-                kind::SITES => self.add_sites((at + CHUNK) as u64, payload),
-                kind::STACKS => {
-                    let lane = chunk.u32(offset_of!(ChunkHeader, lane));
-                    self.stacks.add(lane, (at + CHUNK) as u64, payload);
-                }
-                _ => self.unreadable_bytes += len as u64,
-            }
-            at += len;
-        }
-        self.unreadable_bytes += said.saturating_sub(at) as u64;
-    }
-
-    fn add_text(&mut self, payload: View<'a>) {
-        let mut rest = payload;
-        let mut next = || {
-            let len = rest.u32(0) as usize;
-            let found = rest.part(4, len);
-            let whole = rest.len() >= 4 && found.len() == len;
-            rest = rest.part(4 + len, rest.len().saturating_sub(4 + len));
-            whole.then_some(found.0)
-        };
-        while let (Some(key), Some(value)) = (next(), next()) {
-            self.text.insert(String::from_utf8_lossy(key).into_owned(), value.to_vec());
-        }
-    }
-
-    fn add_modules(&mut self, payload: View<'a>) {
-        const RECORD: usize = size_of::<ModuleRecord>();
-        let mut at = 0;
-        while payload.len().saturating_sub(at) >= RECORD {
-            let record = payload.part(at, RECORD);
-            let Ok(len) = usize::try_from(record.u64(offset_of!(ModuleRecord, path_len))) else { return };
-            let path = payload.part(at + RECORD, len);
-            if path.len() != len {
-                return;
-            }
-            self.modules.push(Module {
-                bias: record.u64(offset_of!(ModuleRecord, bias)),
-                start: record.u64(offset_of!(ModuleRecord, start)),
-                end: record.u64(offset_of!(ModuleRecord, end)),
-                path: PathBuf::from(OsString::from_vec(path.0.to_vec())),
-            });
-            at += RECORD + len.next_multiple_of(8);
-        }
-    }
-
-    fn add_sites(&mut self, at: u64, payload: View<'a>) {
-        const SITE: usize = size_of::<layout::Site>();
-        self.sites.extend((0..payload.len() / SITE).map(|i| (at + (i * SITE) as u64, payload.part(i * SITE, SITE))));
-    }
-}
-
-/// The stacks of all lanes, spelt out.
-#[derive(Default)]
-struct Stacks {
-    addresses: Vec<u64>,
-    /// By the record's offset in the file: where its addresses are, and its flags.
-    found: HashMap<u64, (std::ops::Range<usize>, u32)>,
-    /// By lane: the addresses of the lane's stack before.
-    previous: HashMap<u32, std::ops::Range<usize>>,
-}
-
-impl Stacks {
-    fn add(&mut self, lane: u32, start: u64, payload: View<'_>) {
-        const RECORD: usize = size_of::<StackRecord>();
-        let mut at = 0;
-        while payload.len().saturating_sub(at) >= RECORD {
-            let record = payload.part(at, RECORD);
-            let fresh = usize::from(record.u16(offset_of!(StackRecord, fresh)));
-            let shared = usize::from(record.u16(offset_of!(StackRecord, shared)));
-            let flags = record.u32(offset_of!(StackRecord, flags));
-            let words = payload.part(at + RECORD, fresh * 8);
-            let before = self.previous.get(&lane).cloned().unwrap_or(0..0);
-            if words.len() != fresh * 8 || shared > before.len() || fresh + shared > layout::MAX_DEPTH {
-                // Every later stack of this lane leans on this one.
-                self.previous.remove(&lane);
-                return;
-            }
-            let first = self.addresses.len();
-            self.addresses.extend((0..fresh).map(|i| words.u64(i * 8)));
-            self.addresses.extend_from_within(before.end - shared..before.end);
-            let range = first..self.addresses.len();
-            self.previous.insert(lane, range.clone());
-            self.found.insert(start + at as u64, (range, flags));
-            at += RECORD + fresh * 8;
-        }
-    }
-
-    fn get(&self, offset: u64) -> Option<(&[u64], u32)> {
-        let (range, flags) = self.found.get(&offset)?;
-        Some((self.addresses.get(range.clone())?, *flags))
-    }
-}
-
 fn losses(file: View<'_>) -> Losses {
     Losses {
         lost_objects: file.u64(offset_of!(Header, lost_objects)),
@@ -218,6 +57,7 @@ fn losses(file: View<'_>) -> Losses {
         unwalkable_stacks: file.u64(offset_of!(Header, unwalkable_stacks)),
         untracked_samples: file.u64(offset_of!(Header, untracked_samples)),
         untracked_foreign: file.u64(offset_of!(Header, untracked_foreign)),
+        lost_peaks: file.u64(offset_of!(Header, lost_peaks)),
         unreadable_sites: 0,
         unreadable_bytes: 0,
         own_memory: file.u64(offset_of!(Header, own_memory)).saturating_add(file.len() as u64),
@@ -288,23 +128,28 @@ fn sites(file: View<'_>, parts: &Parts<'_>, losses: &mut Losses) -> Vec<Site> {
     // By offset: where the values of a site went.
     let mut places: HashMap<u64, (&[u64], u64)> = HashMap::new();
     let has_aliases = parts.lanes.len() > 1;
-    let is_alias = |record: View<'_>| record.u32(offset_of!(layout::Site, alias)) != 0;
-    for &(offset, record) in parts.sites.iter().filter(|(_, record)| !is_alias(*record)) {
-        let Some((stack, flags)) = parts.stacks.get(record.u64(offset_of!(layout::Site, stack))) else {
+    let mut aliases = Vec::new();
+    for &(offset, site) in &parts.sites {
+        let Some((found, stack)) = parts.follow(site) else {
             losses.unreadable_sites += 1;
             continue;
         };
-        let key = (stack, record.u64(offset_of!(layout::Site, size)));
+        let flags = found.stack.u32(offset_of!(StackRecord, flags));
+        if flags & site_flag::ALIAS != 0 {
+            aliases.push(found);
+            continue;
+        }
+        let key = (stack, found.stack.u64(offset_of!(StackRecord, size)));
         let entry = merged.entry(key).or_insert((flags, SiteValues::default()));
-        entry.1.add(values(record, epoch, at_peak, false));
+        entry.1.add(values(found, epoch, at_peak));
         if has_aliases {
             places.insert(offset, key);
         }
     }
-    for &(_, record) in parts.sites.iter().filter(|(_, record)| is_alias(*record)) {
-        let original = places.get(&record.u64(offset_of!(layout::Site, key)));
+    for alias in aliases {
+        let original = places.get(&alias.stack.u64(offset_of!(StackRecord, size)));
         match original.and_then(|key| merged.get_mut(key)) {
-            Some((_, sum)) => sum.add(values(record, epoch, at_peak, true)),
+            Some((_, sum)) => sum.add(SiteValues { timed_frees: 0, ..values(alias, epoch, at_peak) }),
             None => losses.unreadable_sites += 1,
         }
     }
@@ -315,34 +160,34 @@ fn sites(file: View<'_>, parts: &Parts<'_>, losses: &mut Losses) -> Vec<Site> {
         .into_iter()
         .map(|((stack, size), (flags, values))| Site {
             stack: stack.to_vec(),
-            truncated: flags & stack_flag::TRUNCATED != 0,
-            unwalkable: flags & stack_flag::UNWALKABLE != 0,
+            truncated: flags & site_flag::TRUNCATED != 0,
+            unwalkable: flags & site_flag::UNWALKABLE != 0,
             size,
             values,
         })
         .collect()
 }
 
-fn values(record: View<'_>, epoch: u32, at_peak: bool, alias: bool) -> SiteValues {
+fn values(parts: SiteParts<'_>, epoch: u32, at_peak: bool) -> SiteValues {
     use layout::Site as S;
+    let site = parts.site;
+    let frees = site.u64(offset_of!(S, frees));
+    let peak = |at: usize| parts.peak.map_or(0, |peak| peak.i64(at));
     let mut values = SiteValues {
-        alloc_objects: record.u64(offset_of!(S, alloc_objects)),
-        alloc_space: record.u64(offset_of!(S, alloc_space)),
-        frees: record.u64(offset_of!(S, frees)),
-        freed_space: record.u64(offset_of!(S, freed_space)),
-        peak_objects: record.i64(offset_of!(S, peak_objects)),
-        peak_space: record.i64(offset_of!(S, peak_space)),
-        reallocs: u64::from(record.u32(offset_of!(S, reallocs))),
-        lifetime_space: record.u64(offset_of!(S, lifetime_space)),
-        timed_frees: 0,
-        temporary: u64::from(record.u32(offset_of!(S, temporary))),
-        short_lived: u64::from(record.u32(offset_of!(S, short_lived))),
+        alloc_objects: site.u64(offset_of!(S, alloc_objects)),
+        alloc_space: site.u64(offset_of!(S, alloc_space)),
+        frees,
+        freed_space: site.u64(offset_of!(S, freed_space)),
+        peak_objects: peak(offset_of!(PeakRecord, objects)),
+        peak_space: peak(offset_of!(PeakRecord, space)),
+        reallocs: u64::from(site.u32(offset_of!(S, reallocs))),
+        lifetime_space: site.u64(offset_of!(S, lifetime_space)),
+        timed_frees: frees,
+        temporary: u64::from(site.u32(offset_of!(S, temporary))),
+        short_lived: u64::from(site.u32(offset_of!(S, short_lived))),
     };
-    if !alias {
-        values.timed_frees = values.frees;
-    }
     // What was kept is the value at the peak only if the site changed since; else it still has it.
-    if at_peak || record.u32(offset_of!(S, epoch)) != epoch {
+    if at_peak || site.u32(offset_of!(S, epoch)) != epoch {
         values.peak_objects = values.inuse_objects();
         values.peak_space = values.inuse_space();
     }

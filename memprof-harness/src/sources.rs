@@ -23,6 +23,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("engine/blocks.rs", include_str!("engine/blocks.rs")),
     ("engine/counters.rs", include_str!("engine/counters.rs")),
     ("engine/exact.rs", include_str!("engine/exact.rs")),
+    ("engine/foreign.rs", include_str!("engine/foreign.rs")),
     ("engine/hook_native.rs", include_str!("engine/hook_native.rs")),
     ("engine/hook_rust.rs", include_str!("engine/hook_rust.rs")),
     ("engine/lane.rs", include_str!("engine/lane.rs")),

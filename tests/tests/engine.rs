@@ -268,3 +268,37 @@ fn no_more_memory_is_the_tests_own_affair() {
     });
     at_every_rate("little-address-space", peak_is_exact);
 }
+
+#[test]
+fn what_is_allocated_on_a_stack_made_by_hand_is_counted_and_has_its_callers() {
+    at_every_rate("contexts", |probed| {
+        peak_is_exact(probed);
+        if probed.ledger.rate == 1 {
+            probed.places_are_true();
+            // The context was made in a function of `main`'s, to which its frames lead back.
+            assert!(probed.ledger.sites.iter().all(|site| !site.unwalkable && site.stack.len() > 4));
+        }
+    });
+}
+
+#[test]
+fn a_stack_whose_frames_lead_nowhere_is_marked() {
+    at_every_rate("contexts-astray", |probed| {
+        peak_is_exact(probed);
+        if probed.ledger.rate == 1 {
+            probed.places_are_true();
+            let marked: Vec<_> = probed.ledger.sites.iter().filter(|site| site.unwalkable).collect();
+            let [marked] = marked.as_slice() else { panic!("{marked:?}") };
+            assert_eq!((marked.values.alloc_space, probed.ledger.losses.unwalkable_stacks), (200 * 200, 1));
+            assert!(marked.stack.len() > 1);
+        }
+    });
+}
+
+#[test]
+fn a_signal_handler_may_allocate_on_a_stack_of_its_own() {
+    at_every_rate("signals", |probed| {
+        assert_eq!(probed.ledger.counters.alloc_objects, 400);
+        assert_eq!(probed.ledger.counters.inuse_space, 0);
+    });
+}

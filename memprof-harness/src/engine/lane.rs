@@ -5,6 +5,7 @@
 //! [`BATCH`] bytes have gathered. The peak is then off by at most `BATCH` for each lane.
 
 use super::counters::bump;
+use super::foreign::Foreign;
 use super::recent::Recent;
 use super::sampler::Sampler;
 use super::sites::{FIRST_PEAKS, FIRST_ROOM, Index, Room, Stack};
@@ -36,6 +37,7 @@ pub(super) struct Local {
     pub(super) previous: RefCell<Stack>,
     /// The calling stack of the event before.
     pub(super) recent: Recent,
+    pub(super) foreign: Foreign,
     sampler: RefCell<Sampler>,
     /// Whether a thread has it now.
     held: AtomicBool,
@@ -253,6 +255,7 @@ pub(super) fn take() -> Option<&'static Local> {
         if let Some(lane) = free {
             lane.held.store(true, Relaxed);
             lane.recent.forget();
+            lane.foreign.forget();
             return Some(lane);
         }
         make()
@@ -317,6 +320,20 @@ fn newest() -> Option<&'static Local> {
     unsafe { LANES.load(Acquire).as_ref() }
 }
 
+/// Writes a struct into zeroed memory field by field, but for those of which zeros are a valid value. As a whole it would pass
+/// over the stack, and a lane takes several pages: more than there may be on the stack of a signal handler or a
+/// coroutine, whose thread allocates there first.
+macro_rules! write_in_place {
+    ($place:ident, [$($zeros:ident),*], $type:ident { $($field:ident: $value:expr),* $(,)? }) => {
+        // No field is forgotten.
+        let _ = |$type { $($field: _,)* $($zeros: _),* }: $type| ();
+        $(
+            // SAFETY: the fresh pages are large and aligned enough, and nobody else knows of them.
+            unsafe { (&raw mut (*$place).$field).write($value) };
+        )*
+    };
+}
+
 /// Makes a lane, held. Called with the lock held.
 #[allow(unsafe_code)]
 fn make() -> Option<&'static Local> {
@@ -334,24 +351,27 @@ fn make() -> Option<&'static Local> {
         // Whatever happens first calls for attention: the flush then sets real bounds.
         record.hi.store(i64::MIN, Relaxed);
     }
-    let local = Local {
-        record,
-        number,
-        tag: Tag::of_lane(number),
-        index,
-        sites: Room::new(kind::SITES, FIRST_ROOM),
-        stacks: Room::new(kind::STACKS, FIRST_ROOM),
-        peaks: Room::new(kind::PEAKS, FIRST_PEAKS),
-        previous: RefCell::new(Stack::new()),
-        recent: Recent::new(),
-        sampler: RefCell::new(Sampler::new(u64::from(number), header.rate.load(Relaxed))),
-        held: AtomicBool::new(true),
-        next: newest(),
-    };
-    // SAFETY: the fresh page is large and aligned enough for a `Local`, and nobody else knows of it.
-    unsafe { place.write(local) };
-    // SAFETY: just written, never moved or freed.
+    write_in_place!(
+        place,
+        [recent],
+        Local {
+            record: record,
+            number: number,
+            tag: Tag::of_lane(number),
+            index: index,
+            sites: Room::new(kind::SITES, FIRST_ROOM),
+            stacks: Room::new(kind::STACKS, FIRST_ROOM),
+            peaks: Room::new(kind::PEAKS, FIRST_PEAKS),
+            previous: RefCell::new(Stack::new()),
+            foreign: Foreign::new(),
+            sampler: RefCell::new(Sampler::new(u64::from(number), header.rate.load(Relaxed))),
+            held: AtomicBool::new(true),
+            next: newest(),
+        }
+    );
+    // SAFETY: just written, never moved or freed; what was not written is a `Recent`, which is made of numbers.
     let local: &'static Local = unsafe { &*place };
+    local.recent.forget();
     local.set_next_sample(0);
     arena::chunk_header(chunk).used.store(size_of::<Lane>() as u64, Release);
     LANES.store(place, Release);

@@ -13,6 +13,7 @@ mod arena;
 mod blocks;
 mod counters;
 mod exact;
+mod foreign;
 #[cfg(memprof_native)]
 mod hook_native;
 mod hook_rust;

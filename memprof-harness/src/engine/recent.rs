@@ -37,6 +37,9 @@ pub(super) struct Recent {
     beyond: Cell<usize>,
     /// What the stack as a whole led to last time; 0 = nothing yet.
     site: Cell<u64>,
+    /// Whether the records are of the stack that was asked for last, and nobody has noted yet what it leads to: what a stack
+    /// that is not kept leads to is not what the kept one does.
+    awaits_site: Cell<bool>,
     /// The records of a walk, until it is known where they go.
     fresh: [Cell<[usize; 2]>; LEN],
     /// In use: an event in a signal handler goes without.
@@ -51,32 +54,25 @@ pub(super) enum Known {
 }
 
 impl Recent {
-    pub(super) const fn new() -> Recent {
-        Recent {
-            records: [const { Cell::new(NO_RECORD) }; LEN + 1],
-            start: Cell::new(LEN),
-            beyond: Cell::new(0),
-            site: Cell::new(0),
-            fresh: [const { Cell::new([0; 2]) }; LEN],
-            busy: Cell::new(false),
-        }
-    }
-
-    /// Nothing is known of another thread's stack.
+    /// Nothing is known of another thread's stack. What was nothing but zeros so far is ready for use afterwards.
     pub(super) fn forget(&self) {
+        self.records[LEN].set(NO_RECORD);
         self.start.set(LEN);
         self.busy.set(false);
     }
 
-    /// Notes what the stack that was asked for last leads to.
+    /// Notes what the stack that was asked for last leads to, if it is kept.
     #[inline(always)]
     pub(super) fn note_site(&self, site: u64) {
-        self.site.set(site);
+        if self.awaits_site.replace(false) {
+            self.site.set(site);
+        }
     }
 
     /// The stack from `frame` outwards; `None` where it must be walked, and is not kept.
     #[inline(always)]
     pub(super) fn know(&self, frame: Frame, bounds: Bounds) -> Option<Known> {
+        self.awaits_site.set(false);
         if !bounds.hold(frame.0) || self.busy.replace(true) {
             return None;
         }
@@ -194,6 +190,7 @@ impl Recent {
             self.start.set(LEN);
             return None;
         }
+        self.awaits_site.set(true);
         Some(Known::Hash(finish(hash)))
     }
 }
@@ -209,6 +206,20 @@ fn read(frame: usize) -> [usize; 2] {
 mod tests {
     use super::super::unwind::walk;
     use super::*;
+
+    fn empty() -> Box<Recent> {
+        let recent = Box::new(Recent {
+            records: [const { Cell::new(Record { frame: 0, address: 0, hash: 0 }) }; LEN + 1],
+            start: Cell::new(0),
+            beyond: Cell::new(0),
+            site: Cell::new(0),
+            awaits_site: Cell::new(false),
+            fresh: [const { Cell::new([0; 2]) }; LEN],
+            busy: Cell::new(false),
+        });
+        recent.forget();
+        recent
+    }
 
     /// A stack of our own making: `depth` frame records, the innermost first, that change at random.
     struct Made {
@@ -257,7 +268,7 @@ mod tests {
         made.change(0, last);
         // The chain ends at a record without a return address, or where it leads off the stack.
         made.words[last] = if with_end { [0, 0] } else { [1, 0x2000] };
-        let recent = Box::new(Recent::new());
+        let recent = empty();
         let (mut same, mut deep) = (0, 0);
         let mut before = None;
         for _ in 0..changes {
@@ -304,6 +315,26 @@ mod tests {
     }
 
     #[test]
+    fn what_another_stack_leads_to_is_not_noted_for_the_one_that_is_kept() {
+        let mut made = Made { words: vec![[0; 2]; 8], random: 1 };
+        made.change(0, 7);
+        let (frame, bounds) = (Frame(made.place(0)), made.bounds());
+        let recent = empty();
+        let kept = |site: u64| matches!(recent.know(frame, bounds), Some(Known::Site(found)) if found == site);
+        assert!(matches!(recent.know(frame, bounds), Some(Known::Hash(_))));
+        recent.note_site(1);
+        assert!(kept(1));
+        // On another stack, and in a signal handler that came in the middle.
+        for elsewhere in [Bounds::NOWHERE, bounds] {
+            recent.busy.set(elsewhere == bounds);
+            assert!(recent.know(frame, elsewhere).is_none());
+            recent.note_site(2);
+            recent.busy.set(false);
+            assert!(kept(1));
+        }
+    }
+
+    #[test]
     fn a_stack_of_the_greatest_depth_is_kept() {
         let mut words: Vec<[usize; 2]> = vec![[0; 2]; MAX_DEPTH + 2];
         let base = words.as_ptr().addr();
@@ -313,7 +344,7 @@ mod tests {
         words[MAX_DEPTH + 1] = [0, 0];
         let bounds = Bounds { low: base, high: base + words.len() * 16 };
         std::hint::black_box(&mut words);
-        let recent = Box::new(Recent::new());
+        let recent = empty();
         for first in [1, 0, 1, 0] {
             let frame = Frame(base + first * 16);
             assert_eq!(recent.know(frame, bounds).is_some(), first == 1);

@@ -159,7 +159,7 @@ impl Local {
     pub(super) fn site_of(&self, frame: Frame, bounds: Bounds, size: u64) -> Option<u64> {
         let hash = match self.recent.know(frame, bounds) {
             Some(Known::Site(site)) if size == 0 => return Some(site),
-            Some(Known::Site(_)) | None => unwind::walk(frame, bounds, |_, _| ()).hash,
+            Some(Known::Site(_)) | None => self.foreign.walk(frame, bounds, |_, _| ()).hash,
             Some(Known::Hash(hash)) => hash,
         };
         let key = if size == 0 { hash } else { unwind::with_size(hash, size) };
@@ -239,7 +239,7 @@ impl Local {
     /// Writes the calling stack down. Gives the offset of its record.
     fn note_stack(&self, frame: Frame, bounds: Bounds, size: u64) -> Option<u64> {
         let mut stack = Stack::new();
-        let walked = unwind::walk(frame, bounds, |depth, address| {
+        let walked = self.foreign.walk(frame, bounds, |depth, address| {
             if let Some(place) = stack.addresses.get_mut(depth) {
                 *place = address;
             }

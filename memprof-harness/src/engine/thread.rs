@@ -175,7 +175,7 @@ fn own_stack() -> Bounds {
     let bounds = super::maps::stack_of_this_thread();
     #[cfg(not(memprof_native))]
     let bounds = ask_own_stack();
-    let bounds = bounds.unwrap_or(Bounds { low: 1, high: 1 });
+    let bounds = bounds.unwrap_or(Bounds::NOWHERE);
     errno.restore();
     bounds
 }

@@ -18,6 +18,10 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
+    /// Of a thread whose stack nobody knows: it holds nothing. Not at 0, where the end of the last record would be before the
+    /// first address.
+    pub(super) const NOWHERE: Bounds = Bounds { low: usize::MAX, high: usize::MAX };
+
     #[inline(always)]
     pub(super) fn hold(self, frame: usize) -> bool {
         // A frame record is two words; both must lie inside.
@@ -166,6 +170,13 @@ mod tests {
             // The walk reads behind the compiler's back.
             std::hint::black_box(&mut records)[2][0] = next;
             assert_eq!(addresses(frame, bounds).0, [0x1000, 0x1001, 0x1002]);
+        }
+    }
+
+    #[test]
+    fn a_stack_that_nobody_knows_holds_no_frame() {
+        for frame in [8, 4096, 1 << 47, usize::MAX & !7, (usize::MAX & !7) - 8] {
+            assert!(!Bounds::NOWHERE.hold(frame), "{frame:x}");
         }
     }
 

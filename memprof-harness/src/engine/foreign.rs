@@ -1,0 +1,242 @@
+//! Stacks that are not the thread's own: a coroutine's, one grown on the heap, a signal handler's. Nobody told us where they
+//! end, and what lies behind them may be gone by the next event, so they are not read: the kernel is asked to copy
+//! them, a page at a time, and says so where there is nothing.
+
+#![allow(unsafe_code)] // a system call, and loads from what it has seen
+
+use super::arena::{self, Errno};
+use super::unwind::{self, Bounds, Frame, SEED, Walked, finish, mix};
+use crate::ledger::layout::MAX_DEPTH;
+use std::cell::Cell;
+use std::ptr::NonNull;
+use std::sync::atomic::{Ordering, compiler_fence};
+
+/// Bytes copied at a time: stacks lie together, so a page has several frames.
+const PAGE: usize = 4096;
+/// A caller's frame that is farther away is no caller's: the register was used for something else. In bytes.
+const FARTHEST: usize = 16 << 20;
+
+/// Words of a copy.
+type Copied = [Cell<usize>; PAGE / size_of::<usize>()];
+
+/// One lane's room for a copy, made when it is first needed.
+pub(super) struct Foreign {
+    room: Cell<Option<NonNull<Copied>>>,
+    /// In use: an event in a signal handler goes without.
+    busy: Cell<bool>,
+}
+
+impl Foreign {
+    pub(super) const fn new() -> Foreign {
+        Foreign { room: Cell::new(None), busy: Cell::new(false) }
+    }
+
+    /// A thread may have died in the middle.
+    pub(super) fn forget(&self) {
+        self.busy.set(false);
+    }
+
+    /// Walks outwards from `frame`, wherever that is, and hands every return address to `visit`.
+    #[inline(always)]
+    pub(super) fn walk(&self, frame: Frame, bounds: Bounds, mut visit: impl FnMut(usize, u64)) -> Walked {
+        if bounds.hold(frame.0) { unwind::walk(frame, bounds, visit) } else { self.follow(frame, bounds, &mut visit) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn follow(&self, frame: Frame, bounds: Bounds, visit: &mut dyn FnMut(usize, u64)) -> Walked {
+        if !self.busy.replace(true) {
+            compiler_fence(Ordering::SeqCst);
+            let errno = Errno::save();
+            let walked = self.room().and_then(|room| Copy::new(room).walk(frame.0, bounds, visit));
+            errno.restore();
+            compiler_fence(Ordering::SeqCst);
+            self.busy.set(false);
+            if let Some(walked) = walked {
+                return walked;
+            }
+        }
+        unwind::walk(frame, bounds, visit)
+    }
+
+    fn room(&self) -> Option<&Copied> {
+        if self.room.get().is_none() {
+            self.room.set(Some(arena::private_bytes(PAGE)?.cast()));
+        }
+        // SAFETY: zeroed memory of that length, aligned to a page, that is this lane's for good.
+        self.room.get().map(|room| unsafe { room.as_ref() })
+    }
+}
+
+/// A copy of some memory, from `start` on.
+struct Copy<'a> {
+    room: &'a Copied,
+    start: usize,
+    len: usize,
+}
+
+impl<'a> Copy<'a> {
+    fn new(room: &'a Copied) -> Copy<'a> {
+        Copy { room, start: 0, len: 0 }
+    }
+
+    /// `None` where not even the first frame can be copied: the kernel does not do it.
+    fn walk(mut self, frame: usize, bounds: Bounds, visit: &mut dyn FnMut(usize, u64)) -> Option<Walked> {
+        let mut at = frame;
+        let mut record = self.record(at)?;
+        let mut walked = Walked { hash: SEED, depth: 0, truncated: false, unwalkable: false };
+        // Whether the walk has come to the thread's own stack, as it does where the one that switched stacks left a link.
+        let mut at_home = false;
+        loop {
+            let [next, address] = record;
+            if address == 0 {
+                break;
+            }
+            if walked.depth == MAX_DEPTH {
+                walked.truncated = true;
+                break;
+            }
+            visit(walked.depth, address as u64);
+            walked.hash = mix(walked.hash, address as u64);
+            walked.depth += 1;
+            if at_home {
+                // As in any walk there.
+                if next <= at || !bounds.hold(next) {
+                    break;
+                }
+                record = read(next);
+            } else {
+                if next == 0 {
+                    break;
+                }
+                at_home = bounds.hold(next);
+                let near = next > at && next - at < FARTHEST && next.is_multiple_of(8);
+                let copied = if at_home || near { self.record(next) } else { None };
+                let Some(copied) = copied else {
+                    walked.unwalkable = true;
+                    break;
+                };
+                record = copied;
+            }
+            at = next;
+        }
+        walked.hash = finish(walked.hash);
+        Some(walked)
+    }
+
+    /// The frame record at `at`: the caller's frame and the return address. `None` where there is nothing.
+    fn record(&mut self, at: usize) -> Option<[usize; 2]> {
+        const RECORD: usize = size_of::<[usize; 2]>();
+        if at < self.start || at - self.start + RECORD > self.len {
+            self.take(at);
+        }
+        if self.len < RECORD {
+            return None;
+        }
+        let word = (at - self.start) / size_of::<usize>();
+        Some([self.room.get(word)?.get(), self.room.get(word + 1)?.get()])
+    }
+
+    /// Copies what there is from `at` on, up to a page.
+    fn take(&mut self, at: usize) {
+        let first = PAGE - at % PAGE;
+        let to = libc::iovec { iov_base: self.room.as_ptr().cast_mut().cast(), iov_len: PAGE };
+        // In two pieces, because a piece is copied as a whole or not at all.
+        let from = [(at, first), (at.wrapping_add(first), PAGE - first)]
+            .map(|(start, len)| libc::iovec { iov_base: start as *mut libc::c_void, iov_len: len });
+        // SAFETY: has no preconditions.
+        let me = unsafe { libc::getpid() };
+        // SAFETY: the room is valid for a page; whatever the addresses are that are copied from, nothing happens but an
+        // error or a short copy.
+        let copied = unsafe { libc::process_vm_readv(me, &to, 1, from.as_ptr(), 2, 0) };
+        self.start = at;
+        self.len = usize::try_from(copied).unwrap_or(0);
+    }
+}
+
+fn read(frame: usize) -> [usize; 2] {
+    // SAFETY: callers pass frames of the thread's own stack, aligned, outwards of one that was copied, all of which is mapped.
+    unsafe { *(frame as *const [usize; 2]) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frame records in memory of their own, each of which leads to the one `step` records on, and the last to `end`.
+    fn chain(records: &mut [[usize; 2]], step: usize, end: usize) -> Frame {
+        let base = records.as_ptr().addr();
+        let len = records.len();
+        for i in (0..len).step_by(step) {
+            let next = if i + step < len { base + (i + step) * 16 } else { end };
+            // The walk reads behind the compiler's back.
+            std::hint::black_box(&mut *records)[i] = [next, 0x1000 + i];
+        }
+        Frame(base)
+    }
+
+    fn walk(frame: Frame, home: Bounds) -> (Vec<u64>, Walked) {
+        let mut seen = Vec::new();
+        let walked = Foreign::new().walk(frame, home, |_, address| seen.push(address));
+        (seen, walked)
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no process_vm_readv")]
+    fn a_foreign_stack_is_walked_over_pages_to_its_end() {
+        let mut records = vec![[0; 2]; 3000];
+        let frame = chain(&mut records, 100, 0);
+        let (seen, walked) = walk(frame, Bounds::NOWHERE);
+        assert_eq!(seen, (0..30).map(|i| 0x1000 + i * 100).collect::<Vec<_>>());
+        assert_eq!((walked.truncated, walked.unwalkable), (false, false));
+        let frame = chain(&mut records, 10, 0);
+        let (seen, walked) = walk(frame, Bounds::NOWHERE);
+        assert_eq!((seen.len(), walked.truncated, walked.unwalkable), (MAX_DEPTH, true, false));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no process_vm_readv")]
+    fn a_foreign_stack_that_leads_home_is_walked_to_the_end_of_that_one() {
+        let mut home = vec![[0; 2]; 4];
+        let base = chain(&mut home, 1, 0);
+        let bounds = Bounds { low: base.0, high: base.0 + 4 * 16 };
+        let mut records = vec![[0; 2]; 3];
+        let (seen, walked) = walk(chain(&mut records, 1, base.0 + 2 * 16), bounds);
+        assert_eq!(seen, [0x1000, 0x1001, 0x1002, 0x1002, 0x1003]);
+        assert!(!walked.unwalkable);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no process_vm_readv")]
+    fn a_foreign_stack_that_leads_astray_is_marked() {
+        let mut records = vec![[0; 2]; 3];
+        let base = records.as_ptr().addr();
+        // Misaligned, back, far away, and where nothing is: the page of the null pointer's, seen from a frame near it.
+        for astray in [base + 33, base, base + (1 << 30), 1] {
+            let (seen, walked) = walk(chain(&mut records, 1, astray), Bounds::NOWHERE);
+            assert_eq!((seen.as_slice(), walked.unwalkable), ([0x1000, 0x1001, 0x1002].as_slice(), true), "{astray:x}");
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no process_vm_readv")]
+    fn a_foreign_stack_that_leads_to_what_is_gone_is_marked() {
+        let (read_write, private) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        // SAFETY: a fresh mapping overlaps nothing.
+        let pages = unsafe { libc::mmap(std::ptr::null_mut(), 2 * PAGE, read_write, private, -1, 0) };
+        assert_ne!(pages, libc::MAP_FAILED);
+        // SAFETY: two pages of zeros, which this test has alone, and of which the first stays.
+        let first = unsafe { std::slice::from_raw_parts_mut(pages.cast::<[usize; 2]>(), PAGE / 16) };
+        // SAFETY: nothing refers to the second page.
+        assert_eq!(unsafe { libc::mprotect(pages.wrapping_byte_add(PAGE), PAGE, libc::PROT_NONE) }, 0);
+        let last = Frame(first.as_ptr().addr() + PAGE - 16);
+        std::hint::black_box(first)[PAGE / 16 - 1] = [last.0 + 32, 0x1000];
+        let (seen, walked) = walk(last, Bounds::NOWHERE);
+        assert_eq!((seen.as_slice(), walked.unwalkable), ([0x1000].as_slice(), true));
+        // A frame that is cut in half by the end of what can be read.
+        let (seen, walked) = walk(Frame(last.0 + 8), Bounds::NOWHERE);
+        assert_eq!((seen.len(), walked.unwalkable), (0, true));
+        // SAFETY: the mapping is this test's, and nothing refers to it any more.
+        assert_eq!(unsafe { libc::munmap(pages, 2 * PAGE) }, 0);
+    }
+}

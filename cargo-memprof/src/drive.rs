@@ -305,7 +305,7 @@ impl Run<'_> {
             }
         }
         let exe = std::env::current_exe().map_err(|error| cannot_call_back(&error))?;
-        for name in [rustdoc::NAME, rustdoc::COMPILER] {
+        for name in [rustdoc::NAME, rustdoc::COMPILER, rustdoc::PROCESS] {
             fs_err::os::unix::fs::symlink(&exe, plan.links.join(name)).map_err(|error| cannot_call_back(&error))?;
         }
         command.env(env::RUSTDOC, plan.links.join(rustdoc::NAME));

@@ -4,9 +4,10 @@
 
 mod benches;
 
+use crate::error::Error;
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::io::{self, Read};
+use std::io::Read;
 use std::num::NonZero;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -182,21 +183,20 @@ fn without_kind(name: &str) -> &str {
 }
 
 impl Tests {
-    /// Runs each test in a process of its own, which `command` makes and which has nobody to speak to. How they end,
-    /// they note themselves.
+    /// Does `run` with each of `names`, as many at once as there may be processes.
     ///
     /// # Errors
-    /// Where one cannot be started.
-    pub fn run_each(&self, command: impl Fn(&str) -> Command + Sync) -> io::Result<()> {
+    /// The first that `run` gives.
+    pub fn run_each(&self, names: &[&str], run: impl Fn(&str) -> Result<(), Error> + Sync) -> Result<(), Error> {
         let next = AtomicUsize::new(0);
-        let work = || -> io::Result<()> {
-            while let Some(name) = self.names.get(next.fetch_add(1, Ordering::Relaxed)) {
-                command(name).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+        let work = || -> Result<(), Error> {
+            while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
+                run(name)?;
             }
             Ok(())
         };
         thread::scope(|scope| {
-            let workers: Vec<_> = (0..self.jobs.min(self.names.len())).map(|_| scope.spawn(work)).collect();
+            let workers: Vec<_> = (0..self.jobs.min(names.len())).map(|_| scope.spawn(work)).collect();
             let joined = workers.into_iter().map(|worker| match worker.join() {
                 Ok(result) => result,
                 Err(panic) => std::panic::resume_unwind(panic),

@@ -42,7 +42,11 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let ended = if let Some(name) = inject::rustdoc::called_as() {
-        if name == inject::rustdoc::NAME { inject::rustdoc::wrap(&args) } else { inject::doctest::compile(&args) }
+        match name {
+            inject::rustdoc::NAME => inject::rustdoc::wrap(&args),
+            inject::rustdoc::COMPILER => inject::doctest::compile(&args),
+            _ => Err(runner::run_one_of_many(&args)),
+        }
     } else if args.first().is_some_and(|first| first == runner::COMMAND) {
         Err(runner::run(&args[1..]))
     } else if inject::rustc::is_meant(&args) {

@@ -1,23 +1,36 @@
 //! This program as cargo's runner: it notes that an executable is run, gives it back the environment the user had, and
-//! becomes it, so that signals, exit codes and streams are the program's own.
+//! becomes it, so that signals, exit codes and streams are the program's own. Only where a program is to be run more than
+//! once, or for so long and no longer, does it start it and stand for it.
+
+mod attempt;
+mod doctest;
+
+pub use doctest::run_one_of_many;
 
 use crate::error::Error;
 use crate::inject::env;
-use crate::inject::note::{Doctest, Note};
+use crate::inject::note::Note;
 use crate::inject::plan::Plan;
 use crate::inject::ran::Ran;
 use crate::listing::{self, Answer, Tests};
 use crate::record::WHOLE;
+use crate::shell::Shell;
+use attempt::Attempt;
 use memprof_harness::environment;
 use memprof_harness::ledger::{Inventory, Listed};
+use memprof_harness::limit;
 use memprof_harness::modes::Modes;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitStatus, Stdio};
+use std::process::Command;
+use std::sync::Mutex;
+use std::time::Duration;
 
 /// The word by which cargo calls us for this; the triple and then the executable with its arguments follow.
 pub const COMMAND: &str = "__runner";
+/// What a program ends with whose tests failed.
+const FAILURE: i32 = 101;
 
 /// Becomes the executable in `args`; comes back only where that fails.
 pub fn run(args: &[OsString]) -> Error {
@@ -32,6 +45,7 @@ pub fn run(args: &[OsString]) -> Error {
 /// One call of the runner.
 struct Call<'a> {
     plan: Plan,
+    modes: Modes,
     /// The user's own runner for the triple, or nothing.
     runner: Vec<OsString>,
     /// The executable and its arguments.
@@ -54,78 +68,87 @@ impl<'a> Call<'a> {
             kept: None,
         };
         let runner = plan.runners.get(triple).cloned().unwrap_or_default();
-        Ok(Call { plan, runner, program, ran })
+        // The driver wrote it as we read it.
+        let modes = plan.modes.as_ref().and_then(|modes| modes.parse().ok()).unwrap_or_default();
+        Ok(Call { plan, modes, runner, program, ran })
     }
 
-    /// Becomes the executable; gives why that failed. Ends the process itself where the tests of a program are run one by
-    /// one.
+    /// Becomes the executable, or stands for it; gives why that failed.
     fn run(mut self) -> Result<Error, Error> {
         let args = self.program.get(1..).unwrap_or_default();
+        let note = self.ran.note.clone();
+        if let Some(doctest) = note.as_ref().and_then(|note| note.doctest.as_ref()) {
+            return self.run_doctests(doctest, args);
+        }
         let mut command = self.command(args);
-        match &self.ran.note {
-            Some(note) if note.doctest.is_some() => {
-                match &self.plan.bootstrap {
-                    Some(value) => command.env(env::RUSTC_BOOTSTRAP, value),
-                    None => command.env_remove(env::RUSTC_BOOTSTRAP),
-                };
-                command.env_remove(env::DOCTESTS);
-                let says = |of: fn(&Doctest) -> bool| note.doctest.as_ref().is_some_and(of);
-                if says(|doctest| !doctest.merged.is_empty()) && self.runner.is_empty() {
-                    command.env(env::RUSTDOC_DOCTEST_BIN_PATH, &self.ran.exe);
+        match note.filter(|note| note.unprofiled.is_none()) {
+            None => {}
+            Some(note) if !note.own_main => record_tests(&mut command, &self.plan),
+            Some(_) => {
+                if let Some(name) = listing::of_nextest(args) {
+                    return self.run_alone(name, args);
                 }
-                let mut names = note.doctest.iter().flat_map(Doctest::names);
-                if note.unprofiled.is_none() && names.any(|(name, _)| self.records(&name)) {
-                    self.ran.kept = self.keep();
-                    record_program(&mut command, &self.plan, "");
-                    if says(|doctest| doctest.begins) {
-                        command.env(environment::WINDOW, environment::CALL);
-                    }
-                }
-            }
-            Some(note) if note.unprofiled.is_none() && note.own_main && listing::of_nextest(args).is_some() => {
-                let name = listing::of_nextest(args).unwrap_or_default().to_owned();
-                if self.records(&name) {
-                    command = self.record_alone(&name, args);
-                } else {
-                    self.note_unrecorded([name.as_str()])?;
-                }
-            }
-            Some(note) if note.unprofiled.is_none() && note.own_main => match self.ask(args) {
-                Answer::Tests(tests) => {
-                    self.note()?;
-                    return self.run_each(command, tests, args);
-                }
-                Answer::Whole(_) if !self.records(WHOLE) => self.note_unrecorded([WHOLE])?,
-                Answer::Whole(_) if !self.shares(&[WHOLE])[0] => {}
-                Answer::Whole(remark) => {
-                    self.ran.remark = remark;
-                    record_program(&mut command, &self.plan, "");
-                    if self.modes().repeat > 1 {
+                match self.ask(args) {
+                    Answer::Tests(tests) => {
                         self.note()?;
-                        return self.run_again(command, args);
+                        return self.run_each(command, tests, args);
                     }
+                    Answer::Whole(_) if !self.modes.records(WHOLE) => self.note_unrecorded([WHOLE])?,
+                    Answer::Whole(_) if !self.shares(&[WHOLE])[0] => {}
+                    Answer::Whole(remark) => {
+                        self.ran.remark = remark;
+                        self.note()?;
+                        let make = || self.record(self.command(args), "", None);
+                        let name = crate::workspace::stem(&self.ran.exe);
+                        return self.run_recorded(make, &format!("`{name}`"), FAILURE);
+                    }
+                    Answer::NoRun => {}
                 }
-                Answer::NoRun => {}
-            },
-            Some(note) if note.unprofiled.is_none() => record_tests(&mut command, &self.plan),
-            _ => {}
+            }
         }
         self.note()?;
-        let error = command.exec();
-        Ok(cannot_run(&command, &error))
+        Ok(self.plain(command))
     }
 
-    /// The program, recorded while it runs the one test that `args` name.
-    fn record_alone(&self, name: &str, args: &[OsString]) -> Command {
+    /// Becomes a program that is not recorded.
+    fn plain(&self, mut command: Command) -> Error {
+        let error = command.exec();
+        cannot_run(command.get_program(), &error)
+    }
+
+    /// Becomes the program while it runs the one test that `args` name, as nextest has it.
+    fn run_alone(&self, name: &str, args: &[OsString]) -> Result<Error, Error> {
+        self.note()?;
+        if !self.modes.records(name) {
+            self.note_unrecorded([name])?;
+            return Ok(self.plain(self.command(args)));
+        }
         let threaded = listing::is_threaded(&self.ran.exe);
         let threads = threaded.then(|| OsString::from("--test-threads=2"));
         let args: Vec<OsString> = args.iter().cloned().chain(threads).collect();
-        let mut command = self.command(&args);
-        record_program(&mut command, &self.plan, name);
-        if threaded {
-            command.env(environment::WINDOW, environment::THREADS);
+        let window = threaded.then_some(environment::THREADS);
+        Ok(self.record(self.command(&args), name, window).become_it())
+    }
+
+    /// Runs what `make` makes as often as it is to be run, and ends as the first time did. Where the time was up, it says so of
+    /// `what` and ends with `failure`.
+    fn run_recorded(&self, make: impl Fn() -> Attempt, what: &str, failure: i32) -> Result<Error, Error> {
+        let (time, times) = (self.modes.timeout, self.modes.repeat);
+        if time.is_none() && times == 1 {
+            return Ok(make().become_it());
         }
-        command
+        let first = make().run(time)?;
+        let mut late = first.timed_out;
+        for _ in 1..times {
+            late = late || make().run_unheard(time)?.timed_out;
+        }
+        match time.filter(|_| late) {
+            Some(time) => {
+                say_late(what, time);
+                std::process::exit(failure)
+            }
+            None => limit::end_like(first.status),
+        }
     }
 
     fn ask(&self, args: &[OsString]) -> Answer {
@@ -135,38 +158,9 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Keeps the executable, which rustdoc is going to remove, for its symbols. Without it there are addresses alone.
-    fn keep(&self) -> Option<PathBuf> {
-        let place = self.plan.links.join(format!("doctest-{:010}", std::process::id()));
-        let linked = fs_err::hard_link(&self.ran.exe, &place);
-        linked.or_else(|_| fs_err::copy(&self.ran.exe, &place).map(drop)).ok().map(|()| place)
-    }
-
-    /// Whether the user wants the test called `name` recorded.
-    fn records(&self, name: &str) -> bool {
-        self.modes().records(name)
-    }
-
-    fn modes(&self) -> Modes {
-        // The driver wrote it as we read it.
-        self.plan.modes.as_ref().and_then(|modes| modes.parse().ok()).unwrap_or_default()
-    }
-
     /// For each of `names` whether it is in the share of the tests that this run is to record.
     fn shares(&self, names: &[&str]) -> Vec<bool> {
-        self.modes().partition.map_or_else(|| vec![true; names.len()], |partition| partition.selects(names))
-    }
-
-    /// Runs a program that is recorded as one as often as it is to be. Its output and verdict are those of the first time.
-    fn run_again(&self, mut first: Command, args: &[OsString]) -> Result<Error, Error> {
-        let status = first.status().map_err(|error| cannot_run(&first, &error))?;
-        for _ in 1..self.modes().repeat {
-            let mut again = self.command(args);
-            record_program(&mut again, &self.plan, "");
-            again.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-            again.status().map_err(|error| cannot_run(&again, &error))?;
-        }
-        std::process::exit(exit_code(status))
+        self.modes.partition.map_or_else(|| vec![true; names.len()], |partition| partition.selects(names))
     }
 
     /// Notes tests that are run without being recorded.
@@ -182,33 +176,63 @@ impl<'a> Call<'a> {
         self.ran.append(&self.plan.ran).map_err(|error| Error::new("cannot note what cargo runs").caused_by(error))
     }
 
-    /// Runs the program as cargo would, for what it prints and its verdict; and then each of its tests alone, recorded.
+    /// Runs the program as cargo would, for what it prints and its verdict; and each of its tests alone, recorded.
     fn run_each(&self, mut whole: Command, tests: Tests, args: &[OsString]) -> Result<Error, Error> {
-        let status = whole.status().map_err(|error| cannot_run(&whole, &error))?;
-        if status.signal().is_some() {
-            std::process::exit(exit_code(status));
+        let Some(time) = self.modes.timeout else {
+            let status = whole.status().map_err(|error| cannot_run(whole.get_program(), &error))?;
+            if status.signal().is_none() {
+                self.record_each(&tests, args)?;
+            }
+            limit::end_like(status)
+        };
+        // The program as a whole would wait for a test that hangs, so these are found out first.
+        let alone = self.record_each(&tests, args)?;
+        let ended = limit::run_in_our_stead(whole, alone.time_for_all(time, tests.names.len()));
+        let ended = ended.map_err(|error| cannot_run(&self.program[0], &error))?;
+        for name in &alone.late {
+            say_late(&format!("test `{name}`"), time);
         }
+        if ended.timed_out && alone.late.is_empty() {
+            let name = crate::workspace::stem(&self.ran.exe);
+            Shell::new().error(
+                &Error::new(format!("`{name}` was killed: it took longer than all of its tests may take")).caused_by(
+                    format!("{} tests have {} s each (--test-timeout)", tests.names.len(), time.as_secs_f64()),
+                ),
+            );
+        }
+        if ended.timed_out || !alone.late.is_empty() {
+            std::process::exit(FAILURE)
+        }
+        limit::end_like(ended.status)
+    }
+
+    /// Runs each test that is to be recorded in a process of its own.
+    fn record_each(&self, tests: &Tests, args: &[OsString]) -> Result<Alone, Error> {
         let names: Vec<&str> = tests.names.iter().map(String::as_str).collect();
         let shares = self.shares(&names);
-        let names = tests.names.into_iter().zip(shares).filter(|(_, here)| *here).map(|(name, _)| name);
-        let (on_threads, alone) = (tests.on_threads, tests.alone);
-        let one = |name: &str| {
-            let mut command = self.command(&alone(name, args));
-            record_program(&mut command, &self.plan, name);
-            if on_threads {
-                command.env(environment::WINDOW, environment::THREADS);
-            }
-            command
-        };
-        let (wanted, others): (Vec<String>, Vec<String>) = names.partition(|name| self.records(name));
+        let here = names.into_iter().zip(shares).filter(|(_, here)| *here).map(|(name, _)| name);
+        let (wanted, others): (Vec<&str>, Vec<&str>) = here.partition(|name| self.modes.records(name));
         if !others.is_empty() {
-            self.note_unrecorded(others.iter().map(String::as_str))?;
+            self.note_unrecorded(others)?;
         }
-        let times = usize::try_from(self.modes().repeat).unwrap_or(1);
-        let names = wanted.into_iter().flat_map(|name| std::iter::repeat_n(name, times)).collect();
-        let tests = Tests { names, on_threads, alone, jobs: tests.jobs };
-        tests.run_each(one).map_err(|error| Error::new("cannot record the tests one by one").caused_by(error))?;
-        std::process::exit(exit_code(status));
+        let window = tests.on_threads.then_some(environment::THREADS);
+        let alone = Mutex::new(Alone::default());
+        tests.run_each(&wanted, |name| {
+            for _ in 0..self.modes.repeat {
+                let attempt = self.record(self.command(&(tests.alone)(name, args)), name, window);
+                let ended = attempt.run_unheard(self.modes.timeout)?;
+                let mut alone = alone.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                if ended.timed_out {
+                    alone.late.push(name.to_owned());
+                    break;
+                }
+                alone.in_time.push(ended.wall);
+            }
+            Ok(())
+        })?;
+        let mut alone = alone.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        alone.late.sort();
+        Ok(alone)
     }
 
     /// The program with `args`, behind the user's own runner, in the user's own environment.
@@ -222,13 +246,37 @@ impl<'a> Call<'a> {
     }
 }
 
-/// Of a program that a signal ended, what shells make of it: cargo tells of the program's end, not of ours.
-fn exit_code(status: ExitStatus) -> i32 {
-    status.code().unwrap_or_else(|| status.signal().map_or(101, |signal| 128 + signal))
+/// How the tests of a program ended that ran alone.
+#[derive(Default)]
+struct Alone {
+    /// The names of those whose time was up, sorted.
+    late: Vec<String>,
+    /// How long each of the others took.
+    in_time: Vec<Duration>,
 }
 
-fn cannot_run(command: &Command, error: &std::io::Error) -> Error {
-    Error::new(format!("cannot run `{}`", Path::new(command.get_program()).display())).caused_by(error)
+impl Alone {
+    /// How long a program may take that runs all its `count` tests, one after the other in the worst case, each of which
+    /// may take `time`. Where some are known to hang, as long as it needs for the others.
+    fn time_for_all(&self, time: Duration, count: usize) -> Duration {
+        let most = time.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
+        if self.late.is_empty() {
+            return most;
+        }
+        let unknown = count.saturating_sub(self.late.len() + self.in_time.len());
+        let unknown = time.saturating_mul(u32::try_from(unknown).unwrap_or(u32::MAX));
+        let others = self.in_time.iter().sum::<Duration>() + time;
+        others.saturating_add(unknown).min(most)
+    }
+}
+
+fn say_late(what: &str, time: Duration) {
+    let text = format!("{what} {}", limit::sentence(time));
+    Shell::new().error(&Error::new(text).help("its profile shows where it was until then"));
+}
+
+fn cannot_run(program: &OsStr, error: &std::io::Error) -> Error {
+    Error::new(format!("cannot run `{}`", Path::new(program).display())).caused_by(error)
 }
 
 /// Has a test executable record its tests.
@@ -238,13 +286,6 @@ fn record_tests(command: &mut Command, plan: &Plan) {
     if let Some(modes) = &plan.modes {
         command.env(environment::MODES, modes);
     }
-}
-
-/// Has a program with a `main` of its own record itself; `name` is the one test it is to run, or empty.
-fn record_program(command: &mut Command, plan: &Plan, name: &str) {
-    let mut asked = OsString::from(format!("{} - ", plan.rate));
-    asked.push(&plan.ledgers);
-    command.env(environment::PROGRAM, asked).env(environment::NAME, name);
 }
 
 /// A test that runs `cargo memprof` has these of its own recording.

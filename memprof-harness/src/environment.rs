@@ -16,11 +16,11 @@ pub const LEDGER: &str = "MEMPROF_LEDGER";
 pub const MODES: &str = "MEMPROF_MODES";
 
 /// Set for a program that is to be recorded, and inherited by what a recorded test or program starts: `RATE ROOT FOLDER`,
-/// where ROOT is the ledger (its file's stem) of the test or program that all of it belongs to. A test executable does
-/// not look at it: started by a test, it is plain libtest.
+/// where ROOT is the ledger (its file's stem) of the test or program that all of it belongs to; for a root itself, what the
+/// name of its ledger is to begin with. A test executable does not look at it: started by a test, it is plain libtest.
 pub const PROGRAM: &str = "MEMPROF_PROGRAM";
 /// Set for a program that is a root: recorded for its own sake and not as what a test started. Holds the name of the
-/// one test it is to run, or nothing. The program takes it out of its environment.
+/// one test it is to run, or nothing. The program takes it out of its environment, and [`MODES`] where that is there.
 pub const NAME: &str = "MEMPROF_NAME";
 /// Set beside [`NAME`] where not all of the program is to be recorded: [`THREADS`] or [`CALL`]. Taken out likewise.
 pub const WINDOW: &str = "MEMPROF_WINDOW";

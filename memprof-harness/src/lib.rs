@@ -18,12 +18,18 @@ extern crate test as real;
 #[doc(hidden)]
 #[path = "budget.rs"]
 pub mod __budget;
+#[cfg(not(memprof_program))]
+pub mod addresses;
 pub mod engine;
 pub mod environment;
 pub mod ledger;
+#[cfg(not(memprof_program))]
+pub mod limit;
 mod measure;
 pub mod modes;
 pub mod pattern;
+#[cfg(memprof_injected)]
+mod seeds;
 
 #[cfg(memprof_native)]
 #[cfg_attr(not(memprof_injected), allow(dead_code))]

@@ -3,7 +3,8 @@
 #![allow(unsafe_code)] // runs before `main`, and when the process exits
 
 use crate::ledger::{Hook, Identity, LedgerFile};
-use crate::{engine, environment};
+use crate::modes::Modes;
+use crate::{engine, environment, seeds};
 use std::ffi::OsString;
 use std::io;
 use std::panic::{self, PanicHookInfo};
@@ -61,8 +62,10 @@ static WAITS: AtomicBool = AtomicBool::new(false);
 struct Recording {
     /// Mean bytes between samples.
     rate: u64,
-    /// The stem of the ledger that this one belongs to; `None` = it is a root itself.
-    root: Option<String>,
+    /// Of a root: what the name of its ledger begins with. Otherwise the stem of the ledger that this one belongs to.
+    stem: String,
+    /// It is recorded for its own sake.
+    is_root: bool,
     folder: PathBuf,
     name: String,
     window: Window,
@@ -72,7 +75,7 @@ impl Recording {
     fn asked_for() -> Option<Recording> {
         let asked = env::var_os(environment::PROGRAM)?.into_string().ok()?;
         let mut words = asked.splitn(3, ' ');
-        let (rate, root, folder) = (words.next()?.parse().ok()?, words.next()?.to_owned(), words.next()?);
+        let (rate, stem, folder) = (words.next()?.parse().ok()?, words.next()?.to_owned(), words.next()?);
         let folder = PathBuf::from(folder);
         let name = env::var_os(environment::NAME);
         if env::var_os(DOCTEST_RUNNER).is_some() && name.is_some() {
@@ -84,19 +87,22 @@ impl Recording {
             Some(window) if window == environment::CALL => Window::FromCall,
             _ => Window::All,
         };
-        for taken in [environment::NAME, environment::WINDOW] {
+        let modes = env::var(environment::MODES).ok().filter(|_| name.is_some());
+        if modes.and_then(|modes| modes.parse::<Modes>().ok()).is_some_and(|modes| modes.deterministic) {
+            seeds::fix();
+        }
+        for taken in [environment::NAME, environment::WINDOW, environment::MODES] {
             // SAFETY: the process has one thread as yet, and nobody else reads the environment meanwhile.
             unsafe { env::remove_var(taken) };
         }
         let doctest = env::var_os(DOCTEST).and_then(|number| number.into_string().ok());
         let name = name.map(|name| doctest.unwrap_or_else(|| name.to_string_lossy().into_owned()));
-        let root = if name.is_some() { None } else { Some(root) };
-        Some(Recording { rate, root, folder, name: name.unwrap_or_default(), window })
+        Some(Recording { rate, stem, is_root: name.is_some(), folder, name: name.unwrap_or_default(), window })
     }
 
     fn begin(&self) -> io::Result<()> {
         let ledger = self.create_ledger()?;
-        if self.root.is_none() {
+        if self.is_root {
             let stem = ledger.path().file_stem().unwrap_or_default().to_owned();
             let mut asked = OsString::from(format!("{} {} ", self.rate, stem.display()));
             asked.push(&self.folder);
@@ -124,16 +130,14 @@ impl Recording {
             exe: env::current_exe()?,
             package: env::var("CARGO_PKG_NAME").unwrap_or_default(),
             manifest_dir: env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default(),
-            root: self.root.clone().unwrap_or_default(),
+            root: if self.is_root { String::new() } else { self.stem.clone() },
             hook: hook(),
             ..Identity::default()
         };
         // As long for every process, so that what is inherited takes as many bytes in every run.
         let process = process::id();
-        let stem = match &self.root {
-            None => format!("program-{process:010}"),
-            Some(root) => format!("{root}.child-{process:010}"),
-        };
+        let kind = if self.is_root { "-" } else { ".child-" };
+        let stem = format!("{}{kind}{process:010}", self.stem);
         for again in 1.. {
             let path = self.folder.join(format!("{stem}-{again}.ledger"));
             match LedgerFile::create(&path, self.rate, &identity) {

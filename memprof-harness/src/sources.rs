@@ -4,12 +4,15 @@
 /// Path below `src/`, and text.
 pub const FILES: &[(&str, &str)] = &[
     ("lib.rs", include_str!("lib.rs")),
+    ("addresses.rs", include_str!("addresses.rs")),
     ("budget.rs", include_str!("budget.rs")),
     ("environment.rs", include_str!("environment.rs")),
+    ("limit.rs", include_str!("limit.rs")),
     ("measure.rs", include_str!("measure.rs")),
     ("modes.rs", include_str!("modes.rs")),
     ("pattern.rs", include_str!("pattern.rs")),
     ("probe.rs", include_str!("probe.rs")),
+    ("seeds.rs", include_str!("seeds.rs")),
     ("sources.rs", include_str!("sources.rs")),
     ("ledger/mod.rs", include_str!("ledger/mod.rs")),
     ("ledger/layout.rs", include_str!("ledger/layout.rs")),
@@ -49,11 +52,9 @@ pub const FILES: &[(&str, &str)] = &[
     ("libtest/face.rs", include_str!("libtest/face.rs")),
     ("libtest/options.rs", include_str!("libtest/options.rs")),
     ("libtest/folder.rs", include_str!("libtest/folder.rs")),
-    ("libtest/limit.rs", include_str!("libtest/limit.rs")),
     ("libtest/parent.rs", include_str!("libtest/parent.rs")),
     ("libtest/child.rs", include_str!("libtest/child.rs")),
     ("libtest/process.rs", include_str!("libtest/process.rs")),
-    ("libtest/seeds.rs", include_str!("libtest/seeds.rs")),
     ("libtest/verdict.rs", include_str!("libtest/verdict.rs")),
 ];
 

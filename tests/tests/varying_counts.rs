@@ -48,3 +48,33 @@ fn a_deterministic_run_fixes_the_seeds_of_hash_tables() {
     other.says("not comparable: 0 tests compared, none over budget");
     fixture.memprof("gate --deterministic hash_seeds").succeed().says("1 test compared");
 }
+
+/// As many allocations as the seeds of hash tables say.
+const BY_SEEDS: &str = "use std::hash::BuildHasher;
+for _ in 0..1 + std::collections::hash_map::RandomState::new().hash_one(1) % 1000 {
+std::hint::black_box(Box::new(1_u32));
+}";
+
+#[test]
+fn programs_and_doctests_are_repeated_and_their_seeds_are_fixed_too() {
+    let fixture = Fixture::copy("varying");
+    let manifest = fixture.read("Cargo.toml");
+    fixture.write("tests/program.rs", &format!("fn main() {{\n{BY_SEEDS}\n}}\n"));
+    let lines = BY_SEEDS.lines().map(|line| format!("//! {line}\n")).collect::<String>();
+    fixture.write("src/lib.rs", &format!("//! ```\n{lines}//! ```\n"));
+    for edition in ["2021", "2024"] {
+        let manifest = manifest.replace("edition = \"2021\"", &format!("edition = \"{edition}\""));
+        fixture.write("Cargo.toml", &format!("{manifest}\n[[test]]\nname = \"program\"\nharness = false\n"));
+        let saved = fixture.memprof("test --save-baseline --repeat 3").succeed();
+        let saved = saved.complains("not the same on every run: `(whole program)`, `src/lib.rs`");
+        // Three processes of each of the two.
+        assert_eq!(fixture.summary().tests().len(), 6, "{}", saved.all());
+        let record = || {
+            fixture.memprof("test --deterministic --save-baseline").succeed();
+            let baseline = fixture.read("memprof.baseline");
+            [line(&baseline, " src/lib.rs"), line(&baseline, "(whole program)")]
+        };
+        let first = record();
+        assert!((0..2).all(|_| record() == first), "{first:?}");
+    }
+}

@@ -85,7 +85,8 @@ pub struct TestHelp {
     /// Fix the seeds of hash tables and the addresses, and run one test at a time
     #[arg(long)]
     deterministic: bool,
-    /// Kill a test that takes longer; it has failed, and its profile shows where it was until then
+    /// Kill a test that takes longer (or a program whose tests are not known, as a whole) with all it started: it has failed,
+    /// and its profile shows where it was until then
     #[arg(long, value_name = "SECONDS")]
     test_timeout: Option<f64>,
     /// Profile these tests (a part of the name, or a pattern with `*`); the others run as ever

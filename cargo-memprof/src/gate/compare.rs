@@ -129,7 +129,8 @@ fn judge(id: &TestId, repeats: &[&RecordedTest], line: Option<&Figures>, held: b
     }
     if repeats.iter().any(|test| test.outcome != "ok") {
         // Cargo fails the run with its own exit code.
-        found(Severity::Warn, Finding::TestFailed);
+        let late = repeats.iter().any(|test| test.outcome == "timed_out");
+        found(Severity::Warn, if late { Finding::TestTimedOut } else { Finding::TestFailed });
         return judged;
     }
     if repeats.iter().any(|test| test.seen == PARTIAL) {
@@ -463,6 +464,9 @@ mod tests {
         let failed = RecordedTest { outcome: "failed".into(), ..test("a", figures(99)) };
         let outcome = compare(&baseline, &run(vec![failed, test("b", figures(3))]), &Policy::default());
         assert_eq!(findings(&outcome, "a"), [(Severity::Warn, Finding::TestFailed)]);
+        let late = RecordedTest { outcome: "timed_out".into(), ..test("a", figures(99)) };
+        let outcome = compare(&baseline, &run(vec![late, test("b", figures(3))]), &Policy::default());
+        assert_eq!(findings(&outcome, "a"), [(Severity::Warn, Finding::TestTimedOut)]);
         let cut = RecordedTest { cut_short: true, ..test("a", figures(1)) };
         let outcome = compare(&baseline, &run(vec![cut, test("b", figures(3))]), &Policy::default());
         assert_eq!(findings(&outcome, "a"), [(Severity::Fail, Finding::CutShort)]);

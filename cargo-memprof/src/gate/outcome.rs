@@ -63,6 +63,8 @@ pub enum Finding {
     Unprofiled { reason: String },
     /// The test itself failed: what it allocated until then is compared with nothing.
     TestFailed,
+    /// Its time was up (`--test-timeout`); likewise.
+    TestTimedOut,
     /// The process ended before the test returned, so the figures are those of a part.
     CutShort,
     /// Not compared, by the policy.
@@ -158,7 +160,13 @@ impl Judged {
             use Finding::*;
             matches!(
                 finding,
-                TestFailed | CutShort | Excluded { .. } | OtherConditions | NotRun { .. } | Unprofiled { .. }
+                TestFailed
+                    | TestTimedOut
+                    | CutShort
+                    | Excluded { .. }
+                    | OtherConditions
+                    | NotRun { .. }
+                    | Unprofiled { .. }
             )
         };
         self.before.is_some() && self.now.is_some() && !self.findings.iter().any(|(_, finding)| kept_out(finding))

@@ -38,6 +38,10 @@ pub const CXXFLAGS: &str = "CXXFLAGS";
 pub const PLAN: &str = "CARGO_MEMPROF_PLAN";
 /// Ours. Set for the compiler and the runner of doctests: the file their names are in.
 pub const DOCTESTS: &str = "CARGO_MEMPROF_DOCTESTS";
+/// Ours. Set for a program of several doctests whose processes are to be started by us: the program itself.
+pub const DOCTEST_PROGRAM: &str = "CARGO_MEMPROF_DOCTEST_PROGRAM";
+/// Read where we start such a process: set by the program, which of its doctests it is.
+pub const RUSTDOC_DOCTEST_RUN_NB_TEST: &str = "RUSTDOC_DOCTEST_RUN_NB_TEST";
 /// Read: the user's rustdoc, as cargo reads it. Set to this program while cargo runs, put back for every test.
 pub const RUSTDOC: &str = "RUSTDOC";
 /// Read: the same as a configuration value.

@@ -14,12 +14,14 @@ use std::process::{Command, ExitCode, Stdio};
 pub const NAME: &str = "rustdoc";
 /// The name of the link by which rustdoc calls us as the compiler of its doctests.
 pub const COMPILER: &str = "doctest-rustc";
+/// The name of the link by which doctests that were compiled as one start us for each of theirs.
+pub const PROCESS: &str = "doctest-process";
 
 /// Whether this process was called by one of the links above, and by which.
 pub fn called_as() -> Option<&'static str> {
     std::env::var_os(env::PLAN)?;
     let called = std::env::args_os().next()?;
-    [NAME, COMPILER].into_iter().find(|name| Path::new(&called).file_name() == Some(OsStr::new(name)))
+    [NAME, COMPILER, PROCESS].into_iter().find(|name| Path::new(&called).file_name() == Some(OsStr::new(name)))
 }
 
 /// Does what rustdoc was called for.

@@ -158,6 +158,30 @@ impl LedgerFile {
         self.file.write_all_at(&outcome.to_ne_bytes(), offset_of!(Header, outcome) as u64)
     }
 
+    /// Opens a ledger that another process made.
+    ///
+    /// # Errors
+    /// Whatever the file system says; or where it is none, as one is that was never begun.
+    pub fn open(path: &Path) -> io::Result<LedgerFile> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let mut magic = [0; layout::MAGIC.len()];
+        file.read_exact_at(&mut magic, offset_of!(Header, magic) as u64)?;
+        if magic != layout::MAGIC {
+            return Err(io::Error::from(io::ErrorKind::InvalidData));
+        }
+        Ok(LedgerFile { file, path: path.to_owned() })
+    }
+
+    /// Whether it says how its process ended.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn is_finished(&self) -> io::Result<bool> {
+        let mut bytes = [0; 4];
+        self.file.read_exact_at(&mut bytes, offset_of!(Header, outcome) as u64)?;
+        Ok(u32::from_ne_bytes(bytes) != layout::outcome::UNKNOWN)
+    }
+
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path

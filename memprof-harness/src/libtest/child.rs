@@ -7,6 +7,7 @@ use super::{bencher, options, verdict};
 use crate::engine;
 use crate::ledger::layout::state;
 use crate::modes::Modes;
+use crate::seeds;
 use real::{Bencher, ShouldPanic, TestDescAndFn, TestFn};
 use std::any::Any;
 use std::ffi::{OsStr, OsString};
@@ -31,7 +32,7 @@ pub(super) fn run(
     // The parent has understood them, so they are what it gave on.
     let modes = modes.and_then(|modes| modes.to_str()?.parse::<Modes>().ok()).unwrap_or_default();
     if modes.deterministic {
-        super::seeds::fix();
+        seeds::fix();
     }
     let ledger = ledger.map(PathBuf::from);
     let test = index.to_str().and_then(|index| tests.get(index.parse::<usize>().ok()?));

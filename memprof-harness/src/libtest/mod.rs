@@ -2,8 +2,8 @@
 //!
 //! It wraps the toolchain's own libtest and does not replace it: flags, filters, scheduling and every line of output
 //! are libtest's. What is ours is that each test runs in a process of its own, recorded. `face` is what rustc's
-//! expansion calls, `parent` and `child` are the two processes, `options` our flags, `process` and `limit` the running of one
-//! child, `verdict` the reading of how it ended. The last four know nothing of libtest, so they are compiled and tested in
+//! expansion calls, `parent` and `child` are the two processes, `options` our flags, `process` the running of one child,
+//! `verdict` the reading of how it ended. The last three know nothing of libtest, so they are compiled and tested in
 //! ordinary builds as well.
 
 #[cfg(memprof_injected)]
@@ -14,13 +14,10 @@ mod child;
 mod face;
 #[cfg(memprof_injected)]
 mod folder;
-mod limit;
 mod options;
 #[cfg(memprof_injected)]
 mod parent;
 mod process;
-#[cfg(memprof_injected)]
-mod seeds;
 mod verdict;
 
 #[cfg(memprof_injected)]

@@ -8,9 +8,9 @@ use super::folder;
 use super::options::{NO_CAPTURE, Options, Plan, SampleRate};
 use super::process::{Ended, run_collecting, run_inheriting};
 use super::verdict::{Ending, Expectation};
-use crate::environment;
 use crate::ledger::{Finish, Hook, Identity, Inventory, LedgerFile, Listed, OutcomeCode};
 use crate::modes::Modes;
+use crate::{addresses, environment};
 use real::{Bencher, ShouldPanic, TestDesc, TestDescAndFn, TestFn};
 use std::ffi::OsString;
 use std::io::Write;
@@ -318,7 +318,7 @@ impl Test {
         command.env(environment::PROGRAM, run.for_programs(ledger.path()));
         if run.modes.deterministic {
             command.env(environment::MODES, run.modes.to_string());
-            fix_addresses(&mut command);
+            addresses::fix(&mut command);
         }
         let time = run.modes.timeout;
         let ended = if run.inherit_output { run_inheriting(command, time) } else { run_collecting(command, time) }?;
@@ -361,17 +361,17 @@ impl Test {
     }
 
     fn finish(&self, ledger: &LedgerFile, ended: &Ended, time: Option<Duration>) -> io::Result<Ending> {
-        let ending = match time.filter(|_| ended.timed_out) {
+        let ending = match time.filter(|_| ended.process.timed_out) {
             Some(time) => Ending::timed_out(time),
-            None => Ending::new(ledger.state()?, ended.status, || match self.expectation {
+            None => Ending::new(ledger.state()?, ended.process.status, || match self.expectation {
                 Expectation::PanicWith(_) => take_panic_text(ledger.path()),
                 _ => None,
             }),
         };
         ledger.finish(Finish {
             outcome: ending.outcome(self.expectation),
-            wait_status: ended.status.into_raw(),
-            wall_ns: u64::try_from(ended.wall.as_nanos()).unwrap_or(u64::MAX),
+            wait_status: ended.process.status.into_raw(),
+            wall_ns: u64::try_from(ended.process.wall.as_nanos()).unwrap_or(u64::MAX),
         })?;
         Ok(ending)
     }
@@ -423,21 +423,6 @@ impl Executable {
         let ours = file_id(&self.path).is_ok_and(|file| file == self.file);
         if ours { &self.path } else { Path::new("/proc/self/exe") }
     }
-}
-
-/// Has the kernel put stacks, heaps and objects to the same addresses on every run. Where it refuses, as in some
-/// containers, they differ as ever.
-fn fix_addresses(command: &mut Command) {
-    #[cfg(target_os = "linux")]
-    // SAFETY: what runs between fork and exec is one system call, which neither allocates nor takes a lock.
-    unsafe {
-        command.pre_exec(|| {
-            libc::personality(libc::ADDR_NO_RANDOMIZE as libc::c_ulong);
-            Ok(())
-        });
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = command;
 }
 
 fn file_id(path: &Path) -> io::Result<(u64, u64)> {

@@ -2,6 +2,7 @@
 
 use crate::ledger::OutcomeCode;
 use crate::ledger::layout::state;
+use crate::limit;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -42,7 +43,7 @@ impl Ending {
 
     /// The ending of a test that was given `time` and was killed.
     pub fn timed_out(time: Duration) -> Ending {
-        Ending::TimedOut(format!("test timed out after {} s (--test-timeout)", time.as_secs_f64()))
+        Ending::TimedOut(format!("test {}", limit::sentence(time)))
     }
 
     /// The verdict that libtest reaches for a test that ended so.

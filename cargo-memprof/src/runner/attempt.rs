@@ -1,0 +1,109 @@
+//! One start of a program with a `main` of its own: what tells it to record itself, how long it may take, and what its
+//! ledgers say where it took longer.
+
+use super::{Call, cannot_run};
+use crate::error::Error;
+use memprof_harness::ledger::{Finish, LedgerFile, OutcomeCode};
+use memprof_harness::limit::{self, Ended};
+use memprof_harness::{addresses, environment};
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// See the head of this file.
+pub struct Attempt {
+    pub command: Command,
+    /// What the ledgers of its processes begin with, those aside that these start.
+    ledgers: PathBuf,
+}
+
+impl Call<'_> {
+    /// Has `command` record itself; `name` is the one test it is to run, or empty. `window` is what of it is recorded, as
+    /// [`environment::WINDOW`] says it; `None` = all.
+    pub fn record(&self, mut command: Command, name: &str, window: Option<&str>) -> Attempt {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        // Of one length, so that what the program inherits takes as many bytes in every run.
+        let stem = format!("program-{:010}-{:06}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let mut asked = OsString::from(format!("{} {stem} ", self.plan.rate));
+        asked.push(&self.plan.ledgers);
+        command.env(environment::PROGRAM, asked).env(environment::NAME, name);
+        if let Some(window) = window {
+            command.env(environment::WINDOW, window);
+        }
+        if self.modes.deterministic {
+            command.env(environment::MODES, self.modes.to_string());
+            addresses::fix(&mut command);
+        }
+        Attempt { command, ledgers: self.plan.ledgers.join(stem) }
+    }
+}
+
+impl Attempt {
+    /// Has this process become the program; gives why that failed.
+    pub fn become_it(mut self) -> Error {
+        let error = self.command.exec();
+        cannot_run(self.command.get_program(), &error)
+    }
+
+    /// Runs the program in the place of this process, for `time` at most.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn run(self, time: Option<Duration>) -> Result<Ended, Error> {
+        self.run_by(|command| match time {
+            Some(time) => limit::run_in_our_stead(command, time),
+            None => limit::run(command, None),
+        })
+    }
+
+    /// Runs the program, for `time` at most, with nobody to speak to.
+    ///
+    /// # Errors
+    /// Where it cannot be started.
+    pub fn run_unheard(mut self, time: Option<Duration>) -> Result<Ended, Error> {
+        self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.run_by(|command| limit::run(command, time))
+    }
+
+    fn run_by(self, run: impl FnOnce(Command) -> io::Result<Ended>) -> Result<Ended, Error> {
+        let program = self.command.get_program().to_owned();
+        let ended = run(self.command).map_err(|error| cannot_run(&program, &error))?;
+        if ended.timed_out {
+            finish(&self.ledgers, &ended)
+                .map_err(|error| Error::new("cannot note that a test timed out").caused_by(error))?;
+        }
+        Ok(ended)
+    }
+}
+
+/// Has the ledgers say that time was up which do not say yet how their process ended.
+fn finish(ledgers: &Path, ended: &Ended) -> io::Result<()> {
+    let (folder, stem) = (ledgers.parent().unwrap_or(ledgers), ledgers.file_name().unwrap_or_default());
+    for entry in fs_err::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        // What the program started has a longer name, and a ledger of a fork another ending.
+        let rest = name.strip_prefix(&*stem.to_string_lossy());
+        let own = rest.is_some_and(|rest| !rest.contains('.')) && path.extension().is_some_and(|end| end == "ledger");
+        if !own {
+            continue;
+        }
+        let ledger = match LedgerFile::open(&path) {
+            // It was killed before there was more than a name.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,
+            ledger => ledger?,
+        };
+        if !ledger.is_finished()? {
+            ledger.finish(Finish {
+                outcome: OutcomeCode::TimedOut,
+                wait_status: ended.status.into_raw(),
+                wall_ns: u64::try_from(ended.wall.as_nanos()).unwrap_or(u64::MAX),
+            })?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! Running doctests: each is a program, or several are one that starts itself once for each.
+
+use super::{Call, FAILURE};
+use crate::error::Error;
+use crate::inject::env;
+use crate::inject::note::Doctest;
+use crate::inject::plan::Plan;
+use crate::inject::rustdoc::PROCESS;
+use memprof_harness::environment;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Becomes the one doctest, of several that were compiled as one, that rustdoc's runner starts; comes back only where that
+/// fails. `args` are the program's.
+pub fn run_one_of_many(args: &[OsString]) -> Error {
+    let run = || {
+        let exe = env::non_empty(env::DOCTEST_PROGRAM);
+        let exe = exe.ok_or_else(|| Error::new("cannot run a doctest").caused_by("its program is not named"))?;
+        let program: Vec<OsString> = std::iter::once(exe).chain(args.iter().cloned()).collect();
+        let number = env::non_empty(env::RUSTDOC_DOCTEST_RUN_NB_TEST);
+        let number = number.and_then(|number| number.to_str()?.parse::<usize>().ok()).unwrap_or(0);
+        let call = Call::new(&Plan::of_this_run()?.host, &program)?;
+        let doctest = call.ran.note.as_ref().and_then(|note| note.doctest.clone());
+        let doctest = doctest.ok_or_else(|| Error::new("cannot run a doctest").caused_by("its note is missing"))?;
+        call.run_doctest(&doctest, number, args)
+    };
+    run().unwrap_or_else(|error| error)
+}
+
+impl Call<'_> {
+    /// Becomes the program of `doctest`; comes back only where that fails.
+    pub(super) fn run_doctests(mut self, doctest: &Doctest, args: &[OsString]) -> Result<Error, Error> {
+        let profiled = self.ran.note.as_ref().is_some_and(|note| note.unprofiled.is_none());
+        if profiled && doctest.names().iter().any(|(name, _)| self.modes.records(name)) {
+            self.ran.kept = self.keep();
+        }
+        self.note()?;
+        if !profiled {
+            return Ok(self.plain(self.doctest_command(args)));
+        }
+        if doctest.merged.is_empty() {
+            return self.run_doctest(doctest, 0, args);
+        }
+        let mut command = self.doctest_command(args);
+        // Behind a runner of the user's they are all in one process.
+        let divided = self.runner.is_empty();
+        let apart = self.modes.timeout.is_some() || self.modes.repeat > 1 || !self.modes.only.is_empty();
+        if !divided || !apart {
+            if divided {
+                command.env(env::RUSTDOC_DOCTEST_BIN_PATH, &self.ran.exe);
+            }
+            return Ok(self.record(command, "", doctest.begins.then_some(environment::CALL)).become_it());
+        }
+        // Each of its processes is to be looked after, so it starts this program in its own stead.
+        command.env(env::RUSTDOC_DOCTEST_BIN_PATH, self.plan.links.join(PROCESS));
+        command.env(env::DOCTEST_PROGRAM, &self.ran.exe);
+        command.env(env::PLAN, env::non_empty(env::PLAN).unwrap_or_default());
+        Ok(self.plain(command))
+    }
+
+    /// Runs one doctest, the one with this number where there are several in the program.
+    fn run_doctest(&self, doctest: &Doctest, number: usize, args: &[OsString]) -> Result<Error, Error> {
+        let names = doctest.names();
+        let (name, should_panic) = names.get(number).cloned().unwrap_or_default();
+        if !self.modes.records(&name) {
+            self.note_unrecorded([name.as_str()])?;
+            return Ok(self.plain(self.doctest_command(args)));
+        }
+        let window = doctest.begins.then_some(environment::CALL);
+        let make = || self.record(self.doctest_command(args), "", window);
+        // What rustdoc takes for a failure: one that is to panic fails by ending well.
+        let failure = if should_panic { 0 } else { FAILURE };
+        self.run_recorded(make, &format!("test `{name}`"), failure)
+    }
+
+    fn doctest_command(&self, args: &[OsString]) -> Command {
+        let mut command = self.command(args);
+        match &self.plan.bootstrap {
+            Some(value) => command.env(env::RUSTC_BOOTSTRAP, value),
+            None => command.env_remove(env::RUSTC_BOOTSTRAP),
+        };
+        command.env_remove(env::DOCTESTS).env_remove(env::DOCTEST_PROGRAM);
+        command
+    }
+
+    /// Keeps the executable, which rustdoc is going to remove, for its symbols. Without it there are addresses alone.
+    fn keep(&self) -> Option<PathBuf> {
+        let place = self.plan.links.join(format!("doctest-{:010}", std::process::id()));
+        let linked = fs_err::hard_link(&self.ran.exe, &place);
+        linked.or_else(|_| fs_err::copy(&self.ran.exe, &place).map(drop)).ok().map(|()| place)
+    }
+}

@@ -189,8 +189,10 @@ fn recorded(path: &Path, executables: &HashMap<&Path, &RanExecutable>, kept: &At
         kept.fetch_sub(size, Ordering::Relaxed);
     }
     let executable = executables.get(ledger.identity.exe.as_path());
-    let exe = executable.and_then(|executable| executable.kept.as_ref()).unwrap_or(&ledger.identity.exe);
-    let modules = modules(&ledger, exe);
+    let exe = &ledger.identity.exe;
+    let kept =
+        executable.and_then(|executable| executable.kept.clone()).or_else(|| ledger::executable::find(path, exe));
+    let modules = modules(&ledger, kept.as_ref().unwrap_or(exe));
     let root = root(path, &ledger);
     Ok(Recorded { record, addresses, modules, path: path.to_owned(), root, ledger: room.then_some(ledger) })
 }

@@ -9,7 +9,8 @@ use crate::exit_code::ExitCode;
 use crate::folders::{self, Folders};
 use crate::inject::env::{self, Saved};
 use crate::inject::harness::Hooked;
-use crate::inject::plan::Plan;
+use crate::inject::plan::{self, Plan};
+use crate::inject::stand_in::{self, StandIn};
 use crate::inject::{harness, ran, rustc, rustdoc};
 use crate::interrupt;
 use crate::options::{self, Task, TestOptions};
@@ -209,7 +210,7 @@ impl Run<'_> {
             driver: std::process::id(),
             wrapper: self.surroundings.wrapper(),
             rustc: self.toolchain.sysroot.join("bin/rustc"),
-            nightly: ["nightly", "dev"].iter().any(|channel| self.toolchain.release.contains(channel)),
+            nightly: self.toolchain.is_nightly(),
             rustdoc: self.surroundings.rustdoc(),
             links: self.folders.scratch.clone().into(),
             bootstrap: std::env::var_os(env::RUSTC_BOOTSTRAP),
@@ -226,7 +227,16 @@ impl Run<'_> {
             modes: self.modes_of_tests(),
             ledgers: self.folders.ledgers().into(),
             ran: self.ran_file(),
+            stand_in: self.stand_in(),
         }
+    }
+
+    /// What the tests find in cargo's place; `None` where it cannot be made, and what they have cargo run is not recorded.
+    fn stand_in(&self) -> Option<StandIn> {
+        let cargo = [PathBuf::from(self.surroundings.cargo()), self.toolchain.sysroot.join("bin/cargo")];
+        let cargo = cargo.into_iter().find(|cargo| cargo.is_absolute() && cargo.exists())?;
+        let exe = std::env::current_exe().ok()?;
+        StandIn::make(self.folders.build.join(stand_in::NAME).into(), &exe, &cargo).ok()
     }
 
     fn hooked(&self) -> Hooked {
@@ -264,7 +274,7 @@ impl Run<'_> {
     }
 
     fn command(&self, program: &Path, plan: &Plan) -> Result<Command, Error> {
-        let plan_file = self.folders.scratch.join("plan.json");
+        let plan_file = self.folders.scratch.join(plan::FILE);
         plan.write(plan_file.as_std_path())?;
         let mut command = Command::new(self.surroundings.cargo());
         let given = &self.options.cargo.given;
@@ -298,10 +308,8 @@ impl Run<'_> {
             command.stdout(stderr.map_err(|error| Error::new("cannot use stderr").caused_by(error))?);
         }
         if self.options.own.native {
-            // Stacks are followed by frame pointers, through C code as well.
             for name in [env::CFLAGS, env::CXXFLAGS] {
-                let flags = self.surroundings.variable(name).unwrap_or_default();
-                command.env(name, format!("{flags} -fno-omit-frame-pointer").trim_start());
+                command.env(name, env::with_frame_pointers(self.surroundings.variable(name)));
             }
         }
         let exe = std::env::current_exe().map_err(|error| cannot_call_back(&error))?;

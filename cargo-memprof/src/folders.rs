@@ -4,6 +4,7 @@
 use crate::error::Error;
 use crate::inject::harness::is_alive;
 use camino::{Utf8Path, Utf8PathBuf};
+use rustix::fs::FlockOperation;
 use std::io;
 
 /// Below cargo's target folder: all that is ours.
@@ -17,6 +18,8 @@ pub const LEDGERS: &str = "ledgers";
 const SCRATCH: &str = ".run-";
 /// In the folder of our builds: what they were made with.
 const KEY: &str = ".memprof-key";
+/// Below cargo's target folder: locked while a folder of our builds is made or removed.
+const LOCK: &str = ".memprof-lock";
 /// What tells backup programs that a folder can be made again; cargo writes the same.
 const CACHE_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55
 # This file is a cache directory tag created by cargo.
@@ -41,19 +44,13 @@ impl Folders {
     /// # Errors
     /// Where one of them cannot be made or written.
     pub fn make(target: &Utf8Path, out: Option<Utf8PathBuf>, built: &str, key: &str) -> Result<Folders, Error> {
-        let build = target.join(NAME).join(built);
         let (out, help) = match out {
             Some(out) => (out, "pass a folder that you may write to: `--memprofile DIR`"),
             None => (target.join(NAME), "pass another target folder with `--target-dir`, or set `CARGO_TARGET_DIR`"),
         };
         // As long in every run: the path is in the environment of the tests, which some of them copy.
         let scratch = out.join(format!("{SCRATCH}{:010}", std::process::id()));
-        make_target(target)
-            .and_then(|()| remove_stale(&build, key))
-            .and_then(|()| fs_err::create_dir_all(&build))
-            .and_then(|()| probe(&build))
-            .and_then(|()| fs_err::write(build.join(KEY), key))
-            .map_err(|error| cannot_write(&build, &error, "pass another target folder with `--target-dir`"))?;
+        let build = make_build(target, built, key)?;
         fs_err::create_dir_all(&out)
             .and_then(|()| remove_leftovers(&out))
             .and_then(|()| fs_err::create_dir_all(scratch.join(LEDGERS)))
@@ -103,6 +100,26 @@ impl Drop for Folders {
     }
 }
 
+/// Makes the folder of the name `built` for what cargo builds for us below `target`; what was built with another `key` is
+/// removed.
+///
+/// # Errors
+/// Where it cannot be made or written.
+pub fn make_build(target: &Utf8Path, built: &str, key: &str) -> Result<Utf8PathBuf, Error> {
+    let build = target.join(NAME).join(built);
+    make_target(target)
+        .and_then(|()| fs_err::create_dir_all(target.join(NAME)))
+        .and_then(|()| fs_err::File::create(target.join(NAME).join(LOCK)))
+        .and_then(|lock| {
+            // Tests that have cargo run programs come here at once, and what one has made another must not remove. Without
+            // locks, on a file system that has none, that is unlikely enough.
+            let _ = rustix::fs::flock(&lock, FlockOperation::LockExclusive);
+            make_keyed(&build, key)
+        })
+        .map_err(|error| cannot_write(&build, &error, "pass another target folder with `--target-dir`"))?;
+    Ok(build)
+}
+
 /// Makes cargo's target folder as cargo does, with its tag, where cargo has not been yet.
 fn make_target(target: &Utf8Path) -> io::Result<()> {
     if target.exists() {
@@ -110,6 +127,17 @@ fn make_target(target: &Utf8Path) -> io::Result<()> {
     }
     fs_err::create_dir_all(target)?;
     fs_err::write(target.join("CACHEDIR.TAG"), CACHE_TAG)
+}
+
+/// Makes a folder of builds that are made with `key`, where it is not there.
+fn make_keyed(build: &Utf8Path, key: &str) -> io::Result<()> {
+    remove_stale(build, key)?;
+    fs_err::create_dir_all(build)?;
+    probe(build)?;
+    match std::fs::read_to_string(build.join(KEY)) {
+        Ok(found) if found == key => Ok(()),
+        _ => fs_err::write(build.join(KEY), key),
+    }
 }
 
 /// Removes a folder of builds that were not made with `key`. One without a key was never finished, or is not ours.

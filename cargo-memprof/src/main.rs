@@ -1,5 +1,6 @@
 //! Who calls whom: the user calls us through cargo; cargo calls us back as its rustc wrapper and as the runner of
-//! every test executable. Which of the three it is, the arguments say, and for the wrapper the plan in the environment.
+//! every test executable; a recorded test calls us as cargo. Which of them it is, the arguments and the name say, and for
+//! the wrapper the plan of the run.
 
 #![forbid(unsafe_code)]
 
@@ -35,13 +36,17 @@ mod workspace;
 
 use cli::Request;
 use error::Error;
+use inject::nested;
+use inject::stand_in::StandIn;
 use shell::Shell;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let ended = if let Some(name) = inject::rustdoc::called_as() {
+    let ended = if let Some((stand_in, found)) = StandIn::called() {
+        Err(inject::cargo::run(&stand_in, found, &args))
+    } else if let Some(name) = inject::rustdoc::called_as() {
         match name {
             inject::rustdoc::NAME => inject::rustdoc::wrap(&args),
             inject::rustdoc::COMPILER => inject::doctest::compile(&args),
@@ -49,6 +54,11 @@ fn main() -> ExitCode {
         }
     } else if args.first().is_some_and(|first| first == runner::COMMAND) {
         Err(runner::run(&args[1..]))
+    } else if args.first().is_some_and(|first| first == nested::COMMAND) {
+        nested::answer(&args[1..]).map(|additions| {
+            Shell::new().result(&additions.to_json());
+            ExitCode::SUCCESS
+        })
     } else if inject::rustc::is_meant(&args) {
         inject::rustc::wrap(&args)
     } else {

@@ -286,6 +286,9 @@ fn record_tests(command: &mut Command, plan: &Plan) {
     if let Some(modes) = &plan.modes {
         command.env(environment::MODES, modes);
     }
+    if let Some(stand_in) = &plan.stand_in {
+        stand_in.put_into(command);
+    }
 }
 
 /// A test that runs `cargo memprof` has these of its own recording.

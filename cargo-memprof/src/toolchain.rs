@@ -50,6 +50,11 @@ impl Toolchain {
         Ok(toolchain)
     }
 
+    /// It takes unstable options by itself.
+    pub fn is_nightly(&self) -> bool {
+        ["nightly", "dev"].iter().any(|channel| self.release.contains(channel))
+    }
+
     fn refuse_if_too_old(&self) -> Result<(), Error> {
         let least = env!("CARGO_PKG_RUST_VERSION");
         if minor_version(&self.release) >= minor_version(least) {

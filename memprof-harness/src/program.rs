@@ -2,7 +2,7 @@
 //! runtime calls `main`, and shuts when the process exits. Nothing happens unless the environment asks for it.
 #![allow(unsafe_code)] // runs before `main`, and when the process exits
 
-use crate::ledger::{Hook, Identity, LedgerFile};
+use crate::ledger::{Hook, Identity, LedgerFile, executable};
 use crate::modes::Modes;
 use crate::{engine, environment, seeds};
 use std::ffi::OsString;
@@ -141,6 +141,11 @@ impl Recording {
         for again in 1.. {
             let path = self.folder.join(format!("{stem}-{again}.ledger"));
             match LedgerFile::create(&path, self.rate, &identity) {
+                Ok(ledger) => {
+                    // Without it there is the file that is there at the end.
+                    let _ = (!self.is_root).then(|| executable::keep(&identity.exe, &path));
+                    return Ok(ledger);
+                }
                 // The number of a process that is gone, or a program that became another one.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !Path::new(&self.folder).exists() => {

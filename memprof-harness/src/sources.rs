@@ -17,6 +17,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("ledger/mod.rs", include_str!("ledger/mod.rs")),
     ("ledger/layout.rs", include_str!("ledger/layout.rs")),
     ("ledger/create.rs", include_str!("ledger/create.rs")),
+    ("ledger/executable.rs", include_str!("ledger/executable.rs")),
     ("ledger/inventory.rs", include_str!("ledger/inventory.rs")),
     ("ledger/model.rs", include_str!("ledger/model.rs")),
     ("ledger/parts.rs", include_str!("ledger/parts.rs")),

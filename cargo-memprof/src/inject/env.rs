@@ -5,8 +5,13 @@ use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::process::Command;
 
-/// Read: the cargo that called us; without it, `cargo` is looked for in PATH.
+/// Read: the cargo that called us; without it, `cargo` is looked for in PATH. Set for recorded tests, and for the
+/// compilation of programs, to what stands in for that cargo: `stand_in`.
 pub const CARGO: &str = "CARGO";
+/// Read, and set for recorded tests: where programs are found. See [`CARGO`].
+pub const PATH: &str = "PATH";
+/// Set for questions on behalf of a `cargo +toolchain`, as rustup does.
+pub const RUSTUP_TOOLCHAIN: &str = "RUSTUP_TOOLCHAIN";
 /// Read: the user's rustc, as cargo reads it.
 pub const RUSTC: &str = "RUSTC";
 /// Read: the same as a configuration value.
@@ -70,6 +75,11 @@ pub fn runner_of(triple: &str) -> String {
     let name: String =
         triple.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
     format!("CARGO_TARGET_{name}_RUNNER")
+}
+
+/// Flags for C code, with the one by which stacks are followed through it as well.
+pub fn with_frame_pointers(flags: Option<String>) -> String {
+    format!("{} -fno-omit-frame-pointer", flags.unwrap_or_default()).trim_start().to_owned()
 }
 
 /// A variable that is set and not empty.

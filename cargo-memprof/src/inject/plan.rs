@@ -3,10 +3,15 @@
 
 use crate::error::Error;
 use crate::inject::env::{self, Saved};
+use crate::inject::nested;
+use crate::inject::stand_in::StandIn;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+
+/// Its file in the folder of a run.
+pub const FILE: &str = "plan.json";
 
 /// See the head of this file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,6 +55,8 @@ pub struct Plan {
     pub ledgers: PathBuf,
     /// The file that notes what was run, absolute.
     pub ran: PathBuf,
+    /// What recorded tests find in cargo's place; `None` = cargo itself.
+    pub stand_in: Option<StandIn>,
 }
 
 impl Plan {
@@ -66,12 +73,27 @@ impl Plan {
     /// # Errors
     /// Where there is none, or it cannot be read.
     pub fn of_this_run() -> Result<Plan, Error> {
-        let failed = Error::new("cannot take part in a run of `cargo memprof`");
-        let Some(path) = env::non_empty(env::PLAN) else {
-            return Err(failed.caused_by(format!("the variable `{}` is not set", env::PLAN)));
-        };
-        let read = fs_err::read(PathBuf::from(path)).map_err(|error| error.to_string());
-        read.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string()))
-            .map_err(|cause| failed.caused_by(cause).help("start it with `cargo memprof test`"))
+        match Plan::path() {
+            Some(path) => Plan::read(&path),
+            None => Err(cannot_take_part(format!("the variable `{}` is not set", env::PLAN))),
+        }
     }
+
+    /// Where the plan is for this process; `None` = it has no part in a run.
+    pub fn path() -> Option<PathBuf> {
+        env::non_empty(env::PLAN).map(PathBuf::from).or_else(nested::plan_of_ancestors)
+    }
+
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn read(path: &Path) -> Result<Plan, Error> {
+        let read = fs_err::read(path).map_err(|error| error.to_string());
+        read.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string())).map_err(cannot_take_part)
+    }
+}
+
+fn cannot_take_part(cause: String) -> Error {
+    Error::new("cannot take part in a run of `cargo memprof`")
+        .caused_by(cause)
+        .help("start it with `cargo memprof test`")
 }

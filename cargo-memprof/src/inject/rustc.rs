@@ -7,8 +7,8 @@ use crate::inject::harness::Hooked;
 use crate::inject::invocation::{Harness, Invocation, Purpose, Visibility, expand, split_programs};
 use crate::inject::note::Note;
 use crate::inject::plan::Plan;
-use crate::inject::{diagnostics, harness};
-use std::ffi::OsString;
+use crate::inject::{dep_info, diagnostics, harness};
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -21,8 +21,8 @@ pub const BENCH_REFUSED: &str = "bench-refused";
 /// with a compiler in front.
 pub fn is_meant(args: &[OsString]) -> bool {
     let ours = ["memprof", "test", "t", "bench", "nextest", "run", "r", "clean", "help", crate::runner::COMMAND];
-    std::env::var_os(env::PLAN).is_some()
-        && args.first().is_some_and(|first| !ours.iter().any(|name| first == name) && !starts_with_dash(first))
+    args.first().is_some_and(|first| !ours.iter().any(|name| first == name) && !starts_with_dash(first))
+        && Plan::path().is_some()
 }
 
 /// Does what rustc was called for, with our additions.
@@ -73,8 +73,7 @@ impl Call<'_> {
         };
         let output = attempt(self, rlib)?;
         if output.status.success() {
-            self.note(None)?;
-            return Ok(replay(&output));
+            return self.done(&output);
         }
         if diagnostics::is_unstable_bench(&output.stderr) {
             // Without the file there is rustc's own message.
@@ -90,11 +89,27 @@ impl Call<'_> {
         };
         let output = attempt(self, rlib)?;
         if output.status.success() {
-            self.note(None)?;
-            return Ok(replay(&output));
+            return self.done(&output);
         }
         let again = diagnostics::reason(&output.stderr);
         self.compile_without(format!("{reason}, and with the native hook {again}"))
+    }
+
+    /// Ends a compilation with the harness that went well.
+    fn done(&self, output: &Output) -> Result<ExitCode, Error> {
+        if let (Some((stand_in, real)), Some(executable)) = (self.stand_in(), &self.invocation.executable) {
+            dep_info::hide(executable, &stand_in, &real)
+                .map_err(|error| Error::new("cannot tell cargo what a program depends on").caused_by(error))?;
+        }
+        self.note(None)?;
+        Ok(replay(output))
+    }
+
+    /// What programs that name cargo by `env!("CARGO")` are to find there, and what it is for cargo; `None` = the same.
+    fn stand_in(&self) -> Option<(String, String)> {
+        let real = std::env::var(env::CARGO).ok()?;
+        let stand_in = self.plan.stand_in.as_ref()?.for_variable(OsStr::new(&real))?;
+        Some((stand_in.into_os_string().into_string().ok()?, real))
     }
 
     /// Compiles with the harness at `rlib` under the name `test`.
@@ -176,6 +191,9 @@ impl Call<'_> {
         let mut command = Command::new(first);
         command.args(programs).args(self.invocation.additions(harness));
         self.plan.saved.restore(&mut command);
+        if let (Some(_), Some((stand_in, _))) = (harness, self.stand_in()) {
+            command.env(env::CARGO, stand_in);
+        }
         command
     }
 

@@ -31,6 +31,9 @@ impl Call<'_> {
         let mut asked = OsString::from(format!("{} {stem} ", self.plan.rate));
         asked.push(&self.plan.ledgers);
         command.env(environment::PROGRAM, asked).env(environment::NAME, name);
+        if let Some(stand_in) = &self.plan.stand_in {
+            stand_in.put_into(&mut command);
+        }
         if let Some(window) = window {
             command.env(environment::WINDOW, window);
         }

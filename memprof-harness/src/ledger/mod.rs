@@ -1,6 +1,8 @@
 //! The ledger: the file that one recorded process leaves. `layout` has its bytes, `create` the parts that are written
-//! by ordinary code (who the process is, how it ended), `parts` and `read` take it in again. The hot writing is the engine's.
+//! by ordinary code (who the process is, how it ended), `executable` what it ran, `parts` and `read` take it in again. The
+//! hot writing is the engine's.
 
+pub mod executable;
 pub mod layout;
 
 mod create;

@@ -1,0 +1,214 @@
+//! This program as cargo, called by a test: a `cargo run` is made one whose program is recorded as the test's child, and
+//! everything else becomes the real cargo, in the environment without us.
+
+use crate::error::Error;
+use crate::inject::nested::{self, Additions};
+use crate::inject::stand_in::{FoundBy, StandIn};
+use crate::inject::{env, plan};
+use crate::options::split_at_equals;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Becomes cargo; comes back only where that fails.
+pub fn run(stand_in: &StandIn, found: FoundBy, args: &[OsString]) -> Error {
+    let Some(real) = stand_in.stood_in_for(found) else {
+        return Error::new("cannot find cargo").caused_by("neither `PATH` nor the toolchain has it any more");
+    };
+    let without = stand_in.without();
+    let cargo = |args: &[OsString]| {
+        let mut command = Command::new(&real);
+        command.args(args).envs(without.iter().map(|(name, value)| (name, value)));
+        command
+    };
+    if let Some(call) = RunCall::read(args)
+        && let Some(additions) = plan_of_test(stand_in).and_then(|plan| ask(cargo(&[]), &call, &plan))
+    {
+        let mut command = cargo(&call.with(&additions.flags));
+        for (name, value) in &additions.variables {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        // Where this does not work, the other is going to say why.
+        let _ = command.exec();
+    }
+    let mut command = cargo(args);
+    let error = command.exec();
+    Error::new(format!("cannot start `{}`", real.display())).caused_by(error)
+}
+
+/// The plan of the run that records the test which this process was started by; `None` = none does, or it is another
+/// run than the one that `stand_in` is of.
+fn plan_of_test(stand_in: &StandIn) -> Option<PathBuf> {
+    let path = nested::scratch()?.join(plan::FILE);
+    let plan = plan::Plan::read(&path).ok()?;
+    (plan.stand_in.as_ref() == Some(stand_in)).then_some(path)
+}
+
+/// Asks what is to be added to a call, in a process of its own: whatever becomes of that, this one goes on. `cargo` is the
+/// real one without arguments, in its environment.
+fn ask(cargo: Command, call: &RunCall, plan: &Path) -> Option<Additions> {
+    let mut question = Command::new(std::env::current_exe().ok()?);
+    question.arg(nested::COMMAND).arg(std::process::id().to_string()).arg(plan).args(call.words_for_cargo());
+    question.envs(cargo.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    question.env(env::CARGO, cargo.get_program());
+    if let Some(toolchain) = &call.toolchain {
+        question.env(env::RUSTUP_TOOLCHAIN, toolchain);
+    }
+    let output = question.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
+    serde_json::from_slice(&output.stdout).ok()
+}
+
+/// A call of `cargo run`, read.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct RunCall {
+    /// Of `+toolchain`.
+    toolchain: Option<OsString>,
+    /// Flags in front of the command.
+    before: Vec<OsString>,
+    /// Flags behind it that are cargo's.
+    flags: Vec<OsString>,
+    /// What is the program's, with the `--` where there is one.
+    program: Vec<OsString>,
+}
+
+/// Flags of cargo's that take a value in the next word.
+const VALUED: [&str; 17] = [
+    "--package",
+    "--features",
+    "--jobs",
+    "--profile",
+    "--target",
+    "--target-dir",
+    "--manifest-path",
+    "--lockfile-path",
+    "--message-format",
+    "--color",
+    "--config",
+    "--artifact-dir",
+    "-p",
+    "-F",
+    "-j",
+    "-Z",
+    "-C",
+];
+/// Those that may do without one.
+const MAYBE_VALUED: [&str; 3] = ["--bin", "--example", "--target"];
+
+impl RunCall {
+    /// `None` = it is another command, or runs nothing, or works from another folder than this one.
+    fn read(args: &[OsString]) -> Option<RunCall> {
+        let mut call = RunCall::default();
+        let mut args = args.iter().peekable();
+        if let Some(word) = args.next_if(|word| word.as_encoded_bytes().starts_with(b"+")) {
+            call.toolchain = Some(OsStr::to_str(word)?[1..].into());
+        }
+        while let Some(word) = args.next_if(|word| is_flag(word)) {
+            take_flag(word, &mut args, &mut call.before);
+        }
+        if !args.next().is_some_and(|command| command == "run" || command == "r") {
+            return None;
+        }
+        while let Some(word) = args.next_if(|word| is_flag(word) && *word != "--") {
+            take_flag(word, &mut args, &mut call.flags);
+        }
+        call.program = args.cloned().collect();
+        let stops = |word: &OsString| word == "--help" || word == "-h" || word.as_encoded_bytes().starts_with(b"-C");
+        let runs = !call.before.iter().chain(&call.flags).any(stops);
+        runs.then_some(call)
+    }
+
+    /// What cargo itself is told by, apart from the command.
+    fn words_for_cargo(&self) -> impl Iterator<Item = &OsString> {
+        self.before.iter().chain(&self.flags)
+    }
+
+    /// The call with `added` behind the user's flags, where they win over what was given before.
+    fn with(&self, added: &[String]) -> Vec<OsString> {
+        let toolchain = self.toolchain.iter().map(|toolchain| {
+            let mut word = OsString::from("+");
+            word.push(toolchain);
+            word
+        });
+        let mut flags = Vec::new();
+        let mut given = self.flags.iter();
+        while let Some(flag) = given.next() {
+            let (name, inline) = split_at_equals(flag);
+            if name != "--target-dir" {
+                flags.push(flag.clone());
+            } else if inline.is_none() {
+                given.next();
+            }
+        }
+        let words = toolchain.chain(self.before.iter().cloned()).chain(["run".into()]).chain(flags);
+        words.chain(added.iter().map(OsString::from)).chain(self.program.iter().cloned()).collect()
+    }
+}
+
+fn is_flag(word: &OsStr) -> bool {
+    word.as_encoded_bytes().starts_with(b"-")
+}
+
+/// Takes a flag, and its value where that is the next word.
+fn take_flag<'a>(
+    flag: &OsString,
+    words: &mut std::iter::Peekable<impl Iterator<Item = &'a OsString>>,
+    taken: &mut Vec<OsString>,
+) {
+    taken.push(flag.clone());
+    let text = flag.to_string_lossy();
+    let takes = if MAYBE_VALUED.contains(&&*text) {
+        words.peek().is_some_and(|word| !is_flag(word))
+    } else {
+        // Of short flags in one word the last may take one: `-qp name`, but not `-pname`.
+        let short = !text.starts_with("--") && text.len() > 2;
+        let first = text.char_indices().skip(1).find(|(_, letter)| "pFjZC".contains(*letter));
+        VALUED.contains(&&*text) || (short && first.is_some_and(|(at, _)| at + 1 == text.len()))
+    };
+    if takes {
+        taken.extend(words.next().cloned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<OsString> {
+        text.split_whitespace().map(OsString::from).collect()
+    }
+
+    fn read(text: &str) -> Option<RunCall> {
+        RunCall::read(&words(text))
+    }
+
+    #[test]
+    fn a_call_of_run_is_known_whatever_stands_in_front() {
+        for line in ["run", "r -q", "+nightly run", "--config a=1 run", "-q --color never run -- -C", "-Z x r"] {
+            assert!(read(line).is_some(), "{line}");
+        }
+        for line in ["build", "", "-q", "test run", "--config run", "run --help", "-C there run", "metadata", "x run"] {
+            assert_eq!(read(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_the_programs_stays_the_programs() {
+        let program = |line| read(line).unwrap().program;
+        assert_eq!(program("run -p a --bin b -qF c,d x --target-dir y"), words("x --target-dir y"));
+        assert_eq!(program("run --example -- --bin"), words("-- --bin"));
+        assert_eq!(program("run -qpa x"), words("x"));
+        assert_eq!(program("run --features=f -j4 x -q"), words("x -q"));
+        assert_eq!(program("run --bin b --release"), words(""));
+    }
+
+    #[test]
+    fn additions_come_last_of_cargos_flags_and_instead_of_the_users_folder() {
+        let call = read("+beta -q run --target-dir a --bin b --target-dir=c x --target-dir d").unwrap();
+        let with = call.with(&["--target-dir".into(), "ours".into()]);
+        assert_eq!(with, words("+beta -q run --bin b --target-dir ours x --target-dir d"));
+    }
+}

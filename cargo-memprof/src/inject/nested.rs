@@ -1,0 +1,197 @@
+//! A `cargo run` within a recorded test: what makes its program one that is recorded. Neither a runner nor a variable of ours
+//! is among it, since cargo shows the one and the program would see the other. The compiler is wrapped by a flag, and
+//! the wrapper finds its plan by the number of the cargo that calls it.
+
+use crate::cargo_args::CargoArgs;
+use crate::error::Error;
+use crate::folders;
+use crate::inject::env::{self, Saved};
+use crate::inject::harness::{self, Hooked};
+use crate::inject::plan::Plan;
+use crate::surroundings::Surroundings;
+use crate::toolchain::Toolchain;
+use crate::workspace::NoWorkspace;
+use memprof_harness::environment;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+
+/// The word by which this program asks itself; the number of the process that becomes cargo, the path of the plan of the
+/// run and cargo's flags follow.
+pub const COMMAND: &str = "__nested";
+
+/// What is added to a call of `cargo run`.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Additions {
+    pub flags: Vec<String>,
+    /// Variables and their values; `None` = to be taken away.
+    pub variables: Vec<(String, Option<String>)>,
+}
+
+/// The folder of the run that records the test or program to which this process belongs; `None` = none does.
+pub fn scratch() -> Option<PathBuf> {
+    // Rate, ledger and folder.
+    let asked = std::env::var(environment::PROGRAM).ok()?;
+    let scratch = Path::new(asked.splitn(3, ' ').nth(2)?).parent()?.to_owned();
+    // Where there is a name, a program is to be recorded and has not begun to be.
+    std::env::var_os(environment::NAME).is_none().then_some(scratch)
+}
+
+/// Where the plan is for the wrapper that the cargo with this number calls.
+fn plan_path(scratch: &Path, cargo: u32) -> PathBuf {
+    scratch.join(format!("nested-{cargo:010}.json"))
+}
+
+/// The plan for this process as a wrapper below such a cargo; `None` = it is none.
+pub fn plan_of_ancestors() -> Option<PathBuf> {
+    let scratch = scratch()?;
+    let mut process = std::os::unix::process::parent_id();
+    // Whatever stands between is not many.
+    for _ in 0..16 {
+        let path = plan_path(&scratch, process);
+        if path.exists() {
+            return Some(path);
+        }
+        process = parent_of(process)?;
+    }
+    None
+}
+
+fn parent_of(process: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // The name, in parentheses, may hold anything; the state and the parent follow.
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
+/// Answers the question in `args`.
+///
+/// # Errors
+/// Where nothing can be added; the call is then made as it is.
+pub fn answer(args: &[OsString]) -> Result<Additions, Error> {
+    let [process, plan, flags @ ..] = args else { return Err(refused("it is no question")) };
+    let process = process.to_str().and_then(|text| text.parse().ok()).ok_or_else(|| refused("it has no number"))?;
+    let outer = Plan::read(Path::new(plan))?;
+    let args = CargoArgs::read(flags.to_vec());
+    let (surroundings, workspace) = Surroundings::look(&args);
+    let workspace = workspace.map_err(|error| match error {
+        NoWorkspace::Failed(error) => error,
+        NoWorkspace::Refused { stderr, .. } => refused(String::from_utf8_lossy(&stderr)),
+    })?;
+    let toolchain = Toolchain::ask(surroundings.rustc())?;
+    let built = if outer.native { folders::BUILD_NATIVE } else { folders::BUILD };
+    let build = folders::make_build(&surroundings.target_dir(&workspace)?, built, &harness::build_key())?;
+    let nested = Nested { outer: &outer, surroundings: &surroundings, toolchain: &toolchain, process };
+    let plan = nested.plan(build.as_std_path());
+    for (target, rlib) in plan.harness.iter().filter(|(_, rlib)| !rlib.exists()) {
+        let hooked = hooked(&outer);
+        harness::build(plan.rustc.as_os_str(), &plan.host, target, rlib, hooked).map_err(refused)?;
+    }
+    plan.write(&plan_path(&plan.links, process))?;
+    nested.additions(build.as_str())
+}
+
+fn refused(cause: impl std::fmt::Display) -> Error {
+    Error::new("cannot record what a test has cargo run").caused_by(cause)
+}
+
+fn hooked(outer: &Plan) -> Hooked {
+    if outer.native { Hooked::Native } else { Hooked::Rust }
+}
+
+/// What is known of the call.
+struct Nested<'a> {
+    outer: &'a Plan,
+    surroundings: &'a Surroundings<'a>,
+    toolchain: &'a Toolchain,
+    /// Becomes cargo.
+    process: u32,
+}
+
+impl Nested<'_> {
+    fn plan(&self, build: &Path) -> Plan {
+        let host = &self.toolchain.host;
+        let targets = self.surroundings.targets(host);
+        let depot = harness::depot(build.join("harness"));
+        let places = |hooked| -> BTreeMap<String, PathBuf> {
+            let place = |target: &String| (target.clone(), harness::place(&depot, self.toolchain, target, hooked));
+            targets.iter().map(place).collect()
+        };
+        let scratch = self.outer.links.clone();
+        Plan {
+            driver: self.process,
+            wrapper: self.surroundings.wrapper(),
+            rustc: self.toolchain.sysroot.join("bin/rustc"),
+            nightly: self.toolchain.is_nightly(),
+            rustdoc: self.surroundings.rustdoc(),
+            bootstrap: std::env::var_os(env::RUSTC_BOOTSTRAP),
+            host: host.clone(),
+            harness: places(hooked(self.outer)),
+            native: self.outer.native,
+            native_harness: places(Hooked::Native),
+            // The harness is there before cargo is.
+            harness_pending: scratch.join("never"),
+            harness_missed: scratch.join("nested-harness-missed"),
+            // Cargo itself calls the user's runners, and nothing of ours is in the environment.
+            runners: BTreeMap::new(),
+            saved: Saved::default(),
+            rate: self.outer.rate,
+            tests: false,
+            modes: None,
+            ledgers: self.outer.ledgers.clone(),
+            ran: scratch.join("nested-ran"),
+            stand_in: self.outer.stand_in.clone(),
+            links: scratch,
+        }
+    }
+
+    fn additions(&self, build: &str) -> Result<Additions, Error> {
+        let exe = std::env::current_exe().map_err(refused)?;
+        let mut added = Additions::default();
+        added.configure("build.rustc-wrapper", text(exe.as_os_str())?);
+        added.flags.extend(["--target-dir".into(), build.into()]);
+        if self.surroundings.has_build_dir() {
+            added.configure("build.build-dir", build);
+        }
+        if let Some(wrapper) = std::env::var_os(env::RUSTC_WRAPPER) {
+            // It would win over the flag. Cargo gives it back to everything that it starts.
+            added.variables.push((env::RUSTC_WRAPPER.into(), None));
+            added.configure("env.RUSTC_WRAPPER", text(&wrapper)?);
+        }
+        if self.outer.native {
+            // With other flags than the run's own, what build scripts compile would be compiled again and again.
+            for name in [env::CFLAGS, env::CXXFLAGS] {
+                let flags = env::with_frame_pointers(self.surroundings.variable(name));
+                added.variables.push((name.into(), Some(flags)));
+            }
+        }
+        Ok(added)
+    }
+}
+
+impl Additions {
+    /// As the process that asked reads it.
+    pub fn to_json(&self) -> String {
+        serde_json::json!(self).to_string()
+    }
+
+    fn configure(&mut self, key: &str, value: &str) {
+        self.flags.extend(["--config".into(), format!("{key}={}", serde_json::json!(value))]);
+    }
+}
+
+fn text(value: &OsStr) -> Result<&str, Error> {
+    value.to_str().ok_or_else(|| refused(format!("`{}` is not UTF-8", value.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_finds_its_ancestors() {
+        let parent = std::os::unix::process::parent_id();
+        assert_eq!(parent_of(std::process::id()), Some(parent));
+        assert!(parent_of(parent).is_some_and(|process| process != parent));
+    }
+}

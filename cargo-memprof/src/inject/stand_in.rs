@@ -1,0 +1,184 @@
+//! The folder in which this program stands in for cargo before recorded tests, so that a `cargo run` of theirs can be
+//! recorded: what is in it, and how it gets into an environment and out of it again.
+//!
+//! - `bin/cargo`: a link to this program, the value of `CARGO`; beside it links to cargo's neighbours, such as rustc.
+//! - `path/cargo`: another one; `path` comes first in `PATH`.
+//! - `real`: a link to the cargo that is stood in for.
+
+use crate::inject::env;
+use serde::{Deserialize, Serialize};
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Its name in the folder of our builds.
+pub const NAME: &str = ".memprof-cargo";
+const CARGO: &str = "cargo";
+const BIN: &str = "bin";
+const PATH: &str = "path";
+const REAL: &str = "real";
+/// Beginnings of the names of programs that come with cargo, which somebody may look for beside it.
+const NEIGHBOURS: [&str; 3] = ["rust", "cargo-", "clippy-"];
+
+/// See the head of this file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandIn {
+    /// Absolute.
+    folder: PathBuf,
+}
+
+/// How this program was found when it was called as cargo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FoundBy {
+    /// By its path, which is in `CARGO`.
+    Variable,
+    /// By its name, in `PATH`.
+    Name,
+}
+
+impl StandIn {
+    /// Makes the links in `folder`, to the program `exe` and to the cargo at `real`. Another run may be doing the same, or
+    /// use what is there.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn make(folder: PathBuf, exe: &Path, real: &Path) -> io::Result<StandIn> {
+        let (bin, path) = (folder.join(BIN), folder.join(PATH));
+        fs_err::create_dir_all(&bin)?;
+        fs_err::create_dir_all(&path)?;
+        link(real, &folder.join(REAL))?;
+        for entry in real.parent().map(fs_err::read_dir).transpose()?.into_iter().flatten() {
+            let entry = entry?;
+            let name = entry.file_name();
+            if NEIGHBOURS.iter().any(|beginning| name.as_encoded_bytes().starts_with(beginning.as_bytes())) {
+                link(&entry.path(), &bin.join(name))?;
+            }
+        }
+        link(exe, &bin.join(CARGO))?;
+        link(exe, &path.join(CARGO))?;
+        Ok(StandIn { folder })
+    }
+
+    /// The one by which this process was called, and how it was found; `None` = it was not called so.
+    pub fn called() -> Option<(StandIn, FoundBy)> {
+        // What the kernel was told to run, whatever the first argument and `PATH` say.
+        let called = Path::new(OsStr::from_bytes(rustix::param::linux_execfn().to_bytes()));
+        if called.file_name()? == CARGO { StandIn::at(called.parent()?) } else { None }
+    }
+
+    /// The one that `folder`, which holds a `cargo`, belongs to.
+    fn at(folder: &Path) -> Option<(StandIn, FoundBy)> {
+        let found = match folder.file_name()?.to_str()? {
+            BIN => FoundBy::Variable,
+            PATH => FoundBy::Name,
+            _ => return None,
+        };
+        let folder = std::path::absolute(folder.parent()?).ok()?;
+        let ours = folder.file_name()? == NAME && fs_err::read_link(folder.join(REAL)).is_ok();
+        ours.then_some((StandIn { folder }, found))
+    }
+
+    /// What stands in for the value `cargo` of `CARGO`; `None` = that is another cargo than the one stood in for.
+    pub fn for_variable(&self, cargo: &OsStr) -> Option<PathBuf> {
+        let real = fs_err::read_link(self.folder.join(REAL)).ok()?;
+        (real == cargo).then(|| self.folder.join(BIN).join(CARGO))
+    }
+
+    /// Puts it into the environment of `command`, which has the variables of this process.
+    pub fn put_into(&self, command: &mut Command) {
+        if let Some(cargo) = env::non_empty(env::CARGO).and_then(|cargo| self.for_variable(&cargo)) {
+            command.env(env::CARGO, cargo);
+        }
+        let path = std::env::var_os(env::PATH).unwrap_or_default();
+        let folders = std::iter::once(self.folder.join(PATH)).chain(std::env::split_paths(&path));
+        // A folder with a colon in its name cannot be there.
+        if let Ok(path) = std::env::join_paths(folders) {
+            command.env(env::PATH, path);
+        }
+    }
+
+    /// The environment of this process as it is without it: what is to be set.
+    pub fn without(&self) -> Vec<(&'static str, OsString)> {
+        let mut variables = Vec::new();
+        if std::env::var_os(env::CARGO).is_some_and(|cargo| self.folder.join(BIN).join(CARGO) == cargo)
+            && let Ok(real) = fs_err::read_link(self.folder.join(REAL))
+        {
+            variables.push((env::CARGO, real.into_os_string()));
+        }
+        if let Some(path) = self.path_without() {
+            variables.push((env::PATH, path));
+        }
+        variables
+    }
+
+    fn path_without(&self) -> Option<OsString> {
+        let ours = self.folder.join(PATH);
+        let path = std::env::var_os(env::PATH)?;
+        std::env::join_paths(std::env::split_paths(&path).filter(|folder| *folder != ours)).ok()
+    }
+
+    /// The cargo that would have been called in its place.
+    pub fn stood_in_for(&self, found: FoundBy) -> Option<PathBuf> {
+        let by_name = || in_path(CARGO, &self.path_without()?);
+        let by_variable = || fs_err::read_link(self.folder.join(REAL)).ok();
+        match found {
+            FoundBy::Name => by_name().or_else(by_variable),
+            FoundBy::Variable => by_variable(),
+        }
+    }
+}
+
+/// The first file called `name` in the folders of `path` that can be executed.
+pub fn in_path(name: &str, path: &OsStr) -> Option<PathBuf> {
+    let executable = |path: &PathBuf| {
+        fs_err::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    };
+    std::env::split_paths(path).map(|folder| folder.join(name)).find(executable)
+}
+
+/// Has `place` be a link to `target`, at every moment a whole one.
+fn link(target: &Path, place: &Path) -> io::Result<()> {
+    if fs_err::read_link(place).is_ok_and(|found| found == target) {
+        return Ok(());
+    }
+    let mut draft = place.as_os_str().to_owned();
+    draft.push(format!(".{}", std::process::id()));
+    let draft = PathBuf::from(draft);
+    // Left by a process of the same number that was killed.
+    let _ = fs_err::remove_file(&draft);
+    fs_err::os::unix::fs::symlink(target, &draft)?;
+    fs_err::rename(draft, place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stand_in_has_cargos_neighbours_beside_it_and_knows_the_cargo() {
+        let temporary = tempfile::tempdir().unwrap();
+        let toolchain = temporary.path().join("toolchain");
+        fs_err::create_dir_all(&toolchain).unwrap();
+        for name in ["cargo", "cargo-clippy", "rustc", "ls"] {
+            fs_err::write(toolchain.join(name), name).unwrap();
+        }
+        let (folder, exe) = (temporary.path().join(NAME), temporary.path().join("exe"));
+        let real = toolchain.join("cargo");
+        for exe in [temporary.path().join("older"), exe.clone()] {
+            StandIn::make(folder.clone(), &exe, &real).unwrap();
+        }
+        let mut names: Vec<_> =
+            fs_err::read_dir(folder.join(BIN)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["cargo", "cargo-clippy", "rustc"]);
+        assert_eq!(fs_err::read_link(folder.join("path/cargo")).unwrap(), exe);
+        let (stand_in, found) = StandIn::at(&folder.join(BIN)).unwrap();
+        assert_eq!((found, stand_in.stood_in_for(found)), (FoundBy::Variable, Some(real.clone())));
+        assert_eq!(stand_in.for_variable(real.as_os_str()), Some(folder.join("bin/cargo")));
+        assert_eq!(stand_in.for_variable(OsStr::new("/another/cargo")), None);
+        assert_eq!(StandIn::at(&toolchain), None);
+    }
+}

@@ -18,8 +18,6 @@ pub const LEDGERS: &str = "ledgers";
 const SCRATCH: &str = ".run-";
 /// In the folder of our builds: what they were made with.
 const KEY: &str = ".memprof-key";
-/// Below cargo's target folder: locked while a folder of our builds is made or removed.
-const LOCK: &str = ".memprof-lock";
 /// What tells backup programs that a folder can be made again; cargo writes the same.
 const CACHE_TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55
 # This file is a cache directory tag created by cargo.
@@ -109,11 +107,11 @@ pub fn make_build(target: &Utf8Path, built: &str, key: &str) -> Result<Utf8PathB
     let build = target.join(NAME).join(built);
     make_target(target)
         .and_then(|()| fs_err::create_dir_all(target.join(NAME)))
-        .and_then(|()| fs_err::File::create(target.join(NAME).join(LOCK)))
-        .and_then(|lock| {
+        .and_then(|()| fs_err::File::open(target.join(NAME)))
+        .and_then(|folder| {
             // Tests that have cargo run programs come here at once, and what one has made another must not remove. Without
             // locks, on a file system that has none, that is unlikely enough.
-            let _ = rustix::fs::flock(&lock, FlockOperation::LockExclusive);
+            let _ = rustix::fs::flock(&folder, FlockOperation::LockExclusive);
             make_keyed(&build, key)
         })
         .map_err(|error| cannot_write(&build, &error, "pass another target folder with `--target-dir`"))?;

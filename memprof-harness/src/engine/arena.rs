@@ -360,7 +360,9 @@ fn address(offset: u64) -> *mut u8 {
 pub(super) fn private_bytes(bytes: usize) -> Option<NonNull<u8>> {
     let errno = Errno::save();
     let protection = libc::PROT_READ | libc::PROT_WRITE;
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // Miri knows no memory that is promised twice.
+    let unreserved = if cfg!(miri) { 0 } else { libc::MAP_NORESERVE };
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | unreserved;
     // SAFETY: a fresh anonymous mapping chosen by the kernel overlaps nothing of ours.
     let memory = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
     errno.restore();

@@ -119,6 +119,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri's threads have no stacks")]
     fn a_threads_stack_is_where_its_variables_are() {
         let local = || {
             let variable = 0u8;

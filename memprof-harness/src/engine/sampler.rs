@@ -59,6 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri's own logarithm differs from run to run")]
     fn the_logarithm_is_that_of_the_library() {
         let mut sampler = Sampler::new(3, 1);
         let random = (0..100_000).map(|i| (sampler.next() >> 11 >> (i % 53)) + 1);
@@ -71,10 +72,10 @@ mod tests {
     #[test]
     fn gaps_have_the_mean_that_was_asked_for() {
         let mut sampler = Sampler::new(1, 524_288);
-        let n = 100_000u32;
+        let n = if cfg!(miri) { 1000u32 } else { 100_000 };
         let mean = (0..n).map(|_| sampler.gap() as f64).sum::<f64>() / f64::from(n);
-        // The standard error of the mean is rate / sqrt(n), 0.3 %; five of them.
-        assert!((mean / 524_288.0 - 1.0).abs() < 0.016, "{mean}");
+        // The standard error of the mean is rate / sqrt(n); five of them.
+        assert!((mean / 524_288.0 - 1.0).abs() < 5.0 / f64::from(n).sqrt(), "{mean}");
     }
 
     #[test]
@@ -88,7 +89,7 @@ mod tests {
         {
             let p = 1.0 - (-(size as f64) / rate as f64).exp();
             // Enough trials for a few thousand hits, and not more than two million.
-            let trials = (4000.0 / p).min(2e6) as u64;
+            let trials = (4000.0 / p).min(if cfg!(miri) { 500.0 } else { 2e6 }) as u64;
             let mut sampler = Sampler::new(7, rate);
             let (mut clock, mut due, mut hits) = (0u64, sampler.gap(), 0u64);
             for _ in 0..trials {

@@ -136,13 +136,22 @@ pub(super) fn with_size(hash: u64, size: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::cell::Cell;
 
-    /// Four frame records laid out by hand: each points to the next, the last to nowhere.
-    fn chain(records: &mut [[usize; 2]]) -> (Frame, Bounds) {
-        let base = records.as_ptr() as usize;
+    /// A frame record. The walk reads behind the compiler's back, which a cell allows.
+    type Record = [Cell<usize>; 2];
+
+    fn records(len: usize) -> Vec<Record> {
+        (0..len).map(|_| [const { Cell::new(0) }; 2]).collect()
+    }
+
+    /// Frame records laid out by hand: each points to the next, the last to nowhere.
+    fn chain(records: &[Record]) -> (Frame, Bounds) {
+        let base = records.as_ptr().expose_provenance();
         let len = records.len();
-        for (i, record) in records.iter_mut().enumerate() {
-            *record = [if i + 1 < len { base + (i + 1) * 16 } else { 0 }, 0x1000 + i];
+        for (i, [next, address]) in records.iter().enumerate() {
+            next.set(if i + 1 < len { base + (i + 1) * 16 } else { 0 });
+            address.set(0x1000 + i);
         }
         (Frame(base), Bounds { low: base, high: base + len * 16 })
     }
@@ -155,8 +164,8 @@ mod tests {
 
     #[test]
     fn a_walk_follows_the_chain_to_its_end() {
-        let mut records = [[0; 2]; 4];
-        let (frame, bounds) = chain(&mut records);
+        let records = records(4);
+        let (frame, bounds) = chain(&records);
         let (seen, walked) = addresses(frame, bounds);
         assert_eq!(seen, [0x1000, 0x1001, 0x1002, 0x1003]);
         assert_eq!((walked.depth, walked.truncated, walked.unwalkable), (4, false, false));
@@ -164,11 +173,10 @@ mod tests {
 
     #[test]
     fn a_walk_stops_where_a_frame_leads_off_the_stack_or_back() {
-        let mut records = [[0; 2]; 4];
-        let (frame, bounds) = chain(&mut records);
+        let records = records(4);
+        let (frame, bounds) = chain(&records);
         for next in [8, frame.0, bounds.high - 8] {
-            // The walk reads behind the compiler's back.
-            std::hint::black_box(&mut records)[2][0] = next;
+            records[2][0].set(next);
             assert_eq!(addresses(frame, bounds).0, [0x1000, 0x1001, 0x1002]);
         }
     }
@@ -183,9 +191,9 @@ mod tests {
     #[test]
     fn a_walk_on_a_foreign_stack_stays_on_its_page() {
         #[repr(align(4096))]
-        struct Page([[usize; 2]; 512]);
-        let mut page = Box::new(Page([[0; 2]; 512]));
-        let (frame, bounds) = chain(&mut page.0);
+        struct Page([Record; 512]);
+        let page = Box::new(Page([const { [const { Cell::new(0) }; 2] }; 512]));
+        let (frame, bounds) = chain(&page.0);
         let inner = Frame(frame.0 + 253 * 16);
         let mut seen = Vec::new();
         let walked = walk(inner, Bounds { low: 4096, high: 8192 }, |_, address| seen.push(address));
@@ -197,12 +205,12 @@ mod tests {
 
     #[test]
     fn a_deep_stack_is_cut_at_the_limit_and_marked() {
-        let mut records = vec![[0; 2]; MAX_DEPTH + 3];
-        let (frame, bounds) = chain(&mut records);
+        let deep = records(MAX_DEPTH + 3);
+        let (frame, bounds) = chain(&deep);
         let (seen, walked) = addresses(frame, bounds);
         assert_eq!((seen.len(), walked.truncated), (MAX_DEPTH, true));
-        let mut records = vec![[0; 2]; MAX_DEPTH];
-        let (frame, bounds) = chain(&mut records);
+        let deep = records(MAX_DEPTH);
+        let (frame, bounds) = chain(&deep);
         assert!(!addresses(frame, bounds).1.truncated);
     }
 }

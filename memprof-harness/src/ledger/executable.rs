@@ -44,6 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri makes no hard links")]
     fn an_executable_is_found_where_it_was_or_where_it_was_kept() {
         let folder = std::env::temp_dir().join(format!("memprof-executable-{}", process::id()));
         fs::create_dir_all(&folder).unwrap();

@@ -125,9 +125,7 @@ fn held(pipe: &PipeReader) -> io::Result<u64> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(u64::try_from(held).unwrap_or(0)) }
 }
 
-// Miri starts no processes.
 #[cfg(test)]
-#[cfg(not(miri))]
 mod tests {
     use super::*;
 

@@ -72,6 +72,21 @@ fn tests_that_call_cargo_end_as_ever() {
 }
 
 #[test]
+fn what_is_compiled_has_the_names_that_it_would_have_without_us() {
+    let fixture = Fixture::copy("running");
+    fixture.cargo("build --bin running").succeed();
+    fixture.memprof("run --bin running").succeed();
+    let names = |build: &str| {
+        let bytes = std::fs::read(fixture.path(build).join("debug/running")).expect("it was built");
+        // As older and newer compilers begin the name of a function in the crate's root.
+        ["_ZN7running".as_bytes(), b"_RNvCs"].map(|name| bytes.windows(name.len()).any(|bytes| bytes == name))
+    };
+    // The newer one may be a dependency's or the standard library's.
+    assert_eq!(names("target/memprof/build")[0], names("target")[0]);
+    assert!(names("target").contains(&true));
+}
+
+#[test]
 fn who_is_not_recorded_has_the_real_cargo() {
     let fixture = Fixture::copy("running");
     fixture.memprof("test --test runs --memprof-only nothing -- by_").succeed();

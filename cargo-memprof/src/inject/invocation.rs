@@ -11,9 +11,13 @@ pub const CODEGEN: [&str; 8] =
 /// So that a crate can tell, as with `cfg(miri)`.
 pub const CFG: [&str; 4] = ["--cfg", "memprof", "--check-cfg", "cfg(memprof)"];
 
+/// For a stable compiler that is made to take unstable options: since Rust 1.93 it then names symbols as a nightly one does,
+/// and a program that prints a backtrace would print another. To go when stable compilers do so too.
+const MANGLING: [&str; 2] = ["-C", "symbol-mangling-version=legacy"];
+
 /// What all the flags are, for the fingerprint.
 pub fn flags_in_words() -> String {
-    CODEGEN.iter().chain(&CFG).copied().collect::<Vec<_>>().join(" ")
+    CODEGEN.iter().chain(&CFG).chain(&MANGLING).copied().collect::<Vec<_>>().join(" ")
 }
 
 /// What a call of rustc is for.
@@ -42,6 +46,8 @@ pub struct Invocation {
     pub has_extern_test: bool,
     /// The C library is to be linked in.
     pub static_libc: bool,
+    /// The user says how symbols are named.
+    pub has_mangling: bool,
 }
 
 impl Invocation {
@@ -67,7 +73,11 @@ impl Invocation {
                 Visibility::Hidden => ("-Zunstable-options", "noprelude:test="),
                 Visibility::Forced => ("-Zunstable-options", "force:memprof_program="),
             };
-            added.extend((!options.is_empty()).then(|| options.into()));
+            if !options.is_empty() {
+                added.push(options.into());
+                let as_stable = harness.stable && !self.has_mangling;
+                added.extend(MANGLING.iter().filter(|_| as_stable).map(OsString::from));
+            }
             let mut value = OsString::from(name);
             value.push(harness.rlib);
             added.extend(["--extern".into(), value]);
@@ -81,6 +91,8 @@ impl Invocation {
 pub struct Harness<'a> {
     pub rlib: &'a Path,
     pub visibility: Visibility,
+    /// The compiler takes no unstable options unless it is made to.
+    pub stable: bool,
 }
 
 /// How the harness gets into the executable, and whether the user's paths can see it.
@@ -109,6 +121,7 @@ struct Reading {
     target: Option<String>,
     has_extern_test: bool,
     static_libc: bool,
+    has_mangling: bool,
 }
 
 impl Reading {
@@ -167,6 +180,7 @@ impl Reading {
         if let Some(extra) = option.strip_prefix("extra-filename=") {
             extra.clone_into(&mut self.extra_filename);
         }
+        self.has_mangling |= option.starts_with("symbol-mangling-version=");
         if let Some(features) = option.strip_prefix("target-feature=") {
             for feature in features.split(',') {
                 match feature {
@@ -216,6 +230,7 @@ impl Reading {
             target: self.target,
             has_extern_test: self.has_extern_test,
             static_libc: self.static_libc,
+            has_mangling: self.has_mangling,
         }
     }
 }
@@ -266,11 +281,23 @@ mod tests {
         assert_eq!(invocation.purpose, Purpose::Test);
         assert_eq!(invocation.executable, Some("/t/debug/deps/csv-34".into()));
         assert_eq!(invocation.source, Path::new("src/lib.rs"));
-        let harness = Harness { rlib: Path::new("/c/lib.rlib"), visibility: Visibility::Prelude };
+        let harness = Harness { rlib: Path::new("/c/lib.rlib"), visibility: Visibility::Prelude, stable: true };
         let added = invocation.additions(Some(&harness));
         assert_eq!(added[added.len() - 2..], ["--extern", "test=/c/lib.rlib"]);
         assert!(added.iter().any(|arg| arg == "strip=none"));
         assert!(!invocation.additions(None).iter().any(|arg| arg == "--extern"));
+    }
+
+    #[test]
+    fn a_stable_compiler_that_takes_an_unstable_option_names_symbols_as_ever() {
+        let named = |line: &str, visibility, stable| {
+            let harness = Harness { rlib: Path::new("/c/lib.rlib"), visibility, stable };
+            read(line).additions(Some(&harness)).iter().any(|flag| flag == MANGLING[1])
+        };
+        let program = "--crate-name t src/main.rs --crate-type bin --out-dir x";
+        assert!(named(program, Visibility::Forced, true) && !named(program, Visibility::Forced, false));
+        assert!(!named(TEST, Visibility::Prelude, true) && named(TEST, Visibility::Hidden, true));
+        assert!(!named(&format!("{program} -Csymbol-mangling-version=v0"), Visibility::Forced, true));
     }
 
     #[test]

@@ -114,7 +114,7 @@ impl Call<'_> {
 
     /// Compiles with the harness at `rlib` under the name `test`.
     fn try_test(&self, rlib: &Path) -> Result<Output, Error> {
-        let mut harness = Harness { rlib, visibility: Visibility::Prelude };
+        let mut harness = Harness { rlib, visibility: Visibility::Prelude, stable: self.is_stable() };
         let output = self.output(self.command(Some(&harness)))?;
         if output.status.success() || !diagnostics::is_ambiguous_test(&output.stderr) {
             return Ok(output);
@@ -128,9 +128,14 @@ impl Call<'_> {
     /// Compiles with the harness that needs no libtest and lies beside `rlib`.
     fn try_program(&self, rlib: &Path) -> Result<Output, Error> {
         let rlib = harness::for_programs(rlib);
-        let mut command = self.command(Some(&Harness { rlib: &rlib, visibility: Visibility::Forced }));
+        let harness = Harness { rlib: &rlib, visibility: Visibility::Forced, stable: self.is_stable() };
+        let mut command = self.command(Some(&harness));
         command.env(env::RUSTC_BOOTSTRAP, "1");
         self.output(command)
+    }
+
+    fn is_stable(&self) -> bool {
+        !self.plan.nightly && std::env::var_os(env::RUSTC_BOOTSTRAP).is_none()
     }
 
     fn target(&self) -> &str {

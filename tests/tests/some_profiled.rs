@@ -56,6 +56,35 @@ fn tests_of_programs_with_a_main_of_their_own_are_chosen_too() {
 }
 
 #[test]
+fn doctests_are_chosen_too_whether_they_are_compiled_one_by_one_or_as_one() {
+    let fixture = Fixture::copy("doctests");
+    for package in ["each", "merged"] {
+        let plain = fixture.cargo("test --doc -p").arg(package).succeed();
+        let ran = fixture.memprof("test --memprofilerate 1 --memprof-only Asking --doc -p").arg(package).succeed();
+        assert_eq!(ran.verdicts(), plain.verdicts());
+        let summary = fixture.summary();
+        let [asking] = &summary.tests()[..] else { panic!("{:#}", summary.json) };
+        let figures = asking.figures();
+        assert!(asking.name().contains(" - Asking (line "), "{}", asking.name());
+        assert_eq!((asking.outcome(), figures.alloc_objects, figures.alloc_space), ("ok", 2, 22));
+        asking.file("profile");
+        let items: Vec<&str> = others(&summary.json).iter().map(|name| item(name)).collect();
+        assert_eq!(items, ["", "eleven", "with_a_main"]);
+        // A process that leaves no ledger was not recorded.
+        fixture.memprof("test --keep-ledgers --memprof-only Asking --doc -p").arg(package).succeed();
+        let folder = fixture.path("target/memprof/ledgers");
+        let files = std::fs::read_dir(folder).expect("it was kept").map(|file| file.expect("one").path());
+        assert_eq!(files.filter(|file| file.extension().is_some_and(|end| end == "ledger")).count(), 1);
+    }
+}
+
+/// The item that a doctest belongs to, as rustdoc names it.
+fn item(name: &str) -> &str {
+    let (_, rest) = name.split_once(" - ").expect("a doctest's name");
+    rest.rsplit_once("(line ").expect("with a line").0.trim_end()
+}
+
+#[test]
 fn a_run_that_records_no_test_replaces_the_run_before() {
     let fixture = Fixture::copy("known");
     fixture.memprof("test --memprofilerate 1 one_box").succeed();

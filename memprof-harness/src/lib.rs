@@ -66,6 +66,8 @@ mod libtest;
 pub use libtest::*;
 
 // The same engine under a program whose `main` is its own; such a crate knows nothing of libtest.
+#[cfg(all(memprof_program, memprof_native))]
+mod apart;
 #[cfg(memprof_program)]
 mod program;
 #[cfg(memprof_program)]

@@ -5,10 +5,12 @@
 use crate::ledger::{Hook, Identity, LedgerFile, executable};
 use crate::modes::Modes;
 use crate::{engine, environment, seeds};
-use std::ffi::OsString;
+use std::ffi::{CStr, OsStr};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::panic::{self, PanicHookInfo};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{env, fs, process};
 
@@ -28,23 +30,56 @@ const DOCTEST: &str = "RUSTDOC_DOCTEST_RUN_NB_TEST";
 static SET_UP: extern "C" fn() = set_up;
 
 extern "C" fn set_up() {
-    // Rust's own set-up has not run, and a panic has nowhere to go. Whatever goes wrong, the program runs as ever.
-    let recording = panic::catch_unwind(Recording::asked_for).ok().flatten();
-    let Some(recording) = recording else { return };
-    let begun = panic::catch_unwind(|| recording.begin());
-    if let Ok(Err(error)) = begun {
-        eprintln!("warning: this program cannot be recorded");
-        eprintln!("  caused by: {error}");
-        eprintln!("  help: see that `{}` can be written to and has room", recording.folder.display());
+    // SAFETY: a C string; before `main` nothing changes the environment.
+    if unsafe { libc::getenv(c"MEMPROF_PROGRAM".as_ptr()) }.is_null() {
+        return;
     }
+    // Rust's own set-up has not run, and a panic has nowhere to go. Whatever goes wrong, the program runs as ever.
+    let _ = panic::catch_unwind(|| with_prepared(begin_recording));
+}
+
+/// Does `work` with what [`Recording::prepare`] gives. The program's own allocator, which may count, is to know nothing of
+/// that, so it happens elsewhere; and `work` allocates nothing through it.
+#[cfg(memprof_native)]
+fn with_prepared(work: impl FnOnce(&[u8])) {
+    match crate::apart::ask(Recording::prepare) {
+        Some(answer) => work(answer.bytes()),
+        None => work(&Recording::prepare().unwrap_or_default()),
+    }
+}
+
+/// As above; here the program's allocator is ours.
+#[cfg(not(memprof_native))]
+fn with_prepared(work: impl FnOnce(&[u8])) {
+    work(&Recording::prepare().unwrap_or_default());
+}
+
+fn begin_recording(prepared: &[u8]) {
+    if prepared.is_empty() {
+        return;
+    }
+    for taken in [environment::NAME, environment::WINDOW, environment::MODES] {
+        // SAFETY: the process has one thread as yet, and nobody else reads the environment meanwhile.
+        unsafe { env::remove_var(taken) };
+    }
+    let Some(prepared) = Prepared::read(prepared) else { return };
+    if let Err(error) = prepared.begin() {
+        warn(&error, prepared.ledger);
+    }
+}
+
+fn warn(error: &io::Error, place: &Path) {
+    eprintln!("warning: this program cannot be recorded");
+    eprintln!("  caused by: {error}");
+    eprintln!("  help: see that `{}` can be written to and has room", place.display());
 }
 
 /// What of the program is recorded.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Window {
-    All,
-    Threads,
-    FromCall,
+    All = b'a' as isize,
+    Threads = b't' as isize,
+    FromCall = b'c' as isize,
 }
 
 /// Opens the window of a program that was started to be recorded from here on; does nothing in any other. Called by
@@ -58,6 +93,9 @@ pub fn begin() {
 /// The window is to be opened by [`begin`].
 static WAITS: AtomicBool = AtomicBool::new(false);
 
+/// Said where the ledger could not be made.
+const NO_LEDGER: &[u8] = b"-";
+
 /// What the environment asks for.
 struct Recording {
     /// Mean bytes between samples.
@@ -69,9 +107,24 @@ struct Recording {
     folder: PathBuf,
     name: String,
     window: Window,
+    /// Random numbers are fixed.
+    fixed: bool,
 }
 
 impl Recording {
+    /// Makes the ledger that the environment asks for; gives what is left to do, as [`Prepared::read`] reads it. `None` = this
+    /// process is not asked.
+    fn prepare() -> Option<Vec<u8>> {
+        let recording = Recording::asked_for()?;
+        match recording.create_ledger() {
+            Ok(ledger) => Some(recording.left_to_do(ledger.path())),
+            Err(error) => {
+                warn(&error, &recording.folder);
+                Some(NO_LEDGER.to_vec())
+            }
+        }
+    }
+
     fn asked_for() -> Option<Recording> {
         let asked = env::var_os(environment::PROGRAM)?.into_string().ok()?;
         let mut words = asked.splitn(3, ' ');
@@ -88,40 +141,25 @@ impl Recording {
             _ => Window::All,
         };
         let modes = env::var(environment::MODES).ok().filter(|_| name.is_some());
-        if modes.and_then(|modes| modes.parse::<Modes>().ok()).is_some_and(|modes| modes.deterministic) {
-            seeds::fix();
-        }
-        for taken in [environment::NAME, environment::WINDOW, environment::MODES] {
-            // SAFETY: the process has one thread as yet, and nobody else reads the environment meanwhile.
-            unsafe { env::remove_var(taken) };
-        }
+        let fixed = modes.and_then(|modes| modes.parse::<Modes>().ok()).is_some_and(|modes| modes.deterministic);
         let doctest = env::var_os(DOCTEST).and_then(|number| number.into_string().ok());
         let name = name.map(|name| doctest.unwrap_or_else(|| name.to_string_lossy().into_owned()));
-        Some(Recording { rate, stem, is_root: name.is_some(), folder, name: name.unwrap_or_default(), window })
+        Some(Recording { rate, stem, is_root: name.is_some(), folder, name: name.unwrap_or_default(), window, fixed })
     }
 
-    fn begin(&self) -> io::Result<()> {
-        let ledger = self.create_ledger()?;
+    /// Two letters, and two C strings: the ledger, and what the program hands on to those that it starts, which is nothing
+    /// where it hands on what it was given.
+    fn left_to_do(&self, ledger: &Path) -> Vec<u8> {
+        let mut text = vec![self.window as u8, if self.fixed { b'f' } else { b'-' }];
+        text.extend_from_slice(ledger.as_os_str().as_bytes());
+        text.push(0);
         if self.is_root {
-            let stem = ledger.path().file_stem().unwrap_or_default().to_owned();
-            let mut asked = OsString::from(format!("{} {} ", self.rate, stem.display()));
-            asked.push(&self.folder);
-            // SAFETY: as above: before `main` there is one thread.
-            unsafe { env::set_var(environment::PROGRAM, asked) };
+            let stem = ledger.file_stem().unwrap_or_default().display();
+            text.extend_from_slice(format!("{} {stem} ", self.rate).as_bytes());
+            text.extend_from_slice(self.folder.as_os_str().as_bytes());
         }
-        engine::attach(ledger.path())?;
-        wrap_panic_hook();
-        watch_exit();
-        match self.window {
-            Window::All => engine::open(),
-            Window::Threads => {
-                // For good: the main thread is the harness's.
-                std::mem::forget(engine::suspend());
-                engine::open();
-            }
-            Window::FromCall => WAITS.store(true, Ordering::Relaxed),
-        }
-        Ok(())
+        text.push(0);
+        text
     }
 
     fn create_ledger(&self) -> io::Result<LedgerFile> {
@@ -158,6 +196,49 @@ impl Recording {
     }
 }
 
+/// A recording whose ledger is there. Nothing here allocates through the program's allocator.
+struct Prepared<'a> {
+    window: Window,
+    fixed: bool,
+    ledger: &'a Path,
+    hands_on: &'a CStr,
+}
+
+impl<'a> Prepared<'a> {
+    /// `None` = nothing is to be recorded.
+    fn read(text: &'a [u8]) -> Option<Prepared<'a>> {
+        let [window, fixed, texts @ ..] = text else { return None };
+        let window = [Window::All, Window::Threads, Window::FromCall].into_iter().find(|one| *one as u8 == *window)?;
+        let ledger = CStr::from_bytes_until_nul(texts).ok()?.to_bytes();
+        let hands_on = CStr::from_bytes_until_nul(texts.get(ledger.len() + 1..)?).ok()?;
+        Some(Prepared { window, fixed: *fixed == b'f', ledger: Path::new(OsStr::from_bytes(ledger)), hands_on })
+    }
+
+    fn begin(&self) -> io::Result<()> {
+        if self.fixed {
+            seeds::fix();
+        }
+        if !self.hands_on.is_empty() {
+            // std's own function has long texts copied by the program's allocator.
+            // SAFETY: both are C strings, and as above, there is one thread.
+            unsafe { libc::setenv(c"MEMPROF_PROGRAM".as_ptr(), self.hands_on.as_ptr(), 1) };
+        }
+        engine::attach(self.ledger)?;
+        wrap_panic_hook();
+        watch_exit();
+        match self.window {
+            Window::All => engine::open(),
+            Window::Threads => {
+                // For good: the main thread is the harness's.
+                std::mem::forget(engine::suspend());
+                engine::open();
+            }
+            Window::FromCall => WAITS.store(true, Ordering::Relaxed),
+        }
+        Ok(())
+    }
+}
+
 #[cfg(not(memprof_native))]
 fn hook() -> Hook {
     Hook::Rust
@@ -171,11 +252,16 @@ fn hook() -> Hook {
 /// Keeps what the default panic hook does out of the recording, as under a test. A hook that the program sets itself is
 /// recorded.
 fn wrap_panic_hook() {
-    let previous = panic::take_hook();
-    panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
-        let _outside = engine::suspend();
-        previous(info);
-    }));
+    /// Beside the hook and not in it: a box of something that has no size takes no memory.
+    static PREVIOUS: OnceLock<Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send>> = OnceLock::new();
+    if PREVIOUS.set(panic::take_hook()).is_ok() {
+        panic::set_hook(Box::new(|info: &PanicHookInfo<'_>| {
+            let _outside = engine::suspend();
+            if let Some(previous) = PREVIOUS.get() {
+                previous(info);
+            }
+        }));
+    }
 }
 
 /// Has the ledger closed when the process exits. What is registered first is called last, so the program's own

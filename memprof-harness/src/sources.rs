@@ -5,6 +5,7 @@
 pub const FILES: &[(&str, &str)] = &[
     ("lib.rs", include_str!("lib.rs")),
     ("addresses.rs", include_str!("addresses.rs")),
+    ("apart.rs", include_str!("apart.rs")),
     ("budget.rs", include_str!("budget.rs")),
     ("environment.rs", include_str!("environment.rs")),
     ("limit.rs", include_str!("limit.rs")),

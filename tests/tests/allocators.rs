@@ -97,7 +97,12 @@ fn the_librarys_allocator_is_everybodys_and_counts_on() {
 #[test]
 fn a_program_that_is_run_for_its_own_sake_keeps_its_allocator() {
     let fixture = Fixture::copy("allocators");
-    fixture.memprof("run -p everywhere --memprofilerate 1 -- start-another").succeed();
+    let plain = fixture.cargo("run -p everywhere -- start-another").env("SAYS", "it").succeed();
+    let ran = fixture.memprof("run -p everywhere --memprofilerate 1 -- start-another");
+    let ran = ran.env("SAYS", "it").succeed();
+    // What the allocator has counted when `main` begins is what it counts without us, also in a program that is started.
+    assert!(plain.stdout.starts_with("before main: [") && plain.stdout.lines().count() == 2, "{}", plain.all());
+    assert!(ran.stdout.starts_with(&plain.stdout), "{}{}", plain.stdout, ran.all());
     let summary = fixture.summary();
     let program = summary.test("(whole program)");
     assert_eq!((program.text("kind"), program.text("hook"), program.text("seen")), ("bin", "native", "all"));

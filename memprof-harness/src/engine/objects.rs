@@ -9,24 +9,56 @@ use std::sync::atomic::Ordering::Release;
 
 /// Writes all loaded objects into a new chunk of the ledger. Gives how many there are.
 ///
-/// Ordinary code: called while the window is shut.
+/// Called while the window is shut. It takes nothing from the program's allocator all the same, which may count.
 pub(super) fn note() -> usize {
-    let mut modules: Vec<(ModuleRecord, Vec<u8>)> = Vec::new();
-    // SAFETY: `collect` has the required signature and takes its data for what is passed here, which outlives the call.
-    unsafe { libc::dl_iterate_phdr(Some(collect), (&raw mut modules).cast()) };
-    let mut bytes = Vec::new();
-    for (record, path) in &modules {
-        for field in [record.bias, record.start, record.end, record.path_len] {
-            bytes.extend_from_slice(&field.to_ne_bytes());
+    let mut list = List { chunk: None, len: 0, room: 0, count: 0 };
+    list.go_through();
+    let room = list.len;
+    if let Some(chunk) = arena::chunk(kind::MODULES, 0, room) {
+        list = List { chunk: Some(chunk + size_of::<ChunkHeader>() as u64), len: 0, room, count: 0 };
+        list.go_through();
+        arena::chunk_header(chunk).used.store(list.len as u64, Release);
+    }
+    list.count
+}
+
+/// The list of the objects as it is measured, and then written.
+struct List {
+    /// Where it is written to; `None` = it is measured alone.
+    chunk: Option<u64>,
+    /// Bytes so far.
+    len: usize,
+    /// Bytes that there are to be written to. What was loaded since they were counted has no place.
+    room: usize,
+    /// Objects so far, those that are not written included.
+    count: usize,
+}
+
+impl List {
+    fn go_through(&mut self) {
+        // SAFETY: `add` has the required signature and takes its data for what is passed here, which outlives the call.
+        unsafe { libc::dl_iterate_phdr(Some(add), (&raw mut *self).cast()) };
+    }
+
+    fn add(&mut self, record: &ModuleRecord, path: &[u8]) {
+        self.count += 1;
+        let fields = [record.bias, record.start, record.end, record.path_len];
+        let len = size_of_val(&fields) + path.len().next_multiple_of(8);
+        if let Some(start) = self.chunk {
+            if self.len + len > self.room {
+                return;
+            }
+            let mut at = start + self.len as u64;
+            for field in fields {
+                let bytes = field.to_ne_bytes();
+                arena::put(at, &bytes);
+                at += bytes.len() as u64;
+            }
+            // The bytes behind the path are zero, as all of a new chunk.
+            arena::put(at, path);
         }
-        bytes.extend_from_slice(path);
-        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        self.len += len;
     }
-    if let Some(chunk) = arena::chunk(kind::MODULES, 0, bytes.len()) {
-        arena::put(chunk + size_of::<ChunkHeader>() as u64, &bytes);
-        arena::chunk_header(chunk).used.store(bytes.len() as u64, Release);
-    }
-    modules.len()
 }
 
 /// How many objects are loaded now.
@@ -43,11 +75,11 @@ extern "C" fn add_one(_: *mut libc::dl_phdr_info, _: usize, data: *mut libc::c_v
     0
 }
 
-extern "C" fn collect(info: *mut libc::dl_phdr_info, _: usize, data: *mut libc::c_void) -> libc::c_int {
+extern "C" fn add(info: *mut libc::dl_phdr_info, _: usize, data: *mut libc::c_void) -> libc::c_int {
     // SAFETY: the system passes a valid object description for the length of this call.
     let info = unsafe { &*info };
-    // SAFETY: `note` passes its own vector and does not touch it meanwhile.
-    let modules = unsafe { &mut *data.cast::<Vec<(ModuleRecord, Vec<u8>)>>() };
+    // SAFETY: `go_through` passes its own list and does not touch it meanwhile.
+    let list = unsafe { &mut *data.cast::<List>() };
     let headers = if info.dlpi_phnum == 0 {
         &[]
     } else {
@@ -60,11 +92,11 @@ extern "C" fn collect(info: *mut libc::dl_phdr_info, _: usize, data: *mut libc::
     let ends = loaded.map(|header| bias.wrapping_add(header.p_vaddr + header.p_memsz));
     let (Some(start), Some(end)) = (starts.min(), ends.max()) else { return 0 };
     let path = if info.dlpi_name.is_null() {
-        Vec::new()
+        &[]
     } else {
         // SAFETY: not null, and the system's names are C strings.
-        unsafe { CStr::from_ptr(info.dlpi_name) }.to_bytes().to_vec()
+        unsafe { CStr::from_ptr(info.dlpi_name) }.to_bytes()
     };
-    modules.push((ModuleRecord { bias, start, end, path_len: path.len() as u64 }, path));
+    list.add(&ModuleRecord { bias, start, end, path_len: path.len() as u64 }, path);
     0
 }

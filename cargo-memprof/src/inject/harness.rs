@@ -27,8 +27,9 @@ const PROGRAM_FLAGS: [&str; 4] = ["--crate-name", PROGRAM_CRATE, "--cfg", "mempr
 const TEST_FLAGS: [&str; 2] = ["--crate-name", "memprof_harness"];
 
 /// How the harness is compiled. `metadata` keeps its symbols apart from those of a `memprof-harness` the user's crate
-/// may depend on; with bitcode, profiles with link-time optimisation can link it.
-const FLAGS: [&str; 16] = [
+/// may depend on; with bitcode, profiles with link-time optimisation can link it. It is only ever linked into executables: told
+/// so, and in one piece, it finds its own variables without the detours that a shared object needs, at every allocation.
+const FLAGS: [&str; 19] = [
     "--crate-type",
     "rlib",
     "--edition",
@@ -38,6 +39,9 @@ const FLAGS: [&str; 16] = [
     "--cap-lints",
     "allow",
     "-Copt-level=3",
+    "-Ccodegen-units=1",
+    "-Crelocation-model=pie",
+    "-Zdirect-access-external-data=yes",
     "-Cforce-frame-pointers=yes",
     "-Cmetadata=memprof",
     "-Cembed-bitcode=yes",
@@ -57,12 +61,12 @@ pub enum Hooked {
 }
 
 impl Hooked {
-    /// What makes a harness of it. All of the native one is one object, so that the linker takes its `malloc` along with
-    /// what it is asked for.
+    /// What makes a harness of it. That all of it is one object has the linker take the native one's `malloc` along with what it
+    /// is asked for.
     fn flags(self) -> &'static [&'static str] {
         match self {
             Hooked::Rust => &[],
-            Hooked::Native => &["--cfg", "memprof_native", "-Ccodegen-units=1"],
+            Hooked::Native => &["--cfg", "memprof_native"],
         }
     }
 

@@ -3,15 +3,19 @@
 
 #![allow(unsafe_code)] // an allocator
 
-use super::hook_rust::{count_failure, count_laneless, free_while_shut};
+use super::hook_rust::{count_failure, count_laneless, decided, free_while_shut};
 use super::lane::{Note, Tag};
-use super::thread::{Access, access};
+use super::sampled;
+use super::state::Mode;
+use super::thread::{Access, access, is_ready};
 use super::unwind::Frame;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 
 /// A header is a [`Note`]'s two words right in front of the block; with a larger alignment, unused bytes come first.
 const HEADER: usize = 16;
+/// Larger blocks than this go the slow way, where it is looked whether their size leaves room for a header.
+const LARGE: usize = isize::MAX as usize / 2;
 
 /// The system's block for a block of `layout`: room in front that keeps the alignment.
 #[inline(always)]
@@ -22,33 +26,89 @@ fn with_header(layout: Layout, size: usize) -> Option<(Layout, usize)> {
 }
 
 #[inline(never)]
-pub(super) fn alloc(layout: Layout) -> *mut u8 {
-    // SAFETY: `inner` is `layout` with room for a header, so its size is not zero.
-    obtain(Frame::here(), layout, |inner| unsafe { System.alloc(inner) })
+pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
+    if !is_usual(layout) {
+        // SAFETY: the caller upholds `alloc`'s contract.
+        return unsafe { unusual::alloc(layout) };
+    }
+    // SAFETY: not too large, and `HEADER` is a power of two.
+    let inner = unsafe { Layout::from_size_align_unchecked(layout.size() + HEADER, HEADER) };
+    // SAFETY: its size is not zero.
+    let start = unsafe { System.alloc(inner) };
+    obtained(Frame::here(), start, HEADER, layout.size())
 }
 
 #[inline(never)]
-pub(super) fn alloc_zeroed(layout: Layout) -> *mut u8 {
-    // SAFETY: as above.
-    obtain(Frame::here(), layout, |inner| unsafe { System.alloc_zeroed(inner) })
+pub(super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
+    if !is_usual(layout) {
+        // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+        return unsafe { unusual::alloc_zeroed(layout) };
+    }
+    // SAFETY: not too large, and `HEADER` is a power of two.
+    let inner = unsafe { Layout::from_size_align_unchecked(layout.size() + HEADER, HEADER) };
+    // SAFETY: its size is not zero.
+    let start = unsafe { System.alloc_zeroed(inner) };
+    obtained(Frame::here(), start, HEADER, layout.size())
 }
 
+/// Whether plain `malloc` will do, by a process that is known to be recorded.
 #[inline(always)]
-fn obtain(frame: Frame, layout: Layout, get: impl FnOnce(Layout) -> *mut u8) -> *mut u8 {
-    let Some((inner, front)) = with_header(layout, layout.size()) else {
-        count_failure();
-        return ptr::null_mut();
-    };
-    let start = get(inner);
+fn is_usual(layout: Layout) -> bool {
+    layout.align() <= HEADER && layout.size() <= LARGE && is_ready()
+}
+
+/// Notes a new block. Gives what comes behind its header.
+#[inline(always)]
+fn obtained(frame: Frame, start: *mut u8, front: usize, size: usize) -> *mut u8 {
     if start.is_null() {
         count_failure();
         return start;
     }
-    let note = note_alloc(frame, layout.size());
+    let note = note_alloc(frame, size);
     let block = start.wrapping_add(front);
     // SAFETY: at least 16 bytes lie between `start` and `block`, aligned for two words.
     unsafe { write_note(block, note) };
     block
+}
+
+/// Larger alignments, sizes that may be too large, and threads that are not ready, the process's first one among them.
+mod unusual {
+    use super::*;
+
+    #[cold]
+    #[inline(never)]
+    pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
+        match decided() {
+            // SAFETY: `inner` is `layout` with room for a header, so its size is not zero.
+            Mode::Exact => obtain(Frame::here(), layout, |inner| unsafe { System.alloc(inner) }),
+            // SAFETY: the caller upholds `alloc`'s contract.
+            Mode::Sampled => unsafe { sampled::alloc(layout) },
+            // SAFETY: the caller upholds `alloc`'s contract.
+            Mode::Plain => unsafe { System.alloc(layout) },
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
+        match decided() {
+            // SAFETY: as above.
+            Mode::Exact => obtain(Frame::here(), layout, |inner| unsafe { System.alloc_zeroed(inner) }),
+            // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+            Mode::Sampled => unsafe { sampled::alloc_zeroed(layout) },
+            // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+            Mode::Plain => unsafe { System.alloc_zeroed(layout) },
+        }
+    }
+
+    #[inline(always)]
+    fn obtain(frame: Frame, layout: Layout, get: impl FnOnce(Layout) -> *mut u8) -> *mut u8 {
+        let Some((inner, front)) = with_header(layout, layout.size()) else {
+            count_failure();
+            return ptr::null_mut();
+        };
+        obtained(frame, get(inner), front, layout.size())
+    }
 }
 
 #[inline(never)]

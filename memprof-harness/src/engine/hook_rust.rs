@@ -5,7 +5,7 @@
 #![allow(unsafe_code)] // an allocator
 
 use super::lane::Note;
-use super::state::{self, Mode};
+use super::state::{self, EXACT, Mode, PLAIN};
 use super::thread::{Access, access, own_lane};
 use super::{arena, exact, sampled};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -19,83 +19,102 @@ pub struct Hook;
 unsafe impl GlobalAlloc for Hook {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        match state::mode() {
-            Some(Mode::Exact) => exact::alloc(layout),
+        if state::flags() & (EXACT | PLAIN) != 0 {
             // SAFETY: the caller upholds `alloc`'s contract.
-            Some(Mode::Sampled) => unsafe { sampled::alloc(layout) },
-            // SAFETY: the caller upholds `alloc`'s contract.
-            _ => unsafe { elsewhere::alloc(layout) },
+            return unsafe { elsewhere::alloc(layout) };
         }
+        // SAFETY: the caller upholds `alloc`'s contract.
+        unsafe { sampled::alloc(layout) }
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        match state::mode() {
-            Some(Mode::Exact) => exact::alloc_zeroed(layout),
+        if state::flags() & (EXACT | PLAIN) != 0 {
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-            Some(Mode::Sampled) => unsafe { sampled::alloc_zeroed(layout) },
-            // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-            _ => unsafe { elsewhere::alloc_zeroed(layout) },
+            return unsafe { elsewhere::alloc_zeroed(layout) };
         }
+        // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+        unsafe { sampled::alloc_zeroed(layout) }
     }
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        match state::mode() {
-            // SAFETY: the caller upholds `dealloc`'s contract, and in exact mode every block has a header.
-            Some(Mode::Exact) => unsafe { exact::dealloc(block, layout) },
+        if state::flags() & (EXACT | PLAIN) != 0 {
             // SAFETY: the caller upholds `dealloc`'s contract.
-            Some(Mode::Sampled) => unsafe { sampled::dealloc(block, layout) },
-            // SAFETY: the caller upholds `dealloc`'s contract; nothing is freed before the first allocation.
-            _ => unsafe { System.dealloc(block, layout) },
+            return unsafe { elsewhere::dealloc(block, layout) };
         }
+        // SAFETY: the caller upholds `dealloc`'s contract.
+        unsafe { sampled::dealloc(block, layout) }
     }
 
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        match state::mode() {
-            // SAFETY: the caller upholds `realloc`'s contract, and in exact mode every block has a header.
-            Some(Mode::Exact) => unsafe { exact::realloc(block, layout, size) },
+        if state::flags() & (EXACT | PLAIN) != 0 {
             // SAFETY: the caller upholds `realloc`'s contract.
-            Some(Mode::Sampled) => unsafe { sampled::realloc(block, layout, size) },
-            // SAFETY: the caller upholds `realloc`'s contract; nothing is reallocated before the first allocation.
-            _ => unsafe { System.realloc(block, layout, size) },
+            return unsafe { elsewhere::realloc(block, layout, size) };
         }
+        // SAFETY: the caller upholds `realloc`'s contract.
+        unsafe { sampled::realloc(block, layout, size) }
     }
 }
 
-/// Where nothing is noted, and what decides it: kept out of the functions above, which then need no registers.
+/// Exact mode, and where nothing is noted. Functions of their own, so that the ones above need few registers.
 mod elsewhere {
     use super::*;
 
     #[inline(never)]
     pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
-        match decided() {
-            Mode::Exact => exact::alloc(layout),
+        if is_plain() {
             // SAFETY: the caller upholds `alloc`'s contract.
-            Mode::Sampled => unsafe { sampled::alloc(layout) },
-            // SAFETY: the caller upholds `alloc`'s contract.
-            Mode::Plain => unsafe { System.alloc(layout) },
+            return unsafe { System.alloc(layout) };
         }
+        // SAFETY: the caller upholds `alloc`'s contract.
+        unsafe { exact::alloc(layout) }
     }
 
     #[inline(never)]
     pub(super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
-        match decided() {
-            Mode::Exact => exact::alloc_zeroed(layout),
+        if is_plain() {
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-            Mode::Sampled => unsafe { sampled::alloc_zeroed(layout) },
-            // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-            Mode::Plain => unsafe { System.alloc_zeroed(layout) },
+            return unsafe { System.alloc_zeroed(layout) };
         }
+        // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+        unsafe { exact::alloc_zeroed(layout) }
+    }
+
+    #[inline(never)]
+    pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
+        if is_plain() {
+            // SAFETY: the caller upholds `dealloc`'s contract.
+            return unsafe { System.dealloc(block, layout) };
+        }
+        // SAFETY: the caller upholds `dealloc`'s contract. The mode was decided by the first allocation, so every block has a
+        // header.
+        unsafe { exact::dealloc(block, layout) }
+    }
+
+    #[inline(never)]
+    pub(super) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if is_plain() {
+            // SAFETY: the caller upholds `realloc`'s contract.
+            return unsafe { System.realloc(block, layout, size) };
+        }
+        // SAFETY: the caller upholds `realloc`'s contract. The mode was decided by the first allocation, so every block has a
+        // header.
+        unsafe { exact::realloc(block, layout, size) }
     }
 
     #[inline(always)]
-    fn decided() -> Mode {
-        match state::mode() {
-            Some(mode) => mode,
-            None => decide(),
-        }
+    fn is_plain() -> bool {
+        state::flags() & PLAIN != 0
+    }
+}
+
+/// The mode; decides it where this is the first allocation of the process.
+pub(super) fn decided() -> Mode {
+    match state::mode() {
+        Some(mode) => mode,
+        None => decide(),
     }
 }
 

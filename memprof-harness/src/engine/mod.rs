@@ -52,4 +52,6 @@ pub use process::end_program;
 pub use process::shut;
 pub use process::{attach, close, open};
 pub use region::{BEGIN, END, NUMBERS};
+#[cfg(all(memprof_injected, not(memprof_program)))]
+pub use thread::anchor;
 pub use thread::{Suspended, suspend};

@@ -3,11 +3,12 @@
 //! inside of them is walked.
 //!
 //! A frame record that holds what it held is followed by what followed it, so the outermost records that are all
-//! unchanged are the outer end of any chain that reaches one of them. Nothing is assumed that was not compared.
+//! unchanged are the outer end of any chain that reaches one of them. Nothing is assumed that was not compared, but for the
+//! frames outside of an [`Recent::anchor`], which cannot change while it holds.
 
 #![allow(unsafe_code)] // reads the frames it has kept the addresses of
 
-use super::unwind::{Bounds, Frame, SEED, finish, mix};
+use super::unwind::{Bounds, Frame, finish, mix};
 use crate::ledger::layout::MAX_DEPTH;
 use std::cell::Cell;
 use std::sync::atomic::{Ordering, compiler_fence};
@@ -16,32 +17,33 @@ use std::sync::atomic::{Ordering, compiler_fence};
 const LEN: usize = MAX_DEPTH + 1;
 /// Records compared before the result is looked at.
 const BLOCK: usize = 4;
+/// Where no frame is: beyond all.
+const NOWHERE: usize = usize::MAX;
 
-/// A frame record, and the hash of the return addresses from its own outwards.
-#[derive(Debug, Clone, Copy)]
-struct Record {
-    frame: usize,
-    /// 0 = the end of the chain; it has no part in the hash.
-    address: usize,
-    hash: u64,
-}
-
-const NO_RECORD: Record = Record { frame: usize::MAX, address: 0, hash: SEED };
-
-/// Innermost first, at the end of the array: what is outer keeps its place.
+/// Record `i` of each array is of one frame; 0 is the innermost that there may be. Those in use stand at the end, so what
+/// is outer keeps its place.
 pub(super) struct Recent {
-    records: [Cell<Record>; LEN + 1],
+    /// Where the record lies. The one after the last is nowhere.
+    frames: [Cell<usize>; LEN + 1],
+    /// The frame that it led to, and the return address; an address of 0 = the end of the chain. In arrays of their own: copied as
+    /// one, two words that were just written one by one would stall the processor.
+    nexts: [Cell<usize>; LEN + 1],
+    addresses: [Cell<usize>; LEN + 1],
+    /// The hash of the return addresses from this record outwards.
+    hashes: [Cell<u64>; LEN + 1],
     /// The innermost; `LEN` = none is kept.
     start: Cell<usize>,
-    /// Where the outermost record leads.
-    beyond: Cell<usize>,
+    /// The record of the anchor; `LEN` = there is none, or it is not on the stack.
+    fixed: Cell<usize>,
+    /// Where the anchor lies, 0 = nowhere.
+    anchor: Cell<usize>,
     /// What the stack as a whole led to last time; 0 = nothing yet.
     site: Cell<u64>,
     /// Whether the records are of the stack that was asked for last, and nobody has noted yet what it leads to: what a stack
     /// that is not kept leads to is not what the kept one does.
     awaits_site: Cell<bool>,
-    /// The records of a walk, until it is known where they go.
-    fresh: [Cell<[usize; 2]>; LEN],
+    /// The frames of a walk and what they held, until it is known where they go.
+    fresh: [Cell<[usize; 3]>; LEN],
     /// In use: an event in a signal handler goes without.
     busy: Cell<bool>,
 }
@@ -56,9 +58,28 @@ pub(super) enum Known {
 impl Recent {
     /// Nothing is known of another thread's stack. What was nothing but zeros so far is ready for use afterwards.
     pub(super) fn forget(&self) {
-        self.records[LEN].set(NO_RECORD);
-        self.start.set(LEN);
+        self.frames[LEN].set(NOWHERE);
+        self.drop_anchor();
         self.busy.set(false);
+    }
+
+    #[cfg_attr(not(any(test, all(memprof_injected, not(memprof_program)))), allow(dead_code))]
+    /// Takes it that the frame record at `frame`, and all that it leads to, stays as it is: until [`Recent::drop_anchor`], the
+    /// function that has it must not return.
+    pub(super) fn anchor(&self, frame: Frame) {
+        self.empty();
+        self.anchor.set(frame.0);
+    }
+
+    /// See [`Recent::anchor`].
+    pub(super) fn drop_anchor(&self) {
+        self.empty();
+        self.anchor.set(0);
+    }
+
+    fn empty(&self) {
+        self.start.set(LEN);
+        self.fixed.set(LEN);
     }
 
     /// Notes what the stack that was asked for last leads to, if it is kept.
@@ -84,114 +105,148 @@ impl Recent {
     }
 
     #[inline(always)]
-    fn record(&self, i: usize) -> Record {
-        debug_assert!(i <= LEN);
-        // SAFETY: callers stay within the array, whose last element is never overwritten.
-        unsafe { self.records.get_unchecked(i) }.get()
-    }
-
-    #[inline(always)]
     fn update(&self, frame: usize, bounds: Bounds) -> Option<Known> {
-        let mut lowest = self.start.get();
-        while self.record(lowest).frame < frame {
+        let start = self.start.get();
+        let mut lowest = start;
+        while at(&self.frames, lowest).get() < frame {
             lowest += 1;
         }
         let standing = self.standing(lowest);
-        if standing == lowest && self.record(lowest).frame == frame && lowest == self.start.get() && lowest < LEN {
+        let joins_at = at(&self.frames, standing).get();
+        if joins_at == frame && standing == start {
             let site = self.site.get();
             if site != 0 {
                 return Some(Known::Site(site));
             }
         }
         self.site.set(0);
-        let (fresh, join) = self.walk(frame, bounds, standing)?;
-        self.keep(fresh, join)
+        let hash = match self.walk(frame, standing, joins_at) {
+            Some(fresh) => self.keep(fresh, standing),
+            None => self.rebuild(frame, bounds, standing)?,
+        };
+        self.awaits_site.set(true);
+        Some(Known::Hash(finish(hash)))
     }
 
     /// The innermost of the outermost records that stand unchanged, none below `lowest`.
     #[inline(always)]
     fn standing(&self, lowest: usize) -> usize {
-        let mut i = LEN;
-        let mut next = self.beyond.get();
+        let mut i = self.fixed.get();
         while i >= lowest + BLOCK {
-            let mut differs = 0;
-            let mut before = next;
-            for k in 1..=BLOCK {
-                let record = self.record(i - k);
-                let [led, address] = read(record.frame);
-                differs |= (led ^ before) | (address ^ record.address);
-                before = record.frame;
-            }
-            if differs != 0 {
+            if (1..=BLOCK).fold(0, |differs, k| differs | self.difference(i - k)) != 0 {
                 break;
             }
-            next = before;
             i -= BLOCK;
         }
-        while i > lowest {
-            let record = self.record(i - 1);
-            let [led, address] = read(record.frame);
-            if led != next || address != record.address {
-                break;
-            }
-            next = record.frame;
+        while i > lowest && self.difference(i - 1) == 0 {
             i -= 1;
         }
         i
     }
 
-    /// Follows the chain until it reaches a record from `standing` on, or its end. Gives the number of records on the
-    /// way and where it went on; `None` where it is too long.
+    /// 0 where the record holds what it held.
     #[inline(always)]
-    fn walk(&self, frame: usize, bounds: Bounds, standing: usize) -> Option<(usize, usize)> {
-        let mut at = frame;
-        let mut join = standing;
+    fn difference(&self, i: usize) -> usize {
+        let [next, address] = read(at(&self.frames, i).get());
+        (next ^ at(&self.nexts, i).get()) | (address ^ at(&self.addresses, i).get())
+    }
+
+    /// Follows the chain up to the record `standing`, which lies at `joins_at`. Gives the number of records on the way;
+    /// `None` where the chain does anything else than to lead there, through as many as there is room for.
+    #[inline(always)]
+    fn walk(&self, frame: usize, standing: usize, joins_at: usize) -> Option<usize> {
+        let mut place = frame;
         let mut fresh = 0;
-        loop {
-            while self.record(join).frame < at {
-                join += 1;
-            }
-            if self.record(join).frame == at {
-                return Some((fresh, join));
-            }
-            let [next, address] = read(at);
-            let Some(place) = self.fresh.get(fresh) else {
-                self.start.set(LEN);
+        while place != joins_at {
+            // Nothing stands, or too little: even the first of these would be read from anywhere.
+            if fresh + 1 >= standing || joins_at == NOWHERE {
                 return None;
-            };
-            place.set([at, address]);
-            fresh += 1;
-            if address == 0 || next <= at || !bounds.hold(next) {
-                self.beyond.set(next);
-                return Some((fresh, LEN));
             }
-            at = next;
+            let [next, address] = read(place);
+            at(&self.fresh, fresh).set([place, next, address]);
+            fresh += 1;
+            if address == 0 || next <= place || next > joins_at || !next.is_multiple_of(8) {
+                return None;
+            }
+            place = next;
         }
+        Some(fresh)
     }
 
     /// Puts the fresh records before those from `join` on. Gives the hash of it all.
     #[inline(always)]
-    fn keep(&self, fresh: usize, join: usize) -> Option<Known> {
-        let Some(start) = join.checked_sub(fresh) else {
-            self.start.set(LEN);
-            return None;
+    fn keep(&self, fresh: usize, join: usize) -> u64 {
+        let mut hash = at(&self.hashes, join).get();
+        let start = join - fresh;
+        let mut i = fresh;
+        while i > 0 {
+            i -= 1;
+            let [frame, next, address] = at(&self.fresh, i).get();
+            hash = mix(hash, address as u64);
+            at(&self.frames, start + i).set(frame);
+            at(&self.nexts, start + i).set(next);
+            at(&self.addresses, start + i).set(address);
+            at(&self.hashes, start + i).set(hash);
+        }
+        self.start.set(start);
+        hash
+    }
+
+    /// As `walk` and `keep`, for any chain: it may go past records that stand, and end anywhere. `None` where it is too long.
+    #[cold]
+    #[inline(never)]
+    fn rebuild(&self, frame: usize, bounds: Bounds, standing: usize) -> Option<u64> {
+        let (fresh, join) = match self.walk_on(frame, bounds, standing) {
+            Some((fresh, join)) if fresh <= join => (fresh, join),
+            _ => {
+                self.empty();
+                return None;
+            }
         };
-        let mut hash = self.record(join).hash;
+        let start = join - fresh;
+        let mut hash = self.hashes.get(join)?.get();
         for i in (0..fresh).rev() {
-            let [frame, address] = self.fresh[i].get();
+            let [frame, next, address] = self.fresh.get(i)?.get();
             if address != 0 {
                 hash = mix(hash, address as u64);
             }
-            self.records[start + i].set(Record { frame, address, hash });
+            self.frames.get(start + i)?.set(frame);
+            self.nexts.get(start + i)?.set(next);
+            self.addresses.get(start + i)?.set(address);
+            self.hashes.get(start + i)?.set(hash);
         }
         self.start.set(start);
+        let anchor = self.anchor.get();
+        self.fixed.set((start..LEN).find(|&i| at(&self.frames, i).get() == anchor).unwrap_or(LEN));
         // One record more than a stack may have, and it is no terminator.
-        if start == 0 && self.record(LEN - 1).address != 0 {
-            self.start.set(LEN);
+        if start == 0 && self.addresses.get(LEN - 1)?.get() != 0 {
+            self.empty();
             return None;
         }
-        self.awaits_site.set(true);
-        Some(Known::Hash(finish(hash)))
+        Some(hash)
+    }
+
+    /// Follows the chain until it reaches a record from `standing` on, or its end. Gives the number of records on the
+    /// way and where it went on.
+    fn walk_on(&self, frame: usize, bounds: Bounds, standing: usize) -> Option<(usize, usize)> {
+        let mut place = frame;
+        let mut join = standing;
+        let mut fresh = 0;
+        loop {
+            while self.frames.get(join)?.get() < place {
+                join += 1;
+            }
+            if self.frames.get(join)?.get() == place {
+                return Some((fresh, join));
+            }
+            let [next, address] = read(place);
+            self.fresh.get(fresh)?.set([place, next, address]);
+            fresh += 1;
+            if address == 0 || next <= place || !bounds.hold(next) {
+                return Some((fresh, LEN));
+            }
+            place = next;
+        }
     }
 }
 
@@ -202,9 +257,18 @@ fn read(frame: usize) -> [usize; 2] {
     unsafe { *(frame as *const [usize; 2]) }
 }
 
+/// An element of one of the arrays.
+#[inline(always)]
+fn at<T>(array: &[T], i: usize) -> &T {
+    debug_assert!(i < array.len());
+    // SAFETY: records are numbered up to `LEN`, whose frame is beyond all, so that no search goes past it; and a walk has fewer
+    // fresh ones than stand before the record it joins.
+    unsafe { array.get_unchecked(i) }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::unwind::walk;
+    use super::super::unwind::{SEED, walk};
     use super::*;
 
     /// Under Miri as many as take some seconds.
@@ -212,12 +276,16 @@ mod tests {
 
     fn empty() -> Box<Recent> {
         let recent = Box::new(Recent {
-            records: [const { Cell::new(Record { frame: 0, address: 0, hash: 0 }) }; LEN + 1],
+            frames: [const { Cell::new(0) }; LEN + 1],
+            nexts: [const { Cell::new(0) }; LEN + 1],
+            addresses: [const { Cell::new(0) }; LEN + 1],
+            hashes: [const { Cell::new(0) }; LEN + 1],
             start: Cell::new(0),
-            beyond: Cell::new(0),
+            fixed: Cell::new(0),
+            anchor: Cell::new(0),
             site: Cell::new(0),
             awaits_site: Cell::new(false),
-            fresh: [const { Cell::new([0; 2]) }; LEN],
+            fresh: [const { Cell::new([0; 3]) }; LEN],
             busy: Cell::new(false),
         });
         recent.forget();
@@ -273,6 +341,34 @@ mod tests {
         let mut addresses = Vec::new();
         let walked = walk(frame, bounds, |_, address| addresses.push(address));
         (!walked.truncated).then(|| finish(addresses.iter().rev().fold(SEED, |hash, &address| mix(hash, address))))
+    }
+
+    #[test]
+    fn what_is_outside_of_an_anchor_is_not_looked_at() {
+        let mut made = Made::new(60, 5);
+        made.change(40, 59);
+        // Every chain goes through the record at 40, from where on it stays.
+        (0..40).for_each(|i| made.set(i, [made.place(i + 1), 0x1000]));
+        let recent = empty();
+        recent.anchor(Frame(made.place(40)));
+        for _ in 0..CHANGES {
+            let innermost = made.random(40);
+            let from = innermost + made.random(40 - innermost);
+            made.change(from, 40);
+            let (frame, bounds) = (Frame(made.place(innermost)), made.bounds());
+            let truth = truth(frame, bounds);
+            match recent.know(frame, bounds) {
+                Some(Known::Hash(known) | Known::Site(known)) => assert_eq!(Some(known), truth),
+                None => panic!("the chain is short enough"),
+            }
+            recent.note_site(truth.unwrap_or(0));
+            assert!(recent.fixed.get() < LEN);
+        }
+        // What was taken as fixed is looked at again without the anchor.
+        recent.drop_anchor();
+        made.change(41, 59);
+        let (frame, bounds) = (Frame(made.place(0)), made.bounds());
+        assert!(matches!(recent.know(frame, bounds), Some(Known::Hash(hash)) if Some(hash) == truth(frame, bounds)));
     }
 
     fn check(records: usize, changes: usize, with_end: bool) {

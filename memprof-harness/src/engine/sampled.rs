@@ -15,46 +15,52 @@ use std::sync::atomic::Ordering::Relaxed;
 /// The alignment that `malloc` gives without being asked.
 const USUAL_ALIGN: usize = 16;
 
-#[inline(never)]
-pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
-    if !is_usual(layout) {
-        // SAFETY: the caller upholds `alloc`'s contract.
-        return unsafe { alloc_aligned(layout) };
-    }
-    // SAFETY: the caller upholds `alloc`'s contract.
-    let block = unsafe { System.alloc(layout) };
-    allocated(block, layout.size())
-}
-
-#[inline(never)]
-pub(super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
-    if !is_usual(layout) {
-        // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-        return unsafe { alloc_zeroed_aligned(layout) };
-    }
-    // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-    let block = unsafe { System.alloc_zeroed(layout) };
-    allocated(block, layout.size())
-}
-
-/// Whether `System` asks for such a block by plain `malloc`: it tests the same, and the compiler drops its second test.
 #[inline(always)]
-fn is_usual(layout: Layout) -> bool {
-    layout.align() <= USUAL_ALIGN && layout.align() <= layout.size()
-}
-
-#[inline(never)]
-unsafe fn alloc_aligned(layout: Layout) -> *mut u8 {
+pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
+    if is_odd(layout) {
+        // SAFETY: the caller upholds `alloc`'s contract.
+        return unsafe { odd::alloc(layout) };
+    }
     // SAFETY: the caller upholds `alloc`'s contract.
     let block = unsafe { System.alloc(layout) };
     allocated(block, layout.size())
 }
 
-#[inline(never)]
-unsafe fn alloc_zeroed_aligned(layout: Layout) -> *mut u8 {
+#[inline(always)]
+pub(super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
+    if is_odd(layout) {
+        // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+        return unsafe { odd::alloc_zeroed(layout) };
+    }
     // SAFETY: the caller upholds `alloc_zeroed`'s contract.
     let block = unsafe { System.alloc_zeroed(layout) };
     allocated(block, layout.size())
+}
+
+/// Whether `System` asks for such a block by more than plain `malloc`: it tests the same, and the compiler drops its second
+/// test.
+#[inline(always)]
+fn is_odd(layout: Layout) -> bool {
+    layout.align() > USUAL_ALIGN || layout.align() > layout.size()
+}
+
+/// Blocks with more alignment than usual, or than bytes.
+mod odd {
+    use super::*;
+
+    #[inline(never)]
+    pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
+        // SAFETY: the caller upholds `alloc`'s contract.
+        let block = unsafe { System.alloc(layout) };
+        allocated(block, layout.size())
+    }
+
+    #[inline(never)]
+    pub(super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
+        // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+        let block = unsafe { System.alloc_zeroed(layout) };
+        allocated(block, layout.size())
+    }
 }
 
 /// Notes a new block, and gives it back.
@@ -125,7 +131,7 @@ fn allocated_while_shut(block: *mut u8) {
     }
 }
 
-#[inline(never)]
+#[inline(always)]
 pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
     if !tracked::may_hold(block.addr())
         && let Some(record) = ready()

@@ -11,6 +11,8 @@ use super::lane::{self, Local};
 use super::process;
 use super::state::{self, MULTI, NEVER, OPEN};
 use super::unwind::Bounds;
+#[cfg(all(memprof_injected, not(memprof_program)))]
+use super::unwind::Frame;
 use crate::ledger::layout::Lane;
 use std::cell::Cell;
 use std::io;
@@ -18,19 +20,20 @@ use std::marker::PhantomData;
 #[cfg(not(memprof_native))]
 use std::mem::MaybeUninit;
 use std::ptr;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{self, Relaxed};
+use std::sync::atomic::{AtomicU32, compiler_fence};
 
 pub(super) struct Thread {
     /// The state's flags under which this thread may record at once; [`NEVER`] where it must ask first.
-    expects: Cell<u8>,
+    expects: Cell<u16>,
     /// How many [`Suspended`] guards live on this thread.
     suspended: Cell<u32>,
     counted: Cell<bool>,
     /// In the middle of its first event: what the C library allocates for the engine meanwhile is nobody's.
     joining: Cell<bool>,
     local: Cell<Option<&'static Local>>,
-    /// The lane's counters: what most events need of it.
+    /// The lane's counters: what most events need of it. Once set it stays set, so that it is there whenever `expects` says so, to a
+    /// signal handler too.
     record: Cell<Option<&'static Lane>>,
     bounds: Cell<Bounds>,
 }
@@ -70,7 +73,20 @@ pub(super) fn access() -> Access {
 /// The counters of the calling thread, if it may record at once.
 #[inline(always)]
 pub(super) fn ready() -> Option<&'static Lane> {
-    THREAD.with(|thread| if thread.expects.get() == state::flags() { thread.record.get() } else { None })
+    THREAD.with(|thread| {
+        if thread.expects.get() != state::flags() {
+            return None;
+        }
+        let record = thread.record.get();
+        // SAFETY: no thread expects flags that the state can have before `ask` has set them, and that joins first.
+        Some(unsafe { record.unwrap_unchecked() })
+    })
+}
+
+/// Whether the calling thread may record at once.
+#[inline(always)]
+pub(super) fn is_ready() -> bool {
+    THREAD.with(|thread| thread.expects.get() == state::flags())
 }
 
 /// Has the calling thread's lane take note of the total.
@@ -110,6 +126,8 @@ impl Thread {
         if flags & MULTI != 0 && self.expects.get() != flags {
             local.attend();
         }
+        // A signal handler that finds the flags must find the lane.
+        compiler_fence(Ordering::SeqCst);
         self.expects.set(flags);
         Access::Lane(local, self.bounds.get())
     }
@@ -135,13 +153,11 @@ impl Thread {
     fn forget(&self) {
         self.expects.set(NEVER);
         self.local.set(None);
-        self.record.set(None);
         self.counted.set(false);
     }
 
     fn leave(&self) {
         self.expects.set(NEVER);
-        self.record.set(None);
         if let Some(local) = self.local.take() {
             local.let_go();
         }
@@ -227,6 +243,32 @@ fn watch_end() {
 /// Runs after the destructors of Rust's thread-locals. An allocation after it takes a lane again and has it called again.
 extern "C" fn thread_ends(_: *mut libc::c_void) {
     THREAD.with(Thread::leave);
+}
+
+/// While it lives, the frames from the one of the function that holds it outwards are taken to stay as they are.
+#[cfg(all(memprof_injected, not(memprof_program)))]
+#[must_use = "frames are looked at again as soon as the guard is dropped"]
+pub struct Anchor(Option<&'static Local>, PhantomData<*const ()>);
+
+/// See [`Anchor`]. The calling function must hold it to its end. Does nothing where the thread is not recorded.
+#[cfg(all(memprof_injected, not(memprof_program)))]
+#[inline(always)]
+pub fn anchor() -> Anchor {
+    let frame = Frame::here();
+    let local = THREAD.with(|thread| thread.local.get());
+    if let Some(local) = local {
+        local.recent.anchor(frame);
+    }
+    Anchor(local, PhantomData)
+}
+
+#[cfg(all(memprof_injected, not(memprof_program)))]
+impl Drop for Anchor {
+    fn drop(&mut self) {
+        if let Some(local) = self.0 {
+            local.recent.drop_anchor();
+        }
+    }
 }
 
 /// While it lives, what its thread allocates is not recorded. May be nested.

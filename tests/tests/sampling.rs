@@ -1,0 +1,121 @@
+//! Samples stand for what was not sampled, for every size from a byte to a gibibyte and with all of them mixed: each size is
+//! scaled by its own probability, and the estimates are as near to the truth as the formula says. The counters are exact
+//! whatever the rate.
+
+use memprof_tests::fixture::Fixture;
+use memprof_tests::pprof::{Raw, can_read};
+use memprof_tests::summary::{Figures, Summary};
+
+/// Sizes in bytes, how many blocks of each are allocated, and how many of them are left live: one in so many, 0 = none.
+const SIZES: &[(u64, u64, u64)] = &[
+    (1, 2_000_000, 16),
+    (7, 1_000_000, 16),
+    (64, 300_000, 16),
+    (1000, 100_000, 16),
+    (4096, 50_000, 16),
+    (10_000, 20_000, 0),
+    (65_536, 5000, 0),
+    (524_288, 1000, 0),
+    (3 << 20, 300, 0),
+    (1 << 30, 20, 0),
+];
+
+/// A test that allocates all of it in an order that looks random and is the same in every run. Nothing is written to the
+/// blocks, so a large one costs no memory.
+fn program() -> String {
+    let mut text = String::from(
+        "use std::alloc::{alloc, dealloc, Layout};\nuse std::hint::black_box;\n\n\
+         fn layout(size: usize) -> Layout {\n    Layout::from_size_align(size, 1).unwrap()\n}\n\n",
+    );
+    let mut table = String::new();
+    for (size, blocks, kept) in SIZES {
+        text.push_str(&format!(
+            "#[inline(never)]\nfn of_{size}() -> *mut u8 {{\n    \
+             black_box(unsafe {{ alloc(layout(black_box({size}))) }})\n}}\n\n"
+        ));
+        table.push_str(&format!("        (of_{size}, {size}, {blocks}, {kept}),\n"));
+    }
+    text.push_str(&format!(
+        "#[test]\nfn sizes() {{\n    \
+             let mut left: [(fn() -> *mut u8, usize, u64, u64); {}] = [\n{table}    ];\n    \
+             let mut total: u64 = left.iter().map(|(_, _, blocks, _)| blocks).sum();\n    \
+             let mut random = 1_u64;\n    \
+             while total > 0 {{\n        \
+                 random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);\n        \
+                 let mut at = (random >> 33) % total;\n        \
+                 for (of, size, blocks, kept) in &mut left {{\n            \
+                     if at < *blocks {{\n                \
+                         let block = of();\n                \
+                         assert!(!block.is_null());\n                \
+                         *blocks -= 1;\n                \
+                         if *kept == 0 || *blocks % *kept != 0 {{\n                    \
+                             unsafe {{ dealloc(block, layout(*size)) }};\n                \
+                         }}\n                \
+                         break;\n            \
+                     }}\n            \
+                     at -= *blocks;\n        \
+                 }}\n        \
+                 total -= 1;\n    \
+             }}\n\
+         }}\n",
+        SIZES.len()
+    ));
+    text
+}
+
+/// Of those with an index that is a multiple of `kept`.
+fn live(blocks: u64, kept: u64) -> u64 {
+    if kept == 0 { 0 } else { blocks.div_ceil(kept) }
+}
+
+fn truth() -> Figures {
+    let sum = |figure: fn(&(u64, u64, u64)) -> u64| SIZES.iter().map(figure).sum::<u64>();
+    Figures {
+        alloc_objects: sum(|(_, blocks, _)| *blocks),
+        alloc_space: sum(|(size, blocks, _)| size * blocks),
+        reallocs: 0,
+        // Not known beforehand: it is the same in every run.
+        peak_space: 0,
+        inuse_objects: sum(|(_, blocks, kept)| live(*blocks, *kept)) as i64,
+        inuse_space: sum(|(size, blocks, kept)| size * live(*blocks, *kept)) as i64,
+    }
+}
+
+#[test]
+fn every_size_is_estimated_within_its_bounds_and_counted_exactly() {
+    let fixture = Fixture::copy("known");
+    fixture.write("tests/sizes.rs", &program());
+    let mut peaks = Vec::new();
+    for rate in [0, 1, 4096, 524_288] {
+        fixture.memprof("test --test sizes").arg(format!("--memprofilerate={rate}")).succeed();
+        let summary = fixture.summary();
+        let mut figures = summary.test("sizes").figures();
+        peaks.push(std::mem::take(&mut figures.peak_space));
+        assert_eq!(figures, truth(), "at rate {rate}");
+        if rate > 0 && can_read() {
+            estimates_are_near(&summary, rate);
+        }
+    }
+    assert!(peaks.iter().all(|peak| *peak == peaks[0] && *peak > 1 << 30), "{peaks:?}");
+}
+
+fn estimates_are_near(summary: &Summary, rate: u64) {
+    let raw = Raw::read(&summary.test("sizes").file("profile"));
+    for &(size, blocks, kept) in SIZES {
+        let through = raw.through(&format!("sizes::of_{size}"));
+        let total = |value: usize| through.iter().map(|sample| sample.values[value]).sum::<i64>() as f64;
+        // A block is sampled with this probability, whatever came before. At rate 1 every block is.
+        let sampled = if rate == 1 { 1.0 } else { 1.0 - (-(size as f64) / rate as f64).exp() };
+        for (value, objects) in [(0, blocks), (2, live(blocks, kept))] {
+            let objects = objects as f64;
+            // Of so many blocks, each of which counts 1 / `sampled` times or not at all. The seed is fixed, so that an
+            // estimate is within four standard deviations always or never. Figures are whole numbers.
+            let bound = 4.0 * (objects * (1.0 - sampled) / sampled).sqrt() + 1.0;
+            let found = total(value);
+            assert!((found - objects).abs() <= bound, "rate {rate}, {size} bytes: {found} for {objects} ± {bound}");
+            let (found, space) = (total(value + 1), objects * size as f64);
+            let bound = bound * size as f64;
+            assert!((found - space).abs() <= bound, "rate {rate}, {size} bytes: {found} for {space} ± {bound}");
+        }
+    }
+}

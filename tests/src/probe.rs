@@ -139,8 +139,13 @@ pub fn probe(scenario: &str, rate: u64) -> Probed {
 
 /// As [`probe`], with either hook.
 pub fn probe_at(hook: Hook, scenario: &str, rate: u64) -> Probed {
-    let folder = TempDir::new().expect("a temporary folder");
-    let (ledger, truth) = (folder.path().join("ledger"), folder.path().join("truth"));
+    probe_in(TempDir::new().expect("a temporary folder").path(), hook, scenario, rate)
+}
+
+/// As [`probe_at`], with the ledgers in `folder`, where none are yet. They are not left there.
+pub fn probe_in(folder: &Path, hook: Hook, scenario: &str, rate: u64) -> Probed {
+    let elsewhere = TempDir::new().expect("a temporary folder");
+    let (ledger, truth) = (folder.join("ledger"), elsewhere.path().join("truth"));
     let file = LedgerFile::create(&ledger, rate, &Identity::default()).expect("a new ledger");
     let mut command = Command::new(program(hook));
     command::clean(&mut command);
@@ -153,13 +158,15 @@ pub fn probe_at(hook: Hook, scenario: &str, rate: u64) -> Probed {
     let outcome = if status.success() { OutcomeCode::Ok } else { OutcomeCode::Failed };
     file.finish(Finish { outcome, wait_status: status.into_raw(), wall_ns: 0 }).expect("the ledger can be closed");
     let truth = read_truth(&truth);
-    let files = fs::read_dir(folder.path()).expect("it is there").map(|entry| entry.expect("it can be read").path());
+    let recorded = take_ledger(&ledger);
+    let files = fs::read_dir(folder).expect("it is there").map(|entry| entry.expect("it can be read").path());
     let forked = files.filter(|path| path.to_string_lossy().contains("ledger.fork-"));
-    Probed { ledger: read_ledger(&ledger), forked: forked.map(|path| read_ledger(&path)).collect(), truth, status }
+    Probed { ledger: recorded, forked: forked.map(|path| take_ledger(&path)).collect(), truth, status }
 }
 
-fn read_ledger(path: &Path) -> Ledger {
+fn take_ledger(path: &Path) -> Ledger {
     let bytes = fs::read(path).expect("the ledger is there");
+    fs::remove_file(path).expect("it can be removed");
     read(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

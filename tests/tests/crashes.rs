@@ -9,6 +9,7 @@ const DEATHS: &[(&str, &str, &str)] = &[
     ("aborts", "std::process::abort()", "signal 6 (SIGABRT)"),
     ("exits_with_success", "std::process::exit(0)", "status 0"),
     ("exits_with_three", "std::process::exit(3)", "status 3"),
+    ("exits_at_once", "unsafe { _exit(0) }", "status 0"),
     ("writes_to_nowhere", "unsafe { std::hint::black_box(8 as *mut u64).write_volatile(1) }", "signal 11 (SIGSEGV)"),
     ("overflows", "std::hint::black_box(deeper(1));", "signal 6 (SIGABRT)"),
     (
@@ -21,7 +22,7 @@ const DEATHS: &[(&str, &str, &str)] = &[
 fn recorded() -> Fixture {
     let fixture = Fixture::copy("known");
     let mut source = String::from(
-        "#![allow(unused)]\n#[inline(never)]\nfn keeps() {\n    std::mem::forget(vec![1_u8; 1000]);\n}\n\
+        "#![allow(unused)]\nextern \"C\" {\n    fn _exit(status: i32) -> !;\n}\n#[inline(never)]\nfn keeps() {\n    std::mem::forget(vec![1_u8; 1000]);\n}\n\
          #[allow(unconditional_recursion)]\nfn deeper(level: u64) -> u64 {\n    \
          let frame = std::hint::black_box([level; 100]);\n    deeper(level + 1) + frame[3]\n}\n\
          #[test]\nfn lives() {\n    keeps();\n}\n",

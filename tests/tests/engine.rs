@@ -302,3 +302,48 @@ fn a_signal_handler_may_allocate_on_a_stack_of_its_own() {
         assert_eq!(probed.ledger.counters.inuse_space, 0);
     });
 }
+
+#[test]
+fn blocks_from_before_main_are_the_tests_only_once_it_resizes_them() {
+    at_every_rate("before-main", |probed| {
+        assert_eq!(probed.ledger.counters.inuse_objects, 0);
+        peak_is_exact(probed);
+    });
+}
+
+#[test]
+fn what_a_process_does_after_its_window_changes_nothing() {
+    at_every_rate("afterwards", |probed| {
+        peak_is_exact(probed);
+        assert_eq!(probed.ledger.counters.inuse_objects, 100);
+    });
+}
+
+#[test]
+fn blocks_without_a_byte_are_counted_as_blocks() {
+    at_every_rate("zero-sized", |probed| {
+        assert_eq!(probed.ledger.counters.inuse_objects, 0);
+        peak_is_exact(probed);
+    });
+}
+
+#[test]
+fn threads_that_run_on_as_the_process_ends_leave_the_books_in_order() {
+    for (hook, rate) in [Hook::Rust, Hook::Native].into_iter().flat_map(|hook| RATES.map(|rate| (hook, rate))) {
+        let probed = probe_at(hook, "running", rate);
+        assert!(probed.status.success() && probed.ledger.end.whole, "{hook:?} at rate {rate}: {}", probed.status);
+        let counters = &probed.ledger.counters;
+        // Blocks of 128 bytes. Each thread may have been between one counter and the next, or its site.
+        assert!(counters.alloc_objects >= 36, "{counters:?}");
+        assert!((counters.alloc_objects * 128).abs_diff(counters.alloc_space) <= 4 * 128, "{counters:?}");
+        if rate == 1 {
+            let at_sites: u64 = probed.ledger.sites.iter().map(|site| site.values.alloc_objects).sum();
+            assert!(counters.alloc_objects.abs_diff(at_sites) <= 4, "{at_sites} of {}", counters.alloc_objects);
+        }
+    }
+}
+
+#[test]
+fn programs_started_without_a_fork_leave_the_books_alone() {
+    at_every_rate_of(&[Hook::Rust], "spawns", |probed| assert_eq!(probed.ledger.losses.forks, 0));
+}

@@ -1,0 +1,119 @@
+//! What a test does to its own process costs it neither its verdict nor its profile.
+
+use memprof_tests::fixture::Fixture;
+use memprof_tests::pprof::{Raw, can_read};
+
+const PROGRAM: &str = "use std::ffi::{c_char, c_int, c_ulong};
+
+extern \"C\" {
+    fn chdir(path: *const c_char) -> c_int;
+    fn close(descriptor: c_int) -> c_int;
+    fn fork() -> c_int;
+    fn setrlimit(resource: c_int, limit: *const [c_ulong; 2]) -> c_int;
+    fn waitpid(process: c_int, status: *mut c_int, options: c_int) -> c_int;
+    fn _exit(status: c_int) -> !;
+}
+
+/// A block that is not given back.
+#[inline(never)]
+fn keeps() {
+    std::mem::forget(std::hint::black_box(vec![1_u8; 1000]));
+}
+
+fn limit(resource: c_int, bytes: u64) {
+    assert_eq!(unsafe { setrlimit(resource, &[bytes, bytes]) }, 0);
+}
+
+#[test]
+fn closes_every_descriptor() {
+    keeps();
+    (0..4096).for_each(|descriptor| _ = unsafe { close(descriptor) });
+    keeps();
+}
+
+#[test]
+fn changes_the_folder() {
+    keeps();
+    assert_eq!(unsafe { chdir(b\"/\\0\".as_ptr().cast()) }, 0);
+    keeps();
+}
+
+#[test]
+fn allows_no_more_memory() {
+    keeps();
+    limit(9, 0);
+    keeps();
+}
+
+#[test]
+fn allows_files_to_grow_no_more() {
+    keeps();
+    limit(1, 0);
+    keeps();
+}
+
+#[test]
+fn forks() {
+    keeps();
+    let process = unsafe { fork() };
+    if process == 0 {
+        (0..7).for_each(|_| keeps());
+        unsafe { _exit(0) };
+    }
+    let mut status = -1;
+    assert_eq!(unsafe { waitpid(process, &mut status, 0) }, process);
+    assert_eq!(status, 0);
+    keeps();
+}
+
+#[test]
+fn starts_a_program() {
+    keeps();
+    assert!(std::process::Command::new(\"true\").status().unwrap().success());
+    keeps();
+}
+
+#[test]
+fn leaves_threads_running() {
+    keeps();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    for _ in 0..4 {
+        let sender = sender.clone();
+        std::thread::spawn(move || {
+            sender.send(()).unwrap();
+            loop {
+                drop(std::hint::black_box(vec![1_u8; 10]));
+            }
+        });
+    }
+    (0..4).for_each(|_| receiver.recv().unwrap());
+    keeps();
+}
+";
+
+#[test]
+fn each_is_counted_to_its_end() {
+    let fixture = Fixture::copy("known");
+    fixture.write("tests/hostile.rs", PROGRAM);
+    for rate in [1, 524_288] {
+        let ran = fixture.memprof("test --test hostile").arg(format!("--memprofilerate={rate}")).succeed();
+        let summary = fixture.summary();
+        let roots: Vec<_> = summary.tests().into_iter().filter(|test| !test.text("kind").contains("child")).collect();
+        assert_eq!(roots.len(), 7, "{}", ran.all());
+        for test in roots {
+            let name = test.name();
+            assert_eq!((test.outcome(), &test.json["cut_short"]), ("ok", &false.into()), "{name}");
+            let figures = test.figures();
+            match name {
+                "starts_a_program" => assert!(figures.inuse_space >= 2000 && figures.alloc_objects >= 2, "{name}"),
+                "leaves_threads_running" => assert!(figures.alloc_space >= 2000, "{name}"),
+                _ => assert_eq!((figures.alloc_objects, figures.inuse_space), (2, 2000), "{name}"),
+            }
+            if rate == 1 && can_read() {
+                let raw = Raw::read(&test.file("profile"));
+                let kept: i64 = raw.through("hostile::keeps").iter().map(|sample| sample.values[3]).sum();
+                assert_eq!(kept, 2000, "{name}");
+            }
+        }
+    }
+}

@@ -30,6 +30,8 @@ pub mod modes;
 pub mod pattern;
 #[cfg(memprof_injected)]
 mod seeds;
+#[cfg(not(memprof_program))]
+mod terminal;
 
 #[cfg(memprof_native)]
 #[cfg_attr(not(memprof_injected), allow(dead_code))]

@@ -4,6 +4,7 @@
 //! libtest.
 #![allow(unsafe_code)] // std has neither process groups to kill nor signal handlers
 
+use crate::terminal::Loan;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{self, Child, Command, ExitStatus};
 use std::sync::Once;
@@ -125,12 +126,14 @@ impl Group {
         let (gone, until_gone) = mpsc::channel();
         thread::Builder::new().stack_size(WAITER_STACK).spawn(move || {
             wait_without_taking(leader);
-            // Nobody listens any more where the time was up.
+            // Somebody listens until then.
             let _ = gone.send(());
         })?;
         let late = until_gone.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
         if late {
             kill_group(leader, libc::SIGKILL);
+            // The terminal may have to be taken back. That the other end is gone is as good an answer.
+            let _ = until_gone.recv();
         }
         Ok(late)
     }
@@ -144,15 +147,47 @@ impl Drop for Group {
     }
 }
 
-/// Waits until a child has ended and leaves it to be waited for.
+/// Waits until a child has ended and leaves it to be waited for. Meanwhile its group has the terminal, if it wants to.
 fn wait_without_taking(child: libc::pid_t) {
+    let mut loan = None;
     loop {
-        let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::uninit();
-        // SAFETY: `info` is a place for the one `siginfo_t` that is written.
-        let result =
-            unsafe { libc::waitid(libc::P_PID, child as libc::id_t, info.as_mut_ptr(), libc::WEXITED | libc::WNOWAIT) };
-        if result == 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+        let Some((code, signal)) = next_change(child, libc::WEXITED | libc::WSTOPPED | libc::WNOWAIT) else { return };
+        if code != libc::CLD_STOPPED {
+            if loan.take().is_some() && code != libc::CLD_EXITED && matches!(signal, libc::SIGINT | libc::SIGQUIT) {
+                // It was typed, and would have been for all of us.
+                // SAFETY: has no preconditions.
+                unsafe { libc::kill(0, signal) };
+            }
             return;
+        }
+        // What stays untaken would be told of again and again.
+        next_change(child, libc::WSTOPPED | libc::WNOHANG);
+        match signal {
+            libc::SIGTTIN | libc::SIGTTOU => loan = Loan::to(child),
+            libc::SIGTSTP if loan.take().is_some() => {
+                // So was this. Comes back when the user brings us to the front again.
+                // SAFETY: has no preconditions.
+                unsafe { libc::kill(0, signal) };
+                loan = Loan::to(child);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// What becomes of a child next: one of the codes `CLD_…`, and its status or the signal. `None` where it cannot be waited for.
+fn next_change(child: libc::pid_t, kinds: libc::c_int) -> Option<(libc::c_int, libc::c_int)> {
+    loop {
+        let mut info = std::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+        // SAFETY: `info` is a place for the one `siginfo_t` that is written.
+        if unsafe { libc::waitid(libc::P_PID, child as libc::id_t, info.as_mut_ptr(), kinds) } == 0 {
+            // SAFETY: all zeros are a `siginfo_t`, and the call may have put another one in its place.
+            let info = unsafe { info.assume_init() };
+            // SAFETY: what `waitid` tells of has a status.
+            return Some((info.si_code, unsafe { info.si_status() }));
+        }
+        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return None;
         }
     }
 }

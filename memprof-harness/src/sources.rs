@@ -15,6 +15,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("probe.rs", include_str!("probe.rs")),
     ("seeds.rs", include_str!("seeds.rs")),
     ("sources.rs", include_str!("sources.rs")),
+    ("terminal.rs", include_str!("terminal.rs")),
     ("ledger/mod.rs", include_str!("ledger/mod.rs")),
     ("ledger/layout.rs", include_str!("ledger/layout.rs")),
     ("ledger/create.rs", include_str!("ledger/create.rs")),

@@ -77,6 +77,11 @@ impl Fixture {
         self.cargo("memprof").args(arguments.split_whitespace())
     }
 
+    /// `<line>` as a shell reads it, with a terminal that `script` makes of its stdin and stdout.
+    pub fn in_terminal(&self, line: &str) -> Call {
+        Call::new("script", &self.root).args(["--quiet", "--return", "--command", line, "/dev/null"])
+    }
+
     /// The run's summary where it goes if nobody says otherwise.
     pub fn summary(&self) -> Summary {
         Summary::read(&self.path("target/memprof"))

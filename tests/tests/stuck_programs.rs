@@ -116,6 +116,17 @@ fn a_program_in_time_has_its_streams_its_exit_code_and_its_signals() {
     failed.complains("(signal: 6, SIGABRT: process abort signal)");
     assert_eq!(fixture.summary().test("(whole program)").outcome(), "unknown");
 
+    // It may read from a terminal, which `script` makes, though such is not for a group of its own.
+    let line = format!("cargo memprof {arguments} {AMPLE}");
+    let mut call = fixture.in_terminal(&line).env("DOES", "a line");
+    let mut child =
+        call.command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("`script` is everywhere");
+    let mut stdin = child.stdin.take().expect("it is piped");
+    stdin.write_all(b"from the terminal\n").expect("it is read");
+    let mut said = String::new();
+    child.stdout.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
+    assert!(said.contains("read: from the terminal") && child.wait().expect("it ends").success(), "{said}");
+
     // Ctrl-C reaches the program, which may take its time.
     let pipe = fixture.outside().join("pipe");
     assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo is everywhere").success());

@@ -11,7 +11,7 @@ use crate::inject::env::{self, Saved};
 use crate::inject::harness::Hooked;
 use crate::inject::plan::{self, Plan};
 use crate::inject::stand_in::{self, StandIn};
-use crate::inject::{harness, ran, rustc, rustdoc};
+use crate::inject::{depot, harness, ran, rustc, rustdoc};
 use crate::interrupt;
 use crate::options::{self, Task, TestOptions};
 use crate::report;
@@ -198,7 +198,7 @@ impl Run<'_> {
     fn plan(&self) -> Plan {
         let host = &self.toolchain.host;
         let targets = self.surroundings.targets(host);
-        let depot = harness::depot(self.folders.build.join("harness").into());
+        let depot = depot::find(self.folders.build.join("harness").into());
         let places = |hooked| {
             let place = |target: &String| (target.clone(), harness::place(&depot, self.toolchain, target, hooked));
             targets.iter().map(place).collect()
@@ -324,7 +324,7 @@ impl Run<'_> {
     /// Starts compiling the harnesses that are missing, beside cargo. The thread gives what went wrong.
     fn build_harness(&self, plan: &Plan) -> Result<Option<JoinHandle<Option<String>>>, Error> {
         let missing: Vec<(String, PathBuf)> =
-            plan.harness.iter().filter(|(_, rlib)| !rlib.exists()).map(|(a, b)| (a.clone(), b.clone())).collect();
+            plan.harness.iter().filter(|(_, rlib)| !depot::claim(rlib)).map(|(a, b)| (a.clone(), b.clone())).collect();
         if missing.is_empty() {
             return Ok(None);
         }

@@ -1,7 +1,7 @@
 //! The harness: its sources compiled once for a toolchain and a target, kept where the next run finds it.
 
-use crate::inject::env;
 use crate::inject::plan::Plan;
+use crate::inject::{depot, env};
 use crate::toolchain::Toolchain;
 use std::ffi::OsStr;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,10 +13,8 @@ use std::time::{Duration, UNIX_EPOCH};
 /// The version of the harness, which is this program's.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Age at which a draft has no owner any more: compiling takes seconds.
-const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
-
-const RLIB: &str = "libmemprof_harness.rlib";
+/// The harness for tests.
+pub const RLIB: &str = "libmemprof_harness.rlib";
 /// Beside it: the same for programs with a `main` of their own.
 const PROGRAM_RLIB: &str = "libmemprof_program.rlib";
 /// Its name as a crate, which no crate of the user's has: a program may well depend on `memprof-harness`.
@@ -101,17 +99,6 @@ pub fn build_key() -> String {
     format!("{VERSION} {:016x}\n", fingerprint())
 }
 
-/// Where compiled harnesses are kept: the user's cache, or `otherwise` where that cannot be written.
-pub fn depot(otherwise: PathBuf) -> PathBuf {
-    let cache = env::non_empty(env::XDG_CACHE_HOME).map(PathBuf::from).filter(|path| path.is_absolute());
-    let cache = cache.or_else(|| env::non_empty(env::HOME).map(|home| PathBuf::from(home).join(".cache")));
-    let depot = cache.map(|cache| cache.join("cargo-memprof"));
-    // Only a file made there proves that one can be made.
-    depot
-        .filter(|depot| fs_err::create_dir_all(depot).and_then(|()| tempfile::tempfile_in(depot)).is_ok())
-        .unwrap_or(otherwise)
-}
-
 /// The place of the harness of `toolchain` for `target` in `depot`. It is there, whole, or not at all.
 pub fn place(depot: &Path, toolchain: &Toolchain, target: &str, hooked: Hooked) -> PathBuf {
     let mut hasher = DefaultHasher::new();
@@ -139,7 +126,7 @@ pub fn build(rustc: &OsStr, host: &str, target: &str, rlib: &Path, hooked: Hooke
     let told = |error: io::Error| error.to_string();
     fs_err::create_dir_all(depot).map_err(told)?;
     // What cannot be removed now is no hindrance.
-    let _ = sweep(depot);
+    let _ = depot::sweep(depot);
     let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(depot).map_err(told)?;
     let sources = tempfile::Builder::new().prefix(".sources-").tempdir_in(depot).map_err(told)?;
     let sources = sources.path();
@@ -195,7 +182,7 @@ pub fn native<'a>(plan: &'a Plan, target: &str, static_libc: bool) -> Result<&'a
         return Err(refusal);
     }
     let rlib = plan.native_harness.get(target).ok_or("there is no native harness for its target")?;
-    if !rlib.exists() {
+    if !depot::claim(rlib) {
         build(plan.rustc.as_os_str(), &plan.host, target, rlib, Hooked::Native)
             .map_err(|failure| format!("the native harness does not compile: {failure}"))?;
     }
@@ -233,18 +220,6 @@ impl Drop for Pending {
         // It goes with the scratch folder otherwise.
         let _ = fs_err::remove_file(&self.0);
     }
-}
-
-/// Removes drafts that killed runs left.
-fn sweep(depot: &Path) -> io::Result<()> {
-    for entry in fs_err::read_dir(depot)? {
-        let entry = entry?;
-        let old = entry.metadata()?.modified()?.elapsed().is_ok_and(|age| age > ABANDONED);
-        if old && entry.file_name().to_string_lossy().starts_with('.') {
-            fs_err::remove_dir_all(entry.path())?;
-        }
-    }
-    Ok(())
 }
 
 /// Whether the process still runs.

@@ -3,6 +3,7 @@
 pub mod cargo;
 pub mod cargo_config;
 pub mod dep_info;
+pub mod depot;
 pub mod diagnostics;
 pub mod doctest;
 pub mod env;

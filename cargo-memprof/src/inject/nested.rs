@@ -5,6 +5,7 @@
 use crate::cargo_args::CargoArgs;
 use crate::error::Error;
 use crate::folders;
+use crate::inject::depot;
 use crate::inject::env::{self, Saved};
 use crate::inject::harness::{self, Hooked};
 use crate::inject::plan::Plan;
@@ -83,7 +84,7 @@ pub fn answer(args: &[OsString]) -> Result<Additions, Error> {
     let build = folders::make_build(&surroundings.target_dir(&workspace)?, built, &harness::build_key())?;
     let nested = Nested { outer: &outer, surroundings: &surroundings, toolchain: &toolchain, process };
     let plan = nested.plan(build.as_std_path());
-    for (target, rlib) in plan.harness.iter().filter(|(_, rlib)| !rlib.exists()) {
+    for (target, rlib) in plan.harness.iter().filter(|(_, rlib)| !depot::claim(rlib)) {
         let hooked = hooked(&outer);
         harness::build(plan.rustc.as_os_str(), &plan.host, target, rlib, hooked).map_err(refused)?;
     }
@@ -112,7 +113,7 @@ impl Nested<'_> {
     fn plan(&self, build: &Path) -> Plan {
         let host = &self.toolchain.host;
         let targets = self.surroundings.targets(host);
-        let depot = harness::depot(build.join("harness"));
+        let depot = depot::find(build.join("harness"));
         let places = |hooked| -> BTreeMap<String, PathBuf> {
             let place = |target: &String| (target.clone(), harness::place(&depot, self.toolchain, target, hooked));
             targets.iter().map(place).collect()

@@ -1,0 +1,98 @@
+//! Where compiled harnesses are kept for all runs of a user's, one folder for each: which of them are used, and the end of those that
+//! nobody uses any more.
+
+use crate::inject::env;
+use crate::inject::harness::RLIB;
+use rustix::fs::FlockOperation;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// Age at which a draft has no owner any more: compiling takes seconds.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+/// Time after the last run that used it when a harness goes. One is made again in seconds.
+const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// The folder: the user's cache, or `otherwise` where that cannot be written.
+pub fn find(otherwise: PathBuf) -> PathBuf {
+    let cache = env::non_empty(env::XDG_CACHE_HOME).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = cache.or_else(|| env::non_empty(env::HOME).map(|home| PathBuf::from(home).join(".cache")));
+    let depot = cache.map(|cache| cache.join("cargo-memprof"));
+    // Only a file made there proves that one can be made.
+    depot
+        .filter(|depot| fs_err::create_dir_all(depot).and_then(|()| tempfile::tempfile_in(depot)).is_ok())
+        .unwrap_or(otherwise)
+}
+
+/// Whether the harness at `rlib` is there; from now on it counts as used.
+pub fn claim(rlib: &Path) -> bool {
+    let place = rlib.parent().unwrap_or(rlib);
+    let _lock = place.parent().and_then(|depot| lock(depot, FlockOperation::LockShared));
+    // One that is somebody else's is not ours to remove either.
+    let _ = File::open(place).and_then(|place| place.set_modified(SystemTime::now()));
+    rlib.exists()
+}
+
+/// Removes the drafts that killed runs left in `depot`, and the harnesses that no run has used for long.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn sweep(depot: &Path) -> io::Result<()> {
+    let mut unused = Vec::new();
+    {
+        let _lock = lock(depot, FlockOperation::LockExclusive);
+        for entry in fs_err::read_dir(depot)? {
+            let entry = entry?;
+            let (path, name) = (entry.path(), entry.file_name());
+            let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
+            if name.as_encoded_bytes().starts_with(b".") {
+                unused.extend((age > ABANDONED).then_some(path));
+            } else if age > UNUSED && path.join(RLIB).exists() {
+                // Whoever claims it from here on finds that it is not there.
+                let away = depot.join(format!(".unused-{}", name.display()));
+                // Where that cannot be done, the next run may.
+                unused.extend(fs_err::rename(&path, &away).is_ok().then_some(away));
+            }
+        }
+    }
+    unused.into_iter().try_for_each(fs_err::remove_dir_all)
+}
+
+/// Locks the folder until the file is dropped. Without a lock, on a file system that has none, a harness may go in the moment in which
+/// it is wanted after a month; the run then says that it is not there.
+fn lock(depot: &Path, how: FlockOperation) -> Option<File> {
+    let depot = File::open(depot).ok()?;
+    rustix::fs::flock(&depot, how).ok()?;
+    Some(depot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_run_has_used_for_a_month_goes_and_nothing_else() {
+        let temporary = tempfile::tempdir().unwrap();
+        let depot = temporary.path();
+        let days = |number: u64| SystemTime::now() - Duration::from_secs(number * 24 * 60 * 60);
+        let make = |name: &str, file: &str, used: SystemTime| {
+            let place = depot.join(name);
+            fs_err::create_dir(&place).unwrap();
+            fs_err::write(place.join(file), "").unwrap();
+            File::open(&place).unwrap().set_modified(used).unwrap();
+            place.join(file)
+        };
+        make("unused", RLIB, days(31));
+        make("used", RLIB, days(29));
+        let claimed = make("claimed", RLIB, days(99));
+        make("a-strangers", "notes", days(99));
+        make(".draft-old", RLIB, days(2));
+        make(".draft-new", RLIB, days(0));
+        assert!(claim(&claimed) && !claim(&depot.join("missing").join(RLIB)));
+        sweep(depot).unwrap();
+        let mut left: Vec<_> = fs_err::read_dir(depot).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, [".draft-new", "a-strangers", "claimed", "used"]);
+    }
+}

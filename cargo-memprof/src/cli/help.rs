@@ -236,6 +236,9 @@ pub struct GateHelp {
     /// Fix the seeds of hash tables and the addresses, and run one test at a time
     #[arg(long)]
     deterministic: bool,
+    /// Kill a test that takes longer; it has failed, and is not compared
+    #[arg(long, value_name = "SECONDS")]
+    test_timeout: Option<f64>,
     /// What goes to stdout: text, github, markdown, junit or json; all of them go to target/memprof/gate
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output_format: String,

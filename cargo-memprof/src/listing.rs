@@ -98,6 +98,30 @@ pub fn ask(exe: &Path, args: &[OsString], command: impl Fn(&[OsString]) -> Comma
     Answer::Tests(Tests { names: wanted, on_threads: THREADED.into_iter().any(contains), jobs, alone: only })
 }
 
+/// The arguments by which a program that would run `all` with `args` runs those in `share`; `None` = it cannot be told so, which
+/// its own list shows. `command` makes a call of it with other arguments.
+pub fn skipping(
+    all: &[String],
+    share: &[&str],
+    args: &[OsString],
+    command: impl Fn(&[OsString]) -> Command,
+) -> Option<Vec<OsString>> {
+    let share: HashSet<&str> = share.iter().copied().collect();
+    let known: HashSet<&str> = all.iter().map(String::as_str).collect();
+    let others = all.iter().filter(|name| !share.contains(name.as_str()));
+    let skips: Vec<OsString> = others.flat_map(|name| ["--skip".into(), name.into()]).collect();
+    // A name may be part of another; but a filter of the user's may be part of one as well.
+    [&["--exact"][..], &[]].into_iter().find_map(|exact| {
+        let words = |first: &[&str]| -> Vec<OsString> {
+            let first = first.iter().chain(exact).map(OsString::from);
+            first.chain(skips.iter().cloned()).chain(args.iter().cloned()).collect()
+        };
+        let listed = listed(command(&words(&["--list", "--format", "terse"])))?;
+        let left: HashSet<&str> = listed.iter().map(String::as_str).filter(|name| known.contains(name)).collect();
+        (left == share).then(|| words(&[]))
+    })
+}
+
 /// The one test that nextest has a program run, with the arguments it does so with.
 pub fn of_nextest(args: &[OsString]) -> Option<&str> {
     std::env::var_os(NEXTEST_MODE)?;

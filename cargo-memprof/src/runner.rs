@@ -91,10 +91,10 @@ impl<'a> Call<'a> {
                 match self.ask(args) {
                     Answer::Tests(tests) => {
                         self.note()?;
-                        return self.run_each(command, tests, args);
+                        return self.run_each(self.of_share(command, &tests, args), tests, args);
                     }
+                    Answer::Whole(_) if !self.shares(&[WHOLE])[0] => return self.leave_to_another_share(),
                     Answer::Whole(_) if !self.modes.records(WHOLE) => self.note_unrecorded([WHOLE])?,
-                    Answer::Whole(_) if !self.shares(&[WHOLE])[0] => {}
                     Answer::Whole(remark) => {
                         self.ran.remark = remark;
                         self.note()?;
@@ -161,6 +161,26 @@ impl<'a> Call<'a> {
     /// For each of `names` whether it is in the share of the tests that this run is to record.
     fn shares(&self, names: &[&str]) -> Vec<bool> {
         self.modes.partition.map_or_else(|| vec![true; names.len()], |partition| partition.selects(names))
+    }
+
+    /// A program that is recorded as one, and in another share, has its verdict there.
+    fn leave_to_another_share(&self) -> Result<Error, Error> {
+        self.note()?;
+        let name = crate::workspace::stem(&self.ran.exe);
+        Shell::new().note(&format!("`{name}` is run as one, in another share of the tests than this"));
+        std::process::exit(0)
+    }
+
+    /// The program running those of its `tests` that are in this run's share, where it can be told so; otherwise `whole`.
+    fn of_share(&self, whole: Command, tests: &Tests, args: &[OsString]) -> Command {
+        if self.modes.partition.is_none() {
+            return whole;
+        }
+        let names: Vec<&str> = tests.names.iter().map(String::as_str).collect();
+        let here = names.iter().zip(self.shares(&names)).filter(|(_, here)| *here).map(|(name, _)| *name);
+        let share: Vec<&str> = here.collect();
+        let skipping = listing::skipping(&tests.names, &share, args, |args| self.command(args));
+        skipping.map_or(whole, |args| self.command(&args))
     }
 
     /// Notes tests that are run without being recorded.

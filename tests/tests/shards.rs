@@ -117,6 +117,31 @@ fn programs_with_a_main_of_their_own_are_repeated_and_in_one_shard_each() {
 }
 
 #[test]
+fn programs_with_a_main_of_their_own_run_in_each_shard_what_is_in_it() {
+    let fixture = Fixture::copy("programs");
+    // Beside a filter, tests to be left out can only be told by parts of their names.
+    for (arguments, verdicts) in [("--test mimic --test whole", 4), ("--test mimic -- a", 3)] {
+        let (flags, filter) = arguments.split_once(" -- ").unwrap_or((arguments, ""));
+        let plain = fixture.cargo(&format!("test {flags} --no-fail-fast -- {filter}")).run();
+        let mut divided: Vec<String> = Vec::new();
+        fixture.write("runs", "");
+        for share in 1..=2 {
+            let test = format!("test {flags} --partition count:{share}/2 --no-fail-fast -- {filter}");
+            divided.extend(fixture.memprof(&test).run().verdicts());
+        }
+        divided.sort();
+        // Names are followed by as many spaces as the longest of those that run needs.
+        let ran = |verdicts: Vec<String>| {
+            let words = verdicts.iter().map(|verdict| verdict.split_whitespace().collect::<Vec<_>>().join(" "));
+            words.filter(|verdict| !verdict.ends_with("ignored")).collect::<Vec<_>>()
+        };
+        let divided = ran(divided);
+        assert_eq!((&divided, divided.len()), (&ran(plain.verdicts()), verdicts));
+        assert_eq!(fixture.read("runs").lines().count(), usize::from(flags.contains("whole")));
+    }
+}
+
+#[test]
 fn doctests_are_in_one_shard_each() {
     let fixture = Fixture::copy("doctests");
     let all = recorded(&fixture, "test --doc --workspace");

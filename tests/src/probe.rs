@@ -144,6 +144,27 @@ pub fn probe_at(hook: Hook, scenario: &str, rate: u64) -> Probed {
 
 /// As [`probe_at`], with the ledgers in `folder`, where none are yet. They are not left there.
 pub fn probe_in(folder: &Path, hook: Hook, scenario: &str, rate: u64) -> Probed {
+    let Bytes { ledger, forked, truth, status } = record_in(folder, hook, scenario, rate);
+    let read = |bytes: &Vec<u8>| read(bytes).unwrap_or_else(|error| panic!("{scenario} at rate {rate}: {error}"));
+    Probed { ledger: read(&ledger), forked: forked.iter().map(read).collect(), truth, status }
+}
+
+/// The ledgers of one recorded run as they are: the probe's, and those of the processes it forked.
+pub fn ledgers(hook: Hook, scenario: &str, rate: u64) -> Vec<Vec<u8>> {
+    let folder = TempDir::new().expect("a temporary folder");
+    let Bytes { ledger, mut forked, .. } = record_in(folder.path(), hook, scenario, rate);
+    forked.insert(0, ledger);
+    forked
+}
+
+struct Bytes {
+    ledger: Vec<u8>,
+    forked: Vec<Vec<u8>>,
+    truth: Truth,
+    status: ExitStatus,
+}
+
+fn record_in(folder: &Path, hook: Hook, scenario: &str, rate: u64) -> Bytes {
     let elsewhere = TempDir::new().expect("a temporary folder");
     let (ledger, truth) = (folder.join("ledger"), elsewhere.path().join("truth"));
     let file = LedgerFile::create(&ledger, rate, &Identity::default()).expect("a new ledger");
@@ -158,16 +179,16 @@ pub fn probe_in(folder: &Path, hook: Hook, scenario: &str, rate: u64) -> Probed 
     let outcome = if status.success() { OutcomeCode::Ok } else { OutcomeCode::Failed };
     file.finish(Finish { outcome, wait_status: status.into_raw(), wall_ns: 0 }).expect("the ledger can be closed");
     let truth = read_truth(&truth);
-    let recorded = take_ledger(&ledger);
+    let recorded = take(&ledger);
     let files = fs::read_dir(folder).expect("it is there").map(|entry| entry.expect("it can be read").path());
     let forked = files.filter(|path| path.to_string_lossy().contains("ledger.fork-"));
-    Probed { ledger: recorded, forked: forked.map(|path| take_ledger(&path)).collect(), truth, status }
+    Bytes { ledger: recorded, forked: forked.map(|path| take(&path)).collect(), truth, status }
 }
 
-fn take_ledger(path: &Path) -> Ledger {
+fn take(path: &Path) -> Vec<u8> {
     let bytes = fs::read(path).expect("the ledger is there");
     fs::remove_file(path).expect("it can be removed");
-    read(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    bytes
 }
 
 fn read_truth(path: &Path) -> Truth {

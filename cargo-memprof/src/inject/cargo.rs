@@ -23,7 +23,7 @@ pub fn run(stand_in: &StandIn, found: FoundBy, args: &[OsString]) -> Error {
         command
     };
     if let Some(call) = RunCall::read(args)
-        && let Some(additions) = plan_of_test(stand_in).and_then(|plan| ask(cargo(&[]), &call, &plan))
+        && let Some(additions) = plan_of_test(stand_in).and_then(|plan| ask(stand_in, cargo(&[]), &call, &plan))
     {
         let mut command = cargo(&call.with(&additions.flags));
         for (name, value) in &additions.variables {
@@ -50,8 +50,8 @@ fn plan_of_test(stand_in: &StandIn) -> Option<PathBuf> {
 
 /// Asks what is to be added to a call, in a process of its own: whatever becomes of that, this one goes on. `cargo` is the
 /// real one without arguments, in its environment.
-fn ask(cargo: Command, call: &RunCall, plan: &Path) -> Option<Additions> {
-    let mut question = Command::new(std::env::current_exe().ok()?);
+fn ask(stand_in: &StandIn, cargo: Command, call: &RunCall, plan: &Path) -> Option<Additions> {
+    let mut question = Command::new(stand_in.ours().ok()?);
     question.arg(nested::COMMAND).arg(std::process::id().to_string()).arg(plan).args(call.words_for_cargo());
     question.envs(cargo.get_envs().filter_map(|(name, value)| Some((name, value?))));
     question.env(env::CARGO, cargo.get_program());

@@ -1,9 +1,11 @@
 //! The folder in which this program stands in for cargo before recorded tests, so that a `cargo run` of theirs can be
 //! recorded: what is in it, and how it gets into an environment and out of it again.
 //!
-//! - `bin/cargo`: a link to this program, the value of `CARGO`; beside it links to cargo's neighbours, such as rustc.
-//! - `path/cargo`: another one; `path` comes first in `PATH`.
+//! - `bin/cargo`: this program, the value of `CARGO`; beside it links to cargo's neighbours, such as rustc. It is no symbolic
+//!   link, since a test may follow those before it calls cargo.
+//! - `path/cargo`: the same; `path` comes first in `PATH`.
 //! - `real`: a link to the cargo that is stood in for.
+//! - `ours`: a link to this program where it is otherwise.
 
 use crate::inject::env;
 use serde::{Deserialize, Serialize};
@@ -20,6 +22,7 @@ const CARGO: &str = "cargo";
 const BIN: &str = "bin";
 const PATH: &str = "path";
 const REAL: &str = "real";
+const OURS: &str = "ours";
 /// Beginnings of the names of programs that come with cargo, which somebody may look for beside it.
 const NEIGHBOURS: [&str; 3] = ["rust", "cargo-", "clippy-"];
 
@@ -57,8 +60,9 @@ impl StandIn {
                 link(&entry.path(), &bin.join(name))?;
             }
         }
-        link(exe, &bin.join(CARGO))?;
-        link(exe, &path.join(CARGO))?;
+        link(exe, &folder.join(OURS))?;
+        put(exe, &bin.join(CARGO))?;
+        put(exe, &path.join(CARGO))?;
         Ok(StandIn { folder })
     }
 
@@ -120,6 +124,11 @@ impl StandIn {
         std::env::join_paths(std::env::split_paths(&path).filter(|folder| *folder != ours)).ok()
     }
 
+    /// This program, by the name at which it does not stand in for another.
+    pub fn ours(&self) -> io::Result<PathBuf> {
+        fs_err::read_link(self.folder.join(OURS))
+    }
+
     /// The cargo that would have been called in its place.
     pub fn stood_in_for(&self, found: FoundBy) -> Option<PathBuf> {
         let by_name = || in_path(CARGO, &self.path_without()?);
@@ -139,17 +148,40 @@ pub fn in_path(name: &str, path: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(path).map(|folder| folder.join(name)).find(executable)
 }
 
-/// Has `place` be a link to `target`, at every moment a whole one.
+/// Has `place` be a link to `target`.
 fn link(target: &Path, place: &Path) -> io::Result<()> {
     if fs_err::read_link(place).is_ok_and(|found| found == target) {
         return Ok(());
     }
+    replace(place, |draft| fs_err::os::unix::fs::symlink(target, draft))
+}
+
+/// Has `place` be the file at `source`, or a copy of it where that is on another file system or somebody else's.
+fn put(source: &Path, place: &Path) -> io::Result<()> {
+    let wanted = fs_err::metadata(source)?;
+    let same = |found: std::fs::Metadata| {
+        // A copy has the time of its source.
+        found.len() == wanted.len() && found.modified().ok() == wanted.modified().ok()
+    };
+    if fs_err::symlink_metadata(place).is_ok_and(same) {
+        return Ok(());
+    }
+    replace(place, |draft| {
+        fs_err::hard_link(source, draft).or_else(|_| {
+            fs_err::copy(source, draft)?;
+            fs_err::File::open(draft)?.into_file().set_modified(wanted.modified()?)
+        })
+    })
+}
+
+/// Has `make` make what is then put into `place`, where at every moment there is something whole.
+fn replace(place: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
     let mut draft = place.as_os_str().to_owned();
     draft.push(format!(".{}", std::process::id()));
     let draft = PathBuf::from(draft);
     // Left by a process of the same number that was killed.
     let _ = fs_err::remove_file(&draft);
-    fs_err::os::unix::fs::symlink(target, &draft)?;
+    make(&draft)?;
     fs_err::rename(draft, place)
 }
 
@@ -167,16 +199,19 @@ mod tests {
         }
         let (folder, exe) = (temporary.path().join(NAME), temporary.path().join("exe"));
         let real = toolchain.join("cargo");
-        for exe in [temporary.path().join("older"), exe.clone()] {
+        for text in ["older", "newer one"] {
+            let _ = fs_err::remove_file(&exe);
+            fs_err::write(&exe, text).unwrap();
             StandIn::make(folder.clone(), &exe, &real).unwrap();
+            assert_eq!(fs_err::read_to_string(folder.join("path/cargo")).unwrap(), text);
         }
         let mut names: Vec<_> =
             fs_err::read_dir(folder.join(BIN)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["cargo", "cargo-clippy", "rustc"]);
-        assert_eq!(fs_err::read_link(folder.join("path/cargo")).unwrap(), exe);
         let (stand_in, found) = StandIn::at(&folder.join(BIN)).unwrap();
         assert_eq!((found, stand_in.stood_in_for(found)), (FoundBy::Variable, Some(real.clone())));
+        assert_eq!(stand_in.ours().unwrap(), exe);
         assert_eq!(stand_in.for_variable(real.as_os_str()), Some(folder.join("bin/cargo")));
         assert_eq!(stand_in.for_variable(OsStr::new("/another/cargo")), None);
         assert_eq!(StandIn::at(&toolchain), None);

@@ -15,8 +15,6 @@ use std::sync::atomic::{Ordering, compiler_fence};
 
 /// Kept records: a stack of the greatest depth, and the record without a return address that ends it.
 const LEN: usize = MAX_DEPTH + 1;
-/// Records compared before the result is looked at.
-const BLOCK: usize = 4;
 /// Where no frame is: beyond all.
 const NOWHERE: usize = usize::MAX;
 
@@ -107,11 +105,7 @@ impl Recent {
     #[inline(always)]
     fn update(&self, frame: usize, bounds: Bounds) -> Option<Known> {
         let start = self.start.get();
-        let mut lowest = start;
-        while at(&self.frames, lowest).get() < frame {
-            lowest += 1;
-        }
-        let standing = self.standing(lowest);
+        let standing = self.standing(start, frame);
         let joins_at = at(&self.frames, standing).get();
         if joins_at == frame && standing == start {
             let site = self.site.get();
@@ -128,17 +122,12 @@ impl Recent {
         Some(Known::Hash(finish(hash)))
     }
 
-    /// The innermost of the outermost records that stand unchanged, none below `lowest`.
+    /// The innermost of the outermost records that stand unchanged, none of them inside of `frame`. One loop with one way out:
+    /// it is the guesses of the processor that take time here.
     #[inline(always)]
-    fn standing(&self, lowest: usize) -> usize {
+    fn standing(&self, start: usize, frame: usize) -> usize {
         let mut i = self.fixed.get();
-        while i >= lowest + BLOCK {
-            if (1..=BLOCK).fold(0, |differs, k| differs | self.difference(i - k)) != 0 {
-                break;
-            }
-            i -= BLOCK;
-        }
-        while i > lowest && self.difference(i - 1) == 0 {
+        while i > start && at(&self.frames, i - 1).get() >= frame && self.difference(i - 1) == 0 {
             i -= 1;
         }
         i

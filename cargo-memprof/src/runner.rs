@@ -91,7 +91,7 @@ impl<'a> Call<'a> {
                 match self.ask(args) {
                     Answer::Tests(tests) => {
                         self.note()?;
-                        return self.run_each(self.of_share(command, &tests, args), tests, args);
+                        return self.run_each(command, tests, args);
                     }
                     Answer::Whole(_) if !self.shares(&[WHOLE])[0] => return self.leave_to_another_share(),
                     Answer::Whole(_) if !self.modes.records(WHOLE) => self.note_unrecorded([WHOLE])?,
@@ -171,16 +171,17 @@ impl<'a> Call<'a> {
         std::process::exit(0)
     }
 
-    /// The program running those of its `tests` that are in this run's share, where it can be told so; otherwise `whole`.
-    fn of_share(&self, whole: Command, tests: &Tests, args: &[OsString]) -> Command {
-        if self.modes.partition.is_none() {
-            return whole;
+    /// The program running those of its `tests` that are in this run's share and not among `late`; `None` = all of them are, or it
+    /// cannot be told so.
+    fn of_some(&self, tests: &Tests, late: &[String], args: &[OsString]) -> Option<Command> {
+        if self.modes.partition.is_none() && late.is_empty() {
+            return None;
         }
         let names: Vec<&str> = tests.names.iter().map(String::as_str).collect();
         let here = names.iter().zip(self.shares(&names)).filter(|(_, here)| *here).map(|(name, _)| *name);
-        let share: Vec<&str> = here.collect();
-        let skipping = listing::skipping(&tests.names, &share, args, |args| self.command(args));
-        skipping.map_or(whole, |args| self.command(&args))
+        let some: Vec<&str> = here.filter(|name| !late.iter().any(|late| late == name)).collect();
+        let skipping = listing::skipping(&tests.names, &some, args, |args| self.command(args));
+        skipping.map(|args| self.command(&args))
     }
 
     /// Notes tests that are run without being recorded.
@@ -197,17 +198,20 @@ impl<'a> Call<'a> {
     }
 
     /// Runs the program as cargo would, for what it prints and its verdict; and each of its tests alone, recorded.
-    fn run_each(&self, mut whole: Command, tests: Tests, args: &[OsString]) -> Result<Error, Error> {
+    fn run_each(&self, whole: Command, tests: Tests, args: &[OsString]) -> Result<Error, Error> {
         let Some(time) = self.modes.timeout else {
+            let mut whole = self.of_some(&tests, &[], args).unwrap_or(whole);
             let status = whole.status().map_err(|error| cannot_run(whole.get_program(), &error))?;
             if status.signal().is_none() {
                 self.record_each(&tests, args)?;
             }
             limit::end_like(status)
         };
-        // The program as a whole would wait for a test that hangs, so these are found out first.
+        // The program as a whole would wait for a test that hangs, so these are found out first, and left out.
         let alone = self.record_each(&tests, args)?;
-        let ended = limit::run_in_our_stead(whole, alone.time_for_all(time, tests.names.len()));
+        let some = self.of_some(&tests, &alone.late, args);
+        let time_for_all = alone.time_for_all(time, tests.names.len(), some.is_some());
+        let ended = limit::run_in_our_stead(some.unwrap_or(whole), time_for_all);
         let ended = ended.map_err(|error| cannot_run(&self.program[0], &error))?;
         for name in &alone.late {
             say_late(&format!("test `{name}`"), time);
@@ -277,10 +281,10 @@ struct Alone {
 
 impl Alone {
     /// How long a program may take that runs all its `count` tests, one after the other in the worst case, each of which
-    /// may take `time`. Where some are known to hang, as long as it needs for the others.
-    fn time_for_all(&self, time: Duration, count: usize) -> Duration {
+    /// may take `time`. Where some are known to hang and are not left out, as long as it needs for the others.
+    fn time_for_all(&self, time: Duration, count: usize, left_out: bool) -> Duration {
         let most = time.saturating_mul(u32::try_from(count).unwrap_or(u32::MAX));
-        if self.late.is_empty() {
+        if left_out || self.late.is_empty() {
             return most;
         }
         let unknown = count.saturating_sub(self.late.len() + self.in_time.len());

@@ -3,11 +3,9 @@
 
 #![allow(unsafe_code)] // an allocator
 
-use super::hook_rust::{count_failure, count_laneless, decided, free_while_shut};
+use super::hook_rust::{count_failure, count_laneless, free_while_shut};
 use super::lane::{Note, Tag};
-use super::sampled;
-use super::state::Mode;
-use super::thread::{Access, access, is_ready};
+use super::thread::{Access, access};
 use super::unwind::Frame;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
@@ -29,7 +27,7 @@ fn with_header(layout: Layout, size: usize) -> Option<(Layout, usize)> {
 pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
     if !is_usual(layout) {
         // SAFETY: the caller upholds `alloc`'s contract.
-        return unsafe { unusual::alloc(layout) };
+        return unsafe { unready::alloc(layout) };
     }
     // SAFETY: not too large, and `HEADER` is a power of two.
     let inner = unsafe { Layout::from_size_align_unchecked(layout.size() + HEADER, HEADER) };
@@ -42,7 +40,7 @@ pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
 pub(super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
     if !is_usual(layout) {
         // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-        return unsafe { unusual::alloc_zeroed(layout) };
+        return unsafe { unready::alloc_zeroed(layout) };
     }
     // SAFETY: not too large, and `HEADER` is a power of two.
     let inner = unsafe { Layout::from_size_align_unchecked(layout.size() + HEADER, HEADER) };
@@ -51,10 +49,10 @@ pub(super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
     obtained(Frame::here(), start, HEADER, layout.size())
 }
 
-/// Whether plain `malloc` will do, by a process that is known to be recorded.
+/// Whether plain `malloc` will do.
 #[inline(always)]
 fn is_usual(layout: Layout) -> bool {
-    layout.align() <= HEADER && layout.size() <= LARGE && is_ready()
+    layout.align() <= HEADER && layout.size() <= LARGE
 }
 
 /// Notes a new block. Gives what comes behind its header.
@@ -71,34 +69,22 @@ fn obtained(frame: Frame, start: *mut u8, front: usize, size: usize) -> *mut u8 
     block
 }
 
-/// Larger alignments, sizes that may be too large, and threads that are not ready, the process's first one among them.
-mod unusual {
+/// The slow way: larger alignments, sizes that may be too large, and threads that are not ready.
+pub(super) mod unready {
     use super::*;
 
     #[cold]
     #[inline(never)]
-    pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
-        match decided() {
-            // SAFETY: `inner` is `layout` with room for a header, so its size is not zero.
-            Mode::Exact => obtain(Frame::here(), layout, |inner| unsafe { System.alloc(inner) }),
-            // SAFETY: the caller upholds `alloc`'s contract.
-            Mode::Sampled => unsafe { sampled::alloc(layout) },
-            // SAFETY: the caller upholds `alloc`'s contract.
-            Mode::Plain => unsafe { System.alloc(layout) },
-        }
+    pub(in super::super) unsafe fn alloc(layout: Layout) -> *mut u8 {
+        // SAFETY: `inner` is `layout` with room for a header, so its size is not zero.
+        obtain(Frame::here(), layout, |inner| unsafe { System.alloc(inner) })
     }
 
     #[cold]
     #[inline(never)]
-    pub(super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
-        match decided() {
-            // SAFETY: as above.
-            Mode::Exact => obtain(Frame::here(), layout, |inner| unsafe { System.alloc_zeroed(inner) }),
-            // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-            Mode::Sampled => unsafe { sampled::alloc_zeroed(layout) },
-            // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-            Mode::Plain => unsafe { System.alloc_zeroed(layout) },
-        }
+    pub(in super::super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        obtain(Frame::here(), layout, |inner| unsafe { System.alloc_zeroed(inner) })
     }
 
     #[inline(always)]

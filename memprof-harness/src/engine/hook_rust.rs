@@ -5,9 +5,9 @@
 #![allow(unsafe_code)] // an allocator
 
 use super::lane::Note;
-use super::state::{self, EXACT, Mode, PLAIN};
+use super::state::{self, EXACT, Mode};
 use super::thread::{Access, access, own_lane};
-use super::{arena, exact, sampled};
+use super::{arena, exact, sampled, thread};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -19,9 +19,14 @@ pub struct Hook;
 unsafe impl GlobalAlloc for Hook {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if state::flags() & (EXACT | PLAIN) != 0 {
+        let flags = state::flags();
+        if !thread::expects(flags) {
             // SAFETY: the caller upholds `alloc`'s contract.
-            return unsafe { elsewhere::alloc(layout) };
+            return unsafe { unready::alloc(layout) };
+        }
+        if flags & EXACT != 0 {
+            // SAFETY: the caller upholds `alloc`'s contract.
+            return unsafe { exact::alloc(layout) };
         }
         // SAFETY: the caller upholds `alloc`'s contract.
         unsafe { sampled::alloc(layout) }
@@ -29,9 +34,14 @@ unsafe impl GlobalAlloc for Hook {
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if state::flags() & (EXACT | PLAIN) != 0 {
+        let flags = state::flags();
+        if !thread::expects(flags) {
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-            return unsafe { elsewhere::alloc_zeroed(layout) };
+            return unsafe { unready::alloc_zeroed(layout) };
+        }
+        if flags & EXACT != 0 {
+            // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+            return unsafe { exact::alloc_zeroed(layout) };
         }
         // SAFETY: the caller upholds `alloc_zeroed`'s contract.
         unsafe { sampled::alloc_zeroed(layout) }
@@ -39,9 +49,15 @@ unsafe impl GlobalAlloc for Hook {
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if state::flags() & (EXACT | PLAIN) != 0 {
+        let flags = state::flags();
+        if !thread::expects(flags) {
             // SAFETY: the caller upholds `dealloc`'s contract.
-            return unsafe { elsewhere::dealloc(block, layout) };
+            return unsafe { unready::dealloc(block, layout) };
+        }
+        if flags & EXACT != 0 {
+            // SAFETY: the caller upholds `dealloc`'s contract. Every block has a header, because the mode was decided by the first
+            // allocation.
+            return unsafe { exact::dealloc(block, layout) };
         }
         // SAFETY: the caller upholds `dealloc`'s contract.
         unsafe { sampled::dealloc(block, layout) }
@@ -49,69 +65,80 @@ unsafe impl GlobalAlloc for Hook {
 
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if state::flags() & (EXACT | PLAIN) != 0 {
+        let flags = state::flags();
+        if !thread::expects(flags) {
             // SAFETY: the caller upholds `realloc`'s contract.
-            return unsafe { elsewhere::realloc(block, layout, size) };
+            return unsafe { unready::realloc(block, layout, size) };
+        }
+        if flags & EXACT != 0 {
+            // SAFETY: the caller upholds `realloc`'s contract. Every block has a header, because the mode was decided by the first
+            // allocation.
+            return unsafe { exact::realloc(block, layout, size) };
         }
         // SAFETY: the caller upholds `realloc`'s contract.
         unsafe { sampled::realloc(block, layout, size) }
     }
 }
 
-/// Exact mode, and where nothing is noted. Functions of their own, so that the ones above need few registers.
-mod elsewhere {
+/// Calls of threads that may not record at once, all of those among them that are not recorded at all. Functions of their own,
+/// so that the ones above need few registers.
+mod unready {
     use super::*;
 
     #[inline(never)]
     pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
-        if is_plain() {
+        match decided() {
             // SAFETY: the caller upholds `alloc`'s contract.
-            return unsafe { System.alloc(layout) };
+            Mode::Exact => unsafe { exact::unready::alloc(layout) },
+            // SAFETY: the caller upholds `alloc`'s contract.
+            Mode::Sampled => unsafe { sampled::unready::alloc(layout) },
+            // SAFETY: the caller upholds `alloc`'s contract.
+            Mode::Plain => unsafe { System.alloc(layout) },
         }
-        // SAFETY: the caller upholds `alloc`'s contract.
-        unsafe { exact::alloc(layout) }
     }
 
     #[inline(never)]
     pub(super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
-        if is_plain() {
+        match decided() {
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-            return unsafe { System.alloc_zeroed(layout) };
+            Mode::Exact => unsafe { exact::unready::alloc_zeroed(layout) },
+            // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+            Mode::Sampled => unsafe { sampled::unready::alloc_zeroed(layout) },
+            // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+            Mode::Plain => unsafe { System.alloc_zeroed(layout) },
         }
-        // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-        unsafe { exact::alloc_zeroed(layout) }
     }
 
     #[inline(never)]
     pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
-        if is_plain() {
+        match decided() {
+            // SAFETY: the caller upholds `dealloc`'s contract. Every block has a header, because
+            // the mode was decided by the first allocation.
+            Mode::Exact => unsafe { exact::dealloc(block, layout) },
             // SAFETY: the caller upholds `dealloc`'s contract.
-            return unsafe { System.dealloc(block, layout) };
+            Mode::Sampled => unsafe { sampled::unready::dealloc(block, layout) },
+            // SAFETY: the caller upholds `dealloc`'s contract.
+            Mode::Plain => unsafe { System.dealloc(block, layout) },
         }
-        // SAFETY: the caller upholds `dealloc`'s contract. The mode was decided by the first allocation, so every block has a
-        // header.
-        unsafe { exact::dealloc(block, layout) }
     }
 
     #[inline(never)]
     pub(super) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if is_plain() {
+        match decided() {
+            // SAFETY: the caller upholds `realloc`'s contract. Every block has a header, because
+            // the mode was decided by the first allocation.
+            Mode::Exact => unsafe { exact::realloc(block, layout, size) },
             // SAFETY: the caller upholds `realloc`'s contract.
-            return unsafe { System.realloc(block, layout, size) };
+            Mode::Sampled => unsafe { sampled::realloc(block, layout, size) },
+            // SAFETY: the caller upholds `realloc`'s contract.
+            Mode::Plain => unsafe { System.realloc(block, layout, size) },
         }
-        // SAFETY: the caller upholds `realloc`'s contract. The mode was decided by the first allocation, so every block has a
-        // header.
-        unsafe { exact::realloc(block, layout, size) }
-    }
-
-    #[inline(always)]
-    fn is_plain() -> bool {
-        state::flags() & PLAIN != 0
     }
 }
 
 /// The mode; decides it where this is the first allocation of the process.
-pub(super) fn decided() -> Mode {
+#[inline(always)]
+fn decided() -> Mode {
     match state::mode() {
         Some(mode) => mode,
         None => decide(),

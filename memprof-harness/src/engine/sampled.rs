@@ -4,7 +4,7 @@
 #![allow(unsafe_code)] // an allocator
 
 use super::hook_rust::{count_failure, count_laneless, free_while_shut};
-use super::thread::{Access, access, ready};
+use super::thread::{Access, access, ready, record};
 use super::tracked::{self, Tracked};
 use super::unwind::Frame;
 use super::{arena, state};
@@ -15,26 +15,29 @@ use std::sync::atomic::Ordering::Relaxed;
 /// The alignment that `malloc` gives without being asked.
 const USUAL_ALIGN: usize = 16;
 
+/// The calling thread is ready, here and in the next two.
 #[inline(always)]
 pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
     if is_odd(layout) {
         // SAFETY: the caller upholds `alloc`'s contract.
-        return unsafe { odd::alloc(layout) };
+        return unsafe { unready::alloc(layout) };
     }
     // SAFETY: the caller upholds `alloc`'s contract.
     let block = unsafe { System.alloc(layout) };
-    allocated(block, layout.size())
+    // SAFETY: the thread is ready.
+    allocated(unsafe { record() }, block, layout.size())
 }
 
 #[inline(always)]
 pub(super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
     if is_odd(layout) {
         // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-        return unsafe { odd::alloc_zeroed(layout) };
+        return unsafe { unready::alloc_zeroed(layout) };
     }
     // SAFETY: the caller upholds `alloc_zeroed`'s contract.
     let block = unsafe { System.alloc_zeroed(layout) };
-    allocated(block, layout.size())
+    // SAFETY: the thread is ready.
+    allocated(unsafe { record() }, block, layout.size())
 }
 
 /// Whether `System` asks for such a block by more than plain `malloc`: it tests the same, and the compiler drops its second
@@ -44,29 +47,35 @@ fn is_odd(layout: Layout) -> bool {
     layout.align() > USUAL_ALIGN || layout.align() > layout.size()
 }
 
-/// Blocks with more alignment than usual, or than bytes.
-mod odd {
+/// The slow way: blocks with more alignment than usual, or than bytes, and threads that are not ready.
+pub(super) mod unready {
     use super::*;
 
     #[inline(never)]
-    pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
+    pub(in super::super) unsafe fn alloc(layout: Layout) -> *mut u8 {
         // SAFETY: the caller upholds `alloc`'s contract.
-        let block = unsafe { System.alloc(layout) };
-        allocated(block, layout.size())
+        unusual(unsafe { System.alloc(layout) }, layout.size())
     }
 
     #[inline(never)]
-    pub(super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
+    pub(in super::super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
         // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-        let block = unsafe { System.alloc_zeroed(layout) };
-        allocated(block, layout.size())
+        unusual(unsafe { System.alloc_zeroed(layout) }, layout.size())
+    }
+
+    /// Also of a block that may be in the table.
+    #[cold]
+    #[inline(never)]
+    pub(in super::super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
+        freed(known(block), layout.size());
+        // SAFETY: the caller upholds `dealloc`'s contract.
+        unsafe { System.dealloc(block, layout) }
     }
 }
 
 /// Notes a new block, and gives it back.
 #[inline(always)]
-fn allocated(block: *mut u8, size: usize) -> *mut u8 {
-    let Some(record) = ready() else { return unusual(block, size) };
+fn allocated(record: &'static Lane, block: *mut u8, size: usize) -> *mut u8 {
     if block.is_null() {
         return unusual(block, size);
     }
@@ -86,8 +95,7 @@ fn notable(record: &'static Lane, block: *mut u8, size: usize) -> *mut u8 {
     if record.sample_is_due(record.clock()) { sample(block, size, false) } else { block }
 }
 
-/// The calling thread's first event, an event outside the window, or an allocation that failed.
-#[cold]
+/// Notes a new block of a thread that may not be ready, or an allocation that failed.
 #[inline(never)]
 fn unusual(block: *mut u8, size: usize) -> *mut u8 {
     if block.is_null() {
@@ -133,34 +141,25 @@ fn allocated_while_shut(block: *mut u8) {
 
 #[inline(always)]
 pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
-    if !tracked::may_hold(block.addr())
-        && let Some(record) = ready()
-    {
-        record.add_free(layout.size() as u64);
-        if record.is_low() {
-            // SAFETY: the caller upholds `dealloc`'s contract.
-            return unsafe { dealloc_notable(record, block, layout) };
-        }
+    if tracked::may_hold(block.addr()) {
         // SAFETY: the caller upholds `dealloc`'s contract.
-        return unsafe { System.dealloc(block, layout) };
+        return unsafe { unready::dealloc(block, layout) };
+    }
+    // SAFETY: the thread is ready.
+    let record = unsafe { record() };
+    record.add_free(layout.size() as u64);
+    if record.is_low() {
+        // SAFETY: the caller upholds `dealloc`'s contract.
+        return unsafe { dealloc_notable(record, block, layout) };
     }
     // SAFETY: the caller upholds `dealloc`'s contract.
-    unsafe { dealloc_unusual(block, layout) }
+    unsafe { System.dealloc(block, layout) }
 }
 
 /// A free that was counted, and leaves a peak.
 #[inline(never)]
 unsafe fn dealloc_notable(record: &'static Lane, block: *mut u8, layout: Layout) {
     record.fell();
-    // SAFETY: the caller upholds `dealloc`'s contract.
-    unsafe { System.dealloc(block, layout) }
-}
-
-/// A free of a block that may be in the table, or by a thread that is not ready.
-#[cold]
-#[inline(never)]
-unsafe fn dealloc_unusual(block: *mut u8, layout: Layout) {
-    freed(known(block), layout.size());
     // SAFETY: the caller upholds `dealloc`'s contract.
     unsafe { System.dealloc(block, layout) }
 }
@@ -191,6 +190,7 @@ fn known(block: *mut u8) -> Option<Tracked> {
     if tracked::may_hold(block.addr()) { tracked::take(block.addr()) } else { None }
 }
 
+/// Whether the calling thread is ready or not.
 #[inline(never)]
 pub(super) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
     // Before the call: afterwards another thread may have the old address.

@@ -2,7 +2,7 @@
 //! shares a cache line that threads only read, but for the epoch of the peak.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicU32};
+use std::sync::atomic::{AtomicU8, AtomicU32};
 
 /// How blocks are laid out and what is noted of them. Decided once, by the first allocation of the process, because a
 /// block must be freed the way it was made.
@@ -18,35 +18,33 @@ pub(super) enum Mode {
 }
 
 /// Set in the flags while the window is open.
-pub(super) const OPEN: u16 = 1;
+pub(super) const OPEN: u8 = 1;
 /// Set once a second thread took part.
-pub(super) const MULTI: u16 = 2;
+pub(super) const MULTI: u8 = 2;
 /// Set when the window was shut: it never opens again in this process.
-pub(super) const ENDED: u16 = 4;
+pub(super) const ENDED: u8 = 4;
 /// Set in a forked child of a recorded process, until its first event gives it a ledger of its own.
-pub(super) const FORKED: u16 = 8;
-/// Set until the mode is decided, and then for good where blocks have headers and every allocation has its stack noted.
-pub(super) const EXACT: u16 = 16;
+pub(super) const FORKED: u8 = 8;
+/// Set for good where blocks have headers and every allocation has its stack noted.
+pub(super) const EXACT: u8 = 16;
 /// Set while the user's own allocator is tried, in a process that is not recorded.
 #[cfg(memprof_native)]
-pub(super) const PROBED: u16 = 32;
+pub(super) const PROBED: u8 = 32;
 /// Set for good once something watches the live total.
-pub(super) const WATCHED: u16 = 64;
-/// Set for good where nothing is noted.
-pub(super) const PLAIN: u16 = 0x100;
+pub(super) const WATCHED: u8 = 64;
 /// What a thread expects where it must take the slow path whatever the state is.
-pub(super) const NEVER: u16 = 0x80;
+pub(super) const NEVER: u8 = 0x80;
 
 const UNDECIDED: u8 = 0;
 
 #[repr(align(64))]
 struct Words {
-    flags: AtomicU16,
+    flags: AtomicU8,
     mode: AtomicU8,
     epoch: AtomicU32,
 }
 
-static WORDS: Words = Words { flags: AtomicU16::new(EXACT), mode: AtomicU8::new(UNDECIDED), epoch: AtomicU32::new(0) };
+static WORDS: Words = Words { flags: AtomicU8::new(0), mode: AtomicU8::new(UNDECIDED), epoch: AtomicU32::new(0) };
 
 /// The mode, or `None` before the first allocation decided it.
 #[inline(always)]
@@ -63,11 +61,8 @@ pub(super) fn mode() -> Option<Mode> {
 pub(super) fn decide(mode: Mode) -> Mode {
     match WORDS.mode.compare_exchange(UNDECIDED, mode as u8, SeqCst, SeqCst) {
         Ok(_) => {
-            if mode == Mode::Plain {
-                set(PLAIN);
-            }
-            if mode != Mode::Exact {
-                clear(EXACT);
+            if mode == Mode::Exact {
+                set(EXACT);
             }
             mode
         }
@@ -77,12 +72,12 @@ pub(super) fn decide(mode: Mode) -> Mode {
 
 /// The flags as they are: `OPEN`, `MULTI`, `ENDED`.
 #[inline(always)]
-pub(super) fn flags() -> u16 {
+pub(super) fn flags() -> u8 {
     WORDS.flags.load(Relaxed)
 }
 
 /// As [`flags`], and what was done before they were set is seen.
-pub(super) fn settled_flags() -> u16 {
+pub(super) fn settled_flags() -> u8 {
     WORDS.flags.load(Acquire)
 }
 
@@ -104,16 +99,16 @@ pub(super) fn is_forked() -> bool {
 }
 
 /// In a forked child, where no other thread is left: all flags anew, and no peak so far.
-pub(super) fn restart(flags: u16) {
+pub(super) fn restart(flags: u8) {
     WORDS.epoch.store(0, Relaxed);
-    WORDS.flags.store(flags | self::flags() & (EXACT | PLAIN), SeqCst);
+    WORDS.flags.store(flags | self::flags() & EXACT, SeqCst);
 }
 
-pub(super) fn set(flag: u16) {
+pub(super) fn set(flag: u8) {
     WORDS.flags.fetch_or(flag, SeqCst);
 }
 
-pub(super) fn clear(flag: u16) {
+pub(super) fn clear(flag: u8) {
     WORDS.flags.fetch_and(!flag, SeqCst);
 }
 

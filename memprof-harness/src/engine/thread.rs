@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicU32, compiler_fence};
 
 pub(super) struct Thread {
     /// The state's flags under which this thread may record at once; [`NEVER`] where it must ask first.
-    expects: Cell<u16>,
+    expects: Cell<u8>,
     /// How many [`Suspended`] guards live on this thread.
     suspended: Cell<u32>,
     counted: Cell<bool>,
@@ -70,23 +70,28 @@ pub(super) fn access() -> Access {
     })
 }
 
+/// Whether the calling thread may record at once while the state has these flags.
+#[inline(always)]
+pub(super) fn expects(flags: u8) -> bool {
+    THREAD.with(|thread| thread.expects.get() == flags)
+}
+
+/// The counters of the calling thread.
+///
+/// # Safety
+/// In this very call it was found to expect the flags of the state.
+#[inline(always)]
+pub(super) unsafe fn record() -> &'static Lane {
+    let record = THREAD.with(|thread| thread.record.get());
+    // SAFETY: no thread expects flags that the state can have before `ask` has set them, and that joins first.
+    unsafe { record.unwrap_unchecked() }
+}
+
 /// The counters of the calling thread, if it may record at once.
 #[inline(always)]
 pub(super) fn ready() -> Option<&'static Lane> {
-    THREAD.with(|thread| {
-        if thread.expects.get() != state::flags() {
-            return None;
-        }
-        let record = thread.record.get();
-        // SAFETY: no thread expects flags that the state can have before `ask` has set them, and that joins first.
-        Some(unsafe { record.unwrap_unchecked() })
-    })
-}
-
-/// Whether the calling thread may record at once.
-#[inline(always)]
-pub(super) fn is_ready() -> bool {
-    THREAD.with(|thread| thread.expects.get() == state::flags())
+    // SAFETY: just found.
+    expects(state::flags()).then(|| unsafe { record() })
 }
 
 /// Has the calling thread's lane take note of the total.

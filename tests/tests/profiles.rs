@@ -52,6 +52,39 @@ fn sample_types_are_gos_and_then_ours() {
 }
 
 #[test]
+fn lifetimes_are_those_of_each_stack() {
+    if !can_read() {
+        return;
+    }
+    let fixture = Fixture::copy("known");
+    fixture.write(
+        "tests/lives.rs",
+        "use std::hint::black_box;\n\
+         #[inline(never)]\nfn dies_at_once() {\n    drop(black_box(vec![1_u8; 100]));\n}\n\
+         #[inline(never)]\nfn dies_soon() -> Vec<u8> {\n    black_box(vec![1_u8; 200])\n}\n\
+         #[inline(never)]\nfn lives_long() -> Vec<u8> {\n    black_box(vec![1_u8; 300])\n}\n\
+         #[inline(never)]\nfn passes(bytes: usize) {\n    std::mem::forget(black_box(vec![1_u8; bytes]));\n}\n\
+         #[test]\nfn lives() {\n    for _ in 0..3 {\n        dies_at_once();\n        let soon = dies_soon();\n        \
+         passes(4096);\n        drop(soon);\n        let long = lives_long();\n        passes(4097);\n        \
+         drop(long);\n    }\n}\n",
+    );
+    fixture.memprof("test --test lives --memprofilerate 1").succeed();
+    let raw = Raw::read(&fixture.summary().test("lives").file("profile"));
+    let figures = ["lifetime_space", "temporary_objects", "short_lived_objects"].map(|name| raw.position(name));
+    for (function, expected) in [
+        ("dies_at_once", [0, 3, 3]),
+        // No more than 4096 bytes were allocated meanwhile.
+        ("dies_soon", [3 * 4096, 0, 3]),
+        ("lives_long", [3 * 4097, 0, 0]),
+        ("passes", [0, 0, 0]),
+    ] {
+        let through = raw.through(&format!("lives::{function}"));
+        let found = figures.map(|at| through.iter().map(|sample| sample.values[at]).sum::<i64>());
+        assert_eq!(found, expected, "{function}");
+    }
+}
+
+#[test]
 fn comments_name_test_rate_and_command() {
     if !can_read() {
         return;

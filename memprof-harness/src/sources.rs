@@ -45,6 +45,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("engine/sampler.rs", include_str!("engine/sampler.rs")),
     ("engine/sites.rs", include_str!("engine/sites.rs")),
     ("engine/state.rs", include_str!("engine/state.rs")),
+    ("engine/table.rs", include_str!("engine/table.rs")),
     ("engine/thread.rs", include_str!("engine/thread.rs")),
     ("engine/tracked.rs", include_str!("engine/tracked.rs")),
     ("engine/unwind.rs", include_str!("engine/unwind.rs")),

@@ -34,6 +34,7 @@ mod sampled;
 mod sampler;
 mod sites;
 mod state;
+mod table;
 mod thread;
 // An ordinary build has nothing to ask about.
 #[cfg_attr(not(memprof_injected), allow(dead_code))]

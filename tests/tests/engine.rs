@@ -347,3 +347,12 @@ fn threads_that_run_on_as_the_process_ends_leave_the_books_in_order() {
 fn programs_started_without_a_fork_leave_the_books_alone() {
     at_every_rate_of(&[Hook::Rust], "spawns", |probed| assert_eq!(probed.ledger.losses.forks, 0));
 }
+
+#[test]
+fn a_process_forked_on_a_small_stack_has_its_ledger() {
+    at_every_rate("fork-on-signal", |probed| {
+        peak_is_exact(probed);
+        let [child] = probed.forked.as_slice() else { panic!("{:?}", probed.forked) };
+        assert_eq!((child.counters.alloc_objects, child.counters.alloc_space), (10, 4000));
+    });
+}

@@ -58,6 +58,17 @@ impl PathCell {
         true
     }
 
+    /// Makes it longer, in place. `false` where it would be too long.
+    fn append(&self, more: &[u8]) -> bool {
+        // SAFETY: nobody reads it meanwhile, see above.
+        let place = unsafe { &mut *self.0.get() };
+        let Some(end) = place.iter().position(|&byte| byte == 0) else { return false };
+        let Some(room) = place.get_mut(end..=end + more.len()) else { return false };
+        room.fill(0);
+        room.iter_mut().zip(more).for_each(|(byte, &new)| *byte = new);
+        true
+    }
+
     fn get(&self) -> Option<&CStr> {
         // SAFETY: nobody writes it while it is read, see above.
         let place = unsafe { &*self.0.get() };
@@ -133,12 +144,12 @@ fn try_reattach(prefix: u64) -> Option<()> {
     if !BASE.load(Acquire).is_null() && file_size_limit() >= prefix {
         // SAFETY: has no preconditions.
         let pid = unsafe { libc::getpid() };
-        let mut name = [0u8; libc::PATH_MAX as usize];
-        let mut rest = name.as_mut_slice();
-        write!(rest, "{}.fork-{pid}", PATH.get()?.to_str().ok()?).ok()?;
+        // In place, because the stack we are on may have less room than a path takes.
+        let mut ending = [0u8; 32];
+        let mut rest = ending.as_mut_slice();
+        write!(rest, ".fork-{pid}").ok()?;
         let unused = rest.len();
-        let used = name.len() - unused;
-        if !PATH.set(name.get(..used)?) {
+        if !PATH.append(ending.get(..ending.len() - unused)?) {
             return None;
         }
         let file = Descriptor::open(PATH.get()?, libc::O_CREAT | libc::O_EXCL).ok()?;

@@ -52,6 +52,16 @@ fn stacks_are_whole(summary: &Summary) {
     let deep = raw("a_small_coroutine_goes_deep");
     let blocks: i64 = deep.through("stacks::block").iter().map(|sample| sample.values[0]).sum();
     assert_eq!(blocks, 300);
+    // From one foreign stack to the next, whichever of them lies above the other.
+    for name in ["a_coroutine_runs_another", "a_stack_grows"] {
+        let summary = summary.test(&format!("tests::{name}"));
+        assert_eq!(summary.json["losses"]["unwalkable_stacks"], 0, "{name}");
+        let raw = raw(name);
+        let whole = |functions: &[String]| functions.iter().any(|function| function.ends_with(name));
+        let cut = raw.through("stacks::block").into_iter().filter(|sample| !whole(&sample.functions)).count();
+        // Only the innermost of forty grown stacks is deeper than what is kept of a stack.
+        assert!(cut <= 2, "{name}: {cut}");
+    }
     let threads = raw("threads_begin_on_a_coroutine");
     let blocks: Vec<i64> = threads.through("stacks::block").iter().map(|sample| sample.values[1]).collect();
     assert_eq!(blocks.iter().sum::<i64>(), 800);

@@ -13,7 +13,7 @@ use std::sync::atomic::{Ordering, compiler_fence};
 
 /// Bytes copied at a time: stacks lie together, so a page has several frames.
 const PAGE: usize = 4096;
-/// A caller's frame that is farther away is no caller's: the register was used for something else. In bytes.
+/// What is farther away may be no caller's frame: the register was used for something else. In bytes.
 const FARTHEST: usize = 16 << 20;
 
 /// Words of a copy.
@@ -110,9 +110,10 @@ impl<'a> Copy<'a> {
                     break;
                 }
                 at_home = bounds.hold(next);
-                let near = next > at && next - at < FARTHEST && next.is_multiple_of(8);
-                let copied = if at_home || near { self.record(next) } else { None };
-                let Some(copied) = copied else {
+                let near = next > at && next - at < FARTHEST;
+                let copied = if next.is_multiple_of(8) { self.record(next) } else { None };
+                // What is far away may be another foreign stack, from which this one was entered.
+                let Some(copied) = copied.filter(|[_, address]| at_home || near || follows_a_call(*address)) else {
                     walked.unwalkable = true;
                     break;
                 };
@@ -144,14 +145,43 @@ impl<'a> Copy<'a> {
         // In two pieces, because a piece is copied as a whole or not at all.
         let from = [(at, first), (at.wrapping_add(first), PAGE - first)]
             .map(|(start, len)| libc::iovec { iov_base: start as *mut libc::c_void, iov_len: len });
-        // SAFETY: has no preconditions.
-        let me = unsafe { libc::getpid() };
-        // SAFETY: the room is valid for a page; whatever the addresses are that are copied from, nothing happens but an
-        // error or a short copy.
-        let copied = unsafe { libc::process_vm_readv(me, &to, 1, from.as_ptr(), 2, 0) };
         self.start = at;
-        self.len = usize::try_from(copied).unwrap_or(0);
+        self.len = copy(&to, &from);
     }
+}
+
+/// Copies as much as there is, and gives how many bytes that was.
+fn copy(to: &libc::iovec, from: &[libc::iovec]) -> usize {
+    // SAFETY: has no preconditions.
+    let me = unsafe { libc::getpid() };
+    // SAFETY: callers pass a place of their own that is as long as it says; whatever the addresses are that are copied from,
+    // nothing happens but an error or a short copy.
+    let copied = unsafe { libc::process_vm_readv(me, to, 1, from.as_ptr(), from.len() as libc::c_ulong, 0) };
+    usize::try_from(copied).unwrap_or(0)
+}
+
+/// Whether there is code at an address, with a call before it, as there is at every return address.
+fn follows_a_call(address: usize) -> bool {
+    let mut code = [0u8; 8];
+    let to = libc::iovec { iov_base: code.as_mut_ptr().cast(), iov_len: 8 };
+    let from = libc::iovec { iov_base: address.wrapping_sub(8) as *mut libc::c_void, iov_len: 8 };
+    copy(&to, &[from]) == 8 && ends_with_a_call(code)
+}
+
+/// `call` with an address of four bytes behind it, or one through a register or memory, with up to five bytes that say
+/// which (Intel's manual, volume 2, CALL: E8, and FF with 2 in the middle bits of the byte behind it).
+#[cfg(target_arch = "x86_64")]
+fn ends_with_a_call(code: [u8; 8]) -> bool {
+    let indirect = |at: usize| code[at] == 0xff && code[at + 1] >> 3 & 7 == 2;
+    code[3] == 0xe8 || [1, 2, 4, 5, 6].into_iter().any(indirect)
+}
+
+/// `bl` and `blr` (Arm's manual, C6.2).
+#[cfg(not(target_arch = "x86_64"))]
+fn ends_with_a_call(code: [u8; 8]) -> bool {
+    let [.., a, b, c, d] = code;
+    let instruction = u32::from_le_bytes([a, b, c, d]);
+    instruction >> 26 == 0b10_0101 || instruction & 0xffff_fc1f == 0xd63f_0000
 }
 
 fn read(frame: usize) -> [usize; 2] {
@@ -204,6 +234,42 @@ mod tests {
         let (seen, walked) = walk(chain(&mut records, 1, base.0 + 2 * 16), bounds);
         assert_eq!(seen, [0x1000, 0x1001, 0x1002, 0x1002, 0x1003]);
         assert!(!walked.unwalkable);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no process_vm_readv")]
+    fn a_foreign_stack_may_lead_to_another_if_there_is_code() {
+        // Somewhere in the code of a function that calls others.
+        let code = (0..2000).map(|i| walk as fn(Frame, Bounds) -> (Vec<u64>, Walked) as usize + i);
+        let code = code.into_iter().find(|&address| follows_a_call(address)).expect("a call");
+        static DATA: [u8; 16] = [0; 16];
+        let data = DATA.as_ptr().addr() + 8;
+        for (address, follows) in [(code, true), (data, false), (8, false)] {
+            // The one it was entered from lies below it, where no caller's frame of its own would.
+            let mut records = [[0; 2]; 4];
+            let (outer, inner) = records.split_at_mut(2);
+            let entered_from = chain(outer, 1, 0);
+            std::hint::black_box(outer)[0][1] = address;
+            let (seen, walked) = walk(chain(inner, 1, entered_from.0), Bounds::NOWHERE);
+            let expected: &[u64] = if follows { &[0x1000, 0x1001, address as u64, 0x1001] } else { &[0x1000, 0x1001] };
+            assert_eq!((seen.as_slice(), walked.unwalkable), (expected, !follows));
+        }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn calls_are_known_by_their_bytes() {
+        for (code, is_call) in [
+            // call 0x1234; call *%rax; call *0x1234(%rip); call *8(%r12); nops; mov
+            ([0x90, 0x90, 0x90, 0xe8, 0x34, 0x12, 0, 0], true),
+            ([0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0xff, 0xd0], true),
+            ([0x90, 0x90, 0xff, 0x15, 0x34, 0x12, 0, 0], true),
+            ([0x90, 0x90, 0x90, 0x41, 0xff, 0x54, 0x24, 0x08], true),
+            ([0x90; 8], false),
+            ([0x48, 0x89, 0xe5, 0x48, 0x83, 0xec, 0x10, 0x90], false),
+        ] {
+            assert_eq!(ends_with_a_call(code), is_call, "{code:x?}");
+        }
     }
 
     #[test]

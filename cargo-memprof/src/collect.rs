@@ -1,7 +1,7 @@
 //! From the ledgers of a run to its tests. A ledger that cannot be read is reported and costs that one test.
 
 use crate::error::Error;
-use crate::record::{Iteration, NotRun, Outcome, TestId, TestRecord, Unprofiled, WHOLE};
+use crate::record::{Iteration, Lifetimes, NotRun, Outcome, TestId, TestRecord, Unprofiled, WHOLE};
 use crate::run::{RanExecutable, RunFacts};
 use crate::symbolize::on_all_cores;
 use camino::Utf8Path;
@@ -254,6 +254,7 @@ fn record(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestRecord {
             alloc_objects: ledger.counters.alloc_objects,
             alloc_space: ledger.counters.alloc_space,
         }),
+        lifetimes: Lifetimes::of(ledger),
         source_file,
         start_line: identity.start_line,
     }

@@ -1,6 +1,6 @@
 //! What is known of one test besides its stacks: plain values, made by `collect`, read by `view` and `report`.
 
-use memprof_harness::ledger::{Counters, Hook, Losses};
+use memprof_harness::ledger::{Counters, Hook, Ledger, Losses, SiteValues};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -72,6 +72,8 @@ pub struct TestRecord {
     pub stacks: usize,
     /// Of a benchmark: what one iteration of it took. `None` where that is not known, or it is none.
     pub iteration: Option<Iteration>,
+    /// `None` where not every allocation had its stack noted.
+    pub lifetimes: Option<Lifetimes>,
     /// Where the test function stands; empty and 0 where it is not known.
     pub source_file: PathBuf,
     pub start_line: u32,
@@ -84,6 +86,37 @@ pub struct Iteration {
     pub ns: Option<f64>,
     pub alloc_objects: u64,
     pub alloc_space: u64,
+}
+
+/// How long blocks lived that the thread which allocated them gave back, told in bytes it allocated meanwhile.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Lifetimes {
+    /// Such blocks.
+    pub frees: u64,
+    /// Sum of their lives, in bytes.
+    pub lifetime_space: u64,
+    /// Those with nothing allocated meanwhile.
+    pub temporary_objects: u64,
+    /// Those with 4096 bytes at most, the temporary ones included.
+    pub short_lived_objects: u64,
+}
+
+impl Lifetimes {
+    /// Of all stacks of a ledger; `None` where only some of the allocations had theirs noted.
+    pub fn of(ledger: &Ledger) -> Option<Lifetimes> {
+        if ledger.rate != 1 {
+            return None;
+        }
+        let sum = |figure: fn(&SiteValues) -> u64| {
+            ledger.sites.iter().map(|site| figure(&site.values)).fold(0u64, u64::saturating_add)
+        };
+        Some(Lifetimes {
+            frees: sum(|values| values.timed_frees),
+            lifetime_space: sum(|values| values.lifetime_space),
+            temporary_objects: sum(|values| values.temporary),
+            short_lived_objects: sum(|values| values.short_lived),
+        })
+    }
 }
 
 /// A test that is there and left no figures: it did not run, or was not to be recorded.

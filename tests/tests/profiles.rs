@@ -69,7 +69,12 @@ fn lifetimes_are_those_of_each_stack() {
          drop(long);\n    }\n}\n",
     );
     fixture.memprof("test --test lives --memprofilerate 1").succeed();
-    let raw = Raw::read(&fixture.summary().test("lives").file("profile"));
+    let summary = fixture.summary();
+    let lifetimes = &summary.test("lives").json["lifetimes"];
+    let sums =
+        ["frees", "lifetime_space", "temporary_objects", "short_lived_objects"].map(|name| lifetimes[name].as_u64());
+    assert_eq!(sums, [9, 3 * 4096 + 3 * 4097, 3, 6].map(Some));
+    let raw = Raw::read(&summary.test("lives").file("profile"));
     let figures = ["lifetime_space", "temporary_objects", "short_lived_objects"].map(|name| raw.position(name));
     for (function, expected) in [
         ("dies_at_once", [0, 3, 3]),

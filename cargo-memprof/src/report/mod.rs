@@ -2,6 +2,7 @@
 //! terminal. Everything is decided elsewhere; here it is put together and written.
 
 pub mod layout;
+mod losses;
 mod page;
 mod summary;
 mod warnings;

@@ -1,12 +1,13 @@
 //! `summary.json`: every exact figure of a run, for programs. `docs/summary-json.md` describes it; a field is added
 //! there and here together.
 
+use super::losses::TestLosses;
 use crate::collect::Collected;
 use crate::conditions::Conditions;
-use crate::record::{Iteration, NotRun, Outcome, TestId, TestRecord, Unprofiled};
+use crate::record::{Iteration, Lifetimes, NotRun, Outcome, TestId, TestRecord, Unprofiled};
 use crate::run::RunFacts;
 use camino::Utf8PathBuf;
-use memprof_harness::ledger::{Hook, Losses};
+use memprof_harness::ledger::Hook;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -101,6 +102,8 @@ pub struct Test<'a> {
     pub stacks: usize,
     #[serde(default)]
     pub iteration: Option<Iteration>,
+    #[serde(default)]
+    pub lifetimes: Option<Lifetimes>,
     pub losses: TestLosses,
     pub files: Files,
     /// The processes that the test started or forked; their figures are in none of the above.
@@ -150,23 +153,6 @@ pub struct SizeClass {
     pub from: u64,
     pub to: u64,
     pub alloc_objects: u64,
-}
-
-/// What could not be recorded; see [`Losses`].
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-pub struct TestLosses {
-    pub lost_objects: u64,
-    pub lost_space: u64,
-    pub truncated_stacks: u64,
-    pub unwalkable_stacks: u64,
-    pub untracked_samples: u64,
-    pub untracked_foreign: u64,
-    #[serde(default)]
-    pub lost_peaks: u64,
-    pub unreadable_sites: u64,
-    pub unreadable_bytes: u64,
-    pub forks: u32,
-    pub own_memory: u64,
 }
 
 impl<'a> Summary<'a> {
@@ -335,6 +321,7 @@ impl<'a> Test<'a> {
             duration_ns: test.duration_ns,
             stacks: test.stacks,
             iteration: test.iteration,
+            lifetimes: test.lifetimes,
             losses: TestLosses::from(&test.losses),
             files: files.own.clone(),
             children: test.children.iter().zip(&files.children).map(Process::new).collect(),
@@ -351,24 +338,6 @@ fn size_classes(classes: &[u64]) -> Vec<SizeClass> {
         (alloc_objects > 0).then_some(SizeClass { from, to, alloc_objects })
     };
     classes.iter().enumerate().filter_map(class).collect()
-}
-
-impl From<&Losses> for TestLosses {
-    fn from(losses: &Losses) -> TestLosses {
-        TestLosses {
-            lost_objects: losses.lost_objects,
-            lost_space: losses.lost_space,
-            truncated_stacks: losses.truncated_stacks,
-            unwalkable_stacks: losses.unwalkable_stacks,
-            untracked_samples: losses.untracked_samples,
-            untracked_foreign: losses.untracked_foreign,
-            lost_peaks: losses.lost_peaks,
-            unreadable_sites: losses.unreadable_sites,
-            unreadable_bytes: losses.unreadable_bytes,
-            forks: losses.forks,
-            own_memory: losses.own_memory,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -426,9 +395,10 @@ mod tests {
             started_ns: 1,
             duration_ns: 1,
             counters,
-            losses: Losses::default(),
+            losses: memprof_harness::ledger::Losses::default(),
             stacks: 0,
             iteration: Some(Iteration { ns: Some(1.5), alloc_objects: 1, alloc_space: 8 }),
+            lifetimes: Some(Lifetimes::default()),
             source_file: "src/lib.rs".into(),
             start_line: 1,
         }

@@ -167,6 +167,7 @@ mod tests {
             losses: Losses::default(),
             stacks: 0,
             iteration: None,
+            lifetimes: None,
             source_file: "".into(),
             start_line: 0,
         }

@@ -1,0 +1,39 @@
+//! What a test's ledger does not have, as `summary.json` says it.
+
+use memprof_harness::ledger::Losses;
+use serde::{Deserialize, Serialize};
+
+/// What could not be recorded; see [`Losses`].
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct TestLosses {
+    pub lost_objects: u64,
+    pub lost_space: u64,
+    pub truncated_stacks: u64,
+    pub unwalkable_stacks: u64,
+    pub untracked_samples: u64,
+    pub untracked_foreign: u64,
+    #[serde(default)]
+    pub lost_peaks: u64,
+    pub unreadable_sites: u64,
+    pub unreadable_bytes: u64,
+    pub forks: u32,
+    pub own_memory: u64,
+}
+
+impl From<&Losses> for TestLosses {
+    fn from(losses: &Losses) -> TestLosses {
+        TestLosses {
+            lost_objects: losses.lost_objects,
+            lost_space: losses.lost_space,
+            truncated_stacks: losses.truncated_stacks,
+            unwalkable_stacks: losses.unwalkable_stacks,
+            untracked_samples: losses.untracked_samples,
+            untracked_foreign: losses.untracked_foreign,
+            lost_peaks: losses.lost_peaks,
+            unreadable_sites: losses.unreadable_sites,
+            unreadable_bytes: losses.unreadable_bytes,
+            forks: losses.forks,
+            own_memory: losses.own_memory,
+        }
+    }
+}

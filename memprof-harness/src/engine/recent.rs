@@ -15,6 +15,8 @@ use std::sync::atomic::{Ordering, compiler_fence};
 
 /// Kept records: a stack of the greatest depth, and the record without a return address that ends it.
 const LEN: usize = MAX_DEPTH + 1;
+/// Records that are looked at before anything else is.
+const BLOCK: usize = 4;
 /// Where no frame is: beyond all.
 const NOWHERE: usize = usize::MAX;
 
@@ -122,11 +124,16 @@ impl Recent {
         Some(Known::Hash(finish(hash)))
     }
 
-    /// The innermost of the outermost records that stand unchanged, none of them inside of `frame`. One loop with one way out:
-    /// it is the guesses of the processor that take time here.
+    /// The innermost of the outermost records that stand unchanged, none of them inside of `frame`.
     #[inline(always)]
     fn standing(&self, start: usize, frame: usize) -> usize {
         let mut i = self.fixed.get();
+        while i >= start + BLOCK && at(&self.frames, i - BLOCK).get() >= frame {
+            if (1..=BLOCK).any(|k| self.difference(i - k) != 0) {
+                break;
+            }
+            i -= BLOCK;
+        }
         while i > start && at(&self.frames, i - 1).get() >= frame && self.difference(i - 1) == 0 {
             i -= 1;
         }

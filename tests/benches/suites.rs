@@ -49,7 +49,10 @@ fn main() {
             Some(folder) => {
                 let copy = scratch.join(name);
                 let _ = fs::remove_dir_all(&copy);
-                copy_folder(&folder.join(checkout), &copy).ok().map(|()| copy)
+                copy_folder(&folder.join(checkout), &copy)
+                    .ok()
+                    .map(|()| copy)
+                    .filter(|copy| copy.join("Cargo.toml").exists())
             }
             None => from_registry(name, &scratch),
         };
@@ -108,9 +111,10 @@ fn measure(name: &str, suite: &Path, tests: &[&str], rounds: usize) {
     let run = |arguments: &[&str]| {
         let mut cargo = cargo(suite, arguments);
         if arguments.first() == Some(&"memprof") {
-            // Each rate has a folder of its own: a run is compared with one that found its own outputs there, not another's.
-            let rate = if arguments.contains(&"--memprofilerate") { "target/rate-1" } else { "target/default-rate" };
-            cargo.arg("--memprofile").arg(suite.join(rate));
+            // Each command has a folder of its own: a run is compared with one that found its own outputs there, not another's.
+            let words: String =
+                arguments.iter().filter(|word| word.chars().all(char::is_alphanumeric)).copied().collect();
+            cargo.arg("--memprofile").arg(suite.join("target").join(words));
         }
         let begun = Instant::now();
         let output = cargo.output().expect("cargo starts");

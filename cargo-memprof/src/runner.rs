@@ -190,11 +190,11 @@ impl<'a> Call<'a> {
         let inventory = Inventory { exe: self.ran.exe.clone(), tests };
         let name = format!("program-{:010}.{}", std::process::id(), Inventory::UNRECORDED);
         fs_err::write(self.plan.ledgers.join(name), inventory.to_bytes())
-            .map_err(|error| Error::new("cannot note what is not recorded").caused_by(error))
+            .map_err(|error| cannot_note("what is not recorded", &error))
     }
 
     fn note(&self) -> Result<(), Error> {
-        self.ran.append(&self.plan.ran).map_err(|error| Error::new("cannot note what cargo runs").caused_by(error))
+        self.ran.append(&self.plan.ran).map_err(|error| cannot_note("what cargo runs", &error))
     }
 
     /// Runs the program as cargo would, for what it prints and its verdict; and each of its tests alone, recorded.
@@ -218,11 +218,10 @@ impl<'a> Call<'a> {
         }
         if ended.timed_out && alone.late.is_empty() {
             let name = crate::workspace::stem(&self.ran.exe);
-            Shell::new().error(
-                &Error::new(format!("`{name}` was killed: it took longer than all of its tests may take")).caused_by(
-                    format!("{} tests have {} s each (--test-timeout)", tests.names.len(), time.as_secs_f64()),
-                ),
-            );
+            let killed = Error::new(format!("`{name}` was killed: it took longer than all of its tests may take"))
+                .caused_by(format!("{} tests have {} s each (--test-timeout)", tests.names.len(), time.as_secs_f64()))
+                .help("allow more time with `--test-timeout`, or see what the program does besides its tests");
+            Shell::new().error(&killed);
         }
         if ended.timed_out || !alone.late.is_empty() {
             std::process::exit(FAILURE)
@@ -300,7 +299,15 @@ fn say_late(what: &str, time: Duration) {
 }
 
 fn cannot_run(program: &OsStr, error: &std::io::Error) -> Error {
-    Error::new(format!("cannot run `{}`", Path::new(program).display())).caused_by(error)
+    Error::new(format!("cannot run `{}`", Path::new(program).display()))
+        .caused_by(error)
+        .help("see that it is there and may be executed; `cargo test` runs it without being recorded")
+}
+
+fn cannot_note(what: &str, error: &std::io::Error) -> Error {
+    Error::new(format!("cannot note {what}"))
+        .caused_by(error)
+        .help("make room on the disk that has the target folder, or pass another folder with `--memprofile DIR`")
 }
 
 /// Has a test executable record its tests.

@@ -1,7 +1,7 @@
 //! One start of a program with a `main` of its own: what tells it to record itself, how long it may take, and what its
 //! ledgers say where it took longer.
 
-use super::{Call, cannot_run};
+use super::{Call, cannot_note, cannot_run};
 use crate::error::Error;
 use memprof_harness::ledger::{Finish, LedgerFile, OutcomeCode};
 use memprof_harness::limit::{self, Ended};
@@ -76,8 +76,7 @@ impl Attempt {
         let program = self.command.get_program().to_owned();
         let ended = run(self.command).map_err(|error| cannot_run(&program, &error))?;
         if ended.timed_out {
-            finish(&self.ledgers, &ended)
-                .map_err(|error| Error::new("cannot note that a test timed out").caused_by(error))?;
+            finish(&self.ledgers, &ended).map_err(|error| cannot_note("that a test timed out", &error))?;
         }
         Ok(ended)
     }

@@ -63,9 +63,9 @@ impl Recent {
         self.busy.set(false);
     }
 
-    #[cfg_attr(not(any(test, all(memprof_injected, not(memprof_program)))), allow(dead_code))]
     /// Takes it that the frame record at `frame`, and all that it leads to, stays as it is: until [`Recent::drop_anchor`], the
     /// function that has it must not return.
+    #[cfg_attr(not(any(test, all(memprof_injected, not(memprof_program)))), allow(dead_code))]
     pub(super) fn anchor(&self, frame: Frame) {
         self.empty();
         self.anchor.set(frame.0);

@@ -33,6 +33,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("engine/hook_native.rs", include_str!("engine/hook_native.rs")),
     ("engine/hook_rust.rs", include_str!("engine/hook_rust.rs")),
     ("engine/lane.rs", include_str!("engine/lane.rs")),
+    ("engine/links.rs", include_str!("engine/links.rs")),
     ("engine/loader.rs", include_str!("engine/loader.rs")),
     ("engine/maps.rs", include_str!("engine/maps.rs")),
     ("engine/native.rs", include_str!("engine/native.rs")),

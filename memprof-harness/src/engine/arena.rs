@@ -8,6 +8,7 @@
 
 #![allow(unsafe_code)] // mmap and what lies in it
 
+use super::links;
 use crate::ledger::layout::{CHUNK_ALIGN, ChunkHeader, Header, Lane, PeakRecord, Site, StackRecord};
 use std::cell::UnsafeCell;
 use std::ffi::CStr;
@@ -19,7 +20,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize};
 
 /// The most a ledger may grow to, in bytes. Address space alone: the file has only the blocks it needs.
-const LIMIT: usize = 1 << 30;
+pub(super) const LIMIT: usize = 1 << 30;
 /// The file grows by its own length, but by no more than this at a time.
 const LARGEST_STEP: u64 = 16 << 20;
 const PAGE: u64 = 4096;
@@ -35,7 +36,7 @@ static SEALED: AtomicBool = AtomicBool::new(true);
 /// Set in a forked child, whose mapping is its parent's ledger.
 static ABANDONED: AtomicBool = AtomicBool::new(false);
 /// Bytes of private memory the engine holds.
-static OWN_MEMORY: AtomicU64 = AtomicU64::new(0);
+pub(super) static OWN_MEMORY: AtomicU64 = AtomicU64::new(0);
 static LOCK: Lock = Lock(AtomicBool::new(false));
 static PATH: PathCell = PathCell(UnsafeCell::new([0; libc::PATH_MAX as usize]));
 
@@ -116,6 +117,7 @@ pub(super) fn attach(path: &Path) -> io::Result<()> {
     MAPPED.store(mapped, Relaxed);
     BASE.store(base, Release);
     recognise(&stat);
+    links::cover(len)?;
     SEALED.store(false, Release);
     Ok(())
 }
@@ -186,7 +188,11 @@ fn map_shared(file: &Descriptor, len: u64) -> io::Result<(*mut u8, usize)> {
             libc::mmap(ptr::null_mut(), want, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, file.0, 0)
         };
         if base != libc::MAP_FAILED {
-            return Ok((base.cast(), want));
+            if links::reserve(want) {
+                return Ok((base.cast(), want));
+            }
+            // SAFETY: just mapped, and nobody knows of it.
+            unsafe { libc::munmap(base, want) };
         }
         let error = io::Error::last_os_error();
         if (want as u64) / 2 < len {
@@ -260,7 +266,7 @@ fn reserve(from: u64, to: u64) -> bool {
     let Some(file) = reopen() else { return false };
     let (Ok(at), Ok(len)) = (libc::off_t::try_from(from), libc::off_t::try_from(to - from)) else { return false };
     // SAFETY: touches no memory; the descriptor is open.
-    unsafe { libc::posix_fallocate(file.0, at, len) == 0 }
+    unsafe { libc::posix_fallocate(file.0, at, len) == 0 && links::cover(to).is_ok() }
 }
 
 fn file_size_limit() -> u64 {

@@ -4,9 +4,9 @@
 #![allow(unsafe_code)] // an allocator
 
 use super::hook_rust::{count_failure, count_laneless, free_while_shut};
-use super::lane::{Note, Tag};
-use super::thread::{Access, access};
-use super::unwind::Frame;
+use super::lane::{Local, Note, Tag};
+use super::thread::{self, Access, access};
+use super::unwind::{Bounds, Frame};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 
@@ -33,7 +33,9 @@ pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
     let inner = unsafe { Layout::from_size_align_unchecked(layout.size() + HEADER, HEADER) };
     // SAFETY: its size is not zero.
     let start = unsafe { System.alloc(inner) };
-    obtained(Frame::here(), start, HEADER, layout.size())
+    // SAFETY: the calling thread is ready.
+    let (local, bounds) = unsafe { thread::local() };
+    obtained(start, HEADER, |size| note_alloc(local, bounds, Frame::here(), size), layout.size())
 }
 
 #[inline(never)]
@@ -46,7 +48,9 @@ pub(super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
     let inner = unsafe { Layout::from_size_align_unchecked(layout.size() + HEADER, HEADER) };
     // SAFETY: its size is not zero.
     let start = unsafe { System.alloc_zeroed(inner) };
-    obtained(Frame::here(), start, HEADER, layout.size())
+    // SAFETY: the calling thread is ready.
+    let (local, bounds) = unsafe { thread::local() };
+    obtained(start, HEADER, |size| note_alloc(local, bounds, Frame::here(), size), layout.size())
 }
 
 /// Whether plain `malloc` will do.
@@ -55,14 +59,14 @@ fn is_usual(layout: Layout) -> bool {
     layout.align() <= HEADER && layout.size() <= LARGE
 }
 
-/// Notes a new block. Gives what comes behind its header.
+/// Has a new block noted. Gives what comes behind its header.
 #[inline(always)]
-fn obtained(frame: Frame, start: *mut u8, front: usize, size: usize) -> *mut u8 {
+fn obtained(start: *mut u8, front: usize, note: impl FnOnce(usize) -> Note, size: usize) -> *mut u8 {
     if start.is_null() {
         count_failure();
         return start;
     }
-    let note = note_alloc(frame, size);
+    let note = note(size);
     let block = start.wrapping_add(front);
     // SAFETY: at least 16 bytes lie between `start` and `block`, aligned for two words.
     unsafe { write_note(block, note) };
@@ -93,7 +97,62 @@ pub(super) mod unready {
             count_failure();
             return ptr::null_mut();
         };
-        obtained(frame, get(inner), front, layout.size())
+        obtained(get(inner), front, |size| ask_and_note_alloc(frame, size), layout.size())
+    }
+
+    #[inline(always)]
+    fn ask_and_note_alloc(frame: Frame, size: usize) -> Note {
+        match access() {
+            Access::Lane(local, bounds) => note_alloc(local, bounds, frame, size),
+            Access::Laneless => {
+                count_laneless(Some(size), None);
+                NO_NOTE
+            }
+            Access::Shut => NO_NOTE,
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(in super::super) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let frame = Frame::here();
+        let (Some((old, front)), Some(_)) = (with_header(layout, layout.size()), with_header(layout, size)) else {
+            count_failure();
+            return ptr::null_mut();
+        };
+        // SAFETY: by contract the block has a header.
+        let note = unsafe { read_note(block) };
+        // SAFETY: the system's block began there and `old` is its layout; `with_header` checked the new size.
+        let start = unsafe { System.realloc(block.wrapping_sub(front), old, size + front) };
+        obtained(start, front, |size| ask_and_note_realloc(frame, note, layout.size(), size), size)
+    }
+
+    #[inline(always)]
+    fn ask_and_note_realloc(frame: Frame, old: Note, old_size: usize, size: usize) -> Note {
+        let ours = old.tag != Tag::NONE;
+        match access() {
+            Access::Lane(local, bounds) => return note_realloc(local, bounds, frame, old, old_size, size),
+            Access::Laneless => count_laneless(Some(size), ours.then_some(old_size)),
+            Access::Shut if ours => free_while_shut(Some(old), old_size),
+            Access::Shut => {}
+        }
+        NO_NOTE
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(in super::super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
+        // SAFETY: by contract the block has a header.
+        let note = unsafe { read_note(block) };
+        if note.tag != Tag::NONE {
+            match access() {
+                Access::Lane(local, _) => note_free(local, note, layout.size()),
+                Access::Laneless => count_laneless(None, Some(layout.size())),
+                Access::Shut => free_while_shut(Some(note), layout.size()),
+            }
+        }
+        // SAFETY: the caller upholds `dealloc`'s contract.
+        unsafe { give_back(block, layout) }
     }
 }
 
@@ -102,8 +161,20 @@ pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
     // SAFETY: by contract the block has a header.
     let note = unsafe { read_note(block) };
     if note.tag != Tag::NONE {
-        note_free(note, layout.size());
+        // SAFETY: the calling thread is ready.
+        let (local, _) = unsafe { thread::local() };
+        note_free(local, note, layout.size());
     }
+    // SAFETY: the caller upholds `dealloc`'s contract.
+    unsafe { give_back(block, layout) }
+}
+
+/// Gives the system its block back.
+///
+/// # Safety
+/// As for `GlobalAlloc::dealloc`, and the block has a header.
+#[inline(always)]
+unsafe fn give_back(block: *mut u8, layout: Layout) {
     let front = layout.align().max(HEADER);
     // SAFETY: `with_header` made this very layout when the block was allocated, so it is valid.
     let inner = unsafe { Layout::from_size_align_unchecked(layout.size() + front, front) };
@@ -113,82 +184,46 @@ pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
 
 #[inline(never)]
 pub(super) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-    let frame = Frame::here();
-    let (Some((old, front)), Some(_)) = (with_header(layout, layout.size()), with_header(layout, size)) else {
-        count_failure();
-        return ptr::null_mut();
-    };
+    if !is_usual(layout) || size > LARGE {
+        // SAFETY: the caller upholds `realloc`'s contract.
+        return unsafe { unready::realloc(block, layout, size) };
+    }
+    // SAFETY: the block was made with this layout and a header, so together they are not too large.
+    let inner = unsafe { Layout::from_size_align_unchecked(layout.size() + HEADER, HEADER) };
     // SAFETY: by contract the block has a header.
-    let note = unsafe { read_note(block) };
-    let start = block.wrapping_sub(front);
-    // SAFETY: the system's block began there and `old` is its layout; `with_header` checked the new size.
-    let start = unsafe { System.realloc(start, old, size + front) };
-    if start.is_null() {
-        count_failure();
-        return start;
-    }
-    let note = note_realloc(frame, note, layout.size(), size);
-    let block = start.wrapping_add(front);
-    // SAFETY: as in `alloc`.
-    unsafe { write_note(block, note) };
-    block
+    let old = unsafe { read_note(block) };
+    // SAFETY: the system's block begins with the header, and has that layout.
+    let start = unsafe { System.realloc(block.wrapping_sub(HEADER), inner, size + HEADER) };
+    // SAFETY: the calling thread is ready.
+    let (local, bounds) = unsafe { thread::local() };
+    obtained(start, HEADER, |size| note_realloc(local, bounds, Frame::here(), old, layout.size(), size), size)
 }
 
 #[inline(always)]
-fn note_alloc(frame: Frame, size: usize) -> Note {
-    match access() {
-        Access::Lane(local, bounds) => {
-            let clock = local.record.count_alloc(size as u64, size as i64);
-            let site = local.site_of(frame, bounds, 0);
-            local.charge(site, size as u64, false, clock)
-        }
-        Access::Laneless => {
-            count_laneless(Some(size), None);
-            NO_NOTE
-        }
-        Access::Shut => NO_NOTE,
+fn note_alloc(local: &Local, bounds: Bounds, frame: Frame, size: usize) -> Note {
+    let clock = local.record.count_alloc(size as u64, size as i64);
+    let site = local.site_of(frame, bounds, 0);
+    local.charge(site, size as u64, false, clock)
+}
+
+#[inline(always)]
+fn note_free(local: &Local, note: Note, size: usize) {
+    if local.owns(note) {
+        local.record.count_free(size as u64);
+        local.discharge(note, size as u64, local.record.clock());
     }
 }
 
 #[inline(always)]
-fn note_free(note: Note, size: usize) {
-    match access() {
-        Access::Lane(local, _) => {
-            if local.owns(note) {
-                local.record.count_free(size as u64);
-                local.discharge(note, size as u64, local.record.clock());
-            }
-        }
-        Access::Laneless => count_laneless(None, Some(size)),
-        Access::Shut => free_while_shut(Some(note), size),
+fn note_realloc(local: &Local, bounds: Bounds, frame: Frame, old: Note, old_size: usize, size: usize) -> Note {
+    let ours = old.tag != Tag::NONE && local.owns(old);
+    let clock = local.record.count_realloc(size as u64, ours.then_some(old_size as u64));
+    if ours {
+        // As with a free and an allocation, the old block dies before the new one adds to the clock.
+        local.discharge(old, old_size as u64, clock.wrapping_sub(size as u64));
     }
-}
-
-#[inline(always)]
-fn note_realloc(frame: Frame, old: Note, old_size: usize, size: usize) -> Note {
-    let ours = old.tag != Tag::NONE;
-    match access() {
-        Access::Lane(local, bounds) => {
-            let ours = local.owns(old);
-            let clock = local.record.count_realloc(size as u64, ours.then_some(old_size as u64));
-            if ours {
-                // As with a free and an allocation, the old block dies before the new one adds to the clock.
-                local.discharge(old, old_size as u64, clock.wrapping_sub(size as u64));
-            }
-            let site = local.site_of(frame, bounds, 0);
-            local.charge(site, size as u64, true, clock)
-        }
-        Access::Laneless => {
-            count_laneless(Some(size), ours.then_some(old_size));
-            NO_NOTE
-        }
-        Access::Shut => {
-            if ours {
-                free_while_shut(Some(old), old_size);
-            }
-            NO_NOTE
-        }
-    }
+    let site = local.site_of(frame, bounds, 0);
+    local.charge(site, size as u64, true, clock)
 }
 
 const NO_NOTE: Note = Note { tag: Tag::NONE, birth: 0 };

@@ -114,7 +114,7 @@ mod unready {
         match decided() {
             // SAFETY: the caller upholds `dealloc`'s contract. Every block has a header, because
             // the mode was decided by the first allocation.
-            Mode::Exact => unsafe { exact::dealloc(block, layout) },
+            Mode::Exact => unsafe { exact::unready::dealloc(block, layout) },
             // SAFETY: the caller upholds `dealloc`'s contract.
             Mode::Sampled => unsafe { sampled::unready::dealloc(block, layout) },
             // SAFETY: the caller upholds `dealloc`'s contract.
@@ -127,7 +127,7 @@ mod unready {
         match decided() {
             // SAFETY: the caller upholds `realloc`'s contract. Every block has a header, because
             // the mode was decided by the first allocation.
-            Mode::Exact => unsafe { exact::realloc(block, layout, size) },
+            Mode::Exact => unsafe { exact::unready::realloc(block, layout, size) },
             // SAFETY: the caller upholds `realloc`'s contract.
             Mode::Sampled => unsafe { sampled::realloc(block, layout, size) },
             // SAFETY: the caller upholds `realloc`'s contract.

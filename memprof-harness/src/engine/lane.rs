@@ -6,13 +6,14 @@
 
 use super::counters::bump;
 use super::foreign::Foreign;
+use super::links::Number;
 use super::recent::Recent;
 use super::sampler::Sampler;
 use super::sites::{FIRST_PEAKS, FIRST_ROOM, Index, Room, Stack};
 use super::state::{self, MULTI, WATCHED};
 use super::{arena, watch};
 use crate::ledger::layout::{ChunkHeader, Lane, Site, kind};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32};
 
@@ -30,6 +31,8 @@ pub(super) struct Local {
     /// What the tags of this lane's blocks begin with.
     tag: Tag,
     pub(super) index: Index,
+    /// The site of the last event.
+    pub(super) last: Cell<Number>,
     pub(super) sites: Room,
     pub(super) stacks: Room,
     pub(super) peaks: Room,
@@ -73,16 +76,16 @@ impl Tag {
         Tag(Tag::OURS | generation << Tag::GENERATION_SHIFT | u64::from(lane) << Tag::LANE_SHIFT)
     }
 
-    /// `site` is its offset in the ledger; `None` = the block is the test's, but there was no room for its site.
+    /// `None` = the block is the test's, but there was no room for its site.
     #[inline(always)]
-    fn with_site(self, site: Option<u64>) -> Tag {
-        Tag(self.0 | site.unwrap_or(0) >> 6)
+    fn with_site(self, site: Option<Number>) -> Tag {
+        Tag(self.0 | site.map_or(0, |site| u64::from(site.get())))
     }
 
     #[inline(always)]
-    fn site(self) -> Option<u64> {
-        let site = (self.0 & ((1 << Tag::LANE_SHIFT) - 1)) << 6;
-        (site != 0).then_some(site)
+    fn site(self) -> Option<Number> {
+        let site = Number::in_lower_bits(self.0 as u32);
+        (site.get() != 0).then_some(site)
     }
 
     #[inline(always)]
@@ -154,12 +157,12 @@ impl Local {
         }
     }
 
-    /// Adds an allocation to the site at `offset`, or to what was lost.
+    /// Adds an allocation to the site, or to what was lost.
     #[inline(always)]
-    pub(super) fn charge(&self, site: Option<u64>, size: u64, realloc: bool, clock: u64) -> Note {
+    pub(super) fn charge(&self, site: Option<Number>, size: u64, realloc: bool, clock: u64) -> Note {
         match site {
-            Some(offset) => {
-                let site = arena::site(offset);
+            Some(number) => {
+                let site = arena::site(number.offset());
                 self.before_change(site);
                 bump(&site.alloc_objects, 1);
                 bump(&site.alloc_space, size);
@@ -192,11 +195,11 @@ impl Local {
     /// Takes a block freed at `clock` off its site.
     #[inline(always)]
     pub(super) fn discharge(&self, note: Note, size: u64, clock: u64) {
-        let Some(offset) = note.tag.site() else { return lose_free(size) };
+        let Some(number) = note.tag.site() else { return lose_free(size) };
         if !self.tag.same_lane(note.tag) {
-            return self.discharge_foreign(offset, size);
+            return self.discharge_foreign(number, size);
         }
-        let site = arena::site(offset);
+        let site = arena::site(number.offset());
         self.before_change(site);
         bump(&site.frees, 1);
         bump(&site.freed_space, size);
@@ -212,9 +215,9 @@ impl Local {
 
     /// Another lane's block: its site is not ours to write, so this lane keeps an alias of it.
     #[inline(never)]
-    fn discharge_foreign(&self, offset: u64, size: u64) {
-        let Some(alias) = self.alias_of(offset) else { return lose_free(size) };
-        let site = arena::site(alias);
+    fn discharge_foreign(&self, original: Number, size: u64) {
+        let Some(alias) = self.alias_of(original) else { return lose_free(size) };
+        let site = arena::site(alias.offset());
         self.before_change(site);
         bump(&site.frees, 1);
         bump(&site.freed_space, size);
@@ -359,6 +362,7 @@ fn make() -> Option<&'static Local> {
             number: number,
             tag: Tag::of_lane(number),
             index: index,
+            last: Cell::new(Number::NONE),
             sites: Room::new(kind::SITES, FIRST_ROOM),
             stacks: Room::new(kind::STACKS, FIRST_ROOM),
             peaks: Room::new(kind::PEAKS, FIRST_PEAKS),

@@ -18,6 +18,7 @@ mod foreign;
 mod hook_native;
 mod hook_rust;
 mod lane;
+mod links;
 #[cfg(memprof_native)]
 mod loader;
 #[cfg(any(test, memprof_native))]

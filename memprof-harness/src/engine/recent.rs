@@ -13,22 +13,21 @@ use crate::ledger::layout::MAX_DEPTH;
 use std::cell::Cell;
 use std::sync::atomic::{Ordering, compiler_fence};
 
-/// Kept records: a stack of the greatest depth, and the record without a return address that ends it.
-const LEN: usize = MAX_DEPTH + 1;
-/// Records that are looked at before anything else is.
-const BLOCK: usize = 4;
-/// Where no frame is: beyond all.
-const NOWHERE: usize = usize::MAX;
+/// Kept records: a stack of the greatest depth, the record without a return address that ends it, and in front of all one that is
+/// never used.
+const LEN: usize = MAX_DEPTH + 2;
 
-/// Record `i` of each array is of one frame; 0 is the innermost that there may be. Those in use stand at the end, so what
+/// Records that are compared in one turn of a loop.
+const UNROLLED: usize = 4;
+
+/// Record `i` of each array is of one frame; 1 is the innermost that there may be. Those in use stand at the end, so what
 /// is outer keeps its place.
 pub(super) struct Recent {
-    /// Where the record lies. The one after the last is nowhere.
-    frames: [Cell<usize>; LEN + 1],
-    /// The frame that it led to, and the return address; an address of 0 = the end of the chain. In arrays of their own: copied as
-    /// one, two words that were just written one by one would stall the processor.
-    nexts: [Cell<usize>; LEN + 1],
-    addresses: [Cell<usize>; LEN + 1],
+    /// Where the record lies. It led to where the next one lies; the place after the last one's is what that one held, which is
+    /// anything. The place before the innermost one's is 0, so that a search ends there.
+    places: [Cell<usize>; LEN + 1],
+    /// The return address; 0 = the end of the chain.
+    addresses: [Cell<u64>; LEN],
     /// The hash of the return addresses from this record outwards.
     hashes: [Cell<u64>; LEN + 1],
     /// The innermost; `LEN` = none is kept.
@@ -37,28 +36,16 @@ pub(super) struct Recent {
     fixed: Cell<usize>,
     /// Where the anchor lies, 0 = nowhere.
     anchor: Cell<usize>,
-    /// What the stack as a whole led to last time; 0 = nothing yet.
-    site: Cell<u64>,
-    /// Whether the records are of the stack that was asked for last, and nobody has noted yet what it leads to: what a stack
-    /// that is not kept leads to is not what the kept one does.
-    awaits_site: Cell<bool>,
-    /// The frames of a walk and what they held, until it is known where they go.
-    fresh: [Cell<[usize; 3]>; LEN],
+    /// The records of a walk, until it is known where they go.
+    fresh_places: [Cell<usize>; LEN],
+    fresh_addresses: [Cell<u64>; LEN],
     /// In use: an event in a signal handler goes without.
     busy: Cell<bool>,
-}
-
-/// What is known of a stack.
-pub(super) enum Known {
-    /// It is the one before: this was noted for it.
-    Site(u64),
-    Hash(u64),
 }
 
 impl Recent {
     /// Nothing is known of another thread's stack. What was nothing but zeros so far is ready for use afterwards.
     pub(super) fn forget(&self) {
-        self.frames[LEN].set(NOWHERE);
         self.drop_anchor();
         self.busy.set(false);
     }
@@ -78,95 +65,105 @@ impl Recent {
     }
 
     fn empty(&self) {
-        self.start.set(LEN);
+        self.begin_at(LEN);
         self.fixed.set(LEN);
     }
 
-    /// Notes what the stack that was asked for last leads to, if it is kept.
+    /// Sets which record is the innermost.
     #[inline(always)]
-    pub(super) fn note_site(&self, site: u64) {
-        if self.awaits_site.replace(false) {
-            self.site.set(site);
-        }
+    fn begin_at(&self, start: usize) {
+        at(&self.places, start - 1).set(0);
+        self.start.set(start);
     }
 
-    /// The stack from `frame` outwards; `None` where it must be walked, and is not kept.
+    /// The hash of the stack from `frame` outwards, which is kept until [`Recent::release`] is called; `None` where it must be walked,
+    /// and is not kept.
     #[inline(always)]
-    pub(super) fn know(&self, frame: Frame, bounds: Bounds) -> Option<Known> {
-        self.awaits_site.set(false);
+    pub(super) fn know(&self, frame: Frame, bounds: Bounds) -> Option<u64> {
         if !bounds.hold(frame.0) || self.busy.replace(true) {
             return None;
         }
         compiler_fence(Ordering::SeqCst);
-        let known = self.update(frame.0, bounds);
+        let hash = self.update(frame.0, bounds);
+        if hash.is_none() {
+            self.release();
+        }
+        hash.map(finish)
+    }
+
+    /// The stack may be another one from here on.
+    #[inline(always)]
+    pub(super) fn release(&self) {
         compiler_fence(Ordering::SeqCst);
         self.busy.set(false);
-        known
+    }
+
+    /// The return addresses of the stack that is kept, innermost first.
+    pub(super) fn kept(&self) -> &[Cell<u64>] {
+        let kept = self.addresses.get(self.start.get()..).unwrap_or(&[]);
+        match kept.split_last() {
+            Some((last, rest)) if last.get() == 0 => rest,
+            _ => kept,
+        }
     }
 
     #[inline(always)]
-    fn update(&self, frame: usize, bounds: Bounds) -> Option<Known> {
-        let start = self.start.get();
-        let standing = self.standing(start, frame);
-        let joins_at = at(&self.frames, standing).get();
-        if joins_at == frame && standing == start {
-            let site = self.site.get();
-            if site != 0 {
-                return Some(Known::Site(site));
-            }
+    fn update(&self, frame: usize, bounds: Bounds) -> Option<u64> {
+        let standing = self.standing(frame);
+        match self.walk(frame, standing) {
+            Some(fresh) => Some(self.keep(fresh, standing)),
+            None => self.rebuild(frame, bounds, standing),
         }
-        self.site.set(0);
-        let hash = match self.walk(frame, standing, joins_at) {
-            Some(fresh) => self.keep(fresh, standing),
-            None => self.rebuild(frame, bounds, standing)?,
-        };
-        self.awaits_site.set(true);
-        Some(Known::Hash(finish(hash)))
     }
 
     /// The innermost of the outermost records that stand unchanged, none of them inside of `frame`.
+    ///
+    /// One branch after the other, and nothing that waits for them all: the processor goes on with what comes after, as if it ended
+    /// where it thinks it will.
     #[inline(always)]
-    fn standing(&self, start: usize, frame: usize) -> usize {
+    fn standing(&self, frame: usize) -> usize {
         let mut i = self.fixed.get();
-        while i >= start + BLOCK && at(&self.frames, i - BLOCK).get() >= frame {
-            if (1..=BLOCK).any(|k| self.difference(i - k) != 0) {
-                break;
+        let mut outer = at(&self.places, i).get();
+        loop {
+            for k in 0..UNROLLED {
+                let place = at(&self.places, i - k - 1).get();
+                if place < frame {
+                    return i - k;
+                }
+                let [next, address] = read(place);
+                if next != outer || address as u64 != at(&self.addresses, i - k - 1).get() {
+                    return i - k;
+                }
+                outer = place;
             }
-            i -= BLOCK;
+            i -= UNROLLED;
         }
-        while i > start && at(&self.frames, i - 1).get() >= frame && self.difference(i - 1) == 0 {
-            i -= 1;
-        }
-        i
     }
 
-    /// 0 where the record holds what it held.
+    /// Follows the chain up to the record `standing`. Gives the number of records on the way; `None` where the chain does anything
+    /// else than to lead there, through as many as there is room for.
     #[inline(always)]
-    fn difference(&self, i: usize) -> usize {
-        let [next, address] = read(at(&self.frames, i).get());
-        (next ^ at(&self.nexts, i).get()) | (address ^ at(&self.addresses, i).get())
-    }
-
-    /// Follows the chain up to the record `standing`, which lies at `joins_at`. Gives the number of records on the way;
-    /// `None` where the chain does anything else than to lead there, through as many as there is room for.
-    #[inline(always)]
-    fn walk(&self, frame: usize, standing: usize, joins_at: usize) -> Option<usize> {
+    fn walk(&self, frame: usize, standing: usize) -> Option<usize> {
+        if standing == LEN {
+            return None;
+        }
+        let joins_at = at(&self.places, standing).get();
         let mut place = frame;
         let mut fresh = 0;
-        while place != joins_at {
-            // Nothing stands, or too little: even the first of these would be read from anywhere.
-            if fresh + 1 >= standing || joins_at == NOWHERE {
+        while place < joins_at {
+            if fresh + 2 >= standing {
                 return None;
             }
             let [next, address] = read(place);
-            at(&self.fresh, fresh).set([place, next, address]);
+            at(&self.fresh_places, fresh).set(place);
+            at(&self.fresh_addresses, fresh).set(address as u64);
             fresh += 1;
-            if address == 0 || next <= place || next > joins_at || !next.is_multiple_of(8) {
+            if address == 0 || next <= place || !next.is_multiple_of(8) {
                 return None;
             }
             place = next;
         }
-        Some(fresh)
+        (place == joins_at).then_some(fresh)
     }
 
     /// Puts the fresh records before those from `join` on. Gives the hash of it all.
@@ -177,14 +174,13 @@ impl Recent {
         let mut i = fresh;
         while i > 0 {
             i -= 1;
-            let [frame, next, address] = at(&self.fresh, i).get();
-            hash = mix(hash, address as u64);
-            at(&self.frames, start + i).set(frame);
-            at(&self.nexts, start + i).set(next);
+            let address = at(&self.fresh_addresses, i).get();
+            hash = mix(hash, address);
+            at(&self.places, start + i).set(at(&self.fresh_places, i).get());
             at(&self.addresses, start + i).set(address);
             at(&self.hashes, start + i).set(hash);
         }
-        self.start.set(start);
+        self.begin_at(start);
         hash
     }
 
@@ -192,58 +188,67 @@ impl Recent {
     #[cold]
     #[inline(never)]
     fn rebuild(&self, frame: usize, bounds: Bounds, standing: usize) -> Option<u64> {
-        let (fresh, join) = match self.walk_on(frame, bounds, standing) {
-            Some((fresh, join)) if fresh <= join => (fresh, join),
-            _ => {
-                self.empty();
-                return None;
-            }
+        let Some(Walk { fresh, join, beyond }) =
+            self.walk_on(frame, bounds, standing).filter(|walk| walk.fresh < walk.join)
+        else {
+            self.empty();
+            return None;
         };
         let start = join - fresh;
+        self.places.get(join)?.set(beyond);
         let mut hash = self.hashes.get(join)?.get();
         for i in (0..fresh).rev() {
-            let [frame, next, address] = self.fresh.get(i)?.get();
+            let address = self.fresh_addresses.get(i)?.get();
             if address != 0 {
-                hash = mix(hash, address as u64);
+                hash = mix(hash, address);
             }
-            self.frames.get(start + i)?.set(frame);
-            self.nexts.get(start + i)?.set(next);
+            self.places.get(start + i)?.set(self.fresh_places.get(i)?.get());
             self.addresses.get(start + i)?.set(address);
             self.hashes.get(start + i)?.set(hash);
         }
-        self.start.set(start);
+        self.begin_at(start);
         let anchor = self.anchor.get();
-        self.fixed.set((start..LEN).find(|&i| at(&self.frames, i).get() == anchor).unwrap_or(LEN));
+        self.fixed.set((start..LEN).find(|&i| at(&self.places, i).get() == anchor).unwrap_or(LEN));
         // One record more than a stack may have, and it is no terminator.
-        if start == 0 && self.addresses.get(LEN - 1)?.get() != 0 {
+        if start == 1 && self.addresses.get(LEN - 1)?.get() != 0 {
             self.empty();
             return None;
         }
         Some(hash)
     }
 
-    /// Follows the chain until it reaches a record from `standing` on, or its end. Gives the number of records on the
-    /// way and where it went on.
-    fn walk_on(&self, frame: usize, bounds: Bounds, standing: usize) -> Option<(usize, usize)> {
+    /// Follows the chain until it reaches a record from `standing` on, or its end. `None` where it is too long.
+    fn walk_on(&self, frame: usize, bounds: Bounds, standing: usize) -> Option<Walk> {
         let mut place = frame;
         let mut join = standing;
         let mut fresh = 0;
         loop {
-            while self.frames.get(join)?.get() < place {
+            while join < LEN && self.places.get(join)?.get() < place {
                 join += 1;
             }
-            if self.frames.get(join)?.get() == place {
-                return Some((fresh, join));
+            if join < LEN && self.places.get(join)?.get() == place {
+                return Some(Walk { fresh, join, beyond: place });
             }
             let [next, address] = read(place);
-            self.fresh.get(fresh)?.set([place, next, address]);
+            self.fresh_places.get(fresh)?.set(place);
+            self.fresh_addresses.get(fresh)?.set(address as u64);
             fresh += 1;
             if address == 0 || next <= place || !bounds.hold(next) {
-                return Some((fresh, LEN));
+                return Some(Walk { fresh, join: LEN, beyond: next });
             }
             place = next;
         }
     }
+}
+
+/// Where a walk came to.
+struct Walk {
+    /// Records on the way.
+    fresh: usize,
+    /// The record it reached; `LEN` = none.
+    join: usize,
+    /// Where the last of the fresh records led to.
+    beyond: usize,
 }
 
 /// A frame record: the caller's frame and the return address.
@@ -257,8 +262,8 @@ fn read(frame: usize) -> [usize; 2] {
 #[inline(always)]
 fn at<T>(array: &[T], i: usize) -> &T {
     debug_assert!(i < array.len());
-    // SAFETY: records are numbered up to `LEN`, whose frame is beyond all, so that no search goes past it; and a walk has fewer
-    // fresh ones than stand before the record it joins.
+    // SAFETY: records are numbered below `LEN`, and an array with `LEN` more is asked for that one too; a walk has no more fresh
+    // ones than there are numbers before the record it joins.
     unsafe { array.get_unchecked(i) }
 }
 
@@ -272,16 +277,14 @@ mod tests {
 
     fn empty() -> Box<Recent> {
         let recent = Box::new(Recent {
-            frames: [const { Cell::new(0) }; LEN + 1],
-            nexts: [const { Cell::new(0) }; LEN + 1],
-            addresses: [const { Cell::new(0) }; LEN + 1],
+            places: [const { Cell::new(0) }; LEN + 1],
+            addresses: [const { Cell::new(0) }; LEN],
             hashes: [const { Cell::new(0) }; LEN + 1],
             start: Cell::new(0),
             fixed: Cell::new(0),
             anchor: Cell::new(0),
-            site: Cell::new(0),
-            awaits_site: Cell::new(false),
-            fresh: [const { Cell::new([0; 3]) }; LEN],
+            fresh_places: [const { Cell::new(0) }; LEN],
+            fresh_addresses: [const { Cell::new(0) }; LEN],
             busy: Cell::new(false),
         });
         recent.forget();
@@ -332,11 +335,20 @@ mod tests {
         }
     }
 
-    /// What the slow way says: `None` where the stack is too deep to be kept.
-    fn truth(frame: Frame, bounds: Bounds) -> Option<u64> {
+    /// What the slow way says, and the return addresses; `None` where the stack is too deep to be kept.
+    fn truth(frame: Frame, bounds: Bounds) -> Option<(u64, Vec<u64>)> {
         let mut addresses = Vec::new();
         let walked = walk(frame, bounds, |_, address| addresses.push(address));
-        (!walked.truncated).then(|| finish(addresses.iter().rev().fold(SEED, |hash, &address| mix(hash, address))))
+        let hash = addresses.iter().rev().fold(SEED, |hash, &address| mix(hash, address));
+        (!walked.truncated).then_some((finish(hash), addresses))
+    }
+
+    /// The hash and the return addresses of the stack that is kept, which is free again afterwards.
+    fn known(recent: &Recent, frame: Frame, bounds: Bounds) -> Option<(u64, Vec<u64>)> {
+        let hash = recent.know(frame, bounds)?;
+        let kept = recent.kept().iter().map(Cell::get).collect();
+        recent.release();
+        Some((hash, kept))
     }
 
     #[test]
@@ -352,19 +364,15 @@ mod tests {
             let from = innermost + made.random(40 - innermost);
             made.change(from, 40);
             let (frame, bounds) = (Frame(made.place(innermost)), made.bounds());
-            let truth = truth(frame, bounds);
-            match recent.know(frame, bounds) {
-                Some(Known::Hash(known) | Known::Site(known)) => assert_eq!(Some(known), truth),
-                None => panic!("the chain is short enough"),
-            }
-            recent.note_site(truth.unwrap_or(0));
+            assert!(truth(frame, bounds).is_some());
+            assert_eq!(known(&recent, frame, bounds), truth(frame, bounds));
             assert!(recent.fixed.get() < LEN);
         }
         // What was taken as fixed is looked at again without the anchor.
         recent.drop_anchor();
         made.change(41, 59);
         let (frame, bounds) = (Frame(made.place(0)), made.bounds());
-        assert!(matches!(recent.know(frame, bounds), Some(Known::Hash(hash)) if Some(hash) == truth(frame, bounds)));
+        assert_eq!(known(&recent, frame, bounds), truth(frame, bounds));
     }
 
     fn check(records: usize, changes: usize, with_end: bool) {
@@ -374,8 +382,7 @@ mod tests {
         // The chain ends at a record without a return address, or where it leads off the stack.
         made.set(last, if with_end { [0, 0] } else { [1, 0x2000] });
         let recent = empty();
-        let (mut same, mut deep) = (0, 0);
-        let mut before = None;
+        let (mut kept, mut deep) = (0, 0);
         for _ in 0..changes {
             let innermost = made.random(records);
             if made.random(3) > 0 {
@@ -385,23 +392,12 @@ mod tests {
             }
             for _ in 0..2 {
                 let frame = Frame(made.place(innermost));
-                let truth = truth(frame, made.bounds());
-                match recent.know(frame, made.bounds()) {
-                    Some(Known::Site(site)) => {
-                        same += 1;
-                        assert_eq!((Some(site), before), (truth, truth));
-                    }
-                    Some(Known::Hash(hash)) => assert_eq!(Some(hash), truth),
-                    None => {
-                        deep += 1;
-                        assert_eq!(truth, None);
-                    }
-                }
-                recent.note_site(truth.unwrap_or(0));
-                before = truth;
+                let known = known(&recent, frame, made.bounds());
+                *(if known.is_some() { &mut kept } else { &mut deep }) += 1;
+                assert_eq!(known, truth(frame, made.bounds()));
             }
         }
-        assert!(same > 0);
+        assert!(kept > 0);
         assert_eq!(deep > 0, records > 3 * MAX_DEPTH);
     }
 
@@ -421,23 +417,19 @@ mod tests {
     }
 
     #[test]
-    fn what_another_stack_leads_to_is_not_noted_for_the_one_that_is_kept() {
+    fn a_signal_handler_in_the_middle_leaves_the_kept_stack_alone() {
         let mut made = Made::new(8, 1);
         made.change(0, 7);
-        let (frame, bounds) = (Frame(made.place(0)), made.bounds());
+        let (outer, inner, bounds) = (Frame(made.place(2)), Frame(made.place(0)), made.bounds());
         let recent = empty();
-        let kept = |site: u64| matches!(recent.know(frame, bounds), Some(Known::Site(found)) if found == site);
-        assert!(matches!(recent.know(frame, bounds), Some(Known::Hash(_))));
-        recent.note_site(1);
-        assert!(kept(1));
-        // On another stack, and in a signal handler that came in the middle.
-        for elsewhere in [Bounds::NOWHERE, bounds] {
-            recent.busy.set(elsewhere == bounds);
-            assert!(recent.know(frame, elsewhere).is_none());
-            recent.note_site(2);
-            recent.busy.set(false);
-            assert!(kept(1));
-        }
+        assert!(recent.know(outer, bounds).is_some());
+        assert_eq!(recent.know(inner, bounds), None);
+        let kept: Vec<_> = recent.kept().iter().map(Cell::get).collect();
+        recent.release();
+        assert_eq!(truth(outer, bounds).map(|(_, addresses)| addresses), Some(kept));
+        // On another stack nothing is kept, and nothing is in use.
+        assert_eq!(recent.know(inner, Bounds::NOWHERE), None);
+        assert_eq!(known(&recent, inner, bounds), truth(inner, bounds));
     }
 
     #[test]
@@ -450,8 +442,9 @@ mod tests {
         let recent = empty();
         for first in [1, 0, 1, 0] {
             let frame = Frame(made.place(first));
-            assert_eq!(recent.know(frame, made.bounds()).is_some(), first == 1);
-            assert_eq!(truth(frame, made.bounds()).is_some(), first == 1);
+            let known = known(&recent, frame, made.bounds());
+            assert_eq!(known.is_some(), first == 1);
+            assert_eq!(known, truth(frame, made.bounds()));
         }
     }
 }

@@ -3,41 +3,41 @@
 
 use super::arena;
 use super::lane::Local;
-use super::recent::Known;
+use super::links::{NUMBER_BITS, Number};
 use super::state;
 use super::unwind::{self, Bounds, Frame, Walked};
 use crate::ledger::layout::{ChunkHeader, MAX_DEPTH, PEAKED, PeakRecord, Site, StackRecord, kind, site_flag};
 use std::cell::Cell;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// Entries of a new index: one page.
-const FIRST_INDEX: usize = 512;
+const FIRST_INDEX: usize = 1024;
 /// Payload of a lane's first chunk of sites or stacks; each further one is twice as long.
 pub(super) const FIRST_ROOM: usize = 4096 - size_of::<ChunkHeader>();
 /// The same of peaks, which few sites have.
 pub(super) const FIRST_PEAKS: usize = 512 - size_of::<ChunkHeader>();
 const LARGEST_ROOM: usize = (256 << 10) - size_of::<ChunkHeader>();
 
-/// Finds a site by its key. Open addressing with linear probing; an entry is the key's upper half and the site's
-/// offset in units of 64 bytes, 0 = empty; the lower half is in the site. Small entries, because with many stacks it is
-/// the cache that is short.
+/// Finds a site by its key. Open addressing with linear probing; an entry is a site's number, with the highest bits of the key above
+/// it, 0 = empty; the whole key is in the site and its link. Small entries, because with many stacks it is the cache that is
+/// short.
 pub(super) struct Index {
-    entries: Cell<&'static [AtomicU64]>,
+    entries: Cell<&'static [AtomicU32]>,
     used: Cell<usize>,
 }
 
 impl Index {
     #[allow(unsafe_code)]
     pub(super) fn new() -> Option<Index> {
-        // SAFETY: zero is a valid `AtomicU64`.
-        let entries = unsafe { arena::private::<AtomicU64>(FIRST_INDEX)? };
+        // SAFETY: zero is a valid `AtomicU32`.
+        let entries = unsafe { arena::private::<AtomicU32>(FIRST_INDEX)? };
         Some(Index { entries: Cell::new(entries), used: Cell::new(0) })
     }
 
-    /// The offset of the site with `key`.
+    /// The site with `key`.
     #[inline(always)]
-    fn find(&self, key: u64) -> Option<u64> {
+    fn find(&self, key: u64) -> Option<Number> {
         let entries = self.entries.get();
         let mask = entries.len() - 1;
         let mut at = (key >> 32) as usize;
@@ -46,10 +46,10 @@ impl Index {
             if entry == 0 {
                 return None;
             }
-            if (entry ^ key) >> 32 == 0 {
-                let offset = (entry & 0xffff_ffff) << 6;
-                if arena::site(offset).key.load(Relaxed) == key as u32 {
-                    return Some(offset);
+            if (entry ^ (key >> 32) as u32) >> NUMBER_BITS == 0 {
+                let number = Number::in_lower_bits(entry);
+                if number.has(key) {
+                    return Some(number);
                 }
             }
             at += 1;
@@ -57,12 +57,12 @@ impl Index {
     }
 
     /// Enters a site that is not there. `None` where the index is full and cannot grow.
-    fn enter(&self, key: u64, offset: u64) -> Option<()> {
+    fn enter(&self, key: u64, number: Number) -> Option<()> {
         // Three quarters: with many stacks, memory counts for more than a probe in the same cache line.
         if (self.used.get() + 1) * 4 > self.entries.get().len() * 3 {
             self.grow()?;
         }
-        put(self.entries.get(), (key & !0xffff_ffff) | offset >> 6);
+        put(self.entries.get(), (key >> 32) as u32, number);
         self.used.set(self.used.get() + 1);
         Some(())
     }
@@ -70,10 +70,11 @@ impl Index {
     #[allow(unsafe_code)]
     fn grow(&self) -> Option<()> {
         let old = self.entries.get();
-        // SAFETY: zero is a valid `AtomicU64`.
-        let new = unsafe { arena::private::<AtomicU64>(old.len() * 2)? };
+        // SAFETY: zero is a valid `AtomicU32`.
+        let new = unsafe { arena::private::<AtomicU32>(old.len() * 2)? };
         for entry in old.iter().map(|entry| entry.load(Relaxed)).filter(|&entry| entry != 0) {
-            put(new, entry);
+            let number = Number::in_lower_bits(entry);
+            put(new, number.link().upper_key(), number);
         }
         self.entries.set(new);
         // SAFETY: `old` came from `private`, and the cell held its only lasting reference.
@@ -83,11 +84,11 @@ impl Index {
 }
 
 /// Puts an entry into the first free place from where it belongs.
-fn put(entries: &[AtomicU64], entry: u64) {
-    let start = (entry >> 32) as usize;
+fn put(entries: &[AtomicU32], upper_key: u32, number: Number) {
+    let start = upper_key as usize;
     let places = (0..entries.len()).map(|i| &entries[(start + i) & (entries.len() - 1)]);
     if let Some(place) = places.into_iter().find(|place| place.load(Relaxed) == 0) {
-        place.store(entry, Relaxed);
+        place.store((upper_key >> NUMBER_BITS << NUMBER_BITS) | number.get(), Relaxed);
     }
 }
 
@@ -132,69 +133,116 @@ impl Room {
     }
 }
 
-/// Return addresses, innermost first.
+/// Return addresses, innermost first. They stand at the end of the array, so that what is outer keeps its place.
 pub(super) struct Stack {
-    addresses: [u64; MAX_DEPTH],
-    depth: usize,
+    addresses: [Cell<u64>; MAX_DEPTH],
+    depth: Cell<usize>,
 }
 
 impl Stack {
     pub(super) const fn new() -> Stack {
-        Stack { addresses: [0; MAX_DEPTH], depth: 0 }
+        Stack { addresses: [const { Cell::new(0) }; MAX_DEPTH], depth: Cell::new(0) }
     }
 
-    fn frames(&self) -> &[u64] {
-        self.addresses.get(..self.depth).unwrap_or(&[])
+    fn frames(&self) -> &[Cell<u64>] {
+        self.addresses.get(MAX_DEPTH - self.depth.get()..).unwrap_or(&[])
     }
 
-    /// How many of the outermost frames two stacks have in common.
-    fn shared_with(&self, other: &Stack) -> usize {
-        self.frames().iter().rev().zip(other.frames().iter().rev()).take_while(|(a, b)| a == b).count()
+    /// How many of the outermost frames it has in common with another stack.
+    fn shared_with(&self, frames: &[Cell<u64>]) -> usize {
+        self.frames().iter().rev().zip(frames.iter().rev()).take_while(|(a, b)| a.get() == b.get()).count()
+    }
+
+    /// Becomes the stack that has `fresh` inside of the `shared` outermost frames. `None` where that is too deep.
+    fn change(&self, fresh: &[Cell<u64>], shared: usize) -> Option<()> {
+        let depth = shared + fresh.len();
+        let places = self.addresses.get(MAX_DEPTH.checked_sub(depth)?..MAX_DEPTH - shared)?;
+        places.iter().zip(fresh).for_each(|(place, address)| place.set(address.get()));
+        self.depth.set(depth);
+        Some(())
     }
 }
 
 impl Local {
     /// The site of the calling stack. `size` is the block's where sites are told apart by it, else 0.
     #[inline(always)]
-    pub(super) fn site_of(&self, frame: Frame, bounds: Bounds, size: u64) -> Option<u64> {
-        let hash = match self.recent.know(frame, bounds) {
-            Some(Known::Site(site)) if size == 0 => return Some(site),
-            Some(Known::Site(_)) | None => self.foreign.walk(frame, bounds, |_, _| ()).hash,
-            Some(Known::Hash(hash)) => hash,
-        };
-        let key = if size == 0 { hash } else { unwind::with_size(hash, size) };
-        let site = match self.index.find(key) {
-            Some(offset) => offset,
-            None => self.new_site(key, frame, bounds, size)?,
-        };
-        if size == 0 {
-            self.recent.note_site(site);
+    pub(super) fn site_of(&self, frame: Frame, bounds: Bounds, size: u64) -> Option<Number> {
+        let Some(hash) = self.recent.know(frame, bounds) else { return self.site_by_walk(frame, bounds, size) };
+        let site = if size == 0 { self.site_after_last(hash) } else { self.site_with_size(hash, size) };
+        self.recent.release();
+        site
+    }
+
+    /// The site of the stack that is kept. Tries the one that came after the last event's site before.
+    #[inline(always)]
+    fn site_after_last(&self, key: u64) -> Option<Number> {
+        let last = self.last.get();
+        let mut site = last.link().next();
+        if !site.has(key) {
+            site = match self.index.find(key) {
+                Some(found) => found,
+                None => self.new_site(key, 0)?,
+            };
+            // What follows a site is its own lane's, so nothing may follow what every lane begins with.
+            if last != Number::NONE {
+                last.link().set_next(site);
+            }
         }
+        self.last.set(site);
         Some(site)
     }
 
     #[cold]
     #[inline(never)]
-    fn new_site(&self, key: u64, frame: Frame, bounds: Bounds, size: u64) -> Option<u64> {
-        let stack = self.note_stack(frame, bounds, size)?;
+    fn site_with_size(&self, hash: u64, size: u64) -> Option<Number> {
+        let key = unwind::with_size(hash, size);
+        match self.index.find(key) {
+            Some(site) => Some(site),
+            None => self.new_site(key, size),
+        }
+    }
+
+    /// The site of a stack that is not kept: too deep, not the thread's own, or a signal handler's that came in the middle.
+    #[cold]
+    #[inline(never)]
+    fn site_by_walk(&self, frame: Frame, bounds: Bounds, size: u64) -> Option<Number> {
+        let frames = [const { Cell::new(0) }; MAX_DEPTH];
+        let walked = self.foreign.walk(frame, bounds, |depth, address| {
+            if let Some(place) = frames.get(depth) {
+                place.set(address);
+            }
+        });
+        let key = if size == 0 { walked.hash } else { unwind::with_size(walked.hash, size) };
+        if let Some(site) = self.index.find(key) {
+            return Some(site);
+        }
+        let stack = self.note_stack(frames.get(..walked.depth)?, flags(&walked), size)?;
+        self.add_site(key, stack)
+    }
+
+    /// Makes a site of the stack that is kept.
+    #[cold]
+    #[inline(never)]
+    fn new_site(&self, key: u64, size: u64) -> Option<Number> {
+        let stack = self.note_stack(self.recent.kept(), 0, size)?;
         self.add_site(key, stack)
     }
 
     /// This lane's alias of another lane's site.
-    pub(super) fn alias_of(&self, original: u64) -> Option<u64> {
-        let key = unwind::with_size(original, u64::MAX);
-        if let Some(offset) = self.index.find(key) {
-            return Some(offset);
+    pub(super) fn alias_of(&self, original: Number) -> Option<Number> {
+        let key = unwind::with_size(original.offset(), u64::MAX);
+        if let Some(site) = self.index.find(key) {
+            return Some(site);
         }
         let stack = self.stacks.take(self.number, size_of::<StackRecord>())?;
         let record = arena::stack_record(stack);
-        record.size.store(original, Relaxed);
+        record.size.store(original.offset(), Relaxed);
         record.flags.store(site_flag::ALIAS, Relaxed);
         self.stacks.publish();
         self.add_site(key, stack)
     }
 
-    fn add_site(&self, key: u64, stack: u64) -> Option<u64> {
+    fn add_site(&self, key: u64, stack: u64) -> Option<Number> {
         let offset = self.sites.take(self.number, size_of::<Site>())?;
         let site = arena::site(offset);
         site.key.store(key as u32, Relaxed);
@@ -202,8 +250,10 @@ impl Local {
         // It had nothing at any peak so far.
         site.epoch.store(state::epoch(), Relaxed);
         self.sites.publish();
-        self.index.enter(key, offset)?;
-        Some(offset)
+        let number = Number::of(offset);
+        number.link().begin(key);
+        self.index.enter(key, number)?;
+        Some(number)
     }
 
     /// Writes down what the site has: it is what it had at the peak that was just left.
@@ -236,30 +286,24 @@ impl Local {
         }
     }
 
-    /// Writes the calling stack down. Gives the offset of its record.
-    fn note_stack(&self, frame: Frame, bounds: Bounds, size: u64) -> Option<u64> {
-        let mut stack = Stack::new();
-        let walked = self.foreign.walk(frame, bounds, |depth, address| {
-            if let Some(place) = stack.addresses.get_mut(depth) {
-                *place = address;
-            }
-        });
-        stack.depth = walked.depth;
-        let mut previous = self.previous.try_borrow_mut().ok()?;
-        let shared = stack.shared_with(&previous);
-        let fresh = stack.frames().get(..stack.depth - shared)?;
+    /// Writes a stack down. Gives the offset of its record.
+    fn note_stack(&self, stack: &[Cell<u64>], flags: u32, size: u64) -> Option<u64> {
+        // In the middle of another event's stack, a signal handler's is lost.
+        let previous = self.previous.try_borrow_mut().ok()?;
+        let shared = previous.shared_with(stack);
+        let fresh = stack.get(..stack.len() - shared)?;
         let offset = self.stacks.take(self.number, size_of::<StackRecord>() + size_of_val(fresh))?;
         let record = arena::stack_record(offset);
         record.size.store(size, Relaxed);
         record.fresh.store(fresh.len() as u16, Relaxed);
         record.shared.store(shared as u16, Relaxed);
-        record.flags.store(flags(&walked), Relaxed);
+        record.flags.store(flags, Relaxed);
         let words = arena::words(offset + size_of::<StackRecord>() as u64, fresh.len());
-        for (place, &address) in words.iter().zip(fresh) {
-            place.store(address, Relaxed);
+        for (place, address) in words.iter().zip(fresh) {
+            place.store(address.get(), Relaxed);
         }
         self.stacks.publish();
-        *previous = stack;
+        previous.change(fresh, shared)?;
         Some(offset)
     }
 }

@@ -87,6 +87,17 @@ pub(super) unsafe fn record() -> &'static Lane {
     unsafe { record.unwrap_unchecked() }
 }
 
+/// The lane of the calling thread, and its stack.
+///
+/// # Safety
+/// As for [`record`].
+#[inline(always)]
+pub(super) unsafe fn local() -> (&'static Local, Bounds) {
+    let (local, bounds) = THREAD.with(|thread| (thread.local.get(), thread.bounds.get()));
+    // SAFETY: no thread expects flags that the state can have before it has joined, or after it left.
+    (unsafe { local.unwrap_unchecked() }, bounds)
+}
+
 /// The counters of the calling thread, if it may record at once.
 #[inline(always)]
 pub(super) fn ready() -> Option<&'static Lane> {
@@ -157,12 +168,14 @@ impl Thread {
     /// In a forked child: the lane is the parent's.
     fn forget(&self) {
         self.expects.set(NEVER);
+        compiler_fence(Ordering::SeqCst);
         self.local.set(None);
         self.counted.set(false);
     }
 
     fn leave(&self) {
         self.expects.set(NEVER);
+        compiler_fence(Ordering::SeqCst);
         if let Some(local) = self.local.take() {
             local.let_go();
         }

@@ -26,8 +26,9 @@ const TEST_FLAGS: [&str; 2] = ["--crate-name", "memprof_harness"];
 
 /// How the harness is compiled. `metadata` keeps its symbols apart from those of a `memprof-harness` the user's crate
 /// may depend on; with bitcode, profiles with link-time optimisation can link it. It is only ever linked into executables: told
-/// so, and in one piece, it finds its own variables without the detours that a shared object needs, at every allocation.
-const FLAGS: [&str; 19] = [
+/// so, and in one piece, it finds its own variables without the detours that a shared object needs, at every allocation. Its
+/// functions that call no other one need no frame: nobody looks for their callers while they run.
+const FLAGS: [&str; 20] = [
     "--crate-type",
     "rlib",
     "--edition",
@@ -40,7 +41,8 @@ const FLAGS: [&str; 19] = [
     "-Ccodegen-units=1",
     "-Crelocation-model=pie",
     "-Zdirect-access-external-data=yes",
-    "-Cforce-frame-pointers=yes",
+    "-Zunstable-options",
+    "-Cforce-frame-pointers=non-leaf",
     "-Cmetadata=memprof",
     "-Cembed-bitcode=yes",
     "-Cdebuginfo=limited",

@@ -24,39 +24,43 @@ fn with_header(layout: Layout, size: usize) -> Option<(Layout, usize)> {
 }
 
 #[inline(never)]
-pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
-    if !is_usual(layout) {
+pub(super) unsafe fn alloc(size: usize, align: usize) -> *mut u8 {
+    if !is_usual(size, align) {
+        // SAFETY: they are a layout's, which the caller of the hook passed.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         // SAFETY: the caller upholds `alloc`'s contract.
         return unsafe { unready::alloc(layout) };
     }
     // SAFETY: not too large, and `HEADER` is a power of two.
-    let inner = unsafe { Layout::from_size_align_unchecked(layout.size() + HEADER, HEADER) };
+    let inner = unsafe { Layout::from_size_align_unchecked(size + HEADER, HEADER) };
     // SAFETY: its size is not zero.
     let start = unsafe { System.alloc(inner) };
     // SAFETY: the calling thread is ready.
     let (local, bounds) = unsafe { thread::local() };
-    obtained(start, HEADER, |size| note_alloc(local, bounds, Frame::here(), size), layout.size())
+    obtained(start, HEADER, |size| note_alloc(local, bounds, Frame::here(), size), size)
 }
 
 #[inline(never)]
-pub(super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
-    if !is_usual(layout) {
+pub(super) unsafe fn alloc_zeroed(size: usize, align: usize) -> *mut u8 {
+    if !is_usual(size, align) {
+        // SAFETY: they are a layout's, which the caller of the hook passed.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         // SAFETY: the caller upholds `alloc_zeroed`'s contract.
         return unsafe { unready::alloc_zeroed(layout) };
     }
     // SAFETY: not too large, and `HEADER` is a power of two.
-    let inner = unsafe { Layout::from_size_align_unchecked(layout.size() + HEADER, HEADER) };
+    let inner = unsafe { Layout::from_size_align_unchecked(size + HEADER, HEADER) };
     // SAFETY: its size is not zero.
     let start = unsafe { System.alloc_zeroed(inner) };
     // SAFETY: the calling thread is ready.
     let (local, bounds) = unsafe { thread::local() };
-    obtained(start, HEADER, |size| note_alloc(local, bounds, Frame::here(), size), layout.size())
+    obtained(start, HEADER, |size| note_alloc(local, bounds, Frame::here(), size), size)
 }
 
 /// Whether plain `malloc` will do.
 #[inline(always)]
-fn is_usual(layout: Layout) -> bool {
-    layout.align() <= HEADER && layout.size() <= LARGE
+fn is_usual(size: usize, align: usize) -> bool {
+    align <= HEADER && size <= LARGE
 }
 
 /// Has a new block noted. Gives what comes behind its header.
@@ -152,21 +156,21 @@ pub(super) mod unready {
             }
         }
         // SAFETY: the caller upholds `dealloc`'s contract.
-        unsafe { give_back(block, layout) }
+        unsafe { give_back(block, layout.size(), layout.align()) }
     }
 }
 
 #[inline(never)]
-pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
+pub(super) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
     // SAFETY: by contract the block has a header.
     let note = unsafe { read_note(block) };
     if note.tag != Tag::NONE {
         // SAFETY: the calling thread is ready.
         let (local, _) = unsafe { thread::local() };
-        note_free(local, note, layout.size());
+        note_free(local, note, size);
     }
     // SAFETY: the caller upholds `dealloc`'s contract.
-    unsafe { give_back(block, layout) }
+    unsafe { give_back(block, size, align) }
 }
 
 /// Gives the system its block back.
@@ -174,17 +178,17 @@ pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
 /// # Safety
 /// As for `GlobalAlloc::dealloc`, and the block has a header.
 #[inline(always)]
-unsafe fn give_back(block: *mut u8, layout: Layout) {
-    let front = layout.align().max(HEADER);
+unsafe fn give_back(block: *mut u8, size: usize, align: usize) {
+    let front = align.max(HEADER);
     // SAFETY: `with_header` made this very layout when the block was allocated, so it is valid.
-    let inner = unsafe { Layout::from_size_align_unchecked(layout.size() + front, front) };
+    let inner = unsafe { Layout::from_size_align_unchecked(size + front, front) };
     // SAFETY: the system's block began `front` bytes before, with that layout.
     unsafe { System.dealloc(block.wrapping_sub(front), inner) }
 }
 
 #[inline(never)]
 pub(super) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-    if !is_usual(layout) || size > LARGE {
+    if !is_usual(layout.size().max(size), layout.align()) {
         // SAFETY: the caller upholds `realloc`'s contract.
         return unsafe { unready::realloc(block, layout, size) };
     }

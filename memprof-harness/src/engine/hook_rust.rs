@@ -5,7 +5,7 @@
 #![allow(unsafe_code)] // an allocator
 
 use super::lane::Note;
-use super::state::{self, EXACT, Mode};
+use super::state::{self, Mode};
 use super::thread::{Access, access, own_lane};
 use super::{arena, exact, sampled, thread};
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -16,67 +16,72 @@ pub struct Hook;
 
 // SAFETY: blocks come from `System` and go back to it with the layout they were made with; what is noted besides
 // never touches a block's bytes, and its header lies in front of them, inside the system's block.
+//
+// Each function only chooses, and hands its arguments on in the registers in which they came.
 unsafe impl GlobalAlloc for Hook {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let (size, align) = (layout.size(), layout.align());
         let flags = state::flags();
-        if !thread::expects(flags) {
+        if thread::is_ready_to_sample(flags) {
             // SAFETY: the caller upholds `alloc`'s contract.
-            return unsafe { unready::alloc(layout) };
+            return unsafe { sampled::alloc(size, align) };
         }
-        if flags & EXACT != 0 {
+        if thread::is_ready_for_all(flags) {
             // SAFETY: the caller upholds `alloc`'s contract.
-            return unsafe { exact::alloc(layout) };
+            return unsafe { exact::alloc(size, align) };
         }
         // SAFETY: the caller upholds `alloc`'s contract.
-        unsafe { sampled::alloc(layout) }
+        unsafe { unready::alloc(layout) }
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let (size, align) = (layout.size(), layout.align());
         let flags = state::flags();
-        if !thread::expects(flags) {
+        if thread::is_ready_to_sample(flags) {
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-            return unsafe { unready::alloc_zeroed(layout) };
+            return unsafe { sampled::alloc_zeroed(size, align) };
         }
-        if flags & EXACT != 0 {
+        if thread::is_ready_for_all(flags) {
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-            return unsafe { exact::alloc_zeroed(layout) };
+            return unsafe { exact::alloc_zeroed(size, align) };
         }
         // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-        unsafe { sampled::alloc_zeroed(layout) }
+        unsafe { unready::alloc_zeroed(layout) }
     }
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        let (size, align) = (layout.size(), layout.align());
         let flags = state::flags();
-        if !thread::expects(flags) {
+        if thread::is_ready_to_sample(flags) {
             // SAFETY: the caller upholds `dealloc`'s contract.
-            return unsafe { unready::dealloc(block, layout) };
+            return unsafe { sampled::dealloc(block, size, align) };
         }
-        if flags & EXACT != 0 {
+        if thread::is_ready_for_all(flags) {
             // SAFETY: the caller upholds `dealloc`'s contract. Every block has a header, because the mode was decided by the first
             // allocation.
-            return unsafe { exact::dealloc(block, layout) };
+            return unsafe { exact::dealloc(block, size, align) };
         }
         // SAFETY: the caller upholds `dealloc`'s contract.
-        unsafe { sampled::dealloc(block, layout) }
+        unsafe { unready::dealloc(block, layout) }
     }
 
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         let flags = state::flags();
-        if !thread::expects(flags) {
+        if thread::is_ready_to_sample(flags) {
             // SAFETY: the caller upholds `realloc`'s contract.
-            return unsafe { unready::realloc(block, layout, size) };
+            return unsafe { sampled::realloc(block, layout, size) };
         }
-        if flags & EXACT != 0 {
+        if thread::is_ready_for_all(flags) {
             // SAFETY: the caller upholds `realloc`'s contract. Every block has a header, because the mode was decided by the first
             // allocation.
             return unsafe { exact::realloc(block, layout, size) };
         }
         // SAFETY: the caller upholds `realloc`'s contract.
-        unsafe { sampled::realloc(block, layout, size) }
+        unsafe { unready::realloc(block, layout, size) }
     }
 }
 

@@ -4,7 +4,7 @@
 #![allow(unsafe_code)] // an allocator
 
 use super::hook_rust::{count_failure, count_laneless, free_while_shut};
-use super::thread::{Access, access, ready, record};
+use super::thread::{Access, access, ready_to_sample, record};
 use super::tracked::{self, Tracked};
 use super::unwind::Frame;
 use super::{arena, state};
@@ -16,35 +16,38 @@ use std::sync::atomic::Ordering::Relaxed;
 const USUAL_ALIGN: usize = 16;
 
 /// The calling thread is ready, here and in the next two.
-#[inline(always)]
-pub(super) unsafe fn alloc(layout: Layout) -> *mut u8 {
-    if is_odd(layout) {
+#[inline(never)]
+pub(super) unsafe fn alloc(size: usize, align: usize) -> *mut u8 {
+    if is_odd(size, align) {
+        // SAFETY: they are a layout's, which the caller of the hook passed.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         // SAFETY: the caller upholds `alloc`'s contract.
         return unsafe { unready::alloc(layout) };
     }
-    // SAFETY: the caller upholds `alloc`'s contract.
-    let block = unsafe { System.alloc(layout) };
+    // SAFETY: has no preconditions. It is what `System` does for such a block.
+    let block = unsafe { libc::malloc(size) }.cast();
     // SAFETY: the thread is ready.
-    allocated(unsafe { record() }, block, layout.size())
+    allocated(unsafe { record() }, block, size)
 }
 
-#[inline(always)]
-pub(super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
-    if is_odd(layout) {
+#[inline(never)]
+pub(super) unsafe fn alloc_zeroed(size: usize, align: usize) -> *mut u8 {
+    if is_odd(size, align) {
+        // SAFETY: they are a layout's, which the caller of the hook passed.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         // SAFETY: the caller upholds `alloc_zeroed`'s contract.
         return unsafe { unready::alloc_zeroed(layout) };
     }
-    // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-    let block = unsafe { System.alloc_zeroed(layout) };
+    // SAFETY: has no preconditions. It is what `System` does for such a block.
+    let block = unsafe { libc::calloc(size, 1) }.cast();
     // SAFETY: the thread is ready.
-    allocated(unsafe { record() }, block, layout.size())
+    allocated(unsafe { record() }, block, size)
 }
 
-/// Whether `System` asks for such a block by more than plain `malloc`: it tests the same, and the compiler drops its second
-/// test.
+/// Whether `System` asks for such a block by more than plain `malloc`.
 #[inline(always)]
-fn is_odd(layout: Layout) -> bool {
-    layout.align() > USUAL_ALIGN || layout.align() > layout.size()
+fn is_odd(size: usize, align: usize) -> bool {
+    align > size.min(USUAL_ALIGN)
 }
 
 /// The slow way: blocks with more alignment than usual, or than bytes, and threads that are not ready.
@@ -63,13 +66,9 @@ pub(super) mod unready {
         unusual(unsafe { System.alloc_zeroed(layout) }, layout.size())
     }
 
-    /// Also of a block that may be in the table.
-    #[cold]
-    #[inline(never)]
     pub(in super::super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
-        freed(known(block), layout.size());
         // SAFETY: the caller upholds `dealloc`'s contract.
-        unsafe { System.dealloc(block, layout) }
+        unsafe { dealloc_tracked(block, layout.size(), layout.align()) }
     }
 }
 
@@ -139,27 +138,48 @@ fn allocated_while_shut(block: *mut u8) {
     }
 }
 
+/// The calling thread is ready.
 #[inline(always)]
-pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
+pub(super) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
     if tracked::may_hold(block.addr()) {
         // SAFETY: the caller upholds `dealloc`'s contract.
-        return unsafe { unready::dealloc(block, layout) };
+        return unsafe { dealloc_tracked(block, size, align) };
     }
     // SAFETY: the thread is ready.
     let record = unsafe { record() };
-    record.add_free(layout.size() as u64);
+    record.add_free(size as u64);
     if record.is_low() {
         // SAFETY: the caller upholds `dealloc`'s contract.
-        return unsafe { dealloc_notable(record, block, layout) };
+        return unsafe { dealloc_notable(block, size, align) };
     }
     // SAFETY: the caller upholds `dealloc`'s contract.
-    unsafe { System.dealloc(block, layout) }
+    unsafe { give_back(block, size, align) }
+}
+
+/// A free of a block that may be in the table.
+#[cold]
+#[inline(never)]
+unsafe fn dealloc_tracked(block: *mut u8, size: usize, align: usize) {
+    freed(known(block), size);
+    // SAFETY: the caller upholds `dealloc`'s contract.
+    unsafe { give_back(block, size, align) }
 }
 
 /// A free that was counted, and leaves a peak.
 #[inline(never)]
-unsafe fn dealloc_notable(record: &'static Lane, block: *mut u8, layout: Layout) {
-    record.fell();
+unsafe fn dealloc_notable(block: *mut u8, size: usize, align: usize) {
+    // SAFETY: the thread is ready.
+    unsafe { record() }.fell();
+    // SAFETY: the caller upholds `dealloc`'s contract.
+    unsafe { give_back(block, size, align) }
+}
+
+/// # Safety
+/// As for `GlobalAlloc::dealloc` with a layout of this size and alignment.
+#[inline(always)]
+unsafe fn give_back(block: *mut u8, size: usize, align: usize) {
+    // SAFETY: they are a layout's, which the caller of the hook passed.
+    let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
     // SAFETY: the caller upholds `dealloc`'s contract.
     unsafe { System.dealloc(block, layout) }
 }
@@ -206,7 +226,7 @@ pub(super) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mu
         return moved;
     }
     if known.is_none()
-        && let Some(record) = ready()
+        && let Some(record) = ready_to_sample()
     {
         let clock = record.count_realloc(size as u64, Some(layout.size() as u64));
         return if record.sample_is_due(clock) { sample(moved, size, true) } else { moved };

@@ -32,7 +32,7 @@ pub(super) const EXACT: u8 = 16;
 pub(super) const PROBED: u8 = 32;
 /// Set for good once something watches the live total.
 pub(super) const WATCHED: u8 = 64;
-/// What a thread expects where it must take the slow path whatever the state is.
+/// What a thread expects where it must take the slow path whatever the state is: more than any flags.
 pub(super) const NEVER: u8 = 0x80;
 
 const UNDECIDED: u8 = 0;

@@ -9,7 +9,7 @@
 use super::arena::{self, Errno};
 use super::lane::{self, Local};
 use super::process;
-use super::state::{self, MULTI, NEVER, OPEN};
+use super::state::{self, EXACT, MULTI, NEVER, OPEN};
 use super::unwind::Bounds;
 #[cfg(all(memprof_injected, not(memprof_program)))]
 use super::unwind::Frame;
@@ -24,15 +24,17 @@ use std::sync::atomic::Ordering::{self, Relaxed};
 use std::sync::atomic::{AtomicU32, compiler_fence};
 
 pub(super) struct Thread {
-    /// The state's flags under which this thread may record at once; [`NEVER`] where it must ask first.
-    expects: Cell<u8>,
+    /// The state's flags under which this thread may record at once in sampled mode; [`NEVER`] where it must ask first.
+    sampled: Cell<u8>,
+    /// The same in exact mode. Each mode has its own, so that one comparison is enough.
+    exact: Cell<u8>,
     /// How many [`Suspended`] guards live on this thread.
     suspended: Cell<u32>,
     counted: Cell<bool>,
     /// In the middle of its first event: what the C library allocates for the engine meanwhile is nobody's.
     joining: Cell<bool>,
     local: Cell<Option<&'static Local>>,
-    /// The lane's counters: what most events need of it. Once set it stays set, so that it is there whenever `expects` says so, to a
+    /// The lane's counters: what most events need of it. Once set it stays set, so that it is there whenever the thread is ready, to a
     /// signal handler too.
     record: Cell<Option<&'static Lane>>,
     bounds: Cell<Bounds>,
@@ -41,7 +43,8 @@ pub(super) struct Thread {
 thread_local! {
     static THREAD: Thread = const {
         Thread {
-            expects: Cell::new(NEVER),
+            sampled: Cell::new(NEVER),
+            exact: Cell::new(NEVER),
             suspended: Cell::new(0),
             counted: Cell::new(false),
             joining: Cell::new(false),
@@ -70,20 +73,26 @@ pub(super) fn access() -> Access {
     })
 }
 
-/// Whether the calling thread may record at once while the state has these flags.
+/// Whether the calling thread may record at once, in sampled mode, while the state has these flags.
 #[inline(always)]
-pub(super) fn expects(flags: u8) -> bool {
-    THREAD.with(|thread| thread.expects.get() == flags)
+pub(super) fn is_ready_to_sample(flags: u8) -> bool {
+    THREAD.with(|thread| thread.sampled.get() == flags)
+}
+
+/// The same in exact mode.
+#[inline(always)]
+pub(super) fn is_ready_for_all(flags: u8) -> bool {
+    THREAD.with(|thread| thread.exact.get() == flags)
 }
 
 /// The counters of the calling thread.
 ///
 /// # Safety
-/// In this very call it was found to expect the flags of the state.
+/// In this very call it was found ready.
 #[inline(always)]
 pub(super) unsafe fn record() -> &'static Lane {
     let record = THREAD.with(|thread| thread.record.get());
-    // SAFETY: no thread expects flags that the state can have before `ask` has set them, and that joins first.
+    // SAFETY: no thread is ready before `ask` made it so, and that joins first.
     unsafe { record.unwrap_unchecked() }
 }
 
@@ -94,15 +103,15 @@ pub(super) unsafe fn record() -> &'static Lane {
 #[inline(always)]
 pub(super) unsafe fn local() -> (&'static Local, Bounds) {
     let (local, bounds) = THREAD.with(|thread| (thread.local.get(), thread.bounds.get()));
-    // SAFETY: no thread expects flags that the state can have before it has joined, or after it left.
+    // SAFETY: no thread is ready before it has joined, or after it left.
     (unsafe { local.unwrap_unchecked() }, bounds)
 }
 
-/// The counters of the calling thread, if it may record at once.
+/// The counters of the calling thread, if it may record at once in sampled mode.
 #[inline(always)]
-pub(super) fn ready() -> Option<&'static Lane> {
+pub(super) fn ready_to_sample() -> Option<&'static Lane> {
     // SAFETY: just found.
-    expects(state::flags()).then(|| unsafe { record() })
+    is_ready_to_sample(state::flags()).then(|| unsafe { record() })
 }
 
 /// Has the calling thread's lane take note of the total.
@@ -119,7 +128,29 @@ pub(super) fn attend() {
 impl Thread {
     #[inline(always)]
     fn ready(&self) -> Option<&'static Local> {
-        if self.expects.get() == state::flags() { self.local.get() } else { None }
+        if self.expected() == state::flags() { self.local.get() } else { None }
+    }
+
+    /// The state's flags under which this thread may record at once, [`NEVER`] where there are none.
+    #[inline(always)]
+    fn expected(&self) -> u8 {
+        self.sampled.get().min(self.exact.get())
+    }
+
+    /// Has this thread record at once while the state has these flags.
+    fn expect(&self, flags: u8) {
+        // A signal handler that finds them must find what was written before.
+        compiler_fence(Ordering::SeqCst);
+        let (now, never) = if flags & EXACT != 0 { (&self.exact, &self.sampled) } else { (&self.sampled, &self.exact) };
+        never.set(NEVER);
+        now.set(flags);
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    fn expect_nothing(&self) {
+        self.sampled.set(NEVER);
+        self.exact.set(NEVER);
+        compiler_fence(Ordering::SeqCst);
     }
 
     /// The slow way: the window may be shut, the thread new, suspended, or the last to hear that it is not alone.
@@ -139,12 +170,10 @@ impl Thread {
             // The window was shut meanwhile: expecting these flags would have this thread record for ever.
             return Access::Shut;
         }
-        if flags & MULTI != 0 && self.expects.get() != flags {
+        if flags & MULTI != 0 && self.expected() != flags {
             local.attend();
         }
-        // A signal handler that finds the flags must find the lane.
-        compiler_fence(Ordering::SeqCst);
-        self.expects.set(flags);
+        self.expect(flags);
         Access::Lane(local, self.bounds.get())
     }
 
@@ -167,15 +196,13 @@ impl Thread {
 
     /// In a forked child: the lane is the parent's.
     fn forget(&self) {
-        self.expects.set(NEVER);
-        compiler_fence(Ordering::SeqCst);
+        self.expect_nothing();
         self.local.set(None);
         self.counted.set(false);
     }
 
     fn leave(&self) {
-        self.expects.set(NEVER);
-        compiler_fence(Ordering::SeqCst);
+        self.expect_nothing();
         if let Some(local) = self.local.take() {
             local.let_go();
         }
@@ -297,7 +324,7 @@ pub struct Suspended(PhantomData<*const ()>);
 pub fn suspend() -> Suspended {
     THREAD.with(|thread| {
         thread.suspended.set(thread.suspended.get() + 1);
-        thread.expects.set(NEVER);
+        thread.expect_nothing();
     });
     Suspended(PhantomData)
 }

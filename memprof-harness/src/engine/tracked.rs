@@ -1,12 +1,12 @@
 //! Blocks to recognise when they are freed, where blocks have no header: the sampled ones, and those from before the
 //! window (or from a suspended thread), whose free is not the test's.
 //!
-//! A filter of one counter for each of 4096 hashes of an address answers "no" for nearly every free with one load
+//! A filter of one counter for each of 4096 kinds of address answers "no" for nearly every free with one load
 //! from the first-level cache; only then is the table asked, under its lock.
 
 use super::arena::Lock;
 use super::lane::{Note, Tag};
-use super::table::{Entered, Table, spread};
+use super::table::{Entered, Table};
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -28,7 +28,8 @@ pub(super) enum Tracked {
 
 #[inline(always)]
 fn counter(address: usize) -> &'static AtomicU8 {
-    &FILTER[(spread(address) >> 52) as usize & (FILTER_LEN - 1)]
+    // The low 4 bits of a block's address are always 0, and those above them as good as random.
+    &FILTER[(address >> 4) & (FILTER_LEN - 1)]
 }
 
 /// Whether `address` may be in the table. "No" is certain.

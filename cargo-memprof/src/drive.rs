@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::folders::{self, Folders};
 use crate::inject::env::{self, Saved};
-use crate::inject::harness::Hooked;
+use crate::inject::harness::{Compiler, Form, Hooked, Wanted};
 use crate::inject::plan::{self, Plan};
 use crate::inject::stand_in::{self, StandIn};
 use crate::inject::{depot, harness, ran, rustc, rustdoc};
@@ -23,6 +23,7 @@ use crate::toolchain::Toolchain;
 use crate::workspace::{NoWorkspace, Workspace};
 use camino::Utf8PathBuf;
 use memprof_harness::modes::Modes;
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
@@ -50,7 +51,7 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
     if options.own.rate.get() == 0 {
         shell.note("a rate of 0 records counts and no stacks (unlike Go, where it means the default rate)");
     }
-    let run = Run { options, surroundings, toolchain: &toolchain, folders: &folders, shell };
+    let run = Run { options, surroundings, workspace, toolchain: &toolchain, folders: &folders, shell };
     let ended = run.cargo_test()?;
     let facts = RunFacts {
         rate: options.own.rate.get(),
@@ -158,6 +159,7 @@ fn conditions(options: &TestOptions, surroundings: &Surroundings<'_>, toolchain:
 struct Run<'a> {
     options: &'a TestOptions,
     surroundings: &'a Surroundings<'a>,
+    workspace: &'a Workspace,
     toolchain: &'a Toolchain,
     folders: &'a Folders,
     shell: &'a Shell,
@@ -323,24 +325,43 @@ impl Run<'_> {
 
     /// Starts compiling the harnesses that are missing, beside cargo. The thread gives what went wrong.
     fn build_harness(&self, plan: &Plan) -> Result<Option<JoinHandle<Option<String>>>, Error> {
-        let missing: Vec<(String, PathBuf)> =
-            plan.harness.iter().filter(|(_, rlib)| !depot::claim(rlib)).map(|(a, b)| (a.clone(), b.clone())).collect();
-        if missing.is_empty() {
+        let missing = |places: &BTreeMap<String, PathBuf>, forms: &[Form]| -> Vec<(String, PathBuf)> {
+            let missing = places.iter().filter(|(_, place)| !depot::claim(place, forms));
+            missing.map(|(target, place)| (target.clone(), place.clone())).collect()
+        };
+        let needed = missing(&plan.harness, &Form::ALL);
+        let likely = if self.expects_own_allocators() { missing(&plan.native_harness, &[Form::Test]) } else { vec![] };
+        if needed.is_empty() && likely.is_empty() {
             return Ok(None);
         }
         let pending = harness::Pending::declare(plan.harness_pending.clone())
             .map_err(|error| Error::new("cannot prepare the run").caused_by(error))?;
         let what = format!("memprof-harness v{} (rustc {})", harness::VERSION, self.toolchain.release);
         self.shell.status("Compiling", &what);
-        let (toolchain, hooked) = (self.toolchain.clone(), self.hooked());
+        let compiler = Compiler { rustc: self.toolchain.rustc.clone(), host: self.toolchain.host.clone() };
+        let hooked = self.hooked();
         Ok(Some(std::thread::spawn(move || {
-            let _pending = pending;
-            let build = |(target, rlib): &(String, PathBuf)| {
-                harness::build(&toolchain.rustc, &toolchain.host, target, rlib, hooked)
-            };
-            let mut built = missing.iter().map(build);
-            built.find_map(Result::err)
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    // What fails here is told where it is needed.
+                    likely.iter().for_each(|(target, place)| {
+                        let _ = harness::build(&compiler, target, place, Hooked::Native, Form::Test, Wanted::Later);
+                    });
+                });
+                let _pending = pending;
+                let build = |(target, place): &(String, PathBuf)| harness::build_all(&compiler, target, place, hooked);
+                needed.iter().map(build).find_map(Result::err)
+            })
         })))
+    }
+
+    /// Whether some crate seems to have a global allocator of its own and to be compiled by this run. Where the user chose what
+    /// is compiled, that is seen when it comes to it.
+    fn expects_own_allocators(&self) -> bool {
+        !self.options.own.native
+            && chosen::choice(&self.options.cargo.given).is_none()
+            && Hooked::Native.refusal(&self.toolchain.host, false).is_none()
+            && self.workspace.sources().any(harness::names_an_allocator)
     }
 
     fn conclude(&self, facts: &RunFacts, ended: &Ended) -> Result<Done, Error> {

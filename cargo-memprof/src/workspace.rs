@@ -59,6 +59,11 @@ impl Workspace {
         })
     }
 
+    /// The sources of the roots of all crates of its packages.
+    pub fn sources(&self) -> impl Iterator<Item = &Path> {
+        self.packages.iter().flat_map(|package| &package.targets).map(|target| target.src_path.as_std_path())
+    }
+
     /// Names what was run. Doctests of one package are one entry.
     pub fn identify(&self, ran: Vec<Ran>) -> Vec<RanExecutable> {
         let mut strangers = HashMap::new();

@@ -2,7 +2,7 @@
 //! nobody uses any more.
 
 use crate::inject::env;
-use crate::inject::harness::RLIB;
+use crate::inject::harness::Form;
 use rustix::fs::FlockOperation;
 use std::fs::File;
 use std::io;
@@ -25,13 +25,12 @@ pub fn find(otherwise: PathBuf) -> PathBuf {
         .unwrap_or(otherwise)
 }
 
-/// Whether the harness at `rlib` is there; from now on it counts as used.
-pub fn claim(rlib: &Path) -> bool {
-    let place = rlib.parent().unwrap_or(rlib);
+/// Whether all these harnesses are in `place`; from now on it counts as used.
+pub fn claim(place: &Path, forms: &[Form]) -> bool {
     let _lock = place.parent().and_then(|depot| lock(depot, FlockOperation::LockShared));
     // One that is somebody else's is not ours to remove either.
     let _ = File::open(place).and_then(|place| place.set_modified(SystemTime::now()));
-    rlib.exists()
+    forms.iter().all(|form| form.rlib(place).exists())
 }
 
 /// Removes the drafts that killed runs left in `depot`, and the harnesses that no run has used for long.
@@ -48,7 +47,7 @@ pub fn sweep(depot: &Path) -> io::Result<()> {
             let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
             if name.as_encoded_bytes().starts_with(b".") {
                 unused.extend((age > ABANDONED).then_some(path));
-            } else if age > UNUSED && path.join(RLIB).exists() {
+            } else if age > UNUSED && Form::ALL.iter().any(|form| form.rlib(&path).exists()) {
                 // Whoever claims it from here on finds that it is not there.
                 let away = depot.join(format!(".unused-{}", name.display()));
                 // Where that cannot be done, the next run may.
@@ -67,6 +66,13 @@ fn lock(depot: &Path, how: FlockOperation) -> Option<File> {
     Some(depot)
 }
 
+/// Makes a file and locks it until it is dropped, once no other process has it locked.
+pub fn lock_file(path: &Path) -> Option<File> {
+    let file = File::create(path).ok()?;
+    rustix::fs::flock(&file, FlockOperation::LockExclusive).ok()?;
+    Some(file)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,15 +87,17 @@ mod tests {
             fs_err::create_dir(&place).unwrap();
             fs_err::write(place.join(file), "").unwrap();
             File::open(&place).unwrap().set_modified(used).unwrap();
-            place.join(file)
         };
-        make("unused", RLIB, days(31));
-        make("used", RLIB, days(29));
-        let claimed = make("claimed", RLIB, days(99));
+        let [test, program] = Form::ALL.map(|form| form.rlib(Path::new("")).to_str().unwrap().to_owned());
+        make("unused", &test, days(31));
+        make("unused-too", &program, days(31));
+        make("used", &test, days(29));
+        make("claimed", &test, days(99));
         make("a-strangers", "notes", days(99));
-        make(".draft-old", RLIB, days(2));
-        make(".draft-new", RLIB, days(0));
-        assert!(claim(&claimed) && !claim(&depot.join("missing").join(RLIB)));
+        make(".draft-old", &test, days(2));
+        make(".draft-new", &test, days(0));
+        assert!(claim(&depot.join("claimed"), &[Form::Test]));
+        assert!(!claim(&depot.join("claimed"), &Form::ALL) && !claim(&depot.join("missing"), &[Form::Test]));
         sweep(depot).unwrap();
         let mut left: Vec<_> = fs_err::read_dir(depot).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();

@@ -1,7 +1,7 @@
 //! This program as the compiler of doctests: it slips the harness under each that is going to run, and notes which it is.
 
 use crate::error::Error;
-use crate::inject::harness::PROGRAM_CRATE;
+use crate::inject::harness::{Form, PROGRAM_CRATE};
 use crate::inject::invocation::{CFG, CODEGEN, expand};
 use crate::inject::note::{Doctest, Note};
 use crate::inject::plan::Plan;
@@ -116,8 +116,9 @@ impl<'a> Call<'a> {
 
     /// Compiles with the harness; `None` where that fails, and it must be seen how it goes without.
     fn compile_with_harness(&self, expected: &Expected) -> Result<Option<ExitCode>, Error> {
-        let Some(rlib) = self.plan.harness.get(&self.plan.host) else { return Ok(None) };
-        if !harness::wait_for(rlib, self.plan) {
+        let Some(place) = self.plan.harness.get(&self.plan.host) else { return Ok(None) };
+        let rlib = Form::Program.rlib(place);
+        if !harness::wait_for(&rlib, self.plan) {
             // The driver tells why, once, when cargo has ended.
             let _ = fs_err::write(&self.plan.harness_missed, "");
             return Ok(None);
@@ -126,15 +127,15 @@ impl<'a> Call<'a> {
         // Named in the source, the harness is linked without any unstable option.
         let (mut text, begins) = beginning(text);
         text.push_str(&format!("\nextern crate {PROGRAM_CRATE} as {ALIAS};\n"));
-        let mut output = self.try_harness(rlib, &text)?;
+        let mut output = self.try_harness(&rlib, &text)?;
         let mut reason = (!output.status.success()).then(|| diagnostics::reason(&output.stderr));
         if let Some(first) = &reason
             && !self.plan.native
             && diagnostics::is_own_allocator(&output.stderr)
         {
-            match harness::native(self.plan, &self.plan.host, false) {
+            match harness::native(self.plan, &self.plan.host, false, Form::Program) {
                 Ok(rlib) => {
-                    output = self.try_harness(rlib, &text)?;
+                    output = self.try_harness(&rlib, &text)?;
                     let failed =
                         || format!("{first}, and with the native hook {}", diagnostics::reason(&output.stderr));
                     reason = (!output.status.success()).then(failed);
@@ -146,10 +147,10 @@ impl<'a> Call<'a> {
         Ok(reason.is_none().then(|| replay(&output)))
     }
 
-    /// Compiles `text`, which names the harness; `rlib` is the one for tests, beside which that for programs lies.
+    /// Compiles `text`, which names the harness at `rlib`.
     fn try_harness(&self, rlib: &Path, text: &str) -> Result<Output, Error> {
         let mut flag = OsString::from(format!("--extern={PROGRAM_CRATE}="));
-        flag.push(harness::for_programs(rlib));
+        flag.push(rlib);
         let mut command = self.command(&[flag]);
         if self.runner.is_some() {
             // The text comes from us, and the crate's name would be that of the file.

@@ -3,26 +3,52 @@
 use crate::inject::plan::Plan;
 use crate::inject::{depot, env};
 use crate::toolchain::Toolchain;
-use std::ffi::OsStr;
+use rustix::process::Pid;
+use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, UNIX_EPOCH};
 
 /// The version of the harness, which is this program's.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// The harness for tests.
-pub const RLIB: &str = "libmemprof_harness.rlib";
-/// Beside it: the same for programs with a `main` of their own.
-const PROGRAM_RLIB: &str = "libmemprof_program.rlib";
-/// Its name as a crate, which no crate of the user's has: a program may well depend on `memprof-harness`.
+/// The name as a crate of the harness for programs, which no crate of the user's has: a program may well depend on
+/// `memprof-harness`.
 pub const PROGRAM_CRATE: &str = "memprof_program";
-/// What makes it so.
-const PROGRAM_FLAGS: [&str; 4] = ["--crate-name", PROGRAM_CRATE, "--cfg", "memprof_program"];
-/// What makes the other one, which goes under tests by the name `test`.
-const TEST_FLAGS: [&str; 2] = ["--crate-name", "memprof_harness"];
+
+/// What a harness is put under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// Tests, by the name `test`.
+    Test,
+    /// Programs with a `main` of their own, and doctests.
+    Program,
+}
+
+impl Form {
+    pub const ALL: [Form; 2] = [Form::Test, Form::Program];
+
+    fn file_name(self) -> &'static str {
+        match self {
+            Form::Test => "libmemprof_harness.rlib",
+            Form::Program => "libmemprof_program.rlib",
+        }
+    }
+
+    /// Its file in a [`place`]. It is there, whole, or not at all.
+    pub fn rlib(self, place: &Path) -> PathBuf {
+        place.join(self.file_name())
+    }
+
+    fn flags(self) -> &'static [&'static str] {
+        match self {
+            Form::Test => &["--crate-name", "memprof_harness"],
+            Form::Program => &["--crate-name", PROGRAM_CRATE, "--cfg", "memprof_program"],
+        }
+    }
+}
 
 /// How the harness is compiled. `metadata` keeps its symbols apart from those of a `memprof-harness` the user's crate
 /// may depend on; with bitcode, profiles with link-time optimisation can link it. It is only ever linked into executables: told
@@ -90,7 +116,7 @@ pub fn fingerprint() -> u64 {
     let mut hasher = DefaultHasher::new();
     memprof_harness::sources::FILES.hash(&mut hasher);
     FLAGS.hash(&mut hasher);
-    (TEST_FLAGS, PROGRAM_FLAGS).hash(&mut hasher);
+    Form::ALL.map(Form::flags).hash(&mut hasher);
     [Hooked::Rust, Hooked::Native].map(Hooked::flags).hash(&mut hasher);
     super::invocation::flags_in_words().hash(&mut hasher);
     hasher.finish()
@@ -101,7 +127,7 @@ pub fn build_key() -> String {
     format!("{VERSION} {:016x}\n", fingerprint())
 }
 
-/// The place of the harness of `toolchain` for `target` in `depot`. It is there, whole, or not at all.
+/// The place of the harnesses of `toolchain` for `target` in `depot`: a folder, with those of both forms that were needed so far.
 pub fn place(depot: &Path, toolchain: &Toolchain, target: &str, hooked: Hooked) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     (fingerprint(), hooked, &toolchain.verbose, &toolchain.sysroot, target, VERSION).hash(&mut hasher);
@@ -109,26 +135,50 @@ pub fn place(depot: &Path, toolchain: &Toolchain, target: &str, hooked: Hooked) 
     let library = toolchain.sysroot.join("lib/rustlib").join(target).join("lib");
     let changed = fs_err::metadata(library).and_then(|library| library.modified()).ok();
     changed.and_then(|changed| changed.duration_since(UNIX_EPOCH).ok()).hash(&mut hasher);
-    depot.join(format!("{}-{:016x}", toolchain.release, hasher.finish())).join(RLIB)
+    depot.join(format!("{}-{:016x}", toolchain.release, hasher.finish()))
 }
 
-/// The harness for programs with a `main` of their own that lies beside `rlib`, a [`place`].
-pub fn for_programs(rlib: &Path) -> PathBuf {
-    rlib.with_file_name(PROGRAM_RLIB)
+/// The compiler, and what it compiles for where it is not told.
+#[derive(Debug, Clone)]
+pub struct Compiler {
+    pub rustc: OsString,
+    pub host: String,
 }
 
-/// Compiles the harness with `rustc` to `rlib`, a [`place`]. Two runs may do so at once: the first to finish wins, and
-/// both are right.
+/// How soon a harness is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    Now,
+    /// The rest of the build goes first.
+    Later,
+}
+
+/// The niceness of a compiler whose work is wanted later.
+const NICE: i32 = 10;
+
+/// Compiles a harness into `place`, unless it is there. Where several runs do so at once, all but one of them wait.
 ///
 /// # Errors
 /// What the compiler or the file system said.
-pub fn build(rustc: &OsStr, host: &str, target: &str, rlib: &Path, hooked: Hooked) -> Result<(), String> {
-    let place = rlib.parent().unwrap_or(rlib);
+pub fn build(
+    compiler: &Compiler,
+    target: &str,
+    place: &Path,
+    hooked: Hooked,
+    form: Form,
+    wanted: Wanted,
+) -> Result<(), String> {
     let depot = place.parent().unwrap_or(place);
     let told = |error: io::Error| error.to_string();
-    fs_err::create_dir_all(depot).map_err(told)?;
+    fs_err::create_dir_all(place).map_err(told)?;
     // What cannot be removed now is no hindrance.
     let _ = depot::sweep(depot);
+    // Without a lock it is compiled twice, and the first to finish wins.
+    let _lock = depot::lock_file(&place.join(form.file_name()).with_extension("lock"));
+    let rlib = form.rlib(place);
+    if rlib.exists() {
+        return Ok(());
+    }
     let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(depot).map_err(told)?;
     let sources = tempfile::Builder::new().prefix(".sources-").tempdir_in(depot).map_err(told)?;
     let sources = sources.path();
@@ -137,29 +187,30 @@ pub fn build(rustc: &OsStr, host: &str, target: &str, rlib: &Path, hooked: Hooke
         fs_err::create_dir_all(path.parent().unwrap_or(sources)).map_err(told)?;
         fs_err::write(path, text).map_err(told)?;
     }
-    let compile = |flags: &[&str], name: &str| {
-        let flags = [flags, hooked.flags()].concat();
-        let mut command = Command::new(rustc);
-        command.args(FLAGS).args(flags).arg("-o").arg(draft.path().join(name));
-        if target != host {
-            command.args(["--target", target]);
-        }
-        compile(command, sources)
-    };
-    std::thread::scope(|scope| {
-        let program = scope.spawn(|| compile(&PROGRAM_FLAGS, PROGRAM_RLIB));
-        compile(&TEST_FLAGS, RLIB)?;
-        program.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })?;
-    match fs_err::rename(draft.path(), place) {
-        // Another run was faster.
-        Err(_) if rlib.exists() => Ok(()),
-        result => result.map_err(told),
+    let draft = draft.path().join(form.file_name());
+    let mut command = Command::new(&compiler.rustc);
+    command.args(FLAGS).args(form.flags()).args(hooked.flags()).arg("-o").arg(&draft);
+    if target != compiler.host {
+        command.args(["--target", target]);
     }
+    compile(command, sources, wanted)?;
+    fs_err::rename(draft, rlib).map_err(told)
+}
+
+/// As [`build`], in all its forms at once; that for tests first.
+///
+/// # Errors
+/// As there.
+pub fn build_all(compiler: &Compiler, target: &str, place: &Path, hooked: Hooked) -> Result<(), String> {
+    std::thread::scope(|scope| {
+        let later = scope.spawn(|| build(compiler, target, place, hooked, Form::Program, Wanted::Later));
+        build(compiler, target, place, hooked, Form::Test, Wanted::Now)?;
+        later.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
 }
 
 /// Compiles `sources` once, with a `command` that lacks only them.
-fn compile(mut command: Command, sources: &Path) -> Result<(), String> {
+fn compile(mut command: Command, sources: &Path, wanted: Wanted) -> Result<(), String> {
     command.arg(sources.join("lib.rs"));
     let mut remap = std::ffi::OsString::from("--remap-path-prefix=");
     remap.push(sources);
@@ -167,7 +218,15 @@ fn compile(mut command: Command, sources: &Path) -> Result<(), String> {
     command.arg(remap);
     // The harness names the toolchain's own `test` and `libc`, which stable compilers keep to themselves.
     command.env(env::RUSTC_BOOTSTRAP, "1");
-    let output = command.output().map_err(|error| error.to_string())?;
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let told = |error: io::Error| error.to_string();
+    let child = command.spawn().map_err(told)?;
+    if wanted == Wanted::Later {
+        let process = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        // It is only slower for others where that cannot be done.
+        let _ = rustix::process::setpriority_process(process, NICE);
+    }
+    let output = child.wait_with_output().map_err(told)?;
     match output.status.success() {
         true => Ok(()),
         false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
@@ -179,16 +238,16 @@ fn compile(mut command: Command, sources: &Path) -> Result<(), String> {
 ///
 /// # Errors
 /// The reason, in the user's words.
-pub fn native<'a>(plan: &'a Plan, target: &str, static_libc: bool) -> Result<&'a Path, String> {
+pub fn native(plan: &Plan, target: &str, static_libc: bool, form: Form) -> Result<PathBuf, String> {
     if let Some(refusal) = Hooked::Native.refusal(target, static_libc) {
         return Err(refusal);
     }
-    let rlib = plan.native_harness.get(target).ok_or("there is no native harness for its target")?;
-    if !depot::claim(rlib) {
-        build(plan.rustc.as_os_str(), &plan.host, target, rlib, Hooked::Native)
+    let place = plan.native_harness.get(target).ok_or("there is no native harness for its target")?;
+    if !depot::claim(place, &[form]) {
+        build(&plan.compiler(), target, place, Hooked::Native, form, Wanted::Now)
             .map_err(|failure| format!("the native harness does not compile: {failure}"))?;
     }
-    Ok(rlib)
+    Ok(form.rlib(place))
 }
 
 /// Waits until the driver has done what it can for `rlib`; `false` where that failed.
@@ -224,9 +283,17 @@ impl Drop for Pending {
     }
 }
 
+/// What a source says that has a global allocator.
+const ATTRIBUTE: &str = "global_allocator";
+
+/// Whether the source of a crate's root seems to have a global allocator. The compiler alone knows.
+pub fn names_an_allocator(source: &Path) -> bool {
+    fs_err::read_to_string(source).is_ok_and(|text| text.contains(ATTRIBUTE))
+}
+
 /// Whether the process still runs.
 pub fn is_alive(process: u32) -> bool {
-    let process = i32::try_from(process).ok().and_then(rustix::process::Pid::from_raw);
+    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
     let Some(process) = process else { return false };
     !matches!(rustix::process::test_kill_process(process), Err(rustix::io::Errno::SRCH))
 }

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::folders;
 use crate::inject::depot;
 use crate::inject::env::{self, Saved};
-use crate::inject::harness::{self, Hooked};
+use crate::inject::harness::{self, Form, Hooked};
 use crate::inject::plan::Plan;
 use crate::surroundings::Surroundings;
 use crate::toolchain::Toolchain;
@@ -84,9 +84,8 @@ pub fn answer(args: &[OsString]) -> Result<Additions, Error> {
     let build = folders::make_build(&surroundings.target_dir(&workspace)?, built, &harness::build_key())?;
     let nested = Nested { outer: &outer, surroundings: &surroundings, toolchain: &toolchain, process };
     let plan = nested.plan(build.as_std_path());
-    for (target, rlib) in plan.harness.iter().filter(|(_, rlib)| !depot::claim(rlib)) {
-        let hooked = hooked(&outer);
-        harness::build(plan.rustc.as_os_str(), &plan.host, target, rlib, hooked).map_err(refused)?;
+    for (target, place) in plan.harness.iter().filter(|(_, place)| !depot::claim(place, &Form::ALL)) {
+        harness::build_all(&plan.compiler(), target, place, hooked(&outer)).map_err(refused)?;
     }
     plan.write(&plan_path(&plan.links, process))?;
     nested.additions(build.as_str())

@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use crate::inject::env::{self, Saved};
+use crate::inject::harness::Compiler;
 use crate::inject::nested;
 use crate::inject::stand_in::StandIn;
 use serde::{Deserialize, Serialize};
@@ -32,11 +33,11 @@ pub struct Plan {
     pub bootstrap: Option<OsString>,
     /// The triple that a compilation without `--target` is for.
     pub host: String,
-    /// The harness for each target, as `--target` names it. The files may not exist yet.
+    /// The place of the harnesses for each target, as `--target` names it. They may not exist yet.
     pub harness: BTreeMap<String, PathBuf>,
     /// Which calls it hooks: the native ones where the user asks for it.
     pub native: bool,
-    /// The native harness for each target, for what does not compile with the other. Made when first needed.
+    /// That of the native ones, for what does not compile with the others. Each is made when first needed.
     pub native_harness: BTreeMap<String, PathBuf>,
     /// Exists while the harness is being compiled.
     pub harness_pending: PathBuf,
@@ -66,6 +67,11 @@ impl Plan {
         let failed = |cause: &dyn std::fmt::Display| Error::new("cannot prepare the run").caused_by(cause);
         let text = serde_json::to_vec(self).map_err(|error| failed(&error))?;
         fs_err::write(path, text).map_err(|error| failed(&error))
+    }
+
+    /// What harnesses are compiled with.
+    pub fn compiler(&self) -> Compiler {
+        Compiler { rustc: self.rustc.clone().into(), host: self.host.clone() }
     }
 
     /// The plan of the run that this process belongs to.

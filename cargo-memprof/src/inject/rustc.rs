@@ -3,7 +3,7 @@
 
 use crate::error::Error;
 use crate::inject::env;
-use crate::inject::harness::Hooked;
+use crate::inject::harness::{Form, Hooked};
 use crate::inject::invocation::{Harness, Invocation, Purpose, Visibility, expand, split_programs};
 use crate::inject::note::Note;
 use crate::inject::plan::Plan;
@@ -56,43 +56,61 @@ impl Call<'_> {
         if self.invocation.has_extern_test {
             return self.compile_without("it has a dependency that is called `test`, as the harness must be".into());
         }
-        self.compile_recorded(Call::try_test)
+        self.compile_recorded(Form::Test)
     }
 
     /// Compiles a program with a `main` of its own, with the harness that needs no libtest; without it where that is not
     /// possible.
     fn compile_program(&self) -> Result<ExitCode, Error> {
-        self.compile_recorded(Call::try_program)
+        self.compile_recorded(Form::Program)
     }
 
-    /// Makes an `attempt` with the harness, and where a global allocator stands in its way, one with the native harness.
-    fn compile_recorded(&self, attempt: fn(&Self, &Path) -> Result<Output, Error>) -> Result<ExitCode, Error> {
-        let rlib = match self.harness()? {
-            Ok(rlib) => rlib,
-            Err(reason) => return self.compile_without(reason),
-        };
-        let output = attempt(self, rlib)?;
-        if output.status.success() {
-            return self.done(&output);
+    fn compile_recorded(&self, form: Form) -> Result<ExitCode, Error> {
+        match self.try_all(form)? {
+            Ok(output) => self.done(&output),
+            Err(reason) => self.compile_without(reason),
         }
-        if diagnostics::is_unstable_bench(&output.stderr) {
-            // Without the file there is rustc's own message.
-            let _ = fs_err::write(self.plan.links.join(BENCH_REFUSED), "");
-        }
-        let reason = diagnostics::reason(&output.stderr);
-        if self.plan.native || !diagnostics::is_own_allocator(&output.stderr) {
-            return self.compile_without(reason);
-        }
-        let rlib = match harness::native(self.plan, self.target(), self.invocation.static_libc) {
-            Ok(rlib) => rlib,
-            Err(refusal) => return self.compile_without(format!("{reason}, and {refusal}")),
-        };
-        let output = attempt(self, rlib)?;
-        if output.status.success() {
-            return self.done(&output);
-        }
-        let again = diagnostics::reason(&output.stderr);
-        self.compile_without(format!("{reason}, and with the native hook {again}"))
+    }
+
+    /// Compiles with the harness, or where a global allocator stands in its way, with the native one. Gives what the compiler said
+    /// where that went well, or else the reason why it did not.
+    fn try_all(&self, form: Form) -> Result<Result<Output, String>, Error> {
+        std::thread::scope(|scope| {
+            let native = || harness::native(self.plan, self.target(), self.invocation.static_libc, form);
+            // It takes seconds to compile, so it had better begin at once where it will be needed.
+            let likely = !self.plan.native && harness::names_an_allocator(&self.invocation.source);
+            let native_begun = likely.then(|| scope.spawn(native));
+            let rlib = match self.harness(form)? {
+                Ok(rlib) => rlib,
+                Err(reason) => return Ok(Err(reason)),
+            };
+            let output = self.try_form(form, &rlib)?;
+            if output.status.success() {
+                return Ok(Ok(output));
+            }
+            if diagnostics::is_unstable_bench(&output.stderr) {
+                // Without the file there is rustc's own message.
+                let _ = fs_err::write(self.plan.links.join(BENCH_REFUSED), "");
+            }
+            let reason = diagnostics::reason(&output.stderr);
+            if self.plan.native || !diagnostics::is_own_allocator(&output.stderr) {
+                return Ok(Err(reason));
+            }
+            let native = match native_begun {
+                Some(begun) => begun.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                None => native(),
+            };
+            let rlib = match native {
+                Ok(rlib) => rlib,
+                Err(refusal) => return Ok(Err(format!("{reason}, and {refusal}"))),
+            };
+            let output = self.try_form(form, &rlib)?;
+            if output.status.success() {
+                return Ok(Ok(output));
+            }
+            let again = diagnostics::reason(&output.stderr);
+            Ok(Err(format!("{reason}, and with the native hook {again}")))
+        })
     }
 
     /// Ends a compilation with the harness that went well.
@@ -112,6 +130,14 @@ impl Call<'_> {
         Some((stand_in.into_os_string().into_string().ok()?, real))
     }
 
+    /// Compiles with the harness at `rlib`.
+    fn try_form(&self, form: Form, rlib: &Path) -> Result<Output, Error> {
+        match form {
+            Form::Test => self.try_test(rlib),
+            Form::Program => self.try_program(rlib),
+        }
+    }
+
     /// Compiles with the harness at `rlib` under the name `test`.
     fn try_test(&self, rlib: &Path) -> Result<Output, Error> {
         let mut harness = Harness { rlib, visibility: Visibility::Prelude, stable: self.is_stable() };
@@ -125,10 +151,9 @@ impl Call<'_> {
         self.output(command)
     }
 
-    /// Compiles with the harness that needs no libtest and lies beside `rlib`.
+    /// Compiles with the harness at `rlib`, which needs no libtest.
     fn try_program(&self, rlib: &Path) -> Result<Output, Error> {
-        let rlib = harness::for_programs(rlib);
-        let harness = Harness { rlib: &rlib, visibility: Visibility::Forced, stable: self.is_stable() };
+        let harness = Harness { rlib, visibility: Visibility::Forced, stable: self.is_stable() };
         let mut command = self.command(Some(&harness));
         command.env(env::RUSTC_BOOTSTRAP, "1");
         self.output(command)
@@ -146,16 +171,17 @@ impl Call<'_> {
     ///
     /// # Errors
     /// Where it does not compile.
-    fn harness(&self) -> Result<Result<&Path, String>, Error> {
+    fn harness(&self, form: Form) -> Result<Result<PathBuf, String>, Error> {
         let target = self.target();
-        let Some(rlib) = self.plan.harness.get(target) else {
+        let Some(place) = self.plan.harness.get(target) else {
             return Ok(Err(format!("there is no harness for the target `{target}`")));
         };
         let hooked = if self.plan.native { Hooked::Native } else { Hooked::Rust };
         if let Some(refusal) = hooked.refusal(target, self.invocation.static_libc) {
             return Ok(Err(refusal));
         }
-        if !harness::wait_for(rlib, self.plan) {
+        let rlib = form.rlib(place);
+        if !harness::wait_for(&rlib, self.plan) {
             // The driver tells why, once, when cargo has ended. If it cannot be told, cargo's error must do.
             let _ = fs_err::write(&self.plan.harness_missed, "");
             return Err(Error::new(format!("cannot profile `{}`", self.invocation.crate_name))

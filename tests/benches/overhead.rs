@@ -32,7 +32,7 @@ enum Build {
     Ours,
 }
 
-const PROFILERS: [Profiler; 9] = [
+const PROFILERS: [Profiler; 10] = [
     Profiler {
         name: "cargo memprof, rate 1",
         build: Build::Ours,
@@ -64,6 +64,14 @@ const PROFILERS: [Profiler; 9] = [
         share: 0.05,
         arguments: &[],
         environment: &[],
+    },
+    Profiler {
+        name: "dhat-rs 0.3.3, all frames",
+        build: Build::Plain("dhat"),
+        base: "unprofiled",
+        share: 0.02,
+        arguments: &[],
+        environment: &[("PEER_FRAMES", "all")],
     },
     Profiler {
         name: "heapscope 0.3, every allocation",
@@ -107,7 +115,7 @@ const PROFILERS: [Profiler; 9] = [
     },
 ];
 
-const WORKLOADS: [&str; 6] = ["w1", "w2", "w3", "w3x4", "w4", "w5"];
+const WORKLOADS: [&str; 7] = ["w1", "w2", "w3x1", "w3", "w3x4", "w4", "w5"];
 
 /// What the command line asked for.
 struct Wanted {

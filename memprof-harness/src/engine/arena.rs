@@ -36,7 +36,7 @@ static SEALED: AtomicBool = AtomicBool::new(true);
 /// Set in a forked child, whose mapping is its parent's ledger.
 static ABANDONED: AtomicBool = AtomicBool::new(false);
 /// Bytes of private memory the engine holds.
-pub(super) static OWN_MEMORY: AtomicU64 = AtomicU64::new(0);
+static OWN_MEMORY: AtomicU64 = AtomicU64::new(0);
 static LOCK: Lock = Lock(AtomicBool::new(false));
 static PATH: PathCell = PathCell(UnsafeCell::new([0; libc::PATH_MAX as usize]));
 
@@ -266,7 +266,8 @@ fn reserve(from: u64, to: u64) -> bool {
     let Some(file) = reopen() else { return false };
     let (Ok(at), Ok(len)) = (libc::off_t::try_from(from), libc::off_t::try_from(to - from)) else { return false };
     // SAFETY: touches no memory; the descriptor is open.
-    unsafe { libc::posix_fallocate(file.0, at, len) == 0 && links::cover(to).is_ok() }
+    let taken = unsafe { libc::posix_fallocate(file.0, at, len) } == 0;
+    taken && links::cover(to).is_ok()
 }
 
 fn file_size_limit() -> u64 {
@@ -386,7 +387,7 @@ pub(super) fn private_bytes(bytes: usize) -> Option<NonNull<u8>> {
     if memory == libc::MAP_FAILED {
         return None;
     }
-    OWN_MEMORY.fetch_add(bytes as u64, AcqRel);
+    holds(bytes as u64);
     NonNull::new(memory.cast())
 }
 
@@ -409,6 +410,11 @@ pub(super) unsafe fn release<T>(memory: &'static [T]) {
     OWN_MEMORY.fetch_sub(bytes as u64, AcqRel);
     // SAFETY: by contract the whole mapping is ours and unused.
     unsafe { libc::munmap(memory.as_ptr().cast_mut().cast(), bytes) };
+}
+
+/// Counts private memory, in bytes, as the engine's.
+pub(super) fn holds(bytes: u64) {
+    OWN_MEMORY.fetch_add(bytes, AcqRel);
 }
 
 /// Bytes of private memory held now.

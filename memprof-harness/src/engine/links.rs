@@ -6,7 +6,7 @@
 
 #![allow(unsafe_code)] // mmap and what lies in it
 
-use super::arena::{self, LIMIT, OWN_MEMORY};
+use super::arena::{self, LIMIT};
 use crate::ledger::layout::Site;
 use std::io;
 use std::ptr;
@@ -128,6 +128,6 @@ pub(super) fn cover(len: u64) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     let before = COVERED.fetch_max(bytes as u64, AcqRel);
-    OWN_MEMORY.fetch_add((bytes as u64).saturating_sub(before), AcqRel);
+    arena::holds((bytes as u64).saturating_sub(before));
     Ok(())
 }

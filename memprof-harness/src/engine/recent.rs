@@ -262,8 +262,8 @@ fn read(frame: usize) -> [usize; 2] {
 #[inline(always)]
 fn at<T>(array: &[T], i: usize) -> &T {
     debug_assert!(i < array.len());
-    // SAFETY: records are numbered below `LEN`, and an array with `LEN` more is asked for that one too; a walk has no more fresh
-    // ones than there are numbers before the record it joins.
+    // SAFETY: records are numbered below `LEN`, and only the arrays that have one more are asked for `LEN` itself; a walk has fewer
+    // fresh ones than there are numbers before the record it joins, and a search ends at the place before the innermost.
     unsafe { array.get_unchecked(i) }
 }
 

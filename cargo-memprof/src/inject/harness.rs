@@ -212,7 +212,7 @@ pub fn build_all(compiler: &Compiler, target: &str, place: &Path, hooked: Hooked
 /// Compiles `sources` once, with a `command` that lacks only them.
 fn compile(mut command: Command, sources: &Path, wanted: Wanted) -> Result<(), String> {
     command.arg(sources.join("lib.rs"));
-    let mut remap = std::ffi::OsString::from("--remap-path-prefix=");
+    let mut remap = OsString::from("--remap-path-prefix=");
     remap.push(sources);
     remap.push("=memprof-harness/src");
     command.arg(remap);

@@ -3,9 +3,9 @@
 //! `hook_rust` is called by Rust's allocation functions and passes on to `exact` or `sampled`; in its stead `hook_native` is
 //! called by whoever calls the C library's, and passes on to `native` (with `--cfg memprof_native`, where there is no
 //! `#[global_allocator]`; `blocks` then has what headers have otherwise). `thread` says whether and where the calling thread records;
-//! `counters` keeps its totals, `lane` what is shared of them, `sites` its stacks, `tracked` the blocks to recognise when they are
-//! freed; `arena` is the mapped ledger they all write to. Nothing here allocates through the hook while the window is
-//! open, formats, or panics, and nothing here calls out to the rest of the crate but for the ledger's layout.
+//! `counters` keeps its totals, `lane` what is shared of them, `sites` its stacks, `links` which site came after which, `tracked` the
+//! blocks to recognise when they are freed; `arena` is the mapped ledger they all write to. Nothing here allocates through the hook
+//! while the window is open, formats, or panics, and nothing here calls out to the rest of the crate but for the ledger's layout.
 
 mod arena;
 #[cfg(any(test, memprof_native))]

@@ -1,255 +1,193 @@
-//! Exact mode: every allocation has its stack noted, and every block a header in front that says which site it belongs to
-//! and when it was born.
+//! Exact mode: every allocation has its stack noted. Small blocks are cells, others have headers; what is here is for cells.
 
 #![allow(unsafe_code)] // an allocator
 
+use super::cells::{self, Origin};
+use super::free_cells::resize;
 use super::hook_rust::{count_failure, count_laneless, free_while_shut};
-use super::lane::{Local, Note, Tag};
-use super::thread::{self, Access, access};
-use super::unwind::{Bounds, Frame};
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::ptr;
+use super::lane::{Local, Note};
+use super::thread::{self, Access};
+use super::unwind::{Bounds, Frame, in_frame};
+use super::word::{Word, set_word, word_of};
+use super::{headers, hook_rust};
+use std::alloc::Layout;
 
-/// A header is a [`Note`]'s two words right in front of the block; with a larger alignment, unused bytes come first.
-const HEADER: usize = 16;
-/// Larger blocks than this go the slow way, where it is looked whether their size leaves room for a header.
-const LARGE: usize = isize::MAX as usize / 2;
-
-/// The system's block for a block of `layout`: room in front that keeps the alignment.
-#[inline(always)]
-fn with_header(layout: Layout, size: usize) -> Option<(Layout, usize)> {
-    let front = layout.align().max(HEADER);
-    let inner = Layout::from_size_align(size.checked_add(front)?, front).ok()?;
-    Some((inner, front))
-}
-
+/// The calling thread is ready, here and in the next three.
 #[inline(never)]
 pub(super) unsafe fn alloc(size: usize, align: usize) -> *mut u8 {
-    if !is_usual(size, align) {
-        // SAFETY: they are a layout's, which the caller of the hook passed.
-        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
-        // SAFETY: the caller upholds `alloc`'s contract.
-        return unsafe { unready::alloc(layout) };
-    }
-    // SAFETY: not too large, and `HEADER` is a power of two.
-    let inner = unsafe { Layout::from_size_align_unchecked(size + HEADER, HEADER) };
-    // SAFETY: its size is not zero.
-    let start = unsafe { System.alloc(inner) };
-    // SAFETY: the calling thread is ready.
+    // SAFETY: it is.
     let (local, bounds) = unsafe { thread::local() };
-    obtained(start, HEADER, |size| note_alloc(local, bounds, Frame::here(), size), size)
+    if let Some(block) = local.cell(size, align) {
+        // SAFETY: just taken.
+        unsafe { note_alloc(local, bounds, Frame::here(), block, size) };
+        return block;
+    }
+    // SAFETY: they are a layout's, which the caller of the hook passed.
+    let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+    // SAFETY: the caller upholds `alloc`'s contract.
+    in_frame(|frame| unsafe { headers::alloc(frame, layout) })
 }
 
 #[inline(never)]
 pub(super) unsafe fn alloc_zeroed(size: usize, align: usize) -> *mut u8 {
-    if !is_usual(size, align) {
-        // SAFETY: they are a layout's, which the caller of the hook passed.
-        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
-        // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-        return unsafe { unready::alloc_zeroed(layout) };
-    }
-    // SAFETY: not too large, and `HEADER` is a power of two.
-    let inner = unsafe { Layout::from_size_align_unchecked(size + HEADER, HEADER) };
-    // SAFETY: its size is not zero.
-    let start = unsafe { System.alloc_zeroed(inner) };
-    // SAFETY: the calling thread is ready.
+    // SAFETY: it is.
     let (local, bounds) = unsafe { thread::local() };
-    obtained(start, HEADER, |size| note_alloc(local, bounds, Frame::here(), size), size)
-}
-
-/// Whether plain `malloc` will do.
-#[inline(always)]
-fn is_usual(size: usize, align: usize) -> bool {
-    align <= HEADER && size <= LARGE
-}
-
-/// Has a new block noted. Gives what comes behind its header.
-#[inline(always)]
-fn obtained(start: *mut u8, front: usize, note: impl FnOnce(usize) -> Note, size: usize) -> *mut u8 {
-    if start.is_null() {
-        count_failure();
-        return start;
+    if let Some(block) = local.cell(size, align) {
+        // SAFETY: just taken, with room for as many bytes.
+        unsafe { block.write_bytes(0, size) };
+        // SAFETY: just taken.
+        unsafe { note_alloc(local, bounds, Frame::here(), block, size) };
+        return block;
     }
-    let note = note(size);
-    let block = start.wrapping_add(front);
-    // SAFETY: at least 16 bytes lie between `start` and `block`, aligned for two words.
-    unsafe { write_note(block, note) };
-    block
-}
-
-/// The slow way: larger alignments, sizes that may be too large, and threads that are not ready.
-pub(super) mod unready {
-    use super::*;
-
-    #[cold]
-    #[inline(never)]
-    pub(in super::super) unsafe fn alloc(layout: Layout) -> *mut u8 {
-        // SAFETY: `inner` is `layout` with room for a header, so its size is not zero.
-        obtain(Frame::here(), layout, |inner| unsafe { System.alloc(inner) })
-    }
-
-    #[cold]
-    #[inline(never)]
-    pub(in super::super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
-        // SAFETY: as above.
-        obtain(Frame::here(), layout, |inner| unsafe { System.alloc_zeroed(inner) })
-    }
-
-    #[inline(always)]
-    fn obtain(frame: Frame, layout: Layout, get: impl FnOnce(Layout) -> *mut u8) -> *mut u8 {
-        let Some((inner, front)) = with_header(layout, layout.size()) else {
-            count_failure();
-            return ptr::null_mut();
-        };
-        obtained(get(inner), front, |size| ask_and_note_alloc(frame, size), layout.size())
-    }
-
-    #[inline(always)]
-    fn ask_and_note_alloc(frame: Frame, size: usize) -> Note {
-        match access() {
-            Access::Lane(local, bounds) => note_alloc(local, bounds, frame, size),
-            Access::Laneless => {
-                count_laneless(Some(size), None);
-                NO_NOTE
-            }
-            Access::Shut => NO_NOTE,
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    pub(in super::super) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        let frame = Frame::here();
-        let (Some((old, front)), Some(_)) = (with_header(layout, layout.size()), with_header(layout, size)) else {
-            count_failure();
-            return ptr::null_mut();
-        };
-        // SAFETY: by contract the block has a header.
-        let note = unsafe { read_note(block) };
-        // SAFETY: the system's block began there and `old` is its layout; `with_header` checked the new size.
-        let start = unsafe { System.realloc(block.wrapping_sub(front), old, size + front) };
-        obtained(start, front, |size| ask_and_note_realloc(frame, note, layout.size(), size), size)
-    }
-
-    #[inline(always)]
-    fn ask_and_note_realloc(frame: Frame, old: Note, old_size: usize, size: usize) -> Note {
-        let ours = old.tag != Tag::NONE;
-        match access() {
-            Access::Lane(local, bounds) => return note_realloc(local, bounds, frame, old, old_size, size),
-            Access::Laneless => count_laneless(Some(size), ours.then_some(old_size)),
-            Access::Shut if ours => free_while_shut(Some(old), old_size),
-            Access::Shut => {}
-        }
-        NO_NOTE
-    }
-
-    #[cold]
-    #[inline(never)]
-    pub(in super::super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
-        // SAFETY: by contract the block has a header.
-        let note = unsafe { read_note(block) };
-        if note.tag != Tag::NONE {
-            match access() {
-                Access::Lane(local, _) => note_free(local, note, layout.size()),
-                Access::Laneless => count_laneless(None, Some(layout.size())),
-                Access::Shut => free_while_shut(Some(note), layout.size()),
-            }
-        }
-        // SAFETY: the caller upholds `dealloc`'s contract.
-        unsafe { give_back(block, layout.size(), layout.align()) }
-    }
+    // SAFETY: they are a layout's, which the caller of the hook passed.
+    let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+    // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+    in_frame(|frame| unsafe { headers::alloc_zeroed(frame, layout) })
 }
 
 #[inline(never)]
 pub(super) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
-    // SAFETY: by contract the block has a header.
-    let note = unsafe { read_note(block) };
-    if note.tag != Tag::NONE {
-        // SAFETY: the calling thread is ready.
+    if cells::have(block) {
+        // SAFETY: it is ready.
         let (local, _) = unsafe { thread::local() };
-        note_free(local, note, size);
+        // SAFETY: it is a cell.
+        let word = unsafe { word_of(block) };
+        local.record.count_free(size as u64);
+        discharge(local, word, size, local.record.clock());
+        // SAFETY: it is a cell, and its user is done with it.
+        return unsafe { local.cells.put(block, size) };
     }
+    // SAFETY: they are a layout's, which the caller of the hook passed.
+    let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
     // SAFETY: the caller upholds `dealloc`'s contract.
-    unsafe { give_back(block, size, align) }
-}
-
-/// Gives the system its block back.
-///
-/// # Safety
-/// As for `GlobalAlloc::dealloc`, and the block has a header.
-#[inline(always)]
-unsafe fn give_back(block: *mut u8, size: usize, align: usize) {
-    let front = align.max(HEADER);
-    // SAFETY: `with_header` made this very layout when the block was allocated, so it is valid.
-    let inner = unsafe { Layout::from_size_align_unchecked(size + front, front) };
-    // SAFETY: the system's block began `front` bytes before, with that layout.
-    unsafe { System.dealloc(block.wrapping_sub(front), inner) }
+    unsafe { unready::dealloc(block, layout) }
 }
 
 #[inline(never)]
 pub(super) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-    if !is_usual(layout.size().max(size), layout.align()) {
+    in_frame(|frame| {
+        if cells::have(block) {
+            // SAFETY: it is ready.
+            let (local, bounds) = unsafe { thread::local() };
+            // SAFETY: it is a cell; the caller upholds `realloc`'s contract.
+            return unsafe { realloc_cell(Access::Lane(local, bounds), frame, block, layout, size) };
+        }
         // SAFETY: the caller upholds `realloc`'s contract.
-        return unsafe { unready::realloc(block, layout, size) };
-    }
-    // SAFETY: the block was made with this layout and a header, so together they are not too large.
-    let inner = unsafe { Layout::from_size_align_unchecked(layout.size() + HEADER, HEADER) };
-    // SAFETY: by contract the block has a header.
-    let old = unsafe { read_note(block) };
-    // SAFETY: the system's block begins with the header, and has that layout.
-    let start = unsafe { System.realloc(block.wrapping_sub(HEADER), inner, size + HEADER) };
-    // SAFETY: the calling thread is ready.
-    let (local, bounds) = unsafe { thread::local() };
-    obtained(start, HEADER, |size| note_realloc(local, bounds, Frame::here(), old, layout.size(), size), size)
+        unsafe { unready::realloc_in(frame, block, layout, size) }
+    })
 }
 
+/// The slow way, for blocks that are no cells of this process, and for threads that are not ready.
+pub(super) mod unready {
+    use super::*;
+
+    #[inline(never)]
+    pub(in super::super) unsafe fn alloc(layout: Layout) -> *mut u8 {
+        // SAFETY: the caller upholds `alloc`'s contract.
+        in_frame(|frame| unsafe { headers::alloc(frame, layout) })
+    }
+
+    #[inline(never)]
+    pub(in super::super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
+        // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+        in_frame(|frame| unsafe { headers::alloc_zeroed(frame, layout) })
+    }
+
+    #[inline(never)]
+    pub(in super::super) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: the caller upholds `realloc`'s contract.
+        in_frame(|frame| unsafe { realloc_in(frame, block, layout, size) })
+    }
+
+    #[inline(never)]
+    pub(in super::super) unsafe fn realloc_in(frame: Frame, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        match cells::origin(block) {
+            // SAFETY: the caller upholds `realloc`'s contract.
+            Origin::System => unsafe { headers::realloc(frame, block, layout, size) },
+            // SAFETY: it is a cell; the caller upholds `realloc`'s contract.
+            Origin::Own | Origin::Inherited => unsafe { realloc_cell(thread::access(), frame, block, layout, size) },
+        }
+    }
+
+    #[inline(never)]
+    pub(in super::super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
+        match cells::origin(block) {
+            // SAFETY: the caller upholds `dealloc`'s contract.
+            Origin::System => unsafe { headers::dealloc(block, layout) },
+            Origin::Own => {
+                // SAFETY: it is a cell.
+                let word = unsafe { word_of(block) };
+                word.must_be_in_use();
+                // SAFETY: it is a cell, and its user is done with it.
+                unsafe { hook_rust::dealloc_cell(block, layout.size(), Some(Note::of(word))) }
+            }
+            Origin::Inherited => {}
+        }
+    }
+}
+
+/// # Safety
+/// `block` is a cell, and the caller's.
 #[inline(always)]
-fn note_alloc(local: &Local, bounds: Bounds, frame: Frame, size: usize) -> Note {
+unsafe fn note_alloc(local: &Local, bounds: Bounds, frame: Frame, block: *mut u8, size: usize) {
     let clock = local.record.count_alloc(size as u64, size as i64);
     let site = local.site_of(frame, bounds, 0);
-    local.charge(site, size as u64, false, clock)
-}
-
-#[inline(always)]
-fn note_free(local: &Local, note: Note, size: usize) {
-    if local.owns(note) {
-        local.record.count_free(size as u64);
-        local.discharge(note, size as u64, local.record.clock());
-    }
-}
-
-#[inline(always)]
-fn note_realloc(local: &Local, bounds: Bounds, frame: Frame, old: Note, old_size: usize, size: usize) -> Note {
-    let ours = old.tag != Tag::NONE && local.owns(old);
-    let clock = local.record.count_realloc(size as u64, ours.then_some(old_size as u64));
-    if ours {
-        // As with a free and an allocation, the old block dies before the new one adds to the clock.
-        local.discharge(old, old_size as u64, clock.wrapping_sub(size as u64));
-    }
-    let site = local.site_of(frame, bounds, 0);
-    local.charge(site, size as u64, true, clock)
-}
-
-const NO_NOTE: Note = Note { tag: Tag::NONE, birth: 0 };
-
-/// # Safety
-/// `block` is preceded by a header.
-#[inline(always)]
-unsafe fn read_note(block: *mut u8) -> Note {
-    // SAFETY: the 16 bytes before the block are the header, aligned for two words.
-    let [tag, birth] = unsafe { header_of(block).read() };
-    Note { tag: Tag(tag), birth }
-}
-
-/// # Safety
-/// 16 bytes in front of `block` are ours and aligned for two words.
-#[inline(always)]
-unsafe fn write_note(block: *mut u8, note: Note) {
+    local.charge(site, size as u64, false);
     // SAFETY: by contract.
-    unsafe { header_of(block).write([note.tag.0, note.birth]) }
+    unsafe { set_word(block, local.word.with(clock, site)) };
 }
 
+/// # Safety
+/// `block` is a cell, of this process or of one it was forked from. As for `GlobalAlloc::realloc`.
 #[inline(always)]
-fn header_of(block: *mut u8) -> *mut [u64; 2] {
-    block.wrapping_sub(HEADER).cast()
+unsafe fn realloc_cell(access: Access, frame: Frame, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+    let old_size = layout.size();
+    let own = cells::have(block);
+    // SAFETY: by contract.
+    let word = unsafe { word_of(block) };
+    word.must_be_in_use();
+    let lane = if let Access::Lane(local, _) = access { Some((&local.cells, local.record.clock())) } else { None };
+    // SAFETY: the new size is `realloc`'s, and is not 0.
+    let elsewhere = || unsafe { headers::room(layout.align(), size) };
+    // SAFETY: by contract.
+    let moved = unsafe { resize(lane, block, layout, size, elsewhere) };
+    if moved.is_null() {
+        count_failure();
+        return moved;
+    }
+    let mut note = Note::NONE;
+    match access {
+        Access::Lane(local, bounds) => {
+            let clock = local.record.count_realloc(size as u64, own.then_some(old_size as u64));
+            if own {
+                // As with a free and an allocation, the old block dies before the new one adds to the clock.
+                discharge(local, word, old_size, clock.wrapping_sub(size as u64));
+            }
+            let site = local.site_of(frame, bounds, 0);
+            local.charge(site, size as u64, true);
+            if cells::have(moved) {
+                // SAFETY: it is a cell.
+                unsafe { set_word(moved, local.word.with(clock, site)) };
+                return moved;
+            }
+            note = local.note(site, clock);
+        }
+        Access::Laneless => count_laneless(Some(size), own.then_some(old_size)),
+        Access::Shut if own => free_while_shut(Some(Note::of(word)), old_size),
+        Access::Shut => {}
+    }
+    // SAFETY: only a lane takes cells, so it is what `room` gave.
+    unsafe { headers::write_note(moved, note) };
+    moved
+}
+
+/// Takes a cell's block, freed at `clock`, off its site.
+#[inline(always)]
+fn discharge(local: &Local, word: Word, size: usize, clock: u64) {
+    if word.same_lane(local.word) {
+        local.discharge_own(word.site(), size as u64, clock.wrapping_sub(word.birth()));
+    } else {
+        word.must_be_in_use();
+        local.discharge_foreign(word.site(), size as u64);
+    }
 }

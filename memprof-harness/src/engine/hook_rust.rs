@@ -7,15 +7,15 @@
 use super::lane::Note;
 use super::state::{self, Mode};
 use super::thread::{Access, access, own_lane};
-use super::{arena, exact, sampled, thread};
+use super::{arena, bare, cells, exact, sampled, thread};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The global allocator.
 pub struct Hook;
 
-// SAFETY: blocks come from `System` and go back to it with the layout they were made with; what is noted besides
-// never touches a block's bytes, and its header lies in front of them, inside the system's block.
+// SAFETY: blocks are cells, each of which is one block's at a time, or come from `System` and go back to it with the layout they were
+// made with; what is noted never touches a block's bytes, but lies in front of them, in the same cell or inside the system's block.
 //
 // Each function only chooses, and hands its arguments on in the registers in which they came.
 unsafe impl GlobalAlloc for Hook {
@@ -96,7 +96,7 @@ mod unready {
             // SAFETY: the caller upholds `alloc`'s contract.
             Mode::Exact => unsafe { exact::unready::alloc(layout) },
             // SAFETY: the caller upholds `alloc`'s contract.
-            Mode::Sampled => unsafe { sampled::unready::alloc(layout) },
+            Mode::Sampled => unsafe { bare::alloc(layout) },
             // SAFETY: the caller upholds `alloc`'s contract.
             Mode::Plain => unsafe { System.alloc(layout) },
         }
@@ -108,7 +108,7 @@ mod unready {
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
             Mode::Exact => unsafe { exact::unready::alloc_zeroed(layout) },
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-            Mode::Sampled => unsafe { sampled::unready::alloc_zeroed(layout) },
+            Mode::Sampled => unsafe { bare::alloc_zeroed(layout) },
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
             Mode::Plain => unsafe { System.alloc_zeroed(layout) },
         }
@@ -134,7 +134,7 @@ mod unready {
             // the mode was decided by the first allocation.
             Mode::Exact => unsafe { exact::unready::realloc(block, layout, size) },
             // SAFETY: the caller upholds `realloc`'s contract.
-            Mode::Sampled => unsafe { sampled::realloc(block, layout, size) },
+            Mode::Sampled => unsafe { sampled::unready::realloc(block, layout, size) },
             // SAFETY: the caller upholds `realloc`'s contract.
             Mode::Plain => unsafe { System.realloc(block, layout, size) },
         }
@@ -217,4 +217,24 @@ pub(super) fn free_while_shut(note: Option<Note>, size: usize) {
     if let Some(note) = note {
         local.discharge(note, size as u64, local.record.clock());
     }
+}
+
+/// A free of a cell by a thread that is not ready. `note` is `None` where its stack was not noted.
+///
+/// # Safety
+/// `block` is a cell of this process for blocks of `size` bytes, and nobody uses it any more.
+#[cold]
+pub(super) unsafe fn dealloc_cell(block: *mut u8, size: usize, note: Option<Note>) {
+    match access() {
+        Access::Lane(local, _) => {
+            local.record.count_free(size as u64);
+            if let Some(note) = note {
+                local.discharge(note, size as u64, local.record.clock());
+            }
+        }
+        Access::Laneless => count_laneless(None, Some(size)),
+        Access::Shut => free_while_shut(note, size),
+    }
+    // SAFETY: by contract.
+    unsafe { cells::put_back(block, size) };
 }

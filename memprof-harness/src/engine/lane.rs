@@ -4,13 +4,17 @@
 //! what changed to a shared total when it matters: when it would make a new peak, when a peak is left, and when
 //! [`BATCH`] bytes have gathered. The peak is then off by at most `BATCH` for each lane.
 
+use super::cells;
 use super::counters::bump;
 use super::foreign::Foreign;
+use super::free_cells::FreeCells;
 use super::links::Number;
 use super::recent::Recent;
 use super::sampler::Sampler;
 use super::sites::{FIRST_PEAKS, FIRST_ROOM, Index, Room, Stack};
 use super::state::{self, MULTI, WATCHED};
+use super::unwind::{Bounds, Frame};
+use super::word::Word;
 use super::{arena, watch};
 use crate::ledger::layout::{ChunkHeader, Lane, Site, kind};
 use std::cell::{Cell, RefCell};
@@ -30,6 +34,9 @@ pub(super) struct Local {
     pub(super) number: u32,
     /// What the tags of this lane's blocks begin with.
     tag: Tag,
+    /// What the words of its cells begin with; [`Word::FREE`] where it has none.
+    pub(super) word: Word,
+    pub(super) cells: FreeCells,
     pub(super) index: Index,
     /// The site of the last event.
     pub(super) last: Cell<Number>,
@@ -58,6 +65,16 @@ pub(super) struct Note {
     pub(super) tag: Tag,
     /// Its lane's `alloc_space` right after it was allocated.
     pub(super) birth: u64,
+}
+
+impl Note {
+    /// Of a block that is not the test's.
+    pub(super) const NONE: Note = Note { tag: Tag::NONE, birth: 0 };
+
+    /// What a cell's word says.
+    pub(super) fn of(word: Word) -> Note {
+        Note { tag: Tag::of_lane(word.lane()).with_site(word.site()), birth: word.birth() }
+    }
 }
 
 /// Which site a block belongs to. 0 = the block is not the test's.
@@ -157,21 +174,36 @@ impl Local {
         }
     }
 
+    /// A cell for a block, if it is to be one and there is one.
+    #[inline(always)]
+    pub(super) fn cell(&self, size: usize, align: usize) -> Option<*mut u8> {
+        if cells::are_for(size, align, self.record.clock()) { self.cells.take(size) } else { None }
+    }
+
     /// Adds an allocation to the site, or to what was lost.
     #[inline(always)]
-    pub(super) fn charge(&self, site: Option<Number>, size: u64, realloc: bool, clock: u64) -> Note {
-        match site {
-            Some(number) => {
-                let site = arena::site(number.offset());
-                self.before_change(site);
-                bump(&site.alloc_objects, 1);
-                bump(&site.alloc_space, size);
-                if realloc {
-                    bump_small(&site.reallocs);
-                }
-            }
-            None => lose(size),
+    pub(super) fn charge(&self, site: Option<Number>, size: u64, realloc: bool) {
+        let Some(number) = site else { return lose(size) };
+        let site = arena::site(number.offset());
+        self.before_change(site);
+        bump(&site.alloc_objects, 1);
+        bump(&site.alloc_space, size);
+        if realloc {
+            bump_small(&site.reallocs);
         }
+    }
+
+    /// Notes the stack of an allocation that was due to be sampled at `clock`, and when the next one is. `None` where there is no room.
+    pub(super) fn sample(&self, frame: Frame, bounds: Bounds, size: u64, realloc: bool, clock: u64) -> Option<Number> {
+        self.set_next_sample(clock);
+        let site = self.site_of(frame, bounds, size);
+        self.charge(site, size, realloc);
+        site
+    }
+
+    /// Of a block that was allocated at `clock`.
+    #[inline(always)]
+    pub(super) fn note(&self, site: Option<Number>, clock: u64) -> Note {
         Note { tag: self.tag.with_site(site), birth: clock }
     }
 
@@ -195,15 +227,21 @@ impl Local {
     /// Takes a block freed at `clock` off its site.
     #[inline(always)]
     pub(super) fn discharge(&self, note: Note, size: u64, clock: u64) {
-        let Some(number) = note.tag.site() else { return lose_free(size) };
-        if !self.tag.same_lane(note.tag) {
-            return self.discharge_foreign(number, size);
+        if self.tag.same_lane(note.tag) {
+            self.discharge_own(note.tag.site(), size, clock.wrapping_sub(note.birth));
+        } else {
+            self.discharge_foreign(note.tag.site(), size);
         }
+    }
+
+    /// Takes a block of this lane's off its site, after `life` bytes.
+    #[inline(always)]
+    pub(super) fn discharge_own(&self, site: Option<Number>, size: u64, life: u64) {
+        let Some(number) = site else { return lose_free(size) };
         let site = arena::site(number.offset());
         self.before_change(site);
         bump(&site.frees, 1);
         bump(&site.freed_space, size);
-        let life = clock.wrapping_sub(note.birth);
         bump(&site.lifetime_space, life);
         if life <= SHORT_LIFE {
             bump_small(&site.short_lived);
@@ -215,15 +253,15 @@ impl Local {
 
     /// Another lane's block: its site is not ours to write, so this lane keeps an alias of it.
     #[inline(never)]
-    fn discharge_foreign(&self, original: Number, size: u64) {
-        let Some(alias) = self.alias_of(original) else { return lose_free(size) };
+    pub(super) fn discharge_foreign(&self, original: Option<Number>, size: u64) {
+        let Some(alias) = original.and_then(|original| self.alias_of(original)) else { return lose_free(size) };
         let site = arena::site(alias.offset());
         self.before_change(site);
         bump(&site.frees, 1);
         bump(&site.freed_space, size);
     }
 
-    pub(super) fn set_next_sample(&self, clock: u64) {
+    fn set_next_sample(&self, clock: u64) {
         let Ok(mut sampler) = self.sampler.try_borrow_mut() else { return };
         self.record.next_sample.store(clock.saturating_add(sampler.gap()), Relaxed);
     }
@@ -356,11 +394,12 @@ fn make() -> Option<&'static Local> {
     }
     write_in_place!(
         place,
-        [recent],
+        [cells, recent],
         Local {
             record: record,
             number: number,
             tag: Tag::of_lane(number),
+            word: Word::of_lane(number).unwrap_or(Word::FREE),
             index: index,
             last: Cell::new(Number::NONE),
             sites: Room::new(kind::SITES, FIRST_ROOM),
@@ -373,9 +412,12 @@ fn make() -> Option<&'static Local> {
             next: newest(),
         }
     );
-    // SAFETY: just written, never moved or freed; what was not written is a `Recent`, which is made of numbers.
+    // SAFETY: just written, never moved or freed; what was not written is made of numbers and pointers, which zeros are.
     let local: &'static Local = unsafe { &*place };
     local.recent.forget();
+    if local.word == Word::FREE {
+        local.cells.bar();
+    }
     local.set_next_sample(0);
     arena::chunk_header(chunk).used.store(size_of::<Lane>() as u64, Release);
     LANES.store(place, Release);

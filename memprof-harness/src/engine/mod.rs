@@ -1,19 +1,25 @@
 //! The engine: what runs inside every allocation of a recorded process.
 //!
-//! `hook_rust` is called by Rust's allocation functions and passes on to `exact` or `sampled`; in its stead `hook_native` is
-//! called by whoever calls the C library's, and passes on to `native` (with `--cfg memprof_native`, where there is no
-//! `#[global_allocator]`; `blocks` then has what headers have otherwise). `thread` says whether and where the calling thread records;
-//! `counters` keeps its totals, `lane` what is shared of them, `sites` its stacks, `links` which site came after which, `tracked` the
-//! blocks to recognise when they are freed; `arena` is the mapped ledger they all write to. Nothing here allocates through the hook
-//! while the window is open, formats, or panics, and nothing here calls out to the rest of the crate but for the ledger's layout.
+//! `hook_rust` is called by Rust's allocation functions and passes on to `exact` or `sampled`. Small blocks are `cells`, which a lane
+//! keeps in `free_cells` and in whose `word` it notes what there is to note; what is no cell is the business of `headers` or `bare`. In
+//! its stead `hook_native` is called by whoever calls the C library's functions, and passes on to `native` (with `--cfg
+//! memprof_native`, where there is no `#[global_allocator]`; `blocks` then has what words and headers have otherwise). `thread` says
+//! whether and where the calling thread records; `counters` keeps its totals, `lane` what is shared of them, `sites` its stacks, `links`
+//! which site came after which, `tracked` the blocks to recognise when they are freed; `arena` is the mapped ledger they all write to.
+//! Nothing here allocates through the hook while the window is open, formats, or panics, and nothing here calls out to the rest of the
+//! crate but for the ledger's layout.
 
 mod arena;
+mod bare;
 #[cfg(any(test, memprof_native))]
 #[cfg_attr(not(memprof_native), allow(dead_code))]
 mod blocks;
+mod cells;
 mod counters;
 mod exact;
 mod foreign;
+mod free_cells;
+mod headers;
 #[cfg(memprof_native)]
 mod hook_native;
 mod hook_rust;
@@ -44,6 +50,7 @@ mod tracked;
 mod unwind;
 #[cfg_attr(not(memprof_injected), allow(dead_code))]
 mod watch;
+mod word;
 
 pub use hook_rust::Hook;
 #[cfg(memprof_native)]

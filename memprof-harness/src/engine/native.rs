@@ -95,15 +95,14 @@ pub(super) fn not_reallocated(old: Option<Block>, address: usize) {
 fn note(local: &Local, bounds: Bounds, frame: Frame, size: usize, clock: u64, realloc: bool) -> Option<Note> {
     if state::mode() == Some(Mode::Exact) {
         let site = local.site_of(frame, bounds, 0);
-        return Some(local.charge(site, size as u64, realloc, clock));
+        local.charge(site, size as u64, realloc);
+        return Some(local.note(site, clock));
     }
     if !local.record.sample_is_due(clock) {
         return None;
     }
-    local.set_next_sample(clock);
-    let site = local.site_of(frame, bounds, size as u64);
-    let note = local.charge(site, size as u64, realloc, clock);
-    site.is_some().then_some(note)
+    let site = local.sample(frame, bounds, size as u64, realloc, clock);
+    site.is_some().then(|| local.note(site, clock))
 }
 
 #[inline(always)]

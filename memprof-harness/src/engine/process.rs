@@ -4,7 +4,7 @@
 #![allow(unsafe_code)] // pthread_atfork, getpid
 
 use super::state::{ENDED, FORKED, Mode, OPEN};
-use super::{arena, lane, objects, region, state, thread, tracked, watch};
+use super::{arena, cells, lane, objects, region, state, thread, tracked, watch};
 #[cfg(memprof_native)]
 use super::{blocks, loader};
 use crate::ledger::layout::{self, ChunkHeader, kind};
@@ -34,6 +34,7 @@ pub fn attach(path: &Path) -> io::Result<()> {
         state::decide(if arena::header().rate.load(Relaxed) == 1 { Mode::Exact } else { Mode::Sampled });
     } else if matches!(state::mode(), Some(Mode::Exact | Mode::Sampled)) {
         arena::attach(path)?;
+        cells::reserve();
     } else {
         return Err(io::Error::other("this process was not started to be recorded: MEMPROF_CHILD was not set"));
     }
@@ -144,6 +145,7 @@ extern "C" fn leave_to_parent() {
     state::restart(if recorded { FORKED } else { ENDED });
     arena::abandon();
     lane::forget_all();
+    cells::forget_all();
     tracked::force_open();
     watch::forget();
     #[cfg(memprof_native)]

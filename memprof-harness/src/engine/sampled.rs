@@ -1,83 +1,62 @@
-//! Sampled mode: blocks are the system's own; some are in the table of [`tracked`] blocks. What is rare is a function of its
-//! own that is called last, so that the common way through needs next to no registers.
+//! Sampled mode: an allocation is counted, and one in so many bytes has its stack noted. Small blocks are cells, whose words say which
+//! were sampled; others are the C library's. What is here is for cells. What is rare is a function of its own that is called
+//! last, so that the common way through needs next to no registers.
 
 #![allow(unsafe_code)] // an allocator
 
-use super::hook_rust::{count_failure, count_laneless, free_while_shut};
-use super::thread::{Access, access, ready_to_sample, record};
-use super::tracked::{self, Tracked};
-use super::unwind::Frame;
-use super::{arena, state};
+use super::bare;
+use super::cells::{self, Origin};
+use super::free_cells::resize;
+use super::hook_rust::{self, count_failure, count_laneless, free_while_shut};
+use super::lane::{Local, Note};
+use super::thread::{self, Access, access, record};
+use super::unwind::{Bounds, Frame};
+use super::word::{Word, set_word, word_of};
 use crate::ledger::layout::Lane;
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::Ordering::Relaxed;
+use std::ptr;
 
-/// The alignment that `malloc` gives without being asked.
-const USUAL_ALIGN: usize = 16;
-
-/// The calling thread is ready, here and in the next two.
+/// The calling thread is ready, here and in the next three.
 #[inline(never)]
 pub(super) unsafe fn alloc(size: usize, align: usize) -> *mut u8 {
-    if is_odd(size, align) {
+    // SAFETY: it is.
+    let (local, _) = unsafe { thread::local() };
+    let Some(block) = local.cell(size, align) else {
         // SAFETY: they are a layout's, which the caller of the hook passed.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         // SAFETY: the caller upholds `alloc`'s contract.
-        return unsafe { unready::alloc(layout) };
-    }
-    // SAFETY: has no preconditions. It is what `System` does for such a block.
-    let block = unsafe { libc::malloc(size) }.cast();
-    // SAFETY: the thread is ready.
-    allocated(unsafe { record() }, block, size)
+        return unsafe { bare::alloc(layout) };
+    };
+    // SAFETY: just taken.
+    unsafe { allocated(block, size) }
 }
 
 #[inline(never)]
 pub(super) unsafe fn alloc_zeroed(size: usize, align: usize) -> *mut u8 {
-    if is_odd(size, align) {
+    // SAFETY: it is.
+    let (local, _) = unsafe { thread::local() };
+    let Some(block) = local.cell(size, align) else {
         // SAFETY: they are a layout's, which the caller of the hook passed.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-        return unsafe { unready::alloc_zeroed(layout) };
-    }
-    // SAFETY: has no preconditions. It is what `System` does for such a block.
-    let block = unsafe { libc::calloc(size, 1) }.cast();
-    // SAFETY: the thread is ready.
-    allocated(unsafe { record() }, block, size)
-}
-
-/// Whether `System` asks for such a block by more than plain `malloc`.
-#[inline(always)]
-fn is_odd(size: usize, align: usize) -> bool {
-    align > size.min(USUAL_ALIGN)
-}
-
-/// The slow way: blocks with more alignment than usual, or than bytes, and threads that are not ready.
-pub(super) mod unready {
-    use super::*;
-
-    #[inline(never)]
-    pub(in super::super) unsafe fn alloc(layout: Layout) -> *mut u8 {
-        // SAFETY: the caller upholds `alloc`'s contract.
-        unusual(unsafe { System.alloc(layout) }, layout.size())
-    }
-
-    #[inline(never)]
-    pub(in super::super) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
-        // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-        unusual(unsafe { System.alloc_zeroed(layout) }, layout.size())
-    }
-
-    pub(in super::super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
-        // SAFETY: the caller upholds `dealloc`'s contract.
-        unsafe { dealloc_tracked(block, layout.size(), layout.align()) }
-    }
+        return unsafe { bare::alloc_zeroed(layout) };
+    };
+    // SAFETY: just taken, with room for as many bytes.
+    unsafe { block.write_bytes(0, size) };
+    // SAFETY: just taken.
+    unsafe { allocated(block, size) }
 }
 
 /// Notes a new block, and gives it back.
+///
+/// # Safety
+/// `block` is a cell, the caller's, and the thread is ready.
 #[inline(always)]
-fn allocated(record: &'static Lane, block: *mut u8, size: usize) -> *mut u8 {
-    if block.is_null() {
-        return unusual(block, size);
-    }
+unsafe fn allocated(block: *mut u8, size: usize) -> *mut u8 {
+    // SAFETY: by contract.
+    unsafe { set_word(block, Word::UNNOTED) };
+    // SAFETY: by contract.
+    let record = unsafe { record() };
     let clock = record.add_alloc(size as u64, size as i64);
     if record.is_high() || record.sample_is_due(clock) {
         return notable(record, block, size);
@@ -91,175 +70,155 @@ fn notable(record: &'static Lane, block: *mut u8, size: usize) -> *mut u8 {
     if record.is_high() {
         record.rose();
     }
-    if record.sample_is_due(record.clock()) { sample(block, size, false) } else { block }
-}
-
-/// Notes a new block of a thread that may not be ready, or an allocation that failed.
-#[inline(never)]
-fn unusual(block: *mut u8, size: usize) -> *mut u8 {
-    if block.is_null() {
-        count_failure();
-        return block;
-    }
-    match access() {
-        Access::Lane(local, _) => {
-            let clock = local.record.count_alloc(size as u64, size as i64);
-            if local.record.sample_is_due(clock) {
-                return sample(block, size, false);
-            }
-        }
-        Access::Laneless => count_laneless(Some(size), None),
-        Access::Shut => allocated_while_shut(block),
-    }
-    block
+    if record.sample_is_due(record.clock()) { sample(block, size) } else { block }
 }
 
 /// Samples the block that was just counted.
 #[cold]
 #[inline(never)]
-fn sample(block: *mut u8, size: usize, realloc: bool) -> *mut u8 {
+fn sample(block: *mut u8, size: usize) -> *mut u8 {
     let frame = Frame::here();
     let Access::Lane(local, bounds) = access() else { return block };
-    let clock = local.record.clock();
-    local.set_next_sample(clock);
-    let site = local.site_of(frame, bounds, size as u64);
-    let note = local.charge(site, size as u64, realloc, clock);
-    if site.is_some() && !tracked::enter(block.addr(), Tracked::Sampled(note)) {
-        arena::header().untracked_samples.fetch_add(1, Relaxed);
-    }
+    // SAFETY: a cell, and still the caller's.
+    unsafe { note_sample(local, bounds, frame, block, size, false, local.record.clock()) };
     block
 }
 
-/// A block that is not the test's: its free must not count. After the window nothing counts any more.
-#[cold]
-fn allocated_while_shut(block: *mut u8) {
-    if !state::has_ended() && !tracked::enter(block.addr(), Tracked::Foreign) && arena::is_attached() {
-        arena::header().untracked_foreign.fetch_add(1, Relaxed);
+/// # Safety
+/// `block` is a cell, and the caller's.
+unsafe fn note_sample(
+    local: &Local,
+    bounds: Bounds,
+    frame: Frame,
+    block: *mut u8,
+    size: usize,
+    realloc: bool,
+    clock: u64,
+) {
+    if let Some(site) = local.sample(frame, bounds, size as u64, realloc, clock) {
+        // SAFETY: by contract.
+        unsafe { set_word(block, local.word.with(clock, Some(site))) };
     }
 }
 
-/// The calling thread is ready.
-#[inline(always)]
+#[inline(never)]
 pub(super) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
-    if tracked::may_hold(block.addr()) {
+    // SAFETY: where it is a cell.
+    if !cells::have(block) || unsafe { word_of(block) } != Word::UNNOTED {
+        // SAFETY: they are a layout's, which the caller of the hook passed.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         // SAFETY: the caller upholds `dealloc`'s contract.
-        return unsafe { dealloc_tracked(block, size, align) };
+        return unsafe { unready::dealloc(block, layout) };
     }
     // SAFETY: the thread is ready.
     let record = unsafe { record() };
     record.add_free(size as u64);
     if record.is_low() {
         // SAFETY: the caller upholds `dealloc`'s contract.
-        return unsafe { dealloc_notable(block, size, align) };
+        return unsafe { dealloc_notable(block, size) };
     }
-    // SAFETY: the caller upholds `dealloc`'s contract.
-    unsafe { give_back(block, size, align) }
-}
-
-/// A free of a block that may be in the table.
-#[cold]
-#[inline(never)]
-unsafe fn dealloc_tracked(block: *mut u8, size: usize, align: usize) {
-    freed(known(block), size);
-    // SAFETY: the caller upholds `dealloc`'s contract.
-    unsafe { give_back(block, size, align) }
+    // SAFETY: the thread is ready.
+    let (local, _) = unsafe { thread::local() };
+    // SAFETY: it is a cell, and its user is done with it.
+    unsafe { local.cells.put(block, size) }
 }
 
 /// A free that was counted, and leaves a peak.
 #[inline(never)]
-unsafe fn dealloc_notable(block: *mut u8, size: usize, align: usize) {
+unsafe fn dealloc_notable(block: *mut u8, size: usize) {
     // SAFETY: the thread is ready.
     unsafe { record() }.fell();
-    // SAFETY: the caller upholds `dealloc`'s contract.
-    unsafe { give_back(block, size, align) }
+    // SAFETY: the thread is ready.
+    let (local, _) = unsafe { thread::local() };
+    // SAFETY: it is a cell, and its user is done with it.
+    unsafe { local.cells.put(block, size) }
+}
+
+#[inline(never)]
+pub(super) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+    // SAFETY: the caller upholds `realloc`'s contract.
+    unsafe { unready::realloc(block, layout, size) }
+}
+
+/// The slow way, for blocks that are no cells of this process or have been sampled, and for threads that are not ready.
+pub(super) mod unready {
+    use super::*;
+
+    #[inline(never)]
+    pub(in super::super) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        match cells::origin(block) {
+            // SAFETY: the caller upholds `realloc`'s contract.
+            Origin::System => unsafe { bare::realloc(block, layout, size) },
+            // SAFETY: it is a cell; the caller upholds `realloc`'s contract.
+            Origin::Own | Origin::Inherited => unsafe { realloc_cell(block, layout, size) },
+        }
+    }
+
+    #[inline(never)]
+    pub(in super::super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
+        match cells::origin(block) {
+            // SAFETY: the caller upholds `dealloc`'s contract.
+            Origin::System => unsafe { bare::dealloc(block, layout) },
+            Origin::Own => {
+                // SAFETY: it is a cell.
+                let word = unsafe { word_of(block) };
+                word.must_be_in_use();
+                // SAFETY: it is a cell, and its user is done with it.
+                unsafe { hook_rust::dealloc_cell(block, layout.size(), note_of(word)) }
+            }
+            Origin::Inherited => {}
+        }
+    }
+}
+
+/// `None` = the block was not sampled.
+fn note_of(word: Word) -> Option<Note> {
+    (word != Word::UNNOTED).then(|| Note::of(word))
 }
 
 /// # Safety
-/// As for `GlobalAlloc::dealloc` with a layout of this size and alignment.
-#[inline(always)]
-unsafe fn give_back(block: *mut u8, size: usize, align: usize) {
-    // SAFETY: they are a layout's, which the caller of the hook passed.
-    let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
-    // SAFETY: the caller upholds `dealloc`'s contract.
-    unsafe { System.dealloc(block, layout) }
-}
-
-fn freed(known: Option<Tracked>, size: usize) {
-    let note = match known {
-        Some(Tracked::Foreign) => return,
-        Some(Tracked::Sampled(note)) => Some(note),
-        None => None,
-    };
-    match access() {
-        Access::Lane(local, _) => {
-            if note.is_some_and(|note| !local.owns(note)) {
-                return;
-            }
-            local.record.count_free(size as u64);
-            if let Some(note) = note {
-                local.discharge(note, size as u64, local.record.clock());
-            }
-        }
-        Access::Laneless => count_laneless(None, Some(size)),
-        Access::Shut => free_while_shut(note, size),
-    }
-}
-
-/// Takes the block out of the table, if it is there.
-fn known(block: *mut u8) -> Option<Tracked> {
-    if tracked::may_hold(block.addr()) { tracked::take(block.addr()) } else { None }
-}
-
-/// Whether the calling thread is ready or not.
+/// `block` is a cell, of this process or of one it was forked from. As for `GlobalAlloc::realloc`.
 #[inline(never)]
-pub(super) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-    // Before the call: afterwards another thread may have the old address.
-    let known = known(block);
-    // SAFETY: the caller upholds `realloc`'s contract.
-    let moved = unsafe { System.realloc(block, layout, size) };
+unsafe fn realloc_cell(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+    let (frame, access) = (Frame::here(), access());
+    let own = cells::have(block);
+    // SAFETY: by contract.
+    let word = unsafe { word_of(block) };
+    word.must_be_in_use();
+    let lane = if let Access::Lane(local, _) = access { Some((&local.cells, local.record.clock())) } else { None };
+    let elsewhere = || match Layout::from_size_align(size, layout.align()) {
+        // SAFETY: the new size is `realloc`'s, and is not 0.
+        Ok(layout) => unsafe { System.alloc(layout) },
+        Err(_) => ptr::null_mut(),
+    };
+    // SAFETY: by contract.
+    let moved = unsafe { resize(lane, block, layout, size, elsewhere) };
     if moved.is_null() {
-        if let Some(known) = known {
-            // It was there a moment ago, so there is room.
-            tracked::enter(block.addr(), known);
-        }
         count_failure();
         return moved;
     }
-    if known.is_none()
-        && let Some(record) = ready_to_sample()
-    {
-        let clock = record.count_realloc(size as u64, Some(layout.size() as u64));
-        return if record.sample_is_due(clock) { sample(moved, size, true) } else { moved };
-    }
-    reallocated(known, moved, layout.size(), size)
-}
-
-/// A realloc of a block that was in the table, or by a thread that is not ready.
-#[cold]
-#[inline(never)]
-fn reallocated(known: Option<Tracked>, moved: *mut u8, old_size: usize, size: usize) -> *mut u8 {
-    match access() {
-        Access::Lane(local, _) => {
-            let note = match known {
-                Some(Tracked::Sampled(note)) => local.owns(note).then_some(note),
-                _ => None,
-            };
-            let ours = known.is_none() || note.is_some();
-            let clock = local.record.count_realloc(size as u64, ours.then_some(old_size as u64));
-            if let Some(note) = note {
-                local.discharge(note, old_size as u64, clock.wrapping_sub(size as u64));
+    let note = if own { note_of(word) } else { None };
+    let freed = own.then_some(layout.size());
+    match access {
+        Access::Lane(local, bounds) => {
+            let clock = bare::count_realloc(local, note, freed, size);
+            if !cells::have(moved) {
+                bare::sample_if_due(local, bounds, frame, moved, size, true, clock);
+                return moved;
             }
+            // SAFETY: it is a cell.
+            unsafe { set_word(moved, Word::UNNOTED) };
             if local.record.sample_is_due(clock) {
-                return sample(moved, size, true);
+                // SAFETY: it is a cell.
+                unsafe { note_sample(local, bounds, frame, moved, size, true, clock) };
             }
         }
-        Access::Laneless => {
-            let ours = known != Some(Tracked::Foreign);
-            count_laneless(Some(size), ours.then_some(old_size));
-        }
+        Access::Laneless => count_laneless(Some(size), freed),
         Access::Shut => {
-            freed(known, old_size);
-            allocated_while_shut(moved);
+            if own {
+                free_while_shut(note, layout.size());
+            }
+            bare::allocated_while_shut(moved);
         }
     }
     moved

@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicU8, AtomicU32};
 pub(super) enum Mode {
     /// Nothing is noted and blocks are the system's own.
     Plain = 1,
-    /// Exact counters; one allocation in so many bytes has its stack noted. Blocks are the system's own.
+    /// Exact counters; one allocation in so many bytes has its stack noted. Blocks are cells or the system's own.
     Sampled = 2,
-    /// Every allocation has its stack noted, and every block a header.
+    /// Every allocation has its stack noted. Blocks are cells or have a header.
     Exact = 3,
 }
 
@@ -25,7 +25,7 @@ pub(super) const MULTI: u8 = 2;
 pub(super) const ENDED: u8 = 4;
 /// Set in a forked child of a recorded process, until its first event gives it a ledger of its own.
 pub(super) const FORKED: u8 = 8;
-/// Set for good where blocks have headers and every allocation has its stack noted.
+/// Set for good where every allocation has its stack noted.
 pub(super) const EXACT: u8 = 16;
 /// Set while the user's own allocator is tried, in a process that is not recorded.
 #[cfg(memprof_native)]

@@ -107,13 +107,6 @@ pub(super) unsafe fn local() -> (&'static Local, Bounds) {
     (unsafe { local.unwrap_unchecked() }, bounds)
 }
 
-/// The counters of the calling thread, if it may record at once in sampled mode.
-#[inline(always)]
-pub(super) fn ready_to_sample() -> Option<&'static Lane> {
-    // SAFETY: just found.
-    is_ready_to_sample(state::flags()).then(|| unsafe { record() })
-}
-
 /// Has the calling thread's lane take note of the total.
 #[cold]
 #[inline(never)]

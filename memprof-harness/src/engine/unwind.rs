@@ -65,6 +65,16 @@ impl Frame {
     }
 }
 
+/// Hands the frame of the function this is inlined into to `work`, and keeps it until that is done: `work` would else be that function's
+/// last call, and have its frame's place.
+#[inline(always)]
+pub(super) fn in_frame<R>(work: impl FnOnce(Frame) -> R) -> R {
+    let result = work(Frame::here());
+    // SAFETY: does nothing.
+    unsafe { std::arch::asm!("", options(nomem, nostack, preserves_flags)) };
+    result
+}
+
 /// What a walk found, besides the addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Walked {

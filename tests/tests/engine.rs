@@ -120,6 +120,33 @@ fn ten_million_live_blocks_are_no_trouble() {
 }
 
 #[test]
+fn a_lifetime_is_told_to_the_byte_however_long_it_is() {
+    at_every_rate("long-lived", |probed| {
+        peak_is_exact(probed);
+        if probed.ledger.rate == 1 {
+            // The early block until it was resized, the late ones until the last: those that came after each, and the resized one.
+            let early = 40 * (1 << 30) + 100 * 24;
+            let late = (0..100).map(|younger| younger * 24 + 25).sum();
+            let of_site = |values: &SiteValues| (values.alloc_objects, values.lifetime_space);
+            let mut found: Vec<(u64, u64)> = probed.ledger.sites.iter().map(|site| of_site(&site.values)).collect();
+            found.sort_unstable();
+            assert_eq!(found, [(1, 0), (1, early), (40, 0), (100, late)]);
+        }
+    });
+}
+
+#[test]
+fn a_block_given_back_twice_ends_the_process_and_costs_no_figure() {
+    for (hook, rate) in [Hook::Rust, Hook::Native].into_iter().flat_map(|hook| RATES.map(|rate| (hook, rate))) {
+        let probed = probe_at(hook, "twice", rate);
+        assert_eq!(probed.status.signal(), Some(6), "{hook:?} at rate {rate}");
+        assert_eq!(probed.ledger.end.state, state::OPEN);
+        let counters = &probed.ledger.counters;
+        assert_eq!((counters.alloc_objects, counters.alloc_space), (1, 40));
+    }
+}
+
+#[test]
 fn a_stack_deeper_than_the_limit_is_cut_and_marked() {
     let probed = probe("deep", 1);
     probed.totals_are_true();
@@ -163,6 +190,16 @@ fn two_thousand_threads_that_come_and_go_leave_nothing_out_and_little_behind() {
 }
 
 #[test]
+fn more_threads_at_once_than_have_cells_lose_nothing() {
+    at_every_rate("crowd", |probed| {
+        assert_eq!(probed.ledger.counters.threads, 61);
+        for site in &probed.ledger.sites {
+            assert!(site.values.frees <= site.values.alloc_objects && site.values.inuse_space() >= 0);
+        }
+    });
+}
+
+#[test]
 fn what_thread_locals_allocate_and_free_as_their_thread_ends_is_counted() {
     // The C library allocates too, for each thread-local that is to be dropped.
     at_every_rate_of(&[Hook::Rust], "destructors", |_| ());
@@ -191,6 +228,19 @@ fn a_forked_child_has_a_ledger_of_its_own() {
         if probed.ledger.rate == 1 {
             // That it freed a block of its parent's is none of its own figures.
             assert_eq!(probed.forked[0].counters.frees, 2000 - 64);
+        }
+    });
+}
+
+#[test]
+fn parent_and_forked_child_leave_each_others_blocks_alone() {
+    at_every_rate("fork-inherits", |probed| {
+        peak_is_exact(probed);
+        assert_eq!(probed.ledger.counters.inuse_objects, 0);
+        let [child] = probed.forked.as_slice() else { panic!("{:?}", probed.forked) };
+        assert_eq!(child.counters.alloc_objects, 2003);
+        if child.rate == 1 {
+            assert_eq!((child.counters.reallocs, child.counters.frees), (3, 2000 - 64));
         }
     });
 }

@@ -7,7 +7,7 @@ use super::face::{FAILURE, OnPanic};
 use super::folder;
 use super::options::{NO_CAPTURE, Options, Plan, SampleRate};
 use super::process::{Ended, run_collecting, run_inheriting};
-use super::verdict::{Ending, Expectation};
+use super::verdict::{self, Ending, Expectation};
 use crate::ledger::{Finish, Hook, Identity, Inventory, LedgerFile, Listed, OutcomeCode};
 use crate::modes::Modes;
 use crate::{addresses, environment};
@@ -328,6 +328,9 @@ impl Test {
         if let Ending::Broken(sentence) | Ending::TimedOut(sentence) = &ending {
             let unfinished = !matches!(ended.output.last(), None | Some(b'\n'));
             println!("{}{sentence}", if unfinished { "\n" } else { "" });
+            if let Some(remark) = verdict::remark(&ended.output) {
+                println!("{remark}");
+            }
         }
         Ok(ending)
     }

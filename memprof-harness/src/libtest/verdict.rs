@@ -85,6 +85,24 @@ fn sentence(reached: u32, status: ExitStatus) -> String {
     }
 }
 
+/// What to make of a broken end from what was printed before. glibc's words, from its malloc.c.
+pub fn remark(output: &[u8]) -> Option<&'static str> {
+    const COMPLAINTS: [&str; 5] = [
+        "munmap_chunk(): invalid pointer",
+        "free(): invalid ",
+        "double free or corruption",
+        "realloc(): invalid ",
+        "mremap_chunk(): invalid pointer",
+    ];
+    let last = output.split(|&byte| byte == b'\n').rfind(|line| !line.is_empty())?;
+    let complains = COMPLAINTS.iter().any(|complaint| last.starts_with(complaint.as_bytes()));
+    // Below the C library blocks are its own.
+    (complains && !cfg!(memprof_native)).then_some(
+        "note: C's free or realloc got a block that C did not make; where it was Rust's, such as a CString's, run with --native: \
+         unless the hook is below the C library, Rust's blocks are not C's while they are recorded",
+    )
+}
+
 fn signal_name(signal: i32) -> Option<&'static str> {
     let name = match signal {
         libc::SIGHUP => "SIGHUP",
@@ -142,6 +160,20 @@ mod tests {
         assert_eq!(said(state::OPEN, 40), "test process was killed by signal 40");
         assert_eq!(said(state::MAPPED, 9), "test process was killed by signal 9 (SIGKILL) before the test began");
         assert_eq!(said(state::RETURNED, 3 << 8), "test process exited with status 3 after the test had ended");
+    }
+
+    #[test]
+    fn only_the_c_librarys_last_words_are_remarked_on() {
+        for (output, is_remarkable) in [
+            ("munmap_chunk(): invalid pointer\n", true),
+            ("x\nfree(): invalid pointer\n\n", true),
+            ("free(): invalid size", true),
+            ("free(): invalid size\nx\n", false),
+            ("x free(): invalid size\n", false),
+            ("", false),
+        ] {
+            assert_eq!(remark(output.as_bytes()).is_some(), is_remarkable, "{output}");
+        }
     }
 
     #[test]

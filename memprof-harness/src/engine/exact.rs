@@ -52,6 +52,9 @@ pub(super) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
         let (local, _) = unsafe { thread::local() };
         // SAFETY: it is a cell.
         let word = unsafe { word_of(block) };
+        if !word.same_lane(local.word) {
+            word.must_be_in_use();
+        }
         local.record.count_free(size as u64);
         discharge(local, word, size, local.record.clock());
         // SAFETY: it is a cell, and its user is done with it.
@@ -187,7 +190,6 @@ fn discharge(local: &Local, word: Word, size: usize, clock: u64) {
     if word.same_lane(local.word) {
         local.discharge_own(word.site(), size as u64, clock.wrapping_sub(word.birth()));
     } else {
-        word.must_be_in_use();
         local.discharge_foreign(word.site(), size as u64);
     }
 }

@@ -219,11 +219,11 @@ pub(super) fn free_while_shut(note: Option<Note>, size: usize) {
     }
 }
 
-/// A free of a cell by a thread that is not ready. `note` is `None` where its stack was not noted.
+/// A free of a cell, whether the thread is ready or not. `note` is `None` where its stack was not noted.
 ///
 /// # Safety
 /// `block` is a cell of this process for blocks of `size` bytes, and nobody uses it any more.
-#[cold]
+#[inline(never)]
 pub(super) unsafe fn dealloc_cell(block: *mut u8, size: usize, note: Option<Note>) {
     match access() {
         Access::Lane(local, _) => {
@@ -231,6 +231,8 @@ pub(super) unsafe fn dealloc_cell(block: *mut u8, size: usize, note: Option<Note
             if let Some(note) = note {
                 local.discharge(note, size as u64, local.record.clock());
             }
+            // SAFETY: by contract.
+            return unsafe { local.cells.put(block, size) };
         }
         Access::Laneless => count_laneless(None, Some(size)),
         Access::Shut => free_while_shut(note, size),

@@ -1,4 +1,4 @@
-//! Every live block of the window, by its address, where blocks have no header: those of the C library. A block is here
+//! Every live block of the window, by its address, where nothing is noted in front of blocks: below the C library. A block is here
 //! if and only if the test allocated it, so a free needs nobody's word for its size or its origin.
 //!
 //! The table is in shards, each under a lock that is held for a few loads and stores. Nothing outside this file sees an

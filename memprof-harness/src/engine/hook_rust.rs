@@ -60,8 +60,8 @@ unsafe impl GlobalAlloc for Hook {
             return unsafe { sampled::dealloc(block, size, align) };
         }
         if thread::is_ready_for_all(flags) {
-            // SAFETY: the caller upholds `dealloc`'s contract. Every block has a header, because the mode was decided by the first
-            // allocation.
+            // SAFETY: the caller upholds `dealloc`'s contract. Every block was made in this mode: the first allocation
+            // decided it.
             return unsafe { exact::dealloc(block, size, align) };
         }
         // SAFETY: the caller upholds `dealloc`'s contract.
@@ -76,8 +76,8 @@ unsafe impl GlobalAlloc for Hook {
             return unsafe { sampled::realloc(block, layout, size) };
         }
         if thread::is_ready_for_all(flags) {
-            // SAFETY: the caller upholds `realloc`'s contract. Every block has a header, because the mode was decided by the first
-            // allocation.
+            // SAFETY: the caller upholds `realloc`'s contract. Every block was made in this mode: the first allocation
+            // decided it.
             return unsafe { exact::realloc(block, layout, size) };
         }
         // SAFETY: the caller upholds `realloc`'s contract.
@@ -117,8 +117,8 @@ mod unready {
     #[inline(never)]
     pub(super) unsafe fn dealloc(block: *mut u8, layout: Layout) {
         match decided() {
-            // SAFETY: the caller upholds `dealloc`'s contract. Every block has a header, because
-            // the mode was decided by the first allocation.
+            // SAFETY: the caller upholds `dealloc`'s contract. Every block was made in this mode:
+            // the first allocation decided it.
             Mode::Exact => unsafe { exact::unready::dealloc(block, layout) },
             // SAFETY: the caller upholds `dealloc`'s contract.
             Mode::Sampled => unsafe { sampled::unready::dealloc(block, layout) },
@@ -130,8 +130,8 @@ mod unready {
     #[inline(never)]
     pub(super) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         match decided() {
-            // SAFETY: the caller upholds `realloc`'s contract. Every block has a header, because
-            // the mode was decided by the first allocation.
+            // SAFETY: the caller upholds `realloc`'s contract. Every block was made in this mode:
+            // the first allocation decided it.
             Mode::Exact => unsafe { exact::unready::realloc(block, layout, size) },
             // SAFETY: the caller upholds `realloc`'s contract.
             Mode::Sampled => unsafe { sampled::unready::realloc(block, layout, size) },

@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32};
 pub(super) const BATCH: i64 = 4096;
 /// A block freed before its lane allocated this many more bytes was short-lived.
 const SHORT_LIFE: u64 = 4096;
-/// Lane numbers are kept in 16 bits of a block's header.
+/// Lane numbers are kept in 16 bits of a tag.
 const MOST_LANES: u32 = u16::MAX as u32;
 
 /// The part of a lane that need not survive: private memory, used by the thread that holds the lane.
@@ -59,7 +59,7 @@ pub(super) struct Local {
 static LANES: AtomicPtr<Local> = AtomicPtr::new(std::ptr::null_mut());
 static LOCK: arena::Lock = arena::Lock::new();
 
-/// What a block's header (or the table of samples) says of a block that is recorded.
+/// What is noted of a block that is recorded, in front of it or in a table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Note {
     pub(super) tag: Tag,

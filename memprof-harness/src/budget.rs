@@ -1,9 +1,9 @@
 //! A budget of a whole function: what the attribute `#[budget]` puts around its body. Public for that alone.
 
-use crate::measure::{Figures, Region, measure, or_note};
+use crate::measure::{measure, or_note, Figures, Region};
 use std::any::Any;
-use std::future::{Future, poll_fn};
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::future::{poll_fn, Future};
+use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe, Location};
 use std::pin::pin;
 use std::task::Poll;
 
@@ -29,7 +29,7 @@ pub fn run_to_panic(limits: Limits<'_>, body: impl FnOnce()) {
 
 /// As [`run`], for an async function.
 #[track_caller]
-pub fn run_async<T>(limits: Limits<'_>, body: impl Future<Output = T>) -> impl Future<Output = T> {
+pub fn run_async<'a, T: 'a>(limits: Limits<'a>, body: impl Future<Output = T> + 'a) -> impl Future<Output = T> + 'a {
     let place = Location::caller();
     async move {
         let region = Region::begin();

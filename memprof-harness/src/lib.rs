@@ -58,7 +58,7 @@ mod probe;
 #[cfg(feature = "macros")]
 pub use memprof_harness_macros::budget;
 
-pub use measure::{Figures, Measured, measure};
+pub use measure::{measure, Figures, Measured};
 
 // In an ordinary test build only the parts that know nothing of libtest are there, and nobody calls them but their tests.
 #[cfg(any(test, all(memprof_injected, not(memprof_program))))]

@@ -7,9 +7,9 @@
 use crate::terminal::Loan;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{self, Child, Command, ExitStatus};
-use std::sync::Once;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::Once;
 use std::time::{Duration, Instant};
 use std::{io, thread};
 

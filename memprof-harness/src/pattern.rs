@@ -3,7 +3,11 @@
 /// Whether a user who says `pattern` means `name`: all of it where there is a `*` or a `?`, otherwise a part of it, as in a
 /// filter of libtest's.
 pub fn picks(pattern: &str, name: &str) -> bool {
-    if pattern.contains(['*', '?']) { matches(pattern, name) } else { name.contains(pattern) }
+    if pattern.contains(['*', '?']) {
+        matches(pattern, name)
+    } else {
+        name.contains(pattern)
+    }
 }
 
 /// Whether all of `name` is what `pattern` says.

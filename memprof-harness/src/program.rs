@@ -2,7 +2,7 @@
 //! runtime calls `main`, and shuts when the process exits. Nothing happens unless the environment asks for it.
 #![allow(unsafe_code)] // runs before `main`, and when the process exits
 
-use crate::ledger::{Hook, Identity, LedgerFile, executable};
+use crate::ledger::{executable, Hook, Identity, LedgerFile};
 use crate::modes::Modes;
 use crate::{engine, environment, seeds};
 use std::ffi::{CStr, OsStr};
@@ -10,8 +10,8 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{self, PanicHookInfo};
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 use std::{env, fs, process};
 
 // The native hook lies below Rust's allocator, which is then the user's own or the system's.

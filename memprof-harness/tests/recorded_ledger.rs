@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used)] // all of it is a test
 
 use memprof_harness::engine::{self, Hook};
-use memprof_harness::ledger::{self, Identity, Ledger, LedgerFile, layout};
+use memprof_harness::ledger::{self, layout, Identity, Ledger, LedgerFile};
 use std::alloc::{GlobalAlloc, Layout};
 use std::collections::BTreeMap;
 use std::hint::black_box;

@@ -20,7 +20,7 @@ const HARNESS: &[&str] = &[
     "--crate-type",
     "rlib",
     "--edition",
-    "2024",
+    "2021",
     "-Copt-level=3",
     "-Cforce-frame-pointers=yes",
     "-Cmetadata=memprof",

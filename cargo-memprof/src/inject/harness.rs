@@ -58,7 +58,7 @@ const FLAGS: [&str; 20] = [
     "--crate-type",
     "rlib",
     "--edition",
-    "2024",
+    "2021",
     "--cfg",
     "memprof_injected",
     "--cap-lints",

@@ -1,7 +1,7 @@
 //! Making a ledger and closing it: what the harness parent writes, with ordinary file I/O. The child writes the rest
 //! through the engine.
 
-use super::layout::{self, Header, kind};
+use super::layout::{self, kind, Header};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::mem::offset_of;
@@ -233,5 +233,9 @@ fn reserve(file: &File, len: u64) -> io::Result<()> {
     let len = libc::off_t::try_from(len).map_err(io::Error::other)?;
     // SAFETY: `posix_fallocate` touches no memory of ours; the descriptor is open for as long as `file` is borrowed.
     let error = unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, len) };
-    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
+    if error == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(error))
+    }
 }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64};
 /// The first eight bytes of every ledger.
 pub const MAGIC: [u8; 8] = *b"MEMPROF\0";
 /// Raised by every change of this file that a reader of the old layout would misread.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Bytes of the header page; the first chunk starts here.
 pub const HEADER_LEN: usize = 4096;
 /// Chunks start at multiples of this, so that a site never straddles two cache lines.
@@ -112,7 +112,17 @@ pub struct Header {
     pub own_memory: AtomicU64,
     /// Processes this one forked while it recorded.
     pub forks: AtomicU32,
-    pub reserved: AtomicU32,
+    /// Frames kept of one stack; 0 = [`MAX_DEPTH`].
+    pub depth: AtomicU32,
+    /// What the sampler's lanes draw their seeds from: the same in every run of the same test.
+    pub seed: AtomicU64,
+    /// Blocks of the test's that code which is not Rust gave back, and their bytes as far as they are known.
+    pub outside_frees: AtomicU64,
+    pub outside_freed_space: AtomicU64,
+    /// Reserved: the most memory that the process had in use, in bytes.
+    pub vm_hwm: AtomicU64,
+    /// Reserved: the most memory that the process was allowed, in bytes.
+    pub memory_limit: AtomicU64,
 }
 
 impl Header {
@@ -140,6 +150,9 @@ impl Header {
         for word in [&self.untracked_foreign, &self.lost_peaks, &self.own_memory] {
             word.store(0, Relaxed);
         }
+        for word in [&self.outside_frees, &self.outside_freed_space, &self.vm_hwm] {
+            word.store(0, Relaxed);
+        }
     }
 }
 
@@ -157,6 +170,14 @@ pub mod kind {
     pub const STACKS: u32 = 5;
     /// [`super::PeakRecord`]s.
     pub const PEAKS: u32 = 6;
+    /// What was still in use at the end and could no longer be reached.
+    pub const LEAKS: u32 = 7;
+    /// Reserved: the live total over time.
+    pub const TIMELINE: u32 = 8;
+    /// Reserved: in what steps buffers grew.
+    pub const GROWTH: u32 = 9;
+    /// Reserved: the figures of regions.
+    pub const REGION: u32 = 10;
 }
 
 /// What every chunk starts with, 64 bytes.

@@ -1,7 +1,7 @@
 //! A ledger's chunks, taken apart: what is in them, found by its offset in the file. Every number that leads somewhere is
 //! checked before it is followed.
 
-use super::layout::{self, ChunkHeader, Header, Lane, ModuleRecord, PeakRecord, StackRecord, kind, site_flag};
+use super::layout::{self, kind, site_flag, ChunkHeader, Header, Lane, ModuleRecord, PeakRecord, StackRecord};
 use super::model::Module;
 use std::collections::HashMap;
 use std::ffi::OsString;

@@ -1,8 +1,8 @@
 //! Taking a ledger in. The file is untrusted input: a process may have died while it wrote, a disk may have lost half
 //! of it, somebody may have edited it.
 
-use super::layout::{self, Header, Lane, PeakRecord, StackRecord, outcome, site_flag, state};
-use super::model::{Counters, End, Ledger, LedgerError, Losses, Site, SiteValues, signed};
+use super::layout::{self, outcome, site_flag, state, Header, Lane, PeakRecord, StackRecord};
+use super::model::{signed, Counters, End, Ledger, LedgerError, Losses, Site, SiteValues};
 use super::parts::{Parts, SiteParts, View};
 use super::{Hook, Identity, OutcomeCode};
 use std::collections::HashMap;

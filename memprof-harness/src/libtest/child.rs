@@ -2,7 +2,7 @@
 //! runs, and ends the process.
 #![allow(unsafe_code)] // std cannot ask to end with the parent
 
-use super::face::{FAILURE, OnPanic};
+use super::face::{OnPanic, FAILURE};
 use super::{bencher, options, verdict};
 use crate::engine;
 use crate::ledger::layout::state;
@@ -134,9 +134,8 @@ fn record(body: Body, panic_text: Option<&Path>) -> i32 {
 
 fn close_panicked(text: Option<&str>, keep_text: Option<&Path>) {
     engine::close(state::PANICKED, text);
-    if let (Some(text), Some(path)) = (text, keep_text)
-        && let Err(error) = fs::write(path, text)
-    {
+    let (Some(text), Some(path)) = (text, keep_text) else { return };
+    if let Err(error) = fs::write(path, text) {
         eprintln!("error: cannot keep the panic's text for the test's verdict");
         eprintln!("  caused by: {error} (`{}`)", path.display());
         eprintln!("  help: make room on the disk, or run without profiling");

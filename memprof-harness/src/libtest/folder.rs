@@ -2,8 +2,8 @@
 #![allow(unsafe_code)] // std has no way to say a word at the end of the process
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::OnceLock;
 use std::{fs, process};
 
 /// Where the ledgers of an executable go that was run by hand: below the `target` folder it stands in, or else below the

@@ -3,10 +3,10 @@
 #![allow(unsafe_code)] // std has no way to say a word at the end of the process
 
 use super::child::PANIC_TEXT_EXTENSION;
-use super::face::{FAILURE, OnPanic};
+use super::face::{OnPanic, FAILURE};
 use super::folder;
-use super::options::{NO_CAPTURE, Options, Plan, SampleRate};
-use super::process::{Ended, run_collecting, run_inheriting};
+use super::options::{Options, Plan, SampleRate, NO_CAPTURE};
+use super::process::{run_collecting, run_inheriting, Ended};
 use super::verdict::{self, Ending, Expectation};
 use crate::ledger::{Finish, Hook, Identity, Inventory, LedgerFile, Listed, OutcomeCode};
 use crate::modes::Modes;
@@ -17,11 +17,11 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{env, fs, io, process};
 
@@ -424,7 +424,11 @@ impl Executable {
     /// the kernel still has ours.
     fn program(&self) -> &Path {
         let ours = file_id(&self.path).is_ok_and(|file| file == self.file);
-        if ours { &self.path } else { Path::new("/proc/self/exe") }
+        if ours {
+            &self.path
+        } else {
+            Path::new("/proc/self/exe")
+        }
     }
 }
 

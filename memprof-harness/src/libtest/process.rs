@@ -122,7 +122,11 @@ fn held(pipe: &PipeReader) -> io::Result<u64> {
     let mut held: libc::c_int = 0;
     // SAFETY: FIONREAD writes one `int` through the pointer, which is to one; the descriptor is open.
     let result = unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut held) };
-    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(u64::try_from(held).unwrap_or(0)) }
+    if result == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(u64::try_from(held).unwrap_or(0))
+    }
 }
 
 #[cfg(test)]

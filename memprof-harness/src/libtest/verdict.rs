@@ -1,7 +1,7 @@
 //! Reading how a child ended, and what libtest will make of it. Pure.
 
-use crate::ledger::OutcomeCode;
 use crate::ledger::layout::state;
+use crate::ledger::OutcomeCode;
 use crate::limit;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;

@@ -1,0 +1,7 @@
+//! Where a recorded program's blocks come from, and what is noted in front of each.
+
+pub(crate) mod block_tag;
+pub(crate) mod slots;
+pub(crate) mod system_tagged;
+pub(crate) mod system_untagged;
+pub(crate) mod thread_cache;

@@ -1,0 +1,309 @@
+//! A lane's own free cells, which its thread takes and gives back without a lock.
+
+#![allow(unsafe_code)] // an allocator
+
+use crate::engine::alloc::block_tag::{set_word, Word};
+use crate::engine::alloc::slots::{self, length_of, next_of, set_next, BATCH, LENGTHS};
+use std::alloc::Layout;
+use std::cell::Cell;
+use std::ptr;
+
+/// By length. Zeros are a lane that has none yet.
+pub(crate) struct FreeCells {
+    by_length: [Free; LENGTHS],
+    /// It is to have none.
+    barred: Cell<bool>,
+}
+
+/// Those of one length, linked through the first words of their blocks.
+#[repr(align(32))]
+struct Free {
+    first: Cell<*mut u8>,
+    /// A whole batch besides, so that not every change of mind leads to a shelf.
+    spare: Cell<*mut u8>,
+    count: Cell<u32>,
+}
+
+impl FreeCells {
+    /// Of a lane that has none yet: it never will, and what its thread gives back goes to a shelf at once.
+    pub(crate) fn bar(&self) {
+        self.barred.set(true);
+        self.by_length.iter().for_each(|free| free.count.set(BATCH - 1));
+    }
+
+    /// A block of `size` bytes, for which [`slots::are_for`]; `None` where there is no room for it. Its word is the caller's to set.
+    #[inline(always)]
+    pub(crate) fn take(&self, size: usize) -> Option<*mut u8> {
+        let length = length_of(size);
+        let free = self.by_length.get(length)?;
+        let block = free.first.get();
+        if block.is_null() {
+            return self.refill(length);
+        }
+        free.pop(block, free.count.get());
+        Some(block)
+    }
+
+    /// Takes a block of `size` bytes back.
+    ///
+    /// # Safety
+    /// It is a cell of that length, and nobody uses it any more.
+    #[inline(always)]
+    pub(crate) unsafe fn put(&self, block: *mut u8, size: usize) {
+        let length = length_of(size);
+        let Some(free) = self.by_length.get(length) else { return };
+        // SAFETY: by contract.
+        unsafe { set_word(block, Word::FREE) };
+        // SAFETY: by contract.
+        unsafe { set_next(block, free.first.get()) };
+        free.first.set(block);
+        let count = free.count.get() + 1;
+        free.count.set(count);
+        if count >= BATCH {
+            self.overflow(length);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refill(&self, length: usize) -> Option<*mut u8> {
+        if self.barred.get() {
+            return None;
+        }
+        let free = self.by_length.get(length)?;
+        let spare = free.spare.replace(ptr::null_mut());
+        let (block, count) = if spare.is_null() { slots::take_batch(length)? } else { (spare, BATCH) };
+        free.pop(block, count);
+        Some(block)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn overflow(&self, length: usize) {
+        let Some(free) = self.by_length.get(length) else { return };
+        let batch = free.first.replace(ptr::null_mut());
+        if self.barred.get() {
+            free.count.set(BATCH - 1);
+            // SAFETY: this lane's until now, and alone: see `bar`.
+            return unsafe { slots::put_batch(length, batch, 1) };
+        }
+        free.count.set(0);
+        let spare = free.spare.replace(batch);
+        if !spare.is_null() {
+            // SAFETY: this lane's until now.
+            unsafe { slots::put_batch(length, spare, BATCH) };
+        }
+    }
+}
+
+impl Free {
+    /// Goes on with what comes behind `block`, the first of `count`.
+    #[inline(always)]
+    fn pop(&self, block: *mut u8, count: u32) {
+        // SAFETY: it is free, and this lane's.
+        self.first.set(unsafe { next_of(block) });
+        self.count.set(count.wrapping_sub(1));
+    }
+}
+
+/// Gives a cell's block room for `size` bytes, and what it holds goes with it: where it is, in another cell, or in what
+/// `elsewhere` gives. Null where there is none; the block is then as it was. `lane` is the calling thread's cells and clock.
+///
+/// # Safety
+/// `block` is a cell of this process or of one it was forked from, in use, and `layout` its layout. What `elsewhere` gives has room.
+#[inline(always)]
+pub(crate) unsafe fn resize(
+    lane: Option<(&FreeCells, u64)>,
+    block: *mut u8,
+    layout: Layout,
+    size: usize,
+    elsewhere: impl FnOnce() -> *mut u8,
+) -> *mut u8 {
+    let own = slots::have(block);
+    let mut moved = None;
+    if let Some((free, clock)) = lane {
+        if slots::are_for(size, layout.align(), clock) {
+            if own && length_of(size) == length_of(layout.size()) {
+                return block;
+            }
+            moved = free.take(size);
+        }
+    }
+    let moved = moved.unwrap_or_else(elsewhere);
+    if moved.is_null() {
+        return moved;
+    }
+    // SAFETY: both have room for as many, and are not the same.
+    unsafe { ptr::copy_nonoverlapping(block, moved, layout.size().min(size)) };
+    match lane {
+        // Whoever inherits a cell leaves it: a block there could not be told from an inherited one.
+        _ if !own => {}
+        // SAFETY: nobody uses it any more.
+        Some((free, _)) => unsafe { free.put(block, layout.size()) },
+        // SAFETY: as above.
+        None => unsafe { slots::put_back(block, layout.size()) },
+    }
+    moved
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::alloc::{GlobalAlloc, System};
+    use std::collections::{BTreeMap, HashSet};
+    use std::mem::MaybeUninit;
+    use std::sync::mpsc::sync_channel;
+    use std::sync::Once;
+
+    fn none_yet() -> Box<FreeCells> {
+        static RESERVED: Once = Once::new();
+        RESERVED.call_once(slots::reserve);
+        // SAFETY: made of pointers, numbers and a bool, for all of which zeros are valid.
+        Box::new(unsafe { MaybeUninit::zeroed().assume_init() })
+    }
+
+    fn random() -> impl FnMut(usize) -> usize {
+        let mut state = 1u64;
+        move |below| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        }
+    }
+
+    /// Of a test, with what it must hold.
+    struct Block {
+        size: usize,
+        byte: u8,
+    }
+
+    fn fill(block: *mut u8, size: usize, byte: u8) {
+        // SAFETY: callers have just been given as many bytes.
+        unsafe { block.write_bytes(byte, size) };
+    }
+
+    fn holds(block: *mut u8, size: usize, byte: u8) -> bool {
+        // SAFETY: callers filled as many bytes.
+        (0..size).all(|i| unsafe { block.wrapping_add(i).read() } == byte)
+    }
+
+    #[test]
+    fn blocks_are_apart_and_keep_what_they_hold() {
+        let (rounds, most) = if cfg!(miri) { (300, 20) } else { (100_000, 1_000) };
+        let lanes = [none_yet(), none_yet()];
+        let mut live: BTreeMap<*mut u8, Block> = BTreeMap::new();
+        let mut random = random();
+        for round in 0..rounds {
+            let (lane, byte) = (&lanes[random(2)], round as u8);
+            let any = live.keys().nth(random(live.len().max(1)).min(20)).copied();
+            match (random(5), any) {
+                (0 | 1, Some(block)) => {
+                    let Block { size, byte } = live.remove(&block).expect("a key");
+                    assert!(holds(block, size, byte));
+                    // SAFETY: a live cell of that size.
+                    unsafe { lane.put(block, size) };
+                }
+                (2, Some(block)) => {
+                    let Block { size, byte } = live.remove(&block).expect("a key");
+                    let (new_size, layout) = (random(1023) + 1, Layout::from_size_align(size, 8).expect("small"));
+                    // SAFETY: a live cell of that size, and no other room is given.
+                    let moved = unsafe { resize(Some((lane, 0)), block, layout, new_size, ptr::null_mut) };
+                    assert!(slots::have(moved) && holds(moved, size.min(new_size), byte));
+                    fill(moved, new_size, byte);
+                    assert!(live.insert(moved, Block { size: new_size, byte }).is_none());
+                }
+                _ if live.len() < most => {
+                    let size = random(1023) + 1;
+                    let block = lane.take(size).expect("room");
+                    assert!(slots::have(block) && block.addr().is_multiple_of(16));
+                    // SAFETY: just taken.
+                    unsafe { set_word(block, Word::UNNOTED) };
+                    fill(block, size, byte);
+                    assert!(live.insert(block, Block { size, byte }).is_none());
+                }
+                _ => {}
+            }
+        }
+        for (block, Block { size, byte }) in live {
+            assert!(holds(block, size, byte));
+        }
+    }
+
+    #[test]
+    fn cells_come_back_from_the_thread_that_frees_them() {
+        const SIZE: usize = 777;
+        let rounds = if cfg!(miri) { 200 } else { 100_000 };
+        let (to_free, freed) = sync_channel::<usize>(100);
+        let consumer = std::thread::spawn(move || {
+            let lane = none_yet();
+            // SAFETY: live cells of that size.
+            freed.iter().for_each(|block| unsafe { lane.put(ptr::with_exposed_provenance_mut(block), SIZE) });
+        });
+        let lane = none_yet();
+        let blocks: HashSet<usize> = (0..rounds)
+            .map(|_| {
+                let block = lane.take(SIZE).expect("room").expose_provenance();
+                to_free.send(block).expect("a consumer");
+                block
+            })
+            .collect();
+        drop(to_free);
+        consumer.join().expect("no panic");
+        // As many as are on their way, in two batches on either side, and what is made at a time.
+        assert!(blocks.len() <= 100 + 6 * BATCH as usize, "{} cells", blocks.len());
+    }
+
+    #[test]
+    fn who_is_to_have_none_takes_none_and_passes_on_what_it_frees() {
+        const SIZE: usize = 555;
+        let (lane, barred, other) = (none_yet(), none_yet(), none_yet());
+        barred.bar();
+        assert_eq!(barred.take(SIZE), None);
+        let blocks: Vec<_> = (0..10).map(|_| lane.take(SIZE).expect("room")).collect();
+        for &block in &blocks[1..] {
+            // SAFETY: a live cell of that size.
+            unsafe { barred.put(block, SIZE) };
+        }
+        // SAFETY: as above.
+        unsafe { slots::put_back(blocks[0], SIZE) };
+        // The last one first.
+        let again: Vec<_> = (0..10).map(|_| other.take(SIZE).expect("room")).collect();
+        let expected: Vec<_> = [blocks[0]].into_iter().chain(blocks[1..].iter().rev().copied()).collect();
+        assert_eq!(again, expected);
+        assert_eq!(barred.take(SIZE), None);
+    }
+
+    #[test]
+    fn what_outgrows_a_cell_moves_elsewhere_or_stays_as_it_was() {
+        let lane = none_yet();
+        let block = lane.take(333).expect("room");
+        fill(block, 333, 7);
+        let layout = Layout::from_size_align(333, 1).expect("small");
+        // SAFETY: a live cell of that size; there is no other room.
+        assert!(unsafe { resize(Some((&lane, 0)), block, layout, 5000, ptr::null_mut) }.is_null());
+        assert!(holds(block, 333, 7));
+        let larger = Layout::from_size_align(5000, 1).expect("small");
+        // SAFETY: its size is not zero.
+        let room = unsafe { System.alloc(larger) };
+        // SAFETY: a live cell of that size; the new block has room.
+        let moved = unsafe { resize(None, block, layout, 5000, || room) };
+        assert!(!slots::have(moved) && holds(moved, 333, 7));
+        // SAFETY: made with that layout.
+        unsafe { System.dealloc(moved, larger) };
+    }
+
+    #[test]
+    fn late_large_and_far_aligned_blocks_are_no_cells() {
+        for (size, align, clock, is_one) in [
+            (1, 1, 0, true),
+            (1023, 16, 0, true),
+            (1024, 1, 0, false),
+            (1, 32, 0, false),
+            (1, 1, (1 << 35) - 2 * 1024, true),
+            (1, 1, 1 << 35, false),
+            (1, 1, (1 << 35) - 1, false),
+            (1, 1, u64::MAX - 2000, false),
+        ] {
+            assert_eq!(slots::are_for(size, align, clock), is_one, "{size} {align} {clock}");
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! The hook behind Rust's `#[global_allocator]`: passes every call on to the system's allocator and notes it.
+//!
+//! How it is noted is the business of `exact` and `sampled`; here is what both have in common, and which of them it is.
+
+#![allow(unsafe_code)] // an allocator
+
+use crate::engine::alloc::slots;
+use crate::engine::alloc::system_untagged;
+use crate::engine::life::state::{self, Mode};
+use crate::engine::life::thread;
+use crate::engine::life::thread::{access, own_lane, Access};
+use crate::engine::record::exact;
+use crate::engine::record::lane::Note;
+use crate::engine::record::sampled;
+use crate::engine::store::ledger_map;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// The global allocator.
+pub struct Hook;
+
+// SAFETY: blocks are cells, each of which is one block's at a time, or come from `System` and go back to it with the layout they were
+// made with; what is noted never touches a block's bytes, but lies in front of them, in the same cell or inside the system's block.
+//
+// Each function only chooses, and hands its arguments on in the registers in which they came.
+unsafe impl GlobalAlloc for Hook {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        let (size, align) = (layout.size(), layout.align());
+        let flags = state::flags();
+        if thread::is_ready_to_sample(flags) {
+            // SAFETY: the caller upholds `alloc`'s contract.
+            return unsafe { sampled::alloc(size, align) };
+        }
+        if thread::is_ready_for_all(flags) {
+            // SAFETY: the caller upholds `alloc`'s contract.
+            return unsafe { exact::alloc(size, align) };
+        }
+        // SAFETY: the caller upholds `alloc`'s contract.
+        unsafe { unready::alloc(layout) }
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        let (size, align) = (layout.size(), layout.align());
+        let flags = state::flags();
+        if thread::is_ready_to_sample(flags) {
+            // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+            return unsafe { sampled::alloc_zeroed(size, align) };
+        }
+        if thread::is_ready_for_all(flags) {
+            // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+            return unsafe { exact::alloc_zeroed(size, align) };
+        }
+        // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+        unsafe { unready::alloc_zeroed(layout) }
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        let (size, align) = (layout.size(), layout.align());
+        let flags = state::flags();
+        if thread::is_ready_to_sample(flags) {
+            // SAFETY: the caller upholds `dealloc`'s contract.
+            return unsafe { sampled::dealloc(block, size, align) };
+        }
+        if thread::is_ready_for_all(flags) {
+            // SAFETY: the caller upholds `dealloc`'s contract. Every block was made in this mode: the first allocation
+            // decided it.
+            return unsafe { exact::dealloc(block, size, align) };
+        }
+        // SAFETY: the caller upholds `dealloc`'s contract.
+        unsafe { unready::dealloc(block, layout) }
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let flags = state::flags();
+        if thread::is_ready_to_sample(flags) {
+            // SAFETY: the caller upholds `realloc`'s contract.
+            return unsafe { sampled::realloc(block, layout, size) };
+        }
+        if thread::is_ready_for_all(flags) {
+            // SAFETY: the caller upholds `realloc`'s contract. Every block was made in this mode: the first allocation
+            // decided it.
+            return unsafe { exact::realloc(block, layout, size) };
+        }
+        // SAFETY: the caller upholds `realloc`'s contract.
+        unsafe { unready::realloc(block, layout, size) }
+    }
+}
+
+/// Calls of threads that may not record at once, all of those among them that are not recorded at all. Functions of their own,
+/// so that the ones above need few registers.
+mod unready {
+    use super::*;
+
+    #[inline(never)]
+    pub(crate) unsafe fn alloc(layout: Layout) -> *mut u8 {
+        match decided() {
+            // SAFETY: the caller upholds `alloc`'s contract.
+            Mode::Exact => unsafe { exact::unready::alloc(layout) },
+            // SAFETY: the caller upholds `alloc`'s contract.
+            Mode::Sampled => unsafe { system_untagged::alloc(layout) },
+            // SAFETY: the caller upholds `alloc`'s contract.
+            Mode::Plain => unsafe { System.alloc(layout) },
+        }
+    }
+
+    #[inline(never)]
+    pub(crate) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
+        match decided() {
+            // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+            Mode::Exact => unsafe { exact::unready::alloc_zeroed(layout) },
+            // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+            Mode::Sampled => unsafe { system_untagged::alloc_zeroed(layout) },
+            // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+            Mode::Plain => unsafe { System.alloc_zeroed(layout) },
+        }
+    }
+
+    #[inline(never)]
+    pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
+        match decided() {
+            // SAFETY: the caller upholds `dealloc`'s contract. Every block was made in this mode:
+            // the first allocation decided it.
+            Mode::Exact => unsafe { exact::unready::dealloc(block, layout) },
+            // SAFETY: the caller upholds `dealloc`'s contract.
+            Mode::Sampled => unsafe { sampled::unready::dealloc(block, layout) },
+            // SAFETY: the caller upholds `dealloc`'s contract.
+            Mode::Plain => unsafe { System.dealloc(block, layout) },
+        }
+    }
+
+    #[inline(never)]
+    pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        match decided() {
+            // SAFETY: the caller upholds `realloc`'s contract. Every block was made in this mode:
+            // the first allocation decided it.
+            Mode::Exact => unsafe { exact::unready::realloc(block, layout, size) },
+            // SAFETY: the caller upholds `realloc`'s contract.
+            Mode::Sampled => unsafe { sampled::unready::realloc(block, layout, size) },
+            // SAFETY: the caller upholds `realloc`'s contract.
+            Mode::Plain => unsafe { System.realloc(block, layout, size) },
+        }
+    }
+}
+
+/// The mode; decides it where this is the first allocation of the process.
+#[inline(always)]
+fn decided() -> Mode {
+    match state::mode() {
+        Some(mode) => mode,
+        None => decide(),
+    }
+}
+
+/// The first allocation of the process. The environment is read as C has it: std would allocate.
+#[cold]
+#[cfg(not(memprof_program))]
+fn decide() -> Mode {
+    // SAFETY: a C string; nothing changes the environment before the first allocation of the process.
+    let child = unsafe { libc::getenv(c"MEMPROF_CHILD".as_ptr()) };
+    if child.is_null() {
+        return state::decide(Mode::Plain);
+    }
+    // SAFETY: as above.
+    let rate = unsafe { libc::getenv(c"MEMPROF_RATE".as_ptr()) };
+    // SAFETY: where it is not null it is a C string, whose first byte can always be read.
+    let exact = !rate.is_null() && unsafe { libc::strcmp(rate, c"1".as_ptr()) } == 0;
+    state::decide(if exact { Mode::Exact } else { Mode::Sampled })
+}
+
+/// The same for a program with a `main` of its own: the rate is the first word of its one variable.
+#[cold]
+#[cfg(memprof_program)]
+fn decide() -> Mode {
+    // SAFETY: a C string; nothing changes the environment before the first allocation of the process.
+    let asked = unsafe { libc::getenv(c"MEMPROF_PROGRAM".as_ptr()) };
+    if asked.is_null() {
+        return state::decide(Mode::Plain);
+    }
+    // SAFETY: it is a C string, and no more of it is looked at than its end allows.
+    let exact = unsafe { libc::strncmp(asked, c"1 ".as_ptr(), 2) } == 0;
+    state::decide(if exact { Mode::Exact } else { Mode::Sampled })
+}
+
+/// Totals of a thread that got no lane.
+#[cold]
+pub(crate) fn count_laneless(allocated: Option<usize>, freed: Option<usize>) {
+    let header = ledger_map::header();
+    if let Some(size) = allocated {
+        header.laneless_objects.fetch_add(1, Relaxed);
+        header.laneless_space.fetch_add(size as u64, Relaxed);
+    }
+    if let Some(size) = freed {
+        header.laneless_frees.fetch_add(1, Relaxed);
+        header.laneless_freed_space.fetch_add(size as u64, Relaxed);
+    }
+}
+
+#[cold]
+pub(crate) fn count_failure() {
+    if let Access::Lane(local, _) = access() {
+        local.record.count_failure();
+    }
+}
+
+/// A suspended thread frees a block of the test's: that much is recorded even then. `note` is `None` where the block
+/// is not known to any site.
+#[cold]
+#[inline(never)]
+pub(crate) fn free_while_shut(note: Option<Note>, size: usize) {
+    if !state::is_open() {
+        return;
+    }
+    let Some(local) = own_lane() else { return count_laneless(None, Some(size)) };
+    if note.is_some_and(|note| !local.owns(note)) {
+        return;
+    }
+    local.record.count_free(size as u64);
+    if let Some(note) = note {
+        local.discharge(note, size as u64, local.record.clock());
+    }
+}
+
+/// A free of a cell, whether the thread is ready or not. `note` is `None` where its stack was not noted.
+///
+/// # Safety
+/// `block` is a cell of this process for blocks of `size` bytes, and nobody uses it any more.
+#[inline(never)]
+pub(crate) unsafe fn dealloc_cell(block: *mut u8, size: usize, note: Option<Note>) {
+    match access() {
+        Access::Lane(local, _) => {
+            local.record.count_free(size as u64);
+            if let Some(note) = note {
+                local.discharge(note, size as u64, local.record.clock());
+            }
+            // SAFETY: by contract.
+            return unsafe { local.cells.put(block, size) };
+        }
+        Access::Laneless => count_laneless(None, Some(size)),
+        Access::Shut => free_while_shut(note, size),
+    }
+    // SAFETY: by contract.
+    unsafe { slots::put_back(block, size) };
+}

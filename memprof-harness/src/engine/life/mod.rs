@@ -1,0 +1,10 @@
+//! The recorded process and its threads: whether the window is open, who records, and what a fork changes.
+
+#[cfg(memprof_native)]
+pub(crate) mod loader;
+pub(crate) mod modules;
+#[cfg(memprof_native)]
+pub(crate) mod own_allocator;
+pub(crate) mod process;
+pub(crate) mod state;
+pub(crate) mod thread;

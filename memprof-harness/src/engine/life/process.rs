@@ -1,0 +1,207 @@
+//! The life of a recorded process: its ledger is mapped, the window opens around the test, and shuts; or the process
+//! forks, and the child leaves the parent's ledger alone and gets one of its own.
+
+#![allow(unsafe_code)] // pthread_atfork, getpid
+
+use crate::engine::alloc::slots;
+#[cfg(memprof_native)]
+use crate::engine::life::loader;
+use crate::engine::life::modules;
+use crate::engine::life::state;
+use crate::engine::life::state::{Mode, ENDED, FORKED, OPEN};
+use crate::engine::life::thread;
+use crate::engine::record::lane;
+use crate::engine::record::peak;
+use crate::engine::record::region;
+#[cfg(memprof_native)]
+use crate::engine::store::blocks;
+use crate::engine::store::ledger_map;
+use crate::engine::store::tracked;
+use crate::ledger::layout::{self, kind, ChunkHeader};
+use std::io;
+use std::path::Path;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
+
+/// Objects that were loaded when the ledger was mapped.
+static OBJECTS: AtomicUsize = AtomicUsize::new(0);
+/// End of what a forked child's ledger has in common with its parent's: the identity and the loaded objects.
+static PREFIX: AtomicU64 = AtomicU64::new(0);
+
+/// Maps the ledger at `path`, which must be absolute, made by [`crate::ledger::LedgerFile::create`], and notes the loaded
+/// objects. The window stays shut. Called once, by the thread that will open the window or before it exists.
+///
+/// # Errors
+/// Whatever opening or mapping the file says; or where this process was not started to be recorded, so that its blocks
+/// have no headers.
+pub fn attach(path: &Path) -> io::Result<()> {
+    region::keep();
+    if cfg!(memprof_native) {
+        ledger_map::attach(path)?;
+        // Blocks are the C library's own whatever the mode is, so it can be decided now.
+        #[cfg(memprof_native)]
+        loader::find();
+        state::decide(if ledger_map::header().rate.load(Relaxed) == 1 { Mode::Exact } else { Mode::Sampled });
+    } else if matches!(state::mode(), Some(Mode::Exact | Mode::Sampled)) {
+        ledger_map::attach(path)?;
+        slots::reserve();
+    } else {
+        return Err(io::Error::other("this process was not started to be recorded: MEMPROF_CHILD was not set"));
+    }
+    thread::prepare()?;
+    // SAFETY: both functions are safe to call around a fork: they touch atomics alone.
+    let error = unsafe { libc::pthread_atfork(None, Some(count_fork), Some(leave_to_parent)) };
+    if error != 0 {
+        return Err(io::Error::from_raw_os_error(error));
+    }
+    OBJECTS.store(modules::note(), Relaxed);
+    PREFIX.store(ledger_map::header().arena_end.load(Relaxed), Relaxed);
+    ledger_map::header().pid.store(std::process::id(), Relaxed);
+    ledger_map::header().state.store(layout::state::MAPPED, Relaxed);
+    Ok(())
+}
+
+/// Opens the window: from here on every thread of the process is recorded. Does nothing where no ledger is attached.
+pub fn open() {
+    if !ledger_map::is_attached() {
+        return;
+    }
+    thread::join();
+    ledger_map::header().state.store(layout::state::OPEN, Relaxed);
+    state::set(OPEN);
+}
+
+/// Shuts the window on every thread, for good. The ledger is still to be closed.
+#[cfg(all(memprof_injected, not(memprof_program)))]
+pub fn shut() {
+    state::clear(OPEN);
+    state::set(ENDED);
+}
+
+/// Shuts the window on every thread and closes the ledger. `outcome` is one of [`crate::ledger::layout::state`]'s final
+/// values; `message` is the text of a panic or an error.
+pub fn close(outcome: u32, message: Option<&str>) {
+    state::clear(OPEN);
+    state::set(ENDED);
+    if !ledger_map::is_attached() {
+        return;
+    }
+    if let Some(message) = message {
+        put_message(message);
+    }
+    if modules::count() != OBJECTS.load(Relaxed) {
+        modules::note();
+    }
+    ledger_map::seal();
+    let header = ledger_map::header();
+    header.own_memory.store(ledger_map::own_memory(), Relaxed);
+    header.state.store(outcome, Release);
+}
+
+/// Closes the ledger of a whole program that ends with `status`. There is no parent to say how it ended, so this does.
+#[cfg(memprof_program)]
+pub fn end_program(status: Option<i32>) {
+    if ledger_map::is_attached() {
+        let header = ledger_map::header();
+        let started = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(header.started_ns.load(Relaxed));
+        let wall = started.elapsed().map_or(0, |wall| u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX));
+        header.wall_ns.store(wall, Relaxed);
+        if let Some(status) = status {
+            header.wait_status.store((status as u32 & 0xff) << 8, Relaxed);
+            let ended = if status == 0 { layout::outcome::OK } else { layout::outcome::FAILED };
+            header.outcome.store(ended, Relaxed);
+        }
+    }
+    close(layout::state::EXITED, None);
+}
+
+/// Puts the message into a chunk of its own, or, where there is no room, as much as fits into the place kept for it.
+fn put_message(message: &str) {
+    const KEY: &str = "message";
+    const FRAMING: usize = 4 + KEY.len() + 4;
+    let identity = ledger_map::chunk_header(layout::HEADER_LEN as u64);
+    let kept = layout::HEADER_LEN as u64 + identity.len.load(Relaxed);
+    let kept_room = ledger_map::chunk_header(kept).len.load(Relaxed) as usize - size_of::<ChunkHeader>();
+    let wanted = FRAMING + message.len();
+    let chunk = if wanted <= kept_room { kept } else { ledger_map::chunk(kind::TEXT, 0, wanted).unwrap_or(kept) };
+    let room = ledger_map::chunk_header(chunk).len.load(Relaxed) as usize - size_of::<ChunkHeader>();
+    let fits = message.floor_char_boundary_at(room - FRAMING);
+    let mut text = Vec::with_capacity(FRAMING + fits.len());
+    crate::ledger::push_pair(&mut text, KEY, fits.as_bytes());
+    ledger_map::put(chunk + size_of::<ChunkHeader>() as u64, &text);
+    ledger_map::chunk_header(chunk).used.store(text.len() as u64, Release);
+}
+
+/// `str::floor_char_boundary`, which is younger than our oldest toolchain.
+trait FloorCharBoundary {
+    fn floor_char_boundary_at(&self, len: usize) -> &str;
+}
+
+impl FloorCharBoundary for str {
+    fn floor_char_boundary_at(&self, len: usize) -> &str {
+        let end = (0..=len.min(self.len())).rev().find(|&end| self.is_char_boundary(end)).unwrap_or(0);
+        self.get(..end).unwrap_or("")
+    }
+}
+
+extern "C" fn count_fork() {
+    ledger_map::header().forks.fetch_add(1, Relaxed);
+}
+
+/// In a forked child: the mapping is the parent's ledger, which is not ours to write. Most children go on to `exec`, so
+/// a ledger of its own is made at the first event, if there is one.
+extern "C" fn leave_to_parent() {
+    let recorded = state::flags() & OPEN != 0;
+    state::restart(if recorded { FORKED } else { ENDED });
+    ledger_map::abandon();
+    lane::forget_all();
+    slots::forget_all();
+    tracked::force_open();
+    peak::forget();
+    #[cfg(memprof_native)]
+    blocks::forget_all();
+    thread::forget();
+}
+
+/// The first event of a forked child. It has one thread, so nobody else is on the way here.
+#[cold]
+pub(crate) fn start_forked() {
+    let started = ledger_map::reattach(PREFIX.load(Relaxed));
+    state::restart(if started { OPEN } else { ENDED });
+    if started {
+        let header = ledger_map::header();
+        let parent = header.pid.load(Relaxed);
+        header.pid.store(process_id(), Relaxed);
+        header.state.store(layout::state::OPEN, Relaxed);
+        note_origin(parent);
+    }
+}
+
+/// Puts down, without allocating, of which process this one is a fork.
+fn note_origin(parent: u32) {
+    const KEY: &[u8] = b"fork_of";
+    let mut text = [0u8; 32];
+    let mut digits = [0u8; 10];
+    let mut rest = parent;
+    let mut first = digits.len();
+    while rest > 0 || first == digits.len() {
+        first -= 1;
+        digits[first] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+    }
+    let mut len = 0;
+    for part in [KEY, &digits[first..]] {
+        text[len..len + 4].copy_from_slice(&(part.len() as u32).to_ne_bytes());
+        text[len + 4..len + 4 + part.len()].copy_from_slice(part);
+        len += 4 + part.len();
+    }
+    if let Some(chunk) = ledger_map::chunk(kind::TEXT, 0, len) {
+        ledger_map::put(chunk + size_of::<ChunkHeader>() as u64, &text[..len]);
+        ledger_map::chunk_header(chunk).used.store(len as u64, Release);
+    }
+}
+
+fn process_id() -> u32 {
+    // SAFETY: has no preconditions.
+    unsafe { libc::getpid() as u32 }
+}

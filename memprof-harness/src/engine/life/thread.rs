@@ -1,0 +1,333 @@
+//! What the engine keeps for each thread: whether it is recorded, its lane, where its stack ends.
+//!
+//! The thread-local has neither a lazy initialiser nor a destructor, so reading it is one instruction and works at any
+//! time in a thread's life, in the destructors of other thread-locals too. That a thread ends is learnt from a pthread
+//! key instead, made before the window opens.
+
+#![allow(unsafe_code)] // pthread calls
+
+use crate::engine::life::process;
+use crate::engine::life::state::{self, EXACT, MULTI, NEVER, OPEN};
+use crate::engine::record::lane::{self, Local};
+use crate::engine::store::ledger_map::{self, Errno};
+use crate::engine::unwind::frame_pointer::Bounds;
+#[cfg(all(memprof_injected, not(memprof_program)))]
+use crate::engine::unwind::frame_pointer::Frame;
+use crate::ledger::layout::Lane;
+use std::cell::Cell;
+use std::io;
+use std::marker::PhantomData;
+#[cfg(not(memprof_native))]
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::sync::atomic::Ordering::{self, Relaxed};
+use std::sync::atomic::{compiler_fence, AtomicU32};
+
+pub(crate) struct Thread {
+    /// The state's flags under which this thread may record at once in sampled mode; [`NEVER`] where it must ask first.
+    sampled: Cell<u8>,
+    /// The same in exact mode. Each mode has its own, so that one comparison is enough.
+    exact: Cell<u8>,
+    /// How many [`Suspended`] guards live on this thread.
+    suspended: Cell<u32>,
+    counted: Cell<bool>,
+    /// In the middle of its first event: what the C library allocates for the engine meanwhile is nobody's.
+    joining: Cell<bool>,
+    local: Cell<Option<&'static Local>>,
+    /// The lane's counters: what most events need of it. Once set it stays set, so that it is there whenever the thread is ready, to a
+    /// signal handler too.
+    record: Cell<Option<&'static Lane>>,
+    bounds: Cell<Bounds>,
+}
+
+thread_local! {
+    static THREAD: Thread = const {
+        Thread {
+            sampled: Cell::new(NEVER),
+            exact: Cell::new(NEVER),
+            suspended: Cell::new(0),
+            counted: Cell::new(false),
+            joining: Cell::new(false),
+            local: Cell::new(None),
+            record: Cell::new(None),
+            bounds: Cell::new(Bounds { low: 0, high: 0 }),
+        }
+    };
+}
+
+/// May the calling thread record an event, and where?
+pub(crate) enum Access {
+    Lane(&'static Local, Bounds),
+    /// The window is open, but the ledger has no room for a lane: only totals can be kept.
+    Laneless,
+    /// The window is shut, or this thread is suspended.
+    Shut,
+}
+
+/// Asks for the calling thread.
+#[inline(always)]
+pub(crate) fn access() -> Access {
+    THREAD.with(|thread| match thread.ready() {
+        Some(local) => Access::Lane(local, thread.bounds.get()),
+        None => thread.ask(),
+    })
+}
+
+/// Whether the calling thread may record at once, in sampled mode, while the state has these flags.
+#[inline(always)]
+pub(crate) fn is_ready_to_sample(flags: u8) -> bool {
+    THREAD.with(|thread| thread.sampled.get() == flags)
+}
+
+/// The same in exact mode.
+#[inline(always)]
+pub(crate) fn is_ready_for_all(flags: u8) -> bool {
+    THREAD.with(|thread| thread.exact.get() == flags)
+}
+
+/// The counters of the calling thread.
+///
+/// # Safety
+/// In this very call it was found ready.
+#[inline(always)]
+pub(crate) unsafe fn record() -> &'static Lane {
+    let record = THREAD.with(|thread| thread.record.get());
+    // SAFETY: no thread is ready before `ask` made it so, and that joins first.
+    unsafe { record.unwrap_unchecked() }
+}
+
+/// The lane of the calling thread, and its stack.
+///
+/// # Safety
+/// As for [`record`].
+#[inline(always)]
+pub(crate) unsafe fn local() -> (&'static Local, Bounds) {
+    let (local, bounds) = THREAD.with(|thread| (thread.local.get(), thread.bounds.get()));
+    // SAFETY: no thread is ready before it has joined, or after it left.
+    (unsafe { local.unwrap_unchecked() }, bounds)
+}
+
+/// Has the calling thread's lane take note of the total.
+#[cold]
+#[inline(never)]
+pub(crate) fn attend() {
+    THREAD.with(|thread| {
+        if let Some(local) = thread.local.get() {
+            local.attend();
+        }
+    });
+}
+
+impl Thread {
+    #[inline(always)]
+    fn ready(&self) -> Option<&'static Local> {
+        if self.expected() == state::flags() {
+            self.local.get()
+        } else {
+            None
+        }
+    }
+
+    /// The state's flags under which this thread may record at once, [`NEVER`] where there are none.
+    #[inline(always)]
+    fn expected(&self) -> u8 {
+        self.sampled.get().min(self.exact.get())
+    }
+
+    /// Has this thread record at once while the state has these flags.
+    fn expect(&self, flags: u8) {
+        // A signal handler that finds them must find what was written before.
+        compiler_fence(Ordering::SeqCst);
+        let (now, never) = if flags & EXACT != 0 { (&self.exact, &self.sampled) } else { (&self.sampled, &self.exact) };
+        never.set(NEVER);
+        now.set(flags);
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    fn expect_nothing(&self) {
+        self.sampled.set(NEVER);
+        self.exact.set(NEVER);
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    /// The slow way: the window may be shut, the thread new, suspended, or the last to hear that it is not alone.
+    #[cold]
+    #[inline(never)]
+    fn ask(&self) -> Access {
+        if state::is_forked() {
+            process::start_forked();
+        }
+        if !state::is_open() || self.suspended.get() > 0 || self.joining.get() {
+            return Access::Shut;
+        }
+        let Some(local) = self.local.get().or_else(|| self.join()) else { return Access::Laneless };
+        // Joining may have made this process one of several threads.
+        let flags = state::settled_flags();
+        if flags & OPEN == 0 {
+            // The window was shut meanwhile: expecting these flags would have this thread record for ever.
+            return Access::Shut;
+        }
+        if flags & MULTI != 0 && self.expected() != flags {
+            local.attend();
+        }
+        self.expect(flags);
+        Access::Lane(local, self.bounds.get())
+    }
+
+    /// This thread's first event.
+    fn join(&self) -> Option<&'static Local> {
+        let local = lane::take()?;
+        self.joining.set(true);
+        if self.bounds.get().high == 0 {
+            self.bounds.set(own_stack());
+        }
+        if !self.counted.replace(true) {
+            ledger_map::header().threads.fetch_add(1, Relaxed);
+        }
+        self.local.set(Some(local));
+        self.record.set(Some(local.record));
+        watch_end();
+        self.joining.set(false);
+        Some(local)
+    }
+
+    /// In a forked child: the lane is the parent's.
+    fn forget(&self) {
+        self.expect_nothing();
+        self.local.set(None);
+        self.counted.set(false);
+    }
+
+    fn leave(&self) {
+        self.expect_nothing();
+        if let Some(local) = self.local.take() {
+            local.let_go();
+        }
+    }
+}
+
+/// In a forked child, for its only thread.
+pub(crate) fn forget() {
+    THREAD.with(Thread::forget);
+}
+
+/// The calling thread's lane, also while it is suspended: for what concerns the books as such, and for the one event
+/// recorded even then, that a block of the test's is freed.
+pub(crate) fn own_lane() -> Option<&'static Local> {
+    THREAD.with(|thread| thread.local.get().or_else(|| thread.join()))
+}
+
+/// Gives the calling thread its lane before it needs one.
+pub(crate) fn join() {
+    THREAD.with(|thread| {
+        if thread.local.get().is_none() {
+            thread.join();
+        }
+    });
+}
+
+/// Where the calling thread's stack lies; nowhere if the system does not say.
+fn own_stack() -> Bounds {
+    let errno = Errno::save();
+    #[cfg(memprof_native)]
+    let bounds = crate::engine::unwind::stack_bounds::stack_of_this_thread();
+    #[cfg(not(memprof_native))]
+    let bounds = ask_own_stack();
+    let bounds = bounds.unwrap_or(Bounds::NOWHERE);
+    errno.restore();
+    bounds
+}
+
+#[cfg(not(memprof_native))]
+fn ask_own_stack() -> Option<Bounds> {
+    let mut attributes = MaybeUninit::uninit();
+    // SAFETY: always the calling thread's own handle.
+    let me = unsafe { libc::pthread_self() };
+    // SAFETY: `attributes` is a valid place for the answer.
+    if unsafe { libc::pthread_getattr_np(me, attributes.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    let (mut low, mut size) = (ptr::null_mut(), 0);
+    // SAFETY: the call above filled the attributes in; both places are valid.
+    let result = unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &mut low, &mut size) };
+    // SAFETY: filled in above and not used afterwards.
+    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
+    (result == 0).then(|| Bounds { low: low as usize, high: low as usize + size })
+}
+
+/// The pthread key whose destructor tells that a thread ends, plus 1; 0 = none was made.
+static KEY: AtomicU32 = AtomicU32::new(0);
+
+/// Makes the key. Called once, while the window is shut.
+pub(crate) fn prepare() -> io::Result<()> {
+    let mut key = 0;
+    // SAFETY: `key` is a valid place; `thread_ends` has the signature of a destructor.
+    match unsafe { libc::pthread_key_create(&mut key, Some(thread_ends)) } {
+        0 => {
+            KEY.store(key + 1, Relaxed);
+            Ok(())
+        }
+        error => Err(io::Error::from_raw_os_error(error)),
+    }
+}
+
+/// Has `thread_ends` called when the calling thread ends. A lane whose thread ends unseen is lost to later threads,
+/// and nothing else.
+fn watch_end() {
+    if let Some(key) = KEY.load(Relaxed).checked_sub(1) {
+        // Any value that is not null.
+        let value = ptr::without_provenance(1);
+        // SAFETY: the key was made by `prepare` and is never deleted.
+        unsafe { libc::pthread_setspecific(key, value) };
+    }
+}
+
+/// Runs after the destructors of Rust's thread-locals. An allocation after it takes a lane again and has it called again.
+extern "C" fn thread_ends(_: *mut libc::c_void) {
+    THREAD.with(Thread::leave);
+}
+
+/// While it lives, the frames from the one of the function that holds it outwards are taken to stay as they are.
+#[cfg(all(memprof_injected, not(memprof_program)))]
+#[must_use = "frames are looked at again as soon as the guard is dropped"]
+pub struct Anchor(Option<&'static Local>, PhantomData<*const ()>);
+
+/// See [`Anchor`]. The calling function must hold it to its end. Does nothing where the thread is not recorded.
+#[cfg(all(memprof_injected, not(memprof_program)))]
+#[inline(always)]
+pub fn anchor() -> Anchor {
+    let frame = Frame::here();
+    let local = THREAD.with(|thread| thread.local.get());
+    if let Some(local) = local {
+        local.recent.anchor(frame);
+    }
+    Anchor(local, PhantomData)
+}
+
+#[cfg(all(memprof_injected, not(memprof_program)))]
+impl Drop for Anchor {
+    fn drop(&mut self) {
+        if let Some(local) = self.0 {
+            local.recent.drop_anchor();
+        }
+    }
+}
+
+/// While it lives, what its thread allocates is not recorded. May be nested.
+#[must_use = "recording goes on as soon as the guard is dropped"]
+pub struct Suspended(PhantomData<*const ()>);
+
+/// See [`Suspended`].
+pub fn suspend() -> Suspended {
+    THREAD.with(|thread| {
+        thread.suspended.set(thread.suspended.get() + 1);
+        thread.expect_nothing();
+    });
+    Suspended(PhantomData)
+}
+
+impl Drop for Suspended {
+    fn drop(&mut self) {
+        THREAD.with(|thread| thread.suspended.set(thread.suspended.get().saturating_sub(1)));
+    }
+}

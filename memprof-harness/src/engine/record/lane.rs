@@ -1,0 +1,452 @@
+//! A lane: what one live thread writes, and no other. Its counters, and the running total from which the peak comes.
+//!
+//! With one thread the total is that lane's own and the peak is exact. Once a second thread takes part, lanes add
+//! what changed to a shared total when it matters: when it would make a new peak, when a peak is left, and when
+//! [`BATCH`] bytes have gathered. The peak is then off by at most `BATCH` for each lane.
+
+use crate::engine::alloc::block_tag::Word;
+use crate::engine::alloc::slots;
+use crate::engine::alloc::thread_cache::FreeCells;
+use crate::engine::life::state::{self, MULTI, WATCHED};
+use crate::engine::record::counters::bump;
+use crate::engine::record::peak;
+use crate::engine::record::sampler::Sampler;
+use crate::engine::record::site_predictor::Number;
+use crate::engine::record::sites::{Index, Room, Stack, FIRST_PEAKS, FIRST_ROOM};
+use crate::engine::store::ledger_map;
+use crate::engine::unwind::cached::Recent;
+use crate::engine::unwind::frame_pointer::{Bounds, Frame};
+use crate::engine::unwind::other_stack::Foreign;
+use crate::ledger::layout::{kind, ChunkHeader, Lane, Site};
+use std::cell::{Cell, RefCell};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32};
+
+/// Bytes that one lane may keep to itself before the shared total hears of them.
+pub(crate) const BATCH: i64 = 4096;
+/// A block freed before its lane allocated this many more bytes was short-lived.
+const SHORT_LIFE: u64 = 4096;
+/// Lane numbers are kept in 16 bits of a tag.
+const MOST_LANES: u32 = u16::MAX as u32;
+
+/// The part of a lane that need not survive: private memory, used by the thread that holds the lane.
+pub(crate) struct Local {
+    pub(crate) record: &'static Lane,
+    pub(crate) number: u32,
+    /// What the tags of this lane's blocks begin with.
+    tag: Tag,
+    /// What the words of its cells begin with; [`Word::FREE`] where it has none.
+    pub(crate) word: Word,
+    pub(crate) cells: FreeCells,
+    pub(crate) index: Index,
+    /// The site of the last event.
+    pub(crate) last: Cell<Number>,
+    pub(crate) sites: Room,
+    pub(crate) stacks: Room,
+    pub(crate) peaks: Room,
+    /// The stack noted last, from which the next one is told apart.
+    pub(crate) previous: RefCell<Stack>,
+    /// The calling stack of the event before.
+    pub(crate) recent: Recent,
+    pub(crate) foreign: Foreign,
+    sampler: RefCell<Sampler>,
+    /// Whether a thread has it now.
+    held: AtomicBool,
+    /// The lane made before; lanes are never taken down.
+    next: Option<&'static Local>,
+}
+
+/// The newest lane.
+static LANES: AtomicPtr<Local> = AtomicPtr::new(std::ptr::null_mut());
+static LOCK: ledger_map::Lock = ledger_map::Lock::new();
+
+/// What is noted of a block that is recorded, in front of it or in a table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Note {
+    pub(crate) tag: Tag,
+    /// Its lane's `alloc_space` right after it was allocated.
+    pub(crate) birth: u64,
+}
+
+impl Note {
+    /// Of a block that is not the test's.
+    pub(crate) const NONE: Note = Note { tag: Tag::NONE, birth: 0 };
+
+    /// What a cell's word says.
+    pub(crate) fn of(word: Word) -> Note {
+        Note { tag: Tag::of_lane(word.lane()).with_site(word.site()), birth: word.birth() }
+    }
+}
+
+/// Which site a block belongs to. 0 = the block is not the test's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tag(pub(crate) u64);
+
+impl Tag {
+    pub(crate) const NONE: Tag = Tag(0);
+    const OURS: u64 = 1 << 63;
+    /// Which of a line of forked processes allocated the block, modulo 128.
+    const GENERATION_SHIFT: u32 = 56;
+    const LANE_SHIFT: u32 = 40;
+
+    fn of_lane(lane: u32) -> Tag {
+        let generation = u64::from(GENERATION.load(Relaxed)) % 128;
+        Tag(Tag::OURS | generation << Tag::GENERATION_SHIFT | u64::from(lane) << Tag::LANE_SHIFT)
+    }
+
+    /// `None` = the block is the test's, but there was no room for its site.
+    #[inline(always)]
+    fn with_site(self, site: Option<Number>) -> Tag {
+        Tag(self.0 | site.map_or(0, |site| u64::from(site.get())))
+    }
+
+    #[inline(always)]
+    fn site(self) -> Option<Number> {
+        let site = Number::in_lower_bits(self.0 as u32);
+        (site.get() != 0).then_some(site)
+    }
+
+    #[inline(always)]
+    fn same_lane(self, other: Tag) -> bool {
+        (self.0 ^ other.0) >> Tag::LANE_SHIFT == 0
+    }
+
+    #[inline(always)]
+    fn same_process(self, other: Tag) -> bool {
+        (self.0 ^ other.0) >> Tag::GENERATION_SHIFT == 0
+    }
+}
+
+/// How many processes of a line of forks came before this one.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+#[inline(always)]
+fn bump_small(field: &AtomicU32) {
+    field.store(field.load(Relaxed).saturating_add(1), Relaxed);
+}
+
+impl Local {
+    /// Takes note of the total: the lane's own, if it is alone, or else the shared one, which it tells what changed. Sets
+    /// when to do so next.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn attend(&self) {
+        if state::is_multi() {
+            self.flush()
+        } else {
+            self.note_alone()
+        }
+    }
+
+    /// With a single lane, and something that watches it: `hi` is no longer the peak, which is in the header instead.
+    fn note_alone(&self) {
+        let header = ledger_map::header();
+        let live = self.record.live.load(Relaxed);
+        let watched = peak::rose_to(live);
+        let peak = header.peak.load(Relaxed);
+        if live > peak {
+            header.peak.store(live, Relaxed);
+            self.record.lo.store(live, Relaxed);
+        }
+        self.record.hi.store(watched.min(peak.max(live)), Relaxed);
+    }
+
+    /// Tells the shared total what changed here, and sets when to do so next.
+    fn flush(&self) {
+        let header = ledger_map::header();
+        let total = self.tell();
+        let peak = header.peak.fetch_max(total, AcqRel).max(total);
+        if total == peak {
+            header.at_peak.store(1, Relaxed);
+        } else if header.at_peak.load(Relaxed) == 1 && header.at_peak.swap(0, AcqRel) == 1 {
+            header.epoch.store(state::next_epoch(), Relaxed);
+        }
+        let live = self.record.live.load(Relaxed);
+        let watched = if peak::is_on() { peak::rose_to(total) } else { i64::MAX };
+        let to_peak = (peak.min(watched) - total).clamp(0, BATCH);
+        self.record.hi.store(live + to_peak, Relaxed);
+        self.record.lo.store(if total == peak { live } else { live - BATCH }, Relaxed);
+    }
+
+    /// Moves what is not yet in the shared total into it. May be called by any thread. Gives the new total.
+    fn tell(&self) -> i64 {
+        let shared = &ledger_map::header().live;
+        let (live, told) = (self.record.live.load(Relaxed), self.record.flushed.load(Acquire));
+        match self.record.flushed.compare_exchange(told, live, AcqRel, Relaxed) {
+            Ok(_) => shared.fetch_add(live - told, AcqRel) + (live - told),
+            // Somebody else told it for us.
+            Err(_) => shared.load(Acquire),
+        }
+    }
+
+    /// A cell for a block, if it is to be one and there is one.
+    #[inline(always)]
+    pub(crate) fn cell(&self, size: usize, align: usize) -> Option<*mut u8> {
+        if slots::are_for(size, align, self.record.clock()) {
+            self.cells.take(size)
+        } else {
+            None
+        }
+    }
+
+    /// Adds an allocation to the site, or to what was lost.
+    #[inline(always)]
+    pub(crate) fn charge(&self, site: Option<Number>, size: u64, realloc: bool) {
+        let Some(number) = site else { return lose(size) };
+        let site = ledger_map::site(number.offset());
+        self.before_change(site);
+        bump(&site.alloc_objects, 1);
+        bump(&site.alloc_space, size);
+        if realloc {
+            bump_small(&site.reallocs);
+        }
+    }
+
+    /// Notes the stack of an allocation that was due to be sampled at `clock`, and when the next one is. `None` where there is no room.
+    pub(crate) fn sample(&self, frame: Frame, bounds: Bounds, size: u64, realloc: bool, clock: u64) -> Option<Number> {
+        self.set_next_sample(clock);
+        let site = self.site_of(frame, bounds, size);
+        self.charge(site, size, realloc);
+        site
+    }
+
+    /// Of a block that was allocated at `clock`.
+    #[inline(always)]
+    pub(crate) fn note(&self, site: Option<Number>, clock: u64) -> Note {
+        Note { tag: self.tag.with_site(site), birth: clock }
+    }
+
+    /// Keeps what the site had at the peak, if this is its first change since.
+    #[inline(always)]
+    fn before_change(&self, site: &Site) {
+        let epoch = state::epoch();
+        if site.epoch.load(Relaxed) != epoch {
+            self.keep_peak(site);
+            site.epoch.store(epoch, Relaxed);
+        }
+    }
+
+    /// Whether a block is the test's, and was allocated by this process: not by one it was forked from, whose ledger
+    /// has it.
+    #[inline(always)]
+    pub(crate) fn owns(&self, note: Note) -> bool {
+        self.tag.same_process(note.tag)
+    }
+
+    /// Takes a block freed at `clock` off its site.
+    #[inline(always)]
+    pub(crate) fn discharge(&self, note: Note, size: u64, clock: u64) {
+        if self.tag.same_lane(note.tag) {
+            self.discharge_own(note.tag.site(), size, clock.wrapping_sub(note.birth));
+        } else {
+            self.discharge_foreign(note.tag.site(), size);
+        }
+    }
+
+    /// Takes a block of this lane's off its site, after `life` bytes.
+    #[inline(always)]
+    pub(crate) fn discharge_own(&self, site: Option<Number>, size: u64, life: u64) {
+        let Some(number) = site else { return lose_free(size) };
+        let site = ledger_map::site(number.offset());
+        self.before_change(site);
+        bump(&site.frees, 1);
+        bump(&site.freed_space, size);
+        bump(&site.lifetime_space, life);
+        if life <= SHORT_LIFE {
+            bump_small(&site.short_lived);
+            if life == 0 {
+                bump_small(&site.temporary);
+            }
+        }
+    }
+
+    /// Another lane's block: its site is not ours to write, so this lane keeps an alias of it.
+    #[inline(never)]
+    pub(crate) fn discharge_foreign(&self, original: Option<Number>, size: u64) {
+        let Some(alias) = original.and_then(|original| self.alias_of(original)) else { return lose_free(size) };
+        let site = ledger_map::site(alias.offset());
+        self.before_change(site);
+        bump(&site.frees, 1);
+        bump(&site.freed_space, size);
+    }
+
+    fn set_next_sample(&self, clock: u64) {
+        let Ok(mut sampler) = self.sampler.try_borrow_mut() else { return };
+        self.record.next_sample.store(clock.saturating_add(sampler.gap()), Relaxed);
+    }
+
+    /// Gives the lane back: the next thread goes on with its counters.
+    pub(crate) fn let_go(&self) {
+        if state::is_multi() {
+            self.attend();
+        }
+        self.held.store(false, Release);
+    }
+}
+
+#[cold]
+fn lose(size: u64) {
+    let header = ledger_map::header();
+    header.lost_objects.fetch_add(1, Relaxed);
+    header.lost_space.fetch_add(size, Relaxed);
+}
+
+#[cold]
+fn lose_free(size: u64) {
+    let header = ledger_map::header();
+    header.lost_frees.fetch_add(1, Relaxed);
+    header.lost_freed_space.fetch_add(size, Relaxed);
+}
+
+/// A lane for the calling thread, or `None` where the ledger has no room for one.
+pub(crate) fn take() -> Option<&'static Local> {
+    LOCK.hold(|| {
+        let free = lanes().find(|lane| !lane.held.load(Acquire));
+        if let Some(lane) = free {
+            lane.held.store(true, Relaxed);
+            lane.recent.forget();
+            lane.foreign.forget();
+            return Some(lane);
+        }
+        make()
+    })
+}
+
+/// In a forked child: its lanes are the parent's. Those it makes go into a ledger of its own.
+pub(crate) fn forget_all() {
+    LOCK.force_open();
+    LANES.store(std::ptr::null_mut(), Release);
+    GENERATION.fetch_add(1, Relaxed);
+}
+
+/// Allocations, their bytes, reallocs, frees and the bytes given back, of all lanes.
+pub(crate) fn totals() -> [u64; 5] {
+    let mut totals = [0_u64; 5];
+    for lane in lanes().map(|lane| lane.record) {
+        let alloc_objects = lane.classes.iter().map(|class| class.load(Relaxed)).fold(0, u64::wrapping_add);
+        let alloc_space = lane.alloc_space.load(Relaxed);
+        let freed_space = alloc_space.wrapping_sub(lane.live.load(Relaxed) as u64);
+        let numbers = [alloc_objects, alloc_space, lane.reallocs.load(Relaxed), lane.frees.load(Relaxed), freed_space];
+        totals.iter_mut().zip(numbers).for_each(|(total, number)| *total = total.wrapping_add(number));
+    }
+    totals
+}
+
+/// The live total of all lanes, as exact as can be had: what they kept to themselves is told for them.
+pub(crate) fn total() -> i64 {
+    if state::is_multi() {
+        lanes().fold(0, |_, lane| lane.tell())
+    } else {
+        lanes().map(|lane| lane.record.live.load(Relaxed)).sum()
+    }
+}
+
+/// From here on the peak of a single lane is in the header, and its `hi` may be lower. Called by the thread of that lane, if
+/// there is only one.
+pub(crate) fn prepare_to_watch() {
+    if peak::is_on() {
+        return;
+    }
+    if !state::is_multi() {
+        if let Some(only) = lanes().last() {
+            ledger_map::header().peak.fetch_max(only.record.hi.load(Relaxed), AcqRel);
+        }
+    }
+    state::set(WATCHED);
+}
+
+/// How many processes of a line of forks came before this one.
+pub(crate) fn generation() -> u32 {
+    GENERATION.load(Relaxed)
+}
+
+fn lanes() -> impl Iterator<Item = &'static Local> {
+    std::iter::successors(newest(), |lane| lane.next)
+}
+
+#[allow(unsafe_code)]
+fn newest() -> Option<&'static Local> {
+    // SAFETY: null, or a lane that `make` published whole and that is never freed.
+    unsafe { LANES.load(Acquire).as_ref() }
+}
+
+/// Writes a struct into zeroed memory field by field, but for those of which zeros are a valid value. As a whole it would pass
+/// over the stack, and a lane takes several pages: more than there may be on the stack of a signal handler or a
+/// coroutine, whose thread allocates there first.
+macro_rules! write_in_place {
+    ($place:ident, [$($zeros:ident),*], $type:ident { $($field:ident: $value:expr),* $(,)? }) => {
+        // No field is forgotten.
+        let _ = |$type { $($field: _,)* $($zeros: _),* }: $type| ();
+        $(
+            // SAFETY: the fresh pages are large and aligned enough, and nobody else knows of them.
+            unsafe { (&raw mut (*$place).$field).write($value) };
+        )*
+    };
+}
+
+/// Makes a lane, held. Called with the lock held.
+#[allow(unsafe_code)]
+fn make() -> Option<&'static Local> {
+    let header = ledger_map::header();
+    let number = header.lanes.load(Relaxed) + 1;
+    if number > MOST_LANES {
+        return None;
+    }
+    let index = Index::new()?;
+    let place = ledger_map::private_bytes(size_of::<Local>())?.cast::<Local>().as_ptr();
+    let chunk = ledger_map::chunk(kind::LANE, number, size_of::<Lane>())?;
+    let record = ledger_map::lane(chunk + size_of::<ChunkHeader>() as u64);
+    record.lo.store(i64::MIN, Relaxed);
+    if number > 1 {
+        // Whatever happens first calls for attention: the flush then sets real bounds.
+        record.hi.store(i64::MIN, Relaxed);
+    }
+    write_in_place!(
+        place,
+        [cells, recent],
+        Local {
+            record: record,
+            number: number,
+            tag: Tag::of_lane(number),
+            word: Word::of_lane(number).unwrap_or(Word::FREE),
+            index: index,
+            last: Cell::new(Number::NONE),
+            sites: Room::new(kind::SITES, FIRST_ROOM),
+            stacks: Room::new(kind::STACKS, FIRST_ROOM),
+            peaks: Room::new(kind::PEAKS, FIRST_PEAKS),
+            previous: RefCell::new(Stack::new()),
+            foreign: Foreign::new(),
+            sampler: RefCell::new(Sampler::new(u64::from(number), header.rate.load(Relaxed))),
+            held: AtomicBool::new(true),
+            next: newest(),
+        }
+    );
+    // SAFETY: just written, never moved or freed; what was not written is made of numbers and pointers, which zeros are.
+    let local: &'static Local = unsafe { &*place };
+    local.recent.forget();
+    if local.word == Word::FREE {
+        local.cells.bar();
+    }
+    local.set_next_sample(0);
+    ledger_map::chunk_header(chunk).used.store(size_of::<Lane>() as u64, Release);
+    LANES.store(place, Release);
+    header.lanes.store(number, Relaxed);
+    if number == 2 {
+        go_multi();
+    }
+    Some(local)
+}
+
+/// From here on there is a shared total. What the first lane had alone goes into it; its thread may be in the middle of
+/// an event, and hears of the change at its next one.
+fn go_multi() {
+    let header = ledger_map::header();
+    state::set(MULTI);
+    header.batch.store(BATCH as u32, Relaxed);
+    header.multi.store(1, Release);
+    let Some(first) = lanes().last() else { return };
+    let (live, peak): (i64, &AtomicI64) = (first.record.live.load(Relaxed), &first.record.hi);
+    header.peak.fetch_max(peak.load(Relaxed), AcqRel);
+    header.at_peak.store(u32::from(live >= header.peak.load(Relaxed)), Relaxed);
+    first.tell();
+}

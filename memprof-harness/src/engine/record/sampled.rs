@@ -1,0 +1,229 @@
+//! Sampled mode: an allocation is counted, and one in so many bytes has its stack noted. Small blocks are cells, whose words say which
+//! were sampled; others are the C library's. What is here is for cells. What is rare is a function of its own that is called
+//! last, so that the common way through needs next to no registers.
+
+#![allow(unsafe_code)] // an allocator
+
+use crate::engine::alloc::block_tag::{set_word, word_of, Word};
+use crate::engine::alloc::slots::{self, Origin};
+use crate::engine::alloc::system_untagged;
+use crate::engine::alloc::thread_cache::resize;
+use crate::engine::hook::rust::{self, count_failure, count_laneless, free_while_shut};
+use crate::engine::life::thread::{self, access, record, Access};
+use crate::engine::record::lane::{Local, Note};
+use crate::engine::unwind::frame_pointer::{Bounds, Frame};
+use crate::ledger::layout::Lane;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ptr;
+
+/// The calling thread is ready, here and in the next three.
+#[inline(never)]
+pub(crate) unsafe fn alloc(size: usize, align: usize) -> *mut u8 {
+    // SAFETY: it is.
+    let (local, _) = unsafe { thread::local() };
+    let Some(block) = local.cell(size, align) else {
+        // SAFETY: they are a layout's, which the caller of the hook passed.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+        // SAFETY: the caller upholds `alloc`'s contract.
+        return unsafe { system_untagged::alloc(layout) };
+    };
+    // SAFETY: just taken.
+    unsafe { allocated(block, size) }
+}
+
+#[inline(never)]
+pub(crate) unsafe fn alloc_zeroed(size: usize, align: usize) -> *mut u8 {
+    // SAFETY: it is.
+    let (local, _) = unsafe { thread::local() };
+    let Some(block) = local.cell(size, align) else {
+        // SAFETY: they are a layout's, which the caller of the hook passed.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+        // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+        return unsafe { system_untagged::alloc_zeroed(layout) };
+    };
+    // SAFETY: just taken, with room for as many bytes.
+    unsafe { block.write_bytes(0, size) };
+    // SAFETY: just taken.
+    unsafe { allocated(block, size) }
+}
+
+/// Notes a new block, and gives it back.
+///
+/// # Safety
+/// `block` is a cell, the caller's, and the thread is ready.
+#[inline(always)]
+unsafe fn allocated(block: *mut u8, size: usize) -> *mut u8 {
+    // SAFETY: by contract.
+    unsafe { set_word(block, Word::UNNOTED) };
+    // SAFETY: by contract.
+    let record = unsafe { record() };
+    let clock = record.add_alloc(size as u64, size as i64);
+    if record.is_high() || record.sample_is_due(clock) {
+        return notable(record, block, size);
+    }
+    block
+}
+
+/// An allocation that was counted, and makes a new peak or is to be sampled, or both.
+#[inline(never)]
+fn notable(record: &'static Lane, block: *mut u8, size: usize) -> *mut u8 {
+    if record.is_high() {
+        record.rose();
+    }
+    if record.sample_is_due(record.clock()) {
+        sample(block, size)
+    } else {
+        block
+    }
+}
+
+/// Samples the block that was just counted.
+#[cold]
+#[inline(never)]
+fn sample(block: *mut u8, size: usize) -> *mut u8 {
+    let frame = Frame::here();
+    let Access::Lane(local, bounds) = access() else { return block };
+    // SAFETY: a cell, and still the caller's.
+    unsafe { note_sample(local, bounds, frame, block, size, false, local.record.clock()) };
+    block
+}
+
+/// # Safety
+/// `block` is a cell, and the caller's.
+unsafe fn note_sample(
+    local: &Local,
+    bounds: Bounds,
+    frame: Frame,
+    block: *mut u8,
+    size: usize,
+    realloc: bool,
+    clock: u64,
+) {
+    if let Some(site) = local.sample(frame, bounds, size as u64, realloc, clock) {
+        // SAFETY: by contract.
+        unsafe { set_word(block, local.word.with(clock, Some(site))) };
+    }
+}
+
+#[inline(never)]
+pub(crate) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
+    // SAFETY: where it is a cell.
+    if !slots::have(block) || unsafe { word_of(block) } != Word::UNNOTED {
+        // SAFETY: they are a layout's, which the caller of the hook passed.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+        // SAFETY: the caller upholds `dealloc`'s contract.
+        return unsafe { unready::dealloc(block, layout) };
+    }
+    // SAFETY: the thread is ready.
+    let record = unsafe { record() };
+    record.add_free(size as u64);
+    if record.is_low() {
+        // SAFETY: the caller upholds `dealloc`'s contract.
+        return unsafe { dealloc_notable(block, size) };
+    }
+    // SAFETY: the thread is ready.
+    let (local, _) = unsafe { thread::local() };
+    // SAFETY: it is a cell, and its user is done with it.
+    unsafe { local.cells.put(block, size) }
+}
+
+/// A free that was counted, and leaves a peak.
+#[inline(never)]
+unsafe fn dealloc_notable(block: *mut u8, size: usize) {
+    // SAFETY: the thread is ready.
+    unsafe { record() }.fell();
+    // SAFETY: the thread is ready.
+    let (local, _) = unsafe { thread::local() };
+    // SAFETY: it is a cell, and its user is done with it.
+    unsafe { local.cells.put(block, size) }
+}
+
+#[inline(never)]
+pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+    // SAFETY: the caller upholds `realloc`'s contract.
+    unsafe { unready::realloc(block, layout, size) }
+}
+
+/// The slow way, for blocks that are no cells of this process or have been sampled, and for threads that are not ready.
+pub(crate) mod unready {
+    use super::*;
+
+    #[inline(never)]
+    pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        match slots::origin(block) {
+            // SAFETY: the caller upholds `realloc`'s contract.
+            Origin::System => unsafe { system_untagged::realloc(block, layout, size) },
+            // SAFETY: it is a cell; the caller upholds `realloc`'s contract.
+            Origin::Own | Origin::Inherited => unsafe { realloc_cell(block, layout, size) },
+        }
+    }
+
+    #[inline(never)]
+    pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
+        match slots::origin(block) {
+            // SAFETY: the caller upholds `dealloc`'s contract.
+            Origin::System => unsafe { system_untagged::dealloc(block, layout) },
+            Origin::Own => {
+                // SAFETY: it is a cell.
+                let word = unsafe { word_of(block) };
+                word.must_be_in_use();
+                // SAFETY: it is a cell, and its user is done with it.
+                unsafe { rust::dealloc_cell(block, layout.size(), note_of(word)) }
+            }
+            Origin::Inherited => {}
+        }
+    }
+}
+
+/// `None` = the block was not sampled.
+fn note_of(word: Word) -> Option<Note> {
+    (word != Word::UNNOTED).then(|| Note::of(word))
+}
+
+/// # Safety
+/// `block` is a cell, of this process or of one it was forked from. As for `GlobalAlloc::realloc`.
+#[inline(never)]
+unsafe fn realloc_cell(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+    let (frame, access) = (Frame::here(), access());
+    let own = slots::have(block);
+    // SAFETY: by contract.
+    let word = unsafe { word_of(block) };
+    word.must_be_in_use();
+    let lane = if let Access::Lane(local, _) = access { Some((&local.cells, local.record.clock())) } else { None };
+    let elsewhere = || match Layout::from_size_align(size, layout.align()) {
+        // SAFETY: the new size is `realloc`'s, and is not 0.
+        Ok(layout) => unsafe { System.alloc(layout) },
+        Err(_) => ptr::null_mut(),
+    };
+    // SAFETY: by contract.
+    let moved = unsafe { resize(lane, block, layout, size, elsewhere) };
+    if moved.is_null() {
+        count_failure();
+        return moved;
+    }
+    let note = if own { note_of(word) } else { None };
+    let freed = own.then_some(layout.size());
+    match access {
+        Access::Lane(local, bounds) => {
+            let clock = system_untagged::count_realloc(local, note, freed, size);
+            if !slots::have(moved) {
+                system_untagged::sample_if_due(local, bounds, frame, moved, size, true, clock);
+                return moved;
+            }
+            // SAFETY: it is a cell.
+            unsafe { set_word(moved, Word::UNNOTED) };
+            if local.record.sample_is_due(clock) {
+                // SAFETY: it is a cell.
+                unsafe { note_sample(local, bounds, frame, moved, size, true, clock) };
+            }
+        }
+        Access::Laneless => count_laneless(Some(size), freed),
+        Access::Shut => {
+            if own {
+                free_while_shut(note, layout.size());
+            }
+            system_untagged::allocated_while_shut(moved);
+        }
+    }
+    moved
+}

@@ -1,0 +1,323 @@
+//! Where sites come from: a lane's own index of the stacks it has met, the site records in the ledger, and the stacks
+//! themselves, each written once as what differs from the one before.
+
+use crate::engine::life::state;
+use crate::engine::record::lane::Local;
+use crate::engine::record::site_predictor::{Number, NUMBER_BITS};
+use crate::engine::store::ledger_map;
+use crate::engine::unwind::frame_pointer::{self, Bounds, Frame, Walked};
+use crate::ledger::layout::{kind, site_flag, ChunkHeader, PeakRecord, Site, StackRecord, MAX_DEPTH, PEAKED};
+use std::cell::Cell;
+use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+/// Entries of a new index: one page.
+const FIRST_INDEX: usize = 1024;
+/// Payload of a lane's first chunk of sites or stacks; each further one is twice as long.
+pub(crate) const FIRST_ROOM: usize = 4096 - size_of::<ChunkHeader>();
+/// The same of peaks, which few sites have.
+pub(crate) const FIRST_PEAKS: usize = 512 - size_of::<ChunkHeader>();
+const LARGEST_ROOM: usize = (256 << 10) - size_of::<ChunkHeader>();
+
+/// Finds a site by its key. Open addressing with linear probing; an entry is a site's number, with the highest bits of the key above
+/// it, 0 = empty; the whole key is in the site and its link. Small entries, because with many stacks it is the cache that is
+/// short.
+pub(crate) struct Index {
+    entries: Cell<&'static [AtomicU32]>,
+    used: Cell<usize>,
+}
+
+impl Index {
+    #[allow(unsafe_code)]
+    pub(crate) fn new() -> Option<Index> {
+        // SAFETY: zero is a valid `AtomicU32`.
+        let entries = unsafe { ledger_map::private::<AtomicU32>(FIRST_INDEX)? };
+        Some(Index { entries: Cell::new(entries), used: Cell::new(0) })
+    }
+
+    /// The site with `key`.
+    #[inline(always)]
+    fn find(&self, key: u64) -> Option<Number> {
+        let entries = self.entries.get();
+        let mask = entries.len() - 1;
+        let mut at = (key >> 32) as usize;
+        loop {
+            let entry = entries.get(at & mask)?.load(Relaxed);
+            if entry == 0 {
+                return None;
+            }
+            if (entry ^ (key >> 32) as u32) >> NUMBER_BITS == 0 {
+                let number = Number::in_lower_bits(entry);
+                if number.has(key) {
+                    return Some(number);
+                }
+            }
+            at += 1;
+        }
+    }
+
+    /// Enters a site that is not there. `None` where the index is full and cannot grow.
+    fn enter(&self, key: u64, number: Number) -> Option<()> {
+        // Three quarters: with many stacks, memory counts for more than a probe in the same cache line.
+        if (self.used.get() + 1) * 4 > self.entries.get().len() * 3 {
+            self.grow()?;
+        }
+        put(self.entries.get(), (key >> 32) as u32, number);
+        self.used.set(self.used.get() + 1);
+        Some(())
+    }
+
+    #[allow(unsafe_code)]
+    fn grow(&self) -> Option<()> {
+        let old = self.entries.get();
+        // SAFETY: zero is a valid `AtomicU32`.
+        let new = unsafe { ledger_map::private::<AtomicU32>(old.len() * 2)? };
+        for entry in old.iter().map(|entry| entry.load(Relaxed)).filter(|&entry| entry != 0) {
+            let number = Number::in_lower_bits(entry);
+            put(new, number.link().upper_key(), number);
+        }
+        self.entries.set(new);
+        // SAFETY: `old` came from `private`, and the cell held its only lasting reference.
+        unsafe { ledger_map::release(old) };
+        Some(())
+    }
+}
+
+/// Puts an entry into the first free place from where it belongs.
+fn put(entries: &[AtomicU32], upper_key: u32, number: Number) {
+    let start = upper_key as usize;
+    let places = (0..entries.len()).map(|i| &entries[(start + i) & (entries.len() - 1)]);
+    if let Some(place) = places.into_iter().find(|place| place.load(Relaxed) == 0) {
+        place.store((upper_key >> NUMBER_BITS << NUMBER_BITS) | number.get(), Relaxed);
+    }
+}
+
+/// The end of a lane's newest chunk of one kind.
+pub(crate) struct Room {
+    kind: u32,
+    /// Payload of the first chunk.
+    first: usize,
+    chunk: Cell<u64>,
+    at: Cell<u64>,
+    end: Cell<u64>,
+}
+
+impl Room {
+    pub(crate) const fn new(kind: u32, first: usize) -> Room {
+        Room { kind, first, chunk: Cell::new(0), at: Cell::new(0), end: Cell::new(0) }
+    }
+
+    /// `len` bytes, a multiple of 8, in one piece.
+    fn take(&self, lane: u32, len: usize) -> Option<u64> {
+        if self.end.get() - self.at.get() < len as u64 {
+            let last = (self.end.get() - self.chunk.get()) as usize;
+            if last != 0 && self.kind == kind::STACKS {
+                // Next to no event will touch it again: it need not take the process's memory, only the file's.
+                ledger_map::page_out(self.chunk.get(), self.end.get());
+            }
+            let payload = if last == 0 { self.first } else { (last * 2).min(LARGEST_ROOM) };
+            let chunk = ledger_map::chunk(self.kind, lane, payload)?;
+            self.chunk.set(chunk);
+            self.at.set(chunk + size_of::<ChunkHeader>() as u64);
+            self.end.set(chunk + ledger_map::chunk_header(chunk).len.load(Relaxed));
+        }
+        let at = self.at.get();
+        self.at.set(at + len as u64);
+        Some(at)
+    }
+
+    /// What was taken is written: a reader may have it.
+    fn publish(&self) {
+        let used = self.at.get() - self.chunk.get() - size_of::<ChunkHeader>() as u64;
+        ledger_map::chunk_header(self.chunk.get()).used.store(used, Release);
+    }
+}
+
+/// Return addresses, innermost first. They stand at the end of the array, so that what is outer keeps its place.
+pub(crate) struct Stack {
+    addresses: [Cell<u64>; MAX_DEPTH],
+    depth: Cell<usize>,
+}
+
+impl Stack {
+    pub(crate) const fn new() -> Stack {
+        Stack { addresses: [const { Cell::new(0) }; MAX_DEPTH], depth: Cell::new(0) }
+    }
+
+    fn frames(&self) -> &[Cell<u64>] {
+        self.addresses.get(MAX_DEPTH - self.depth.get()..).unwrap_or(&[])
+    }
+
+    /// How many of the outermost frames it has in common with another stack.
+    fn shared_with(&self, frames: &[Cell<u64>]) -> usize {
+        self.frames().iter().rev().zip(frames.iter().rev()).take_while(|(a, b)| a.get() == b.get()).count()
+    }
+
+    /// Becomes the stack that has `fresh` inside of the `shared` outermost frames. `None` where that is too deep.
+    fn change(&self, fresh: &[Cell<u64>], shared: usize) -> Option<()> {
+        let depth = shared + fresh.len();
+        let places = self.addresses.get(MAX_DEPTH.checked_sub(depth)?..MAX_DEPTH - shared)?;
+        places.iter().zip(fresh).for_each(|(place, address)| place.set(address.get()));
+        self.depth.set(depth);
+        Some(())
+    }
+}
+
+impl Local {
+    /// The site of the calling stack. `size` is the block's where sites are told apart by it, else 0.
+    #[inline(always)]
+    pub(crate) fn site_of(&self, frame: Frame, bounds: Bounds, size: u64) -> Option<Number> {
+        let Some(hash) = self.recent.know(frame, bounds) else { return self.site_by_walk(frame, bounds, size) };
+        let site = if size == 0 { self.site_after_last(hash) } else { self.site_with_size(hash, size) };
+        self.recent.release();
+        site
+    }
+
+    /// The site of the stack that is kept. Tries the one that came after the last event's site before.
+    #[inline(always)]
+    fn site_after_last(&self, key: u64) -> Option<Number> {
+        let last = self.last.get();
+        let mut site = last.link().next();
+        if !site.has(key) {
+            site = match self.index.find(key) {
+                Some(found) => found,
+                None => self.new_site(key, 0)?,
+            };
+            // What follows a site is its own lane's, so nothing may follow what every lane begins with.
+            if last != Number::NONE {
+                last.link().set_next(site);
+            }
+        }
+        self.last.set(site);
+        Some(site)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn site_with_size(&self, hash: u64, size: u64) -> Option<Number> {
+        let key = frame_pointer::with_size(hash, size);
+        match self.index.find(key) {
+            Some(site) => Some(site),
+            None => self.new_site(key, size),
+        }
+    }
+
+    /// The site of a stack that is not kept: too deep, not the thread's own, or a signal handler's that came in the middle.
+    #[cold]
+    #[inline(never)]
+    fn site_by_walk(&self, frame: Frame, bounds: Bounds, size: u64) -> Option<Number> {
+        let frames = [const { Cell::new(0) }; MAX_DEPTH];
+        let walked = self.foreign.walk(frame, bounds, |depth, address| {
+            if let Some(place) = frames.get(depth) {
+                place.set(address);
+            }
+        });
+        let key = if size == 0 { walked.hash } else { frame_pointer::with_size(walked.hash, size) };
+        if let Some(site) = self.index.find(key) {
+            return Some(site);
+        }
+        let stack = self.note_stack(frames.get(..walked.depth)?, flags(&walked), size)?;
+        self.add_site(key, stack)
+    }
+
+    /// Makes a site of the stack that is kept.
+    #[cold]
+    #[inline(never)]
+    fn new_site(&self, key: u64, size: u64) -> Option<Number> {
+        let stack = self.note_stack(self.recent.kept(), 0, size)?;
+        self.add_site(key, stack)
+    }
+
+    /// This lane's alias of another lane's site.
+    pub(crate) fn alias_of(&self, original: Number) -> Option<Number> {
+        let key = frame_pointer::with_size(original.offset(), u64::MAX);
+        if let Some(site) = self.index.find(key) {
+            return Some(site);
+        }
+        let stack = self.stacks.take(self.number, size_of::<StackRecord>())?;
+        let record = ledger_map::stack_record(stack);
+        record.size.store(original.offset(), Relaxed);
+        record.flags.store(site_flag::ALIAS, Relaxed);
+        self.stacks.publish();
+        self.add_site(key, stack)
+    }
+
+    fn add_site(&self, key: u64, stack: u64) -> Option<Number> {
+        let offset = self.sites.take(self.number, size_of::<Site>())?;
+        let site = ledger_map::site(offset);
+        site.key.store(key as u32, Relaxed);
+        site.origin.store(u32::try_from(stack / 8).ok().filter(|origin| origin & PEAKED == 0)?, Relaxed);
+        // It had nothing at any peak so far.
+        site.epoch.store(state::epoch(), Relaxed);
+        self.sites.publish();
+        let number = Number::of(offset);
+        number.link().begin(key);
+        self.index.enter(key, number)?;
+        Some(number)
+    }
+
+    /// Writes down what the site has: it is what it had at the peak that was just left.
+    #[inline(never)]
+    pub(crate) fn keep_peak(&self, site: &Site) {
+        let live = |made: &AtomicU64, gone: &AtomicU64| made.load(Relaxed).wrapping_sub(gone.load(Relaxed)) as i64;
+        let objects = live(&site.alloc_objects, &site.frees);
+        let space = live(&site.alloc_space, &site.freed_space);
+        let origin = site.origin.load(Relaxed);
+        if origin & PEAKED == 0 && (objects | space) == 0 {
+            return;
+        }
+        let place = if origin & PEAKED == 0 {
+            self.peaks.take(self.number, size_of::<PeakRecord>())
+        } else {
+            Some(Site::offset_of_origin(origin))
+        };
+        let Some(place) = place else {
+            ledger_map::header().lost_peaks.fetch_add(1, Relaxed);
+            return;
+        };
+        let record = ledger_map::peak_record(place);
+        record.objects.store(objects, Relaxed);
+        record.space.store(space, Relaxed);
+        if origin & PEAKED == 0 {
+            record.origin.store(u64::from(origin), Relaxed);
+            self.peaks.publish();
+            // Chunks lie within what `add_site` could tell, or there would be no site.
+            site.origin.store((place / 8) as u32 | PEAKED, Release);
+        }
+    }
+
+    /// Writes a stack down. Gives the offset of its record.
+    fn note_stack(&self, stack: &[Cell<u64>], flags: u32, size: u64) -> Option<u64> {
+        // In the middle of another event's stack, a signal handler's is lost.
+        let previous = self.previous.try_borrow_mut().ok()?;
+        let shared = previous.shared_with(stack);
+        let fresh = stack.get(..stack.len() - shared)?;
+        let offset = self.stacks.take(self.number, size_of::<StackRecord>() + size_of_val(fresh))?;
+        let record = ledger_map::stack_record(offset);
+        record.size.store(size, Relaxed);
+        record.fresh.store(fresh.len() as u16, Relaxed);
+        record.shared.store(shared as u16, Relaxed);
+        record.flags.store(flags, Relaxed);
+        let words = ledger_map::words(offset + size_of::<StackRecord>() as u64, fresh.len());
+        for (place, address) in words.iter().zip(fresh) {
+            place.store(address.get(), Relaxed);
+        }
+        self.stacks.publish();
+        previous.change(fresh, shared)?;
+        Some(offset)
+    }
+}
+
+fn flags(walked: &Walked) -> u32 {
+    let header = ledger_map::header();
+    let mut flags = 0;
+    if walked.truncated {
+        header.truncated_stacks.fetch_add(1, Relaxed);
+        flags |= site_flag::TRUNCATED;
+    }
+    if walked.unwalkable {
+        header.unwalkable_stacks.fetch_add(1, Relaxed);
+        flags |= site_flag::UNWALKABLE;
+    }
+    flags
+}

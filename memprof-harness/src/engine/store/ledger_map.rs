@@ -1,0 +1,475 @@
+//! The ledger as this process has it mapped: where a chunk comes from, how the file grows, how it is trimmed. What is in
+//! the chunks is the business of `lane`, `sites` and `objects`.
+//!
+//! The whole range the file may ever take is mapped at once, so growing it needs no new mapping: only more blocks on the
+//! disk, taken before they are touched so that a full disk is an error here and never a SIGBUS in the test. No
+//! descriptor is kept: a test may close every descriptor it finds. The file is found again by its absolute path, and
+//! recognised by device and inode.
+
+#![allow(unsafe_code)] // mmap and what lies in it
+
+use crate::engine::record::site_predictor;
+use crate::ledger::layout::{ChunkHeader, Header, Lane, PeakRecord, Site, StackRecord, CHUNK_ALIGN};
+use std::cell::UnsafeCell;
+use std::ffi::CStr;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize};
+
+/// The most a ledger may grow to, in bytes. Address space alone: the file has only the blocks it needs.
+pub(crate) const LIMIT: usize = 1 << 30;
+/// The file grows by its own length, but by no more than this at a time.
+const LARGEST_STEP: u64 = 16 << 20;
+const PAGE: u64 = 4096;
+
+static BASE: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
+static MAPPED: AtomicUsize = AtomicUsize::new(0);
+/// Bytes of the file that have blocks on the disk. Changed under `LOCK`.
+static FILE_LEN: AtomicU64 = AtomicU64::new(0);
+static DEVICE: AtomicU64 = AtomicU64::new(0);
+static INODE: AtomicU64 = AtomicU64::new(0);
+/// Set when no chunk may be taken any more.
+static SEALED: AtomicBool = AtomicBool::new(true);
+/// Set in a forked child, whose mapping is its parent's ledger.
+static ABANDONED: AtomicBool = AtomicBool::new(false);
+/// Bytes of private memory the engine holds.
+static OWN_MEMORY: AtomicU64 = AtomicU64::new(0);
+static LOCK: Lock = Lock(AtomicBool::new(false));
+static PATH: PathCell = PathCell(UnsafeCell::new([0; libc::PATH_MAX as usize]));
+
+/// The ledger's path as a C string. A fixed place, because a forked child must write it without allocating.
+struct PathCell(UnsafeCell<[u8; libc::PATH_MAX as usize]>);
+// SAFETY: written while `SEALED` is set, when nobody reads it, by the only thread there is.
+unsafe impl Sync for PathCell {}
+
+impl PathCell {
+    /// `false` where it is too long.
+    fn set(&self, path: &[u8]) -> bool {
+        // SAFETY: nobody reads it meanwhile, see above.
+        let place = unsafe { &mut *self.0.get() };
+        let Some(room) = place.get_mut(..path.len()) else { return false };
+        room.copy_from_slice(path);
+        match place.get_mut(path.len()) {
+            Some(end) => *end = 0,
+            None => return false,
+        }
+        true
+    }
+
+    /// Makes it longer, in place. `false` where it would be too long.
+    fn append(&self, more: &[u8]) -> bool {
+        // SAFETY: nobody reads it meanwhile, see above.
+        let place = unsafe { &mut *self.0.get() };
+        let Some(end) = place.iter().position(|&byte| byte == 0) else { return false };
+        let Some(room) = place.get_mut(end..=end + more.len()) else { return false };
+        room.fill(0);
+        room.iter_mut().zip(more).for_each(|(byte, &new)| *byte = new);
+        true
+    }
+
+    fn get(&self) -> Option<&CStr> {
+        // SAFETY: nobody writes it while it is read, see above.
+        let place = unsafe { &*self.0.get() };
+        CStr::from_bytes_until_nul(place).ok()
+    }
+}
+
+/// A lock that needs neither memory nor a wake-up call: it is held for microseconds, when a chunk or a lane is taken.
+pub(crate) struct Lock(AtomicBool);
+
+impl Lock {
+    pub(crate) const fn new() -> Lock {
+        Lock(AtomicBool::new(false))
+    }
+
+    pub(crate) fn hold<R>(&self, work: impl FnOnce() -> R) -> R {
+        while self.0.compare_exchange_weak(false, true, Acquire, Relaxed).is_err() {
+            // SAFETY: `sched_yield` has no preconditions.
+            unsafe { libc::sched_yield() };
+        }
+        let result = work();
+        self.0.store(false, Release);
+        result
+    }
+
+    /// In a forked child no other thread is left to open the lock.
+    pub(crate) fn force_open(&self) {
+        self.0.store(false, Release);
+    }
+}
+
+/// Maps the ledger at `path`.
+pub(crate) fn attach(path: &Path) -> io::Result<()> {
+    let path = path.as_os_str().as_bytes();
+    if path.contains(&0) || !PATH.set(path) {
+        return Err(io::Error::from(io::ErrorKind::InvalidFilename));
+    }
+    let file = Descriptor::open(PATH.get().unwrap_or_default(), 0)?;
+    let stat = file.stat()?;
+    let len = u64::try_from(stat.st_size).unwrap_or(0);
+    if len < size_of::<Header>() as u64 {
+        return Err(io::Error::other("the ledger is shorter than its header"));
+    }
+    let (base, mapped) = map_shared(&file, len)?;
+    MAPPED.store(mapped, Relaxed);
+    BASE.store(base, Release);
+    recognise(&stat);
+    site_predictor::cover(len)?;
+    SEALED.store(false, Release);
+    Ok(())
+}
+
+/// Takes down by what the file is known.
+fn recognise(stat: &libc::stat) {
+    DEVICE.store(stat.st_dev, Relaxed);
+    INODE.store(stat.st_ino, Relaxed);
+    FILE_LEN.store(u64::try_from(stat.st_size).unwrap_or(0), Relaxed);
+}
+
+/// In a forked child: makes a ledger beside the parent's, which begins with the same `prefix` bytes, and maps it where
+/// the parent's was. Runs inside an allocation, so it allocates nothing.
+pub(crate) fn reattach(prefix: u64) -> bool {
+    let errno = Errno::save();
+    let done = try_reattach(prefix).is_some();
+    errno.restore();
+    if done {
+        ABANDONED.store(false, Relaxed);
+        SEALED.store(false, Release);
+    }
+    done
+}
+
+fn try_reattach(prefix: u64) -> Option<()> {
+    if !BASE.load(Acquire).is_null() && file_size_limit() >= prefix {
+        // SAFETY: has no preconditions.
+        let pid = unsafe { libc::getpid() };
+        // In place, because the stack we are on may have less room than a path takes.
+        let mut ending = [0u8; 32];
+        let mut rest = ending.as_mut_slice();
+        write!(rest, ".fork-{pid}").ok()?;
+        let unused = rest.len();
+        if !PATH.append(ending.get(..ending.len() - unused)?) {
+            return None;
+        }
+        let file = Descriptor::open(PATH.get()?, libc::O_CREAT | libc::O_EXCL).ok()?;
+        let len = libc::off_t::try_from(prefix.next_multiple_of(PAGE)).ok()?;
+        // SAFETY: touches no memory; the descriptor is open.
+        if unsafe { libc::posix_fallocate(file.0, 0, len) } != 0 {
+            return None;
+        }
+        let prefix = usize::try_from(prefix).ok()?;
+        // SAFETY: the parent's ledger is still mapped, and is at least as long as its beginning.
+        let written = unsafe { libc::pwrite(file.0, address(0).cast(), prefix, 0) };
+        if usize::try_from(written).ok()? != prefix {
+            return None;
+        }
+        recognise(&file.stat().ok()?);
+        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
+        // SAFETY: replaces our own mapping by one of the same length; nothing of the parent's ledger is used any more.
+        let base = unsafe { libc::mmap(address(0).cast(), MAPPED.load(Relaxed), protection, flags, file.0, 0) };
+        if base == libc::MAP_FAILED {
+            return None;
+        }
+        header().restart(prefix as u64);
+        return Some(());
+    }
+    None
+}
+
+/// Maps as much of the range as the address space limit allows, and the file's own length at least.
+fn map_shared(file: &Descriptor, len: u64) -> io::Result<(*mut u8, usize)> {
+    let mut want = LIMIT;
+    loop {
+        // SAFETY: a fresh mapping chosen by the kernel overlaps nothing of ours; the descriptor is open.
+        let base = unsafe {
+            libc::mmap(ptr::null_mut(), want, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, file.0, 0)
+        };
+        if base != libc::MAP_FAILED {
+            if site_predictor::reserve(want) {
+                return Ok((base.cast(), want));
+            }
+            // SAFETY: just mapped, and nobody knows of it.
+            unsafe { libc::munmap(base, want) };
+        }
+        let error = io::Error::last_os_error();
+        if (want as u64) / 2 < len {
+            return Err(error);
+        }
+        want /= 2;
+    }
+}
+
+/// Whether this process has a ledger that is its own to write.
+pub(crate) fn is_attached() -> bool {
+    !BASE.load(Acquire).is_null() && !ABANDONED.load(Relaxed)
+}
+
+/// The header page.
+///
+/// # Panics
+/// Never in practice: called only once `attach` succeeded; a null base would be a fault, as for any other misuse.
+#[inline(always)]
+pub(crate) fn header() -> &'static Header {
+    // SAFETY: `attach` checked that the file holds a header; the mapping is never undone, and all fields that change
+    // are atomics.
+    unsafe { &*BASE.load(Relaxed).cast::<Header>() }
+}
+
+/// Takes a chunk of `payload` bytes. Gives the offset of its header, or `None` where the ledger cannot grow.
+pub(crate) fn chunk(kind: u32, lane: u32, payload: usize) -> Option<u64> {
+    LOCK.hold(|| {
+        if SEALED.load(Relaxed) {
+            return None;
+        }
+        let len = (size_of::<ChunkHeader>() + payload).next_multiple_of(CHUNK_ALIGN) as u64;
+        let start = header().arena_end.load(Relaxed);
+        let end = start.checked_add(len)?;
+        if end > FILE_LEN.load(Relaxed) && !grow(end) {
+            return None;
+        }
+        let chunk = chunk_header(start);
+        chunk.kind.store(kind, Relaxed);
+        chunk.lane.store(lane, Relaxed);
+        chunk.len.store(len, Relaxed);
+        chunk.used.store(0, Relaxed);
+        // A reader follows `arena_end`: the chunk must be whole before it is within.
+        header().arena_end.store(end, Release);
+        Some(start)
+    })
+}
+
+/// Takes blocks on the disk up to `end` at least. Called with the lock held.
+fn grow(end: u64) -> bool {
+    let old = FILE_LEN.load(Relaxed);
+    let mapped = MAPPED.load(Relaxed) as u64;
+    if end > mapped {
+        return false;
+    }
+    let errno = Errno::save();
+    let roomy = (old + old.clamp(PAGE, LARGEST_STEP)).max(end).next_multiple_of(PAGE).min(mapped);
+    let grown = [roomy, end.next_multiple_of(PAGE).min(mapped)].into_iter().find(|&len| reserve(old, len));
+    if let Some(len) = grown {
+        FILE_LEN.store(len, Relaxed);
+    }
+    errno.restore();
+    grown.is_some()
+}
+
+fn reserve(from: u64, to: u64) -> bool {
+    // Past RLIMIT_FSIZE the kernel would send SIGXFSZ, which kills: ask first.
+    if file_size_limit() < to {
+        return false;
+    }
+    let Some(file) = reopen() else { return false };
+    let (Ok(at), Ok(len)) = (libc::off_t::try_from(from), libc::off_t::try_from(to - from)) else { return false };
+    // SAFETY: touches no memory; the descriptor is open.
+    let taken = unsafe { libc::posix_fallocate(file.0, at, len) } == 0;
+    taken && site_predictor::cover(to).is_ok()
+}
+
+fn file_size_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for the answer.
+    match unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) } {
+        0 => limit.rlim_cur,
+        _ => 0,
+    }
+}
+
+/// The ledger's file again, if its path still leads to it.
+fn reopen() -> Option<Descriptor> {
+    let file = Descriptor::open(PATH.get()?, 0).ok()?;
+    let stat = file.stat().ok()?;
+    (stat.st_dev == DEVICE.load(Relaxed) && stat.st_ino == INODE.load(Relaxed)).then_some(file)
+}
+
+/// Lets no more chunk be taken and gives back the blocks behind the last one.
+pub(crate) fn seal() {
+    LOCK.hold(|| {
+        SEALED.store(true, Relaxed);
+        let end = header().arena_end.load(Relaxed).next_multiple_of(PAGE);
+        if end >= FILE_LEN.load(Relaxed) {
+            return;
+        }
+        let (Some(file), Ok(end)) = (reopen(), libc::off_t::try_from(end)) else { return };
+        // The file stays longer than it need be where this fails, which harms nobody.
+        // SAFETY: nothing behind `arena_end` is ever touched now that no chunk can be taken.
+        unsafe { libc::ftruncate(file.0, end) };
+    });
+}
+
+/// In a forked child: the ledger is the parent's. Nothing may be taken from it, and nothing was held by us.
+pub(crate) fn abandon() {
+    ABANDONED.store(true, Relaxed);
+    SEALED.store(true, Relaxed);
+    LOCK.force_open();
+}
+
+#[inline(always)]
+pub(crate) fn chunk_header(offset: u64) -> &'static ChunkHeader {
+    at(offset)
+}
+
+/// The lane at `offset`, which lies behind the header of a chunk of lanes.
+pub(crate) fn lane(offset: u64) -> &'static Lane {
+    at(offset)
+}
+
+/// The site at `offset`, as it came out of a chunk of sites.
+#[inline(always)]
+pub(crate) fn site(offset: u64) -> &'static Site {
+    at(offset)
+}
+
+/// The record at `offset`, as it came out of a chunk of stacks.
+pub(crate) fn stack_record(offset: u64) -> &'static StackRecord {
+    at(offset)
+}
+
+/// The record at `offset`, as it came out of a chunk of peaks.
+pub(crate) fn peak_record(offset: u64) -> &'static PeakRecord {
+    at(offset)
+}
+
+/// Lets the pages that lie wholly within `start..end` leave this process's memory. What is in them stays in the file, and comes back
+/// where it is touched again.
+pub(crate) fn page_out(start: u64, end: u64) {
+    let (first, last) = (start.next_multiple_of(PAGE), end / PAGE * PAGE);
+    if first >= last {
+        return;
+    }
+    let errno = Errno::save();
+    // Nothing is lost where it fails.
+    // SAFETY: a shared mapping of a file: dropping its pages changes nothing of what is read from them.
+    unsafe { libc::madvise(address(first).cast(), (last - first) as usize, libc::MADV_DONTNEED) };
+    errno.restore();
+}
+
+/// `words` 8-byte words at `offset`, in a chunk of stacks or of text.
+pub(crate) fn words(offset: u64, words: usize) -> &'static [AtomicU64] {
+    debug_assert!(offset.is_multiple_of(8));
+    // SAFETY: offsets come from `chunk`, whose length covers these words; all access to them is atomic.
+    unsafe { std::slice::from_raw_parts(address(offset).cast::<AtomicU64>(), words) }
+}
+
+/// Copies `bytes` to `offset`, in a chunk of text or modules that no one reads yet.
+pub(crate) fn put(offset: u64, bytes: &[u8]) {
+    // SAFETY: the chunk's length covers the bytes and nothing else refers to them before `used` is raised.
+    unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), address(offset), bytes.len()) }
+}
+
+#[inline(always)]
+fn at<T>(offset: u64) -> &'static T {
+    // SAFETY: offsets come from `chunk`, which keeps every one inside the mapped file and aligned to 64, and records are
+    // taken from it in multiples of their alignment. The types are made of atomics, for which zeroed memory is valid.
+    unsafe { &*address(offset).cast::<T>() }
+}
+
+#[inline(always)]
+fn address(offset: u64) -> *mut u8 {
+    // SAFETY: offsets come from `chunk` and lie inside the mapping, which is one object.
+    unsafe { BASE.load(Relaxed).add(offset as usize) }
+}
+
+/// `bytes` of zeroed private memory, page-aligned. `None` where the system has no more.
+pub(crate) fn private_bytes(bytes: usize) -> Option<NonNull<u8>> {
+    let errno = Errno::save();
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // Miri knows no memory that is promised twice.
+    let unreserved = if cfg!(miri) { 0 } else { libc::MAP_NORESERVE };
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | unreserved;
+    // SAFETY: a fresh anonymous mapping chosen by the kernel overlaps nothing of ours.
+    let memory = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
+    errno.restore();
+    if memory == libc::MAP_FAILED {
+        return None;
+    }
+    holds(bytes as u64);
+    NonNull::new(memory.cast())
+}
+
+/// Zeroed private memory for `count` values of a type made of atomics. `None` where the system has no more.
+///
+/// # Safety
+/// All-zero bytes must be a valid `T`.
+pub(crate) unsafe fn private<T>(count: usize) -> Option<&'static [T]> {
+    let memory = private_bytes(count.checked_mul(size_of::<T>())?)?;
+    // SAFETY: the mapping is page-aligned, zeroed, long enough and lives until `release`; zeroes are valid by contract.
+    Some(unsafe { std::slice::from_raw_parts(memory.cast::<T>().as_ptr(), count) })
+}
+
+/// Gives private memory back.
+///
+/// # Safety
+/// `memory` came from [`private`] and nothing refers to it any more.
+pub(crate) unsafe fn release<T>(memory: &'static [T]) {
+    let bytes = size_of_val(memory);
+    OWN_MEMORY.fetch_sub(bytes as u64, AcqRel);
+    // SAFETY: by contract the whole mapping is ours and unused.
+    unsafe { libc::munmap(memory.as_ptr().cast_mut().cast(), bytes) };
+}
+
+/// Counts private memory, in bytes, as the engine's.
+pub(crate) fn holds(bytes: u64) {
+    OWN_MEMORY.fetch_add(bytes, AcqRel);
+}
+
+/// Bytes of private memory held now.
+pub(crate) fn own_memory() -> u64 {
+    OWN_MEMORY.load(Relaxed)
+}
+
+/// `errno` as the test left it: an allocation that succeeds must not change it.
+pub(crate) struct Errno(i32);
+
+impl Errno {
+    pub(crate) fn save() -> Errno {
+        // SAFETY: has no preconditions.
+        let place = unsafe { libc::__errno_location() };
+        // SAFETY: always a valid address of this thread's `errno`.
+        Errno(unsafe { *place })
+    }
+
+    pub(crate) fn restore(self) {
+        // SAFETY: has no preconditions.
+        let place = unsafe { libc::__errno_location() };
+        // SAFETY: always a valid address of this thread's `errno`.
+        unsafe { *place = self.0 }
+    }
+}
+
+/// An open file that closes itself, without std's checks (which may allocate or panic).
+struct Descriptor(libc::c_int);
+
+impl Descriptor {
+    fn open(path: &CStr, flags: libc::c_int) -> io::Result<Descriptor> {
+        const MODE: libc::c_uint = 0o644;
+        // SAFETY: `path` is a C string for the length of the call.
+        let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC | flags, MODE) };
+        if fd < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(Descriptor(fd))
+        }
+    }
+
+    fn stat(&self) -> io::Result<libc::stat> {
+        let mut stat = std::mem::MaybeUninit::uninit();
+        // SAFETY: `stat` is a valid place for the answer.
+        if unsafe { libc::fstat(self.0, stat.as_mut_ptr()) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the call succeeded and so filled it in.
+        Ok(unsafe { stat.assume_init() })
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        // SAFETY: opened by us and closed only here.
+        unsafe { libc::close(self.0) };
+    }
+}

@@ -1,0 +1,8 @@
+//! Memory of the engine's own: the mapped ledger, and tables of blocks by address.
+
+pub(crate) mod address_table;
+#[cfg(any(test, memprof_native))]
+#[cfg_attr(not(memprof_native), allow(dead_code))]
+pub(crate) mod blocks;
+pub(crate) mod ledger_map;
+pub(crate) mod tracked;

@@ -1,0 +1,111 @@
+//! Blocks to recognise when they are freed, among those that have nothing in front to tell: the sampled ones, and those from before
+//! the window (or from a suspended thread), whose free is not the test's.
+//!
+//! A filter of one counter for each of 4096 kinds of address answers "no" for nearly every free with one load
+//! from the first-level cache; only then is the table asked, under its lock.
+
+use crate::engine::record::lane::{Note, Tag};
+use crate::engine::store::address_table::{Entered, Table};
+use crate::engine::store::ledger_map::Lock;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::Relaxed;
+
+const FILTER_LEN: usize = 4096;
+/// The tag of a block that is not the test's. No site lies at this offset.
+const FOREIGN: u64 = u64::MAX;
+
+static FILTER: [AtomicU8; FILTER_LEN] = [const { AtomicU8::new(0) }; FILTER_LEN];
+/// Of each block its tag and birth.
+static TABLE: Table<2, 0> = Table::new();
+static LOCK: Lock = Lock::new();
+
+/// What a free of a block in the table means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tracked {
+    Sampled(Note),
+    Foreign,
+}
+
+#[inline(always)]
+fn counter(address: usize) -> &'static AtomicU8 {
+    // The low 4 bits of a block's address are always 0, and those above them as good as random.
+    &FILTER[(address >> 4) & (FILTER_LEN - 1)]
+}
+
+/// Whether `address` may be in the table. "No" is certain.
+#[inline(always)]
+pub(crate) fn may_hold(address: usize) -> bool {
+    counter(address).load(Relaxed) != 0
+}
+
+/// Enters a block. `false` where there is no room.
+#[cold]
+pub(crate) fn enter(address: usize, what: Tracked) -> bool {
+    let words = match what {
+        Tracked::Sampled(note) => [note.tag.0, note.birth],
+        Tracked::Foreign => [FOREIGN, 0],
+    };
+    LOCK.hold(|| {
+        match TABLE.enter(address, words) {
+            Entered::New => {}
+            Entered::InPlaceOf(_) => return true,
+            Entered::NoRoom => return false,
+        }
+        let counter = counter(address);
+        // At 255 the counter stays: it can no longer tell when the last one goes.
+        counter.store(counter.load(Relaxed).saturating_add(1), Relaxed);
+        true
+    })
+}
+
+/// Takes a block out, if it is there.
+#[cold]
+pub(crate) fn take(address: usize) -> Option<Tracked> {
+    LOCK.hold(|| {
+        let [tag, birth] = TABLE.take(address)?;
+        let counter = counter(address);
+        if counter.load(Relaxed) < u8::MAX {
+            counter.store(counter.load(Relaxed).saturating_sub(1), Relaxed);
+        }
+        Some(if tag == FOREIGN { Tracked::Foreign } else { Tracked::Sampled(Note { tag: Tag(tag), birth }) })
+    })
+}
+
+/// Opens the lock in a forked child.
+pub(crate) fn force_open() {
+    LOCK.force_open();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    #[test]
+    fn the_table_agrees_with_a_map_through_many_entries_and_removals() {
+        let mut truth = HashMap::new();
+        let mut random = 1u64;
+        let mut next = || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) as usize
+        };
+        // Under Miri as many as take some seconds.
+        for round in 0..if cfg!(miri) { 400 } else { 200_000 } {
+            let address = (next() % if cfg!(miri) { 100 } else { 3000 } + 1) * 16;
+            if next() % 2 == 0 && !truth.contains_key(&address) {
+                let what = match round % 3 {
+                    0 => Tracked::Foreign,
+                    _ => Tracked::Sampled(Note { tag: Tag(round), birth: round * 2 }),
+                };
+                assert!(enter(address, what));
+                truth.insert(address, what);
+            } else {
+                assert!(!truth.contains_key(&address) || may_hold(address));
+                assert_eq!(take(address), truth.remove(&address));
+            }
+        }
+        for (address, what) in truth {
+            assert_eq!(take(address), Some(what));
+        }
+    }
+}

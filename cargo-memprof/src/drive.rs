@@ -7,6 +7,7 @@ use crate::conditions::{self, Conditions};
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::folders::{self, Folders};
+use crate::git::Git;
 use crate::inject::env::{self, Saved};
 use crate::inject::harness::{Compiler, Form, Hooked, Wanted};
 use crate::inject::plan::{self, Plan};
@@ -36,7 +37,7 @@ use std::thread::JoinHandle;
 /// # Errors
 /// Where something of ours fails; what cargo says and ends with is passed on.
 pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
-    let Here { surroundings, workspace, shell } = here;
+    let Here { surroundings, workspace, shell, git } = here;
     let toolchain = Toolchain::ask(surroundings.rustc())?;
     if options.own.native {
         refuse_native(&surroundings.targets(&toolchain.host))?;
@@ -51,7 +52,8 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
     if options.own.rate.get() == 0 {
         shell.note("a rate of 0 records counts and no stacks (unlike Go, where it means the default rate)");
     }
-    let run = Run { options, surroundings, workspace, toolchain: &toolchain, folders: &folders, shell };
+    let git = git.as_ref();
+    let run = Run { options, surroundings, workspace, toolchain: &toolchain, folders: &folders, shell, git };
     let ended = run.cargo_test()?;
     let facts = RunFacts {
         rate: options.own.rate.get(),
@@ -100,6 +102,8 @@ pub struct Here<'a> {
     pub surroundings: Surroundings<'a>,
     pub workspace: Workspace,
     pub shell: Shell,
+    /// Where the run is one side of a comparison of revisions: what hides from its tests in which of them they are.
+    pub git: Option<Git>,
 }
 
 /// A run that has ended.
@@ -120,7 +124,7 @@ impl<'a> Here<'a> {
         let (surroundings, workspace) = Surroundings::look(args);
         let shell = surroundings.shell();
         match workspace {
-            Ok(workspace) => Ok(Ok(Here { surroundings, workspace, shell })),
+            Ok(workspace) => Ok(Ok(Here { surroundings, workspace, shell, git: None })),
             Err(NoWorkspace::Failed(error)) => Err(error),
             Err(NoWorkspace::Refused { stderr, code }) => {
                 shell.pass_on(&stderr);
@@ -163,6 +167,8 @@ struct Run<'a> {
     toolchain: &'a Toolchain,
     folders: &'a Folders,
     shell: &'a Shell,
+    /// See [`Here::git`].
+    git: Option<&'a Git>,
 }
 
 /// How cargo and the compilation of the harness ended.
@@ -279,6 +285,9 @@ impl Run<'_> {
         let plan_file = self.folders.scratch.join(plan::FILE);
         plan.write(plan_file.as_std_path())?;
         let mut command = Command::new(self.surroundings.cargo());
+        if let Some(git) = self.git {
+            git.hide_from(&mut command);
+        }
         let given = &self.options.cargo.given;
         let (before, after) = given.split_at(given.iter().position(|arg| arg == "--").unwrap_or(given.len()));
         command.arg(self.options.task.name());

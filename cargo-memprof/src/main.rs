@@ -17,6 +17,7 @@ mod exit_code;
 mod export;
 mod folders;
 mod gate;
+mod git;
 mod inject;
 mod interrupt;
 mod listing;

@@ -56,6 +56,11 @@ impl<'a> Surroundings<'a> {
         Shell::configured(quiet, color).beside_machine_output(self.args.machine_output)
     }
 
+    /// All of cargo's configuration but the environment, as one text; what changes it changes the text.
+    pub fn configuration(&self) -> String {
+        self.config.to_string()
+    }
+
     /// The compiler that cargo will use.
     pub fn rustc(&self) -> OsString {
         let variable = env::non_empty(env::RUSTC).or_else(|| env::non_empty(env::CARGO_BUILD_RUSTC));

@@ -6,7 +6,7 @@ use std::process::Command;
 /// What must not leak into the programs under test: all that cargo, rustup's proxies and the user of the test suite set
 /// for their own purposes.
 const PREFIXES: &[&str] =
-    &["CARGO", "RUSTC", "RUSTDOC", "RUSTFLAGS", "RUST_", "MEMPROF", "__CARGO", "NEXTEST", "GITHUB"];
+    &["CARGO", "RUSTC", "RUSTDOC", "RUSTFLAGS", "RUST_", "MEMPROF", "__CARGO", "NEXTEST", "GITHUB", "GIT_"];
 const NAMES: &[&str] = &["LD_LIBRARY_PATH", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "MAKEFLAGS", "MFLAGS", "TARGET"];
 /// Where registry and toolchains are. The toolchain of the test run is kept too: `RUSTUP_TOOLCHAIN` has no such prefix.
 const KEPT: &[&str] = &["CARGO_HOME"];

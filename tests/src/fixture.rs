@@ -72,6 +72,11 @@ impl Fixture {
         Call::new("cargo", &self.root).args(arguments.split_whitespace())
     }
 
+    /// Another program.
+    pub fn program(&self, name: &str) -> Call {
+        Call::new(name, &self.root)
+    }
+
     /// `cargo memprof <arguments>`, one word each.
     pub fn memprof(&self, arguments: &str) -> Call {
         self.cargo("memprof").args(arguments.split_whitespace())

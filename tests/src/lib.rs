@@ -6,6 +6,7 @@ pub mod fixture;
 pub mod output;
 pub mod pprof;
 pub mod probe;
+pub mod repository;
 pub mod small_disk;
 pub mod stress;
 pub mod summary;

@@ -1,10 +1,10 @@
 //! A pull request adds an allocation three calls deep. Everything a CI server can show says which line did it.
 
 use memprof_tests::fixture::{Call, Fixture};
+use memprof_tests::repository::{self, git};
 use memprof_tests::tool;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 const BEFORE: &str = "line.trim().to_owned()";
 const AFTER: &str = "let clean = line.trim().to_owned();\n    clean.as_str().to_owned()";
@@ -20,16 +20,8 @@ fn repository() -> Fixture {
     fixture
 }
 
-fn git(fixture: &Fixture, arguments: &[&str]) {
-    let mut command = Command::new("git");
-    memprof_tests::command::clean(&mut command);
-    command.args(["-C"]).arg(fixture.root()).args(["-c", "user.name=n", "-c", "user.email=e"]).args(arguments);
-    assert!(command.status().expect("git starts").success());
-}
-
 fn commit(fixture: &Fixture) {
-    git(fixture, &["add", "--all"]);
-    git(fixture, &["commit", "--quiet", "--message", "change"]);
+    repository::commit(fixture, "change");
 }
 
 fn on_github(call: Call, fixture: &Fixture) -> Call {
@@ -193,15 +185,15 @@ fn a_revision_that_is_laid_out_otherwise_is_compared_and_one_that_does_not_build
     fixture.memprof("gate --against HEAD~1").in_folder(&below).run().ended_with(5).says(&site);
     fixture.memprof("gate --against HEAD~1 --manifest-path crates/growing/Cargo.toml").run().ended_with(5).says(&site);
 
-    // The other way round; and a folder that came out of a cache is no worktree of this clone.
+    // The other way round; and a folder that came out of a cache may be no clone of this repository.
     git(&fixture, &["checkout", "--quiet", "HEAD~1"]);
-    fs::remove_dir_all(fixture.path(".git/worktrees")).expect("git keeps its worktrees there");
+    fs::write(fixture.path("target/memprof/against/tree/.git/HEAD"), "none").expect("git keeps the commit there");
     let improved = fixture.memprof("gate --against @{-1}").succeed();
     improved.says("within budget: 3 tests compared with `@{-1}`");
 
     fixture.write("src/parser.rs", "no Rust at all");
     commit(&fixture);
-    fixture.write("src/parser.rs", &git_show(&fixture, "HEAD~1:src/parser.rs"));
+    fixture.write("src/parser.rs", &git(&fixture, &["show", "HEAD~1:src/parser.rs"]).stdout);
     let broken = fixture.memprof("gate --against HEAD").run().ended_with(6);
     let broken = broken.complains("error: cannot compare with `HEAD`").complains("could not compile `growing`");
     broken.complains("  help: name a revision whose tests can be built");
@@ -212,10 +204,31 @@ fn a_revision_that_is_laid_out_otherwise_is_compared_and_one_that_does_not_build
         .complains("help: what is new");
 }
 
-/// A file of a revision.
-fn git_show(fixture: &Fixture, what: &str) -> String {
-    let mut command = Command::new("git");
-    memprof_tests::command::clean(&mut command);
-    let output = command.args(["-C"]).arg(fixture.root()).args(["show", what]).output().expect("git starts");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+#[test]
+fn a_revision_is_recorded_again_where_what_it_is_built_with_has_changed() {
+    let fixture = repository();
+    // A dependency that is not committed, and releases.
+    fixture.write("dep/Cargo.toml", "[package]\nname = \"dep\"\nversion = \"0.1.0\"\nedition = \"2021\"\n");
+    fixture.write("dep/src/lib.rs", "");
+    fixture.write("Cargo.toml", "[package]\nname = \"growing\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[workspace]\n[dependencies]\ndep = { path = \"dep\" }\n");
+    commit(&fixture);
+    let gate = || fixture.memprof("gate --against HEAD --memprofilerate 512");
+    gate().succeed().complains("Recording HEAD");
+    gate().succeed().complains("Known HEAD");
+    let lock = fixture.read("Cargo.lock");
+    fixture.write("Cargo.lock", &format!("{lock}# another\n"));
+    gate().succeed().complains("Recording HEAD");
+    fixture.write("Cargo.lock", &lock);
+    gate().succeed().complains("Known HEAD");
+    gate().env("CARGO_PROFILE_TEST_OPT_LEVEL", "1").succeed().complains("Recording HEAD");
+    gate().env("RUST_BACKTRACE", "1").succeed().complains("Recording HEAD");
+    fixture.memprof("gate --against HEAD --native").succeed().says("within budget: 3 tests compared with `HEAD`");
+    fixture.write(".cargo/config.toml", "[profile.test]\nopt-level = 1\n");
+    gate().succeed().complains("Recording HEAD");
+    // A lock file that is committed is the revision's own.
+    fixture.write(".gitignore", "target\n.cargo\n");
+    commit(&fixture);
+    gate().succeed().complains("Recording HEAD");
+    fixture.write("Cargo.lock", &format!("{lock}# another\n"));
+    gate().succeed().complains("Known HEAD");
 }

@@ -224,7 +224,7 @@ pub struct GateHelp {
     /// Compare the last run of `cargo memprof`
     #[arg(long)]
     no_run: bool,
-    /// Compare with another revision: build and run it in a worktree of its own
+    /// Compare with another revision: build and run it in a clone of our own
     #[arg(long, value_name = "REV")]
     against: Option<String>,
     /// Only warn of: new, gone, not-run, unprofiled, conditions

@@ -1,25 +1,30 @@
-//! Another revision as the baseline: it is checked out into a git worktree of its own below the target folder, and its
-//! tests are recorded there, by this program, with the arguments of this run. Nothing of the user's checkout is touched. The
-//! worktree and its build stay, so that the next time only what differs is compiled; and a revision whose figures are known
-//! is not run again.
+//! Another revision as the baseline: it is checked out into a clone of our own below the target folder, and its tests are
+//! recorded there, by this program, with the arguments of this run. Nothing of the user's repository is touched. The clone
+//! and its build stay, so that the next time only what differs is compiled; and a revision whose figures are known is not
+//! run again.
 
 use super::checkout::{Checkout, Place};
 use super::recorded::RecordedRun;
 use crate::drive::Here;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
+use crate::git::{Copy, Failure, Git, Repository};
 use crate::inject::harness;
 use crate::options::{self, TestOptions};
 use crate::report::layout;
 use crate::toolchain::Toolchain;
 use camino::{Utf8Path, Utf8PathBuf};
+use rustix::fs::FlockOperation;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::process::{Command, Output};
+use std::process::{Command, Stdio};
 
 /// The checkout, below the folder of this file.
 const TREE: &str = "tree";
 /// What the run of the other revision said.
 const LOG: &str = "log.txt";
+const LOCK_FILE: &str = "Cargo.lock";
 
 /// What is needed to record another revision.
 pub struct Against<'a> {
@@ -27,7 +32,24 @@ pub struct Against<'a> {
     pub revision: &'a str,
     pub options: &'a TestOptions,
     pub here: &'a Here<'a>,
+    pub git: &'a Git,
 }
+
+/// By which variables, besides what is said on the command line, a build or a run may become another.
+const VARIABLES: [&str; 12] = [
+    "CARGO_BUILD_",
+    "CARGO_PROFILE_",
+    "CARGO_TARGET_",
+    "CARGO_UNSTABLE_",
+    "CARGO_ENCODED_",
+    "RUST",
+    "CFLAGS",
+    "CXXFLAGS",
+    "MALLOC_",
+    "GLIBC_TUNABLES",
+    "LC_",
+    "LANG",
+];
 
 impl Against<'_> {
     /// The run of the other revision, recorded now or before.
@@ -36,65 +58,71 @@ impl Against<'_> {
     /// Where there is no such revision, or it cannot be checked out or built.
     pub fn record(&self) -> Result<RecordedRun, Error> {
         let root = &self.here.workspace.root;
-        let top = self.git(root, &["rev-parse", "--show-toplevel"], "ask git about the repository")?;
-        let commit = format!("{}^{{commit}}", self.revision);
-        let hash =
-            self.git(root, &["rev-parse", "--verify", "--quiet", "--end-of-options", &commit], "find the revision")?;
+        let repository = self.git.repository(root).map_err(self.because("ask git about the repository"))?;
+        let hash = repository.commit(self.revision, root).map_err(self.because("find the revision"))?;
         let target = self.here.surroundings.target_dir(&self.here.workspace)?;
         let folder = target.join(crate::folders::NAME).join(layout::AGAINST);
-        let checkout = Checkout { hash, top: top.into(), tree: folder.join(TREE) };
-        let out = folder.join(format!("{}-{:016x}", checkout.shown(), self.key()?));
+        let key = self.key(&repository, &hash)?;
+        let checkout = Checkout { git: self.git, hash, top: repository.top.clone(), tree: folder.join(TREE) };
+        let out = folder.join(format!("{}-{key:016x}", checkout.shown()));
+        fs_err::create_dir_all(&folder).map_err(|error| self.failed("make its folder").caused_by(error))?;
+        // Two at once, of hooks or in two terminals, would have one clone. A file system without locks has none.
+        let lock = fs_err::File::open(&folder).map_err(|error| self.failed("open its folder").caused_by(error))?;
+        let _ = rustix::fs::flock(&lock, FlockOperation::LockExclusive);
         if let Some(run) = known(&out) {
             self.here.shell.status("Known", &format!("{} ({})", self.revision, checkout.shown()));
             return Ok(run);
         }
         self.here.shell.status("Recording", &format!("{} ({})", self.revision, checkout.shown()));
-        self.check_out(&checkout)?;
+        let copy = Copy::at(self.git, &checkout.tree);
+        copy.check_out(&repository, &checkout.hash).map_err(self.because("check out the revision"))?;
         self.run(&self.place(&checkout)?, &folder, &out)?;
         RecordedRun::read(&out).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))
     }
 
-    /// A hash of all that the figures of one revision depend on.
-    fn key(&self) -> Result<u64, Error> {
+    /// A hash of all that the figures of one revision depend on besides its files.
+    fn key(&self, repository: &Repository<'_>, hash: &str) -> Result<u64, Error> {
         let mut hasher = DefaultHasher::new();
         Toolchain::ask(self.here.surroundings.rustc())?.verbose.hash(&mut hasher);
         harness::fingerprint().hash(&mut hasher);
         self.options.cargo.given.hash(&mut hasher);
         self.options.own.rate.get().hash(&mut hasher);
+        self.options.own.native.hash(&mut hasher);
         self.options.modes.to_string().hash(&mut hasher);
-        for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_RUSTFLAGS"] {
-            std::env::var_os(name).hash(&mut hasher);
-        }
+        let variables: BTreeMap<OsString, OsString> = std::env::vars_os()
+            .filter(|(name, _)| VARIABLES.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())))
+            .collect();
+        variables.hash(&mut hasher);
+        // It lies above the clone as well, and so is both sides'.
+        self.here.surroundings.configuration().hash(&mut hasher);
         // Which packages are meant where none is named.
         std::env::current_dir().ok().hash(&mut hasher);
+        self.lent_lock(repository, hash).hash(&mut hasher);
         Ok(hasher.finish())
     }
 
-    fn check_out(&self, checkout: &Checkout) -> Result<(), Error> {
-        let Checkout { hash, top, tree } = checkout;
-        let again = ["checkout", "--quiet", "--force", "--detach", hash];
-        // A folder that was restored from somewhere is no worktree of this clone.
-        let there = tree.join(".git").exists() && self.git(tree, &again, "check out the revision").is_ok();
-        if there {
-            // A lock file that an earlier revision left is not this one's.
-            self.git(tree, &["clean", "--quiet", "-fdx"], "clean the checkout")?;
-        } else {
-            if tree.exists() {
-                let removed = fs_err::remove_dir_all(tree);
-                removed.map_err(|error| self.failed("remove an earlier checkout").caused_by(error))?;
+    /// The lock file that the revision gets from here, because it has none; `None` = it has one.
+    fn lent_lock(&self, repository: &Repository<'_>, hash: &str) -> Option<Vec<u8>> {
+        let root = &self.here.workspace.root;
+        let lock = root.join(LOCK_FILE);
+        if repository.has(hash, &lock) {
+            return None;
+        }
+        if !lock.exists() {
+            // As cargo is about to do for the tests. Where it must not, or cannot, it says so itself then.
+            let given = |flag: &str| self.options.cargo.given.iter().any(|arg| arg == flag);
+            let offline = given("--offline").then_some("--offline");
+            if !given("--locked") && !given("--frozen") {
+                let mut command = Command::new(self.here.surroundings.cargo());
+                command.args(["generate-lockfile", "--quiet", "--manifest-path"]).arg(root.join("Cargo.toml"));
+                let _ = command.args(offline).stdin(Stdio::null()).output();
             }
-            let add = ["worktree", "add", "--quiet", "--force", "--force", "--detach", tree.as_str(), hash];
-            self.git(top, &add, "check out the revision")?;
         }
-        if tree.join(".gitmodules").exists() {
-            let update = ["submodule", "--quiet", "update", "--init", "--recursive"];
-            self.git(tree, &update, "check out the revision's submodules")?;
-        }
-        Ok(())
+        fs_err::read(&lock).ok()
     }
 
     /// Where the revision has what this run is of, ready to be run.
-    fn place(&self, checkout: &Checkout) -> Result<Place, Error> {
+    fn place(&self, checkout: &Checkout<'_>) -> Result<Place, Error> {
         let failed = || self.failed("find in the revision what this run is of");
         let current = std::env::current_dir().map_err(|error| failed().caused_by(error))?;
         let current = Utf8PathBuf::try_from(current).map_err(|error| failed().caused_by(error))?;
@@ -103,8 +131,7 @@ impl Against<'_> {
             failed().caused_by(why).help(new)
         })?;
         // Where the lock file is not committed, both sides are to have the same dependencies.
-        let (ours, theirs) =
-            (self.here.workspace.root.join("Cargo.lock"), checkout.workspace_of(&place).join("Cargo.lock"));
+        let (ours, theirs) = (self.here.workspace.root.join(LOCK_FILE), checkout.workspace_of(&place).join(LOCK_FILE));
         if ours.exists() && !theirs.exists() {
             let copied = fs_err::copy(&ours, &theirs);
             copied.map_err(|error| self.failed("copy the lock file").caused_by(error))?;
@@ -119,6 +146,9 @@ impl Against<'_> {
         command.current_dir(&place.folder).args(["memprof", "test"]);
         command.args(["--memprofilerate".into(), self.options.own.rate.get().to_string()]);
         command.arg("--memprofile").arg(out).arg("--target-dir").arg(folder);
+        command.args(self.options.own.native.then_some("--native"));
+        // Tests that ask git see no difference between the two sides.
+        self.git.hide_from(&mut command);
         let modes = &self.options.modes;
         command.args(["--repeat".into(), modes.repeat.to_string()]);
         command.args(modes.deterministic.then_some("--deterministic"));
@@ -126,7 +156,6 @@ impl Against<'_> {
             command.arg("--test-timeout").arg(time.as_secs_f64().to_string());
         }
         command.args(&place.args);
-        fs_err::create_dir_all(folder).map_err(|error| failed().caused_by(error))?;
         let output = command.output().map_err(|error| failed().caused_by(error))?;
         let log = folder.join(LOG);
         let said = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
@@ -144,28 +173,26 @@ impl Against<'_> {
         Ok(())
     }
 
-    /// What git says, without the line's end.
-    fn git(&self, folder: &Utf8Path, args: &[&str], what: &str) -> Result<String, Error> {
-        let mut command = Command::new("git");
-        command.args(["-C", folder.as_str()]).args(args);
-        let output = command.output().map_err(|error| {
-            self.failed(what).caused_by(format!("{}: {error}", shown(&command))).help("is git in PATH?")
-        })?;
-        let Output { status, stdout, stderr } = output;
-        if !status.success() {
-            let said = String::from_utf8_lossy(&stderr).trim().to_owned();
-            let said = if said.is_empty() { format!("git ended with {status}") } else { said };
-            return Err(self.failed(what).caused_by(format!("{}\n{said}", shown(&command))).help(
-                "name a revision that is here, such as `origin/main`; a shallow clone may need `git fetch origin main`",
-            ));
-        }
-        Ok(String::from_utf8_lossy(&stdout).trim_end().to_owned())
+    fn because<'b>(&'b self, what: &'b str) -> impl Fn(Failure) -> Error + 'b {
+        move |failure| self.failed(what).caused_by(failure.cause).help(failure.help)
     }
 
     fn failed(&self, what: &str) -> Error {
-        let asked = Error::new(format!("cannot compare with `{}`", self.revision)).with_code(ExitCode::CANNOT_COMPARE);
-        asked.caused_by(format!("cannot {what}"))
+        failed(self.revision, what)
     }
+}
+
+/// The git by which revisions are compared.
+///
+/// # Errors
+/// Where there is none.
+pub fn git(revision: &str) -> Result<Git, Error> {
+    Git::find().map_err(|failure| failed(revision, "call git").caused_by(failure.cause).help(failure.help))
+}
+
+fn failed(revision: &str, what: &str) -> Error {
+    let asked = Error::new(format!("cannot compare with `{revision}`")).with_code(ExitCode::CANNOT_COMPARE);
+    asked.caused_by(format!("cannot {what}"))
 }
 
 /// A run that was recorded before, all of whose tests passed.

@@ -1,6 +1,7 @@
 //! Another revision's files: where in them this run's package is, and how cargo is kept from taking them for a part of the
 //! user's own workspace, in whose folder they lie.
 
+use crate::git::{Copy, Git};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -12,7 +13,8 @@ const MANIFEST_PATH: &str = "--manifest-path";
 const SHORT: usize = 12;
 
 /// A revision that is checked out.
-pub struct Checkout {
+pub struct Checkout<'a> {
+    pub git: &'a Git,
     pub hash: String,
     /// Root of the user's repository.
     pub top: Utf8PathBuf,
@@ -30,7 +32,7 @@ pub struct Place {
     pub args: Vec<OsString>,
 }
 
-impl Checkout {
+impl Checkout<'_> {
     pub fn shown(&self) -> &str {
         self.hash.get(..SHORT).unwrap_or(&self.hash)
     }
@@ -97,11 +99,7 @@ impl Checkout {
 
     /// The manifest of the package with this name.
     fn manifest_of(&self, name: &str) -> Option<Utf8PathBuf> {
-        let mut git = Command::new("git");
-        // Tracked files alone: no build's copies.
-        let output = git.args(["-C", self.tree.as_str(), "ls-files", "-z", "--", MANIFEST, "*/Cargo.toml"]).output();
-        let listed = String::from_utf8_lossy(&output.ok()?.stdout).into_owned();
-        let manifests = listed.split('\0').filter(|path| !path.is_empty()).map(|path| self.tree.join(path));
+        let manifests = Copy::at(self.git, &self.tree).tracked(&[MANIFEST, "*/Cargo.toml"]).ok()?;
         manifests.into_iter().find(|manifest| package_name(manifest).as_deref() == Some(name))
     }
 
@@ -155,7 +153,9 @@ mod tests {
 
     #[test]
     fn paths_into_the_checkout_lead_into_the_other() {
-        let checkout = Checkout { hash: "0123456789abcdef".into(), top: "/repo".into(), tree: "/t/tree".into() };
+        let git = Git::find().unwrap();
+        let (top, tree) = ("/repo".into(), "/t/tree".into());
+        let checkout = Checkout { git: &git, hash: "0123456789abcdef".into(), top, tree };
         let translated = |arg: &str| checkout.translated(OsStr::new(arg)).into_string().unwrap();
         assert_eq!(translated("/repo/a/more.toml"), "/t/tree/a/more.toml");
         assert_eq!(translated("--config=/repo/more.toml"), "--config=/t/tree/more.toml");
@@ -168,7 +168,8 @@ mod tests {
     fn the_same_folder_is_the_place_and_a_manifest_is_named_again() {
         let temporary = tempfile::tempdir().unwrap();
         let root = Utf8Path::from_path(temporary.path()).unwrap();
-        let checkout = Checkout { hash: String::new(), top: root.join("repo"), tree: root.join("tree") };
+        let git = Git::find().unwrap();
+        let checkout = Checkout { git: &git, hash: String::new(), top: root.join("repo"), tree: root.join("tree") };
         for file in ["repo/Cargo.toml", "repo/a/Cargo.toml", "tree/Cargo.toml", "tree/a/Cargo.toml"] {
             let path = root.join(file);
             fs_err::create_dir_all(path.parent().unwrap()).unwrap();

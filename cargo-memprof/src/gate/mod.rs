@@ -133,7 +133,7 @@ pub fn accept(options: &AcceptOptions) -> Result<ExitCode, Error> {
 /// # Errors
 /// Where something of ours fails, or there is nothing to compare.
 pub fn gate(options: &GateOptions) -> Result<ExitCode, Error> {
-    let here = match Here::look(&options.test.cargo)? {
+    let mut here = match Here::look(&options.test.cargo)? {
         Ok(here) => here,
         Err(code) => return Ok(code),
     };
@@ -141,7 +141,13 @@ pub fn gate(options: &GateOptions) -> Result<ExitCode, Error> {
     let place = Place::find(&here, &options.flags)?;
     // A baseline that cannot be used should not cost a run of all tests.
     let (place, baseline) = match &options.flags.against {
-        Some(revision) => place.against(Against { revision, options: &options.test, here: &here })?,
+        Some(revision) => {
+            let git = against::git(revision)?;
+            let other = Against { revision, options: &options.test, here: &here, git: &git };
+            let against = place.against(other)?;
+            here.git = Some(git);
+            against
+        }
         None => {
             let baseline = place.baseline()?;
             (place, baseline)

@@ -110,6 +110,13 @@ impl CargoConfig {
     }
 }
 
+/// The values, without where they are from.
+impl std::fmt::Display for CargoConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.values.fmt(f)
+    }
+}
+
 /// A program as cargo finds it: a bare name in PATH, a relative path from `home`, which without an answer is the
 /// folder the user stands in. That folder is not the one in which rustc and the tests run.
 pub fn resolve(program: &OsStr, home: impl FnOnce() -> Option<PathBuf>) -> OsString {

@@ -33,7 +33,7 @@ impl Drop for Answer {
 /// Has a copy of this process do `work` and end; gives what that said, which is nothing where it failed. `None` where no copy
 /// can be had, or one would hold what other threads have locked.
 pub fn ask(work: impl FnOnce() -> Option<Vec<u8>>) -> Option<Answer> {
-    if !is_alone() {
+    if crate::engine::threads() != Some(1) {
         return None;
     }
     let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
@@ -76,17 +76,4 @@ fn wait_for(process: libc::pid_t) {
             return;
         }
     }
-}
-
-/// Whether this process has one thread. Not where that cannot be found out.
-fn is_alone() -> bool {
-    let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
-    // SAFETY: the path is a C string, and there is a place for the one `stat` that is written.
-    if unsafe { libc::stat(c"/proc/self/task".as_ptr(), stat.as_mut_ptr()) } != 0 {
-        return false;
-    }
-    // SAFETY: the call succeeded, so it was written.
-    let stat = unsafe { stat.assume_init() };
-    // One link for each thread's folder, and those that every folder has.
-    stat.st_nlink == 3
 }

@@ -143,7 +143,8 @@ fn a_ledger_says_what_was_done_and_a_broken_one_never_panics() {
     let suspended = engine::suspend();
     free(allocate(77, 1, false));
     drop(suspended);
-    engine::close(layout::state::PANICKED, Some("why"));
+    engine::report(layout::state::PANICKED, Some("why"));
+    engine::close();
     free(allocate(1000, 1, false));
 
     let bytes = std::fs::read(file.path()).unwrap();

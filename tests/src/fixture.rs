@@ -94,13 +94,17 @@ impl Fixture {
 
     /// What the run's ledgers hold, by the test's name. They are there after `--keep-ledgers`.
     pub fn ledgers(&self) -> BTreeMap<String, Ledger> {
+        self.all_ledgers().into_iter().map(|ledger| (ledger.identity.name.clone(), ledger)).collect()
+    }
+
+    /// As [`Fixture::ledgers`], all of a test that was recorded several times among them.
+    pub fn all_ledgers(&self) -> Vec<Ledger> {
         let folder = self.path("target/memprof/ledgers");
         let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         let ledgers = entries.map(|entry| {
             let path = entry.expect("the folder can be read").path();
             let bytes = fs::read(&path).expect("the ledger can be read");
-            let ledger = ledger::read(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            (ledger.identity.name.clone(), ledger)
+            ledger::read(&bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
         });
         ledgers.collect()
     }

@@ -20,13 +20,15 @@ mod store;
 mod unwind;
 
 pub use hook::rust::Hook;
+#[cfg(all(memprof_program, memprof_native))]
+pub use life::ending::threads;
 #[cfg(memprof_native)]
 pub use life::own_allocator::reaches_the_hook;
 #[cfg(memprof_program)]
 pub use life::process::end_program;
 #[cfg(all(memprof_injected, not(memprof_program)))]
 pub use life::process::shut;
-pub use life::process::{attach, close, open};
+pub use life::process::{attach, close, open, report};
 #[cfg(all(memprof_injected, not(memprof_program)))]
 pub use life::thread::anchor;
 pub use life::thread::{suspend, Suspended};

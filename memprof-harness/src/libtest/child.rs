@@ -52,6 +52,8 @@ pub(super) fn run(
         .then(|| ledger.with_extension(PANIC_TEXT_EXTENSION));
     // Its buffer is made on first use; under libtest the harness has long used it when a test begins.
     drop(io::stdout());
+    // This thread is the harness's, and the window is open while it waits for the other.
+    let _outside = engine::suspend();
     wrap_panic_hook(on_panic, panic_text.clone());
     let spawned = thread::Builder::new()
         .name(test.desc.name.as_slice().to_owned())
@@ -60,6 +62,7 @@ pub(super) fn run(
         Ok(thread) => thread.join().unwrap_or(FAILURE),
         Err(error) => refuse(&format!("no thread can be had: {error}")),
     };
+    engine::close();
     // Flushes stdout, and does not wait for threads that the test left running.
     process::exit(status)
 }
@@ -105,35 +108,35 @@ fn __rust_begin_short_backtrace<T, F: FnOnce() -> T>(function: F) -> T {
     black_box(result)
 }
 
-/// Runs the test; gives the process's exit status.
+/// Runs the test; gives the process's exit status. The window stays open: the destructors of this thread's thread-locals
+/// are the test's.
 fn record(body: Body, panic_text: Option<&Path>) -> i32 {
     let result = panic::catch_unwind(AssertUnwindSafe(|| body.run()));
+    // What the harness does from here on is not the test's, and neither is the payload left behind by it.
+    let _outside = engine::suspend();
     match result {
         Ok(Ok(())) => {
-            engine::close(state::RETURNED, None);
+            engine::report(state::RETURNED, None);
             0
         }
         Ok(Err(text)) => {
-            engine::close(state::RETURNED_ERR, Some(&text));
+            engine::report(state::RETURNED_ERR, Some(&text));
             verdict::CHILD_FAILED
         }
         Err(payload) => {
-            // What the harness does from here is not the test's, and neither is the payload left behind by it: it goes
-            // before the window is shut.
-            let _outside = engine::suspend();
             let text = text_of(&*payload).map(str::to_owned);
             // A payload may do anything when it is dropped, and the verdict stands.
             if let Err(another) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
                 std::mem::forget(another);
             }
-            close_panicked(text.as_deref(), panic_text);
+            report_panic(text.as_deref(), panic_text);
             verdict::CHILD_FAILED
         }
     }
 }
 
-fn close_panicked(text: Option<&str>, keep_text: Option<&Path>) {
-    engine::close(state::PANICKED, text);
+fn report_panic(text: Option<&str>, keep_text: Option<&Path>) {
+    engine::report(state::PANICKED, text);
     let (Some(text), Some(path)) = (text, keep_text) else { return };
     if let Err(error) = fs::write(path, text) {
         eprintln!("error: cannot keep the panic's text for the test's verdict");
@@ -156,7 +159,8 @@ fn wrap_panic_hook(on_panic: OnPanic, panic_text: Option<PathBuf>) {
         previous(info);
         if on_panic == OnPanic::Abort {
             // Nothing will unwind to `record`. As under libtest the first panic is the test's end, on any thread.
-            close_panicked(text_of(info.payload()), panic_text.as_deref());
+            report_panic(text_of(info.payload()), panic_text.as_deref());
+            engine::close();
             process::exit(verdict::CHILD_FAILED);
         }
     }));

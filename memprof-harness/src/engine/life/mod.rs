@@ -1,5 +1,6 @@
 //! The recorded process and its threads: whether the window is open, who records, and what a fork changes.
 
+pub(crate) mod ending;
 #[cfg(memprof_native)]
 pub(crate) mod loader;
 pub(crate) mod modules;

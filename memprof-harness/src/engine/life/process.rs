@@ -4,6 +4,7 @@
 #![allow(unsafe_code)] // pthread_atfork, getpid
 
 use crate::engine::alloc::slots;
+use crate::engine::life::ending;
 #[cfg(memprof_native)]
 use crate::engine::life::loader;
 use crate::engine::life::modules;
@@ -71,36 +72,50 @@ pub fn open() {
     state::set(OPEN);
 }
 
-/// Shuts the window on every thread, for good. The ledger is still to be closed.
-#[cfg(all(memprof_injected, not(memprof_program)))]
-pub fn shut() {
-    state::clear(OPEN);
-    state::set(ENDED);
-}
-
-/// Shuts the window on every thread and closes the ledger. `outcome` is one of [`crate::ledger::layout::state`]'s final
-/// values; `message` is the text of a panic or an error.
-pub fn close(outcome: u32, message: Option<&str>) {
-    state::clear(OPEN);
-    state::set(ENDED);
+/// Notes how the test ended: `outcome` is one of [`crate::ledger::layout::state`]'s final values, `message` the text of a panic
+/// or an error. The window stays open for what is still to come of the test: destructors of its thread-locals, and threads
+/// that are ending.
+pub fn report(outcome: u32, message: Option<&str>) {
     if !ledger_map::is_attached() {
         return;
     }
     if let Some(message) = message {
         put_message(message);
     }
+    ledger_map::header().state.store(outcome, Release);
+}
+
+/// Shuts the window on every thread, for good: once the threads that are ending are gone. The ledger is still to be closed.
+pub fn shut() {
+    if ledger_map::is_attached() && state::is_open() {
+        let _outside = thread::suspend();
+        ending::wait_for_threads();
+    }
+    state::clear(OPEN);
+    state::set(ENDED);
+    if ledger_map::is_attached() {
+        ending::wait_for_events();
+    }
+}
+
+/// Shuts the window and closes the ledger. The thread that calls it is not the test's, which may have forbidden itself what
+/// this takes.
+pub fn close() {
+    shut();
+    if !ledger_map::is_attached() {
+        return;
+    }
     if modules::count() != OBJECTS.load(Relaxed) {
         modules::note();
     }
     ledger_map::seal();
-    let header = ledger_map::header();
-    header.own_memory.store(ledger_map::own_memory(), Relaxed);
-    header.state.store(outcome, Release);
+    ledger_map::header().own_memory.store(ledger_map::own_memory(), Release);
 }
 
 /// Closes the ledger of a whole program that ends with `status`. There is no parent to say how it ended, so this does.
 #[cfg(memprof_program)]
 pub fn end_program(status: Option<i32>) {
+    shut();
     if ledger_map::is_attached() {
         let header = ledger_map::header();
         let started = std::time::UNIX_EPOCH + std::time::Duration::from_nanos(header.started_ns.load(Relaxed));
@@ -112,7 +127,8 @@ pub fn end_program(status: Option<i32>) {
             header.outcome.store(ended, Relaxed);
         }
     }
-    close(layout::state::EXITED, None);
+    close();
+    report(layout::state::EXITED, None);
 }
 
 /// Puts the message into a chunk of its own, or, where there is no room, as much as fits into the place kept for it.

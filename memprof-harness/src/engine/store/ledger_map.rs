@@ -406,10 +406,19 @@ pub(crate) unsafe fn private<T>(count: usize) -> Option<&'static [T]> {
 /// # Safety
 /// `memory` came from [`private`] and nothing refers to it any more.
 pub(crate) unsafe fn release<T>(memory: &'static [T]) {
-    let bytes = size_of_val(memory);
+    let Some(start) = NonNull::new(memory.as_ptr().cast_mut()) else { return };
+    // SAFETY: by contract.
+    unsafe { release_bytes(start.cast(), size_of_val(memory)) };
+}
+
+/// Gives private memory back.
+///
+/// # Safety
+/// `memory` is `bytes` bytes long, came from [`private_bytes`], and nothing refers to it any more.
+pub(crate) unsafe fn release_bytes(memory: NonNull<u8>, bytes: usize) {
     OWN_MEMORY.fetch_sub(bytes as u64, AcqRel);
     // SAFETY: by contract the whole mapping is ours and unused.
-    unsafe { libc::munmap(memory.as_ptr().cast_mut().cast(), bytes) };
+    unsafe { libc::munmap(memory.as_ptr().cast(), bytes) };
 }
 
 /// Counts private memory, in bytes, as the engine's.

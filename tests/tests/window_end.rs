@@ -1,0 +1,88 @@
+//! The window shuts when the test is over, and not when its function returns: threads that are ending or that have not begun yet
+//! are waited for, destructors of the test's thread-locals are the test's, and no event is cut in two.
+
+use memprof_harness::ledger::{Ledger, SiteValues};
+use memprof_tests::fixture::Fixture;
+use memprof_tests::summary::{Figures, Summary};
+use std::collections::BTreeSet;
+
+fn figures_of(summary: &Summary, name: &str) -> BTreeSet<(u64, u64, i64, i64)> {
+    let tests = summary.tests();
+    let figures = tests.iter().filter(|test| test.name() == name).map(|test| {
+        let Figures { alloc_objects, alloc_space, inuse_objects, inuse_space, .. } = test.figures();
+        (alloc_objects, alloc_space, inuse_objects, inuse_space)
+    });
+    figures.collect()
+}
+
+#[test]
+fn threads_that_end_late_or_begin_late_are_the_same_on_a_thousand_runs() {
+    let fixture = Fixture::copy("threads");
+    let mut seen = BTreeSet::new();
+    for rate in [0, 1, 4096, 524_288, 524_288] {
+        let call = fixture.memprof("test --repeat 200").arg(format!("--memprofilerate={rate}"));
+        call.args(["--", "scoped", "begin_late"]).succeed();
+        let summary = fixture.summary();
+        assert_eq!(summary.tests().len(), 3 * 200);
+        for name in ["one_scoped", "eight_scoped", "four_that_begin_late_and_sleep"] {
+            seen.extend(figures_of(&summary, name).into_iter().map(|figures| (name, figures)));
+        }
+    }
+    let of = |name: &str| {
+        let found: Vec<_> = seen.iter().filter(|(of, _)| *of == name).map(|(_, figures)| *figures).collect();
+        assert_eq!(found.len(), 1, "{name}: {found:?}");
+        found[0]
+    };
+    let (.., objects, space) = of("one_scoped");
+    assert_eq!((objects, space), (0, 0));
+    let (objects, _, left, space) = of("eight_scoped");
+    // A block of the test's own in each thread, and what std keeps of it.
+    assert!(objects > 8 && (left, space) == (0, 0));
+    let (_, _, objects, space) = of("four_that_begin_late_and_sleep");
+    // What they hold, and what std keeps of a thread that goes on.
+    assert!(objects >= 4 && space >= 4 * 100);
+}
+
+#[test]
+fn destructors_of_the_tests_thread_locals_are_recorded() {
+    let fixture = Fixture::copy("threads");
+    for rate in [0, 1, 4096, 524_288] {
+        fixture.memprof("test thread_local").arg(format!("--memprofilerate={rate}")).succeed();
+        let summary = fixture.summary();
+        let test = summary.test("a_thread_local_of_its_own");
+        let Figures { alloc_objects, alloc_space, inuse_objects, inuse_space, .. } = test.figures();
+        assert_eq!((alloc_objects, alloc_space, inuse_objects, inuse_space), (3, 157, 1, 7), "at rate {rate}");
+        assert_eq!(test.json["cut_short"], false);
+        let after_panic = summary.test("a_thread_local_of_its_own_after_a_panic");
+        assert_eq!((after_panic.outcome(), &after_panic.json["message"]), ("ok", &"after all".into()));
+        assert!(after_panic.figures().alloc_objects >= 3);
+    }
+}
+
+#[test]
+fn stacks_add_up_to_the_counters_where_threads_go_on() {
+    let fixture = Fixture::copy("threads");
+    fixture.memprof("test --repeat 50 --memprofilerate 1 --keep-ledgers go_on").succeed();
+    let ledgers = fixture.all_ledgers();
+    assert_eq!(ledgers.len(), 50);
+    for Ledger { counters, losses, sites, .. } in ledgers {
+        let sum = |value: fn(&SiteValues) -> u64| sites.iter().map(|site| value(&site.values)).sum::<u64>();
+        assert_eq!(losses.lost_objects, 0);
+        assert_eq!(sum(|values| values.alloc_objects), counters.alloc_objects);
+        assert_eq!(sum(|values| values.alloc_space), counters.alloc_space);
+        assert_eq!(sum(|values| values.frees), counters.frees);
+        assert_eq!(sum(|values| values.freed_space), counters.freed_space);
+    }
+}
+
+#[test]
+fn a_test_may_forbid_its_thread_what_the_ledger_takes() {
+    let fixture = Fixture::copy("threads");
+    for rate in [0, 1, 524_288] {
+        fixture.memprof("test forbids").arg(format!("--memprofilerate={rate}")).succeed();
+        let summary = fixture.summary();
+        let figures = summary.test("forbids::itself_what_it_does_not_need").figures();
+        // The filter's vector besides: it is made for one, and grows.
+        assert!(figures.alloc_objects >= 201 && figures.inuse_objects == 0, "{figures:?}");
+    }
+}

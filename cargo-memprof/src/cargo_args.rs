@@ -140,9 +140,14 @@ impl CargoArgs {
 }
 
 /// Whether the harness's arguments have it list its tests or show its help, and run nothing.
-fn only_asks(harness: &[OsString]) -> bool {
+pub fn only_asks(harness: &[OsString]) -> bool {
+    // `-qh` is two flags; what follows `-Z` in the same word is its value.
+    let helps = |arg: &OsString| {
+        let flags = arg.to_str().and_then(|arg| arg.strip_prefix('-')).filter(|flags| !flags.starts_with('-'));
+        flags.is_some_and(|flags| flags.split('Z').next().is_some_and(|flags| flags.contains('h')))
+    };
     let mut flags = harness.iter().take_while(|arg| *arg != "--");
-    flags.any(|arg| arg == "--list" || arg == "--help" || arg == "-h")
+    flags.any(|arg| arg == "--list" || arg == "--help" || helps(arg))
 }
 
 /// Whether the harness's arguments choose a format for programs.
@@ -187,8 +192,14 @@ mod tests {
 
     #[test]
     fn a_harness_that_is_only_asked_is_told_from_one_that_runs() {
-        for (line, asks) in [("-- --list", true), ("--lib -- a -h", true), ("-- list", false), ("-- -- --list", false)]
-        {
+        for (line, asks) in [
+            ("-- --list", true),
+            ("--lib -- a -h", true),
+            ("-- -qh", true),
+            ("-- -Zh", false),
+            ("-- list", false),
+            ("-- -- --list", false),
+        ] {
             assert_eq!(CargoArgs::read(words(line)).only_asks, asks, "{line}");
         }
     }

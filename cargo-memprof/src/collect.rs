@@ -1,11 +1,13 @@
 //! From the ledgers of a run to its tests. A ledger that cannot be read is reported and costs that one test.
 
+use crate::context::executable::ExecutablePath;
 use crate::error::Error;
+use crate::inject::ran::Trace;
 use crate::record::{Iteration, Lifetimes, NotRun, Outcome, TestId, TestRecord, Unprofiled, WHOLE};
 use crate::run::{RanExecutable, RunFacts};
 use crate::symbolize::on_all_cores;
 use camino::Utf8Path;
-use memprof_harness::ledger::{self, Identity, Inventory, Ledger, Module, OutcomeCode};
+use memprof_harness::ledger::{self, Identity, Inventory, Ledger, Listed, Module, OutcomeCode};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,6 +29,7 @@ pub struct Collected {
 #[derive(Debug)]
 pub struct Recorded {
     pub record: TestRecord,
+    exe: ExecutablePath,
     /// The distinct return addresses of its stacks.
     pub addresses: Vec<u64>,
     /// The objects they lie in.
@@ -48,8 +51,7 @@ const KEPT_ADDRESSES: usize = 32 << 20;
 /// Where the folder of the ledgers cannot be read.
 pub fn collect(facts: &RunFacts) -> Result<Collected, Error> {
     let paths = paths(&facts.ledgers, is_ledger)?;
-    let executables: HashMap<&Path, &RanExecutable> =
-        facts.ran.iter().map(|executable| (executable.exe.as_path(), executable)).collect();
+    let executables: Executables<'_> = facts.ran.iter().map(|executable| (&executable.exe, executable)).collect();
     let kept = AtomicUsize::new(0);
     let read = on_all_cores(&paths, |path| recorded(path, &executables, &kept));
     let mut collected = Collected::default();
@@ -63,7 +65,8 @@ pub fn collect(facts: &RunFacts) -> Result<Collected, Error> {
     if facts.last_attempts {
         collected.tests = last_attempts(collected.tests);
     }
-    collected.unprofiled = unprofiled(&facts.ran);
+    let inventories = inventories(facts)?;
+    collected.unprofiled = unprofiled(facts, &collected.tests, &inventories);
     let (tests, unwanted): (Vec<_>, Vec<_>) =
         collected.tests.into_iter().partition(|test| facts.modes.records(&test.record.id.name));
     // rustdoc runs its doctests in every share.
@@ -73,7 +76,7 @@ pub fn collect(facts: &RunFacts) -> Result<Collected, Error> {
     };
     let tests = tests.into_iter().filter(in_share).collect();
     collected.tests = tests;
-    collected.not_run = not_run(facts, &executables, &collected.tests, &unwanted)?;
+    collected.not_run = not_run(&inventories, &executables, &collected.tests, &unwanted);
     Ok(collected)
 }
 
@@ -179,22 +182,22 @@ fn unreadable(path: &Path, cause: &str) -> Error {
         .help("run the tests again; if it stays, please report it with the ledger (`--keep-ledgers`)")
 }
 
-fn recorded(path: &Path, executables: &HashMap<&Path, &RanExecutable>, kept: &AtomicUsize) -> Result<Recorded, String> {
+fn recorded(path: &Path, executables: &Executables<'_>, kept: &AtomicUsize) -> Result<Recorded, String> {
     let ledger = read(path)?;
+    let exe = ExecutablePath::resolve(&ledger.identity.exe);
+    let executable = executables.get(&exe).copied();
     let addresses = crate::symbolize::distinct_addresses(&ledger.sites);
-    let record = record(&ledger, executables.get(ledger.identity.exe.as_path()).copied());
+    let record = record(&ledger, executable);
     let size = ledger.sites.iter().map(|site| site.stack.len()).sum::<usize>();
     let room = kept.fetch_add(size, Ordering::Relaxed) + size <= KEPT_ADDRESSES;
     if !room {
         kept.fetch_sub(size, Ordering::Relaxed);
     }
-    let executable = executables.get(ledger.identity.exe.as_path());
-    let exe = &ledger.identity.exe;
-    let kept =
-        executable.and_then(|executable| executable.kept.clone()).or_else(|| ledger::executable::find(path, exe));
-    let modules = modules(&ledger, kept.as_ref().unwrap_or(exe));
+    let kept = executable.and_then(|executable| executable.kept.clone());
+    let kept = kept.or_else(|| ledger::executable::find(path, &ledger.identity.exe));
+    let modules = modules(&ledger, kept.as_ref().unwrap_or(&ledger.identity.exe));
     let root = root(path, &ledger);
-    Ok(Recorded { record, addresses, modules, path: path.to_owned(), root, ledger: room.then_some(ledger) })
+    Ok(Recorded { record, exe, addresses, modules, path: path.to_owned(), root, ledger: room.then_some(ledger) })
 }
 
 /// The stem of the ledger of the test that this one's process belongs to; `None` = it is the test's own process.
@@ -265,28 +268,47 @@ fn program_name(exe: &Path) -> String {
     crate::workspace::stem(exe)
 }
 
-/// Tests of the executables that ran which left no ledger.
-fn not_run(
-    facts: &RunFacts,
-    executables: &HashMap<&Path, &RanExecutable>,
-    recorded: &[Recorded],
-    unwanted: &[Recorded],
-) -> Result<Vec<NotRun>, Error> {
-    let recorded: HashSet<&TestId> = recorded.iter().map(|test| &test.record.id).collect();
-    let mut not_run: BTreeMap<TestId, NotRun> = BTreeMap::new();
+/// What cargo ran, by its path.
+type Executables<'a> = HashMap<&'a ExecutablePath, &'a RanExecutable>;
+
+/// A list of tests that an executable, or its runner, left.
+struct ListedTests {
+    exe: ExecutablePath,
+    /// These ran without being recorded; otherwise they are all that the executable has.
+    unrecorded: bool,
+    tests: Vec<Listed>,
+}
+
+fn inventories(facts: &RunFacts) -> Result<Vec<ListedTests>, Error> {
+    let mut inventories = Vec::new();
     for ending in [Inventory::EXTENSION, Inventory::UNRECORDED] {
-        let ran = ending == Inventory::UNRECORDED;
         for path in paths(&facts.ledgers, |path| path.extension().is_some_and(|found| found == ending))? {
-            // An inventory that cannot be read is one of an executable whose ledgers cannot be either.
+            // An inventory that cannot be read is as good as none, and none is noticed.
             let Some(inventory) = std::fs::read(&path).ok().and_then(|bytes| Inventory::parse(&bytes)) else {
                 continue;
             };
-            let Some(executable) = executables.get(inventory.exe.as_path()) else { continue };
-            for test in inventory.tests {
-                let id = id_in(executable, "", test.name);
-                if !recorded.contains(&id) {
-                    not_run.insert(id.clone(), NotRun { id, ignored: test.ignored, ran });
-                }
+            let exe = ExecutablePath::resolve(&inventory.exe);
+            inventories.push(ListedTests { exe, unrecorded: ending == Inventory::UNRECORDED, tests: inventory.tests });
+        }
+    }
+    Ok(inventories)
+}
+
+/// Tests of the executables that ran which left no ledger.
+fn not_run(
+    inventories: &[ListedTests],
+    executables: &Executables<'_>,
+    recorded: &[Recorded],
+    unwanted: &[Recorded],
+) -> Vec<NotRun> {
+    let recorded: HashSet<&TestId> = recorded.iter().map(|test| &test.record.id).collect();
+    let mut not_run: BTreeMap<TestId, NotRun> = BTreeMap::new();
+    for list in inventories {
+        let Some(executable) = executables.get(&list.exe) else { continue };
+        for test in &list.tests {
+            let id = id_in(executable, "", test.name.clone());
+            if !recorded.contains(&id) {
+                not_run.insert(id.clone(), NotRun { id, ignored: test.ignored, ran: list.unrecorded });
             }
         }
     }
@@ -294,7 +316,7 @@ fn not_run(
     for test in unwanted.iter().map(|test| &test.record).filter(|test| test.child.is_none()) {
         not_run.insert(test.id.clone(), NotRun { id: test.id.clone(), ignored: false, ran: true });
     }
-    Ok(not_run.into_values().collect())
+    not_run.into_values().collect()
 }
 
 /// The test called `name` of an executable that cargo ran; `package` where cargo did not say which it is of.
@@ -335,19 +357,56 @@ fn id(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestId {
     }
 }
 
-fn unprofiled(ran: &[RanExecutable]) -> Vec<Unprofiled> {
-    let mut unprofiled: Vec<Unprofiled> = ran
-        .iter()
-        .filter(|executable| !executable.profiled)
-        .map(|executable| Unprofiled {
+/// What ran and has no figures: what carries no harness, and what left no trace of its recording.
+fn unprofiled(facts: &RunFacts, recorded: &[Recorded], inventories: &[ListedTests]) -> Vec<Unprofiled> {
+    let own = recorded.iter().filter(|test| test.record.child.is_none());
+    let ledgers: HashSet<&ExecutablePath> = own.map(|test| &test.exe).collect();
+    let lists: HashSet<&ExecutablePath> =
+        inventories.iter().filter(|list| !list.unrecorded).map(|list| &list.exe).collect();
+    let left = |executable: &RanExecutable| match executable.leaves {
+        Trace::Nothing => true,
+        Trace::Ledger => ledgers.contains(&executable.exe),
+        Trace::Inventory => lists.contains(&executable.exe),
+    };
+    let reason = |executable: &RanExecutable| {
+        if !executable.profiled {
+            let reason = executable.reason.clone();
+            return Some((reason.unwrap_or_else(|| "for no known reason".to_owned()), false));
+        }
+        let has_ledgers = ledgers.contains(&executable.exe);
+        (!left(executable)).then(|| (no_trace(executable, has_ledgers, facts.cargo_exit), true))
+    };
+    let of = |executable: &RanExecutable| {
+        let (reason, not_recorded) = reason(executable)?;
+        Some(Unprofiled {
             package: executable.package.clone(),
             target: executable.target_name.clone(),
             kind: executable.target_kind.clone(),
-            reason: executable.reason.clone().unwrap_or_else(|| "for no known reason".to_owned()),
+            reason,
+            not_recorded,
         })
-        .collect();
+    };
+    let mut unprofiled: Vec<Unprofiled> = facts.ran.iter().filter_map(of).collect();
     let key = |one: &Unprofiled| (one.package.clone(), one.target.clone(), one.kind.clone(), one.reason.clone());
     unprofiled.sort_by_key(key);
     unprofiled.dedup();
     unprofiled
+}
+
+/// Why an executable with the harness in it left nothing, as far as that can be known.
+fn no_trace(executable: &RanExecutable, has_ledgers: bool, cargo_exit: i32) -> String {
+    if has_ledgers {
+        return "its list of tests is gone from the ledgers' folder, which something emptied: tests may be missing"
+            .into();
+    }
+    if !executable.runner.is_empty() {
+        return format!(
+            "its runner `{}` hands on no `MEMPROF_` variables, or starts it where the ledgers' folder cannot be written",
+            executable.runner
+        );
+    }
+    match cargo_exit {
+        0 => "it ran to its end and left no recording".into(),
+        _ => "it ended before its recording began".into(),
+    }
 }

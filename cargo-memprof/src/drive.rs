@@ -11,6 +11,7 @@ use crate::git::Git;
 use crate::inject::env::{self, Saved};
 use crate::inject::harness::{Compiler, Form, Hooked, Wanted};
 use crate::inject::plan::{self, Plan};
+use crate::inject::ran::Trace;
 use crate::inject::stand_in::{self, StandIn};
 use crate::inject::{depot, harness, ran, rustc, rustdoc};
 use crate::interrupt;
@@ -82,7 +83,7 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
 /// Where something of ours fails; what the program or cargo end with is passed on.
 pub fn run(options: &TestOptions) -> Result<ExitCode, Error> {
     match Here::look(&options.cargo)? {
-        Ok(here) => Ok(test(options, &here)?.code),
+        Ok(here) => Ok(test(options, &here)?.exit_code()),
         Err(code) => Ok(code),
     }
 }
@@ -109,9 +110,26 @@ pub struct Here<'a> {
 /// A run that has ended.
 #[derive(Debug)]
 pub struct Done {
+    /// Cargo's.
     pub code: ExitCode,
+    /// Something that was to be recorded left no recording, and nobody knows why.
+    pub not_recorded: bool,
     /// Where its outputs are; `None` = no test was recorded.
     pub outputs: Option<Utf8PathBuf>,
+}
+
+impl Done {
+    fn without_outputs(code: ExitCode) -> Done {
+        Done { code, not_recorded: false, outputs: None }
+    }
+
+    /// What a command ends with that only runs the tests.
+    pub fn exit_code(&self) -> ExitCode {
+        match self.code {
+            ExitCode::OK if self.not_recorded => ExitCode::NOT_RECORDED,
+            code => code,
+        }
+    }
 }
 
 impl<'a> Here<'a> {
@@ -391,7 +409,7 @@ impl Run<'_> {
         }
         if self.options.cargo.only_asks {
             // No test ran, so the outputs of the run before are still the latest.
-            return Ok(Done { code: ended.code, outputs: None });
+            return Ok(Done::without_outputs(ended.code));
         }
         if facts.ran.is_empty() {
             if self.folders.scratch.join(rustc::BENCH_REFUSED).exists() && ended.code != ExitCode::OK {
@@ -403,7 +421,7 @@ impl Run<'_> {
             if !self.options.cargo.no_run && facts.out_dir.join(report::SUMMARY).exists() {
                 self.shell.note(&format!("what is in `{}` is of an earlier run", facts.out_dir));
             }
-            return Ok(Done { code: ended.code, outputs: None });
+            return Ok(Done::without_outputs(ended.code));
         }
         interrupt::end_at_once(
             Error::new("the report was interrupted")
@@ -414,19 +432,24 @@ impl Run<'_> {
         self.keep_or_drop_ledgers()?;
         match written {
             Ok(written) => {
-                if written.tests == 0 && facts.ran.iter().any(|executable| executable.profiled) {
+                let not_recorded = !written.not_recorded.is_empty() && ended.code == ExitCode::OK;
+                if not_recorded {
+                    self.shell.error(&no_recording(&written.not_recorded));
+                }
+                let meant = facts.ran.iter().any(|executable| executable.leaves != Trace::Nothing);
+                if written.tests == 0 && written.without_trace == 0 && meant {
                     self.shell.note(match facts.modes.only.is_empty() {
                         true => "no test was run: they are ignored, or no name fits the filter",
                         false => "no test was profiled: `--memprof-only` fits none that ran",
                     });
                 }
                 let there = written.tests > 0 || facts.modes.partition.is_some();
-                Ok(Done { code: ended.code, outputs: there.then(|| facts.out_dir.clone()) })
+                Ok(Done { code: ended.code, not_recorded, outputs: there.then(|| facts.out_dir.clone()) })
             }
             // Tests that failed are the more important news, and their code is what scripts wait for.
             Err(error) if ended.code != ExitCode::OK => {
                 self.shell.error(&error);
-                Ok(Done { code: ended.code, outputs: None })
+                Ok(Done::without_outputs(ended.code))
             }
             Err(error) => Err(error),
         }
@@ -452,6 +475,12 @@ impl Run<'_> {
         }
         Error::new("the run was interrupted").caused_by(begun).help(told).with_code(code)
     }
+}
+
+fn no_recording(targets: &[String]) -> Error {
+    Error::new(format!("cannot record {}", targets.join(", ")))
+        .caused_by("the harness is in it, it ran to its end, and it left no recording")
+        .help("see whether its tests go past `main`, or something empties the environment before it; if not, please report it")
 }
 
 /// What rustc said at length, in short.

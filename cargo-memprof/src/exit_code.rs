@@ -22,6 +22,8 @@ impl ExitCode {
     /// The tests passed, and they, or some of them, cannot be compared: there is no baseline, it was recorded under
     /// other conditions, a test that is in it did not run, or nothing was compared at all.
     pub const CANNOT_COMPARE: ExitCode = ExitCode(6);
+    /// The tests passed, and a target that carries the harness left no recording, for no reason that is known.
+    pub const NOT_RECORDED: ExitCode = ExitCode(7);
     /// `cargo`'s own code. Codes beyond a byte do not exist on Unix; elsewhere they are reported as cargo's 101.
     pub fn of_cargo(code: i32) -> ExitCode {
         ExitCode(u8::try_from(code).unwrap_or(101))

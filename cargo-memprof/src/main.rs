@@ -11,6 +11,7 @@ mod cli;
 mod collect;
 mod conditions;
 mod config;
+mod context;
 mod drive;
 mod error;
 mod exit_code;

@@ -143,4 +143,7 @@ pub struct Unprofiled {
     pub target: String,
     pub kind: String,
     pub reason: String,
+    /// It carries the harness and ran, and left no recording.
+    #[serde(default)]
+    pub not_recorded: bool,
 }

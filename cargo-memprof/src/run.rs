@@ -1,6 +1,8 @@
 //! What one run of the tests was, as plain values: made by `drive`, read by `report`.
 
 use crate::conditions::Conditions;
+use crate::context::executable::ExecutablePath;
+use crate::inject::ran::Trace;
 use camino::Utf8PathBuf;
 use memprof_harness::modes::Modes;
 use std::path::PathBuf;
@@ -44,8 +46,8 @@ pub struct RunFacts {
 /// One executable that cargo ran.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RanExecutable {
-    /// As cargo named it, absolute. Doctests of one crate are one entry, without a path of their own.
-    pub exe: PathBuf,
+    /// Doctests of one crate that carry no harness are one entry, without a path of their own.
+    pub exe: ExecutablePath,
     /// The package's name; empty where it is not known.
     pub package: String,
     /// `lib`, `bin`, `test`, `bench`, `example` or `doc`.
@@ -61,4 +63,8 @@ pub struct RanExecutable {
     pub kept: Option<PathBuf>,
     /// What the user should know of how it was profiled.
     pub remark: Option<String>,
+    /// What is there in any case if it was recorded.
+    pub leaves: Trace,
+    /// The user's own runner by which it was started, as one would type it; empty = none.
+    pub runner: String,
 }

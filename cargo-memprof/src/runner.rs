@@ -7,12 +7,15 @@ mod doctest;
 
 pub use doctest::run_one_of_many;
 
+use crate::cargo_args::only_asks;
+use crate::context::executable::ExecutablePath;
 use crate::error::Error;
 use crate::inject::env;
 use crate::inject::note::Note;
 use crate::inject::plan::Plan;
-use crate::inject::ran::Ran;
+use crate::inject::ran::{Ran, Trace};
 use crate::listing::{self, Answer, Tests};
+use crate::options;
 use crate::record::WHOLE;
 use crate::shell::Shell;
 use attempt::Attempt;
@@ -56,18 +59,18 @@ struct Call<'a> {
 impl<'a> Call<'a> {
     fn new(triple: &str, program: &'a [OsString]) -> Result<Call<'a>, Error> {
         let plan = Plan::of_this_run()?;
-        let exe = PathBuf::from(program.first().cloned().unwrap_or_default());
-        // Of what `cargo run` runs, cargo gives a relative path, and the program will know its own.
-        let exe = if exe.is_relative() { exe.canonicalize().unwrap_or(exe) } else { exe };
+        let exe = ExecutablePath::resolve(&PathBuf::from(program.first().cloned().unwrap_or_default()));
+        let runner = plan.runners.get(triple).cloned().unwrap_or_default();
         let ran = Ran {
-            note: Note::read(&exe),
+            note: Note::read(exe.as_path()),
             exe,
             package: env::non_empty(env::CARGO_PKG_NAME).unwrap_or_default().to_string_lossy().into_owned(),
             manifest_dir: env::non_empty(env::CARGO_MANIFEST_DIR).unwrap_or_default().into(),
             remark: None,
             kept: None,
+            leaves: Trace::Nothing,
+            runner: options::shown(runner.iter().map(OsString::as_os_str)),
         };
-        let runner = plan.runners.get(triple).cloned().unwrap_or_default();
         // The driver wrote it as we read it.
         let modes = plan.modes.as_ref().and_then(|modes| modes.parse().ok()).unwrap_or_default();
         Ok(Call { plan, modes, runner, program, ran })
@@ -83,23 +86,26 @@ impl<'a> Call<'a> {
         let mut command = self.command(args);
         match note.filter(|note| note.unprofiled.is_none()) {
             None => {}
-            Some(note) if !note.own_main => record_tests(&mut command, &self.plan),
+            Some(note) if !note.own_main => {
+                record_tests(&mut command, &self.plan);
+                self.ran.leaves = if only_asks(args) { Trace::Nothing } else { Trace::Inventory };
+            }
             Some(_) => {
                 if let Some(name) = listing::of_nextest(args) {
                     return self.run_alone(name, args);
                 }
                 match self.ask(args) {
                     Answer::Tests(tests) => {
-                        self.note()?;
                         return self.run_each(command, tests, args);
                     }
                     Answer::Whole(_) if !self.shares(&[WHOLE])[0] => return self.leave_to_another_share(),
                     Answer::Whole(_) if !self.modes.records(WHOLE) => self.note_unrecorded([WHOLE])?,
                     Answer::Whole(remark) => {
                         self.ran.remark = remark;
+                        self.ran.leaves = Trace::Ledger;
                         self.note()?;
                         let make = || self.record(self.command(args), "", None);
-                        let name = crate::workspace::stem(&self.ran.exe);
+                        let name = crate::workspace::stem(self.ran.exe.as_path());
                         return self.run_recorded(make, &format!("`{name}`"), FAILURE);
                     }
                     Answer::NoRun => {}
@@ -117,13 +123,15 @@ impl<'a> Call<'a> {
     }
 
     /// Becomes the program while it runs the one test that `args` name, as nextest has it.
-    fn run_alone(&self, name: &str, args: &[OsString]) -> Result<Error, Error> {
+    fn run_alone(mut self, name: &str, args: &[OsString]) -> Result<Error, Error> {
+        let records = self.modes.records(name);
+        self.ran.leaves = if records { Trace::Ledger } else { Trace::Nothing };
         self.note()?;
-        if !self.modes.records(name) {
+        if !records {
             self.note_unrecorded([name])?;
             return Ok(self.plain(self.command(args)));
         }
-        let threaded = listing::is_threaded(&self.ran.exe);
+        let threaded = listing::is_threaded(self.ran.exe.as_path());
         let threads = threaded.then(|| OsString::from("--test-threads=2"));
         let args: Vec<OsString> = args.iter().cloned().chain(threads).collect();
         let window = threaded.then_some(environment::THREADS);
@@ -153,7 +161,7 @@ impl<'a> Call<'a> {
 
     fn ask(&self, args: &[OsString]) -> Answer {
         match self.plan.tests {
-            true => listing::ask(&self.ran.exe, args, |args| self.command(args)),
+            true => listing::ask(self.ran.exe.as_path(), args, |args| self.command(args)),
             false => Answer::Whole(None),
         }
     }
@@ -163,10 +171,14 @@ impl<'a> Call<'a> {
         self.modes.partition.map_or_else(|| vec![true; names.len()], |partition| partition.selects(names))
     }
 
+    fn shares_of(&self, tests: &Tests) -> Vec<bool> {
+        self.shares(&tests.names.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
     /// A program that is recorded as one, and in another share, has its verdict there.
     fn leave_to_another_share(&self) -> Result<Error, Error> {
         self.note()?;
-        let name = crate::workspace::stem(&self.ran.exe);
+        let name = crate::workspace::stem(self.ran.exe.as_path());
         Shell::new().note(&format!("`{name}` is run as one, in another share of the tests than this"));
         std::process::exit(0)
     }
@@ -177,8 +189,8 @@ impl<'a> Call<'a> {
         if self.modes.partition.is_none() && late.is_empty() {
             return None;
         }
-        let names: Vec<&str> = tests.names.iter().map(String::as_str).collect();
-        let here = names.iter().zip(self.shares(&names)).filter(|(_, here)| *here).map(|(name, _)| *name);
+        let names = tests.names.iter().map(String::as_str);
+        let here = names.zip(self.shares_of(tests)).filter(|(_, here)| *here).map(|(name, _)| name);
         let some: Vec<&str> = here.filter(|name| !late.iter().any(|late| late == name)).collect();
         let skipping = listing::skipping(&tests.names, &some, args, |args| self.command(args));
         skipping.map(|args| self.command(&args))
@@ -187,7 +199,7 @@ impl<'a> Call<'a> {
     /// Notes tests that are run without being recorded.
     fn note_unrecorded<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Result<(), Error> {
         let tests = names.into_iter().map(|name| Listed { name: name.to_owned(), ignored: false }).collect();
-        let inventory = Inventory { exe: self.ran.exe.clone(), tests };
+        let inventory = Inventory { exe: self.ran.exe.as_path().to_owned(), tests };
         let name = format!("program-{:010}.{}", std::process::id(), Inventory::UNRECORDED);
         fs_err::write(self.plan.ledgers.join(name), inventory.to_bytes())
             .map_err(|error| cannot_note("what is not recorded", &error))
@@ -198,7 +210,11 @@ impl<'a> Call<'a> {
     }
 
     /// Runs the program as cargo would, for what it prints and its verdict; and each of its tests alone, recorded.
-    fn run_each(&self, whole: Command, tests: Tests, args: &[OsString]) -> Result<Error, Error> {
+    fn run_each(mut self, whole: Command, tests: Tests, args: &[OsString]) -> Result<Error, Error> {
+        let records =
+            tests.names.iter().zip(self.shares_of(&tests)).any(|(name, here)| here && self.modes.records(name));
+        self.ran.leaves = if records { Trace::Ledger } else { Trace::Nothing };
+        self.note()?;
         let Some(time) = self.modes.timeout else {
             let mut whole = self.of_some(&tests, &[], args).unwrap_or(whole);
             let status = whole.status().map_err(|error| cannot_run(whole.get_program(), &error))?;
@@ -217,7 +233,7 @@ impl<'a> Call<'a> {
             say_late(&format!("test `{name}`"), time);
         }
         if ended.timed_out && alone.late.is_empty() {
-            let name = crate::workspace::stem(&self.ran.exe);
+            let name = crate::workspace::stem(self.ran.exe.as_path());
             let killed = Error::new(format!("`{name}` was killed: it took longer than all of its tests may take"))
                 .caused_by(format!("{} tests have {} s each (--test-timeout)", tests.names.len(), time.as_secs_f64()))
                 .help("allow more time with `--test-timeout`, or see what the program does besides its tests");
@@ -231,9 +247,8 @@ impl<'a> Call<'a> {
 
     /// Runs each test that is to be recorded in a process of its own.
     fn record_each(&self, tests: &Tests, args: &[OsString]) -> Result<Alone, Error> {
-        let names: Vec<&str> = tests.names.iter().map(String::as_str).collect();
-        let shares = self.shares(&names);
-        let here = names.into_iter().zip(shares).filter(|(_, here)| *here).map(|(name, _)| name);
+        let names = tests.names.iter().map(String::as_str);
+        let here = names.zip(self.shares_of(tests)).filter(|(_, here)| *here).map(|(name, _)| name);
         let (wanted, others): (Vec<&str>, Vec<&str>) = here.partition(|name| self.modes.records(name));
         if !others.is_empty() {
             self.note_unrecorded(others)?;

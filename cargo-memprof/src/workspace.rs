@@ -1,5 +1,6 @@
 //! The user's packages as `cargo metadata` tells of them, and which of their targets an executable is.
 
+use crate::context::executable::ExecutablePath;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::inject::note::Note;
@@ -70,7 +71,9 @@ impl Workspace {
         let mut named: Vec<RanExecutable> = Vec::new();
         for ran in ran {
             let manifest_dir = ran.note.as_ref().map_or(&ran.manifest_dir, |note| &note.manifest_dir);
-            let package = self.packages.iter().find(|package| is_in(package, manifest_dir));
+            let at_once = self.packages.iter().find(|package| is_in(package, manifest_dir));
+            // Behind a link, cargo may have told us another path than it tells what it runs.
+            let package = at_once.or_else(|| self.packages.iter().find(|package| is_at(package, manifest_dir)));
             let package = match package {
                 Some(package) => Some(package),
                 None => strangers
@@ -85,8 +88,9 @@ impl Workspace {
                     && other.target_kind == executable.target_kind
                     && other.target_name == executable.target_name
             };
-            if !named.iter().any(same) {
-                named.push(executable);
+            match named.iter().position(same) {
+                Some(at) => named[at].leaves = named[at].leaves.max(executable.leaves),
+                None => named.push(executable),
             }
         }
         named
@@ -110,6 +114,10 @@ fn is_in(package: &Package, manifest_dir: &Path) -> bool {
     package.manifest_path.parent().is_some_and(|folder| folder == manifest_dir)
 }
 
+fn is_at(package: &Package, manifest_dir: &Path) -> bool {
+    package.manifest_path.parent().is_some_and(|folder| resolved(folder.as_std_path()) == resolved(manifest_dir))
+}
+
 fn name(ran: Ran, package: Option<&Package>) -> RanExecutable {
     let doctest = ran.is_doctest();
     let package_name = package.map(|package| package.name.to_string());
@@ -122,9 +130,9 @@ fn name(ran: Ran, package: Option<&Package>) -> RanExecutable {
         return RanExecutable {
             target_name: match library {
                 Some(library) if doctest => library.name.clone(),
-                _ => stem(&ran.exe),
+                _ => stem(ran.exe.as_path()),
             },
-            exe: if doctest { PathBuf::new() } else { ran.exe },
+            exe: if doctest { ExecutablePath::default() } else { ran.exe },
             package: package_name.unwrap_or(ran.package),
             target_kind: if doctest { "doc" } else { "test" }.to_owned(),
             doctests: Vec::new(),
@@ -132,6 +140,8 @@ fn name(ran: Ran, package: Option<&Package>) -> RanExecutable {
             reason: Some(reason.to_owned()),
             remark: ran.remark,
             kept: ran.kept,
+            leaves: ran.leaves,
+            runner: ran.runner,
         };
     };
     if let Some(doctest) = &note.doctest {
@@ -146,6 +156,8 @@ fn name(ran: Ran, package: Option<&Package>) -> RanExecutable {
             reason: note.unprofiled,
             remark: ran.remark,
             kept: ran.kept,
+            leaves: ran.leaves,
+            runner: ran.runner,
         };
     }
     let target = package.and_then(|package| target_of(package, &note));
@@ -159,6 +171,8 @@ fn name(ran: Ran, package: Option<&Package>) -> RanExecutable {
         reason: note.unprofiled,
         remark: ran.remark,
         kept: ran.kept,
+        leaves: ran.leaves,
+        runner: ran.runner,
     }
 }
 
@@ -176,9 +190,15 @@ fn target_of<'a>(package: &'a Package, note: &Note) -> Option<&'a Target> {
             near.retain(|target| fits(target));
         }
     };
-    narrow(&mut near, &|target| target.src_path == note.source);
+    // Cargo may have been told one path of the package, and the compiler run behind another.
+    let source = resolved(&note.source);
+    narrow(&mut near, &|target| resolved(target.src_path.as_std_path()) == source);
     narrow(&mut near, &|target| (kind(target) == "bin") == note.bin_name.is_some());
     near.first().copied()
+}
+
+fn resolved(path: &Path) -> PathBuf {
+    path.canonicalize().unwrap_or_else(|_| path.to_owned())
 }
 
 /// One word for what a target is; empty for build scripts, which are never tested.
@@ -208,6 +228,7 @@ pub fn stem(exe: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inject::ran::Trace;
 
     /// A package with a library and a binary of one name, in one file, and a test.
     fn package() -> Package {
@@ -242,12 +263,14 @@ mod tests {
             unprofiled: None,
         };
         Ran {
-            exe: "/t/my_crate-1".into(),
+            exe: ExecutablePath::resolve("/t/my_crate-1".as_ref()),
             note: Some(note),
             package: "my-crate".into(),
             manifest_dir: "/w".into(),
             remark: None,
             kept: None,
+            leaves: Trace::Inventory,
+            runner: String::new(),
         }
     }
 
@@ -266,14 +289,16 @@ mod tests {
 
     #[test]
     fn a_doctest_is_named_by_its_library() {
-        let doctest = Ran { exe: "/t/rustdoctestX/rust_out".into(), note: None, ..ran("", None) };
+        let doctest =
+            Ran { exe: ExecutablePath::resolve("/t/rustdoctestX/rust_out".as_ref()), note: None, ..ran("", None) };
         assert!(doctest.is_doctest());
         assert_eq!(identified(doctest), ("doc".into(), "my_crate".into()));
     }
 
     #[test]
     fn an_executable_nobody_knows_keeps_its_files_name() {
-        let stranger = Ran { exe: "/t/x-0123456789abcdef".into(), note: None, ..ran("", None) };
+        let stranger =
+            Ran { exe: ExecutablePath::resolve("/t/x-0123456789abcdef".as_ref()), note: None, ..ran("", None) };
         assert_eq!(identified(stranger), ("test".into(), "x".into()));
     }
 }

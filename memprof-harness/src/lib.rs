@@ -25,6 +25,7 @@ pub mod environment;
 pub mod ledger;
 #[cfg(not(memprof_program))]
 pub mod limit;
+pub mod link_marker;
 mod measure;
 pub mod modes;
 pub mod pattern;

@@ -4,8 +4,9 @@
 
 use crate::ledger::{executable, Hook, Identity, LedgerFile};
 use crate::modes::Modes;
-use crate::{engine, environment, seeds};
+use crate::{engine, environment, link_marker, seeds};
 use std::ffi::{CStr, OsStr};
+use std::hint::black_box;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{self, PanicHookInfo};
@@ -30,6 +31,7 @@ const DOCTEST: &str = "RUSTDOC_DOCTEST_RUN_NB_TEST";
 static SET_UP: extern "C" fn() = set_up;
 
 extern "C" fn set_up() {
+    black_box(link_marker::PROGRAM);
     // SAFETY: a C string; before `main` nothing changes the environment.
     if unsafe { libc::getenv(c"MEMPROF_PROGRAM".as_ptr()) }.is_null() {
         return;

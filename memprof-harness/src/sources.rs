@@ -9,6 +9,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("budget.rs", include_str!("budget.rs")),
     ("environment.rs", include_str!("environment.rs")),
     ("limit.rs", include_str!("limit.rs")),
+    ("link_marker.rs", include_str!("link_marker.rs")),
     ("measure.rs", include_str!("measure.rs")),
     ("modes.rs", include_str!("modes.rs")),
     ("pattern.rs", include_str!("pattern.rs")),

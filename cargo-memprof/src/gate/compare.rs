@@ -25,7 +25,7 @@ pub fn compare(baseline: &Baseline, run: &RecordedRun, policy: &Policy) -> Outco
     tests.extend(missing.map(|(id, before)| absent.judge(id, *before)));
     tests.sort_by(|a, b| a.id.cmp(&b.id));
     let mut outcome = Outcome { tests, doubts: Vec::new() };
-    outcome.doubts = doubts(run, conditions, held && outcome.compared() == 0);
+    outcome.doubts = doubts(run, conditions, held && outcome.compared() == 0, policy);
     outcome
 }
 
@@ -53,7 +53,7 @@ fn conditions(baseline: &Baseline, run: &RecordedRun, policy: &Policy) -> Option
     matter.then_some(Doubt::Conditions { severity: policy.conditions, differences })
 }
 
-fn doubts(run: &RecordedRun, conditions: Option<Doubt>, nothing_compared: bool) -> Vec<Doubt> {
+fn doubts(run: &RecordedRun, conditions: Option<Doubt>, nothing_compared: bool, policy: &Policy) -> Vec<Doubt> {
     let mut doubts = Vec::new();
     if run.run.interrupted {
         doubts.push(Doubt::Interrupted);
@@ -61,6 +61,11 @@ fn doubts(run: &RecordedRun, conditions: Option<Doubt>, nothing_compared: bool) 
     doubts.extend(conditions);
     if run.run.unreadable_ledgers > 0 {
         doubts.push(Doubt::UnreadableLedgers { ledgers: run.run.unreadable_ledgers });
+    }
+    let lost = run.unprofiled.iter().filter(|target| target.not_recorded && policy.unprofiled != Severity::Ignore);
+    let targets: Vec<String> = lost.map(|lost| format!("{} ({}): {}", lost.target, lost.kind, lost.reason)).collect();
+    if !targets.is_empty() {
+        doubts.push(Doubt::NotRecorded { severity: policy.unprofiled, targets });
     }
     if nothing_compared {
         doubts.push(Doubt::NothingCompared);

@@ -97,8 +97,13 @@ pub fn test(options: &GateOptions) -> Result<ExitCode, Error> {
     // Before a run that may take long, whether its end can be done.
     let place = options.flags.save_baseline.then(|| Place::find(&here, &options.flags)).transpose()?;
     let done = drive::test(&options.test, &here)?;
-    let Some(place) = place else { return Ok(done.code) };
+    let Some(place) = place else { return Ok(done.exit_code()) };
     match done.outputs {
+        _ if done.not_recorded => {
+            here.shell
+                .warn(&format!("the baseline `{}` was not written: not all of it was recorded", place.file.path()));
+            Ok(done.exit_code())
+        }
         Some(folder) if done.code == ExitCode::OK => {
             place.take(&RecordedRun::read(&folder)?, &[], &here)?;
             Ok(ExitCode::OK)

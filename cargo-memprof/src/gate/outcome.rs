@@ -85,6 +85,8 @@ pub enum Doubt {
     NothingCompared,
     /// Ledgers that could not be read: their tests are missing.
     UnreadableLedgers { ledgers: usize },
+    /// Targets that carry the harness ran and left no recording: whatever their tests allocate, nobody knows.
+    NotRecorded { severity: Severity, targets: Vec<String> },
     /// The run was stopped by the user.
     Interrupted,
 }
@@ -114,7 +116,7 @@ impl Finding {
 impl Doubt {
     pub fn severity(&self) -> Severity {
         match self {
-            Doubt::Conditions { severity, .. } => *severity,
+            Doubt::Conditions { severity, .. } | Doubt::NotRecorded { severity, .. } => *severity,
             _ => Severity::Fail,
         }
     }
@@ -125,7 +127,7 @@ impl Doubt {
         match self {
             Doubt::Conditions { severity, .. } => *severity == Severity::Fail,
             Doubt::Interrupted => true,
-            Doubt::NothingCompared | Doubt::UnreadableLedgers { .. } => false,
+            Doubt::NothingCompared | Doubt::UnreadableLedgers { .. } | Doubt::NotRecorded { .. } => false,
         }
     }
 }

@@ -82,6 +82,9 @@ pub struct UnprofiledTarget {
     pub target: String,
     pub kind: String,
     pub reason: String,
+    /// It carries the harness and ran, and left no recording.
+    #[serde(default)]
+    pub not_recorded: bool,
 }
 
 /// A test that is there and did not run.

@@ -369,6 +369,9 @@ pub fn doubt_sentence(doubt: &Doubt) -> String {
         Doubt::UnreadableLedgers { ledgers } => {
             format!("the recordings of {} could not be read", plural(*ledgers, "test"))
         }
+        Doubt::NotRecorded { targets, .. } => {
+            format!("{} ran and left no recording: {}", plural(targets.len(), "target"), targets.join("; "))
+        }
         Doubt::Interrupted => "the run was interrupted".to_owned(),
     }
 }

@@ -3,6 +3,7 @@
 use crate::inject::plan::Plan;
 use crate::inject::{depot, env};
 use crate::toolchain::Toolchain;
+use memprof_harness::link_marker;
 use rustix::process::Pid;
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -40,6 +41,14 @@ impl Form {
     /// Its file in a [`place`]. It is there, whole, or not at all.
     pub fn rlib(self, place: &Path) -> PathBuf {
         place.join(self.file_name())
+    }
+
+    /// What is in every executable in which it can be reached.
+    pub fn link_marker(self) -> &'static [u8] {
+        match self {
+            Form::Test => link_marker::TESTS,
+            Form::Program => link_marker::PROGRAM,
+        }
     }
 
     fn flags(self) -> &'static [&'static str] {

@@ -1,6 +1,7 @@
 //! The list of what cargo ran: the runner adds a line for each executable before it becomes it, the driver reads the
 //! lines when cargo has ended.
 
+use crate::context::executable::ExecutablePath;
 use crate::inject::note::Note;
 use serde::{Deserialize, Serialize};
 use std::io::{self, Write};
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// One start of one executable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ran {
-    pub exe: PathBuf,
+    pub exe: ExecutablePath,
     /// What the wrapper noted; `None` = it never saw the executable compiled, as with doctests.
     pub note: Option<Note>,
     /// `CARGO_PKG_NAME` of the runner; empty where cargo did not set it.
@@ -22,6 +23,23 @@ pub struct Ran {
     /// What the user should know of how it was recorded.
     #[serde(default)]
     pub remark: Option<String>,
+    /// What this start is to leave behind.
+    pub leaves: Trace,
+    /// The user's own runner by which it was started, as one would type it; empty = none.
+    pub runner: String,
+}
+
+/// What the start of an executable leaves in the ledgers' folder where it is recorded. An executable of which there is none
+/// was not, whatever the wrapper noted of it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Trace {
+    /// It was not to be recorded.
+    #[default]
+    Nothing,
+    /// The ledger of a program, or of one of its tests.
+    Ledger,
+    /// A test executable's list of its tests.
+    Inventory,
 }
 
 impl Ran {
@@ -31,7 +49,7 @@ impl Ran {
             let name = name.to_string_lossy();
             name.starts_with("rustdoctest") || name.starts_with("rust_out") || name.starts_with("merged_doctest")
         };
-        self.note.is_none() && self.exe.components().any(|part| named(part.as_os_str()))
+        self.note.is_none() && self.exe.as_path().components().any(|part| named(part.as_os_str()))
     }
 
     /// Adds a line to the list at `path`. Several processes may do so at once: each line is one write to a file opened

@@ -66,10 +66,24 @@ impl Call<'_> {
     }
 
     fn compile_recorded(&self, form: Form) -> Result<ExitCode, Error> {
-        match self.try_all(form)? {
-            Ok(output) => self.done(&output),
-            Err(reason) => self.compile_without(reason),
+        let output = match self.try_all(form)? {
+            Ok(output) => output,
+            Err(reason) => return self.compile_without(reason),
+        };
+        match form {
+            _ if self.has_marker(form) => self.done(&output, form, None),
+            // Its tests are run by something else than libtest (`#![test_runner]`), so it is a program like others.
+            Form::Test => self.compile_recorded(Form::Program),
+            Form::Program => self.done(&output, form, Some("the linker left the harness out".into())),
         }
+    }
+
+    /// Whether the harness can be reached in what was linked. What cannot be read is believed: then nothing was to be linked,
+    /// or whoever runs it is going to say so.
+    fn has_marker(&self, form: Form) -> bool {
+        let read = self.invocation.executable.as_ref().map(fs_err::read);
+        let Some(Ok(bytes)) = read else { return true };
+        memchr::memmem::find(&bytes, form.link_marker()).is_some()
     }
 
     /// Compiles with the harness, or where a global allocator stands in its way, with the native one. Gives what the compiler said
@@ -114,12 +128,12 @@ impl Call<'_> {
     }
 
     /// Ends a compilation with the harness that went well.
-    fn done(&self, output: &Output) -> Result<ExitCode, Error> {
+    fn done(&self, output: &Output, form: Form, unprofiled: Option<String>) -> Result<ExitCode, Error> {
         if let (Some((stand_in, real)), Some(executable)) = (self.stand_in(), &self.invocation.executable) {
             dep_info::hide(executable, &stand_in, &real)
                 .map_err(|error| Error::new("cannot tell cargo what a program depends on").caused_by(error))?;
         }
-        self.note(None)?;
+        self.note(form, unprofiled)?;
         Ok(replay(output))
     }
 
@@ -192,12 +206,13 @@ impl Call<'_> {
 
     /// Compiles as cargo wanted it: what that says is what cargo sees.
     fn compile_without(&self, reason: String) -> Result<ExitCode, Error> {
-        self.note(Some(reason))?;
+        let form = if self.invocation.purpose == Purpose::Test { Form::Test } else { Form::Program };
+        self.note(form, Some(reason))?;
         Err(self.become_compiler())
     }
 
     /// Notes what the executable is, where this call makes one.
-    fn note(&self, unprofiled: Option<String>) -> Result<(), Error> {
+    fn note(&self, form: Form, unprofiled: Option<String>) -> Result<(), Error> {
         let Some(executable) = &self.invocation.executable else { return Ok(()) };
         let folder = std::env::current_dir().unwrap_or_default();
         let variable = |name| env::non_empty(name).map(|value| value.to_string_lossy().into_owned());
@@ -208,7 +223,7 @@ impl Call<'_> {
             manifest_dir: env::non_empty(env::CARGO_MANIFEST_DIR).map(PathBuf::from).unwrap_or_default(),
             bin_name: variable(env::CARGO_BIN_NAME),
             doctest: None,
-            own_main: self.invocation.purpose == Purpose::Plain,
+            own_main: form == Form::Program,
             unprofiled,
         };
         note.write(&folder.join(executable)).map_err(|error| {

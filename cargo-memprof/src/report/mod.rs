@@ -20,8 +20,8 @@ use crate::profile::scale::SampleRate;
 use crate::profile::tree::Tree;
 use crate::profile::values::ValueType;
 use crate::profile::{self, About, Profile, ProfileBuilder};
-use crate::record::{Iteration, TestRecord, WHOLE};
-use crate::run::RunFacts;
+use crate::record::{Iteration, TestRecord, Unprofiled, WHOLE};
+use crate::run::{RanExecutable, RunFacts};
 use crate::shell::Shell;
 use crate::symbolize::{self, AddressMap, Cache, Places, Request, Symbols, Trimming, on_all_cores};
 use crate::view::amount;
@@ -38,6 +38,10 @@ pub struct Written {
     pub index: Utf8PathBuf,
     /// Tests in it.
     pub tests: usize,
+    /// How many targets that carry the harness left no recording.
+    pub without_trace: usize,
+    /// Those of them of which it is not known why, and no runner of the user's can have been in the way.
+    pub not_recorded: Vec<String>,
 }
 
 /// What flamegraphs are drawn of, where there is anything to draw.
@@ -64,13 +68,24 @@ pub fn write(facts: &RunFacts, shell: &Shell) -> Result<Written, Error> {
     write_whole(&outputs, &mut summary, |about| run.finish(about))?;
     interrupt::let_finish();
     outputs.publish()?;
-    let written = Written { index, tests: records.len() };
+    let not_recorded = not_recorded(facts, &collected.unprofiled);
+    let without_trace = collected.unprofiled.iter().filter(|one| one.not_recorded).count();
+    let written = Written { index, tests: records.len(), without_trace, not_recorded };
     if !records.is_empty() {
         let took = begun.elapsed().as_secs_f64();
         shell.status("Profiled", &format!("{} in {took:.2}s", amount::plural(records.len(), "test")));
     }
     say(facts, shell, &records, &collected, &symbols, &written);
     Ok(written)
+}
+
+fn not_recorded(facts: &RunFacts, unprofiled: &[Unprofiled]) -> Vec<String> {
+    let is = |executable: &RanExecutable, one: &Unprofiled| {
+        executable.package == one.package && executable.target_name == one.target && executable.target_kind == one.kind
+    };
+    let lost = unprofiled.iter().filter(|one| one.not_recorded && one.kind != "doc");
+    let lost = lost.filter(|one| facts.ran.iter().any(|ran| is(ran, one) && ran.runner.is_empty()));
+    lost.map(|one| format!("`{}` ({})", one.target, one.kind)).collect()
 }
 
 /// Writes what there is of the whole run, beside its tests: `profile` makes one of all of them.

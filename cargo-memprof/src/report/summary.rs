@@ -347,7 +347,13 @@ impl Summary<'static> {
         let counters = memprof_harness::ledger::Counters { alloc_objects: 1, ..Default::default() };
         let record = |id: &TestId| TestRecord { id: id.clone(), counters, ..tests::record(Vec::new()) };
         let ran: Vec<TestRecord> = ran.iter().map(record).collect();
-        let why = Unprofiled { package: "p".into(), target: "t".into(), kind: "doc".into(), reason: "r".into() };
+        let why = Unprofiled {
+            package: "p".into(),
+            target: "t".into(),
+            kind: "doc".into(),
+            reason: "r".into(),
+            not_recorded: false,
+        };
         let not_run = idle.iter().map(|id| NotRun { id: id.clone(), ignored: false, ran: false }).collect();
         let collected = Collected { unprofiled: vec![why], not_run, ..Collected::default() };
         let facts = tests::facts();
@@ -428,7 +434,13 @@ mod tests {
     #[test]
     fn every_field_is_documented() {
         let id = || TestId { package: "p".into(), target: "t".into(), kind: "lib".into(), name: "n".into() };
-        let why = Unprofiled { package: "p".into(), target: "t".into(), kind: "doc".into(), reason: "r".into() };
+        let why = Unprofiled {
+            package: "p".into(),
+            target: "t".into(),
+            kind: "doc".into(),
+            reason: "r".into(),
+            not_recorded: false,
+        };
         let collected = Collected {
             unprofiled: vec![why],
             not_run: vec![NotRun { id: id(), ignored: true, ran: false }],

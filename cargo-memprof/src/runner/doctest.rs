@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::inject::env;
 use crate::inject::note::Doctest;
 use crate::inject::plan::Plan;
+use crate::inject::ran::Trace;
 use crate::inject::rustdoc::PROCESS;
 use memprof_harness::environment;
 use std::ffi::OsString;
@@ -34,6 +35,7 @@ impl Call<'_> {
         let profiled = self.ran.note.as_ref().is_some_and(|note| note.unprofiled.is_none());
         if profiled && doctest.names().iter().any(|(name, _)| self.modes.records(name)) {
             self.ran.kept = self.keep();
+            self.ran.leaves = Trace::Ledger;
         }
         self.note()?;
         if !profiled {
@@ -48,13 +50,13 @@ impl Call<'_> {
         let apart = self.modes.timeout.is_some() || self.modes.repeat > 1 || !self.modes.only.is_empty();
         if !divided || !apart {
             if divided {
-                command.env(env::RUSTDOC_DOCTEST_BIN_PATH, &self.ran.exe);
+                command.env(env::RUSTDOC_DOCTEST_BIN_PATH, self.ran.exe.as_path());
             }
             return Ok(self.record(command, "", doctest.begins.then_some(environment::CALL)).become_it());
         }
         // Each of its processes is to be looked after, so it starts this program in its own stead.
         command.env(env::RUSTDOC_DOCTEST_BIN_PATH, self.plan.links.join(PROCESS));
-        command.env(env::DOCTEST_PROGRAM, &self.ran.exe);
+        command.env(env::DOCTEST_PROGRAM, self.ran.exe.as_path());
         command.env(env::PLAN, env::non_empty(env::PLAN).unwrap_or_default());
         Ok(self.plain(command))
     }
@@ -87,7 +89,7 @@ impl Call<'_> {
     /// Keeps the executable, which rustdoc is going to remove, for its symbols. Without it there are addresses alone.
     fn keep(&self) -> Option<PathBuf> {
         let place = self.plan.links.join(format!("doctest-{:010}", std::process::id()));
-        let linked = fs_err::hard_link(&self.ran.exe, &place);
-        linked.or_else(|_| fs_err::copy(&self.ran.exe, &place).map(drop)).ok().map(|()| place)
+        let linked = fs_err::hard_link(self.ran.exe.as_path(), &place);
+        linked.or_else(|_| fs_err::copy(self.ran.exe.as_path(), &place).map(drop)).ok().map(|()| place)
     }
 }

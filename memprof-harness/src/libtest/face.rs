@@ -4,9 +4,10 @@
 
 use super::options::{self, Plan};
 use super::{child, parent};
-use crate::{engine, environment};
+use crate::{engine, environment, link_marker};
 use std::env;
 use std::ffi::OsString;
+use std::hint::black_box;
 use std::process::{self, Termination};
 
 pub use real::*;
@@ -47,6 +48,7 @@ pub fn assert_test_result<T: Termination>(result: T) -> Result<(), String> {
 }
 
 fn enter(tests: &[&TestDescAndFn], on_panic: OnPanic) {
+    black_box(link_marker::TESTS);
     let [rate, ledgers, child, ledger, modes] = take_environment();
     if let Some(index) = child {
         child::run(tests, &index, ledger, modes, on_panic);
@@ -84,7 +86,7 @@ fn take_environment() -> [Option<OsString>; environment::ALL.len()] {
 }
 
 /// libtest as if we were not there.
-fn plain(tests: &[&TestDescAndFn], on_panic: OnPanic) {
+pub(super) fn plain(tests: &[&TestDescAndFn], on_panic: OnPanic) {
     match on_panic {
         OnPanic::Unwind => real::test_main_static(tests),
         OnPanic::Abort => real::test_main_static_abort(tests),

@@ -58,6 +58,8 @@ pub struct Plan {
     pub rate: SampleRate,
     /// `None`: run by hand with a rate alone; a folder has to be found.
     pub folder: Option<PathBuf>,
+    /// The folder is the environment's, so who ran the tests did not choose it.
+    pub by_environment: bool,
 }
 
 impl Plan {
@@ -85,6 +87,7 @@ impl Plan {
         };
         Ok(Some(Plan {
             rate: options.rate.or(from_environment).unwrap_or(SampleRate::DEFAULT),
+            by_environment: options.folder.is_none() && folder.is_some(),
             folder: options.folder.clone().or(folder.map(PathBuf::from)),
         }))
     }
@@ -244,13 +247,16 @@ mod tests {
         assert_eq!(plan("exe", Some("1"), Some("")), Ok(None));
         assert_eq!(
             plan("exe", Some("1"), Some("/l")),
-            Ok(Some(Plan { rate: SampleRate(1), folder: Some("/l".into()) }))
+            Ok(Some(Plan { rate: SampleRate(1), folder: Some("/l".into()), by_environment: true }))
         );
         assert_eq!(
             plan("exe --memprofilerate 2 --memprofile m", Some("x"), Some("/l")),
-            Ok(Some(Plan { rate: SampleRate(2), folder: Some("m".into()) }))
+            Ok(Some(Plan { rate: SampleRate(2), folder: Some("m".into()), by_environment: false }))
         );
-        assert_eq!(plan("exe --memprofilerate 0", None, None), Ok(Some(Plan { rate: SampleRate(0), folder: None })));
+        assert_eq!(
+            plan("exe --memprofilerate 0", None, None),
+            Ok(Some(Plan { rate: SampleRate(0), folder: None, by_environment: false }))
+        );
         assert!(plan("exe", Some("x"), Some("/l")).is_err());
     }
 }

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // std has no way to say a word at the end of the process
 
 use super::child::PANIC_TEXT_EXTENSION;
-use super::face::{OnPanic, FAILURE};
+use super::face::{plain, OnPanic, FAILURE};
 use super::folder;
 use super::options::{Options, Plan, SampleRate, NO_CAPTURE};
 use super::process::{run_collecting, run_inheriting, Ended};
@@ -67,11 +67,25 @@ struct Test {
 
 /// Runs the executable's tests under real libtest, recording each.
 pub(super) fn run(tests: &[&TestDescAndFn], options: Options, plan: Plan, modes: Option<OsString>, on_panic: OnPanic) {
-    if options.list {
-        return real::test_main(&options.rest, tests.iter().map(|test| untouched(test)).collect(), None);
+    let listed = || real::test_main(&options.rest, tests.iter().map(|test| untouched(test)).collect(), None);
+    if options.list && !plan.by_environment {
+        return listed();
     }
-    let run = Arc::new(prepare(&options, plan, modes, on_panic));
-    run.leave_inventory(tests);
+    let by_environment = plan.by_environment;
+    let run = match prepare(&options, plan, modes, on_panic) {
+        Ok(run) => Arc::new(run),
+        Err(refusal) if by_environment && refusal.is_of_folder() => return plain(tests, on_panic),
+        Err(refusal) => refusal.give_up(),
+    };
+    match run.leave_inventory(tests) {
+        Err(refusal) if by_environment && refusal.is_of_folder() => return plain(tests, on_panic),
+        Err(refusal) => refusal.give_up(),
+        Ok(()) => {}
+    }
+    if options.list {
+        // Whoever runs tests one by one, as nextest does, may list an executable and run none of its tests.
+        return listed();
+    }
     let share = run.share(tests);
     let tests = tests.iter().enumerate().filter(|(index, _)| share[*index]);
     let list = tests.map(|(index, test)| match test.testfn {
@@ -141,28 +155,27 @@ fn measured(
     TestDescAndFn { desc: test.desc.clone(), testfn: TestFn::DynBenchFn(Box::new(call)) }
 }
 
-/// Ends the process where nothing can be recorded at all.
-fn prepare(options: &Options, plan: Plan, modes: Option<OsString>, on_panic: OnPanic) -> Run {
-    let modes = understood(modes);
-    let exe = match Executable::current() {
-        Ok(exe) => exe,
-        Err(error) => {
-            give_up("cannot start tests in processes of their own", &error, "mount `/proc`, or run without profiling")
-        }
-    };
+/// # Errors
+/// Where nothing can be recorded at all.
+fn prepare(options: &Options, plan: Plan, modes: Option<OsString>, on_panic: OnPanic) -> Result<Run, Refusal> {
+    let modes = understood(modes)?;
+    let exe = Executable::current().map_err(|cause| Refusal {
+        what: "cannot start tests in processes of their own".into(),
+        cause,
+        help: "mount `/proc`, or run without profiling",
+    })?;
     let by_hand = plan.folder.is_none();
     let folder = plan.folder.unwrap_or_else(|| folder::fresh(&exe.path));
-    let folder = match fs::create_dir_all(&folder).and_then(|()| folder.canonicalize()) {
-        Ok(folder) => folder,
-        Err(error) => {
-            let what = format!("cannot keep ledgers in `{}`", folder.display());
-            give_up(&what, &error, "pass a folder that can be written to with `--memprofile DIR`")
-        }
-    };
+    let made = fs::create_dir_all(&folder).and_then(|()| folder.canonicalize());
+    let folder = made.map_err(|cause| Refusal {
+        what: format!("cannot keep ledgers in `{}`", folder.display()),
+        cause,
+        help: "pass a folder that can be written to with `--memprofile DIR`",
+    })?;
     if by_hand {
         folder::announce_at_exit(&folder);
     }
-    Run {
+    Ok(Run {
         rate: plan.rate,
         folder,
         exe_hash: fnv1a(exe.path.as_os_str().as_bytes()),
@@ -174,18 +187,15 @@ fn prepare(options: &Options, plan: Plan, modes: Option<OsString>, on_panic: OnP
         modes,
         on_panic,
         hook: hook(),
-    }
+    })
 }
 
-fn understood(modes: Option<OsString>) -> Modes {
-    let Some(text) = modes else { return Modes::default() };
-    let text = text.to_string_lossy();
-    text.parse().unwrap_or_else(|error: String| {
-        give_up(
-            &format!("cannot run the tests as `{}` says", environment::MODES),
-            &io::Error::other(error),
-            "run them with `cargo memprof`, which sets it",
-        )
+fn understood(modes: Option<OsString>) -> Result<Modes, Refusal> {
+    let Some(text) = modes else { return Ok(Modes::default()) };
+    text.to_string_lossy().parse().map_err(|error: String| Refusal {
+        what: format!("cannot run the tests as `{}` says", environment::MODES),
+        cause: io::Error::other(error),
+        help: "run them with `cargo memprof`, which sets it",
     })
 }
 
@@ -199,24 +209,46 @@ fn hook() -> Hook {
     crate::probe::ask()
 }
 
-fn give_up(what: &str, cause: &io::Error, help: &str) -> ! {
-    eprintln!("error: {what}");
-    eprintln!("  caused by: {cause}");
-    eprintln!("  help: {help}");
-    process::exit(FAILURE)
+/// Why nothing can be recorded.
+struct Refusal {
+    what: String,
+    cause: io::Error,
+    help: &'static str,
+}
+
+impl Refusal {
+    fn give_up(&self) -> ! {
+        let Refusal { what, cause, help } = self;
+        eprintln!("error: {what}");
+        eprintln!("  caused by: {cause}");
+        eprintln!("  help: {help}");
+        process::exit(FAILURE)
+    }
+
+    /// Whether it is the ledgers' folder that this process may not write to, or cannot see: somebody between `cargo memprof` and
+    /// this process made it another user's, or put it elsewhere. The tests are no worse for it, so they run as ever, and
+    /// that there is no inventory tells `cargo memprof`.
+    fn is_of_folder(&self) -> bool {
+        let errors = [libc::EACCES, libc::EPERM, libc::EROFS, libc::ENOENT, libc::ENOTDIR];
+        self.cause.raw_os_error().is_some_and(|error| errors.contains(&error))
+    }
 }
 
 impl Run {
     /// Names all tests for whoever reads the ledgers: those that are filtered out have none.
-    fn leave_inventory(&self, tests: &[&TestDescAndFn]) {
+    ///
+    /// # Errors
+    /// Where it cannot be written.
+    fn leave_inventory(&self, tests: &[&TestDescAndFn]) -> Result<(), Refusal> {
         let listed =
             |test: &&TestDescAndFn| Listed { name: test.desc.name.as_slice().to_owned(), ignored: test.desc.ignore };
         let inventory = Inventory { exe: self.exe.path.clone(), tests: tests.iter().map(listed).collect() };
         let path = self.folder.join(format!("{:016x}.{}", self.exe_hash, Inventory::EXTENSION));
-        let written = fs::write(&path, inventory.to_bytes()).and_then(|()| self.begin_unrecorded());
-        if let Err(error) = written {
-            give_up(&format!("cannot write `{}`", path.display()), &error, "make room on the disk");
-        }
+        fs::write(&path, inventory.to_bytes()).and_then(|()| self.begin_unrecorded()).map_err(|cause| Refusal {
+            what: format!("cannot write `{}`", path.display()),
+            cause,
+            help: "make room on the disk",
+        })
     }
 
     /// Makes the list of the tests that are not recorded, where another process of this executable has not: nextest starts

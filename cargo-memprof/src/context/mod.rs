@@ -1,0 +1,3 @@
+//! What surrounds a run: where things are, and what they are called.
+
+pub mod executable;

@@ -26,7 +26,7 @@ const LOOKS: u32 = 20;
 const MOST_THREADS: usize = 4096;
 
 /// How many threads this process has; `None` where that cannot be found out.
-pub(crate) fn threads() -> Option<u64> {
+pub fn threads() -> Option<u64> {
     let mut stat = MaybeUninit::<libc::stat>::uninit();
     // SAFETY: the path is a C string, and there is a place for the one `stat` that is written.
     if unsafe { libc::stat(c"/proc/self/task".as_ptr(), stat.as_mut_ptr()) } != 0 {

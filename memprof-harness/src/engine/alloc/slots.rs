@@ -7,7 +7,7 @@
 
 #![allow(unsafe_code)] // an allocator
 
-use crate::engine::alloc::block_tag::{set_word, word_of, Word, BIRTH_BITS};
+use crate::engine::alloc::block_tag::{mark_free, BatchTag, SlotTag, BIRTH_BITS};
 use crate::engine::store::ledger_map::{Errno, Lock};
 use std::ptr;
 use std::sync::atomic::Ordering::{Relaxed, Release};
@@ -32,7 +32,7 @@ const STEP: usize = 1 << 20;
 /// How long a cell for a block of `size` bytes is, in units of [`ALIGN`].
 #[inline(always)]
 pub(crate) const fn length_of(size: usize) -> usize {
-    (size + size_of::<Word>()).div_ceil(ALIGN)
+    (size + size_of::<SlotTag>()).div_ceil(ALIGN)
 }
 
 /// Where the cells of this process are, those of a process it was forked from not among them. On a cache line that threads only
@@ -71,9 +71,15 @@ pub(crate) enum Origin {
     System,
 }
 
-/// Whether a block is to be a cell if one can be had. `clock` is the lane's.
+/// Whether a block is to be a cell if one can be had.
 #[inline(always)]
-pub(crate) fn are_for(size: usize, align: usize, clock: u64) -> bool {
+pub(crate) fn are_for(size: usize, align: usize) -> bool {
+    align <= ALIGN && size <= LARGEST
+}
+
+/// As [`are_for`], where the block is to have its note in front: `clock` is the lane's.
+#[inline(always)]
+pub(crate) fn are_for_notes(size: usize, align: usize, clock: u64) -> bool {
     const SIZE_BITS: u32 = (LARGEST + 1).ilog2();
     const { assert!(LARGEST + 1 == 1 << SIZE_BITS) };
     // When the block is born, too, the clock must fit into a birth's bits.
@@ -133,6 +139,8 @@ pub(crate) unsafe fn put_batch(length: usize, batch: *mut u8, count: u32) {
 /// It is a cell of that length, and nobody uses it any more.
 pub(crate) unsafe fn put_back(block: *mut u8, size: usize) {
     // SAFETY: by contract.
+    unsafe { mark_free(block) };
+    // SAFETY: by contract.
     unsafe { set_next(block, ptr::null_mut()) };
     // SAFETY: by contract.
     unsafe { put_batch(length_of(size), block, 1) };
@@ -143,7 +151,7 @@ impl Shelf {
         self.lock.hold(|| {
             let next = self.first.load(Relaxed).addr();
             // SAFETY: its cells are free, and were the caller's.
-            unsafe { set_word(batch, Word::of_batch(next, count)) };
+            unsafe { BatchTag { next, slots: count }.write(batch) };
             self.first.store(batch, Relaxed);
         });
     }
@@ -158,12 +166,12 @@ impl Shelf {
                 return None;
             }
             // SAFETY: it is on this shelf.
-            let word = unsafe { word_of(batch) };
-            let next = if word.next() == 0 { ptr::null_mut() } else { START.load(Relaxed).with_addr(word.next()) };
+            let BatchTag { next, slots } = unsafe { BatchTag::read(batch) };
+            let next = if next == 0 { ptr::null_mut() } else { START.load(Relaxed).with_addr(next) };
             self.first.store(next, Relaxed);
             // SAFETY: nobody else has it now.
-            unsafe { set_word(batch, Word::FREE) };
-            Some((batch, word.cells()))
+            unsafe { mark_free(batch) };
+            Some((batch, slots))
         })
     }
 }

@@ -3,9 +3,10 @@
 
 #![allow(unsafe_code)] // an allocator
 
+use crate::engine::alloc::block_tag::Note;
 use crate::engine::hook::rust::{count_failure, count_laneless, free_while_shut};
 use crate::engine::life::thread::{access, Access};
-use crate::engine::record::lane::{Local, Note, Tag};
+use crate::engine::record::lane::Local;
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
@@ -67,12 +68,12 @@ unsafe fn note_new(frame: Frame, block: *mut u8, size: usize) -> *mut u8 {
         return block;
     }
     let note = match access() {
-        Access::Lane(local, bounds) => note_alloc(local, bounds, frame, size),
+        Access::Lane(local, bounds) => Some(note_alloc(local, bounds, frame, size)),
         Access::Laneless => {
             count_laneless(Some(size), None);
-            Note::NONE
+            None
         }
-        Access::Shut => Note::NONE,
+        Access::Shut => None,
     };
     // SAFETY: by contract.
     unsafe { write_note(block, note) };
@@ -100,22 +101,21 @@ pub(crate) unsafe fn realloc(frame: Frame, block: *mut u8, layout: Layout, size:
     moved
 }
 
-fn note_moved(frame: Frame, old: Note, old_size: usize, size: usize) -> Note {
-    let ours = old != Note::NONE;
-    match access() {
-        Access::Lane(local, bounds) => return note_realloc(local, bounds, frame, old, old_size, size),
-        Access::Laneless => count_laneless(Some(size), ours.then_some(old_size)),
-        Access::Shut if ours => free_while_shut(Some(old), old_size),
-        Access::Shut => {}
+fn note_moved(frame: Frame, old: Option<Note>, old_size: usize, size: usize) -> Option<Note> {
+    match (access(), old) {
+        (Access::Lane(local, bounds), old) => return Some(note_realloc(local, bounds, frame, old, old_size, size)),
+        (Access::Laneless, old) => count_laneless(Some(size), old.map(|_| old_size)),
+        (Access::Shut, Some(old)) => free_while_shut(Some(old), old_size),
+        (Access::Shut, None) => {}
     }
-    Note::NONE
+    None
 }
 
 #[inline(never)]
 pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
     // SAFETY: by contract the block has a header.
     let note = unsafe { read_note(block) };
-    if note != Note::NONE {
+    if let Some(note) = note {
         match access() {
             Access::Lane(local, _) => note_free(local, note, layout.size()),
             Access::Laneless => count_laneless(None, Some(layout.size())),
@@ -146,10 +146,10 @@ fn note_free(local: &Local, note: Note, size: usize) {
 }
 
 #[inline(always)]
-fn note_realloc(local: &Local, bounds: Bounds, frame: Frame, old: Note, old_size: usize, size: usize) -> Note {
-    let ours = old != Note::NONE && local.owns(old);
-    let clock = local.record.count_realloc(size as u64, ours.then_some(old_size as u64));
-    if ours {
+fn note_realloc(local: &Local, bounds: Bounds, frame: Frame, old: Option<Note>, old_size: usize, size: usize) -> Note {
+    let ours = old.filter(|&old| local.owns(old));
+    let clock = local.record.count_realloc(size as u64, ours.map(|_| old_size as u64));
+    if let Some(old) = ours {
         // As with a free and an allocation, the old block dies before the new one adds to the clock.
         local.discharge(old, old_size as u64, clock.wrapping_sub(size as u64));
     }
@@ -158,21 +158,22 @@ fn note_realloc(local: &Local, bounds: Bounds, frame: Frame, old: Note, old_size
     local.note(site, clock)
 }
 
+/// `None` = the block is not the test's.
+///
 /// # Safety
 /// `block` is preceded by a header.
 #[inline(always)]
-unsafe fn read_note(block: *mut u8) -> Note {
+unsafe fn read_note(block: *mut u8) -> Option<Note> {
     // SAFETY: the 16 bytes before the block are the header, aligned for two words.
-    let [tag, birth] = unsafe { header_of(block).read() };
-    Note { tag: Tag(tag), birth }
+    Note::of_words(unsafe { header_of(block).read() })
 }
 
 /// # Safety
 /// 16 bytes in front of `block` are ours and aligned for two words.
 #[inline(always)]
-pub(crate) unsafe fn write_note(block: *mut u8, note: Note) {
+pub(crate) unsafe fn write_note(block: *mut u8, note: Option<Note>) {
     // SAFETY: by contract.
-    unsafe { header_of(block).write([note.tag.0, note.birth]) }
+    unsafe { header_of(block).write(note.map_or([0; 2], Note::words)) }
 }
 
 #[inline(always)]

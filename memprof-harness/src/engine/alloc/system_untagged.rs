@@ -3,10 +3,11 @@
 
 #![allow(unsafe_code)] // an allocator
 
+use crate::engine::alloc::block_tag::Note;
 use crate::engine::hook::rust::{count_failure, count_laneless, free_while_shut};
 use crate::engine::life::state;
 use crate::engine::life::thread::{access, Access};
-use crate::engine::record::lane::{Local, Note};
+use crate::engine::record::lane::Local;
 use crate::engine::store::ledger_map;
 use crate::engine::store::tracked::{self, Tracked};
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
@@ -65,7 +66,7 @@ pub(crate) fn sample_if_due(
 /// A block that is not the test's: its free must not count. After the window nothing counts any more.
 #[cold]
 pub(crate) fn allocated_while_shut(block: *mut u8) {
-    if !state::has_ended() && !tracked::enter(block.addr(), Tracked::Foreign) && ledger_map::is_attached() {
+    if !state::has_ended() && !tracked::enter(block.addr(), Tracked::NotTheTests) && ledger_map::is_attached() {
         ledger_map::header().untracked_foreign.fetch_add(1, Relaxed);
     }
 }
@@ -80,7 +81,7 @@ pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
 #[inline(always)]
 fn freed(known: Option<Tracked>, size: usize) {
     let note = match known {
-        Some(Tracked::Foreign) => return,
+        Some(Tracked::NotTheTests) => return,
         Some(Tracked::Sampled(note)) => Some(note),
         None => None,
     };
@@ -135,7 +136,7 @@ pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mu
             sample_if_due(local, bounds, frame, moved, size, true, clock);
         }
         Access::Laneless => {
-            let ours = known != Some(Tracked::Foreign);
+            let ours = known != Some(Tracked::NotTheTests);
             count_laneless(Some(size), ours.then_some(layout.size()));
         }
         Access::Shut => {

@@ -2,17 +2,15 @@
 
 #![allow(unsafe_code)] // an allocator
 
-use crate::engine::alloc::block_tag::{set_word, Word};
+use crate::engine::alloc::block_tag::mark_free;
 use crate::engine::alloc::slots::{self, length_of, next_of, set_next, BATCH, LENGTHS};
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::ptr;
 
 /// By length. Zeros are a lane that has none yet.
-pub(crate) struct FreeCells {
+pub(crate) struct ThreadCache {
     by_length: [Free; LENGTHS],
-    /// It is to have none.
-    barred: Cell<bool>,
 }
 
 /// Those of one length, linked through the first words of their blocks.
@@ -24,13 +22,7 @@ struct Free {
     count: Cell<u32>,
 }
 
-impl FreeCells {
-    /// Of a lane that has none yet: it never will, and what its thread gives back goes to a shelf at once.
-    pub(crate) fn bar(&self) {
-        self.barred.set(true);
-        self.by_length.iter().for_each(|free| free.count.set(BATCH - 1));
-    }
-
+impl ThreadCache {
     /// A block of `size` bytes, for which [`slots::are_for`]; `None` where there is no room for it. Its word is the caller's to set.
     #[inline(always)]
     pub(crate) fn take(&self, size: usize) -> Option<*mut u8> {
@@ -53,7 +45,7 @@ impl FreeCells {
         let length = length_of(size);
         let Some(free) = self.by_length.get(length) else { return };
         // SAFETY: by contract.
-        unsafe { set_word(block, Word::FREE) };
+        unsafe { mark_free(block) };
         // SAFETY: by contract.
         unsafe { set_next(block, free.first.get()) };
         free.first.set(block);
@@ -67,9 +59,6 @@ impl FreeCells {
     #[cold]
     #[inline(never)]
     fn refill(&self, length: usize) -> Option<*mut u8> {
-        if self.barred.get() {
-            return None;
-        }
         let free = self.by_length.get(length)?;
         let spare = free.spare.replace(ptr::null_mut());
         let (block, count) = if spare.is_null() { slots::take_batch(length)? } else { (spare, BATCH) };
@@ -82,11 +71,6 @@ impl FreeCells {
     fn overflow(&self, length: usize) {
         let Some(free) = self.by_length.get(length) else { return };
         let batch = free.first.replace(ptr::null_mut());
-        if self.barred.get() {
-            free.count.set(BATCH - 1);
-            // SAFETY: this lane's until now, and alone: see `bar`.
-            return unsafe { slots::put_batch(length, batch, 1) };
-        }
         free.count.set(0);
         let spare = free.spare.replace(batch);
         if !spare.is_null() {
@@ -107,13 +91,14 @@ impl Free {
 }
 
 /// Gives a cell's block room for `size` bytes, and what it holds goes with it: where it is, in another cell, or in what
-/// `elsewhere` gives. Null where there is none; the block is then as it was. `lane` is the calling thread's cells and clock.
+/// `elsewhere` gives. Null where there is none; the block is then as it was. `cache` is what the calling thread may take a cell
+/// from, where the block may be one.
 ///
 /// # Safety
 /// `block` is a cell of this process or of one it was forked from, in use, and `layout` its layout. What `elsewhere` gives has room.
 #[inline(always)]
 pub(crate) unsafe fn resize(
-    lane: Option<(&FreeCells, u64)>,
+    cache: Option<&ThreadCache>,
     block: *mut u8,
     layout: Layout,
     size: usize,
@@ -121,13 +106,11 @@ pub(crate) unsafe fn resize(
 ) -> *mut u8 {
     let own = slots::have(block);
     let mut moved = None;
-    if let Some((free, clock)) = lane {
-        if slots::are_for(size, layout.align(), clock) {
-            if own && length_of(size) == length_of(layout.size()) {
-                return block;
-            }
-            moved = free.take(size);
+    if let Some(cache) = cache {
+        if own && length_of(size) == length_of(layout.size()) {
+            return block;
         }
+        moved = cache.take(size);
     }
     let moved = moved.unwrap_or_else(elsewhere);
     if moved.is_null() {
@@ -135,11 +118,11 @@ pub(crate) unsafe fn resize(
     }
     // SAFETY: both have room for as many, and are not the same.
     unsafe { ptr::copy_nonoverlapping(block, moved, layout.size().min(size)) };
-    match lane {
+    match cache {
         // Whoever inherits a cell leaves it: a block there could not be told from an inherited one.
         _ if !own => {}
         // SAFETY: nobody uses it any more.
-        Some((free, _)) => unsafe { free.put(block, layout.size()) },
+        Some(cache) => unsafe { cache.put(block, layout.size()) },
         // SAFETY: as above.
         None => unsafe { slots::put_back(block, layout.size()) },
     }
@@ -149,13 +132,14 @@ pub(crate) unsafe fn resize(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::alloc::block_tag::SlotTag;
     use std::alloc::{GlobalAlloc, System};
     use std::collections::{BTreeMap, HashSet};
     use std::mem::MaybeUninit;
     use std::sync::mpsc::sync_channel;
     use std::sync::Once;
 
-    fn none_yet() -> Box<FreeCells> {
+    fn none_yet() -> Box<ThreadCache> {
         static RESERVED: Once = Once::new();
         RESERVED.call_once(slots::reserve);
         // SAFETY: made of pointers, numbers and a bool, for all of which zeros are valid.
@@ -206,7 +190,7 @@ mod tests {
                     let Block { size, byte } = live.remove(&block).expect("a key");
                     let (new_size, layout) = (random(1023) + 1, Layout::from_size_align(size, 8).expect("small"));
                     // SAFETY: a live cell of that size, and no other room is given.
-                    let moved = unsafe { resize(Some((lane, 0)), block, layout, new_size, ptr::null_mut) };
+                    let moved = unsafe { resize(Some(lane), block, layout, new_size, ptr::null_mut) };
                     assert!(slots::have(moved) && holds(moved, size.min(new_size), byte));
                     fill(moved, new_size, byte);
                     assert!(live.insert(moved, Block { size: new_size, byte }).is_none());
@@ -216,7 +200,7 @@ mod tests {
                     let block = lane.take(size).expect("room");
                     assert!(slots::have(block) && block.addr().is_multiple_of(16));
                     // SAFETY: just taken.
-                    unsafe { set_word(block, Word::UNNOTED) };
+                    unsafe { SlotTag::UNSAMPLED.write(block) };
                     fill(block, size, byte);
                     assert!(live.insert(block, Block { size, byte }).is_none());
                 }
@@ -253,23 +237,17 @@ mod tests {
     }
 
     #[test]
-    fn who_is_to_have_none_takes_none_and_passes_on_what_it_frees() {
+    fn what_a_thread_without_a_cache_gives_back_is_the_next_to_be_taken() {
         const SIZE: usize = 555;
-        let (lane, barred, other) = (none_yet(), none_yet(), none_yet());
-        barred.bar();
-        assert_eq!(barred.take(SIZE), None);
+        let (lane, other) = (none_yet(), none_yet());
         let blocks: Vec<_> = (0..10).map(|_| lane.take(SIZE).expect("room")).collect();
-        for &block in &blocks[1..] {
+        for &block in &blocks {
             // SAFETY: a live cell of that size.
-            unsafe { barred.put(block, SIZE) };
+            unsafe { slots::put_back(block, SIZE) };
         }
-        // SAFETY: as above.
-        unsafe { slots::put_back(blocks[0], SIZE) };
-        // The last one first.
         let again: Vec<_> = (0..10).map(|_| other.take(SIZE).expect("room")).collect();
-        let expected: Vec<_> = [blocks[0]].into_iter().chain(blocks[1..].iter().rev().copied()).collect();
+        let expected: Vec<_> = blocks.iter().rev().copied().collect();
         assert_eq!(again, expected);
-        assert_eq!(barred.take(SIZE), None);
     }
 
     #[test]
@@ -279,7 +257,7 @@ mod tests {
         fill(block, 333, 7);
         let layout = Layout::from_size_align(333, 1).expect("small");
         // SAFETY: a live cell of that size; there is no other room.
-        assert!(unsafe { resize(Some((&lane, 0)), block, layout, 5000, ptr::null_mut) }.is_null());
+        assert!(unsafe { resize(None, block, layout, 5000, ptr::null_mut) }.is_null());
         assert!(holds(block, 333, 7));
         let larger = Layout::from_size_align(5000, 1).expect("small");
         // SAFETY: its size is not zero.
@@ -303,7 +281,9 @@ mod tests {
             (1, 1, (1 << 35) - 1, false),
             (1, 1, u64::MAX - 2000, false),
         ] {
-            assert_eq!(slots::are_for(size, align, clock), is_one, "{size} {align} {clock}");
+            assert_eq!(slots::are_for_notes(size, align, clock), is_one, "{size} {align} {clock}");
+            let at_any_time = slots::are_for_notes(size, align, 0);
+            assert_eq!(slots::are_for(size, align), at_any_time, "{size} {align}");
         }
     }
 }

@@ -4,13 +4,15 @@
 
 #![allow(unsafe_code)] // an allocator
 
+use crate::engine::alloc::block_tag::Note;
 use crate::engine::alloc::slots;
 use crate::engine::alloc::system_untagged;
+use crate::engine::alloc::thread_cache::ThreadCache;
 use crate::engine::life::state::{self, Mode};
 use crate::engine::life::thread;
 use crate::engine::life::thread::{access, own_lane, Access};
 use crate::engine::record::exact;
-use crate::engine::record::lane::Note;
+use crate::engine::record::lane::Local;
 use crate::engine::record::sampled;
 use crate::engine::store::ledger_map;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -224,20 +226,28 @@ pub(crate) fn free_while_shut(note: Option<Note>, size: usize) {
     }
 }
 
-/// A free of a cell, whether the thread is ready or not. `note` is `None` where its stack was not noted.
+/// A free of a cell, whether the thread is ready or not. `note` is `None` where its stack was not noted. `cache` chooses the free
+/// cells of a lane that has some.
 ///
 /// # Safety
 /// `block` is a cell of this process for blocks of `size` bytes, and nobody uses it any more.
-#[inline(never)]
-pub(crate) unsafe fn dealloc_cell(block: *mut u8, size: usize, note: Option<Note>) {
+#[inline(always)]
+pub(crate) unsafe fn dealloc_cell(
+    block: *mut u8,
+    size: usize,
+    note: Option<Note>,
+    cache: fn(&Local) -> Option<&ThreadCache>,
+) {
     match access() {
         Access::Lane(local, _) => {
             local.record.count_free(size as u64);
             if let Some(note) = note {
                 local.discharge(note, size as u64, local.record.clock());
             }
-            // SAFETY: by contract.
-            return unsafe { local.cells.put(block, size) };
+            if let Some(cache) = cache(local) {
+                // SAFETY: by contract.
+                return unsafe { cache.put(block, size) };
+            }
         }
         Access::Laneless => count_laneless(None, Some(size)),
         Access::Shut => free_while_shut(note, size),

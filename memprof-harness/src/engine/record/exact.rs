@@ -2,14 +2,14 @@
 
 #![allow(unsafe_code)] // an allocator
 
-use crate::engine::alloc::block_tag::{set_word, word_of, Word};
+use crate::engine::alloc::block_tag::{LaneTag, Note, SlotState, SlotTag};
 use crate::engine::alloc::slots::{self, Origin};
 use crate::engine::alloc::system_tagged;
-use crate::engine::alloc::thread_cache::resize;
+use crate::engine::alloc::thread_cache::{resize, ThreadCache};
 use crate::engine::hook::rust;
 use crate::engine::hook::rust::{count_failure, count_laneless, free_while_shut};
 use crate::engine::life::thread::{self, Access};
-use crate::engine::record::lane::{Local, Note};
+use crate::engine::record::lane::Local;
 use crate::engine::unwind::frame_pointer::{in_frame, Bounds, Frame};
 use std::alloc::Layout;
 
@@ -18,9 +18,9 @@ use std::alloc::Layout;
 pub(crate) unsafe fn alloc(size: usize, align: usize) -> *mut u8 {
     // SAFETY: it is.
     let (local, bounds) = unsafe { thread::local() };
-    if let Some(block) = local.cell(size, align) {
+    if let Some((lane, block)) = slot(local, size, align) {
         // SAFETY: just taken.
-        unsafe { note_alloc(local, bounds, Frame::here(), block, size) };
+        unsafe { note_alloc(local, lane, bounds, Frame::here(), block, size) };
         return block;
     }
     // SAFETY: they are a layout's, which the caller of the hook passed.
@@ -33,11 +33,11 @@ pub(crate) unsafe fn alloc(size: usize, align: usize) -> *mut u8 {
 pub(crate) unsafe fn alloc_zeroed(size: usize, align: usize) -> *mut u8 {
     // SAFETY: it is.
     let (local, bounds) = unsafe { thread::local() };
-    if let Some(block) = local.cell(size, align) {
+    if let Some((lane, block)) = slot(local, size, align) {
         // SAFETY: just taken, with room for as many bytes.
         unsafe { block.write_bytes(0, size) };
         // SAFETY: just taken.
-        unsafe { note_alloc(local, bounds, Frame::here(), block, size) };
+        unsafe { note_alloc(local, lane, bounds, Frame::here(), block, size) };
         return block;
     }
     // SAFETY: they are a layout's, which the caller of the hook passed.
@@ -51,15 +51,22 @@ pub(crate) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
     if slots::have(block) {
         // SAFETY: it is ready.
         let (local, _) = unsafe { thread::local() };
-        // SAFETY: it is a cell.
-        let word = unsafe { word_of(block) };
-        if !word.same_lane(local.word) {
-            word.must_be_in_use();
+        if let Some((lane, cache)) = local.noted_slots() {
+            // SAFETY: it is a cell.
+            let tag = unsafe { SlotTag::read(block) };
+            let own = tag.is_of(lane);
+            if !own {
+                tag.must_be_in_use();
+            }
+            local.record.count_free(size as u64);
+            if own {
+                local.discharge_own(tag.site(), size as u64, local.record.clock().wrapping_sub(tag.birth()));
+            } else {
+                local.discharge_foreign(tag.site(), size as u64);
+            }
+            // SAFETY: it is a cell, and its user is done with it.
+            return unsafe { cache.put(block, size) };
         }
-        local.record.count_free(size as u64);
-        discharge(local, word, size, local.record.clock());
-        // SAFETY: it is a cell, and its user is done with it.
-        return unsafe { local.cells.put(block, size) };
     }
     // SAFETY: they are a layout's, which the caller of the hook passed.
     let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
@@ -120,25 +127,47 @@ pub(crate) mod unready {
             Origin::System => unsafe { system_tagged::dealloc(block, layout) },
             Origin::Own => {
                 // SAFETY: it is a cell.
-                let word = unsafe { word_of(block) };
-                word.must_be_in_use();
+                let tag = unsafe { SlotTag::read(block) };
+                tag.must_be_in_use();
                 // SAFETY: it is a cell, and its user is done with it.
-                unsafe { rust::dealloc_cell(block, layout.size(), Some(Note::of(word))) }
+                unsafe { rust::dealloc_cell(block, layout.size(), note_of(tag), Local::cache_for_notes) }
             }
             Origin::Inherited => {}
         }
     }
 }
 
-/// # Safety
-/// `block` is a cell, and the caller's.
+/// A slot for a block, if it is to be one and there is one; and what its note begins with.
 #[inline(always)]
-unsafe fn note_alloc(local: &Local, bounds: Bounds, frame: Frame, block: *mut u8, size: usize) {
+fn slot(local: &Local, size: usize, align: usize) -> Option<(LaneTag, *mut u8)> {
+    let (lane, cache) = noted_slots(local, size, align)?;
+    Some((lane, cache.take(size)?))
+}
+
+/// Where a block of such a layout may be taken from that is born now.
+#[inline(always)]
+fn noted_slots(local: &Local, size: usize, align: usize) -> Option<(LaneTag, &ThreadCache)> {
+    let fits = slots::are_for_notes(size, align, local.record.clock());
+    local.noted_slots().filter(|_| fits)
+}
+
+/// # Safety
+/// `block` is a cell, and the caller's. The lane is `local`'s.
+#[inline(always)]
+unsafe fn note_alloc(local: &Local, lane: LaneTag, bounds: Bounds, frame: Frame, block: *mut u8, size: usize) {
     let clock = local.record.count_alloc(size as u64, size as i64);
     let site = local.site_of(frame, bounds, 0);
     local.charge(site, size as u64, false);
     // SAFETY: by contract.
-    unsafe { set_word(block, local.word.with(clock, site)) };
+    unsafe { SlotTag::noted(lane, clock, site).write(block) };
+}
+
+/// In exact mode every block that is in use has its note.
+fn note_of(tag: SlotTag) -> Option<Note> {
+    match tag.state() {
+        SlotState::Noted(note) => Some(note),
+        SlotState::Free | SlotState::Unsampled | SlotState::Tracked => None,
+    }
 }
 
 /// # Safety
@@ -146,51 +175,58 @@ unsafe fn note_alloc(local: &Local, bounds: Bounds, frame: Frame, block: *mut u8
 #[inline(always)]
 unsafe fn realloc_cell(access: Access, frame: Frame, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
     let old_size = layout.size();
-    let own = slots::have(block);
     // SAFETY: by contract.
-    let word = unsafe { word_of(block) };
-    word.must_be_in_use();
-    let lane = if let Access::Lane(local, _) = access { Some((&local.cells, local.record.clock())) } else { None };
+    let tag = unsafe { SlotTag::read(block) };
+    tag.must_be_in_use();
+    let own = slots::have(block);
+    let lane = match access {
+        Access::Lane(local, _) => noted_slots(local, size, layout.align()),
+        Access::Laneless | Access::Shut => None,
+    };
     // SAFETY: the new size is `realloc`'s, and is not 0.
     let elsewhere = || unsafe { system_tagged::room(layout.align(), size) };
     // SAFETY: by contract.
-    let moved = unsafe { resize(lane, block, layout, size, elsewhere) };
+    let moved = unsafe { resize(lane.map(|(_, cache)| cache), block, layout, size, elsewhere) };
     if moved.is_null() {
         count_failure();
         return moved;
     }
-    let mut note = Note::NONE;
+    let mut note = None;
     match access {
         Access::Lane(local, bounds) => {
             let clock = local.record.count_realloc(size as u64, own.then_some(old_size as u64));
             if own {
                 // As with a free and an allocation, the old block dies before the new one adds to the clock.
-                discharge(local, word, old_size, clock.wrapping_sub(size as u64));
+                let mine = local.noted_slots().map(|(mine, _)| mine);
+                discharge(local, mine, tag, old_size, clock.wrapping_sub(size as u64));
             }
             let site = local.site_of(frame, bounds, 0);
             local.charge(site, size as u64, true);
-            if slots::have(moved) {
-                // SAFETY: it is a cell.
-                unsafe { set_word(moved, local.word.with(clock, site)) };
-                return moved;
+            match lane {
+                Some((lane, _)) if slots::have(moved) => {
+                    // SAFETY: it is a cell.
+                    unsafe { SlotTag::noted(lane, clock, site).write(moved) };
+                    return moved;
+                }
+                _ => note = Some(local.note(site, clock)),
             }
-            note = local.note(site, clock);
         }
         Access::Laneless => count_laneless(Some(size), own.then_some(old_size)),
-        Access::Shut if own => free_while_shut(Some(Note::of(word)), old_size),
+        Access::Shut if own => free_while_shut(note_of(tag), old_size),
         Access::Shut => {}
     }
-    // SAFETY: only a lane takes cells, so it is what `room` gave.
+    // SAFETY: only a lane with slots takes one, so it is what `room` gave.
     unsafe { system_tagged::write_note(moved, note) };
     moved
 }
 
-/// Takes a cell's block, freed at `clock`, off its site.
+/// Takes a slot's block, freed at `clock`, off its site. `mine` is how the notes of the lane's own begin.
 #[inline(always)]
-fn discharge(local: &Local, word: Word, size: usize, clock: u64) {
-    if word.same_lane(local.word) {
-        local.discharge_own(word.site(), size as u64, clock.wrapping_sub(word.birth()));
-    } else {
-        local.discharge_foreign(word.site(), size as u64);
+fn discharge(local: &Local, mine: Option<LaneTag>, tag: SlotTag, size: usize, clock: u64) {
+    match mine {
+        Some(mine) if tag.is_of(mine) => {
+            local.discharge_own(tag.site(), size as u64, clock.wrapping_sub(tag.birth()));
+        }
+        _ => local.discharge_foreign(tag.site(), size as u64),
     }
 }

@@ -4,9 +4,8 @@
 //! what changed to a shared total when it matters: when it would make a new peak, when a peak is left, and when
 //! [`BATCH`] bytes have gathered. The peak is then off by at most `BATCH` for each lane.
 
-use crate::engine::alloc::block_tag::Word;
-use crate::engine::alloc::slots;
-use crate::engine::alloc::thread_cache::FreeCells;
+use crate::engine::alloc::block_tag::{LaneTag, Note, SlotTag, Tag, BIRTH_BITS};
+use crate::engine::alloc::thread_cache::ThreadCache;
 use crate::engine::life::state::{self, MULTI, WATCHED};
 use crate::engine::record::counters::bump;
 use crate::engine::record::peak;
@@ -35,9 +34,10 @@ pub(crate) struct Local {
     pub(crate) number: u32,
     /// What the tags of this lane's blocks begin with.
     tag: Tag,
-    /// What the words of its cells begin with; [`Word::FREE`] where it has none.
-    pub(crate) word: Word,
-    pub(crate) cells: FreeCells,
+    /// What its notes in front of slots begin with; `None` where they have no room for its number.
+    lane_tag: Option<LaneTag>,
+    /// In exact mode a lane without a `lane_tag` takes no slots.
+    cache: ThreadCache,
     pub(crate) index: Index,
     /// The site of the last event.
     pub(crate) last: Cell<Number>,
@@ -59,63 +59,6 @@ pub(crate) struct Local {
 /// The newest lane.
 static LANES: AtomicPtr<Local> = AtomicPtr::new(std::ptr::null_mut());
 static LOCK: ledger_map::Lock = ledger_map::Lock::new();
-
-/// What is noted of a block that is recorded, in front of it or in a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Note {
-    pub(crate) tag: Tag,
-    /// Its lane's `alloc_space` right after it was allocated.
-    pub(crate) birth: u64,
-}
-
-impl Note {
-    /// Of a block that is not the test's.
-    pub(crate) const NONE: Note = Note { tag: Tag::NONE, birth: 0 };
-
-    /// What a cell's word says.
-    pub(crate) fn of(word: Word) -> Note {
-        Note { tag: Tag::of_lane(word.lane()).with_site(word.site()), birth: word.birth() }
-    }
-}
-
-/// Which site a block belongs to. 0 = the block is not the test's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tag(pub(crate) u64);
-
-impl Tag {
-    pub(crate) const NONE: Tag = Tag(0);
-    const OURS: u64 = 1 << 63;
-    /// Which of a line of forked processes allocated the block, modulo 128.
-    const GENERATION_SHIFT: u32 = 56;
-    const LANE_SHIFT: u32 = 40;
-
-    fn of_lane(lane: u32) -> Tag {
-        let generation = u64::from(GENERATION.load(Relaxed)) % 128;
-        Tag(Tag::OURS | generation << Tag::GENERATION_SHIFT | u64::from(lane) << Tag::LANE_SHIFT)
-    }
-
-    /// `None` = the block is the test's, but there was no room for its site.
-    #[inline(always)]
-    fn with_site(self, site: Option<Number>) -> Tag {
-        Tag(self.0 | site.map_or(0, |site| u64::from(site.get())))
-    }
-
-    #[inline(always)]
-    fn site(self) -> Option<Number> {
-        let site = Number::in_lower_bits(self.0 as u32);
-        (site.get() != 0).then_some(site)
-    }
-
-    #[inline(always)]
-    fn same_lane(self, other: Tag) -> bool {
-        (self.0 ^ other.0) >> Tag::LANE_SHIFT == 0
-    }
-
-    #[inline(always)]
-    fn same_process(self, other: Tag) -> bool {
-        (self.0 ^ other.0) >> Tag::GENERATION_SHIFT == 0
-    }
-}
 
 /// How many processes of a line of forks came before this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
@@ -179,14 +122,29 @@ impl Local {
         }
     }
 
-    /// A cell for a block, if it is to be one and there is one.
+    /// The slots that this lane may take where each has its note in front, as in exact mode.
     #[inline(always)]
-    pub(crate) fn cell(&self, size: usize, align: usize) -> Option<*mut u8> {
-        if slots::are_for(size, align, self.record.clock()) {
-            self.cells.take(size)
-        } else {
-            None
-        }
+    pub(crate) fn noted_slots(&self) -> Option<(LaneTag, &ThreadCache)> {
+        self.lane_tag.map(|lane| (lane, &self.cache))
+    }
+
+    /// The slots that this lane may take where few have a note, as in sampled mode.
+    #[inline(always)]
+    pub(crate) fn cache(&self) -> &ThreadCache {
+        &self.cache
+    }
+
+    pub(crate) fn cache_for_notes(&self) -> Option<&ThreadCache> {
+        self.lane_tag.map(|_| &self.cache)
+    }
+
+    pub(crate) fn cache_for_any(&self) -> Option<&ThreadCache> {
+        Some(&self.cache)
+    }
+
+    /// The tag of a slot's block that was born at `birth`, if it has room for a note of this lane's.
+    pub(crate) fn slot_tag(&self, birth: u64, site: Option<Number>) -> Option<SlotTag> {
+        self.lane_tag.filter(|_| birth >> BIRTH_BITS == 0).map(|lane| SlotTag::noted(lane, birth, site))
     }
 
     /// Adds an allocation to the site, or to what was lost.
@@ -403,12 +361,12 @@ fn make() -> Option<&'static Local> {
     }
     write_in_place!(
         place,
-        [cells, recent],
+        [cache, recent],
         Local {
             record: record,
             number: number,
             tag: Tag::of_lane(number),
-            word: Word::of_lane(number).unwrap_or(Word::FREE),
+            lane_tag: LaneTag::of(number),
             index: index,
             last: Cell::new(Number::NONE),
             sites: Room::new(kind::SITES, FIRST_ROOM),
@@ -424,9 +382,6 @@ fn make() -> Option<&'static Local> {
     // SAFETY: just written, never moved or freed; what was not written is made of numbers and pointers, which zeros are.
     let local: &'static Local = unsafe { &*place };
     local.recent.forget();
-    if local.word == Word::FREE {
-        local.cells.bar();
-    }
     local.set_next_sample(0);
     ledger_map::chunk_header(chunk).used.store(size_of::<Lane>() as u64, Release);
     LANES.store(place, Release);

@@ -1,12 +1,13 @@
 //! What is noted of the C library's blocks, at every rate. Their sizes are known from the table of [`blocks`] alone, so in
 //! sampled mode too every block is in it, most of them without a stack.
 
+use crate::engine::alloc::block_tag::Note;
 use crate::engine::hook::rust::{count_failure, count_laneless, free_while_shut};
 use crate::engine::life::loader;
 use crate::engine::life::own_allocator;
 use crate::engine::life::state::{self, Mode, FORKED, OPEN, PROBED};
 use crate::engine::life::thread::{access, Access};
-use crate::engine::record::lane::{Local, Note};
+use crate::engine::record::lane::Local;
 use crate::engine::store::blocks::{self, Block, Entered};
 use crate::engine::store::ledger_map;
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};

@@ -4,24 +4,27 @@
 
 #![allow(unsafe_code)] // an allocator
 
-use crate::engine::alloc::block_tag::{set_word, word_of, Word};
+use crate::engine::alloc::block_tag::{Note, SlotState, SlotTag};
 use crate::engine::alloc::slots::{self, Origin};
 use crate::engine::alloc::system_untagged;
 use crate::engine::alloc::thread_cache::resize;
 use crate::engine::hook::rust::{self, count_failure, count_laneless, free_while_shut};
 use crate::engine::life::thread::{self, access, record, Access};
-use crate::engine::record::lane::{Local, Note};
+use crate::engine::record::lane::Local;
+use crate::engine::store::ledger_map;
+use crate::engine::store::tracked::{self, Tracked};
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
 use crate::ledger::layout::Lane;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// The calling thread is ready, here and in the next three.
 #[inline(never)]
 pub(crate) unsafe fn alloc(size: usize, align: usize) -> *mut u8 {
     // SAFETY: it is.
     let (local, _) = unsafe { thread::local() };
-    let Some(block) = local.cell(size, align) else {
+    let Some(block) = slot(local, size, align) else {
         // SAFETY: they are a layout's, which the caller of the hook passed.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         // SAFETY: the caller upholds `alloc`'s contract.
@@ -35,7 +38,7 @@ pub(crate) unsafe fn alloc(size: usize, align: usize) -> *mut u8 {
 pub(crate) unsafe fn alloc_zeroed(size: usize, align: usize) -> *mut u8 {
     // SAFETY: it is.
     let (local, _) = unsafe { thread::local() };
-    let Some(block) = local.cell(size, align) else {
+    let Some(block) = slot(local, size, align) else {
         // SAFETY: they are a layout's, which the caller of the hook passed.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         // SAFETY: the caller upholds `alloc_zeroed`'s contract.
@@ -47,6 +50,16 @@ pub(crate) unsafe fn alloc_zeroed(size: usize, align: usize) -> *mut u8 {
     unsafe { allocated(block, size) }
 }
 
+/// A slot for a block, if it is to be one and there is one.
+#[inline(always)]
+fn slot(local: &Local, size: usize, align: usize) -> Option<*mut u8> {
+    if slots::are_for(size, align) {
+        local.cache().take(size)
+    } else {
+        None
+    }
+}
+
 /// Notes a new block, and gives it back.
 ///
 /// # Safety
@@ -54,7 +67,7 @@ pub(crate) unsafe fn alloc_zeroed(size: usize, align: usize) -> *mut u8 {
 #[inline(always)]
 unsafe fn allocated(block: *mut u8, size: usize) -> *mut u8 {
     // SAFETY: by contract.
-    unsafe { set_word(block, Word::UNNOTED) };
+    unsafe { SlotTag::UNSAMPLED.write(block) };
     // SAFETY: by contract.
     let record = unsafe { record() };
     let clock = record.add_alloc(size as u64, size as i64);
@@ -88,6 +101,9 @@ fn sample(block: *mut u8, size: usize) -> *mut u8 {
     block
 }
 
+/// Notes the stack of a block that was just counted, and is due: in front of it, or in the table where there is no room for this
+/// lane or for its clock.
+///
 /// # Safety
 /// `block` is a cell, and the caller's.
 unsafe fn note_sample(
@@ -99,16 +115,23 @@ unsafe fn note_sample(
     realloc: bool,
     clock: u64,
 ) {
-    if let Some(site) = local.sample(frame, bounds, size as u64, realloc, clock) {
-        // SAFETY: by contract.
-        unsafe { set_word(block, local.word.with(clock, Some(site))) };
-    }
+    let Some(site) = local.sample(frame, bounds, size as u64, realloc, clock) else { return };
+    let tag = match local.slot_tag(clock, Some(site)) {
+        Some(tag) => tag,
+        None if tracked::enter(block.addr(), Tracked::Sampled(local.note(Some(site), clock))) => SlotTag::TRACKED,
+        None => {
+            ledger_map::header().untracked_samples.fetch_add(1, Relaxed);
+            return;
+        }
+    };
+    // SAFETY: by contract.
+    unsafe { tag.write(block) };
 }
 
 #[inline(never)]
 pub(crate) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
     // SAFETY: where it is a cell.
-    if !slots::have(block) || unsafe { word_of(block) } != Word::UNNOTED {
+    if !slots::have(block) || unsafe { SlotTag::read(block) } != SlotTag::UNSAMPLED {
         // SAFETY: they are a layout's, which the caller of the hook passed.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         // SAFETY: the caller upholds `dealloc`'s contract.
@@ -124,7 +147,7 @@ pub(crate) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
     // SAFETY: the thread is ready.
     let (local, _) = unsafe { thread::local() };
     // SAFETY: it is a cell, and its user is done with it.
-    unsafe { local.cells.put(block, size) }
+    unsafe { local.cache().put(block, size) }
 }
 
 /// A free that was counted, and leaves a peak.
@@ -135,7 +158,7 @@ unsafe fn dealloc_notable(block: *mut u8, size: usize) {
     // SAFETY: the thread is ready.
     let (local, _) = unsafe { thread::local() };
     // SAFETY: it is a cell, and its user is done with it.
-    unsafe { local.cells.put(block, size) }
+    unsafe { local.cache().put(block, size) }
 }
 
 #[inline(never)]
@@ -165,19 +188,27 @@ pub(crate) mod unready {
             Origin::System => unsafe { system_untagged::dealloc(block, layout) },
             Origin::Own => {
                 // SAFETY: it is a cell.
-                let word = unsafe { word_of(block) };
-                word.must_be_in_use();
+                let tag = unsafe { SlotTag::read(block) };
+                tag.must_be_in_use();
+                let note = note_of(tag, block);
                 // SAFETY: it is a cell, and its user is done with it.
-                unsafe { rust::dealloc_cell(block, layout.size(), note_of(word)) }
+                unsafe { rust::dealloc_cell(block, layout.size(), note, Local::cache_for_any) }
             }
             Origin::Inherited => {}
         }
     }
 }
 
-/// `None` = the block was not sampled.
-fn note_of(word: Word) -> Option<Note> {
-    (word != Word::UNNOTED).then(|| Note::of(word))
+/// The note of a block that is about to be given back or moved; `None` = it was not sampled.
+fn note_of(tag: SlotTag, block: *mut u8) -> Option<Note> {
+    match tag.state() {
+        SlotState::Noted(note) => Some(note),
+        SlotState::Tracked => match tracked::take(block.addr()) {
+            Some(Tracked::Sampled(note)) => Some(note),
+            Some(Tracked::NotTheTests) | None => None,
+        },
+        SlotState::Free | SlotState::Unsampled => None,
+    }
 }
 
 /// # Safety
@@ -187,21 +218,29 @@ unsafe fn realloc_cell(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
     let (frame, access) = (Frame::here(), access());
     let own = slots::have(block);
     // SAFETY: by contract.
-    let word = unsafe { word_of(block) };
-    word.must_be_in_use();
-    let lane = if let Access::Lane(local, _) = access { Some((&local.cells, local.record.clock())) } else { None };
+    let tag = unsafe { SlotTag::read(block) };
+    tag.must_be_in_use();
+    let cache = match access {
+        Access::Lane(local, _) if slots::are_for(size, layout.align()) => Some(local.cache()),
+        _ => None,
+    };
+    // Before the call: afterwards another thread may have the old place.
+    let note = if own { note_of(tag, block) } else { None };
     let elsewhere = || match Layout::from_size_align(size, layout.align()) {
         // SAFETY: the new size is `realloc`'s, and is not 0.
         Ok(layout) => unsafe { System.alloc(layout) },
         Err(_) => ptr::null_mut(),
     };
     // SAFETY: by contract.
-    let moved = unsafe { resize(lane, block, layout, size, elsewhere) };
+    let moved = unsafe { resize(cache, block, layout, size, elsewhere) };
     if moved.is_null() {
+        if let Some(note) = note.filter(|_| tag == SlotTag::TRACKED) {
+            // It was there a moment ago, so there is room.
+            tracked::enter(block.addr(), Tracked::Sampled(note));
+        }
         count_failure();
         return moved;
     }
-    let note = if own { note_of(word) } else { None };
     let freed = own.then_some(layout.size());
     match access {
         Access::Lane(local, bounds) => {
@@ -211,7 +250,7 @@ unsafe fn realloc_cell(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
                 return moved;
             }
             // SAFETY: it is a cell.
-            unsafe { set_word(moved, Word::UNNOTED) };
+            unsafe { SlotTag::UNSAMPLED.write(moved) };
             if local.record.sample_is_due(clock) {
                 // SAFETY: it is a cell.
                 unsafe { note_sample(local, bounds, frame, moved, size, true, clock) };

@@ -4,7 +4,7 @@
 //! The table is in shards, each under a lock that is held for a few loads and stores. Nothing outside this file sees an
 //! entry.
 
-use crate::engine::record::lane::{Note, Tag};
+use crate::engine::alloc::block_tag::Note;
 use crate::engine::store::address_table::{self, spread, Table};
 use crate::engine::store::ledger_map::Lock;
 
@@ -36,14 +36,13 @@ struct Shard {
 impl Block {
     #[inline(always)]
     fn words(self) -> [u64; 3] {
-        let note = self.note.unwrap_or(Note { tag: Tag::NONE, birth: 0 });
-        [self.size, note.tag.0, note.birth]
+        let [tag, birth] = self.note.map_or([0; 2], Note::words);
+        [self.size, tag, birth]
     }
 
     #[inline(always)]
     fn of([size, tag, birth]: [u64; 3]) -> Block {
-        let tag = Tag(tag);
-        Block { size, note: (tag != Tag::NONE).then_some(Note { tag, birth }) }
+        Block { size, note: Note::of_words([tag, birth]) }
     }
 }
 
@@ -78,6 +77,7 @@ pub(crate) fn forget_all() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::alloc::block_tag::Tag;
     use std::collections::HashMap;
 
     #[test]
@@ -92,7 +92,7 @@ mod tests {
         for round in 0..if cfg!(miri) { 500 } else { 400_000 } {
             let address = (next() % if cfg!(miri) { 100 } else { 30_000 } + 1) * 16;
             if next() % 2 == 0 {
-                let note = (round % 3 != 0).then_some(Note { tag: Tag(round + 1), birth: round * 2 });
+                let note = (round % 3 != 0).then_some(Note { tag: Tag::of_lane(round as u32), birth: round * 2 });
                 let block = Block { size: round, note };
                 let before = truth.insert(address, block);
                 assert_eq!(enter(address, block), before.map_or(Entered::New, Entered::InPlaceOf));

@@ -4,18 +4,16 @@
 //! A filter of one counter for each of 4096 kinds of address answers "no" for nearly every free with one load
 //! from the first-level cache; only then is the table asked, under its lock.
 
-use crate::engine::record::lane::{Note, Tag};
+use crate::engine::alloc::block_tag::Note;
 use crate::engine::store::address_table::{Entered, Table};
 use crate::engine::store::ledger_map::Lock;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
 
 const FILTER_LEN: usize = 4096;
-/// The tag of a block that is not the test's. No site lies at this offset.
-const FOREIGN: u64 = u64::MAX;
 
 static FILTER: [AtomicU8; FILTER_LEN] = [const { AtomicU8::new(0) }; FILTER_LEN];
-/// Of each block its tag and birth.
+/// Of each block the words of its [`Tracked`].
 static TABLE: Table<2, 0> = Table::new();
 static LOCK: Lock = Lock::new();
 
@@ -23,7 +21,21 @@ static LOCK: Lock = Lock::new();
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tracked {
     Sampled(Note),
-    Foreign,
+    /// The block is from before the window, or from a suspended thread.
+    NotTheTests,
+}
+
+impl Tracked {
+    fn words(self) -> [u64; 2] {
+        match self {
+            Tracked::Sampled(note) => note.words(),
+            Tracked::NotTheTests => [0; 2],
+        }
+    }
+
+    fn of_words(words: [u64; 2]) -> Tracked {
+        Note::of_words(words).map_or(Tracked::NotTheTests, Tracked::Sampled)
+    }
 }
 
 #[inline(always)]
@@ -41,12 +53,8 @@ pub(crate) fn may_hold(address: usize) -> bool {
 /// Enters a block. `false` where there is no room.
 #[cold]
 pub(crate) fn enter(address: usize, what: Tracked) -> bool {
-    let words = match what {
-        Tracked::Sampled(note) => [note.tag.0, note.birth],
-        Tracked::Foreign => [FOREIGN, 0],
-    };
     LOCK.hold(|| {
-        match TABLE.enter(address, words) {
+        match TABLE.enter(address, what.words()) {
             Entered::New => {}
             Entered::InPlaceOf(_) => return true,
             Entered::NoRoom => return false,
@@ -62,12 +70,12 @@ pub(crate) fn enter(address: usize, what: Tracked) -> bool {
 #[cold]
 pub(crate) fn take(address: usize) -> Option<Tracked> {
     LOCK.hold(|| {
-        let [tag, birth] = TABLE.take(address)?;
+        let what = Tracked::of_words(TABLE.take(address)?);
         let counter = counter(address);
         if counter.load(Relaxed) < u8::MAX {
             counter.store(counter.load(Relaxed).saturating_sub(1), Relaxed);
         }
-        Some(if tag == FOREIGN { Tracked::Foreign } else { Tracked::Sampled(Note { tag: Tag(tag), birth }) })
+        Some(what)
     })
 }
 
@@ -79,6 +87,7 @@ pub(crate) fn force_open() {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::alloc::block_tag::Tag;
     use std::collections::HashMap;
 
     #[test]
@@ -94,8 +103,8 @@ mod tests {
             let address = (next() % if cfg!(miri) { 100 } else { 3000 } + 1) * 16;
             if next() % 2 == 0 && !truth.contains_key(&address) {
                 let what = match round % 3 {
-                    0 => Tracked::Foreign,
-                    _ => Tracked::Sampled(Note { tag: Tag(round), birth: round * 2 }),
+                    0 => Tracked::NotTheTests,
+                    _ => Tracked::Sampled(Note { tag: Tag::of_lane(round % 65_535), birth: u64::from(round) * 2 }),
                 };
                 assert!(enter(address, what));
                 truth.insert(address, what);

@@ -10,6 +10,7 @@ use crate::folders::{self, Folders};
 use crate::git::Git;
 use crate::inject::env::{self, Saved};
 use crate::inject::harness::{Compiler, Form, Hooked, Wanted};
+use crate::inject::libtest::Way;
 use crate::inject::plan::{self, Plan};
 use crate::inject::ran::Trace;
 use crate::inject::stand_in::{self, StandIn};
@@ -39,6 +40,7 @@ use std::thread::JoinHandle;
 /// Where something of ours fails; what cargo says and ends with is passed on.
 pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
     let Here { surroundings, workspace, shell, git } = here;
+    let libtest = Way::asked()?;
     let toolchain = Toolchain::ask(surroundings.rustc())?;
     if options.own.native {
         refuse_native(&surroundings.targets(&toolchain.host))?;
@@ -46,7 +48,7 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
     let target_dir = surroundings.target_dir(workspace)?;
     let out_dir = options.own.folder.as_ref().map(|folder| absolute(folder, "--memprofile")).transpose()?;
     let built_for = if options.own.native { folders::BUILD_NATIVE } else { folders::BUILD };
-    let folders = Folders::make(&target_dir, out_dir, built_for, &harness::build_key())?;
+    let folders = Folders::make(&target_dir, out_dir, built_for, &harness::build_key(libtest))?;
     report::check(&folders.out)?;
     interrupt::watch(folders.scratch.clone().into())
         .map_err(|error| Error::new("cannot watch for Ctrl-C").caused_by(error))?;
@@ -54,7 +56,7 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
         shell.note("a rate of 0 records counts and no stacks (unlike Go, where it means the default rate)");
     }
     let git = git.as_ref();
-    let run = Run { options, surroundings, workspace, toolchain: &toolchain, folders: &folders, shell, git };
+    let run = Run { options, surroundings, workspace, toolchain: &toolchain, libtest, folders: &folders, shell, git };
     let ended = run.cargo_test()?;
     let facts = RunFacts {
         rate: options.own.rate.get(),
@@ -183,6 +185,7 @@ struct Run<'a> {
     surroundings: &'a Surroundings<'a>,
     workspace: &'a Workspace,
     toolchain: &'a Toolchain,
+    libtest: Way,
     folders: &'a Folders,
     shell: &'a Shell,
     /// See [`Here::git`].
@@ -236,12 +239,14 @@ impl Run<'_> {
             driver: std::process::id(),
             wrapper: self.surroundings.wrapper(),
             rustc: self.toolchain.sysroot.join("bin/rustc"),
+            rustc_version: self.toolchain.version.clone(),
             nightly: self.toolchain.is_nightly(),
             rustdoc: self.surroundings.rustdoc(),
             links: self.folders.scratch.clone().into(),
             bootstrap: std::env::var_os(env::RUSTC_BOOTSTRAP),
             host: host.clone(),
             harness: places(self.hooked()),
+            libtest: self.libtest,
             native: self.options.own.native,
             native_harness: places(Hooked::Native),
             harness_pending: self.folders.scratch.join("harness-pending").into(),
@@ -356,8 +361,10 @@ impl Run<'_> {
             let missing = places.iter().filter(|(_, place)| !depot::claim(place, forms));
             missing.map(|(target, place)| (target.clone(), place.clone())).collect()
         };
-        let needed = missing(&plan.harness, &Form::ALL);
-        let likely = if self.expects_own_allocators() { missing(&plan.native_harness, &[Form::Test]) } else { vec![] };
+        // That for tests first: the others are needed later or never.
+        let forms: &[Form] = if plan.libtest == Way::List { &[Form::Program] } else { &Form::ALL };
+        let needed = missing(&plan.harness, forms);
+        let likely = if self.expects_own_allocators() { missing(&plan.native_harness, &forms[..1]) } else { vec![] };
         if needed.is_empty() && likely.is_empty() {
             return Ok(None);
         }
@@ -365,18 +372,23 @@ impl Run<'_> {
             .map_err(|error| Error::new("cannot prepare the run").caused_by(error))?;
         let what = format!("memprof-harness v{} (rustc {})", harness::VERSION, self.toolchain.release);
         self.shell.status("Compiling", &what);
-        let compiler = Compiler { rustc: self.toolchain.rustc.clone(), host: self.toolchain.host.clone() };
+        let compiler = Compiler {
+            rustc: self.toolchain.rustc.clone(),
+            host: self.toolchain.host.clone(),
+            version: self.toolchain.version.clone(),
+        };
         let hooked = self.hooked();
         Ok(Some(std::thread::spawn(move || {
             std::thread::scope(|scope| {
                 scope.spawn(|| {
                     // What fails here is told where it is needed.
                     likely.iter().for_each(|(target, place)| {
-                        let _ = harness::build(&compiler, target, place, Hooked::Native, Form::Test, Wanted::Later);
+                        let _ = harness::build(&compiler, target, place, Hooked::Native, forms[0], Wanted::Later);
                     });
                 });
                 let _pending = pending;
-                let build = |(target, place): &(String, PathBuf)| harness::build_all(&compiler, target, place, hooked);
+                let build =
+                    |(target, place): &(String, PathBuf)| harness::build_all(&compiler, target, place, hooked, forms);
                 needed.iter().map(build).find_map(Result::err)
             })
         })))

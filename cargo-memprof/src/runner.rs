@@ -90,12 +90,14 @@ impl<'a> Call<'a> {
                 record_tests(&mut command, &self.plan);
                 self.ran.leaves = if only_asks(args) { Trace::Nothing } else { Trace::Inventory };
             }
-            Some(_) => {
+            Some(note) => {
                 if let Some(name) = listing::of_nextest(args) {
                     return self.run_alone(name, args);
                 }
                 match self.ask(args) {
-                    Answer::Tests(tests) => {
+                    Answer::Tests(mut tests) => {
+                        tests.on_threads |= note.listed.is_some();
+                        self.ran.remark = note.listed.map(|why| format!("recorded by the list of its tests: {why}"));
                         return self.run_each(command, tests, args);
                     }
                     Answer::Whole(_) if !self.shares(&[WHOLE])[0] => return self.leave_to_another_share(),
@@ -131,7 +133,7 @@ impl<'a> Call<'a> {
             self.note_unrecorded([name])?;
             return Ok(self.plain(self.command(args)));
         }
-        let threaded = listing::is_threaded(self.ran.exe.as_path());
+        let threaded = self.is_listed() || listing::is_threaded(self.ran.exe.as_path());
         let threads = threaded.then(|| OsString::from("--test-threads=2"));
         let args: Vec<OsString> = args.iter().cloned().chain(threads).collect();
         let window = threaded.then_some(environment::THREADS);
@@ -157,6 +159,11 @@ impl<'a> Call<'a> {
             }
             None => limit::end_like(first.status),
         }
+    }
+
+    /// It has libtest, and is recorded as if it had not.
+    fn is_listed(&self) -> bool {
+        self.ran.note.as_ref().is_some_and(|note| note.listed.is_some())
     }
 
     fn ask(&self, args: &[OsString]) -> Answer {

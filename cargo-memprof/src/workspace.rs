@@ -259,6 +259,7 @@ mod tests {
             manifest_dir: "/w".into(),
             bin_name: bin_name.map(str::to_owned),
             own_main: false,
+            listed: None,
             doctest: None,
             unprofiled: None,
         };

@@ -77,4 +77,6 @@ mod program;
 pub use program::begin;
 
 #[cfg(any(test, feature = "sources"))]
+pub mod libtest_shapes;
+#[cfg(any(test, feature = "sources"))]
 pub mod sources;

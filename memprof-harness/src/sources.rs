@@ -8,6 +8,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("apart.rs", include_str!("apart.rs")),
     ("budget.rs", include_str!("budget.rs")),
     ("environment.rs", include_str!("environment.rs")),
+    ("libtest_shapes.rs", include_str!("libtest_shapes.rs")),
     ("limit.rs", include_str!("limit.rs")),
     ("link_marker.rs", include_str!("link_marker.rs")),
     ("measure.rs", include_str!("measure.rs")),
@@ -73,6 +74,9 @@ pub const FILES: &[(&str, &str)] = &[
     ("libtest/options.rs", include_str!("libtest/options.rs")),
     ("libtest/parent.rs", include_str!("libtest/parent.rs")),
     ("libtest/process.rs", include_str!("libtest/process.rs")),
+    ("libtest/shape.rs", include_str!("libtest/shape.rs")),
+    ("libtest/shape/env_args.rs", include_str!("libtest/shape/env_args.rs")),
+    ("libtest/shape/static_list.rs", include_str!("libtest/shape/static_list.rs")),
     ("libtest/verdict.rs", include_str!("libtest/verdict.rs")),
 ];
 

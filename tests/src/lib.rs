@@ -3,6 +3,7 @@
 
 pub mod command;
 pub mod fixture;
+pub mod libtest;
 pub mod output;
 pub mod pprof;
 pub mod probe;

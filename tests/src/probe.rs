@@ -1,7 +1,7 @@
 //! The engine without cargo-memprof: the injected harness and the probe program, built by rustc, and one recorded run of
 //! the probe.
 
-use crate::{command, workspace};
+use crate::{command, libtest, workspace};
 use memprof_harness::ledger::{Counters, Finish, Identity, Ledger, LedgerFile, OutcomeCode, SiteValues, read};
 use std::collections::BTreeMap;
 use std::fs;
@@ -221,7 +221,7 @@ fn build(name: &str, harness_flags: &[&str], probe_flags: &[&str]) -> PathBuf {
     let harness = building.path().join("libmemprof_harness.rlib");
     let source = workspace::root().join("memprof-harness/src/lib.rs");
     let mut command = Command::new("rustc");
-    command.args(HARNESS).args(harness_flags).arg("-o").arg(&harness).arg(source);
+    command.args(HARNESS).args(libtest::flags(&[])).args(harness_flags).arg("-o").arg(&harness).arg(source);
     rustc(command.env("RUSTC_BOOTSTRAP", "1"));
     let built = building.path().join("probe");
     let source = workspace::fixtures().join("probe/main.rs");

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)] // tests throughout
 
 use memprof_harness::ledger::{self, Inventory, Ledger, OutcomeCode};
+use memprof_tests::libtest;
 use memprof_tests::output::comparable;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,9 +24,9 @@ fn executables() -> &'static Executables {
         let folder = fresh_folder("executables");
         let harness = folder.join("libmemprof_harness.rlib");
         let mut build = rustc();
-        build.env("RUSTC_BOOTSTRAP", "1").args(["--edition=2024", "--crate-type=rlib", "--crate-name=memprof_harness"]);
+        build.env("RUSTC_BOOTSTRAP", "1").args(["--edition=2021", "--crate-type=rlib", "--crate-name=memprof_harness"]);
         build.args(["--cfg=memprof_injected", "-Copt-level=3", "-Cmetadata=memprof", "-Cforce-frame-pointers=yes"]);
-        build.args(["-Dwarnings", "-Aunexpected_cfgs"]);
+        build.args(["-Dwarnings", "-Aunexpected_cfgs"]).args(libtest::flags(&[]));
         succeed(build.arg(root.join("memprof-harness/src/lib.rs")).arg("-o").arg(&harness));
         let compile = |name: &str| {
             let exe = folder.join(name).join("verdicts");

@@ -2,7 +2,7 @@
 //! nobody uses any more.
 
 use crate::inject::env;
-use crate::inject::harness::Form;
+use crate::inject::harness::{Built, Form};
 use rustix::fs::FlockOperation;
 use std::fs::File;
 use std::io;
@@ -30,7 +30,7 @@ pub fn claim(place: &Path, forms: &[Form]) -> bool {
     let _lock = place.parent().and_then(|depot| lock(depot, FlockOperation::LockShared));
     // One that is somebody else's is not ours to remove either.
     let _ = File::open(place).and_then(|place| place.set_modified(SystemTime::now()));
-    forms.iter().all(|form| form.rlib(place).exists())
+    forms.iter().all(|form| Built::look(place, *form).is_some())
 }
 
 /// Removes the drafts that killed runs left in `depot`, and the harnesses that no run has used for long.
@@ -47,7 +47,7 @@ pub fn sweep(depot: &Path) -> io::Result<()> {
             let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
             if name.as_encoded_bytes().starts_with(b".") {
                 unused.extend((age > ABANDONED).then_some(path));
-            } else if age > UNUSED && Form::ALL.iter().any(|form| form.rlib(&path).exists()) {
+            } else if age > UNUSED && Form::ALL.iter().any(|form| Built::look(&path, *form).is_some()) {
                 // Whoever claims it from here on finds that it is not there.
                 let away = depot.join(format!(".unused-{}", name.display()));
                 // Where that cannot be done, the next run may.

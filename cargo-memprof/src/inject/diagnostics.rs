@@ -14,6 +14,11 @@ pub fn is_unstable_bench(stderr: &[u8]) -> bool {
     text.contains("`bench` is a part of custom test frameworks") || text.contains("E0554")
 }
 
+/// Whether rustc's own expansion names what the harness, which is called `test`, does not have; `reason` is [`reason`]'s.
+pub fn lacks_entry(reason: &str) -> bool {
+    reason.contains("in crate `test`")
+}
+
 /// Whether what stands in the way is a global allocator: there can be one only.
 pub fn is_own_allocator(stderr: &[u8]) -> bool {
     String::from_utf8_lossy(stderr).lines().filter_map(error_of).any(|error| allocator_owner(&error).is_some())
@@ -31,10 +36,17 @@ pub fn reason(stderr: &[u8]) -> String {
             };
         }
     }
-    match errors.first() {
-        Some(error) => format!("it does not compile with the harness: {}", error.lines().next().unwrap_or(error)),
+    match first_error(stderr) {
+        Some(error) => format!("it does not compile with the harness: {error}"),
         None => "it does not compile with the harness".to_owned(),
     }
+}
+
+/// The first line of the first error in what rustc said.
+pub fn first_error(stderr: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(stderr);
+    let error = text.lines().find_map(error_of)?;
+    Some(error.lines().next().unwrap_or(&error).to_owned())
 }
 
 /// The text of an error, where `line` is one: rustc tells cargo in JSON, and people in lines that start with `error`.
@@ -82,6 +94,13 @@ mod tests {
             assert_eq!(reason(line.to_string().as_bytes()), reason_given);
             assert_eq!(reason(format!("error: {message}\n").as_bytes()), reason_given);
         }
+    }
+
+    #[test]
+    fn an_entry_point_that_the_harness_lacks_is_known_by_the_crate_it_is_missed_in() {
+        let said = b"error[E0425]: cannot find function `test_main_of_tomorrow` in crate `test`\n";
+        assert!(lacks_entry(&reason(said)));
+        assert!(!lacks_entry(&reason(b"error[E0425]: cannot find function `f` in this scope\n")));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! This program as the compiler of doctests: it slips the harness under each that is going to run, and notes which it is.
 
 use crate::error::Error;
-use crate::inject::harness::{Form, PROGRAM_CRATE};
+use crate::inject::harness::{Built, Form, PROGRAM_CRATE};
 use crate::inject::invocation::{CFG, CODEGEN, expand};
 use crate::inject::note::{Doctest, Note};
 use crate::inject::plan::Plan;
@@ -117,12 +117,11 @@ impl<'a> Call<'a> {
     /// Compiles with the harness; `None` where that fails, and it must be seen how it goes without.
     fn compile_with_harness(&self, expected: &Expected) -> Result<Option<ExitCode>, Error> {
         let Some(place) = self.plan.harness.get(&self.plan.host) else { return Ok(None) };
-        let rlib = Form::Program.rlib(place);
-        if !harness::wait_for(&rlib, self.plan) {
+        let Some(Built::Rlib(rlib)) = harness::wait_for(place, Form::Program, self.plan) else {
             // The driver tells why, once, when cargo has ended.
             let _ = fs_err::write(&self.plan.harness_missed, "");
             return Ok(None);
-        }
+        };
         let Some(text) = self.source.as_ref().or(self.runner.as_ref()) else { return Ok(None) };
         // Named in the source, the harness is linked without any unstable option.
         let (mut text, begins) = beginning(text);
@@ -178,6 +177,7 @@ impl<'a> Call<'a> {
             manifest_dir: PathBuf::from(variable(env::CARGO_MANIFEST_DIR)),
             bin_name: None,
             own_main: true,
+            listed: None,
             doctest: Some(doctest),
             unprofiled,
         };

@@ -41,6 +41,8 @@ pub const CXXFLAGS: &str = "CXXFLAGS";
 /// Ours. Set while cargo runs, taken away before every test: the path of the plan, by which the calls of this program
 /// as wrapper and as runner know of the run they belong to.
 pub const PLAN: &str = "CARGO_MEMPROF_PLAN";
+/// Ours. Read: how executables with libtest are recorded, see `libtest::Way`.
+pub const CARGO_MEMPROF_LIBTEST: &str = "CARGO_MEMPROF_LIBTEST";
 /// Ours. Set for the compiler and the runner of doctests: the file their names are in.
 pub const DOCTESTS: &str = "CARGO_MEMPROF_DOCTESTS";
 /// Ours. Set for a program of several doctests whose processes are to be started by us: the program itself.
@@ -82,6 +84,18 @@ pub fn with_frame_pointers(flags: Option<String>) -> String {
     format!("{} -fno-omit-frame-pointer", flags.unwrap_or_default()).trim_start().to_owned()
 }
 
+/// `RUSTC_BOOTSTRAP` for a call of the compiler that makes `krate` and is to take unstable options, where the user has `set` it or
+/// not: the crate by its name as rustc is given it, so that the compiler treats no other crate differently.
+pub fn bootstrap(set: Option<OsString>, krate: &str) -> OsString {
+    match set.as_ref().and_then(|set| set.to_str()) {
+        // All crates are allowed already.
+        Some("1") => "1".into(),
+        // `-1` = the compiler is to take itself for a stable one.
+        None | Some("" | "-1") => krate.into(),
+        Some(crates) => format!("{crates},{krate}").into(),
+    }
+}
+
 /// A variable that is set and not empty.
 pub fn non_empty(name: &str) -> Option<OsString> {
     std::env::var_os(name).filter(|value| !value.is_empty())
@@ -120,6 +134,14 @@ mod tests {
     fn a_runners_variable_is_spelt_as_cargo_spells_it() {
         assert_eq!(runner_of("x86_64-unknown-linux-gnu"), "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER");
         assert_eq!(runner_of("thumbv8m.main-none-eabi"), "CARGO_TARGET_THUMBV8M_MAIN_NONE_EABI_RUNNER");
+    }
+
+    #[test]
+    fn one_more_crate_is_allowed_unstable_features_and_no_other() {
+        let allowed = |set: Option<&str>| bootstrap(set.map(OsString::from), "p_x");
+        assert_eq!([None, Some(""), Some("-1")].map(allowed), ["p_x"; 3]);
+        assert_eq!(allowed(Some("1")), "1");
+        assert_eq!(allowed(Some("a,b")), "a,b,p_x");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! The harness: its sources compiled once for a toolchain and a target, kept where the next run finds it.
 
+use crate::inject::libtest::Way;
 use crate::inject::plan::Plan;
-use crate::inject::{depot, env};
+use crate::inject::{depot, diagnostics, env, libtest};
 use crate::toolchain::Toolchain;
 use memprof_harness::link_marker;
 use rustix::process::Pid;
@@ -51,13 +52,49 @@ impl Form {
         }
     }
 
+    /// Its name as a crate, for which alone unstable features are allowed.
+    fn crate_name(self) -> &'static str {
+        match self {
+            Form::Test => "memprof_harness",
+            Form::Program => PROGRAM_CRATE,
+        }
+    }
+
     fn flags(self) -> &'static [&'static str] {
         match self {
-            Form::Test => &["--crate-name", "memprof_harness"],
-            Form::Program => &["--crate-name", PROGRAM_CRATE, "--cfg", "memprof_program"],
+            Form::Test => &[],
+            Form::Program => &["--cfg", "memprof_program"],
         }
     }
 }
+
+/// What there is of a harness in a [`place`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Built {
+    /// It is compiled, and here.
+    Rlib(PathBuf),
+    /// The harness for tests cannot be compiled against the toolchain's libtest, for this reason.
+    NoLibtest(String),
+}
+
+impl Built {
+    /// `None` = nobody has tried yet.
+    pub fn look(place: &Path, form: Form) -> Option<Built> {
+        let rlib = form.rlib(place);
+        if rlib.exists() {
+            return Some(Built::Rlib(rlib));
+        }
+        let reason = fs_err::read_to_string(place.join(NO_LIBTEST)).ok().filter(|_| form == Form::Test)?;
+        Some(Built::NoLibtest(reason))
+    }
+}
+
+/// The file in a place that says why there is no harness for tests.
+const NO_LIBTEST: &str = "no-libtest";
+/// The file in a place that says which shape of libtest's interface its harness for tests is for.
+const SHAPE: &str = "libtest-shape";
+/// What rustc ends with where the text it was given is at fault.
+const REFUSED: i32 = 1;
 
 /// How the harness is compiled. `metadata` keeps its symbols apart from those of a `memprof-harness` the user's crate
 /// may depend on; with bitcode, profiles with link-time optimisation can link it. It is only ever linked into executables: told
@@ -125,6 +162,7 @@ pub fn fingerprint() -> u64 {
     let mut hasher = DefaultHasher::new();
     memprof_harness::sources::FILES.hash(&mut hasher);
     FLAGS.hash(&mut hasher);
+    memprof_harness::libtest_shapes::SHAPES.hash(&mut hasher);
     Form::ALL.map(Form::flags).hash(&mut hasher);
     [Hooked::Rust, Hooked::Native].map(Hooked::flags).hash(&mut hasher);
     super::invocation::flags_in_words().hash(&mut hasher);
@@ -132,8 +170,10 @@ pub fn fingerprint() -> u64 {
 }
 
 /// What objects that the harness is linked with must have been built with. A toolchain is not in it: that cargo sees to.
-pub fn build_key() -> String {
-    format!("{VERSION} {:016x}\n", fingerprint())
+/// Nor is what it leads to that its libtest has no shape that is known.
+pub fn build_key(way: Way) -> String {
+    let way = if way == Way::List { " list" } else { "" };
+    format!("{VERSION} {:016x}{way}\n", fingerprint())
 }
 
 /// The place of the harnesses of `toolchain` for `target` in `depot`: a folder, with those of both forms that were needed so far.
@@ -152,6 +192,8 @@ pub fn place(depot: &Path, toolchain: &Toolchain, target: &str, hooked: Hooked) 
 pub struct Compiler {
     pub rustc: OsString,
     pub host: String,
+    /// What it says of itself: `rustc 1.95.0 (59807616e 2026-04-14)`.
+    pub version: String,
 }
 
 /// How soon a harness is wanted.
@@ -165,10 +207,10 @@ pub enum Wanted {
 /// The niceness of a compiler whose work is wanted later.
 const NICE: i32 = 10;
 
-/// Compiles a harness into `place`, unless it is there. Where several runs do so at once, all but one of them wait.
+/// Compiles a harness into `place`, unless it is there or cannot be had. Where several runs do so at once, all but one of them wait.
 ///
 /// # Errors
-/// What the compiler or the file system said.
+/// What the compiler or the file system said, but for what has its own place in [`Built`].
 pub fn build(
     compiler: &Compiler,
     target: &str,
@@ -184,8 +226,7 @@ pub fn build(
     let _ = depot::sweep(depot);
     // Without a lock it is compiled twice, and the first to finish wins.
     let _lock = depot::lock_file(&place.join(form.file_name()).with_extension("lock"));
-    let rlib = form.rlib(place);
-    if rlib.exists() {
+    if Built::look(place, form).is_some() {
         return Ok(());
     }
     let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(depot).map_err(told)?;
@@ -196,37 +237,84 @@ pub fn build(
         fs_err::create_dir_all(path.parent().unwrap_or(sources)).map_err(told)?;
         fs_err::write(path, text).map_err(told)?;
     }
-    let draft = draft.path().join(form.file_name());
     let mut command = Command::new(&compiler.rustc);
-    command.args(FLAGS).args(form.flags()).args(hooked.flags()).arg("-o").arg(&draft);
+    command.args(FLAGS).args(["--crate-name", form.crate_name()]).args(form.flags()).args(hooked.flags());
+    // The harness names the toolchain's own `test` and `libc`, which stable compilers keep to themselves.
+    command.env(env::RUSTC_BOOTSTRAP, form.crate_name());
     if target != compiler.host {
         command.args(["--target", target]);
     }
-    compile(command, sources, wanted)?;
-    fs_err::rename(draft, rlib).map_err(told)
+    if form == Form::Test {
+        match libtest::shape(compiler, target, draft.path()) {
+            Ok(shape) => {
+                command.arg("--cfg").arg(format!("memprof_libtest=\"{}\"", shape.name));
+                fs_err::write(place.join(SHAPE), shape.name).map_err(told)?;
+            }
+            Err(said) if libtest::compiles_at_all(compiler, target, draft.path()) => {
+                return settle(place, compiler, &said).map_err(told);
+            }
+            Err(said) => return Err(said),
+        }
+    }
+    let draft = draft.path().join(form.file_name());
+    command.arg("-o").arg(&draft);
+    match compile(command, sources, wanted)? {
+        Compiled::Well => fs_err::rename(draft, form.rlib(place)).map_err(told),
+        Compiled::Not { said, code } if form == Form::Test && code == Some(REFUSED) => {
+            settle(place, compiler, &said).map_err(told)
+        }
+        Compiled::Not { said, .. } => Err(said),
+    }
 }
 
-/// As [`build`], in all its forms at once; that for tests first.
+/// Writes down for all runs with this toolchain that its libtest is none that the harness knows: the compiler has `said` so.
+fn settle(place: &Path, compiler: &Compiler, said: &str) -> io::Result<()> {
+    let error = diagnostics::first_error(said.as_bytes()).unwrap_or_default();
+    let reason = format!("the libtest of {} is not known to cargo-memprof {VERSION} ({error})", compiler.version);
+    let draft = tempfile::NamedTempFile::new_in(place)?;
+    fs_err::write(draft.path(), reason)?;
+    draft.persist(place.join(NO_LIBTEST))?;
+    Ok(())
+}
+
+/// As [`build`], in all `forms` at once; that for tests first.
 ///
 /// # Errors
 /// As there.
-pub fn build_all(compiler: &Compiler, target: &str, place: &Path, hooked: Hooked) -> Result<(), String> {
+pub fn build_all(
+    compiler: &Compiler,
+    target: &str,
+    place: &Path,
+    hooked: Hooked,
+    forms: &[Form],
+) -> Result<(), String> {
+    let wanted = |form| if forms[0] == form { Wanted::Now } else { Wanted::Later };
     std::thread::scope(|scope| {
-        let later = scope.spawn(|| build(compiler, target, place, hooked, Form::Program, Wanted::Later));
-        build(compiler, target, place, hooked, Form::Test, Wanted::Now)?;
-        later.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let build = |form: &Form| build(compiler, target, place, hooked, *form, wanted(*form));
+        let built: Vec<_> = forms.iter().map(|form| scope.spawn(move || build(form))).collect();
+        let ended = built.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        ended.collect()
     })
 }
 
+/// How a compilation went.
+enum Compiled {
+    Well,
+    Not {
+        /// What the compiler said.
+        said: String,
+        /// `None` = a signal ended it.
+        code: Option<i32>,
+    },
+}
+
 /// Compiles `sources` once, with a `command` that lacks only them.
-fn compile(mut command: Command, sources: &Path, wanted: Wanted) -> Result<(), String> {
+fn compile(mut command: Command, sources: &Path, wanted: Wanted) -> Result<Compiled, String> {
     command.arg(sources.join("lib.rs"));
     let mut remap = OsString::from("--remap-path-prefix=");
     remap.push(sources);
     remap.push("=memprof-harness/src");
     command.arg(remap);
-    // The harness names the toolchain's own `test` and `libc`, which stable compilers keep to themselves.
-    command.env(env::RUSTC_BOOTSTRAP, "1");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let told = |error: io::Error| error.to_string();
     let child = command.spawn().map_err(told)?;
@@ -236,10 +324,13 @@ fn compile(mut command: Command, sources: &Path, wanted: Wanted) -> Result<(), S
         let _ = rustix::process::setpriority_process(process, NICE);
     }
     let output = child.wait_with_output().map_err(told)?;
-    match output.status.success() {
-        true => Ok(()),
-        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
-    }
+    Ok(match output.status.success() {
+        true => Compiled::Well,
+        false => Compiled::Not {
+            said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+            code: output.status.code(),
+        },
+    })
 }
 
 /// The native harness for `target`, made where no run before has; or why there is none. For what has a global allocator of
@@ -256,19 +347,25 @@ pub fn native(plan: &Plan, target: &str, static_libc: bool, form: Form) -> Resul
         build(&plan.compiler(), target, place, Hooked::Native, form, Wanted::Now)
             .map_err(|failure| format!("the native harness does not compile: {failure}"))?;
     }
-    Ok(form.rlib(place))
+    match Built::look(place, form) {
+        Some(Built::Rlib(rlib)) => Ok(rlib),
+        Some(Built::NoLibtest(reason)) => Err(reason),
+        None => Err("the native harness was removed while it was wanted".into()),
+    }
 }
 
-/// Waits until the driver has done what it can for `rlib`; `false` where that failed.
-pub fn wait_for(rlib: &Path, plan: &Plan) -> bool {
-    while !rlib.exists() {
+/// Waits until the driver has done what it can for the `form` in `place`; `None` where that failed.
+pub fn wait_for(place: &Path, form: Form, plan: &Plan) -> Option<Built> {
+    loop {
+        if let Some(built) = Built::look(place, form) {
+            return Some(built);
+        }
         if !plan.harness_pending.exists() || !is_alive(plan.driver) {
             // It may have come to be between the two looks.
-            return rlib.exists();
+            return Built::look(place, form);
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-    true
 }
 
 /// A file that says that the harness is being compiled. Dropping this removes it, however the compiling ended: nobody may

@@ -9,6 +9,7 @@ pub mod doctest;
 pub mod env;
 pub mod harness;
 pub mod invocation;
+pub mod libtest;
 pub mod nested;
 pub mod note;
 pub mod plan;

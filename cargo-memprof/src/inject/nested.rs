@@ -81,11 +81,11 @@ pub fn answer(args: &[OsString]) -> Result<Additions, Error> {
     })?;
     let toolchain = Toolchain::ask(surroundings.rustc())?;
     let built = if outer.native { folders::BUILD_NATIVE } else { folders::BUILD };
-    let build = folders::make_build(&surroundings.target_dir(&workspace)?, built, &harness::build_key())?;
+    let build = folders::make_build(&surroundings.target_dir(&workspace)?, built, &harness::build_key(outer.libtest))?;
     let nested = Nested { outer: &outer, surroundings: &surroundings, toolchain: &toolchain, process };
     let plan = nested.plan(build.as_std_path());
     for (target, place) in plan.harness.iter().filter(|(_, place)| !depot::claim(place, &Form::ALL)) {
-        harness::build_all(&plan.compiler(), target, place, hooked(&outer)).map_err(refused)?;
+        harness::build_all(&plan.compiler(), target, place, hooked(&outer), &Form::ALL).map_err(refused)?;
     }
     plan.write(&plan_path(&plan.links, process))?;
     nested.additions(build.as_str())
@@ -122,11 +122,13 @@ impl Nested<'_> {
             driver: self.process,
             wrapper: self.surroundings.wrapper(),
             rustc: self.toolchain.sysroot.join("bin/rustc"),
+            rustc_version: self.toolchain.version.clone(),
             nightly: self.toolchain.is_nightly(),
             rustdoc: self.surroundings.rustdoc(),
             bootstrap: std::env::var_os(env::RUSTC_BOOTSTRAP),
             host: host.clone(),
             harness: places(hooked(self.outer)),
+            libtest: self.outer.libtest,
             native: self.outer.native,
             native_harness: places(Hooked::Native),
             // The harness is there before cargo is.

@@ -23,6 +23,9 @@ pub struct Note {
     /// It has a `main` of its own, and no libtest.
     #[serde(default)]
     pub own_main: bool,
+    /// Why it is recorded by the list of its tests although it has libtest; `None` = it is not.
+    #[serde(default)]
+    pub listed: Option<String>,
     /// What it is a doctest of; `None` = it is none.
     #[serde(default)]
     pub doctest: Option<Doctest>,

@@ -4,6 +4,7 @@
 use crate::error::Error;
 use crate::inject::env::{self, Saved};
 use crate::inject::harness::Compiler;
+use crate::inject::libtest::Way;
 use crate::inject::nested;
 use crate::inject::stand_in::StandIn;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,8 @@ pub struct Plan {
     pub wrapper: Option<OsString>,
     /// The compiler that doctests and harnesses are compiled with.
     pub rustc: PathBuf,
+    /// What it says of itself.
+    pub rustc_version: String,
     /// It takes unstable options by itself.
     pub nightly: bool,
     /// The user's rustdoc.
@@ -35,6 +38,8 @@ pub struct Plan {
     pub host: String,
     /// The place of the harnesses for each target, as `--target` names it. They may not exist yet.
     pub harness: BTreeMap<String, PathBuf>,
+    /// How executables with libtest are recorded.
+    pub libtest: Way,
     /// Which calls it hooks: the native ones where the user asks for it.
     pub native: bool,
     /// That of the native ones, for what does not compile with the others. Each is made when first needed.
@@ -71,7 +76,7 @@ impl Plan {
 
     /// What harnesses are compiled with.
     pub fn compiler(&self) -> Compiler {
-        Compiler { rustc: self.rustc.clone().into(), host: self.host.clone() }
+        Compiler { rustc: self.rustc.clone().into(), host: self.host.clone(), version: self.rustc_version.clone() }
     }
 
     /// The plan of the run that this process belongs to.

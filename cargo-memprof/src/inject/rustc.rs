@@ -3,8 +3,9 @@
 
 use crate::error::Error;
 use crate::inject::env;
-use crate::inject::harness::{Form, Hooked};
+use crate::inject::harness::{Built, Form, Hooked};
 use crate::inject::invocation::{Harness, Invocation, Purpose, Visibility, expand, split_programs};
+use crate::inject::libtest::Way;
 use crate::inject::note::Note;
 use crate::inject::plan::Plan;
 use crate::inject::{dep_info, diagnostics, harness};
@@ -16,6 +17,9 @@ use std::process::{Command, ExitCode, Output};
 
 /// A file in the run's own folder: a benchmark was not compiled, because its attribute is unstable.
 pub const BENCH_REFUSED: &str = "bench-refused";
+
+/// Why a program is not recorded that was compiled with the harness.
+const LEFT_OUT: &str = "the linker left the harness out";
 
 /// Whether `args` (without this program's name) are cargo calling its wrapper: only while cargo runs for us, and only
 /// with a compiler in front.
@@ -56,7 +60,27 @@ impl Call<'_> {
         if self.invocation.has_extern_test {
             return self.compile_without("it has a dependency that is called `test`, as the harness must be".into());
         }
-        self.compile_recorded(Form::Test)
+        let why = match self.plan.libtest {
+            Way::List => Some(format!("`{}=list` asks for it", env::CARGO_MEMPROF_LIBTEST)),
+            Way::Auto | Way::Wrap => match self.harness(Form::Test)? {
+                Ok(Built::NoLibtest(reason)) if self.plan.libtest == Way::Wrap => return self.compile_without(reason),
+                Ok(Built::NoLibtest(reason)) => Some(reason),
+                _ => None,
+            },
+        };
+        match why {
+            None => self.compile_recorded(Form::Test),
+            Some(why) => self.compile_listed(why),
+        }
+    }
+
+    /// Compiles a test executable so that it is recorded by the list of its tests: with nothing that knows libtest.
+    fn compile_listed(&self, why: String) -> Result<ExitCode, Error> {
+        match self.try_all(Form::Program)? {
+            Ok(output) if self.has_marker(Form::Program) => self.done(&output, Form::Program, None, Some(why)),
+            Ok(output) => self.done(&output, Form::Program, Some(LEFT_OUT.into()), None),
+            Err(reason) => self.compile_without(reason),
+        }
     }
 
     /// Compiles a program with a `main` of its own, with the harness that needs no libtest; without it where that is not
@@ -68,13 +92,18 @@ impl Call<'_> {
     fn compile_recorded(&self, form: Form) -> Result<ExitCode, Error> {
         let output = match self.try_all(form)? {
             Ok(output) => output,
+            Err(reason)
+                if form == Form::Test && self.plan.libtest == Way::Auto && diagnostics::lacks_entry(&reason) =>
+            {
+                return self.compile_listed(reason);
+            }
             Err(reason) => return self.compile_without(reason),
         };
         match form {
-            _ if self.has_marker(form) => self.done(&output, form, None),
+            _ if self.has_marker(form) => self.done(&output, form, None, None),
             // Its tests are run by something else than libtest (`#![test_runner]`), so it is a program like others.
             Form::Test => self.compile_recorded(Form::Program),
-            Form::Program => self.done(&output, form, Some("the linker left the harness out".into())),
+            Form::Program => self.done(&output, form, Some(LEFT_OUT.into()), None),
         }
     }
 
@@ -95,8 +124,8 @@ impl Call<'_> {
             let likely = !self.plan.native && harness::names_an_allocator(&self.invocation.source);
             let native_begun = likely.then(|| scope.spawn(native));
             let rlib = match self.harness(form)? {
-                Ok(rlib) => rlib,
-                Err(reason) => return Ok(Err(reason)),
+                Ok(Built::Rlib(rlib)) => rlib,
+                Ok(Built::NoLibtest(reason)) | Err(reason) => return Ok(Err(reason)),
             };
             let output = self.try_form(form, &rlib)?;
             if output.status.success() {
@@ -127,13 +156,19 @@ impl Call<'_> {
         })
     }
 
-    /// Ends a compilation with the harness that went well.
-    fn done(&self, output: &Output, form: Form, unprofiled: Option<String>) -> Result<ExitCode, Error> {
+    /// Ends a compilation with the harness that went well; `listed` as in [`Note`].
+    fn done(
+        &self,
+        output: &Output,
+        form: Form,
+        unprofiled: Option<String>,
+        listed: Option<String>,
+    ) -> Result<ExitCode, Error> {
         if let (Some((stand_in, real)), Some(executable)) = (self.stand_in(), &self.invocation.executable) {
             dep_info::hide(executable, &stand_in, &real)
                 .map_err(|error| Error::new("cannot tell cargo what a program depends on").caused_by(error))?;
         }
-        self.note(form, unprofiled)?;
+        self.note(form, unprofiled, listed)?;
         Ok(replay(output))
     }
 
@@ -161,7 +196,7 @@ impl Call<'_> {
         }
         harness.visibility = Visibility::Hidden;
         let mut command = self.command(Some(&harness));
-        command.env(env::RUSTC_BOOTSTRAP, "1");
+        command.env(env::RUSTC_BOOTSTRAP, self.bootstrap());
         self.output(command)
     }
 
@@ -169,8 +204,13 @@ impl Call<'_> {
     fn try_program(&self, rlib: &Path) -> Result<Output, Error> {
         let harness = Harness { rlib, visibility: Visibility::Forced, stable: self.is_stable() };
         let mut command = self.command(Some(&harness));
-        command.env(env::RUSTC_BOOTSTRAP, "1");
+        command.env(env::RUSTC_BOOTSTRAP, self.bootstrap());
         self.output(command)
+    }
+
+    /// What allows this one crate unstable options, beside what the user allows.
+    fn bootstrap(&self) -> OsString {
+        env::bootstrap(std::env::var_os(env::RUSTC_BOOTSTRAP), &self.invocation.crate_name)
     }
 
     fn is_stable(&self) -> bool {
@@ -185,7 +225,7 @@ impl Call<'_> {
     ///
     /// # Errors
     /// Where it does not compile.
-    fn harness(&self, form: Form) -> Result<Result<PathBuf, String>, Error> {
+    fn harness(&self, form: Form) -> Result<Result<Built, String>, Error> {
         let target = self.target();
         let Some(place) = self.plan.harness.get(target) else {
             return Ok(Err(format!("there is no harness for the target `{target}`")));
@@ -194,25 +234,24 @@ impl Call<'_> {
         if let Some(refusal) = hooked.refusal(target, self.invocation.static_libc) {
             return Ok(Err(refusal));
         }
-        let rlib = form.rlib(place);
-        if !harness::wait_for(&rlib, self.plan) {
-            // The driver tells why, once, when cargo has ended. If it cannot be told, cargo's error must do.
-            let _ = fs_err::write(&self.plan.harness_missed, "");
-            return Err(Error::new(format!("cannot profile `{}`", self.invocation.crate_name))
-                .caused_by("the memprof harness did not compile"));
+        if let Some(built) = harness::wait_for(place, form, self.plan) {
+            return Ok(Ok(built));
         }
-        Ok(Ok(rlib))
+        // The driver tells why, once, when cargo has ended. If it cannot be told, cargo's error must do.
+        let _ = fs_err::write(&self.plan.harness_missed, "");
+        Err(Error::new(format!("cannot profile `{}`", self.invocation.crate_name))
+            .caused_by("the memprof harness did not compile"))
     }
 
     /// Compiles as cargo wanted it: what that says is what cargo sees.
     fn compile_without(&self, reason: String) -> Result<ExitCode, Error> {
         let form = if self.invocation.purpose == Purpose::Test { Form::Test } else { Form::Program };
-        self.note(form, Some(reason))?;
+        self.note(form, Some(reason), None)?;
         Err(self.become_compiler())
     }
 
     /// Notes what the executable is, where this call makes one.
-    fn note(&self, form: Form, unprofiled: Option<String>) -> Result<(), Error> {
+    fn note(&self, form: Form, unprofiled: Option<String>, listed: Option<String>) -> Result<(), Error> {
         let Some(executable) = &self.invocation.executable else { return Ok(()) };
         let folder = std::env::current_dir().unwrap_or_default();
         let variable = |name| env::non_empty(name).map(|value| value.to_string_lossy().into_owned());
@@ -224,6 +263,7 @@ impl Call<'_> {
             bin_name: variable(env::CARGO_BIN_NAME),
             doctest: None,
             own_main: form == Form::Program,
+            listed,
             unprofiled,
         };
         note.write(&folder.join(executable)).map_err(|error| {

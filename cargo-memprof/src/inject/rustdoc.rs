@@ -46,7 +46,7 @@ pub fn wrap(args: &[OsString]) -> Result<ExitCode, Error> {
         real.args(["--test-runtool-arg", runner::COMMAND, "--test-runtool-arg", &plan.host]);
     }
     // What rustdoc says itself needs no stable compiler, but these two options do.
-    real.env(env::RUSTC_BOOTSTRAP, "1").env(env::DOCTESTS, &list);
+    real.env(env::RUSTC_BOOTSTRAP, bootstrap(args)).env(env::DOCTESTS, &list);
     // The compiler and the runner of the doctests need the plan, so only they put the environment back.
     real.env(env::PLAN, std::env::var_os(env::PLAN).unwrap_or_default());
     std::thread::scope(|scope| {
@@ -54,6 +54,20 @@ pub fn wrap(args: &[OsString]) -> Result<ExitCode, Error> {
         let status = real.status().map_err(|error| cannot_start(&real, &error))?;
         Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(101)))
     })
+}
+
+/// What allows rustdoc, called with `args`, the options that are added.
+fn bootstrap(args: &[OsString]) -> OsString {
+    let mut words = args.iter().map(|arg| arg.to_string_lossy());
+    let krate = words.find_map(|word| match word.strip_prefix("--crate-name")? {
+        "" => Some(None),
+        inline => Some(inline.strip_prefix('=').map(str::to_owned)),
+    });
+    let krate = krate.and_then(|inline| inline.or_else(|| words.next().map(|word| word.into_owned())));
+    match krate {
+        Some(krate) => env::bootstrap(std::env::var_os(env::RUSTC_BOOTSTRAP), &krate),
+        None => "1".into(),
+    }
 }
 
 fn command(plan: &Plan, args: &[OsString]) -> Command {
@@ -69,7 +83,7 @@ fn put_down_names(plan: &Plan, args: &[OsString], list: &Path) {
     // Where doctests are compiled as one, rustdoc lists them one by one as soon as that fails.
     command.args(["-Zunstable-options", "--test-builder", "/bin/false"]);
     command.args(["--test-args", "--list", "--test-args", "--format=terse"]);
-    command.env(env::RUSTC_BOOTSTRAP, "1").stdin(Stdio::null()).stderr(Stdio::null());
+    command.env(env::RUSTC_BOOTSTRAP, bootstrap(args)).stdin(Stdio::null()).stderr(Stdio::null());
     let Ok(output) = command.output() else { return };
     let said = String::from_utf8_lossy(&output.stdout);
     let names: Vec<&str> = said.lines().filter_map(|line| line.strip_suffix(": test")).collect();

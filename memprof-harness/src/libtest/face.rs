@@ -1,16 +1,16 @@
-//! The face: every name that rustc's expansion of `#[test]` and `#[bench]` mentions, and what a user's own
-//! `extern crate test` may ask for. All of it is the toolchain's, but for the entry points and `assert_test_result`.
+//! The face: where an executable made by `rustc --test` begins, whatever the entry point is called, and the names that rustc's
+//! expansion of `#[test]` mentions and that are ours in every shape of libtest's interface.
 #![allow(unsafe_code)] // taking variables out of the environment is unsafe
 
 use super::options::{self, Plan};
+use super::shape::{self, Ended};
 use super::{child, parent};
 use crate::{engine, environment, link_marker};
+use real::TestDescAndFn;
 use std::env;
 use std::ffi::OsString;
 use std::hint::black_box;
 use std::process::{self, Termination};
-
-pub use real::*;
 
 // The native hook lies below Rust's allocator, which is then the user's own or the system's.
 #[cfg(not(memprof_native))]
@@ -27,16 +27,6 @@ pub(super) enum OnPanic {
     Abort,
 }
 
-/// The entry point of an executable made by `rustc --test`.
-pub fn test_main_static(tests: &[&TestDescAndFn]) {
-    enter(tests, OnPanic::Unwind);
-}
-
-/// The entry point where panics abort (`-Z panic-abort-tests`).
-pub fn test_main_static_abort(tests: &[&TestDescAndFn]) {
-    enter(tests, OnPanic::Abort);
-}
-
 /// Turns what a test returned into its verdict, as libtest does. The test function has returned by now: what printing
 /// its error allocates is not the test's.
 ///
@@ -47,7 +37,8 @@ pub fn assert_test_result<T: Termination>(result: T) -> Result<(), String> {
     real::assert_test_result(result)
 }
 
-fn enter(tests: &[&TestDescAndFn], on_panic: OnPanic) {
+/// What every entry point does.
+pub(super) fn enter(tests: &[&TestDescAndFn], on_panic: OnPanic) -> Ended {
     black_box(link_marker::TESTS);
     let [rate, ledgers, child, ledger, modes] = take_environment();
     if let Some(index) = child {
@@ -55,18 +46,19 @@ fn enter(tests: &[&TestDescAndFn], on_panic: OnPanic) {
     }
     // libtest wants its arguments as UTF-8, and says so itself where they are not.
     let arguments = env::args_os().map(|argument| argument.into_string()).collect::<Result<Vec<_>, _>>();
-    let Ok(arguments) = arguments else { return plain(tests, on_panic) };
+    let Ok(arguments) = arguments else { return shape::plain(tests, on_panic) };
     let planned = options::parse(&arguments).and_then(|options| {
         let plan = Plan::new(&options, rate, ledgers)?;
         Ok((options, plan))
     });
     match planned {
         Ok((options, _)) if options.help => {
-            real::test_main(&options.rest, Vec::new(), None);
+            let ended = shape::run_list(&options.rest, Vec::new());
             print!("{}", options::HELP);
+            ended
         }
         Ok((options, Some(plan))) => parent::run(tests, options, plan, modes, on_panic),
-        Ok((_, None)) => plain(tests, on_panic),
+        Ok((_, None)) => shape::plain(tests, on_panic),
         Err(error) => {
             eprintln!("{error}");
             process::exit(FAILURE);
@@ -83,12 +75,4 @@ fn take_environment() -> [Option<OsString>; environment::ALL.len()] {
         unsafe { env::remove_var(name) };
         Some(value)
     })
-}
-
-/// libtest as if we were not there.
-pub(super) fn plain(tests: &[&TestDescAndFn], on_panic: OnPanic) {
-    match on_panic {
-        OnPanic::Unwind => real::test_main_static(tests),
-        OnPanic::Abort => real::test_main_static_abort(tests),
-    }
 }

@@ -3,10 +3,11 @@
 #![allow(unsafe_code)] // std has no way to say a word at the end of the process
 
 use super::child::PANIC_TEXT_EXTENSION;
-use super::face::{plain, OnPanic, FAILURE};
+use super::face::{OnPanic, FAILURE};
 use super::folder;
 use super::options::{Options, Plan, SampleRate, NO_CAPTURE};
-use super::process::{run_collecting, run_inheriting, Ended};
+use super::process::{self, run_collecting, run_inheriting};
+use super::shape::{self, Ended};
 use super::verdict::{self, Ending, Expectation};
 use crate::ledger::{Finish, Hook, Identity, Inventory, LedgerFile, Listed, OutcomeCode};
 use crate::modes::Modes;
@@ -23,7 +24,7 @@ use std::process::Command;
 use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{env, fs, io, process};
+use std::{env, fs, io};
 
 /// What all tests of one run share.
 struct Run {
@@ -66,19 +67,25 @@ struct Test {
 }
 
 /// Runs the executable's tests under real libtest, recording each.
-pub(super) fn run(tests: &[&TestDescAndFn], options: Options, plan: Plan, modes: Option<OsString>, on_panic: OnPanic) {
-    let listed = || real::test_main(&options.rest, tests.iter().map(|test| untouched(test)).collect(), None);
+pub(super) fn run(
+    tests: &[&TestDescAndFn],
+    options: Options,
+    plan: Plan,
+    modes: Option<OsString>,
+    on_panic: OnPanic,
+) -> Ended {
+    let listed = || shape::run_list(&options.rest, tests.iter().map(|test| untouched(test)).collect());
     if options.list && !plan.by_environment {
         return listed();
     }
     let by_environment = plan.by_environment;
     let run = match prepare(&options, plan, modes, on_panic) {
         Ok(run) => Arc::new(run),
-        Err(refusal) if by_environment && refusal.is_of_folder() => return plain(tests, on_panic),
+        Err(refusal) if by_environment && refusal.is_of_folder() => return shape::plain(tests, on_panic),
         Err(refusal) => refusal.give_up(),
     };
     match run.leave_inventory(tests) {
-        Err(refusal) if by_environment && refusal.is_of_folder() => return plain(tests, on_panic),
+        Err(refusal) if by_environment && refusal.is_of_folder() => return shape::plain(tests, on_panic),
         Err(refusal) => refusal.give_up(),
         Ok(()) => {}
     }
@@ -94,7 +101,7 @@ pub(super) fn run(tests: &[&TestDescAndFn], options: Options, plan: Plan, modes:
         TestFn::StaticTestFn(_) if run.leaves_alone(test) => noted(&run, test),
         _ => recorded(&run, index, test),
     });
-    real::test_main(&options.rest, list.collect(), None);
+    shape::run_list(&options.rest, list.collect())
 }
 
 /// A copy, as libtest makes one for itself.
@@ -110,7 +117,7 @@ fn untouched(test: &TestDescAndFn) -> TestDescAndFn {
 fn recorded(run: &Arc<Run>, index: usize, test: &TestDescAndFn) -> TestDescAndFn {
     let run = Arc::clone(run);
     let test_in_child = Test::new(index, &test.desc);
-    TestDescAndFn { desc: test.desc.clone(), testfn: TestFn::DynTestFn(Box::new(move || test_in_child.run(&run))) }
+    TestDescAndFn { desc: test.desc.clone(), testfn: shape::dyn_test(move || test_in_child.run(&run)) }
 }
 
 /// A test that is run here, as by libtest itself, and counted.
@@ -118,14 +125,14 @@ fn noted(run: &Arc<Run>, test: &TestDescAndFn) -> TestDescAndFn {
     let run = Arc::clone(run);
     let name = test.desc.name.as_slice().to_owned();
     let testfn = match test.testfn {
-        TestFn::StaticBenchFn(function) => TestFn::DynBenchFn(Box::new(move |bencher| {
+        TestFn::StaticBenchFn(function) => shape::dyn_bench(move |bencher| {
             run.note_unrecorded(&name);
             function(bencher)
-        })),
-        TestFn::StaticTestFn(function) => TestFn::DynTestFn(Box::new(move || {
+        }),
+        TestFn::StaticTestFn(function) => shape::dyn_test(move || {
             run.note_unrecorded(&name);
             function()
-        })),
+        }),
         _ => return untouched(test),
     };
     TestDescAndFn { desc: test.desc.clone(), testfn }
@@ -152,7 +159,7 @@ fn measured(
             Err(panic) => resume_unwind(panic),
         }
     };
-    TestDescAndFn { desc: test.desc.clone(), testfn: TestFn::DynBenchFn(Box::new(call)) }
+    TestDescAndFn { desc: test.desc.clone(), testfn: shape::dyn_bench(call) }
 }
 
 /// # Errors
@@ -222,7 +229,7 @@ impl Refusal {
         eprintln!("error: {what}");
         eprintln!("  caused by: {cause}");
         eprintln!("  help: {help}");
-        process::exit(FAILURE)
+        std::process::exit(FAILURE)
     }
 
     /// Whether it is the ledgers' folder that this process may not write to, or cannot see: somebody between `cargo memprof` and
@@ -259,7 +266,7 @@ impl Run {
             return Ok(());
         }
         let none = Inventory { exe: self.exe.path.clone(), tests: Vec::new() };
-        let draft = path.with_extension(format!("draft-{}", process::id()));
+        let draft = path.with_extension(format!("draft-{}", std::process::id()));
         fs::write(&draft, none.to_bytes())?;
         match fs::hard_link(&draft, path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -395,7 +402,7 @@ impl Test {
         unreachable!("there are more numbers than files")
     }
 
-    fn finish(&self, ledger: &LedgerFile, ended: &Ended, time: Option<Duration>) -> io::Result<Ending> {
+    fn finish(&self, ledger: &LedgerFile, ended: &process::Ended, time: Option<Duration>) -> io::Result<Ending> {
         let ending = match time.filter(|_| ended.process.timed_out) {
             Some(time) => Ending::timed_out(time),
             None => Ending::new(ledger.state()?, ended.process.status, || match self.expectation {

@@ -1,0 +1,82 @@
+//! Which shape the toolchain's libtest has: asked by compiling a probe for each, not read from a version. And what the user says of how
+//! tests are recorded.
+
+use crate::error::Error;
+use crate::inject::env;
+use crate::inject::harness::Compiler;
+use memprof_harness::libtest_shapes::{PROBE_CRATE, SHAPES, Shape};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+/// How executables with libtest are recorded: `CARGO_MEMPROF_LIBTEST`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Way {
+    /// By wrapping libtest, or where that cannot be had, by its list.
+    #[default]
+    Auto,
+    /// By wrapping libtest, or not at all.
+    Wrap,
+    /// By its list: each test in a process that libtest itself runs it in.
+    List,
+}
+
+impl Way {
+    /// What the user asks for.
+    ///
+    /// # Errors
+    /// Where it is none of the three words.
+    pub fn asked() -> Result<Way, Error> {
+        let Some(word) = env::non_empty(env::CARGO_MEMPROF_LIBTEST) else { return Ok(Way::default()) };
+        match word.to_str() {
+            Some("auto") => Ok(Way::Auto),
+            Some("wrap") => Ok(Way::Wrap),
+            Some("list") => Ok(Way::List),
+            _ => Err(Error::usage(format!("cannot use `{}` as the way tests are recorded", word.display()))
+                .caused_by(format!("`{}` is `auto`, `wrap` or `list`", env::CARGO_MEMPROF_LIBTEST))
+                .help("unset it: `auto` wraps libtest where it can, and reads its list where it cannot")),
+        }
+    }
+}
+
+/// The newest shape that the libtest of `compiler` for `target` has; where it has none of them, what the compiler said to the newest.
+/// `scratch` is a folder for what compiles.
+///
+/// # Errors
+/// See above.
+pub fn shape(compiler: &Compiler, target: &str, scratch: &Path) -> Result<Shape, String> {
+    // The compiler starts in the time in which it checks one of them, so all are tried at once.
+    let said: Vec<Result<(), String>> = std::thread::scope(|scope| {
+        let tries: Vec<_> =
+            SHAPES.iter().map(|shape| scope.spawn(|| try_probe(compiler, target, shape, scratch))).collect();
+        tries.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    });
+    let fits = SHAPES.iter().zip(&said).find(|(_, said)| said.is_ok());
+    fits.map(|(shape, _)| *shape).ok_or_else(|| said.into_iter().find_map(Result::err).unwrap_or_default())
+}
+
+/// Whether `compiler` compiles for `target` what asks for nothing: a std that is not installed says nothing of libtest.
+pub fn compiles_at_all(compiler: &Compiler, target: &str, scratch: &Path) -> bool {
+    try_crate(compiler, target, "nothing", "#![feature(test)]\nextern crate test;\n", scratch).is_ok()
+}
+
+fn try_probe(compiler: &Compiler, target: &str, shape: &Shape, scratch: &Path) -> Result<(), String> {
+    try_crate(compiler, target, shape.name, shape.probe, scratch)
+}
+
+fn try_crate(compiler: &Compiler, target: &str, name: &str, text: &str, scratch: &Path) -> Result<(), String> {
+    let source = scratch.join(format!("{name}.rs"));
+    fs_err::write(&source, text).map_err(|error| error.to_string())?;
+    let mut command = Command::new(&compiler.rustc);
+    command.args(["--crate-name", PROBE_CRATE, "--crate-type", "lib", "--edition", "2021", "--emit=metadata"]);
+    command.args(["--cap-lints", "allow", "--color=never", "-o"]).arg(source.with_extension("rmeta"));
+    if target != compiler.host {
+        command.args(["--target", target]);
+    }
+    command.arg(&source).env(env::RUSTC_BOOTSTRAP, PROBE_CRATE).stdin(Stdio::null());
+    let output = command.output().map_err(|error| error.to_string())?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+    }
+}

@@ -3,6 +3,7 @@
 use crate::context::executable::ExecutablePath;
 use crate::error::Error;
 use crate::inject::ran::Trace;
+use crate::intake;
 use crate::record::{Iteration, Lifetimes, NotRun, Outcome, TestId, TestRecord, Unprofiled, WHOLE};
 use crate::run::{RanExecutable, RunFacts};
 use crate::symbolize::on_all_cores;
@@ -172,7 +173,7 @@ fn paths(folder: &Utf8Path, meant: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf
 }
 
 fn read(path: &Path) -> Result<Ledger, String> {
-    let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
+    let bytes = intake::read_unlinked(path).map_err(|error| error.to_string())?;
     ledger::read(&bytes).map_err(|error| error.to_string())
 }
 
@@ -284,7 +285,7 @@ fn inventories(facts: &RunFacts) -> Result<Vec<ListedTests>, Error> {
     for ending in [Inventory::EXTENSION, Inventory::UNRECORDED] {
         for path in paths(&facts.ledgers, |path| path.extension().is_some_and(|found| found == ending))? {
             // An inventory that cannot be read is as good as none, and none is noticed.
-            let Some(inventory) = std::fs::read(&path).ok().and_then(|bytes| Inventory::parse(&bytes)) else {
+            let Some(inventory) = intake::read_unlinked(&path).ok().and_then(|bytes| Inventory::parse(&bytes)) else {
                 continue;
             };
             let exe = ExecutablePath::resolve(&inventory.exe);

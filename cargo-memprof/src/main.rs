@@ -20,6 +20,7 @@ mod folders;
 mod gate;
 mod git;
 mod inject;
+mod intake;
 mod interrupt;
 mod listing;
 mod merge;

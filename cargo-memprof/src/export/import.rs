@@ -2,6 +2,7 @@
 //! checked, because anybody may have touched it.
 
 use super::proto;
+use crate::intake;
 use crate::profile::function::{Function, FunctionId};
 use crate::profile::location::{Frame, Location, LocationId};
 use crate::profile::mapping::{Mapping, MappingId};
@@ -10,18 +11,15 @@ use crate::profile::string::StringId;
 use crate::profile::values::{Estimated, ValueType};
 use crate::profile::{About, Profile, ProfileBuilder};
 use crate::symbolize::Places;
-use flate2::read::GzDecoder;
 use prost::Message;
 use std::collections::HashMap;
-use std::io::Read;
 
 /// The profile in a gzipped file. Whose code a function is, is not in it: `places` says.
 ///
 /// # Errors
 /// Where it is none of ours; says why.
 pub fn import(bytes: &[u8], places: &Places) -> Result<Profile, String> {
-    let mut plain = Vec::new();
-    GzDecoder::new(bytes).read_to_end(&mut plain).map_err(|error| error.to_string())?;
+    let plain = intake::unpacked(bytes)?;
     let file = proto::Profile::decode(plain.as_slice()).map_err(|error| error.to_string())?;
     let samples = proto::Samples::decode(plain.as_slice()).map_err(|error| error.to_string())?;
     let texts = Texts(&file.string_table);

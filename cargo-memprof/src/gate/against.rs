@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::git::{Copy, Failure, Git, Repository};
 use crate::inject::harness;
+use crate::intake;
 use crate::options::{self, TestOptions};
 use crate::report::layout;
 use crate::toolchain::Toolchain;
@@ -118,7 +119,7 @@ impl Against<'_> {
                 let _ = command.args(offline).stdin(Stdio::null()).output();
             }
         }
-        fs_err::read(&lock).ok()
+        intake::read(lock.as_std_path()).ok()
     }
 
     /// Where the revision has what this run is of, ready to be run.
@@ -133,7 +134,7 @@ impl Against<'_> {
         // Where the lock file is not committed, both sides are to have the same dependencies.
         let (ours, theirs) = (self.here.workspace.root.join(LOCK_FILE), checkout.workspace_of(&place).join(LOCK_FILE));
         if ours.exists() && !theirs.exists() {
-            let copied = fs_err::copy(&ours, &theirs);
+            let copied = intake::read(ours.as_std_path()).and_then(|bytes| fs_err::write(&theirs, bytes));
             copied.map_err(|error| self.failed("copy the lock file").caused_by(error))?;
         }
         Ok(place)

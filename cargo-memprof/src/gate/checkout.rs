@@ -2,6 +2,7 @@
 //! user's own workspace, in whose folder they lie.
 
 use crate::git::{Copy, Git};
+use crate::intake;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -80,7 +81,7 @@ impl Checkout<'_> {
             return root;
         }
         // What cannot be read or written here is cargo's to complain about.
-        if let Ok(text) = fs_err::read_to_string(&place.manifest)
+        if let Some(text) = text_of(&place.manifest)
             && text.parse::<toml::Table>().is_ok_and(|manifest| !manifest.contains_key("workspace"))
         {
             let _ = fs_err::write(&place.manifest, format!("{text}\n[workspace]\n"));
@@ -141,9 +142,13 @@ fn nearest_manifest(folder: &Utf8Path) -> Option<Utf8PathBuf> {
     folder.ancestors().map(|folder| folder.join(MANIFEST)).find(|manifest| manifest.exists())
 }
 
+fn text_of(manifest: &Utf8Path) -> Option<String> {
+    String::from_utf8(intake::read(manifest.as_std_path()).ok()?).ok()
+}
+
 /// The name of a manifest's package; `None` where it has none.
 fn package_name(manifest: &Utf8Path) -> Option<String> {
-    let table: toml::Table = fs_err::read_to_string(manifest).ok()?.parse().ok()?;
+    let table: toml::Table = text_of(manifest)?.parse().ok()?;
     table.get("package")?.get("name")?.as_str().map(str::to_owned)
 }
 

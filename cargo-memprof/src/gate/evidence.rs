@@ -12,6 +12,7 @@ use super::text::label;
 use super::varying::{self, Varying};
 use crate::error::Error;
 use crate::exit_code::ExitCode;
+use crate::intake::Place;
 use crate::record::TestId;
 use crate::report::layout;
 use crate::symbolize::Places;
@@ -72,7 +73,7 @@ pub fn gather(outcome: &Outcome, run: &RecordedRun, store: &Store, root: &Utf8Pa
     fresh(&folder).map_err(|error| {
         Error::new(format!("cannot write to `{folder}`")).caused_by(error).with_code(ExitCode::OUTPUT)
     })?;
-    let now: BTreeMap<TestId, Utf8PathBuf> = match Store::of_run(run) {
+    let now: BTreeMap<TestId, Place> = match Store::of_run(run) {
         Store::Run(profiles) => profiles,
         Store::Folder(_) => BTreeMap::new(),
     };
@@ -97,10 +98,10 @@ pub fn gather(outcome: &Outcome, run: &RecordedRun, store: &Store, root: &Utf8Pa
 fn varying_tests(outcome: &Outcome, run: &RecordedRun, places: &Places) -> BTreeMap<TestId, Varying> {
     let by_test = run.by_test();
     let stacks = |test: &RecordedTest| {
-        let Some(profile) = test.files.get(store::PROFILE) else {
+        let Some(profile) = test.profile(run) else {
             return Some(Stacks { rate: 1, ..Stacks::default() });
         };
-        let bytes = fs_err::read(run.folder.join(profile)).ok()?;
+        let bytes = profile.read().ok()?;
         Stacks::parse(&bytes, places).ok().filter(|stacks| stacks.rate == 1)
     };
     let varying = |test: &Judged| {
@@ -140,13 +141,13 @@ fn fresh(folder: &Utf8Path) -> io::Result<()> {
 struct Case<'a> {
     test: &'a Judged,
     figures: Vec<Figure>,
-    before: Option<Utf8PathBuf>,
-    now: Option<Utf8PathBuf>,
+    before: Option<Place>,
+    now: Option<Place>,
 }
 
 impl Case<'_> {
     fn nothing(&self) -> Explanation {
-        let there = |path: &Option<Utf8PathBuf>| path.clone().filter(|path| path.exists());
+        let there = |place: &Option<Place>| place.as_ref().filter(|place| place.exists()).map(Place::path);
         Explanation { profiles: (there(&self.before), there(&self.now)), ..Explanation::default() }
     }
 
@@ -158,7 +159,7 @@ impl Case<'_> {
                 help: "run it with `--memprofilerate 1`, which is the gate's default".into(),
             });
         }
-        let now = self.read(self.now.as_deref(), self.test.now, places).map_err(|why| Missing {
+        let now = self.read(self.now.as_ref(), self.test.now, places).map_err(|why| Missing {
             what: format!("the profile of this run {why}"),
             help: "run `cargo memprof gate` again".into(),
         })?;
@@ -166,7 +167,7 @@ impl Case<'_> {
             // A new test above a ceiling: all of it is the explanation.
             return Ok((Stacks { rate: 1, ..Stacks::default() }, now));
         };
-        let before = self.read(self.before.as_deref(), Some(figures), places).map_err(|why| Missing {
+        let before = self.read(self.before.as_ref(), Some(figures), places).map_err(|why| Missing {
             what: format!("the baseline's profile {why}"),
             help: "it is kept where `--save-baseline` and `accept` ran (`--baseline-dir`); \
                    `cargo memprof gate --against REVISION` records it anew"
@@ -175,16 +176,15 @@ impl Case<'_> {
         Ok((before, now))
     }
 
-    fn read(&self, path: Option<&Utf8Path>, figures: Option<Figures>, places: &Places) -> Result<Stacks, String> {
+    fn read(&self, place: Option<&Place>, figures: Option<Figures>, places: &Places) -> Result<Stacks, String> {
         let objects = figures.map_or(0, |figures| figures.get(Figure::AllocObjects));
-        let path = path.filter(|path| path.exists());
-        let Some(path) = path else {
+        let Some(place) = place.filter(|place| place.exists()) else {
             // A test that allocates nothing has no profile.
             let nothing = Stacks { rate: 1, ..Stacks::default() };
             return if objects == 0 { Ok(nothing) } else { Err("is missing".into()) };
         };
-        let bytes = fs_err::read(path).map_err(|error| format!("cannot be read: {error}"))?;
-        let stacks = Stacks::parse(&bytes, places).map_err(|why| format!("`{path}` is damaged: {why}"))?;
+        let bytes = place.read().map_err(|error| format!("cannot be read: {error}"))?;
+        let stacks = Stacks::parse(&bytes, places).map_err(|why| format!("`{}` is damaged: {why}", place.path()))?;
         if stacks.rate != 1 {
             return Err(format!("was recorded at a rate of {}, so not every allocation is in it", stacks.rate));
         }

@@ -7,6 +7,7 @@ use super::policy::Policy;
 use super::recorded::RecordedRun;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
+use crate::intake;
 use crate::record::TestId;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
@@ -49,7 +50,7 @@ impl BaselineFile {
     pub fn read(&self) -> Result<Option<Baseline>, Error> {
         let failed =
             || Error::new(format!("cannot read the baseline `{}`", self.path)).with_code(ExitCode::CANNOT_COMPARE);
-        let bytes = match fs_err::read(&self.path) {
+        let bytes = match intake::read(self.path.as_std_path()) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed().caused_by(error).help("pass another file with `--baseline FILE`")),

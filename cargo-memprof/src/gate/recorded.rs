@@ -5,7 +5,9 @@ use super::doctest;
 use super::figures::Figures;
 use crate::conditions::Conditions;
 use crate::error::Error;
+use crate::intake::{Place, PlainPath};
 use crate::record::TestId;
+use crate::report::layout;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -72,7 +74,7 @@ pub struct RecordedTest {
     pub figures: Figures,
     /// By what they are, relative to the summary.
     #[serde(default)]
-    pub files: BTreeMap<String, Utf8PathBuf>,
+    pub files: BTreeMap<String, PlainPath>,
 }
 
 /// A target that ran and was not measured.
@@ -125,10 +127,11 @@ impl RecordedRun {
     /// # Errors
     /// Where there is none, or it cannot be understood.
     pub fn read(folder: &Utf8Path) -> Result<RecordedRun, Error> {
-        let path = folder.join("summary.json");
+        let place = Place::new(folder, &PlainPath::ours(layout::SUMMARY.into()));
+        let path = place.path();
         let failed = || Error::new(format!("cannot read the run in `{folder}`"));
         let again = "record one with `cargo memprof test`";
-        let text = fs_err::read(&path).map_err(|error| match error.kind() {
+        let text = place.read().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => failed().caused_by(format!("there is no `{path}`")).help(again),
             _ => failed().caused_by(error),
         })?;
@@ -155,6 +158,11 @@ impl RecordedRun {
 }
 
 impl RecordedTest {
+    /// Its profile, among the outputs of `run`; `None` = it has none.
+    pub fn profile(&self, run: &RecordedRun) -> Option<Place> {
+        Some(Place::new(&run.folder, self.files.get(layout::PROFILE_KEY)?))
+    }
+
     /// Whether its figures are those of the whole test.
     pub fn is_whole(&self) -> bool {
         self.outcome == "ok" && !self.cut_short && self.seen != PARTIAL

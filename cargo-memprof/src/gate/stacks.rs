@@ -3,12 +3,11 @@
 
 use super::figures::Figure;
 use crate::export::proto;
+use crate::intake;
 use crate::profile::function::Origin;
 use crate::symbolize::Places;
-use flate2::read::GzDecoder;
 use prost::Message;
 use std::collections::HashMap;
-use std::io::Read;
 use std::rc::Rc;
 
 /// Figures by stack.
@@ -61,8 +60,7 @@ impl Stacks {
     /// # Errors
     /// Where it is none of ours.
     pub fn parse(bytes: &[u8], places: &Places) -> Result<Stacks, String> {
-        let mut plain = Vec::new();
-        GzDecoder::new(bytes).read_to_end(&mut plain).map_err(|error| error.to_string())?;
+        let plain = intake::unpacked(bytes)?;
         let profile = proto::Profile::decode(plain.as_slice()).map_err(|error| error.to_string())?;
         let samples = proto::Samples::decode(plain.as_slice()).map_err(|error| error.to_string())?;
         let text = |index: i64| -> Result<&str, String> {

@@ -1,16 +1,15 @@
 //! Profiles of the tests as they were when their figures went into the baseline: one small file for each, so that a test
 //! that is accepted alone has its profile replaced alone. They explain a regression; the verdict never needs them.
 
-use super::recorded::RecordedRun;
+use super::recorded::{RecordedRun, RecordedTest};
 use crate::error::Error;
 use crate::exit_code::ExitCode;
+use crate::intake::{Place, PlainPath};
 use crate::record::TestId;
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
 use std::io;
 
-/// Key of a test's profile among its files.
-pub const PROFILE: &str = "profile";
 /// Letters of a test's name that its file's name shows.
 const SHOWN: usize = 80;
 
@@ -20,21 +19,20 @@ pub enum Store {
     /// A folder of ours, see [`Store::keep`].
     Folder(Utf8PathBuf),
     /// The outputs of a run of another revision, by test.
-    Run(BTreeMap<TestId, Utf8PathBuf>),
+    Run(BTreeMap<TestId, Place>),
 }
 
 impl Store {
     /// The profiles in a run's own outputs.
     pub fn of_run(run: &RecordedRun) -> Store {
-        let profile =
-            |test: &super::recorded::RecordedTest| Some((test.id(), run.folder.join(test.files.get(PROFILE)?)));
+        let profile = |test: &RecordedTest| Some((test.id(), test.profile(run)?));
         Store::Run(run.tests.iter().filter_map(profile).collect())
     }
 
     /// The place of the test's profile, whether or not there is one; `None` where there cannot be.
-    pub fn place(&self, id: &TestId) -> Option<Utf8PathBuf> {
+    pub fn place(&self, id: &TestId) -> Option<Place> {
         match self {
-            Store::Folder(folder) => Some(folder.join(file_name(id))),
+            Store::Folder(folder) => Some(Place::new(folder, &PlainPath::ours(file_name(id).into()))),
             Store::Run(profiles) => profiles.get(id).cloned(),
         }
     }
@@ -52,8 +50,8 @@ impl Store {
             // Of repeats the one with the baseline's figures: the least.
             let repeats = by_test.get(id).map(Vec::as_slice).unwrap_or_default();
             let least = repeats.iter().min_by_key(|test| (test.figures.alloc_objects, test.figures.alloc_space));
-            match least.and_then(|test| test.files.get(PROFILE)) {
-                Some(profile) => fs_err::copy(run.folder.join(profile), place).map(drop),
+            match least.and_then(|test| test.profile(run)) {
+                Some(profile) => fs_err::write(place, profile.read()?),
                 None => match fs_err::remove_file(place) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                     _ => Ok(()),

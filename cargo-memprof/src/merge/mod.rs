@@ -8,16 +8,18 @@ use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::export::import;
 use crate::gate::recorded::RecordedRun;
+use crate::intake::{Place, PlainPath};
 use crate::options::TestOptions;
-use crate::profile::{About, Profile, ProfileBuilder};
+use crate::profile::{About, ProfileBuilder};
 use crate::record::TestId;
 use crate::report::layout;
-use crate::report::{Files, Outputs, Summary, write_whole};
+use crate::report::{Files, Outputs, Summary, title, write_formats, write_whole};
 use crate::surroundings::absolute;
-use crate::symbolize::Places;
+use crate::symbolize::{Places, on_all_cores};
 use crate::view::amount::plural;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::path::PathBuf;
+use std::sync::Mutex;
 
 /// What `cargo memprof merge` was asked for.
 #[derive(Debug)]
@@ -50,9 +52,10 @@ pub fn merge(options: &MergeOptions) -> Result<ExitCode, Error> {
     let scratch = scratch.map_err(|error| cannot_write(&out, &error))?;
     let outputs = Outputs::stage_in(&out, Utf8Path::from_path(scratch.path()).unwrap_or(&out))?;
     let named: Vec<String> = options.folders.iter().map(|folder| folder.display().to_string()).collect();
-    let summary = write(&shards, &format!("cargo memprof merge {}", named.join(" ")), &outputs)?;
+    let number = shards.len();
+    let summary = write(shards, &format!("cargo memprof merge {}", named.join(" ")), &outputs)?;
     outputs.publish()?;
-    let what = format!("{} of {} into `{out}`", plural(summary.tests.len(), "test"), plural(shards.len(), "shard"));
+    let what = format!("{} of {} into `{out}`", plural(summary.tests.len(), "test"), plural(number, "shard"));
     here.shell.status("Merged", &what);
     Ok(ExitCode::of_cargo(summary.run.cargo_exit))
 }
@@ -67,83 +70,99 @@ struct Shard {
 impl Shard {
     fn read(folder: &Utf8Path) -> Result<Shard, Error> {
         let run = RecordedRun::read(folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
-        let path = folder.join(layout::SUMMARY);
-        let failed = || Error::new(format!("cannot read `{path}`")).with_code(ExitCode::CANNOT_COMPARE);
-        let text = fs_err::read_to_string(&path).map_err(|error| failed().caused_by(error))?;
-        let mut summary = Summary::from_json(&text).map_err(|error| {
+        let place = Place::new(folder, &PlainPath::ours(layout::SUMMARY.into()));
+        let failed = || Error::new(format!("cannot read `{}`", place.path())).with_code(ExitCode::CANNOT_COMPARE);
+        let text = place.read().map_err(|error| failed().caused_by(error))?;
+        let summary = Summary::from_json(&text).map_err(|error| {
             failed().caused_by(error).help("record all shards with the `cargo memprof` that merges them")
         })?;
-        // Until the whole has its places.
-        for files in summary.all_files() {
-            for path in files.values_mut() {
-                *path = folder.join(&*path);
-            }
-        }
         Ok(Shard { folder: folder.to_owned(), run, summary })
-    }
-
-    /// The profile of all its tests; `None` = there are no samples.
-    fn profile(&self) -> Result<Option<Profile>, Error> {
-        let Some(path) = self.summary.run.files.get("profile").map(|path| self.folder.join(path)) else {
-            return Ok(None);
-        };
-        let bytes = read(&path)?;
-        let places = Places { workspace: self.summary.run.workspace_root.to_string().into() };
-        let profile = import::import(&bytes, &places).map_err(|why| {
-            Error::new("cannot merge the profiles of the shards")
-                .caused_by(format!("`{path}` is damaged: {why}"))
-                .help("record the shard again")
-                .with_code(ExitCode::CANNOT_COMPARE)
-        })?;
-        Ok(Some(profile))
     }
 }
 
-/// Takes over the tests' files, and writes what there is of the whole. Gives its summary.
-fn write(shards: &[Shard], command: &str, outputs: &Outputs) -> Result<Summary<'static>, Error> {
-    let mut summary = shards::merged(shards.iter().map(|shard| shard.summary.clone()).collect());
-    summary.run.command = command.to_owned().into();
-    take_over(&mut summary, outputs)?;
-    let mut whole = ProfileBuilder::default();
-    for shard in shards {
-        if let Some(profile) = shard.profile()? {
-            whole.merge(&profile, None);
+/// Writes what there is of the whole. Gives its summary. Of a test's files a shard gives the profile, which is read into
+/// the model; everything is written anew from that, so no byte of a stranger's gets among our files as it was.
+fn write(mut shards: Vec<Shard>, command: &str, outputs: &Outputs) -> Result<Summary<'static>, Error> {
+    for (number, shard) in shards.iter_mut().enumerate() {
+        for files in shard.summary.all_files() {
+            let profile = files.remove(layout::PROFILE_KEY);
+            // Until the whole has its files, which shard they are in comes first.
+            let numbered = |path| (layout::PROFILE_KEY.into(), PlainPath::ours(format!("{number}/{path}").into()));
+            *files = profile.map(numbered).into_iter().collect();
         }
     }
+    let sources: Vec<(&Utf8Path, Places)> = shards
+        .iter()
+        .map(|shard| (&*shard.folder, Places { workspace: shard.summary.run.workspace_root.to_string().into() }))
+        .collect();
+    let mut summary = shards::merged(shards.iter().map(|shard| shard.summary.clone()).collect());
+    summary.run.command = command.to_owned().into();
+    let jobs = jobs(&mut summary, &sources);
+    let gathered: Mutex<Vec<ProfileBuilder>> = Mutex::default();
+    let written = on_all_cores(&jobs, |job| job.write(outputs, &gathered));
+    for (files, written) in summary.all_files().zip(written) {
+        *files = written?;
+    }
+    let mut parts = gathered.into_inner().expect("no thread panicked with the lock held").into_iter();
+    let mut whole = parts.next().unwrap_or_default();
+    parts.for_each(|part| whole.merge(&part.finish(About::default()), None));
     write_whole(outputs, &mut summary, |about: About| whole.finish(about))?;
     Ok(summary)
 }
 
-/// Puts the files of each test where a run that was not divided would have put them.
-fn take_over(summary: &mut Summary<'_>, outputs: &Outputs) -> Result<(), Error> {
-    let ids: Vec<TestId> = summary.tests.iter().map(|test| test.id()).collect();
-    let processes = summary.tests.iter().zip(&ids).flat_map(|(test, id)| {
-        let children = test.children.iter().map(move |child| (id, Some(&*child.program)));
-        std::iter::once((id, None)).chain(children)
-    });
-    let folders = layout::test_folders(processes);
-    for (files, folder) in summary.all_files().zip(&folders) {
-        moved(files, folder, outputs)?;
-    }
-    Ok(())
+/// What is to be done for one test, or for a process that it started.
+struct Job<'a> {
+    id: TestId,
+    /// The process's program; `None` = it is the test itself.
+    child: Option<String>,
+    /// `None` = it has no samples.
+    profile: Option<(Place, &'a Places)>,
+    /// Where a run that was not divided would have put its files.
+    folder: Utf8PathBuf,
 }
 
-fn moved(files: &mut Files, folder: &Utf8Path, outputs: &Outputs) -> Result<(), Error> {
-    for path in files.values_mut() {
-        let to = folder.join(path.file_name().unwrap_or_default());
-        outputs.put(&to, &read(path)?)?;
-        *path = to;
-    }
-    Ok(())
+/// One for each of the summary's files, in their order.
+fn jobs<'a>(summary: &mut Summary<'_>, sources: &'a [(&Utf8Path, Places)]) -> Vec<Job<'a>> {
+    let processes: Vec<(TestId, Option<String>)> = summary
+        .tests
+        .iter()
+        .flat_map(|test| {
+            let children = test.children.iter().map(|child| (test.id(), Some(child.program.to_string())));
+            std::iter::once((test.id(), None)).chain(children)
+        })
+        .collect();
+    let folders = layout::test_folders(processes.iter().map(|(id, child)| (id, child.as_deref())));
+    let profile = |files: &mut Files| {
+        let numbered = files.remove(layout::PROFILE_KEY)?;
+        let (number, path) = numbered.as_str().split_once('/')?;
+        let (folder, places) = sources.get(number.parse::<usize>().ok()?)?;
+        Some((Place::new(folder, &PlainPath::ours(path.into())), places))
+    };
+    let profiles: Vec<_> = summary.all_files().map(profile).collect();
+    let job = |(((id, child), folder), profile)| Job { id, child, profile, folder };
+    processes.into_iter().zip(folders).zip(profiles).map(job).collect()
 }
 
-fn read(path: &Utf8Path) -> Result<Vec<u8>, Error> {
-    fs_err::read(path).map_err(|error| {
-        Error::new("cannot take over the files of a shard")
-            .caused_by(error)
-            .help("keep the whole folder of each shard, as its run left it")
-            .with_code(ExitCode::CANNOT_COMPARE)
-    })
+impl Job<'_> {
+    fn write(&self, outputs: &Outputs, gathered: &Mutex<Vec<ProfileBuilder>>) -> Result<Files, Error> {
+        let Some((place, places)) = &self.profile else { return Ok(Files::new()) };
+        let cannot = || Error::new("cannot merge the profiles of the shards").with_code(ExitCode::CANNOT_COMPARE);
+        let bytes = place.read().map_err(|error| {
+            cannot().caused_by(error).help("keep the whole folder of each shard, as its run left it")
+        })?;
+        let profile = import::import(&bytes, places).map_err(|why| {
+            cannot().caused_by(format!("`{}` is damaged: {why}", place.path())).help("record the shard again")
+        })?;
+        let title = title(&self.id, self.child.as_deref());
+        if self.child.is_none() {
+            // The run's profile has what its totals have: the tests' own.
+            let lock = || gathered.lock().expect("no thread panicked with the lock held");
+            let mut gathering = lock().pop().unwrap_or_default();
+            gathering.merge(&profile, Some(&title));
+            lock().push(gathering);
+        }
+        write_formats(outputs, &self.folder, &profile, &title)
+    }
 }
 
 fn made(out: &Utf8Path) -> Result<&Utf8Path, Error> {

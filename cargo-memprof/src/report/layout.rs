@@ -17,6 +17,8 @@ pub const INDEX: &str = "index.html";
 pub const SUMMARY: &str = "summary.json";
 /// A pprof profile, of a test or of the run.
 pub const PROFILE: &str = "profile.pb.gz";
+/// What a test's profile is called among its files.
+pub const PROFILE_KEY: &str = "profile";
 /// The list of the files that a run wrote, so that the next run removes those and no others.
 pub const MANIFEST: &str = ".memprof-files";
 

@@ -15,12 +15,13 @@ pub use write::{Outputs, check};
 use crate::collect::{self, Collected, Recorded};
 use crate::error::Error;
 use crate::export::{flamegraph, pprof};
+use crate::intake::PlainPath;
 use crate::interrupt;
 use crate::profile::scale::SampleRate;
 use crate::profile::tree::Tree;
 use crate::profile::values::ValueType;
 use crate::profile::{self, About, Profile, ProfileBuilder};
-use crate::record::{Iteration, TestRecord, Unprofiled, WHOLE};
+use crate::record::{Iteration, TestId, TestRecord, Unprofiled, WHOLE};
 use crate::run::{RanExecutable, RunFacts};
 use crate::shell::Shell;
 use crate::symbolize::{self, AddressMap, Cache, Places, Request, Symbols, Trimming, on_all_cores};
@@ -203,7 +204,7 @@ impl Job<'_> {
             return Ok((Files::new(), None));
         }
         let record = test.record.clone();
-        let title = title(&record);
+        let title = title(&record.id, record.child.as_deref());
         let about = About {
             rate: SampleRate(record.rate),
             started_ns: record.started_ns,
@@ -235,7 +236,7 @@ fn iteration(record: &TestRecord, profile: &Profile) -> Option<Iteration> {
 }
 
 /// Writes `profile` in every format into `folder`.
-fn write_formats(outputs: &Outputs, folder: &Utf8Path, profile: &Profile, title: &str) -> Result<Files, Error> {
+pub fn write_formats(outputs: &Outputs, folder: &Utf8Path, profile: &Profile, title: &str) -> Result<Files, Error> {
     if profile.samples.is_empty() {
         return Ok(Files::new());
     }
@@ -243,7 +244,7 @@ fn write_formats(outputs: &Outputs, folder: &Utf8Path, profile: &Profile, title:
     let formats: Vec<Option<ValueType>> = std::iter::once(None).chain(PICTURES.map(Some)).collect();
     let export = |format: &Option<ValueType>| -> Result<Option<(&'static str, Utf8PathBuf)>, Error> {
         let (key, name, bytes) = match *format {
-            None => ("profile", layout::PROFILE.to_owned(), Some(pprof::export(profile))),
+            None => (layout::PROFILE_KEY, layout::PROFILE.to_owned(), Some(pprof::export(profile))),
             Some(value) => (value.name(), layout::flamegraph(value), flamegraph::export(profile, &tree, value, title)),
         };
         let Some(bytes) = bytes else { return Ok(None) };
@@ -257,18 +258,17 @@ fn write_formats(outputs: &Outputs, folder: &Utf8Path, profile: &Profile, title:
     } else {
         formats.iter().map(export).collect()
     };
-    let keyed = |(key, path): (&'static str, Utf8PathBuf)| (key.into(), path);
+    let keyed = |(key, path): (&'static str, Utf8PathBuf)| (key.into(), PlainPath::ours(path));
     written.into_iter().filter_map(|file| file.map(|file| file.map(keyed)).transpose()).collect()
 }
 
 /// Nodes of a profile whose files are written side by side.
 const LARGE: usize = 20_000;
 
-/// The test for people: unique in a run, but for the processes that it started.
-fn title(test: &TestRecord) -> String {
-    let TestRecord { id, child, .. } = test;
+/// The test for people: unique in a run, but for the processes that it started, which are named by their program.
+pub fn title(id: &TestId, child: Option<&str>) -> String {
     let target = id.target_label();
-    let started = child.as_ref().map_or(String::new(), |program| format!(" › {program}"));
+    let started = child.map_or(String::new(), |program| format!(" › {program}"));
     if id.package == id.target {
         format!("{target} {}{started}", id.name)
     } else {

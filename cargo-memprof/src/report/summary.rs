@@ -4,9 +4,9 @@
 use super::losses::TestLosses;
 use crate::collect::Collected;
 use crate::conditions::Conditions;
+use crate::intake::PlainPath;
 use crate::record::{Iteration, Lifetimes, NotRun, Outcome, TestId, TestRecord, Unprofiled};
 use crate::run::RunFacts;
-use camino::Utf8PathBuf;
 use memprof_harness::ledger::Hook;
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 pub const SCHEMA: u32 = 1;
 
 /// What is written of a test, by what it is: `profile`, `alloc_space`, …; paths relative to the summary.
-pub type Files = BTreeMap<Cow<'static, str>, Utf8PathBuf>;
+pub type Files = BTreeMap<Cow<'static, str>, PlainPath>;
 
 /// The same for a test and the processes that it started, in their order.
 #[derive(Debug, Clone, Default)]
@@ -203,8 +203,8 @@ impl<'a> Summary<'a> {
     ///
     /// # Errors
     /// Where it is no summary, or one of another version.
-    pub fn from_json(text: &str) -> serde_json::Result<Summary<'static>> {
-        serde_json::from_str(text)
+    pub fn from_json(text: &[u8]) -> serde_json::Result<Summary<'static>> {
+        serde_json::from_slice(text)
     }
 
     /// The files of every test and of the processes that it started.
@@ -358,7 +358,7 @@ impl Summary<'static> {
         let collected = Collected { unprofiled: vec![why], not_run, ..Collected::default() };
         let facts = tests::facts();
         let written = Summary::new(&facts, &ran, &vec![FilesOfTest::default(); ran.len()], &collected).to_json();
-        Summary::from_json(std::str::from_utf8(&written).expect("JSON is text")).expect("it was just written")
+        Summary::from_json(&written).expect("it was just written")
     }
 }
 
@@ -446,7 +446,8 @@ mod tests {
             not_run: vec![NotRun { id: id(), ignored: true, ran: false }],
             ..Collected::default()
         };
-        let files: Files = [("profile".into(), "p".into()), ("alloc_space".into(), "a".into())].into_iter().collect();
+        let files: Files =
+            ["profile", "alloc_space"].map(|key| (key.into(), PlainPath::ours(key.into()))).into_iter().collect();
         let of_test = FilesOfTest { own: files.clone(), children: vec![files.clone()] };
         let (facts, tests) = (facts(), [record(vec![record(Vec::new())])]);
         let bytes = Summary::new(&facts, &tests, &[of_test], &collected).to_json();

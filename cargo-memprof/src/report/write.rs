@@ -4,9 +4,10 @@
 use super::layout;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
+use crate::intake::{self, PlainPath};
 use crate::interrupt;
 use crate::run::RunFacts;
-use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Mutex;
@@ -98,7 +99,8 @@ impl Outputs {
 /// Whether there is a regular file at `place` with just these bytes.
 fn holds(place: &Utf8Path, bytes: &[u8]) -> bool {
     let same_length = |found: std::fs::Metadata| found.is_file() && found.len() == bytes.len() as u64;
-    place.symlink_metadata().is_ok_and(same_length) && fs_err::read(place).is_ok_and(|found| found == bytes)
+    place.symlink_metadata().is_ok_and(same_length)
+        && intake::read_unlinked(place.as_std_path()).is_ok_and(|found| found == bytes)
 }
 
 /// Looks whether the outputs can go to `out`, before hours of tests are run for nothing.
@@ -125,15 +127,14 @@ fn refuse_foreign(out: &Utf8Path, new: &BTreeSet<Utf8PathBuf>, ours: &BTreeSet<U
 }
 
 fn read_manifest(out: &Utf8Path) -> io::Result<BTreeSet<Utf8PathBuf>> {
-    let text = match fs_err::read_to_string(out.join(layout::MANIFEST)) {
-        Ok(text) => text,
+    let text = match intake::read_unlinked(out.join(layout::MANIFEST).as_std_path()) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeSet::new()),
         Err(error) => return Err(error),
     };
     // The list says what is removed, so it is believed only where it stays inside the folder.
-    let inside = |path: &Utf8Path| path.components().all(|part| matches!(part, Utf8Component::Normal(_)));
-    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(Utf8PathBuf::from);
-    Ok(lines.filter(|path| inside(path)).collect())
+    let lines = text.lines().filter(|line| !line.starts_with('#')).map(Utf8PathBuf::from);
+    Ok(lines.filter(|path| PlainPath::new(path.clone()).is_some()).collect())
 }
 
 fn write_manifest<'a>(

@@ -1,0 +1,277 @@
+//! The one way in for files that somebody else may have written: a baseline, a summary, a profile, a ledger. A shard is
+//! the artifact of a job that ran a stranger's code, and a test may do with its ledger what it likes. So a name that such
+//! a file gives is a plain path or it is refused, what is opened is a regular file below the folder that was meant, with
+//! no link on the way, and nothing is larger than what any of ours can be.
+
+use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
+use flate2::read::GzDecoder;
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use serde::{Deserialize, Deserializer, Serialize};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
+use std::ops::Deref;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+/// Bytes of the largest file, packed or unpacked: as many as a ledger can have.
+const MOST: u64 = 1 << 30;
+
+/// A path that leads down from a folder and nowhere else: names alone, on one line.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct PlainPath(Utf8PathBuf);
+
+impl PlainPath {
+    /// `None` where the path is another kind.
+    pub fn new(path: Utf8PathBuf) -> Option<PlainPath> {
+        let names = path.components().all(|part| matches!(part, Utf8Component::Normal(_)));
+        // `a/./b` and `a//b` have only names, too, and are no names that we give.
+        let same = path.components().map(|part| part.as_str()).collect::<Vec<_>>().join("/") == path.as_str();
+        let plain = names && same && !path.as_str().is_empty() && !path.as_str().contains(char::is_control);
+        plain.then_some(PlainPath(path))
+    }
+
+    /// A path that this program has made up itself.
+    pub fn ours(path: Utf8PathBuf) -> PlainPath {
+        PlainPath::new(path).expect("the layout of the outputs gives plain paths")
+    }
+}
+
+impl Deref for PlainPath {
+    type Target = Utf8Path;
+
+    fn deref(&self) -> &Utf8Path {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for PlainPath {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<PlainPath, D::Error> {
+        let path = Utf8PathBuf::deserialize(deserializer)?;
+        let refused = format!("`{}` is no plain path below its folder", path.as_str().escape_debug());
+        PlainPath::new(path).ok_or_else(|| serde::de::Error::custom(refused))
+    }
+}
+
+/// A file in a folder that somebody else may have filled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    folder: Utf8PathBuf,
+    file: PlainPath,
+}
+
+impl Place {
+    pub fn new(folder: &Utf8Path, file: &PlainPath) -> Place {
+        Place { folder: folder.to_owned(), file: file.clone() }
+    }
+
+    /// Where it is, to be shown; reading it so would follow links.
+    pub fn path(&self) -> Utf8PathBuf {
+        self.folder.join(&*self.file)
+    }
+
+    /// Whether there is anything.
+    pub fn exists(&self) -> bool {
+        self.path().symlink_metadata().is_ok()
+    }
+
+    /// # Errors
+    /// Where it cannot be opened, is no regular file, is behind a link, or is too large.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        self.open().and_then(contents).map_err(|error| told_of(self.path().as_std_path(), &error))
+    }
+
+    /// Goes down name by name. The folder itself is the user's word, and may be a link.
+    fn open(&self) -> io::Result<File> {
+        let down = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let mut folder: OwnedFd = rustix::fs::openat(CWD, self.folder.as_std_path(), down, Mode::empty())?;
+        let mut names = self.file.components().map(|part| part.as_str()).peekable();
+        while let Some(name) = names.next() {
+            if names.peek().is_none() {
+                return open_regular(&folder, name.as_ref(), AtFlags::SYMLINK_NOFOLLOW, OFlags::NOFOLLOW);
+            }
+            folder = rustix::fs::openat(&folder, name, down | OFlags::NOFOLLOW, Mode::empty()).map_err(|error| {
+                // What Linux says of a link here, as of a file that is no folder.
+                let is_link = error == rustix::io::Errno::LOOP || error == rustix::io::Errno::NOTDIR;
+                if is_link { io::Error::other("a folder on the way is a link, or none") } else { error.into() }
+            })?;
+        }
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+/// A file that the user or this program has named: it may be a link, and must be a regular file.
+///
+/// # Errors
+/// Where it cannot be opened, is no regular file, or is too large.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = open_regular(CWD, path, AtFlags::empty(), OFlags::empty());
+    file.and_then(contents).map_err(|error| told_of(path, &error))
+}
+
+/// A file that a test may have put in the place of one of ours: no link.
+///
+/// # Errors
+/// As of [`read`].
+pub fn read_unlinked(path: &Path) -> io::Result<Vec<u8>> {
+    let file = open_regular(CWD, path, AtFlags::SYMLINK_NOFOLLOW, OFlags::NOFOLLOW);
+    file.and_then(contents).map_err(|error| told_of(path, &error))
+}
+
+/// What is in a gzipped file.
+///
+/// # Errors
+/// Where it is none, or holds too much; says why.
+pub fn unpacked(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    limited(GzDecoder::new(bytes), MOST).map_err(|error| error.to_string())
+}
+
+/// Looks before it opens: to open a device may do something, and to open a pipe may wait for ever.
+fn open_regular(folder: impl AsFd, name: &Path, look: AtFlags, open: OFlags) -> io::Result<File> {
+    refuse_other(FileType::from_raw_mode(rustix::fs::statat(&folder, name, look)?.st_mode))?;
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | open;
+    let file = rustix::fs::openat(&folder, name, flags, Mode::empty())?;
+    // It may have become another meanwhile.
+    refuse_other(FileType::from_raw_mode(rustix::fs::fstat(&file)?.st_mode))?;
+    Ok(file.into())
+}
+
+fn refuse_other(kind: FileType) -> io::Result<()> {
+    let what = match kind {
+        FileType::RegularFile => return Ok(()),
+        FileType::Symlink => "a link",
+        FileType::Directory => "a folder",
+        FileType::Fifo => "a named pipe",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice | FileType::BlockDevice => "a device",
+        FileType::Unknown => "of an unknown kind",
+    };
+    Err(io::Error::other(format!("it is {what}, and no regular file")))
+}
+
+fn contents(file: File) -> io::Result<Vec<u8>> {
+    match file.metadata()?.len() {
+        0..=MOST => limited(file, MOST),
+        _ => Err(too_much(MOST)),
+    }
+}
+
+/// All that `from` gives, where that is not too much. Its length is not believed: some files of the kernel's have none.
+fn limited(from: impl Read, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most { Err(too_much(most)) } else { Ok(bytes) }
+}
+
+fn too_much(most: u64) -> io::Error {
+    io::Error::other(format!("it holds more than {} MiB", most >> 20))
+}
+
+fn told_of(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot read `{}`: {error}", path.display()))
+}
+
+impl fmt::Display for PlainPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
+    fn plain(path: &str) -> Option<PlainPath> {
+        PlainPath::new(path.into())
+    }
+
+    #[test]
+    fn only_names_one_below_the_other_are_a_plain_path() {
+        for path in ["a", "a/b.gz", "p/lib-p/tests::a b/x", ".x", "..x", "a~2/…"] {
+            assert!(plain(path).is_some(), "{path}");
+        }
+        for path in ["", "/a", "..", "a/../b", "./a", "a/./b", "a//b", "a/", "a\nb", "a\0b", "a\u{1b}[2J"] {
+            assert!(plain(path).is_none(), "{path:?}");
+        }
+        let error = serde_json::from_str::<PlainPath>("\"../a\\n\"").unwrap_err().to_string();
+        assert!(error.starts_with(r"`../a\n` is no plain path below its folder"), "{error}");
+    }
+
+    #[test]
+    fn only_regular_files_without_a_link_on_the_way_are_read() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(temporary.path()).unwrap();
+        let folder = root.join("shard");
+        fs_err::create_dir_all(folder.join("a/b")).unwrap();
+        fs_err::write(folder.join("a/b/file"), "mine").unwrap();
+        fs_err::write(root.join("secret"), "theirs").unwrap();
+        symlink(root.join("secret"), folder.join("a/link")).unwrap();
+        symlink("..", folder.join("a/up")).unwrap();
+        symlink("b", folder.join("a/inside")).unwrap();
+        rustix::fs::mkfifoat(CWD, folder.join("a/pipe").as_std_path(), Mode::RUSR).unwrap();
+        let read = |path: &str| Place::new(&folder, &plain(path).unwrap()).read().map_err(|error| error.to_string());
+        assert_eq!(read("a/b/file").unwrap(), b"mine");
+        for (path, why) in [
+            ("a/link", "it is a link"),
+            ("a/up/a/b/file", "a folder on the way is a link"),
+            ("a/inside/file", "a folder on the way is a link"),
+            ("a/pipe", "it is a named pipe"),
+            ("a/b", "it is a folder"),
+            ("a/b/file/x", "a folder on the way is a link, or none"),
+            ("a/none", "No such file"),
+        ] {
+            let error = read(path).unwrap_err();
+            assert!(error.contains(why) && error.contains(path), "{path}: {error}");
+        }
+        // The folder itself may be a link, and so may a file that the user names.
+        symlink(&folder, root.join("linked")).unwrap();
+        let linked = Place::new(&root.join("linked"), &plain("a/b/file").unwrap());
+        assert_eq!(linked.read().unwrap(), b"mine");
+        assert_eq!(super::read(folder.join("a/link").as_std_path()).unwrap(), b"theirs");
+        assert!(super::read_unlinked(folder.join("a/link").as_std_path()).is_err());
+        for device in ["/dev/zero", "/dev/null"] {
+            let error = super::read(Path::new(device)).unwrap_err().to_string();
+            assert!(error.contains("it is a device"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_not_read_to_its_end() {
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("large");
+        let file = File::create(&path).unwrap();
+        file.set_len(MOST + 1).unwrap();
+        let error = read(&path).unwrap_err().to_string();
+        assert!(error.contains("it holds more than 1024 MiB"), "{error}");
+        let error = limited(io::repeat(0), 2 << 20).unwrap_err().to_string();
+        assert!(error.contains("more than 2 MiB"), "{error}");
+        assert!(unpacked(b"hello").is_err());
+    }
+
+    fn sources(path: PathBuf, found: &mut Vec<PathBuf>) {
+        if path.is_dir() {
+            fs_err::read_dir(path).unwrap().for_each(|entry| sources(entry.unwrap().path(), found));
+        } else {
+            found.push(path);
+        }
+    }
+
+    #[test]
+    fn whoever_reads_what_others_may_have_written_reads_it_here() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut files = Vec::new();
+        for room in ["gate", "merge", "report", "export", "collect.rs"] {
+            sources(root.join(room), &mut files);
+        }
+        assert!(files.len() > 40);
+        for file in files {
+            let text = fs_err::read_to_string(&file).unwrap();
+            let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for way in ["fs_err::read(", "fs::read(", "read_to_string(", "fs_err::copy(", "fs::copy(", "GzDecoder"] {
+                assert!(!text.contains(way), "`{way}…` in `{}`: go through `crate::intake`", file.display());
+            }
+        }
+    }
+}

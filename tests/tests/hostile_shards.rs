@@ -1,0 +1,199 @@
+//! A shard is what a job left that ran a stranger's code, and a job with secrets merges it. Whatever the stranger wrote,
+//! nothing from outside of the shard's folder gets into the whole, nothing hangs, and nothing is eaten.
+
+use memprof_tests::fixture::Fixture;
+use serde_json::{Value, json};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+const SECRET: &str = "TOKEN-OF-THE-JOB";
+const TEST: &str = "loads_three_rows";
+
+/// What is done to the summary of the test, with a path.
+type Edit<'a> = &'a dyn Fn(&mut Value, &str);
+/// What is put in the place of a file.
+type Make<'a> = &'a dyn Fn();
+
+/// A fixture with two shards, the first of which has the test's profile.
+fn shards() -> Fixture {
+    let fixture = Fixture::copy("growing");
+    for (share, folder) in [("hash:1/2", "one"), ("hash:2/2", "two")] {
+        let run = fixture.memprof("test --memprofilerate 1 --lib --partition").arg(share);
+        run.args(["--memprofile", folder]).succeed();
+    }
+    if !fixture.read("one/summary.json").contains(&format!("{TEST}/profile.pb.gz")) {
+        fs::rename(fixture.path("one"), fixture.path("other")).expect("it was just recorded");
+        fs::rename(fixture.path("two"), fixture.path("one")).expect("it was just recorded");
+        fs::rename(fixture.path("other"), fixture.path("two")).expect("it was just recorded");
+    }
+    fs::write(fixture.outside().join("secret"), SECRET).expect("a temporary folder");
+    fixture
+}
+
+/// Has `edit` change what the first shard says of the test; gives what it said before.
+fn with_test(fixture: &Fixture, edit: impl Fn(&mut Value)) -> String {
+    let before = fixture.read("one/summary.json");
+    let mut summary: Value = serde_json::from_str(&before).expect("a summary is JSON");
+    let tests = summary["tests"].as_array_mut().expect("it has tests");
+    edit(tests.iter_mut().find(|test| test["name"].as_str().is_some_and(|name| name.ends_with(TEST))).expect("it ran"));
+    fixture.write("one/summary.json", &summary.to_string());
+    before
+}
+
+fn profile(fixture: &Fixture) -> PathBuf {
+    let summary: Value = serde_json::from_str(&fixture.read("one/summary.json")).expect("a summary is JSON");
+    let tests = summary["tests"].as_array().expect("it has tests").clone();
+    let path = tests.iter().find_map(|test| test["files"]["profile"].as_str()).expect("it has a profile");
+    fixture.path("one").join(path)
+}
+
+/// Every file of the outputs has been looked into.
+fn holds_secret(folder: &Path) -> bool {
+    fs::read_dir(folder).is_ok_and(|entries| {
+        entries.map(|entry| entry.expect("the folder can be read").path()).any(|path| match path.is_dir() {
+            true => holds_secret(&path),
+            false => fs::read(&path).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(SECRET)),
+        })
+    })
+}
+
+#[track_caller]
+fn refused(fixture: &Fixture, why: &str) {
+    let ran = fixture.memprof("merge one two").env("TOKEN", SECRET).run().ended_with(6);
+    ran.complains("error: cannot ").complains(why).never_says(SECRET);
+    assert!(!fixture.path("target/memprof/summary.json").exists());
+    assert!(!holds_secret(&fixture.path("target/memprof")));
+}
+
+#[test]
+fn a_shard_names_files_below_its_folder_or_is_refused() {
+    let fixture = shards();
+    let secret = fixture.outside().join("secret");
+    let in_test = |test: &mut Value, path: &str| test["files"]["profile"] = json!(path);
+    let unknown = |test: &mut Value, path: &str| test["files"]["x"] = json!(path);
+    let in_child = |test: &mut Value, path: &str| {
+        let mut child = test.clone();
+        child["program"] = json!("p");
+        child["files"] = json!({ "profile": path });
+        test["children"] = json!([child]);
+    };
+    let ways: [(&str, Edit<'_>); 6] = [
+        ("/proc/self/environ", &in_test),
+        ("/proc/self/environ", &unknown),
+        ("../../secret", &in_child),
+        ("growing/../../../secret", &in_test),
+        (&secret.to_string_lossy(), &unknown),
+        ("a\nb", &in_test),
+    ];
+    for (path, put) in ways {
+        let before = with_test(&fixture, |test| put(test, path));
+        refused(&fixture, "is no plain path below its folder");
+        fixture.write("one/summary.json", &before);
+    }
+    fixture.memprof("merge one two").succeed().complains("Merged 3 tests of 2 shards");
+}
+
+#[test]
+fn a_link_a_pipe_a_device_or_a_folder_is_no_file_of_a_shard() {
+    let fixture = shards();
+    let secret = fixture.outside().join("secret");
+    let (place, summary) = (profile(&fixture), fixture.path("one/summary.json"));
+    let folder = place.parent().expect("it is in a folder").to_owned();
+    let away = |path: &Path| {
+        let away = path.with_extension("away");
+        fs::rename(path, &away).expect("it is there");
+        away
+    };
+    for (path, named) in [(&place, "growing"), (&summary, "summary.json")] {
+        let kept = away(path);
+        let make: [(&str, Make<'_>); 4] = [
+            ("it is a link", &|| symlink(&secret, path).expect("nothing is there")),
+            ("it is a named pipe", &|| {
+                fixture.program("mkfifo").arg(path).succeed();
+            }),
+            ("it is a socket", &|| {
+                drop(std::os::unix::net::UnixListener::bind_addr(&address(path)).expect("nothing is there"))
+            }),
+            ("it is a folder", &|| fs::create_dir(path).expect("nothing is there")),
+        ];
+        for (why, make) in make {
+            make();
+            refused(&fixture, why);
+            let removed = if path.is_dir() { fs::remove_dir(path) } else { fs::remove_file(path) };
+            removed.unwrap_or_else(|error| panic!("{named}: {error}"));
+        }
+        fs::rename(kept, path).expect("it was just moved");
+    }
+    // A folder that leads out, to where a file of that name is.
+    let kept = away(&folder);
+    fs::create_dir(fixture.outside().join("others")).expect("a temporary folder");
+    fs::write(fixture.outside().join("others/profile.pb.gz"), SECRET).expect("a temporary folder");
+    symlink(fixture.outside().join("others"), &folder).expect("nothing is there");
+    refused(&fixture, "a folder on the way is a link");
+    fs::remove_file(&folder).expect("it was just made");
+    fs::rename(kept, &folder).expect("it was just moved");
+    fixture.memprof("merge one two").succeed();
+}
+
+/// A socket's name has few letters; from its folder it is short.
+fn address(path: &Path) -> std::os::unix::net::SocketAddr {
+    let short = std::env::temp_dir().join(format!("memprof-{}", std::process::id()));
+    let _ = fs::remove_file(&short);
+    symlink(path.parent().expect("it is in a folder"), &short).expect("a temporary folder");
+    let name = short.join(path.file_name().expect("it is a file"));
+    std::os::unix::net::SocketAddr::from_pathname(name).expect("it is short")
+}
+
+#[test]
+fn a_file_that_is_or_unpacks_to_too_much_is_refused_and_what_is_no_profile_is_not_taken_over() {
+    let fixture = shards();
+    let place = profile(&fixture);
+    let good = fs::read(&place).expect("it is there");
+    let file = fs::File::create(&place).expect("it can be written");
+    file.set_len(3 << 30).expect("a sparse file");
+    refused(&fixture, "it holds more than 1024 MiB");
+    // A gibibyte and more of zeros, packed.
+    let packed = fixture.program("sh").args(["-c", "head -c 1100M /dev/zero | gzip -1 >\"$0\""]).arg(&place);
+    packed.succeed();
+    refused(&fixture, "it holds more than 1024 MiB");
+    fs::write(&place, SECRET).expect("it can be written");
+    refused(&fixture, "is damaged");
+    fs::write(&place, &good).expect("it can be written");
+    // Pictures are drawn anew from the profile; the stranger's own are not taken over.
+    let picture = place.with_file_name("alloc_objects.svg");
+    fs::write(&picture, format!("<svg><script>{SECRET}</script></svg>")).expect("it can be written");
+    with_test(&fixture, |test| test["files"]["page"] = json!("index.html"));
+    fixture.memprof("merge one two").succeed();
+    assert!(!holds_secret(&fixture.path("target/memprof")));
+    let merged = fixture.summary();
+    let test = merged.test(&format!("tests::{TEST}"));
+    test.file("alloc_objects");
+    assert_eq!(test.json["files"]["page"], Value::Null);
+    fixture.memprof("test --save-baseline --lib").succeed();
+    fixture.memprof("merge one two").succeed();
+    fixture.memprof("gate --no-run").succeed().says("within budget: 3 tests compared");
+}
+
+#[test]
+fn the_gate_reads_no_more_of_a_run_than_its_own_files() {
+    let fixture = shards();
+    fixture.memprof("test --save-baseline --lib --memprofile one").succeed();
+    let secret = fixture.outside().join("secret");
+    let before = with_test(&fixture, |test| test["files"]["profile"] = json!(secret.to_string_lossy()));
+    for command in ["accept --memprofile one", "gate --no-run --memprofile one"] {
+        fixture.memprof(command).run().ended_with(6).complains("is no plain path below its folder");
+    }
+    fixture.write("one/summary.json", &before);
+    // A profile that is a link is none: the figures are accepted, and nothing is copied beside the baseline.
+    let place = profile(&fixture);
+    fs::remove_file(&place).expect("it is there");
+    symlink(&secret, &place).expect("nothing is there");
+    let accepted = fixture.memprof("accept --memprofile one --baseline-dir kept").run().ended_with(4);
+    accepted.complains("it is a link");
+    assert!(!holds_secret(&fixture.path("kept")));
+    // A baseline that is no file.
+    fs::remove_file(fixture.path("memprof.baseline")).expect("it was written");
+    fixture.program("mkfifo").arg(fixture.path("memprof.baseline")).succeed();
+    fixture.memprof("gate --no-run").run().ended_with(6).complains("it is a named pipe");
+}

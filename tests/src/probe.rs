@@ -208,30 +208,52 @@ fn read_truth(path: &Path) -> Truth {
 /// The probe, built once for this test executable.
 fn program(hook: Hook) -> &'static Path {
     static PROGRAMS: [OnceLock<PathBuf>; 2] = [OnceLock::new(), OnceLock::new()];
-    let (program, name, harness, probe): (_, _, &[&str], &[&str]) = match hook {
-        Hook::Rust => (&PROGRAMS[0], "probe", &[], &[]),
-        Hook::Native => (&PROGRAMS[1], "probe-native", NATIVE_HARNESS, NATIVE_PROBE),
+    let (program, name, flags): (_, _, &[&str]) = match hook {
+        Hook::Rust => (&PROGRAMS[0], "probe", &[]),
+        Hook::Native => (&PROGRAMS[1], "probe-native", NATIVE_PROBE),
     };
-    program.get_or_init(|| build(name, harness, probe))
+    program.get_or_init(|| build(hook, name, "probe/main.rs", &[PROBE, flags].concat()))
 }
 
-fn build(name: &str, harness_flags: &[&str], probe_flags: &[&str]) -> PathBuf {
+/// Builds a program of one of the fixtures against the injected harness, with rustc alone. Gives where it is.
+///
+/// # Panics
+/// Where rustc fails.
+pub fn build(hook: Hook, name: &str, source: &str, flags: &[&str]) -> PathBuf {
+    let external = format!("memprof_harness={}", harness(hook).display());
+    let mut command = Command::new("rustc");
+    command.args(flags).args(["--extern", &external]).arg(workspace::fixtures().join(source));
+    put(&mut command, name)
+}
+
+/// The injected harness, built once for this test executable.
+fn harness(hook: Hook) -> &'static Path {
+    static HARNESSES: [OnceLock<PathBuf>; 2] = [OnceLock::new(), OnceLock::new()];
+    let (harness, name, flags): (_, _, &[&str]) = match hook {
+        Hook::Rust => (&HARNESSES[0], "libmemprof_harness-rust.rlib", &[]),
+        Hook::Native => (&HARNESSES[1], "libmemprof_harness-native.rlib", NATIVE_HARNESS),
+    };
+    harness.get_or_init(|| {
+        let mut command = Command::new("rustc");
+        command
+            .args(HARNESS)
+            .args(libtest::flags(&[]))
+            .args(flags)
+            .arg(workspace::root().join("memprof-harness/src/lib.rs"));
+        put(command.env("RUSTC_BOOTSTRAP", "1"), name)
+    })
+}
+
+/// Runs rustc, and puts what it makes where things for this purpose are.
+fn put(command: &mut Command, name: &str) -> PathBuf {
     let place = workspace::scratch();
     let building = TempDir::new_in(place).expect("a temporary folder");
-    let harness = building.path().join("libmemprof_harness.rlib");
-    let source = workspace::root().join("memprof-harness/src/lib.rs");
-    let mut command = Command::new("rustc");
-    command.args(HARNESS).args(libtest::flags(&[])).args(harness_flags).arg("-o").arg(&harness).arg(source);
-    rustc(command.env("RUSTC_BOOTSTRAP", "1"));
-    let built = building.path().join("probe");
-    let source = workspace::fixtures().join("probe/main.rs");
-    let external = format!("memprof_harness={}", harness.display());
-    let mut command = Command::new("rustc");
-    rustc(command.args(PROBE).args(probe_flags).args(["--extern", &external]).arg("-o").arg(&built).arg(source));
+    let built = building.path().join(name);
+    rustc(command.arg("-o").arg(&built));
     // Renamed, so that two test executables that build it at the same time do not see half of each other's.
-    let program = place.join(name);
-    fs::rename(&built, &program).expect("both are in one folder");
-    program
+    let path = place.join(name);
+    fs::rename(&built, &path).expect("both are in one folder");
+    path
 }
 
 fn rustc(command: &mut Command) {

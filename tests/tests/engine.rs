@@ -2,9 +2,10 @@
 //! `fixtures/probe`.
 #![allow(clippy::unwrap_used)] // tests throughout
 
-use memprof_harness::ledger::SiteValues;
-use memprof_harness::ledger::layout::state;
+use memprof_harness::ledger::layout::{frames_left_out, state};
+use memprof_harness::ledger::{Ledger, Site, SiteValues};
 use memprof_tests::probe::{Hook, Probed, probe, probe_at};
+use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 
 /// Counters only, everything, often, seldom.
@@ -151,7 +152,16 @@ fn a_stack_deeper_than_the_limit_is_cut_and_marked() {
     probed.totals_are_true();
     let [site] = probed.ledger.sites.as_slice() else { panic!("{:?}", probed.ledger.sites) };
     assert!(site.truncated);
-    assert_eq!((site.stack.len(), probed.ledger.losses.truncated_stacks), (128, 1));
+    assert_eq!((site.stack.len(), probed.ledger.losses.truncated_stacks), (129, 1));
+    let left_out: Vec<_> = site.stack.iter().map(|&word| frames_left_out(word)).collect();
+    let at = left_out.iter().position(Option::is_some).expect("it says how many");
+    assert_eq!((at, left_out.iter().flatten().count()), (96, 1));
+    assert!(left_out[at] > Some(500 - 128), "{left_out:?}");
+    // The function calls itself from one place, which is in the inner part only a few times less often than there are frames, and the
+    // outer part ends with others.
+    let recursion = site.stack[at - 1];
+    assert_eq!(site.stack[at + 1], recursion);
+    assert!(site.stack[129 - 5..].iter().all(|&address| address != recursion));
 }
 
 #[test]
@@ -335,22 +345,29 @@ fn what_is_allocated_on_a_stack_made_by_hand_is_counted_and_has_its_callers() {
         peak_is_exact(probed);
         if probed.ledger.rate == 1 {
             probed.places_are_true();
-            // The context was made in a function of `main`'s, to which its frames lead back.
-            assert!(probed.ledger.sites.iter().all(|site| !site.unwalkable && site.stack.len() > 4));
+            contexts_end_where_they_were_made(&probed.ledger);
         }
     });
 }
 
+/// Nothing calls what a context begins with, whatever the frame pointer says that it was made with.
+fn contexts_end_where_they_were_made(ledger: &Ledger) {
+    assert_eq!(ledger.losses.unwalkable_stacks, 0);
+    assert!(ledger.sites.iter().all(|site| !site.unwalkable && site.stack.len() > 4));
+    let (there, here): (Vec<_>, Vec<_>) = ledger.sites.iter().partition(|site| site.values.alloc_space == 200 * 200);
+    let roots =
+        |sites: &[&Site]| sites.iter().map(|site| *site.stack.last().expect("a frame")).collect::<BTreeSet<_>>();
+    assert_eq!((there.len(), roots(&there).len(), roots(&here).len()), (1, 1, 1));
+    assert_ne!(roots(&there), roots(&here));
+}
+
 #[test]
-fn a_stack_whose_frames_lead_nowhere_is_marked() {
+fn what_a_context_claims_to_be_called_by_is_not_believed() {
     at_every_rate("contexts-astray", |probed| {
         peak_is_exact(probed);
         if probed.ledger.rate == 1 {
             probed.places_are_true();
-            let marked: Vec<_> = probed.ledger.sites.iter().filter(|site| site.unwalkable).collect();
-            let [marked] = marked.as_slice() else { panic!("{marked:?}") };
-            assert_eq!((marked.values.alloc_space, probed.ledger.losses.unwalkable_stacks), (200 * 200, 1));
-            assert!(marked.stack.len() > 1);
+            contexts_end_where_they_were_made(&probed.ledger);
         }
     });
 }

@@ -91,16 +91,17 @@ fn lost(tests: &[TestRecord]) -> Vec<String> {
     let truncated = sum(|test| test.losses.truncated_stacks);
     if truncated > 0 {
         texts.push(format!(
-            "{} stacks of {} are deeper than is recorded: their outermost frames are missing",
-            count(truncated),
-            affected(|test| test.losses.truncated_stacks)
+            "{} of {} {} deeper than is recorded: frames in the middle are left out, see `--stack-depth`",
+            plural(truncated as usize, "stack"),
+            affected(|test| test.losses.truncated_stacks),
+            if truncated == 1 { "is" } else { "are" }
         ));
     }
     let unwalkable = sum(|test| test.losses.unwalkable_stacks);
     if unwalkable > 0 {
         texts.push(format!(
-            "{} stacks of {} could not be followed to their ends: code without frame pointers, or on a stack of its own",
-            count(unwalkable),
+            "{} of {} could not be followed to the end: some code has no unwind table, or is in no object",
+            plural(unwalkable as usize, "stack"),
             affected(|test| test.losses.unwalkable_stacks)
         ));
     }

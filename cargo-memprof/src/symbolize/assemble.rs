@@ -10,6 +10,7 @@ use crate::profile::scale::{SampleRate, estimate};
 use crate::profile::stack::StackId;
 use crate::profile::values::{Observed, ValueType};
 use crate::profile::{About, IdMap, Profile, ProfileBuilder};
+use memprof_harness::ledger::layout::frames_left_out;
 use memprof_harness::ledger::{Ledger, Losses, Site};
 use std::ops::Range;
 
@@ -22,8 +23,6 @@ pub enum Trimming {
     Nothing,
 }
 
-/// Stands at the root of a stack whose outer frames were more than a ledger keeps.
-pub const TRUNCATED: &str = "[truncated: the outermost frames are missing]";
 /// Stands at the root of a stack whose outer frames could not be walked.
 pub const UNWALKABLE: &str = "[unwalkable: the outer frames are missing]";
 /// Stands for allocations without a stack.
@@ -98,6 +97,8 @@ struct Place {
     object: Option<ModuleIndex>,
     /// In the object's address space, or as recorded where there is no object.
     address: u64,
+    /// It is no address: so many frames are left out there.
+    left_out: Option<u64>,
     /// Its frames in the object's table; empty where nothing is known: it then has one frame that says so.
     frames: Range<usize>,
     /// How many frames there are.
@@ -144,14 +145,9 @@ impl Assembly<'_> {
         if stack.is_empty() {
             return self.made_up(None, LOST);
         }
-        let broken = site.truncated || site.unwalkable;
         let shared = self.look_up(stack);
-        let kept = self.keep(broken);
-        let root = match (site.truncated, site.unwalkable) {
-            (true, _) => Some(self.made_up(None, TRUNCATED)),
-            (_, true) => Some(self.made_up(None, UNWALKABLE)),
-            _ => None,
-        };
+        let kept = self.keep(site.unwalkable);
+        let root = site.unwalkable.then(|| self.made_up(None, UNWALKABLE));
         self.push(kept, root, shared)
     }
 
@@ -175,8 +171,19 @@ impl Assembly<'_> {
     fn new_place(&mut self, recorded: u64) -> u32 {
         let located = self.map.locate(recorded);
         let (object, address) = located.map_or((None, recorded.saturating_sub(1)), |(object, at)| (Some(object), at));
-        let mut place =
-            Place { object, address, frames: 0..0, len: 1, leaf_glue: 0, gate: false, root_glue: 0, whole: None };
+        let left_out = frames_left_out(recorded);
+        let address = if left_out.is_some() { 0 } else { address };
+        let mut place = Place {
+            object,
+            address,
+            left_out,
+            frames: 0..0,
+            len: 1,
+            leaf_glue: 0,
+            gate: false,
+            root_glue: 0,
+            whole: None,
+        };
         if let Some(index) = object {
             let symbols = &self.symbols.objects[index as usize];
             place.frames = symbols.table.range(address);
@@ -330,11 +337,13 @@ impl Assembly<'_> {
         Frame { function, line: frame.line, column: frame.column }
     }
 
-    /// Says where an address is that has no name.
+    /// Says where an address is that has no name, or how many frames there were.
     fn unknown_frame(&mut self, place: &Place) -> Frame {
-        let name = match place.object {
-            Some(index) => format!("{}+{:#x}", self.symbols.modules.get(index).file_name(), place.address),
-            None => format!("{:#x}", place.address),
+        let name = match (place.object, place.left_out) {
+            (_, Some(1)) => "[1 frame left out]".to_owned(),
+            (_, Some(frames)) => format!("[{frames} frames left out]"),
+            (Some(index), None) => format!("{}+{:#x}", self.symbols.modules.get(index).file_name(), place.address),
+            (None, None) => format!("{:#x}", place.address),
         };
         Frame { function: self.function(&name, "", Origin::Native), line: 0, column: 0 }
     }

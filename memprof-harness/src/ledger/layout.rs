@@ -17,8 +17,28 @@ pub const VERSION: u32 = 3;
 pub const HEADER_LEN: usize = 4096;
 /// Chunks start at multiples of this, so that a site never straddles two cache lines.
 pub const CHUNK_ALIGN: usize = 64;
-/// Frames kept of one stack, as Go keeps since 1.23; deeper stacks are marked as truncated.
-pub const MAX_DEPTH: usize = 128;
+/// Frames kept of one stack where nothing else is asked for, as Go keeps since 1.23. Of a deeper one the outer quarter and the
+/// inner three quarters are kept.
+pub const DEFAULT_DEPTH: usize = 128;
+/// The least and the most that can be asked for.
+pub const LEAST_DEPTH: usize = 16;
+pub const MOST_DEPTH: usize = 1024;
+
+/// Among the words of a stack, says how many frames are left out in its place. No code lies in the upper half of the address space.
+const LEFT_OUT: u64 = 1 << 63;
+
+/// The word that says that so many frames are left out.
+#[must_use]
+pub fn left_out(frames: usize) -> u64 {
+    LEFT_OUT | frames as u64
+}
+
+/// How many frames are left out in the place of a word among a stack's; `None`: it is a return address.
+#[must_use]
+pub fn frames_left_out(word: u64) -> Option<u64> {
+    (word & LEFT_OUT != 0).then_some(word & !LEFT_OUT)
+}
+
 /// Size classes: class `k` holds the sizes from 2^k up to 2^(k+1) - 1 bytes.
 pub const SIZE_CLASSES: usize = 64;
 
@@ -98,9 +118,9 @@ pub struct Header {
     pub laneless_space: AtomicU64,
     pub laneless_frees: AtomicU64,
     pub laneless_freed_space: AtomicU64,
-    /// Distinct stacks that were deeper than [`MAX_DEPTH`].
+    /// Distinct stacks that were deeper than [`Header::depth`].
     pub truncated_stacks: AtomicU64,
-    /// Distinct stacks whose walk left the thread's own stack: only the innermost frames are known.
+    /// Distinct stacks whose walk could not go on: only the innermost frames are known.
     pub unwalkable_stacks: AtomicU64,
     /// Sampled blocks that the table of live samples had no room for: their frees are not known.
     pub untracked_samples: AtomicU64,
@@ -112,7 +132,7 @@ pub struct Header {
     pub own_memory: AtomicU64,
     /// Processes this one forked while it recorded.
     pub forks: AtomicU32,
-    /// Frames kept of one stack; 0 = [`MAX_DEPTH`].
+    /// Frames kept of one stack, from [`LEAST_DEPTH`] to [`MOST_DEPTH`]; 0 = [`DEFAULT_DEPTH`].
     pub depth: AtomicU32,
     /// What the sampler's lanes draw their seeds from: the same in every run of the same test.
     pub seed: AtomicU64,
@@ -265,7 +285,7 @@ pub struct PeakRecord {
 }
 
 /// A site's stack, told as what differs from the one before, in the order in which a lane first met them: `fresh` return
-/// addresses, innermost first, follow this record; then come the `shared` outermost ones of the stack of the lane's
+/// addresses (one of them may be [`left_out`]), innermost first, follow this record; then come the `shared` outermost ones of the stack of the lane's
 /// record before that is no alias.
 #[repr(C)]
 pub struct StackRecord {
@@ -279,9 +299,9 @@ pub struct StackRecord {
 
 /// Bits of [`StackRecord::flags`].
 pub mod site_flag {
-    /// The stack went on beyond [`super::MAX_DEPTH`] frames.
+    /// The stack was deeper than [`super::Header::depth`]: frames in its middle are left out.
     pub const TRUNCATED: u32 = 1;
-    /// The frame pointers led off the thread's own stack.
+    /// The walk could not go on: callers are missing.
     pub const UNWALKABLE: u32 = 2;
     /// Not a site of its own: it counts the frees, by this lane's thread, of blocks that another lane's site allocated.
     pub const ALIAS: u32 = 4;

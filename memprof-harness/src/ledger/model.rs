@@ -96,7 +96,7 @@ pub struct Losses {
     /// Allocations that are in the counters and have no stack, and their bytes.
     pub lost_objects: u64,
     pub lost_space: u64,
-    /// Distinct stacks cut at [`layout::MAX_DEPTH`] frames.
+    /// Distinct stacks in the middle of which frames are left out.
     pub truncated_stacks: u64,
     /// Distinct stacks whose frame pointers led off the thread's stack.
     pub unwalkable_stacks: u64,
@@ -131,7 +131,7 @@ pub struct Module {
 pub struct Site {
     /// Return addresses, innermost first.
     pub stack: Vec<u64>,
-    /// Deeper than [`layout::MAX_DEPTH`]: the outermost frames are missing.
+    /// Frames in the middle of the stack are left out: a word of it says how many, see [`layout::frames_left_out`].
     pub truncated: bool,
     /// The walk left the thread's stack: the outer frames are missing.
     pub unwalkable: bool,

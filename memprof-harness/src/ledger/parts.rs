@@ -179,7 +179,7 @@ impl<'a> Stacks<'a> {
             let shared = usize::from(record.u16(offset_of!(StackRecord, shared)));
             let words = payload.part(at + RECORD, fresh * 8);
             let before = self.previous.get(&lane).cloned().unwrap_or(0..0);
-            if words.len() != fresh * 8 || shared > before.len() || fresh + shared > layout::MAX_DEPTH {
+            if words.len() != fresh * 8 || shared > before.len() || fresh + shared > layout::MOST_DEPTH + 1 {
                 // Every later stack of this lane leans on this one.
                 self.previous.remove(&lane);
                 return;

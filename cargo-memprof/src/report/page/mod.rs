@@ -181,7 +181,7 @@ fn marks(test: &Test<'_>) -> String {
     }
     if broken {
         let title = format!(
-            "{} stacks were cut at their outer end, {} could not be walked to it",
+            "{} stacks lack frames in the middle, {} could not be followed to the end",
             count(losses.truncated_stacks),
             count(losses.unwalkable_stacks)
         );

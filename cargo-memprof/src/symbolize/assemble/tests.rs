@@ -5,6 +5,7 @@ use crate::symbolize::Request;
 use crate::symbolize::modules::Modules;
 use crate::symbolize::origin::Places;
 use crate::symbolize::symbols::{Resolved, ResolvedFrame, SymbolTable};
+use memprof_harness::ledger::layout::left_out;
 use memprof_harness::ledger::{Counters, End, Identity, Module, SiteValues};
 
 /// Where the object of the tests lies.
@@ -121,16 +122,30 @@ fn a_stack_of_nothing_but_glue_keeps_a_frame() {
 
 #[test]
 fn a_stack_without_its_outer_end_says_so_and_loses_no_more_of_it() {
-    let mut cut = site(&[1, 3, 6]);
-    cut.truncated = true;
     let mut lost = site(&[1, 3, 6]);
     lost.unwalkable = true;
     let stack = "std::thread::spawn > memprof_harness::libtest::child::run > app::inner 1";
-    let seen = assembled(vec![site(&[1, 3, 6]), cut, lost, site(&[1, 3, 6])], Trimming::Glue);
-    assert_eq!(seen.len(), 3);
-    for expected in [format!("{TRUNCATED} > {stack}"), format!("{UNWALKABLE} > {stack}"), "app::inner 2".into()] {
+    let seen = assembled(vec![site(&[1, 3, 6]), lost, site(&[1, 3, 6])], Trimming::Glue);
+    assert_eq!(seen.len(), 2);
+    for expected in [format!("{UNWALKABLE} > {stack}"), "app::inner 2".into()] {
         assert!(seen.contains(&expected), "{expected} is not in {seen:#?}");
     }
+}
+
+#[test]
+fn a_stack_without_its_middle_says_how_much_of_it_is_left_out() {
+    let cut = |frames| {
+        let mut cut = site(&[1, 3, 3, 4, 5, 6]);
+        cut.stack.insert(2, left_out(frames));
+        Site { truncated: true, ..cut }
+    };
+    assert_eq!(
+        assembled(vec![cut(7), cut(1), cut(7)], Trimming::Glue),
+        [
+            "app::tests::works > app::inner > [1 frame left out] > app::inner 1",
+            "app::tests::works > app::inner > [7 frames left out] > app::inner 2"
+        ]
+    );
 }
 
 #[test]

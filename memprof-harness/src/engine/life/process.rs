@@ -18,6 +18,7 @@ use crate::engine::record::region;
 use crate::engine::store::blocks;
 use crate::engine::store::ledger_map;
 use crate::engine::store::tracked;
+use crate::engine::unwind::code_at;
 use crate::ledger::layout::{self, kind, ChunkHeader};
 use std::io;
 use std::path::Path;
@@ -55,6 +56,7 @@ pub fn attach(path: &Path) -> io::Result<()> {
     if error != 0 {
         return Err(io::Error::from_raw_os_error(error));
     }
+    code_at::prepare();
     OBJECTS.store(modules::note(), Relaxed);
     PREFIX.store(ledger_map::header().arena_end.load(Relaxed), Relaxed);
     ledger_map::header().pid.store(std::process::id(), Relaxed);

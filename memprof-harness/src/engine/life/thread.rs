@@ -107,6 +107,11 @@ pub(crate) unsafe fn local() -> (&'static Local, Bounds) {
     (unsafe { local.unwrap_unchecked() }, bounds)
 }
 
+/// The calling thread's stack, as far as it is known.
+pub(crate) fn bounds() -> Bounds {
+    THREAD.with(|thread| thread.bounds.get())
+}
+
 /// Has the calling thread's lane take note of the total.
 #[cold]
 #[inline(never)]
@@ -300,6 +305,7 @@ pub fn anchor() -> Anchor {
     let local = THREAD.with(|thread| thread.local.get());
     if let Some(local) = local {
         local.recent.anchor(frame);
+        local.foreign.empty();
     }
     Anchor(local, PhantomData)
 }
@@ -309,6 +315,7 @@ impl Drop for Anchor {
     fn drop(&mut self) {
         if let Some(local) = self.0 {
             local.recent.drop_anchor();
+            local.foreign.empty();
         }
     }
 }

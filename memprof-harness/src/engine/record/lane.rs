@@ -11,7 +11,7 @@ use crate::engine::record::counters::bump;
 use crate::engine::record::peak;
 use crate::engine::record::sampler::Sampler;
 use crate::engine::record::site_predictor::Number;
-use crate::engine::record::sites::{Index, Room, Stack, FIRST_PEAKS, FIRST_ROOM};
+use crate::engine::record::sites::{Desk, Index, Room, FIRST_PEAKS, FIRST_ROOM};
 use crate::engine::store::ledger_map;
 use crate::engine::unwind::cached::Recent;
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
@@ -44,8 +44,8 @@ pub(crate) struct Local {
     pub(crate) sites: Room,
     pub(crate) stacks: Room,
     pub(crate) peaks: Room,
-    /// The stack noted last, from which the next one is told apart.
-    pub(crate) previous: RefCell<Stack>,
+    /// The stack noted last, from which the next one is told apart, and room to put one together.
+    pub(crate) desk: RefCell<Desk>,
     /// The calling stack of the event before.
     pub(crate) recent: Recent,
     pub(crate) foreign: Foreign,
@@ -361,7 +361,7 @@ fn make() -> Option<&'static Local> {
     }
     write_in_place!(
         place,
-        [cache, recent],
+        [cache, recent, desk],
         Local {
             record: record,
             number: number,
@@ -372,7 +372,6 @@ fn make() -> Option<&'static Local> {
             sites: Room::new(kind::SITES, FIRST_ROOM),
             stacks: Room::new(kind::STACKS, FIRST_ROOM),
             peaks: Room::new(kind::PEAKS, FIRST_PEAKS),
-            previous: RefCell::new(Stack::new()),
             foreign: Foreign::new(),
             sampler: RefCell::new(Sampler::new(u64::from(number), header.rate.load(Relaxed))),
             held: AtomicBool::new(true),

@@ -1,12 +1,19 @@
 //! Where sites come from: a lane's own index of the stacks it has met, the site records in the ledger, and the stacks
 //! themselves, each written once as what differs from the one before.
 
-use crate::engine::life::state;
+use crate::engine::life::{state, thread};
 use crate::engine::record::lane::Local;
 use crate::engine::record::site_predictor::{Number, NUMBER_BITS};
 use crate::engine::store::ledger_map;
-use crate::engine::unwind::frame_pointer::{self, Bounds, Frame, Walked};
-use crate::ledger::layout::{kind, site_flag, ChunkHeader, PeakRecord, Site, StackRecord, MAX_DEPTH, PEAKED};
+use crate::engine::unwind::cached::{End, Kept};
+use crate::engine::unwind::excerpt::Excerpt;
+use crate::engine::unwind::frame_pointer::{self, Bounds, Frame};
+use crate::engine::unwind::other_stack::Home;
+use crate::engine::unwind::table_walk::{Ending, Step, TableWalk};
+use crate::engine::unwind::tables::{self, Rule};
+use crate::ledger::layout::{
+    kind, site_flag, ChunkHeader, PeakRecord, Site, StackRecord, DEFAULT_DEPTH, MOST_DEPTH, PEAKED,
+};
 use std::cell::Cell;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
@@ -133,33 +140,50 @@ impl Room {
     }
 }
 
-/// Return addresses, innermost first. They stand at the end of the array, so that what is outer keeps its place.
+/// Words of the largest stack: addresses, and how many frames are left out.
+const MOST_WORDS: usize = MOST_DEPTH + 1;
+
+/// The stack noted last: words of it, innermost first. They stand at the end of the array, so that what is outer keeps its place.
 pub(crate) struct Stack {
-    addresses: [Cell<u64>; MAX_DEPTH],
-    depth: Cell<usize>,
+    words: [u64; MOST_WORDS],
+    len: usize,
+    /// It is a chain of frame pointers, and each of its addresses was found to be one in a function that has one.
+    is_chain: bool,
 }
 
 impl Stack {
-    pub(crate) const fn new() -> Stack {
-        Stack { addresses: [const { Cell::new(0) }; MAX_DEPTH], depth: Cell::new(0) }
+    fn words(&self) -> &[u64] {
+        self.words.get(MOST_WORDS - self.len..).unwrap_or(&[])
     }
 
-    fn frames(&self) -> &[Cell<u64>] {
-        self.addresses.get(MAX_DEPTH - self.depth.get()..).unwrap_or(&[])
+    /// How many of the outermost words it has in common with another stack.
+    fn shared_with<'a>(&self, outermost_first: impl Iterator<Item = &'a u64>) -> usize {
+        self.words().iter().rev().zip(outermost_first).take_while(|(a, b)| a == b).count()
     }
 
-    /// How many of the outermost frames it has in common with another stack.
-    fn shared_with(&self, frames: &[Cell<u64>]) -> usize {
-        self.frames().iter().rev().zip(frames.iter().rev()).take_while(|(a, b)| a.get() == b.get()).count()
-    }
-
-    /// Becomes the stack that has `fresh` inside of the `shared` outermost frames. `None` where that is too deep.
-    fn change(&self, fresh: &[Cell<u64>], shared: usize) -> Option<()> {
-        let depth = shared + fresh.len();
-        let places = self.addresses.get(MAX_DEPTH.checked_sub(depth)?..MAX_DEPTH - shared)?;
-        places.iter().zip(fresh).for_each(|(place, address)| place.set(address.get()));
-        self.depth.set(depth);
+    /// Becomes the stack that has `fresh` inside of the `shared` outermost words. `None` where that is too deep.
+    fn change(&mut self, fresh: &[u64], shared: usize) -> Option<()> {
+        let len = shared + fresh.len();
+        self.words.get_mut(MOST_WORDS.checked_sub(len)?..MOST_WORDS - shared)?.copy_from_slice(fresh);
+        self.len = len;
         Some(())
+    }
+}
+
+/// Where stacks are put together before they are noted. Zeros are room for none.
+pub(crate) struct Desk {
+    previous: Stack,
+    excerpt: Excerpt,
+    detours: [u64; DETOURS],
+}
+
+/// A power of two.
+const DETOURS: usize = 256;
+
+impl Desk {
+    /// The key, if it was met lately, of a chain of frame pointers that is not the stack. It is one of those that share this place.
+    fn detour(&mut self, key: u64) -> Option<&mut u64> {
+        self.detours.get_mut((key >> 32) as usize & (DETOURS - 1))
     }
 }
 
@@ -167,7 +191,7 @@ impl Local {
     /// The site of the calling stack. `size` is the block's where sites are told apart by it, else 0.
     #[inline(always)]
     pub(crate) fn site_of(&self, frame: Frame, bounds: Bounds, size: u64) -> Option<Number> {
-        let Some(hash) = self.recent.know(frame, bounds) else { return self.site_by_walk(frame, bounds, size) };
+        let Some(hash) = self.recent.know(frame, bounds) else { return self.site_elsewhere(frame, bounds, size) };
         let site = if size == 0 { self.site_after_last(hash) } else { self.site_with_size(hash, size) };
         self.recent.release();
         site
@@ -181,12 +205,29 @@ impl Local {
         if !site.has(key) {
             site = match self.index.find(key) {
                 Some(found) => found,
-                None => self.new_site(key, 0)?,
+                None => return self.first_site_after(last, key),
             };
             // What follows a site is its own lane's, so nothing may follow what every lane begins with.
             if last != Number::NONE {
                 last.link().set_next(site);
             }
+        }
+        self.last.set(site);
+        Some(site)
+    }
+
+    /// As [`Local::site_after_last`], where there is no site with the key. What is no chain of frame pointers has another key, so it is
+    /// guessed of nothing.
+    #[cold]
+    #[inline(never)]
+    fn first_site_after(&self, last: Number, key: u64) -> Option<Number> {
+        let kept = self.recent.kept();
+        if !self.is_stack(kept, key) {
+            return self.site_by_tables(kept.frame, thread::bounds(), 0);
+        }
+        let site = self.new_site(kept, key, 0)?;
+        if last != Number::NONE {
+            last.link().set_next(site);
         }
         self.last.set(site);
         Some(site)
@@ -198,34 +239,109 @@ impl Local {
         let key = frame_pointer::with_size(hash, size);
         match self.index.find(key) {
             Some(site) => Some(site),
-            None => self.new_site(key, size),
+            None => self.first_site(self.recent.kept(), key, size, thread::bounds()),
         }
     }
 
-    /// The site of a stack that is not kept: too deep, not the thread's own, or a signal handler's that came in the middle.
+    /// The site of a stack that is not the thread's own, too deep, or a signal handler's that came in the middle.
     #[cold]
     #[inline(never)]
-    fn site_by_walk(&self, frame: Frame, bounds: Bounds, size: u64) -> Option<Number> {
-        let frames = [const { Cell::new(0) }; MAX_DEPTH];
-        let walked = self.foreign.walk(frame, bounds, |depth, address| {
-            if let Some(place) = frames.get(depth) {
-                place.set(address);
+    fn site_elsewhere(&self, frame: Frame, bounds: Bounds, size: u64) -> Option<Number> {
+        if bounds.hold(frame.0) {
+            return self.site_by_tables(frame, bounds, size);
+        }
+        let home = Home { own_stack: bounds, root: self.recent.root(), anchor: self.recent.anchored_at() };
+        let Some(hash) = self.foreign.know(frame, home) else { return self.site_by_tables(frame, bounds, size) };
+        let site = if size != 0 {
+            let key = frame_pointer::with_size(hash, size);
+            self.index.find(key).or_else(|| self.first_site(self.foreign.kept()?, key, size, bounds))
+        } else {
+            self.index.find(hash).or_else(|| self.first_site(self.foreign.kept()?, hash, 0, bounds))
+        };
+        self.foreign.release();
+        site
+    }
+
+    /// The site of a stack that no site has the key of.
+    fn first_site(&self, kept: Kept<'_>, key: u64, size: u64, bounds: Bounds) -> Option<Number> {
+        if self.is_stack(kept, key) {
+            self.new_site(kept, key, size)
+        } else {
+            self.site_by_tables(kept.frame, bounds, size)
+        }
+    }
+
+    /// Whether a chain of frame pointers is the calling stack: each of its functions has a frame pointer, by its table, and
+    /// the outermost has no caller. What it shares with the chain noted last was asked for then.
+    fn is_stack(&self, Kept { addresses, end, .. }: Kept<'_>, key: u64) -> bool {
+        let Ok(mut desk) = self.desk.try_borrow_mut() else { return false };
+        if desk.detour(key).is_some_and(|detour| *detour == key) {
+            return false;
+        }
+        let Some((outermost, rest)) = addresses.split_last() else { return false };
+        let has_frame_pointer = |address: &Cell<u64>| tables::has_frame_pointer(address.get());
+        let ends = match end {
+            End::AtRoot => true,
+            End::NoCaller => has_frame_pointer(outermost),
+            End::Astray => tables::rule(outermost.get()).rule == Rule::Outermost,
+        };
+        let known = if desk.previous.is_chain {
+            let outermost_first = addresses.iter().rev().map(Cell::get);
+            desk.previous.words().iter().rev().zip(outermost_first).take_while(|(a, b)| **a == *b).count()
+        } else {
+            0
+        };
+        let fresh = rest.get(..addresses.len().saturating_sub(known).min(rest.len()));
+        let is_stack = ends && fresh.unwrap_or(&[]).iter().all(has_frame_pointer);
+        if !is_stack {
+            if let Some(place) = desk.detour(key) {
+                *place = key;
             }
-        });
-        let key = if size == 0 { walked.hash } else { frame_pointer::with_size(walked.hash, size) };
-        if let Some(site) = self.index.find(key) {
-            return Some(site);
         }
-        let stack = self.note_stack(frames.get(..walked.depth)?, flags(&walked), size)?;
-        self.add_site(key, stack)
+        is_stack
     }
 
-    /// Makes a site of the stack that is kept.
+    /// The site of the calling stack, which is walked by its tables.
     #[cold]
     #[inline(never)]
-    fn new_site(&self, key: u64, size: u64) -> Option<Number> {
-        let stack = self.note_stack(self.recent.kept(), 0, size)?;
-        self.add_site(key, stack)
+    fn site_by_tables(&self, frame: Frame, bounds: Bounds, size: u64) -> Option<Number> {
+        // In the middle of another event's stack, a signal handler's is lost.
+        let mut desk = self.desk.try_borrow_mut().ok()?;
+        let Desk { previous, excerpt, .. } = &mut *desk;
+        let mut walk = TableWalk::new(bounds, self.recent.root());
+        excerpt.begin(depth());
+        let ending = walk.go(frame, |step| excerpt.add(step));
+        let (words, is_cut, hash) = excerpt.finish(ending);
+        let key = if size == 0 { hash } else { frame_pointer::with_size(hash, size) };
+        let site = match self.index.find(key) {
+            Some(site) => Some(site),
+            None => {
+                let flags = flags(is_cut, ending == Ending::Lost);
+                let stack = self.note_stack(previous, words, flags, size);
+                previous.is_chain = false;
+                stack.and_then(|stack| self.add_site(key, stack))
+            }
+        };
+        if self.recent.root().is_none() {
+            if let Some(root) = walk.found_root() {
+                self.recent.set_root(root);
+            }
+        }
+        site
+    }
+
+    /// Makes a site of a chain of frame pointers.
+    #[cold]
+    #[inline(never)]
+    fn new_site(&self, Kept { addresses, .. }: Kept<'_>, key: u64, size: u64) -> Option<Number> {
+        let mut desk = self.desk.try_borrow_mut().ok()?;
+        let Desk { previous, excerpt, .. } = &mut *desk;
+        excerpt.begin(depth());
+        addresses.iter().for_each(|address| excerpt.add(Step { address: address.get(), by_table: None }));
+        let (words, is_cut, _) = excerpt.finish(Ending::Whole);
+        let stack = self.note_stack(previous, words, flags(is_cut, false), size);
+        previous.is_chain = stack.is_some();
+        self.add_site(key, stack?)
     }
 
     /// This lane's alias of another lane's site.
@@ -287,35 +403,40 @@ impl Local {
     }
 
     /// Writes a stack down. Gives the offset of its record.
-    fn note_stack(&self, stack: &[Cell<u64>], flags: u32, size: u64) -> Option<u64> {
-        // In the middle of another event's stack, a signal handler's is lost.
-        let previous = self.previous.try_borrow_mut().ok()?;
-        let shared = previous.shared_with(stack);
-        let fresh = stack.get(..stack.len() - shared)?;
+    fn note_stack(&self, previous: &mut Stack, words: &[u64], flags: u32, size: u64) -> Option<u64> {
+        let shared = previous.shared_with(words.iter().rev());
+        let fresh = words.get(..words.len() - shared)?;
         let offset = self.stacks.take(self.number, size_of::<StackRecord>() + size_of_val(fresh))?;
         let record = ledger_map::stack_record(offset);
         record.size.store(size, Relaxed);
         record.fresh.store(fresh.len() as u16, Relaxed);
         record.shared.store(shared as u16, Relaxed);
         record.flags.store(flags, Relaxed);
-        let words = ledger_map::words(offset + size_of::<StackRecord>() as u64, fresh.len());
-        for (place, address) in words.iter().zip(fresh) {
-            place.store(address.get(), Relaxed);
-        }
+        let places = ledger_map::words(offset + size_of::<StackRecord>() as u64, fresh.len());
+        places.iter().zip(fresh).for_each(|(place, word)| place.store(*word, Relaxed));
         self.stacks.publish();
         previous.change(fresh, shared)?;
         Some(offset)
     }
 }
 
-fn flags(walked: &Walked) -> u32 {
+/// Frames kept of one stack.
+fn depth() -> usize {
+    match ledger_map::header().depth.load(Relaxed) {
+        0 => DEFAULT_DEPTH,
+        depth => depth as usize,
+    }
+}
+
+/// The flags of a new stack, which is counted if it is not whole.
+fn flags(is_cut: bool, is_lost: bool) -> u32 {
     let header = ledger_map::header();
     let mut flags = 0;
-    if walked.truncated {
+    if is_cut {
         header.truncated_stacks.fetch_add(1, Relaxed);
         flags |= site_flag::TRUNCATED;
     }
-    if walked.unwalkable {
+    if is_lost {
         header.unwalkable_stacks.fetch_add(1, Relaxed);
         flags |= site_flag::UNWALKABLE;
     }

@@ -8,26 +8,66 @@
 
 #![allow(unsafe_code)] // reads the frames it has kept the addresses of
 
-use crate::engine::unwind::frame_pointer::{finish, mix, Bounds, Frame};
-use crate::ledger::layout::MAX_DEPTH;
+use crate::engine::unwind::frame_pointer::{finish, mix, record as read_record, Bounds, Frame, SEED};
+use crate::engine::unwind::table_walk::{Root, TableWalk};
 use std::cell::Cell;
 use std::sync::atomic::{compiler_fence, Ordering};
 
+/// Frames of the deepest stack that is kept. What is deeper is walked anew at each event.
+pub(crate) const MOST_FRAMES: usize = 4096;
+
 /// Kept records: a stack of the greatest depth, the record without a return address that ends it, and in front of all one that is
 /// never used.
-const LEN: usize = MAX_DEPTH + 2;
+const LEN: usize = MOST_FRAMES + 2;
 
 /// Records that are compared in one turn of a loop.
 const UNROLLED: usize = 4;
 
+/// How a chain of frame pointers ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// At the thread's root.
+    AtRoot,
+    /// At a record without a return address or a caller's frame.
+    NoCaller,
+    /// It led off the stack, or back.
+    Astray,
+}
+
+impl End {
+    /// What the hash of a chain begins with. A chain that ends at the root with the same addresses as one that does not may stand for
+    /// another stack.
+    pub(crate) fn seed(self) -> u64 {
+        match self {
+            End::AtRoot => SEED,
+            End::NoCaller | End::Astray => !SEED,
+        }
+    }
+}
+
+/// A stack that is kept.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Kept<'a> {
+    /// The return addresses, innermost first.
+    pub(crate) addresses: &'a [Cell<u64>],
+    pub(crate) end: End,
+    /// Where it begins.
+    pub(crate) frame: Frame,
+}
+
 /// Record `i` of each array is of one frame; 1 is the innermost that there may be. Those in use stand at the end, so what
-/// is outer keeps its place.
+/// is outer keeps its place. Of the arrays mostly the ends are ever touched, and of the fresh ones the beginnings: they lie side by side, so
+/// that few pages are.
+#[repr(C)]
 pub(crate) struct Recent {
     /// Where the record lies. It led to where the next one lies; the place after the last one's is what that one held, which is
     /// anything. The place before the innermost one's is 0, so that a search ends there.
     places: [Cell<usize>; LEN + 1],
+    /// The records of a walk, until it is known where they go.
+    fresh_places: [Cell<usize>; LEN],
     /// The return address; 0 = the end of the chain.
     addresses: [Cell<u64>; LEN],
+    fresh_addresses: [Cell<u64>; LEN],
     /// The hash of the return addresses from this record outwards.
     hashes: [Cell<u64>; LEN + 1],
     /// The innermost; `LEN` = none is kept.
@@ -36,9 +76,12 @@ pub(crate) struct Recent {
     fixed: Cell<usize>,
     /// Where the anchor lies, 0 = nowhere.
     anchor: Cell<usize>,
-    /// The records of a walk, until it is known where they go.
-    fresh_places: [Cell<usize>; LEN],
-    fresh_addresses: [Cell<u64>; LEN],
+    /// How the chain ended.
+    end: Cell<End>,
+    /// Where the thread's own stack ends; `None`: it is not known.
+    root: Cell<Option<Root>>,
+    /// The root was looked for.
+    sought: Cell<bool>,
     /// In use: an event in a signal handler goes without.
     busy: Cell<bool>,
 }
@@ -46,8 +89,26 @@ pub(crate) struct Recent {
 impl Recent {
     /// Nothing is known of another thread's stack. What was nothing but zeros so far is ready for use afterwards.
     pub(crate) fn forget(&self) {
+        self.root.set(None);
+        self.sought.set(false);
         self.drop_anchor();
         self.busy.set(false);
+    }
+
+    /// Where the thread's own stack ends; `None`: it is not known.
+    pub(crate) fn root(&self) -> Option<Root> {
+        self.root.get()
+    }
+
+    /// Takes note of a root that a walk has found. Keys of stacks are others from here on, so none is kept.
+    pub(crate) fn set_root(&self, root: Root) {
+        self.root.set(Some(root));
+        self.empty();
+    }
+
+    /// Where the frames lie that stay as they are, see [`Recent::anchor`]; 0 = nowhere.
+    pub(crate) fn anchored_at(&self) -> usize {
+        self.anchor.get()
     }
 
     /// Takes it that the frame record at `frame`, and all that it leads to, stays as it is: until [`Recent::drop_anchor`], the
@@ -67,6 +128,7 @@ impl Recent {
     fn empty(&self) {
         self.begin_at(LEN);
         self.fixed.set(LEN);
+        self.end.set(End::Astray);
     }
 
     /// Sets which record is the innermost.
@@ -98,13 +160,16 @@ impl Recent {
         self.busy.set(false);
     }
 
-    /// The return addresses of the stack that is kept, innermost first.
-    pub(crate) fn kept(&self) -> &[Cell<u64>] {
-        let kept = self.addresses.get(self.start.get()..).unwrap_or(&[]);
-        match kept.split_last() {
-            Some((last, rest)) if last.get() == 0 => rest,
-            _ => kept,
+    /// The stack that is kept.
+    pub(crate) fn kept(&self) -> Kept<'_> {
+        let start = self.start.get();
+        let mut addresses = self.addresses.get(start..).unwrap_or(&[]);
+        if let Some((last, rest)) = addresses.split_last() {
+            if last.get() == 0 {
+                addresses = rest;
+            }
         }
+        Kept { addresses, end: self.end.get(), frame: Frame(self.places.get(start).map_or(0, Cell::get)) }
     }
 
     #[inline(always)]
@@ -158,7 +223,7 @@ impl Recent {
             at(&self.fresh_places, fresh).set(place);
             at(&self.fresh_addresses, fresh).set(address as u64);
             fresh += 1;
-            if address == 0 || next <= place || !next.is_multiple_of(8) {
+            if address == 0 || next <= place || next & 7 != 0 {
                 return None;
             }
             place = next;
@@ -188,7 +253,12 @@ impl Recent {
     #[cold]
     #[inline(never)]
     fn rebuild(&self, frame: usize, bounds: Bounds, standing: usize) -> Option<u64> {
-        let Some(Walk { fresh, join, beyond }) =
+        if !self.sought.replace(true) {
+            let mut walk = TableWalk::new(bounds, None);
+            walk.go(Frame(frame), |_| ());
+            self.root.set(walk.found_root());
+        }
+        let Some(Walk { fresh, join, beyond, end }) =
             self.walk_on(frame, bounds, standing).filter(|walk| walk.fresh < walk.join)
         else {
             self.empty();
@@ -196,6 +266,10 @@ impl Recent {
         };
         let start = join - fresh;
         self.places.get(join)?.set(beyond);
+        if let Some(end) = end {
+            self.end.set(end);
+            self.hashes.get(LEN)?.set(end.seed());
+        }
         let mut hash = self.hashes.get(join)?.get();
         for i in (0..fresh).rev() {
             let address = self.fresh_addresses.get(i)?.get();
@@ -227,16 +301,23 @@ impl Recent {
                 join += 1;
             }
             if join < LEN && self.places.get(join)?.get() == place {
-                return Some(Walk { fresh, join, beyond: place });
+                return Some(Walk { fresh, join, beyond: place, end: None });
             }
             let [next, address] = read(place);
             self.fresh_places.get(fresh)?.set(place);
             self.fresh_addresses.get(fresh)?.set(address as u64);
             fresh += 1;
-            if address == 0 || next <= place || !bounds.hold(next) {
-                return Some(Walk { fresh, join: LEN, beyond: next });
-            }
-            place = next;
+            let end = if self.root.get() == Some(Root { place, address: address as u64 }) {
+                End::AtRoot
+            } else if address == 0 || next == 0 {
+                End::NoCaller
+            } else if next <= place || !bounds.hold(next) {
+                End::Astray
+            } else {
+                place = next;
+                continue;
+            };
+            return Some(Walk { fresh, join: LEN, beyond: next, end: Some(end) });
         }
     }
 }
@@ -249,13 +330,15 @@ struct Walk {
     join: usize,
     /// Where the last of the fresh records led to.
     beyond: usize,
+    /// How the chain ended, where it joined nothing.
+    end: Option<End>,
 }
 
 /// A frame record: the caller's frame and the return address.
 #[inline(always)]
 fn read(frame: usize) -> [usize; 2] {
     // SAFETY: callers pass frames between the current one and the end of this thread's stack, aligned, which are mapped.
-    unsafe { *(frame as *const [usize; 2]) }
+    unsafe { read_record(frame) }
 }
 
 /// An element of one of the arrays.
@@ -270,7 +353,6 @@ fn at<T>(array: &[T], i: usize) -> &T {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::unwind::frame_pointer::{walk, SEED};
 
     /// Under Miri as many as take some seconds.
     const CHANGES: usize = if cfg!(miri) { 60 } else { 20_000 };
@@ -278,16 +360,21 @@ mod tests {
     fn empty() -> Box<Recent> {
         let recent = Box::new(Recent {
             places: [const { Cell::new(0) }; LEN + 1],
+            fresh_places: [const { Cell::new(0) }; LEN],
             addresses: [const { Cell::new(0) }; LEN],
+            fresh_addresses: [const { Cell::new(0) }; LEN],
             hashes: [const { Cell::new(0) }; LEN + 1],
             start: Cell::new(0),
             fixed: Cell::new(0),
             anchor: Cell::new(0),
-            fresh_places: [const { Cell::new(0) }; LEN],
-            fresh_addresses: [const { Cell::new(0) }; LEN],
+            end: Cell::new(End::Astray),
+            root: Cell::new(None),
+            sought: Cell::new(true),
             busy: Cell::new(false),
         });
         recent.forget();
+        // Nothing is known of made-up addresses.
+        recent.sought.set(true);
         recent
     }
 
@@ -335,20 +422,42 @@ mod tests {
         }
     }
 
-    /// What the slow way says, and the return addresses; `None` where the stack is too deep to be kept.
-    fn truth(frame: Frame, bounds: Bounds) -> Option<(u64, Vec<u64>)> {
+    /// What is known of a stack.
+    type Known = (u64, Vec<u64>, End);
+
+    /// What the slow way says; `None` where the stack is too deep to be kept.
+    fn truth(recent: &Recent, frame: Frame, bounds: Bounds) -> Option<Known> {
         let mut addresses = Vec::new();
-        let walked = walk(frame, bounds, |_, address| addresses.push(address));
-        let hash = addresses.iter().rev().fold(SEED, |hash, &address| mix(hash, address));
-        (!walked.truncated).then_some((finish(hash), addresses))
+        let mut place = frame.0;
+        let end = loop {
+            let [next, address] = read(place);
+            if address == 0 {
+                break End::NoCaller;
+            }
+            addresses.push(address as u64);
+            if recent.root() == Some(Root { place, address: address as u64 }) {
+                break End::AtRoot;
+            }
+            if next == 0 {
+                break End::NoCaller;
+            }
+            if next <= place || !bounds.hold(next) {
+                break End::Astray;
+            }
+            place = next;
+        };
+        let hash = addresses.iter().rev().fold(end.seed(), |hash, &address| mix(hash, address));
+        (addresses.len() <= MOST_FRAMES).then_some((finish(hash), addresses, end))
     }
 
-    /// The hash and the return addresses of the stack that is kept, which is free again afterwards.
-    fn known(recent: &Recent, frame: Frame, bounds: Bounds) -> Option<(u64, Vec<u64>)> {
+    /// What is kept of the stack, which is free again afterwards.
+    fn known(recent: &Recent, frame: Frame, bounds: Bounds) -> Option<Known> {
         let hash = recent.know(frame, bounds)?;
-        let kept = recent.kept().iter().map(Cell::get).collect();
+        let kept = recent.kept();
+        assert_eq!(kept.frame.0, frame.0);
+        let addresses = kept.addresses.iter().map(Cell::get).collect();
         recent.release();
-        Some((hash, kept))
+        Some((hash, addresses, kept.end))
     }
 
     #[test]
@@ -364,15 +473,15 @@ mod tests {
             let from = innermost + made.random(40 - innermost);
             made.change(from, 40);
             let (frame, bounds) = (Frame(made.place(innermost)), made.bounds());
-            assert!(truth(frame, bounds).is_some());
-            assert_eq!(known(&recent, frame, bounds), truth(frame, bounds));
+            assert!(truth(&recent, frame, bounds).is_some());
+            assert_eq!(known(&recent, frame, bounds), truth(&recent, frame, bounds));
             assert!(recent.fixed.get() < LEN);
         }
         // What was taken as fixed is looked at again without the anchor.
         recent.drop_anchor();
         made.change(41, 59);
         let (frame, bounds) = (Frame(made.place(0)), made.bounds());
-        assert_eq!(known(&recent, frame, bounds), truth(frame, bounds));
+        assert_eq!(known(&recent, frame, bounds), truth(&recent, frame, bounds));
     }
 
     fn check(records: usize, changes: usize, with_end: bool) {
@@ -394,16 +503,16 @@ mod tests {
                 let frame = Frame(made.place(innermost));
                 let known = known(&recent, frame, made.bounds());
                 *(if known.is_some() { &mut kept } else { &mut deep }) += 1;
-                assert_eq!(known, truth(frame, made.bounds()));
+                assert_eq!(known, truth(&recent, frame, made.bounds()));
             }
         }
         assert!(kept > 0);
-        assert_eq!(deep > 0, records > 3 * MAX_DEPTH);
+        assert_eq!(deep > 0, records > 3 * MOST_FRAMES);
     }
 
     #[test]
     fn what_is_kept_and_what_is_walked_agree() {
-        let depths: &[usize] = if cfg!(miri) { &[3, 9, 30] } else { &[3, 5, 9, 30, 100, MAX_DEPTH] };
+        let depths: &[usize] = if cfg!(miri) { &[3, 9, 30] } else { &[3, 5, 9, 30, 100, 700] };
         for &records in depths {
             check(records, CHANGES, true);
             check(records, CHANGES, false);
@@ -411,9 +520,32 @@ mod tests {
     }
 
     #[test]
+    fn a_chain_ends_at_the_threads_root_and_is_told_apart_from_one_that_ends_before() {
+        let mut made = Made::new(40, 3);
+        made.change(0, 39);
+        // Behind the root the register was used for something else, which looks like a chain.
+        made.set(20, [made.place(25), 0x5000]);
+        (0..20).for_each(|i| made.set(i, [made.place(i + 1), 0x1000]));
+        let recent = empty();
+        let (frame, bounds) = (Frame(made.place(0)), made.bounds());
+        assert_eq!(known(&recent, frame, bounds), truth(&recent, frame, bounds));
+        recent.set_root(Root { place: made.place(20), address: 0x5000 });
+        let whole = known(&recent, frame, bounds).expect("it is kept");
+        assert_eq!((whole.1.len(), whole.2), (21, End::AtRoot));
+        assert_eq!(Some(&whole), truth(&recent, frame, bounds).as_ref());
+        // The same addresses, but the last frame is not where the root is.
+        made.set(19, [made.place(21), 0x1000]);
+        made.set(21, [8, 0x5000]);
+        let astray = known(&recent, frame, bounds).expect("it is kept");
+        assert_eq!(Some(&astray), truth(&recent, frame, bounds).as_ref());
+        assert_eq!((&astray.1, astray.2), (&whole.1, End::Astray));
+        assert_ne!(astray.0, whole.0);
+    }
+
+    #[test]
     fn stacks_too_deep_to_keep_are_left_to_the_walk() {
-        check(4 * MAX_DEPTH, if cfg!(miri) { 30 } else { 5000 }, true);
-        check(4 * MAX_DEPTH, if cfg!(miri) { 30 } else { 5000 }, false);
+        check(4 * MOST_FRAMES, if cfg!(miri) { 3 } else { 200 }, true);
+        check(4 * MOST_FRAMES, if cfg!(miri) { 3 } else { 200 }, false);
     }
 
     #[test]
@@ -424,27 +556,27 @@ mod tests {
         let recent = empty();
         assert!(recent.know(outer, bounds).is_some());
         assert_eq!(recent.know(inner, bounds), None);
-        let kept: Vec<_> = recent.kept().iter().map(Cell::get).collect();
+        let kept: Vec<_> = recent.kept().addresses.iter().map(Cell::get).collect();
         recent.release();
-        assert_eq!(truth(outer, bounds).map(|(_, addresses)| addresses), Some(kept));
+        assert_eq!(truth(&recent, outer, bounds).map(|(_, addresses, _)| addresses), Some(kept));
         // On another stack nothing is kept, and nothing is in use.
         assert_eq!(recent.know(inner, Bounds::NOWHERE), None);
-        assert_eq!(known(&recent, inner, bounds), truth(inner, bounds));
+        assert_eq!(known(&recent, inner, bounds), truth(&recent, inner, bounds));
     }
 
     #[test]
     fn a_stack_of_the_greatest_depth_is_kept() {
-        let made = Made::new(MAX_DEPTH + 2, 0);
-        for i in 0..=MAX_DEPTH {
+        let made = Made::new(MOST_FRAMES + 2, 0);
+        for i in 0..=MOST_FRAMES {
             made.set(i, [made.place(i + 1), 0x1000 + i]);
         }
-        made.set(MAX_DEPTH + 1, [0, 0]);
+        made.set(MOST_FRAMES + 1, [0, 0]);
         let recent = empty();
         for first in [1, 0, 1, 0] {
             let frame = Frame(made.place(first));
             let known = known(&recent, frame, made.bounds());
             assert_eq!(known.is_some(), first == 1);
-            assert_eq!(known, truth(frame, made.bounds()));
+            assert_eq!(known, truth(&recent, frame, made.bounds()));
         }
     }
 }

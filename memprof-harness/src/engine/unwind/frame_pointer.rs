@@ -1,14 +1,10 @@
-//! The frame-pointer walk. It reads the thread's own stack and nothing else; what the addresses mean is found out
-//! long after, by another program.
+//! Frame pointers: where a walk begins, what one leads to, and the hash of the addresses that a walk finds. What these mean is
+//! found out long after, by another program.
 
-#![allow(unsafe_code)] // reads the frame pointer and the chain it heads
-
-use crate::ledger::layout::MAX_DEPTH;
+#![allow(unsafe_code)] // reads the frame pointer and what it leads to
 
 /// Odd, with bits well spread: 2^64 divided by the golden ratio, as in Fibonacci hashing.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
-/// The smallest page of any system we run on, in bytes.
-const PAGE: usize = 4096;
 
 /// The stack of one thread, as addresses: `low` inclusive, `high` exclusive.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -25,7 +21,13 @@ impl Bounds {
     #[inline(always)]
     pub(crate) fn hold(self, frame: usize) -> bool {
         // A frame record is two words; both must lie inside.
-        frame >= self.low && frame < self.high.wrapping_sub(15) && frame.is_multiple_of(8)
+        frame >= self.low && frame < self.high.wrapping_sub(15) && frame & 7 == 0
+    }
+
+    /// Whether the word at an address, a multiple of 8, lies inside.
+    #[inline(always)]
+    pub(crate) fn hold_word(self, at: usize) -> bool {
+        at >= self.low && at < self.high.wrapping_sub(7)
     }
 }
 
@@ -59,8 +61,8 @@ impl Frame {
     #[cfg(memprof_native)]
     #[inline(always)]
     pub(crate) fn caller(self) -> usize {
-        // SAFETY: a frame pointer leads to [caller's frame, return address], and the function has not returned yet.
-        let [_, address] = unsafe { *(self.0 as *const [usize; 2]) };
+        // SAFETY: a frame pointer leads to one, and the function has not returned yet.
+        let [_, address] = unsafe { record(self.0) };
         address
     }
 }
@@ -75,52 +77,26 @@ pub(crate) fn in_frame<R>(work: impl FnOnce(Frame) -> R) -> R {
     result
 }
 
-/// What a walk found, besides the addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Walked {
-    /// Of the return addresses, never 0.
-    pub(crate) hash: u64,
-    pub(crate) depth: usize,
-    /// There were more than [`MAX_DEPTH`].
-    pub(crate) truncated: bool,
-    /// The chain did not begin on the thread's own stack: only the frames on the same page were followed.
-    pub(crate) unwalkable: bool,
+/// A frame record: the caller's frame and the return address. This is the one place where a chain is read.
+///
+/// # Safety
+/// There is one at `place`: two words that can be read.
+#[inline(always)]
+pub(crate) unsafe fn record(place: usize) -> [usize; 2] {
+    // SAFETY: the caller says that it is there.
+    let [frame, address] = unsafe { *(place as *const [usize; 2]) };
+    [frame, unsigned(address)]
 }
 
-/// Walks outwards from `frame` and hands every return address to `visit`.
+/// A return address without its signature: on aarch64 the bits above those of an address may hold one
+/// (`-mbranch-protection`), which depends on the stack pointer.
 #[inline(always)]
-pub(crate) fn walk(frame: Frame, bounds: Bounds, mut visit: impl FnMut(usize, u64)) -> Walked {
-    let mut at = frame.0;
-    let mut hash = 0u64;
-    let mut depth = 0;
-    let unwalkable = !bounds.hold(at);
-    // A stack that is not the thread's own (a coroutine's, say): nobody told us where it ends, but what shares a page
-    // with a live frame can be read.
-    let bounds = if unwalkable { Bounds { low: at, high: (at | (PAGE - 1)) + 1 } } else { bounds };
-    if !bounds.hold(at) {
-        return Walked { hash: 1, depth: 0, truncated: false, unwalkable };
+pub(crate) fn unsigned(address: usize) -> usize {
+    if cfg!(target_arch = "aarch64") {
+        address & ((1 << 48) - 1)
+    } else {
+        address
     }
-    loop {
-        // SAFETY: `at` was checked to lie, with the word after it, inside this thread's stack, which is mapped and
-        // readable from the current frame outwards. A frame record is [caller's frame, return address].
-        let [next, address] = unsafe { *(at as *const [usize; 2]) };
-        // The outermost function of a thread has no caller.
-        if address == 0 {
-            break;
-        }
-        if depth == MAX_DEPTH {
-            return Walked { hash: finish(hash), depth, truncated: true, unwalkable };
-        }
-        visit(depth, address as u64);
-        hash = (hash.rotate_left(5) ^ address as u64).wrapping_mul(SPREAD);
-        depth += 1;
-        // Stacks grow down: a caller's frame is higher, or the register was used for something else.
-        if next <= at || !bounds.hold(next) {
-            break;
-        }
-        at = next;
-    }
-    Walked { hash: finish(hash), depth, truncated: false, unwalkable }
 }
 
 /// The hash of no return address.
@@ -146,81 +122,26 @@ pub(crate) fn with_size(hash: u64, size: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::Cell;
-
-    /// A frame record. The walk reads behind the compiler's back, which a cell allows.
-    type Record = [Cell<usize>; 2];
-
-    fn records(len: usize) -> Vec<Record> {
-        (0..len).map(|_| [const { Cell::new(0) }; 2]).collect()
-    }
-
-    /// Frame records laid out by hand: each points to the next, the last to nowhere.
-    fn chain(records: &[Record]) -> (Frame, Bounds) {
-        let base = records.as_ptr().expose_provenance();
-        let len = records.len();
-        for (i, [next, address]) in records.iter().enumerate() {
-            next.set(if i + 1 < len { base + (i + 1) * 16 } else { 0 });
-            address.set(0x1000 + i);
-        }
-        (Frame(base), Bounds { low: base, high: base + len * 16 })
-    }
-
-    fn addresses(frame: Frame, bounds: Bounds) -> (Vec<u64>, Walked) {
-        let mut seen = Vec::new();
-        let walked = walk(frame, bounds, |_, address| seen.push(address));
-        (seen, walked)
-    }
-
-    #[test]
-    fn a_walk_follows_the_chain_to_its_end() {
-        let records = records(4);
-        let (frame, bounds) = chain(&records);
-        let (seen, walked) = addresses(frame, bounds);
-        assert_eq!(seen, [0x1000, 0x1001, 0x1002, 0x1003]);
-        assert_eq!((walked.depth, walked.truncated, walked.unwalkable), (4, false, false));
-    }
-
-    #[test]
-    fn a_walk_stops_where_a_frame_leads_off_the_stack_or_back() {
-        let records = records(4);
-        let (frame, bounds) = chain(&records);
-        for next in [8, frame.0, bounds.high - 8] {
-            records[2][0].set(next);
-            assert_eq!(addresses(frame, bounds).0, [0x1000, 0x1001, 0x1002]);
-        }
-    }
 
     #[test]
     fn a_stack_that_nobody_knows_holds_no_frame() {
         for frame in [8, 4096, 1 << 47, usize::MAX & !7, (usize::MAX & !7) - 8] {
             assert!(!Bounds::NOWHERE.hold(frame), "{frame:x}");
+            assert!(!Bounds::NOWHERE.hold_word(frame), "{frame:x}");
         }
     }
 
     #[test]
-    fn a_walk_on_a_foreign_stack_stays_on_its_page() {
-        #[repr(align(4096))]
-        struct Page([Record; 512]);
-        let page = Box::new(Page([const { [const { Cell::new(0) }; 2] }; 512]));
-        let (frame, bounds) = chain(&page.0);
-        let inner = Frame(frame.0 + 253 * 16);
-        let mut seen = Vec::new();
-        let walked = walk(inner, Bounds { low: 4096, high: 8192 }, |_, address| seen.push(address));
-        assert!(walked.unwalkable);
-        // 512 records of 16 bytes are two pages; the walk began three records before the end of the first.
-        assert_eq!(seen, [0x10fd, 0x10fe, 0x10ff]);
-        assert_eq!(bounds.high - bounds.low, 8192);
+    fn a_record_must_lie_in_a_stack_as_a_whole() {
+        let bounds = Bounds { low: 160, high: 320 };
+        assert!([160, 168, 304].into_iter().all(|frame| bounds.hold(frame)));
+        assert!(![152, 156, 164, 312, 320].into_iter().any(|frame| bounds.hold(frame)));
+        assert!(bounds.hold_word(312) && !bounds.hold_word(320));
     }
 
     #[test]
-    fn a_deep_stack_is_cut_at_the_limit_and_marked() {
-        let deep = records(MAX_DEPTH + 3);
-        let (frame, bounds) = chain(&deep);
-        let (seen, walked) = addresses(frame, bounds);
-        assert_eq!((seen.len(), walked.truncated), (MAX_DEPTH, true));
-        let deep = records(MAX_DEPTH);
-        let (frame, bounds) = chain(&deep);
-        assert!(!addresses(frame, bounds).1.truncated);
+    fn a_signature_is_no_part_of_an_address() {
+        let kept = if cfg!(target_arch = "aarch64") { 0x0055_0001_8fa3 } else { 0x006e_0055_0001_8fa3 };
+        assert_eq!(unsigned(0x006e_0055_0001_8fa3), kept);
     }
 }

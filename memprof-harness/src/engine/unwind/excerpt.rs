@@ -1,0 +1,184 @@
+//! What is kept of a stack that is not kept as it is: of one deeper than the ledger's depth its inner three quarters and its outer
+//! quarter, and of recursion through code without frame pointers one round.
+//!
+//! `qsort` calls itself as often as its input makes it, so each element would have a stack of its own. So of a run of frames that were
+//! found by the stack pointer, what lies between the innermost and the outermost frame of one function is left out. A run
+//! then has two frames of each function at most, and as many stacks as there are ways through it without a circle.
+
+use crate::engine::unwind::frame_pointer::{finish, mix, SEED};
+use crate::engine::unwind::table_walk::{Ending, Step};
+use crate::ledger::layout::{left_out, MOST_DEPTH};
+
+/// Frames of a run that are looked through for the same function.
+const LONGEST_RUN: usize = 64;
+
+/// Room for one stack. Zeros are an empty one of no depth.
+pub(crate) struct Excerpt {
+    /// Innermost first: `inner` addresses, and then the outermost ones in turns.
+    addresses: [u64; MOST_DEPTH + 1],
+    depth: usize,
+    /// Frames so far.
+    len: usize,
+    /// Where the next one goes.
+    next: usize,
+    hash: u64,
+    /// Functions and addresses of the run.
+    run: [[u64; 2]; LONGEST_RUN],
+    run_len: usize,
+}
+
+impl Excerpt {
+    /// A new stack, of which `depth` frames are to be kept.
+    pub(crate) fn begin(&mut self, depth: usize) {
+        self.depth = depth.clamp(4, MOST_DEPTH);
+        self.len = 0;
+        self.next = 0;
+        self.hash = SEED;
+        self.run_len = 0;
+    }
+
+    fn inner(&self) -> usize {
+        self.depth - self.depth / 4
+    }
+
+    /// The next frame outwards.
+    #[inline(always)]
+    pub(crate) fn add(&mut self, step: Step) {
+        match step.by_table {
+            Some(function) => self.add_to_run(function, step.address),
+            None => {
+                if self.run_len > 0 {
+                    self.end_run();
+                }
+                self.push(step.address);
+            }
+        }
+    }
+
+    fn add_to_run(&mut self, function: u64, address: u64) {
+        let run = self.run.get(..self.run_len).unwrap_or(&[]);
+        let mut same = run.iter().enumerate().filter(|(_, [other, _])| *other == function);
+        match (same.next(), same.next()) {
+            (_, Some((second, _))) => self.run_len = second,
+            (Some((first, _)), None) => self.run_len = first + 1,
+            (None, _) if self.run_len == LONGEST_RUN => self.end_run(),
+            (None, _) => {}
+        }
+        if let Some(place) = self.run.get_mut(self.run_len) {
+            *place = [function, address];
+            self.run_len += 1;
+        }
+    }
+
+    fn end_run(&mut self) {
+        for i in 0..self.run_len {
+            let Some(&[_, address]) = self.run.get(i) else { break };
+            self.push(address);
+        }
+        self.run_len = 0;
+    }
+
+    #[inline(always)]
+    fn push(&mut self, address: u64) {
+        self.hash = mix(self.hash, address);
+        if let Some(place) = self.addresses.get_mut(self.next) {
+            *place = address;
+        }
+        self.len += 1;
+        self.next += 1;
+        if self.next == self.depth {
+            // The outer part is written round and round.
+            self.next = self.inner();
+        }
+    }
+
+    /// The addresses, with how many are left out between them; whether some are; and a key of the whole stack.
+    pub(crate) fn finish(&mut self, ending: Ending) -> (&[u64], bool, u64) {
+        self.end_run();
+        // Told apart from chains of frame pointers, whose hashes begin outermost.
+        let ending = if ending == Ending::Lost { 3 } else { 5 };
+        let key = finish(mix(self.hash, ending));
+        let (depth, inner) = (self.depth, self.inner());
+        let skipped = self.len.saturating_sub(depth);
+        if skipped > 0 {
+            let oldest = self.next - inner;
+            if let Some(outer) = self.addresses.get_mut(inner..depth) {
+                outer.rotate_left(oldest);
+            }
+            if let Some(outer) = self.addresses.get_mut(inner..=depth) {
+                outer.rotate_right(1);
+            }
+            if let Some(place) = self.addresses.get_mut(inner) {
+                *place = left_out(skipped);
+            }
+        }
+        let len = if skipped > 0 { depth + 1 } else { self.len };
+        (self.addresses.get(..len).unwrap_or(&[]), skipped > 0, key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn excerpt(depth: usize, steps: &[(u64, Option<u64>)]) -> (Vec<u64>, bool, u64) {
+        let mut excerpt = Box::new(Excerpt {
+            addresses: [0; MOST_DEPTH + 1],
+            depth: 0,
+            len: 0,
+            next: 0,
+            hash: 0,
+            run: [[0; 2]; LONGEST_RUN],
+            run_len: 0,
+        });
+        excerpt.begin(depth);
+        steps.iter().for_each(|&(address, by_table)| excerpt.add(Step { address, by_table }));
+        let (addresses, is_cut, key) = excerpt.finish(Ending::Whole);
+        (addresses.to_vec(), is_cut, key)
+    }
+
+    #[test]
+    fn of_a_deep_stack_both_ends_are_kept_and_the_middle_is_counted() {
+        let steps: Vec<_> = (1..=100).map(|address| (address, None)).collect();
+        for depth in [16, 64] {
+            let (addresses, is_cut, _) = excerpt(depth, &steps);
+            let inner = depth as u64 * 3 / 4;
+            let outer = 100 - depth as u64 / 4 + 1..=100;
+            let expected: Vec<u64> = (1..=inner).chain([left_out(100 - depth)]).chain(outer).collect();
+            assert_eq!((addresses, is_cut), (expected, true));
+        }
+        for depth in [100, 101, 1024] {
+            assert_eq!(excerpt(depth, &steps).0, (1..=100).collect::<Vec<_>>());
+        }
+        let keys: Vec<u64> = (17..40).map(|len| excerpt(16, &steps[..len]).2).collect();
+        assert!(keys.windows(2).all(|keys| keys[0] != keys[1]));
+    }
+
+    #[test]
+    fn of_recursion_without_frame_pointers_one_round_is_kept() {
+        // sort calls itself, and compare; the caller of sort has a frame pointer.
+        let sort = Some(10);
+        let steps = [
+            (1, None),
+            (11, sort),
+            (12, sort),
+            (13, sort),
+            (12, sort),
+            (21, Some(20)),
+            (2, None),
+            (12, sort),
+            (3, None),
+        ];
+        assert_eq!(excerpt(128, &steps).0, [1, 11, 12, 21, 2, 12, 3]);
+        // Two that call each other, and a third before.
+        let (a, b, c) = (Some(10), Some(20), Some(30));
+        let steps = [(31, c), (11, a), (21, b), (12, a), (22, b), (13, a), (23, b), (2, None)];
+        assert_eq!(excerpt(128, &steps).0, [31, 11, 13, 23, 2]);
+    }
+
+    #[test]
+    fn a_long_run_of_different_functions_is_kept() {
+        let steps: Vec<_> = (1..=300).map(|function| (function * 10 + 1, Some(function * 10))).collect();
+        assert_eq!(excerpt(1024, &steps).0, steps.iter().map(|(address, _)| *address).collect::<Vec<_>>());
+    }
+}

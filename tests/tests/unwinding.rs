@@ -1,0 +1,143 @@
+//! The engine's stacks, compared frame by frame with those of the unwinder that exceptions are thrown with (libgcc's): below code of C
+//! without frame pointers, linked statically, dynamically, and loaded as the program runs; below the C library's `qsort` and
+//! `bsearch`; in signal handlers, on the thread's stack and on their own; on the main thread, on one of Rust's, and on one of C's.
+
+use memprof_harness::ledger::{Finish, Identity, Ledger, LedgerFile, OutcomeCode, read};
+use memprof_tests::probe::{self, Hook};
+use memprof_tests::{command, workspace};
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use tempfile::TempDir;
+
+/// A return address, and where its function begins.
+type Frame = (u64, u64);
+
+/// What the unwinder said: the callers of the function that allocates, outwards, by the size of the block.
+type Truth = BTreeMap<u64, Vec<Vec<Frame>>>;
+
+fn run(command: &mut Command) {
+    let output = command.output().expect("it starts");
+    assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Compiles the C file as `prefix`, as distributions do.
+fn compile(folder: &Path, prefix: &str, flags: &[&str], file: &str) -> PathBuf {
+    let built = folder.join(file);
+    let mut command = Command::new("cc");
+    command.args(["-O2", "-fomit-frame-pointer", &format!("-DPREFIX={prefix}")]).args(flags).arg("-o").arg(&built);
+    run(command.arg(workspace::fixtures().join("unwinding/through.c")));
+    built
+}
+
+/// Builds the program with rustc's `flags` and runs it.
+fn recorded(name: &str, flags: &[&str]) -> (Ledger, Truth) {
+    let folder = TempDir::new().expect("a temporary folder");
+    let folder = folder.path();
+    let object = compile(folder, "static", &["-c"], "through.o");
+    compile(folder, "dynamic", &["-shared", "-fPIC"], "libthrough.so");
+    let library = compile(folder, "loaded", &["-shared", "-fPIC"], "libloaded.so");
+    let search = format!("-L{}", folder.display());
+    let object = format!("-Clink-arg={}", object.display());
+    let runpath = format!("-Clink-arg=-Wl,-rpath,{}", folder.display());
+    let linking = [&search, "-ldylib=through", &object, &runpath, "--edition", "2024", "-Cforce-frame-pointers=yes"];
+    let program = probe::build(Hook::Rust, name, "unwinding/main.rs", &[&linking, flags].concat());
+    let (ledger, truth) = (folder.join("ledger"), folder.join("truth"));
+    let file = LedgerFile::create(&ledger, 1, &Identity::default()).expect("a new ledger");
+    let mut command = Command::new(program);
+    command::clean(&mut command);
+    command.args([&ledger, &truth, &library]);
+    command.env("MEMPROF_CHILD", "0").env("MEMPROF_RATE", "1").env("MEMPROF_LEDGER", &ledger);
+    let output = command.output().expect("the program starts");
+    assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
+    let ended = Finish { outcome: OutcomeCode::Ok, wait_status: output.status.into_raw(), wall_ns: 0 };
+    file.finish(ended).expect("the ledger can be closed");
+    let bytes = fs::read(&ledger).expect("the ledger is there");
+    (read(&bytes).expect("it can be read"), read_truth(&truth))
+}
+
+fn read_truth(path: &Path) -> Truth {
+    let mut truth = Truth::new();
+    for line in fs::read_to_string(path).expect("the program wrote it").lines() {
+        let mut words = line.split(' ');
+        let size = words.next().and_then(|size| size.parse().ok()).expect("a size");
+        let frame = |word: &str| {
+            let (address, function) = word.split_once(':').expect("two addresses");
+            let number = |text| u64::from_str_radix(text, 16).expect("a number");
+            (number(address), number(function))
+        };
+        truth.entry(size).or_default().push(words.map(frame).collect());
+    }
+    truth
+}
+
+/// Whether a stack that was recorded is the one that the unwinder saw. What may be missing is the C library's code that starts
+/// threads, at the outer end, and what lies between two frames of one function.
+fn is(recorded: &[u64], truth: &[Frame]) -> bool {
+    // How far a stack can be followed: the number of frames that were passed.
+    let mut reached = vec![0];
+    for &address in recorded {
+        let follows = |&at: &usize| {
+            (at..truth.len()).filter(move |&next| {
+                let is_round = || at > 0 && truth[at - 1].1 == truth[next].1;
+                truth[next].0 == address && (next == at || is_round())
+            })
+        };
+        reached = reached.iter().flat_map(follows).map(|next| next + 1).collect();
+    }
+    // `start_thread` and `clone3`, or what is between `main` and `_start`.
+    reached.iter().any(|&at| truth.len() - at <= 2)
+}
+
+fn stacks_are_true(name: &str, flags: &[&str]) {
+    let (ledger, mut truth) = recorded(name, flags);
+    below_made_code_it_is_marked(&ledger, &truth.remove(&60).expect("the program did so"));
+    let mut found = BTreeMap::<u64, Vec<Vec<u64>>>::new();
+    for site in &ledger.sites {
+        let size = site.values.alloc_space / site.values.alloc_objects;
+        if truth.contains_key(&size) {
+            // Up to `note`, which calls the allocator and then the unwinder, the frames are the allocator's.
+            let callers: Vec<u64> = truth[&size].iter().map(|stack| stack[0].0).collect();
+            if let Some(first) = site.stack.iter().position(|address| callers.contains(address)) {
+                found.entry(size).or_default().push(site.stack[first..].to_vec());
+            }
+        }
+    }
+    assert_eq!(truth.len(), 37, "{:?}", truth.keys());
+    for (size, expected) in &truth {
+        let stacks = found.get(size).map_or(&[][..], Vec::as_slice);
+        for expected in expected {
+            assert!(stacks.iter().any(|stack| is(stack, expected)), "{size}: {expected:x?}\nis none of {stacks:x?}");
+        }
+        for stack in stacks {
+            assert!(expected.iter().any(|expected| is(stack, expected)), "{size}: {stack:x?} is none of {expected:x?}");
+        }
+    }
+    // On each of two threads as many elements have been compared by as many ways through `qsort`.
+    assert!(found[&30].len() <= 16, "{:x?}", found[&30]);
+    assert!(truth[&30].len() > 60);
+}
+
+/// Of code that is in no object nothing is known, so the stack ends there and says so. Not even its address is kept: it might be anything.
+fn below_made_code_it_is_marked(ledger: &Ledger, truth: &[Vec<Frame>]) {
+    let [truth] = truth else { panic!("{truth:?}") };
+    let (made, known) = truth.split_last().expect("frames");
+    assert_eq!(made.1, 0, "{made:x?} is not what the program made");
+    let marked: Vec<_> = ledger.sites.iter().filter(|site| site.unwalkable).collect();
+    let [marked] = marked.as_slice() else { panic!("{marked:x?}") };
+    assert_eq!((ledger.losses.unwalkable_stacks, marked.values.alloc_space), (1, 60));
+    let known: Vec<u64> = known.iter().map(|frame| frame.0).collect();
+    assert!(marked.stack.ends_with(&known), "{:x?} {known:x?}", marked.stack);
+}
+
+#[test]
+fn stacks_through_c_are_those_of_the_unwinder_in_a_debug_build() {
+    stacks_are_true("unwinding-debug", &["-Copt-level=0", "-Cdebug-assertions=on"]);
+}
+
+#[test]
+fn stacks_through_c_are_those_of_the_unwinder_in_a_release_build() {
+    stacks_are_true("unwinding-release", &["-Copt-level=3"]);
+}

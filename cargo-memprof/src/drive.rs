@@ -14,7 +14,7 @@ use crate::inject::libtest::Way;
 use crate::inject::plan::{self, Plan};
 use crate::inject::ran::Trace;
 use crate::inject::stand_in::{self, StandIn};
-use crate::inject::{depot, harness, ran, rustc, rustdoc};
+use crate::inject::{build_script, depot, harness, ran, rustc, rustdoc};
 use crate::interrupt;
 use crate::options::{self, Task, TestOptions};
 use crate::report;
@@ -253,6 +253,9 @@ impl Run<'_> {
             harness_missed: self.harness_missed(),
             runners: self.surroundings.runners(&targets, host),
             saved: Saved::capture(names, |name| std::env::var_os(name)),
+            around: Saved::capture(build_script::names().map(String::from), |name| {
+                self.surroundings.variable(name).map(OsString::from)
+            }),
             rate: self.options.own.rate.get(),
             tests: self.options.task != Task::Run,
             modes: self.modes_of_tests(),
@@ -347,10 +350,13 @@ impl Run<'_> {
             }
         }
         let exe = std::env::current_exe().map_err(|error| cannot_call_back(&error))?;
-        for name in [rustdoc::NAME, rustdoc::COMPILER, rustdoc::PROCESS] {
+        for name in [rustdoc::COMPILER, rustdoc::PROCESS] {
             fs_err::os::unix::fs::symlink(&exe, plan.links.join(name)).map_err(|error| cannot_call_back(&error))?;
         }
-        command.env(env::RUSTDOC, plan.links.join(rustdoc::NAME));
+        // The same in every run: a build script may ask to be run again where the variable changes.
+        let rustdoc = self.folders.build.join(rustdoc::FOLDER).join(rustdoc::NAME);
+        stand_in::put_link(&exe, rustdoc.as_std_path()).map_err(|error| cannot_call_back(&error))?;
+        command.env(env::RUSTDOC, rustdoc);
         command.env(env::RUSTC_WRAPPER, exe).env(env::PLAN, plan_file);
         Ok(command)
     }

@@ -10,10 +10,10 @@ pub use doctest::run_one_of_many;
 use crate::cargo_args::only_asks;
 use crate::context::executable::ExecutablePath;
 use crate::error::Error;
-use crate::inject::env;
 use crate::inject::note::Note;
 use crate::inject::plan::Plan;
 use crate::inject::ran::{Ran, Trace};
+use crate::inject::{build_script, env};
 use crate::listing::{self, Answer, Tests};
 use crate::options;
 use crate::record::WHOLE;
@@ -79,6 +79,9 @@ impl<'a> Call<'a> {
     /// Becomes the executable, or stands for it; gives why that failed.
     fn run(mut self) -> Result<Error, Error> {
         let args = self.program.get(1..).unwrap_or_default();
+        if build_script::is_above(&self.plan) {
+            return Ok(self.plain(self.command(args)));
+        }
         let note = self.ran.note.clone();
         if let Some(doctest) = note.as_ref().and_then(|note| note.doctest.as_ref()) {
             return self.run_doctests(doctest, args);

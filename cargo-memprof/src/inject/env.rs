@@ -114,6 +114,11 @@ impl Saved {
         Saved { variables: names.into_iter().map(|name| (name.clone(), look_up(&name))).collect() }
     }
 
+    /// The value of one of them; `None` = it was not set, or is not among them.
+    pub fn value(&self, name: &str) -> Option<&OsString> {
+        self.variables.iter().find(|(found, _)| found == name).and_then(|(_, value)| value.as_ref())
+    }
+
     /// Puts the variables back for `command`.
     pub fn restore(&self, command: &mut Command) {
         for (name, value) in &self.variables {

@@ -23,7 +23,7 @@ pub fn flags_in_words() -> String {
 /// What a call of rustc is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Purpose {
-    /// A question, a build script or a proc macro: passed through as it is.
+    /// A question, a build script, a proc macro, or what is no part of our build: passed through as it is.
     Untouched,
     /// A library or program of the user's or of a dependency.
     Plain,
@@ -51,14 +51,15 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// Reads the arguments behind rustc's name; `@file`s must be expanded.
-    pub fn read(args: &[OsString]) -> Invocation {
+    /// Reads the arguments behind rustc's name; `@file`s must be expanded. `names_binary` = cargo says that it is compiling a
+    /// binary or an example, which it does not of build scripts.
+    pub fn read(args: &[OsString], names_binary: bool) -> Invocation {
         let mut read = Reading::default();
         let mut words = args.iter().map(|arg| arg.to_string_lossy().into_owned());
         while let Some(word) = words.next() {
             read.take(&word, &mut words);
         }
-        read.finish()
+        read.finish(names_binary)
     }
 
     /// The arguments to add. `harness` goes under a test executable; `None` = it is to be compiled without.
@@ -122,6 +123,8 @@ struct Reading {
     has_extern_test: bool,
     static_libc: bool,
     has_mangling: bool,
+    /// `--cfg test`, which cargo gives to tests and benchmarks with a `main` of their own.
+    cfg_test: bool,
 }
 
 impl Reading {
@@ -140,6 +143,7 @@ impl Reading {
             "--extern" => self.take_extern(&value()),
             "-o" => self.output = Some(value()),
             "-C" | "--codegen" => self.take_codegen(&value()),
+            "--cfg" => self.cfg_test |= value() == "test",
             // Flags whose value is a word of its own, which is not the source file.
             "-L"
             | "-l"
@@ -148,7 +152,6 @@ impl Reading {
             | "-D"
             | "-F"
             | "-Z"
-            | "--cfg"
             | "--check-cfg"
             | "--emit"
             | "--edition"
@@ -199,16 +202,18 @@ impl Reading {
         self.has_extern_test |= name == "test";
     }
 
-    fn finish(self) -> Invocation {
+    fn finish(self, names_binary: bool) -> Invocation {
         let crate_name = self.crate_name.unwrap_or_default();
         let program = self.crate_types.is_empty() || self.crate_types.iter().any(|kind| kind == "bin");
+        let is_build_script =
+            crate_name.starts_with("build_script_") && self.crate_types == ["bin"] && !names_binary && !self.cfg_test;
         // Cargo asks its questions under the name `___`.
         let compiles = !crate_name.is_empty() && crate_name != "___" && self.source.is_some();
         let purpose = if !compiles {
             Purpose::Untouched
         } else if self.test {
             Purpose::Test
-        } else if crate_name.starts_with("build_script_") || self.crate_types.iter().any(|kind| kind == "proc-macro") {
+        } else if is_build_script || self.crate_types.iter().any(|kind| kind == "proc-macro") {
             Purpose::Untouched
         } else {
             Purpose::Plain
@@ -268,7 +273,7 @@ mod tests {
     }
 
     fn read(text: &str) -> Invocation {
-        Invocation::read(&words(text))
+        Invocation::read(&words(text), false)
     }
 
     const TEST: &str = "--crate-name csv --edition=2021 src/lib.rs --error-format=json --json=artifacts \
@@ -317,6 +322,18 @@ mod tests {
     }
 
     #[test]
+    fn only_a_build_script_is_taken_for_one() {
+        let library = "--crate-name build_script_util src/lib.rs --crate-type lib --out-dir x";
+        let program = "--crate-name build_script_util src/main.rs --crate-type bin --out-dir x";
+        let test = "--crate-name build_script_util tests/t.rs --crate-type bin --cfg test --out-dir x";
+        let purpose = |line, names_binary| Invocation::read(&words(line), names_binary).purpose;
+        assert_eq!(purpose(library, false), Purpose::Plain);
+        assert_eq!((purpose(program, true), purpose(program, false)), (Purpose::Plain, Purpose::Untouched));
+        assert_eq!(purpose(test, false), Purpose::Plain);
+        assert_eq!(read(program).executable, None);
+    }
+
+    #[test]
     fn a_proc_macros_own_tests_are_tests() {
         let invocation = read("--crate-name mac src/lib.rs --crate-type proc-macro --test --out-dir x");
         assert_eq!(invocation.purpose, Purpose::Test);
@@ -361,7 +378,7 @@ mod tests {
         let args = expand(&words("@/f --cfg x"), |path| {
             (path == Path::new("/f")).then(|| "--crate-name\na\nsrc/lib.rs\n--test\n".to_owned())
         });
-        assert_eq!(Invocation::read(&args).purpose, Purpose::Test);
+        assert_eq!(Invocation::read(&args, false).purpose, Purpose::Test);
     }
 
     #[test]

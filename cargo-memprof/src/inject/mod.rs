@@ -1,5 +1,6 @@
 //! The injection: what is put between cargo, rustc and the tests, and taken away again before a test can see it.
 
+pub mod build_script;
 pub mod cargo;
 pub mod cargo_config;
 pub mod dep_info;

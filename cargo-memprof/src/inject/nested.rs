@@ -5,10 +5,10 @@
 use crate::cargo_args::CargoArgs;
 use crate::error::Error;
 use crate::folders;
-use crate::inject::depot;
 use crate::inject::env::{self, Saved};
 use crate::inject::harness::{self, Form, Hooked};
 use crate::inject::plan::Plan;
+use crate::inject::{build_script, depot};
 use crate::surroundings::Surroundings;
 use crate::toolchain::Toolchain;
 use crate::workspace::NoWorkspace;
@@ -137,6 +137,7 @@ impl Nested<'_> {
             // Cargo itself calls the user's runners, and nothing of ours is in the environment.
             runners: BTreeMap::new(),
             saved: Saved::default(),
+            around: Saved::capture(build_script::names().map(String::from), |name| std::env::var_os(name)),
             rate: self.outer.rate,
             tests: false,
             modes: None,

@@ -52,6 +52,8 @@ pub struct Plan {
     pub runners: BTreeMap<String, Vec<OsString>>,
     /// What the user had in the variables that are set while cargo runs.
     pub saved: Saved,
+    /// The variables by which a build script is known, as the driver has them.
+    pub around: Saved,
     pub rate: u64,
     /// Cargo runs tests, and not programs for their own sake.
     pub tests: bool,

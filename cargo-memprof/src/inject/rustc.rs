@@ -2,12 +2,12 @@
 //! executables, and notes beside every executable whether that worked.
 
 use crate::error::Error;
-use crate::inject::env;
 use crate::inject::harness::{Built, Form, Hooked};
 use crate::inject::invocation::{Harness, Invocation, Purpose, Visibility, expand, split_programs};
 use crate::inject::libtest::Way;
 use crate::inject::note::Note;
 use crate::inject::plan::Plan;
+use crate::inject::{build_script, env};
 use crate::inject::{dep_info, diagnostics, harness};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -36,7 +36,11 @@ pub fn is_meant(args: &[OsString]) -> bool {
 pub fn wrap(args: &[OsString]) -> Result<ExitCode, Error> {
     let plan = Plan::of_this_run()?;
     let (_, rest) = split_programs(args);
-    let invocation = Invocation::read(&expand(rest, |path| fs_err::read_to_string(path).ok()));
+    let names_binary = std::env::var_os(env::CARGO_BIN_NAME).is_some();
+    let mut invocation = Invocation::read(&expand(rest, |path| fs_err::read_to_string(path).ok()), names_binary);
+    if build_script::is_another_build(&plan) {
+        invocation.purpose = Purpose::Untouched;
+    }
     let call = Call { plan: &plan, args, invocation: &invocation };
     match invocation.purpose {
         Purpose::Untouched => Err(call.become_compiler()),
@@ -275,7 +279,10 @@ impl Call<'_> {
         let mut programs = self.plan.wrapper.iter().chain(self.args);
         let first = programs.next().cloned().unwrap_or_default();
         let mut command = Command::new(first);
-        command.args(programs).args(self.invocation.additions(harness));
+        command.args(programs);
+        if self.plan.harness.contains_key(self.target()) {
+            command.args(self.invocation.additions(harness));
+        }
         self.plan.saved.restore(&mut command);
         if let (Some(_), Some((stand_in, _))) = (harness, self.stand_in()) {
             command.env(env::CARGO, stand_in);

@@ -2,14 +2,16 @@
 //! doctests are asked for, because who compiles one learns its line alone.
 
 use crate::error::Error;
-use crate::inject::env;
 use crate::inject::plan::Plan;
+use crate::inject::{build_script, env};
 use crate::runner;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
+/// The folder of that link, in the folder of our builds.
+pub const FOLDER: &str = ".memprof-rustdoc";
 /// The name of the link by which cargo calls us for this.
 pub const NAME: &str = "rustdoc";
 /// The name of the link by which rustdoc calls us as the compiler of its doctests.
@@ -31,8 +33,12 @@ pub fn called_as() -> Option<&'static str> {
 pub fn wrap(args: &[OsString]) -> Result<ExitCode, Error> {
     let plan = Plan::of_this_run()?;
     let has = |flag: &str| args.iter().any(|arg| arg == flag || arg.to_string_lossy().starts_with(&format!("{flag}=")));
-    if !has("--test") || has("--test-builder") {
+    if !has("--test") || has("--test-builder") || build_script::is_another_build(&plan) {
         let mut command = command(&plan, args);
+        if has("--test") {
+            // Cargo tells rustdoc to start doctests through our runner, which puts the environment back for them.
+            command.env(env::PLAN, std::env::var_os(env::PLAN).unwrap_or_default());
+        }
         let error = command.exec();
         return Err(cannot_start(&command, &error));
     }

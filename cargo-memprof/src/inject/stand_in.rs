@@ -148,6 +148,15 @@ pub fn in_path(name: &str, path: &OsStr) -> Option<PathBuf> {
     std::env::split_paths(path).map(|folder| folder.join(name)).find(executable)
 }
 
+/// Has `place`, whose folder need not exist, be a link to `target`. Other runs may be doing the same.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn put_link(target: &Path, place: &Path) -> io::Result<()> {
+    fs_err::create_dir_all(place.parent().unwrap_or(place))?;
+    link(target, place)
+}
+
 /// Has `place` be a link to `target`.
 fn link(target: &Path, place: &Path) -> io::Result<()> {
     if fs_err::read_link(place).is_ok_and(|found| found == target) {

@@ -17,6 +17,22 @@ const KEY: &str = "memprof";
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub gate: Policy,
+    /// The most tests of a program with a `main` of its own that are recorded one by one; with more it is recorded as one.
+    #[serde(rename = "list-limit")]
+    pub list_limit: ListLimit,
+}
+
+/// See [`Config::list_limit`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct ListLimit(pub usize);
+
+impl Default for ListLimit {
+    /// At some milliseconds a process, a few seconds of every run on two cores; suites with more tests than that in one
+    /// program are tables of cases.
+    fn default() -> ListLimit {
+        ListLimit(2000)
+    }
 }
 
 impl Config {
@@ -92,7 +108,9 @@ mod tests {
         let text = include_str!("../../docs/gate.md");
         let example = text.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
         let config = read(example).unwrap();
-        assert!(config.gate.overrides.len() > 1 && config.gate.exclude.len() == 1);
+        assert!(
+            config.gate.overrides.len() > 1 && config.gate.exclude.len() == 1 && config.list_limit == ListLimit(5000)
+        );
     }
 
     #[test]
@@ -102,6 +120,7 @@ mod tests {
             ("[gate.limits]\nalloc-objects = '+0'\n", 2, "`alloc_objects`"),
             ("[gate]\nnot_run = 'warn'\n", 2, "`not-run`"),
             ("[gates]\n", 1, "`gate`"),
+            ("list_limit = 3\n", 1, "`list-limit`"),
             ("[gate]\nnew = 'warning'\n", 2, "`warn`"),
             ("[gate]\nbanana = 1\n", 2, "there are `baseline`, `limits`"),
         ] {

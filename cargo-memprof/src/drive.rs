@@ -4,6 +4,7 @@
 use crate::cargo_args::CargoArgs;
 use crate::chosen;
 use crate::conditions::{self, Conditions};
+use crate::config::{Config, ListLimit};
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::folders::{self, Folders};
@@ -41,6 +42,7 @@ use std::thread::JoinHandle;
 pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
     let Here { surroundings, workspace, shell, git } = here;
     let libtest = Way::asked()?;
+    let list_limit = Config::read(&workspace.root, &workspace.metadata)?.list_limit;
     let toolchain = Toolchain::ask(surroundings.rustc())?;
     if options.own.native {
         refuse_native(&surroundings.targets(&toolchain.host))?;
@@ -56,7 +58,17 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
         shell.note("a rate of 0 records counts and no stacks (unlike Go, where it means the default rate)");
     }
     let git = git.as_ref();
-    let run = Run { options, surroundings, workspace, toolchain: &toolchain, libtest, folders: &folders, shell, git };
+    let run = Run {
+        options,
+        surroundings,
+        workspace,
+        toolchain: &toolchain,
+        libtest,
+        folders: &folders,
+        shell,
+        git,
+        list_limit,
+    };
     let ended = run.cargo_test()?;
     let facts = RunFacts {
         rate: options.own.rate.get(),
@@ -190,6 +202,7 @@ struct Run<'a> {
     shell: &'a Shell,
     /// See [`Here::git`].
     git: Option<&'a Git>,
+    list_limit: ListLimit,
 }
 
 /// How cargo and the compilation of the harness ended.
@@ -259,6 +272,8 @@ impl Run<'_> {
             rate: self.options.own.rate.get(),
             tests: self.options.task != Task::Run,
             modes: self.modes_of_tests(),
+            workspace_root: self.workspace.root.clone().into(),
+            list_limit: self.list_limit.0,
             ledgers: self.folders.ledgers().into(),
             ran: self.ran_file(),
             stand_in: self.stand_in(),

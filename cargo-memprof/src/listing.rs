@@ -14,7 +14,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What every program that reads libtest's flags has among its strings, and no other.
 const FLAG: &[u8] = b"test-threads";
@@ -26,9 +26,9 @@ const BENCHMARK: &str = "benchmark";
 const NEXTEST_MODE: &str = "NEXTEST_EXECUTION_MODE";
 /// No test has this name.
 const NOBODY: &str = "no test is called \u{1F980}";
-/// A list that takes longer is no list.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Estimated time that running each test in a process of its own may take. Beyond it the program is recorded as one.
+/// A list that takes longer is no list. Long enough for every machine: which tests there are must not depend on its speed.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Estimated time that recording each benchmark alone may take. Beyond it their program is recorded as one.
 const BUDGET: Duration = Duration::from_secs(60);
 
 /// What a program said.
@@ -52,8 +52,9 @@ pub struct Tests {
     pub alone: fn(&str, &[OsString]) -> Vec<OsString>,
 }
 
-/// Asks the program `exe`, which cargo would run with `args`; `command` makes a call of it with other arguments.
-pub fn ask(exe: &Path, args: &[OsString], command: impl Fn(&[OsString]) -> Command) -> Answer {
+/// Asks the program `exe`, which cargo would run with `args`; `command` makes a call of it with other arguments. Where it has more
+/// than `limit` tests it is to be run as one.
+pub fn ask(exe: &Path, args: &[OsString], limit: usize, command: impl Fn(&[OsString]) -> Command) -> Answer {
     let has = |flags: &[&str]| args.iter().any(|arg| flags.iter().any(|flag| arg == *flag));
     if has(&["--list", "--help", "-h"]) {
         return Answer::NoRun;
@@ -71,9 +72,7 @@ pub fn ask(exe: &Path, args: &[OsString], command: impl Fn(&[OsString]) -> Comma
         let words: Vec<OsString> = first.iter().chain(flags).map(OsString::from).chain(args.iter().cloned()).collect();
         listed(command(&words))
     };
-    let begun = Instant::now();
     let Some(all) = list(&[]) else { return Answer::Whole(None) };
-    let took = begun.elapsed();
     // A program that does not listen would say the same again.
     let nobody = ["--list", "--format", "terse", "--exact", NOBODY].map(OsString::from);
     if all.is_empty() || listed(command(&nobody)).is_none_or(|names| !names.is_empty()) {
@@ -85,17 +84,19 @@ pub fn ask(exe: &Path, args: &[OsString], command: impl Fn(&[OsString]) -> Comma
         let ignored: HashSet<String> = list(&["--ignored"]).unwrap_or_default().into_iter().collect();
         all.into_iter().filter(|name| !ignored.contains(name)).collect()
     };
-    let jobs = jobs(args);
-    let estimate = took * u32::try_from(wanted.len() / jobs).unwrap_or(u32::MAX);
-    if estimate > BUDGET {
-        return Answer::Whole(Some(format!(
-            "recorded as one: its {} tests would take about {} minutes in processes of their own; a filter that leaves \
-             fewer has each recorded alone",
-            wanted.len(),
-            estimate.as_secs().div_ceil(60)
-        )));
+    if wanted.len() > limit {
+        return too_many(wanted.len(), "tests", limit);
     }
+    let jobs = jobs(args);
     Answer::Tests(Tests { names: wanted, on_threads: THREADED.into_iter().any(contains), jobs, alone: only })
+}
+
+/// A program has more than `limit` of `what`.
+fn too_many(count: usize, what: &str, limit: usize) -> Answer {
+    Answer::Whole(Some(format!(
+        "recorded as one: it has {count} {what}, and at most {limit} of a program without libtest are recorded one by one \
+         (`list-limit` in `.config/memprof.toml`); a filter that leaves fewer has each recorded alone",
+    )))
 }
 
 /// The arguments by which a program that would run `all` with `args` runs those in `share`; `None` = it cannot be told so, which

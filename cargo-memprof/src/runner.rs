@@ -171,7 +171,7 @@ impl<'a> Call<'a> {
 
     fn ask(&self, args: &[OsString]) -> Answer {
         match self.plan.tests {
-            true => listing::ask(self.ran.exe.as_path(), args, |args| self.command(args)),
+            true => listing::ask(self.ran.exe.as_path(), args, self.plan.list_limit, |args| self.command(args)),
             false => Answer::Whole(None),
         }
     }

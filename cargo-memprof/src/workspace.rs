@@ -81,7 +81,7 @@ impl Workspace {
                     .or_insert_with(|| stranger(&self.cargo, manifest_dir))
                     .as_ref(),
             };
-            let executable = name(ran, package);
+            let executable = name(ran, package, self.root.as_std_path());
             let same = |other: &RanExecutable| {
                 other.exe == executable.exe
                     && other.package == executable.package
@@ -118,7 +118,7 @@ fn is_at(package: &Package, manifest_dir: &Path) -> bool {
     package.manifest_path.parent().is_some_and(|folder| resolved(folder.as_std_path()) == resolved(manifest_dir))
 }
 
-fn name(ran: Ran, package: Option<&Package>) -> RanExecutable {
+fn name(ran: Ran, package: Option<&Package>, root: &Path) -> RanExecutable {
     let doctest = ran.is_doctest();
     let package_name = package.map(|package| package.name.to_string());
     let Some(note) = ran.note else {
@@ -151,7 +151,7 @@ fn name(ran: Ran, package: Option<&Package>) -> RanExecutable {
             exe: ran.exe,
             package: package_name.unwrap_or(note.package),
             target_kind: "doc".to_owned(),
-            doctests: doctest.names(),
+            doctests: doctest.names(root),
             profiled: note.unprofiled.is_none(),
             reason: note.unprofiled,
             remark: ran.remark,
@@ -277,7 +277,7 @@ mod tests {
 
     fn identified(ran: Ran) -> (String, String) {
         let package = package();
-        let executable = name(ran, Some(&package));
+        let executable = name(ran, Some(&package), "/w".as_ref());
         (executable.target_kind, executable.target_name)
     }
 

@@ -104,3 +104,14 @@ fn without_nextest_that_is_said() {
         assert!(said.contains(part), "{said}");
     }
 }
+
+#[test]
+fn an_archive_is_refused_because_it_was_built_without_the_harness() {
+    let fixture = Fixture::copy("places");
+    for flag in ["--archive-file", "--binaries-metadata"] {
+        let refused = fixture.memprof("nextest run").args([flag, "archive.tar.zst"]).run().ended_with(2);
+        refused.complains(&format!("`{flag}` runs what was built elsewhere")).never_says("--target-dir");
+        let refused = fixture.memprof("nextest run").arg(format!("{flag}=archive")).run().ended_with(2);
+        refused.complains("runs what was built elsewhere");
+    }
+}

@@ -11,7 +11,7 @@ use crate::gate::flags::{Flag, Format, GateFlags};
 use crate::gate::pattern::Pattern;
 use crate::gate::{AcceptOptions, GateOptions};
 use crate::merge::MergeOptions;
-use crate::options::{self, OwnFlags, SampleRate, Task, TestOptions};
+use crate::options::{self, OwnFlags, SampleRate, Task, TestOptions, split_at_equals};
 use clap::{CommandFactory, Parser};
 use memprof_harness::modes::Partition;
 use std::ffi::OsString;
@@ -175,6 +175,9 @@ impl Verb {
     }
 }
 
+/// nextest's flags by which it runs executables that another call built.
+const BUILT_ELSEWHERE: [&str; 2] = ["--archive-file", "--binaries-metadata"];
+
 /// The arguments of `cargo nextest run`, and the share of the tests that it was given.
 fn nextest(mut cargo: CargoArgs, command: &str) -> Result<(CargoArgs, Option<Partition>), Error> {
     if cargo.given.first().is_none_or(|first| first != "run" && first != "r") {
@@ -183,6 +186,17 @@ fn nextest(mut cargo: CargoArgs, command: &str) -> Result<(CargoArgs, Option<Par
             .help("write `cargo memprof nextest run`; for the others, call `cargo nextest`"));
     }
     cargo.given.remove(0);
+    let before = cargo.given.iter().take_while(|arg| *arg != "--");
+    let elsewhere = before.filter_map(|arg| BUILT_ELSEWHERE.into_iter().find(|flag| split_at_equals(arg).0 == *flag));
+    if let Some(flag) = elsewhere.into_iter().next() {
+        return Err(Error::usage(format!("cannot run `{command}`"))
+            .caused_by(format!(
+                "`{flag}` runs what was built elsewhere, and only what is built here has the harness in it"
+            ))
+            .help(
+                "leave it out, and the tests are built and profiled; `cargo nextest run` runs the archive unprofiled",
+            ));
+    }
     let cargo = cargo.of_nextest();
     // What nextest does not understand, it says.
     let partition = cargo.value_of("--partition").and_then(|share| share.parse().ok());

@@ -6,7 +6,7 @@ use super::figures::{Figure, Figures};
 use super::outcome::{Doubt, Finding, Judged, Outcome};
 use super::policy::{Policy, Severity};
 use super::recorded::{PARTIAL, RecordedRun, RecordedTest};
-use crate::record::TestId;
+use crate::record::{TestId, WHOLE};
 use std::collections::BTreeMap;
 
 /// Holds `run` against `baseline`.
@@ -227,11 +227,25 @@ impl<'a> Absent<'a> {
             let why = format!("its target `{}` did not run", id.target_label());
             return (self.policy.not_run, Finding::NotRun { why });
         }
+        if let Some(why) = self.divided_otherwise(id) {
+            return (self.policy.not_run, Finding::NotRun { why: why.to_owned() });
+        }
         if self.run.run.filtered && doctest::item(id).is_some() {
             // rustdoc has no list of those that a filter left out.
             return (self.policy.not_run, Finding::NotRun { why: "it was filtered out, or is no more".to_owned() });
         }
         (self.policy.gone, Finding::Gone)
+    }
+
+    /// Why a test has no figures although its program was recorded: as one and not test by test, or the other way round.
+    fn divided_otherwise(&self, id: &TestId) -> Option<&'static str> {
+        let of_target = |one: &TestId| one.package == id.package && one.target == id.target && one.kind == id.kind;
+        let ran = self.run.by_test();
+        let mut others = ran.keys().filter(|one| of_target(one));
+        match id.name == WHOLE {
+            true => others.next().map(|_| "its program's tests were recorded one by one"),
+            false => others.any(|one| one.name == WHOLE).then_some("its program was recorded as one"),
+        }
     }
 }
 
@@ -450,6 +464,19 @@ mod tests {
         assert_eq!((outcome.verdict(), outcome.compared()), (Verdict::CannotCompare, 1));
         assert!(matches!(findings(&outcome, "a").as_slice(), [(Severity::Fail, Finding::Unprofiled { .. })]));
         assert!(matches!(findings(&outcome, "n").as_slice(), [(Severity::Warn, Finding::Excluded { .. })]));
+    }
+
+    #[test]
+    fn a_program_that_is_recorded_as_one_has_lost_no_tests() {
+        let finding = |before: &str, now: &str| {
+            let outcome =
+                compare(&baseline(&[(before, figures(3))]), &run(vec![test(now, figures(3))]), &Policy::default());
+            assert_eq!(super::gone(&baseline(&[(before, figures(3))]), &run(vec![test(now, figures(3))])).len(), 0);
+            findings(&outcome, before)
+        };
+        let not_run = |why: &str| [(Severity::Fail, Finding::NotRun { why: why.into() })];
+        assert_eq!(finding("a", WHOLE), not_run("its program was recorded as one"));
+        assert_eq!(finding(WHOLE, "a"), not_run("its program's tests were recorded one by one"));
     }
 
     #[test]

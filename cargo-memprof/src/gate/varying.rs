@@ -3,7 +3,7 @@
 
 use super::explain::{self, Change};
 use super::figures::Figure;
-use super::stacks::Stacks;
+use super::stacks::{Stack, Stacks};
 
 /// What is known of one such test.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum Cause {
     HashSeeds,
     ThreadsOrHashSeeds,
     Time,
+    /// What a child wrote arrived in other pieces.
+    Pipe,
     Unknown,
 }
 
@@ -29,11 +31,23 @@ const HASHED: [&str; 3] = ["hashbrown::", "HashMap<", "HashSet<"];
 /// Parts of names that have to do with time.
 const TIMED: [&str; 5] = ["Instant", "SystemTime", "chrono::", "time::", "sleep"];
 
+/// Parts of names of what reads a child's output.
+const PIPED: [&str; 6] = ["wait_with_output", "Command::output", "ChildStdout", "ChildStderr", "read2", "PipeReader"];
+
 /// What differs between the least and the most of a test's repeats, which ran with `threads`.
 pub fn varying(least: &Stacks, most: &Stacks, figure: Figure, threads: u32) -> Varying {
     let mut changes = explain::changes(least, most, figure);
     changes.sort_by_key(|change| std::cmp::Reverse(change.difference().unsigned_abs()));
-    Varying { figure, changes, cause: cause(&[least, most], threads) }
+    let cause = if differs_at(&PIPED, least, most, figure) { Cause::Pipe } else { cause(&[least, most], threads) };
+    Varying { figure, changes, cause }
+}
+
+/// Whether stacks that lead through functions with one of `parts` in their names have other figures in `least` than in `most`.
+fn differs_at(parts: &[&str], least: &Stacks, most: &Stacks, figure: Figure) -> bool {
+    let leads =
+        |stack: &&Stack| stack.frames.iter().any(|frame| parts.iter().any(|part| frame.function.contains(part)));
+    let sum = |run: &Stacks| run.stacks.iter().filter(leads).map(|stack| stack.value(figure)).sum::<i64>();
+    sum(least) != sum(most)
 }
 
 /// A guess. Threads that allocate are known, and so are tables that were filled; a clock that was read leaves a trace only
@@ -64,6 +78,9 @@ impl Cause {
                 "it has several threads and fills hash tables; if `--deterministic` makes it the same on every run, it is the seeds"
             }
             Cause::Time => "it deals with time: most likely the clock",
+            Cause::Pipe => {
+                "it reads what a child writes, which arrives in other pieces on every run: so its buffers grow"
+            }
             Cause::Unknown => "one thread and no hash tables: look for time, random input, paths and process ids",
         }
     }
@@ -71,7 +88,7 @@ impl Cause {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stacks::{Frame, Stack};
+    use super::super::stacks::Frame;
     use super::*;
     use crate::profile::function::Origin;
 
@@ -89,6 +106,8 @@ mod tests {
             ("hashbrown::raw::RawTable<T,A>::reserve_rehash", 1, Cause::HashSeeds),
             ("hashbrown::raw::RawTable<T,A>::reserve_rehash", 2, Cause::ThreadsOrHashSeeds),
             ("chrono::format::format", 1, Cause::Time),
+            ("std::process::Child::wait_with_output", 1, Cause::Pipe),
+            ("std::process::Child::wait_with_output", 2, Cause::Pipe),
         ] {
             let varying = varying(&stacks(function, 1), &stacks(function, 3), Figure::AllocObjects, threads);
             assert_eq!(varying.cause, cause, "{function}");

@@ -142,6 +142,8 @@ impl Nested<'_> {
             tests: false,
             modes: None,
             ledgers: self.outer.ledgers.clone(),
+            workspace_root: self.outer.workspace_root.clone(),
+            list_limit: self.outer.list_limit,
             ran: scratch.join("nested-ran"),
             stand_in: self.outer.stand_in.clone(),
             links: scratch,

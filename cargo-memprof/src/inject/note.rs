@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// One executable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,13 +51,13 @@ pub struct Doctest {
 }
 
 impl Doctest {
-    /// The names of the doctests in it, and whether they are to panic, by number.
-    pub fn names(&self) -> Vec<(String, bool)> {
+    /// The names of the doctests in it, and whether they are to panic, by number; `root` is the workspace's.
+    pub fn names(&self, root: &Path) -> Vec<(String, bool)> {
         if !self.merged.is_empty() {
-            return self.merged.clone();
+            return self.merged.iter().map(|(name, panics)| (seen_from(root, name), *panics)).collect();
         }
         let list = fs_err::read_to_string(&self.list).unwrap_or_default();
-        vec![(self.name_among(list.lines()), self.should_panic)]
+        vec![(seen_from(root, &self.name_among(list.lines())), self.should_panic)]
     }
 
     /// The doctest's name among those of its crate; without them, what can be said of it.
@@ -72,6 +72,21 @@ impl Doctest {
         let nearest = mine.min().map(|(_, name)| name.to_owned());
         nearest.unwrap_or_else(|| format!("{} - (line {})", self.file, self.line))
     }
+}
+
+/// rustdoc's name of a doctest, with its file as it is in every checkout: rustdoc names files that are not below the workspace's
+/// root, such as those of members beside it, by their absolute paths.
+fn seen_from(root: &Path, name: &str) -> String {
+    let (file, item) = name.split_once(" - ").unwrap_or((name, ""));
+    let path = Path::new(file);
+    let shared = root.components().zip(path.components()).take_while(|(of_root, of_file)| of_root == of_file).count();
+    // The root of the file system alone says nothing of where the checkout is.
+    if !path.is_absolute() || shared < 2 {
+        return name.to_owned();
+    }
+    let up = root.components().skip(shared).map(|_| Component::ParentDir);
+    let near: PathBuf = up.chain(path.components().skip(shared)).collect();
+    format!("{} - {item}", near.display())
 }
 
 impl Note {
@@ -119,4 +134,21 @@ fn path_of(executable: &Path) -> PathBuf {
     let mut name = OsString::from(executable.as_os_str());
     name.push(".memprof.json");
     PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_doctest_beside_the_workspace_has_the_same_name_in_every_checkout() {
+        let seen = |root: &str, name: &str| seen_from(Path::new(root), name);
+        for home in ["/home/a", "/build/b/c"] {
+            let name = format!("{home}/p1/src/lib.rs - doc (line 3)");
+            assert_eq!(seen(&format!("{home}/ws"), &name), "../p1/src/lib.rs - doc (line 3)");
+        }
+        assert_eq!(seen("/w", "src/lib.rs - a - b (line 3)"), "src/lib.rs - a - b (line 3)");
+        assert_eq!(seen("/w", "/w/src/lib.rs - (line 3)"), "src/lib.rs - (line 3)");
+        assert_eq!(seen("/w", "/other/src/lib.rs - (line 3)"), "/other/src/lib.rs - (line 3)");
+    }
 }

@@ -59,6 +59,10 @@ pub struct Plan {
     pub tests: bool,
     /// How the harness runs the tests, as it reads it; `None` = as ever.
     pub modes: Option<String>,
+    /// The root of the workspace under test, absolute.
+    pub workspace_root: PathBuf,
+    /// More tests than this of a program with a `main` of its own are recorded as one.
+    pub list_limit: usize,
     /// The folder for this run's ledgers, absolute.
     pub ledgers: PathBuf,
     /// The file that notes what was run, absolute.

@@ -33,7 +33,7 @@ impl Call<'_> {
     /// Becomes the program of `doctest`; comes back only where that fails.
     pub(super) fn run_doctests(mut self, doctest: &Doctest, args: &[OsString]) -> Result<Error, Error> {
         let profiled = self.ran.note.as_ref().is_some_and(|note| note.unprofiled.is_none());
-        if profiled && doctest.names().iter().any(|(name, _)| self.modes.records(name)) {
+        if profiled && doctest.names(&self.plan.workspace_root).iter().any(|(name, _)| self.modes.records(name)) {
             self.ran.kept = self.keep();
             self.ran.leaves = Trace::Ledger;
         }
@@ -63,7 +63,7 @@ impl Call<'_> {
 
     /// Runs one doctest, the one with this number where there are several in the program.
     fn run_doctest(&self, doctest: &Doctest, number: usize, args: &[OsString]) -> Result<Error, Error> {
-        let names = doctest.names();
+        let names = doctest.names(&self.plan.workspace_root);
         let (name, should_panic) = names.get(number).cloned().unwrap_or_default();
         if !self.modes.records(&name) {
             self.note_unrecorded([name.as_str()])?;

@@ -218,11 +218,7 @@ fn kind(target: &Target) -> &'static str {
 
 /// The file's name without cargo's hash.
 pub fn stem(exe: &Path) -> String {
-    let name = exe.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    match name.rsplit_once('-') {
-        Some((stem, hash)) if hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()) => stem.to_owned(),
-        _ => name,
-    }
+    memprof_harness::ledger::target_of(exe)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! runtime calls `main`, and shuts when the process exits. Nothing happens unless the environment asks for it.
 #![allow(unsafe_code)] // runs before `main`, and when the process exits
 
-use crate::ledger::{executable, Hook, Identity, LedgerFile};
+use crate::ledger::{executable, target_of, Hook, Identity, LedgerFile, Seed};
 use crate::modes::Modes;
 use crate::{engine, environment, link_marker, seeds};
 use std::ffi::{CStr, OsStr};
@@ -102,6 +102,8 @@ const NO_LEDGER: &[u8] = b"-";
 struct Recording {
     /// Mean bytes between samples.
     rate: u64,
+    /// What its samplers begin with: its root's, from which its own is made.
+    seed: Seed,
     /// Of a root: what the name of its ledger begins with. Otherwise the stem of the ledger that this one belongs to.
     stem: String,
     /// It is recorded for its own sake.
@@ -129,8 +131,9 @@ impl Recording {
 
     fn asked_for() -> Option<Recording> {
         let asked = env::var_os(environment::PROGRAM)?.into_string().ok()?;
-        let mut words = asked.splitn(3, ' ');
-        let (rate, stem, folder) = (words.next()?.parse().ok()?, words.next()?.to_owned(), words.next()?);
+        let mut words = asked.splitn(4, ' ');
+        let (rate, seed) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let (stem, folder) = (words.next()?.to_owned(), words.next()?);
         let folder = PathBuf::from(folder);
         let name = env::var_os(environment::NAME);
         if env::var_os(DOCTEST_RUNNER).is_some() && name.is_some() {
@@ -146,7 +149,16 @@ impl Recording {
         let fixed = modes.and_then(|modes| modes.parse::<Modes>().ok()).is_some_and(|modes| modes.deterministic);
         let doctest = env::var_os(DOCTEST).and_then(|number| number.into_string().ok());
         let name = name.map(|name| doctest.unwrap_or_else(|| name.to_string_lossy().into_owned()));
-        Some(Recording { rate, stem, is_root: name.is_some(), folder, name: name.unwrap_or_default(), window, fixed })
+        Some(Recording {
+            rate,
+            seed,
+            stem,
+            is_root: name.is_some(),
+            folder,
+            name: name.unwrap_or_default(),
+            window,
+            fixed,
+        })
     }
 
     /// Two letters, and two C strings: the ledger, and what the program hands on to those that it starts, which is nothing
@@ -157,17 +169,34 @@ impl Recording {
         text.push(0);
         if self.is_root {
             let stem = ledger.file_stem().unwrap_or_default().display();
-            text.extend_from_slice(format!("{} {stem} ", self.rate).as_bytes());
+            text.extend_from_slice(format!("{} {} {stem} ", self.rate, self.seed.to_text()).as_bytes());
             text.extend_from_slice(self.folder.as_os_str().as_bytes());
         }
         text.push(0);
         text
     }
 
+    /// The same on every run: of a root by the one test that it runs, of others by what they are, what they are to do, and how many the
+    /// root started before.
+    fn own_seed(&self, exe: &Path) -> Seed {
+        if self.is_root {
+            return self.seed.with(self.name.as_bytes());
+        }
+        let prefix = format!("{}.child-", self.stem);
+        let before = fs::read_dir(&self.folder).map_or(0, |entries| {
+            let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
+            names.filter(|name| name.as_bytes().starts_with(prefix.as_bytes())).count()
+        });
+        let program = self.seed.with(target_of(exe).as_bytes()).with(&(before as u64).to_le_bytes());
+        env::args_os().skip(1).fold(program, |seed, argument| seed.with(argument.as_bytes()))
+    }
+
     fn create_ledger(&self) -> io::Result<LedgerFile> {
+        let exe = env::current_exe()?;
         let identity = Identity {
             name: self.name.clone(),
-            exe: env::current_exe()?,
+            seed: self.own_seed(&exe),
+            exe,
             package: env::var("CARGO_PKG_NAME").unwrap_or_default(),
             manifest_dir: env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default(),
             root: if self.is_root { String::new() } else { self.stem.clone() },

@@ -119,3 +119,96 @@ fn estimates_are_near(summary: &Summary, rate: u64) {
         }
     }
 }
+
+/// Functions of tests that all do the same: the name, the size of the first block in bytes, that of the last one, and how many there are
+/// in one test. Of the sizes between them each comes as often as the others. One block in four is left.
+const EQUAL: &[(&str, u64, u64, u64)] = &[
+    ("of_16", 16, 16, 100_000),
+    ("of_1000", 1000, 1000, 10_000),
+    ("mixed", 1, 5000, 20_000),
+    ("of_64_kib", 65_536, 65_536, 400),
+    ("of_1_mib", 1 << 20, 1 << 20, 4),
+    ("of_2_mib", 2 << 20, 2 << 20, 20),
+];
+const EQUAL_TESTS: u64 = 40;
+const LEFT: u64 = 4;
+
+fn equal_tests() -> String {
+    let mut text = String::from(
+        "use std::alloc::{alloc, dealloc, Layout};\nuse std::hint::black_box;\n\n\
+         fn block(i: usize, size: usize) {\n    \
+             let layout = Layout::from_size_align(size, 1).unwrap();\n    \
+             let block = black_box(unsafe { alloc(black_box(layout)) });\n    \
+             assert!(!block.is_null());\n    \
+             if i % 4 != 0 {\n        unsafe { dealloc(block, layout) };\n    }\n\
+         }\n\n",
+    );
+    let mut calls = String::new();
+    for (name, first, last, blocks) in EQUAL {
+        let sizes = last - first + 1;
+        text.push_str(&format!(
+            "#[inline(never)]\nfn {name}() {{\n    for i in 0..{blocks}_usize {{\n        \
+             block(i, {first} + i / 4 % {sizes});\n    }}\n}}\n\n"
+        ));
+        calls.push_str(&format!("    {name}();\n"));
+    }
+    for test in 0..EQUAL_TESTS {
+        text.push_str(&format!("#[test]\nfn equal_{test}() {{\n{calls}}}\n\n"));
+    }
+    text
+}
+
+#[test]
+fn the_errors_of_equal_tests_cancel_and_are_the_same_on_every_run_and_in_every_checkout() {
+    if !can_read() {
+        return;
+    }
+    let (fixture, other) = (Fixture::copy("known"), Fixture::copy_as("known", "elsewhere"));
+    for fixture in [&fixture, &other] {
+        fixture.write("tests/equal.rs", &equal_tests());
+    }
+    for rate in [65_536, 524_288] {
+        let profile = |fixture: &Fixture| {
+            fixture.memprof("test --test equal").arg(format!("--memprofilerate={rate}")).succeed();
+            Raw::read(&fixture.path("target/memprof/profile.pb.gz"))
+        };
+        let first = profile(&fixture);
+        let of = |raw: &Raw, name: &str| {
+            let mut totals = [0; 4];
+            for sample in raw.through(&format!("equal::{name}")) {
+                totals.iter_mut().zip(&sample.values).for_each(|(total, value)| *total += value);
+            }
+            totals
+        };
+        for &(name, first_size, last_size, blocks) in EQUAL {
+            for (value, blocks) in [(0, blocks), (2, blocks / LEFT)] {
+                // The sizes come in turn, and the number of blocks is a multiple of how many there are.
+                let each = (blocks * EQUAL_TESTS) as f64 / (last_size - first_size + 1) as f64;
+                let (mut objects, mut space, mut objects_variance, mut space_variance) = (0.0, 0.0, 0.0, 0.0);
+                for size in (first_size..=last_size).map(|size| size as f64) {
+                    let sampled = 1.0 - (-size / f64::from(rate)).exp();
+                    let variance = each * (1.0 - sampled) / sampled;
+                    objects += each;
+                    space += each * size;
+                    objects_variance += variance;
+                    space_variance += variance * size * size;
+                }
+                let found = of(&first, name);
+                let check = |found: i64, truth: f64, variance: f64, what: &str| {
+                    // Each test's figure is a whole number, rounded up or down by chance.
+                    let rounding = EQUAL_TESTS as f64 / 4.0;
+                    let bound = 4.0 * (variance + rounding).sqrt();
+                    let off = found as f64 - truth;
+                    assert!(off.abs() <= bound, "rate {rate}, {name}, {what}: {found} for {truth} ± {bound}");
+                };
+                check(found[value], objects, objects_variance, "objects");
+                check(found[value + 1], space, space_variance, "bytes");
+            }
+        }
+        let (again, elsewhere) = (profile(&fixture), profile(&other));
+        for &(name, ..) in EQUAL {
+            assert_eq!(of(&first, name), of(&again, name), "{name} on another run");
+            assert_eq!(of(&first, name), of(&elsewhere, name), "{name} in another checkout");
+        }
+    }
+}

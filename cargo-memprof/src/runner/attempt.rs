@@ -3,15 +3,17 @@
 
 use super::{Call, cannot_note, cannot_run};
 use crate::error::Error;
-use memprof_harness::ledger::{Finish, LedgerFile, OutcomeCode};
+use memprof_harness::ledger::{Finish, LedgerFile, OutcomeCode, Seed, target_of};
 use memprof_harness::limit::{self, Ended};
 use memprof_harness::{addresses, environment};
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// See the head of this file.
@@ -24,11 +26,17 @@ pub struct Attempt {
 impl Call<'_> {
     /// Has `command` record itself; `name` is the one test it is to run, or empty. `window` is what of it is recorded, as
     /// [`environment::WINDOW`] says it; `None` = all.
-    pub fn record(&self, mut command: Command, name: &str, window: Option<&str>) -> Attempt {
+    pub fn record(&self, command: Command, name: &str, window: Option<&str>) -> Attempt {
+        self.record_as(name, command, name, window)
+    }
+
+    /// As [`Call::record`], of a program that is known as `identity`.
+    pub fn record_as(&self, identity: &str, mut command: Command, name: &str, window: Option<&str>) -> Attempt {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         // Of one length, so that what the program inherits takes as many bytes in every run.
         let stem = format!("program-{:010}-{:06}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let mut asked = OsString::from(format!("{} {stem} ", self.plan.rate));
+        let seed = self.seed_of(identity).to_text();
+        let mut asked = OsString::from(format!("{} {seed} {stem} ", self.plan.rate));
         asked.push(&self.plan.ledgers);
         command.env(environment::PROGRAM, asked).env(environment::NAME, name);
         if let Some(stand_in) = &self.plan.stand_in {
@@ -42,6 +50,20 @@ impl Call<'_> {
             addresses::fix(&mut command);
         }
         Attempt { command, ledgers: self.plan.ledgers.join(stem) }
+    }
+
+    /// What a program's samplers begin with, each time it is started another.
+    fn seed_of(&self, identity: &str) -> Seed {
+        /// How often each was started by this process.
+        static STARTS: Mutex<BTreeMap<String, u64>> = Mutex::new(BTreeMap::new());
+        let repeat = {
+            let mut starts = STARTS.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = starts.entry(identity.to_owned()).or_default();
+            *count += 1;
+            *count - 1
+        };
+        let package = std::env::var("CARGO_PKG_NAME").unwrap_or_default();
+        Seed::of_test(&package, &target_of(self.ran.exe.as_path()), "", identity, repeat)
     }
 }
 

@@ -70,7 +70,7 @@ impl Call<'_> {
             return Ok(self.plain(self.doctest_command(args)));
         }
         let window = doctest.begins.then_some(environment::CALL);
-        let make = || self.record(self.doctest_command(args), "", window);
+        let make = || self.record_as(&name, self.doctest_command(args), "", window);
         // What rustdoc takes for a failure: one that is to panic fails by ending well.
         let failure = if should_panic { 0 } else { FAILURE };
         self.run_recorded(make, &format!("test `{name}`"), failure)

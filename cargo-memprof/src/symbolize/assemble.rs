@@ -46,9 +46,11 @@ pub fn assemble(ledger: &Ledger, map: &AddressMap, symbols: &Symbols, about: Abo
         walk: Walk::default(),
     };
     let rate = SampleRate(ledger.rate);
-    for site in &ledger.sites {
+    for (number, site) in ledger.sites.iter().enumerate() {
         let stack = assembly.stack(site);
-        assembly.builder.add(stack, None, site.size, &estimate(&observed(site), rate, site.size));
+        // The same on every run, and another for each site and each test.
+        let dither = ledger.identity.seed.with(&number.to_le_bytes()).fraction();
+        assembly.builder.add(stack, None, site.size, &estimate(&observed(site), rate, site.size, dither));
     }
     if rate.is_exact() {
         assembly.add_lost(&ledger.losses);
@@ -371,7 +373,7 @@ impl Assembly<'_> {
         observed[ValueType::AllocObjects] = i64::try_from(losses.lost_objects).unwrap_or(i64::MAX);
         observed[ValueType::AllocSpace] = i64::try_from(losses.lost_space).unwrap_or(i64::MAX);
         let stack = self.made_up(None, LOST);
-        self.builder.add(stack, None, 0, &estimate(&observed, SampleRate(1), 0));
+        self.builder.add(stack, None, 0, &estimate(&observed, SampleRate(1), 0, 0.0));
     }
 }
 

@@ -2,6 +2,7 @@
 //! through the engine.
 
 use super::layout::{self, kind, Header};
+use super::seed::Seed;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::mem::offset_of;
@@ -29,6 +30,8 @@ pub struct Identity {
     /// iteration then.
     pub ps_per_iter: Option<u64>,
     pub hook: Hook,
+    /// What its samplers begin with.
+    pub seed: Seed,
 }
 
 /// Where allocations were noted.
@@ -141,6 +144,7 @@ impl LedgerFile {
         self.file.write_all_at(&layout::VERSION.to_ne_bytes(), offset_of!(Header, version) as u64)?;
         self.file.write_all_at(&(layout::HEADER_LEN as u32).to_ne_bytes(), offset_of!(Header, header_len) as u64)?;
         self.put_u64(offset_of!(Header, rate), rate)?;
+        self.put_u64(offset_of!(Header, seed), identity.seed.0)?;
         self.put_u64(offset_of!(Header, started_ns), started)?;
         self.put_u64(offset_of!(Header, arena_end), arena_end)?;
         // The magic goes last: a file without it was never a ledger.

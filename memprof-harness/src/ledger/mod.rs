@@ -1,5 +1,5 @@
 //! The ledger: the file that one recorded process leaves. `layout` has its bytes, `create` the parts that are written
-//! by ordinary code (who the process is, how it ended), `executable` what it ran, `parts` and `read` take it in again. The
+//! by ordinary code (who the process is, how it ended), `executable` what it ran, `seed` what its samplers begin with, `parts` and `read` take it in again. The
 //! hot writing is the engine's.
 
 pub mod executable;
@@ -14,6 +14,7 @@ mod model;
 mod parts;
 #[cfg(not(memprof_injected))]
 mod read;
+mod seed;
 
 pub(crate) use create::push_pair;
 pub use create::{Finish, Hook, Identity, LedgerFile, OutcomeCode};
@@ -22,3 +23,4 @@ pub use inventory::{Inventory, Listed};
 pub use model::{Counters, End, Ledger, LedgerError, Losses, Module, Site, SiteValues};
 #[cfg(not(memprof_injected))]
 pub use read::read;
+pub use seed::{fnv1a, target_of, Seed};

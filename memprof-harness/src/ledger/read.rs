@@ -4,7 +4,7 @@
 use super::layout::{self, outcome, site_flag, state, Header, Lane, PeakRecord, StackRecord};
 use super::model::{signed, Counters, End, Ledger, LedgerError, Losses, Site, SiteValues};
 use super::parts::{Parts, SiteParts, View};
-use super::{Hook, Identity, OutcomeCode};
+use super::{Hook, Identity, OutcomeCode, Seed};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::mem::offset_of;
@@ -35,7 +35,7 @@ pub fn read(bytes: &[u8]) -> Result<Ledger, LedgerError> {
     let sites = sites(file, &parts, &mut losses);
     let end = end(file, parts.text.remove("message"));
     Ok(Ledger {
-        identity: identity(&mut parts.text),
+        identity: Identity { seed: Seed(file.u64(offset_of!(Header, seed))), ..identity(&mut parts.text) },
         end,
         rate: file.u64(offset_of!(Header, rate)),
         pid: file.u32(offset_of!(Header, pid)),
@@ -224,6 +224,8 @@ fn identity(text: &mut HashMap<String, Vec<u8>>) -> Identity {
         root: lossy(take("root")),
         ps_per_iter: lossy(take("ps_per_iter")).parse().ok(),
         hook: Hook::named(&lossy(take("hook"))).unwrap_or_default(),
+        // In the header.
+        seed: Seed::default(),
     }
 }
 
@@ -243,6 +245,7 @@ mod tests {
             root: "r".to_owned(),
             ps_per_iter: Some(1_500),
             hook: Hook::NativePartial,
+            seed: Seed(0x1234_5678_9abc_def0),
         }
     }
 

@@ -9,7 +9,7 @@ use super::options::{Options, Plan, SampleRate, NO_CAPTURE};
 use super::process::{self, run_collecting, run_inheriting};
 use super::shape::{self, Ended};
 use super::verdict::{self, Ending, Expectation};
-use crate::ledger::{Finish, Hook, Identity, Inventory, LedgerFile, Listed, OutcomeCode};
+use crate::ledger::{fnv1a, target_of, Finish, Hook, Identity, Inventory, LedgerFile, Listed, OutcomeCode, Seed};
 use crate::modes::Modes;
 use crate::{addresses, environment};
 use real::{Bencher, ShouldPanic, TestDesc, TestDescAndFn, TestFn};
@@ -45,9 +45,9 @@ struct Run {
 
 impl Run {
     /// What has the programs that a test starts record themselves, as the test's own.
-    fn for_programs(&self, ledger: &Path) -> OsString {
+    fn for_programs(&self, ledger: &Path, seed: Seed) -> OsString {
         let stem = ledger.file_stem().unwrap_or_default();
-        let mut asked = OsString::from(format!("{} {} ", self.rate.0, stem.display()));
+        let mut asked = OsString::from(format!("{} {} {} ", self.rate.0, seed.to_text(), stem.display()));
         asked.push(&self.folder);
         asked
     }
@@ -333,17 +333,19 @@ impl Test {
 
     /// Records the test as often as it is to be, or until it does not end as expected. The last ending is the test's.
     fn record_all(&self, run: &Run) -> io::Result<Ending> {
-        for _ in 1..run.modes.repeat {
-            let ending = self.record(run)?;
+        for repeat in 1..run.modes.repeat {
+            let ending = self.record(run, u64::from(repeat))?;
             if ending.outcome(self.expectation) != OutcomeCode::Ok {
                 return Ok(ending);
             }
         }
-        self.record(run)
+        self.record(run, 0)
     }
 
-    fn record(&self, run: &Run) -> io::Result<Ending> {
-        let ledger = self.create_ledger(run)?;
+    /// `repeat` tells the recordings of a test apart that one run makes.
+    fn record(&self, run: &Run, repeat: u64) -> io::Result<Ending> {
+        let seed = Seed::of_test(&run.package, &target_of(&run.exe.path), self.source_file, &self.name, repeat);
+        let ledger = self.create_ledger(run, seed)?;
         folder::RECORDED.fetch_add(1, Ordering::Relaxed);
         let mut command = Command::new(run.exe.program());
         let mut arguments = run.arguments.iter();
@@ -354,7 +356,7 @@ impl Test {
         command.env(environment::CHILD, self.index.to_string()).env(environment::LEDGER, ledger.path());
         // The ledger has the rate as well, but the first allocation of the child comes before its ledger is open.
         command.env(environment::RATE, run.rate.0.to_string());
-        command.env(environment::PROGRAM, run.for_programs(ledger.path()));
+        command.env(environment::PROGRAM, run.for_programs(ledger.path(), seed));
         if run.modes.deterministic {
             command.env(environment::MODES, run.modes.to_string());
             addresses::fix(&mut command);
@@ -374,7 +376,7 @@ impl Test {
         Ok(ending)
     }
 
-    fn create_ledger(&self, run: &Run) -> io::Result<LedgerFile> {
+    fn create_ledger(&self, run: &Run, seed: Seed) -> io::Result<LedgerFile> {
         let identity = Identity {
             name: self.name.clone(),
             exe: run.exe.path.clone(),
@@ -385,6 +387,7 @@ impl Test {
             root: String::new(),
             ps_per_iter: self.median_ns.map(|median| (median * 1000.0).round() as u64),
             hook: run.hook,
+            seed,
         };
         let stem = format!("{:016x}-{}", run.exe_hash, self.index);
         let mut path = run.folder.join(format!("{stem}.ledger"));
@@ -486,9 +489,4 @@ fn take_panic_text(ledger: &Path) -> Option<String> {
     // It was read; a file that cannot be removed does no harm, since only ledgers are collected.
     let _ = fs::remove_file(&path);
     Some(String::from_utf8_lossy(&text).into_owned())
-}
-
-/// FNV-1a, 64 bits: short, stable over releases, and good enough to tell some hundred paths apart.
-fn fnv1a(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
 }

@@ -373,7 +373,7 @@ fn make() -> Option<&'static Local> {
             stacks: Room::new(kind::STACKS, FIRST_ROOM),
             peaks: Room::new(kind::PEAKS, FIRST_PEAKS),
             foreign: Foreign::new(),
-            sampler: RefCell::new(Sampler::new(u64::from(number), header.rate.load(Relaxed))),
+            sampler: RefCell::new(Sampler::of_lane(header.seed.load(Relaxed), number, header.rate.load(Relaxed))),
             held: AtomicBool::new(true),
             next: newest(),
         }

@@ -1,8 +1,8 @@
 //! When the next sample is due. Poisson: the gaps between samples are exponentially distributed over the bytes
 //! allocated, so an allocation of `size` bytes is sampled with probability 1 - exp(-size / rate), whatever came before.
 
-/// One lane's stream of gaps. The seed is the lane's number, so a test on one thread samples the same allocations on
-/// every run.
+/// One lane's stream of gaps. The seed is made of the process's and the lane's number, so a test on one thread samples the same
+/// allocations on every run, and two tests that do the same sample different ones.
 #[derive(Debug)]
 pub(crate) struct Sampler {
     state: u64,
@@ -12,6 +12,10 @@ pub(crate) struct Sampler {
 impl Sampler {
     pub(crate) const fn new(seed: u64, rate: u64) -> Sampler {
         Sampler { state: seed, rate }
+    }
+
+    pub(crate) fn of_lane(seed: u64, lane: u32, rate: u64) -> Sampler {
+        Sampler::new(mix(seed, u64::from(lane)), rate)
     }
 
     /// Bytes until the next sample, at least 1; `u64::MAX` at rate 0, where there is none.
@@ -29,12 +33,24 @@ impl Sampler {
 
     /// SplitMix64 (Steele, Lea, Flood 2014): passes BigCrush, needs no warm-up after a small seed.
     fn next(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.state;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        self.state = self.state.wrapping_add(STEP);
+        scramble(self.state)
     }
+}
+
+/// What SplitMix64 adds to its state.
+const STEP: u64 = 0x9E37_79B9_7F4A_7C15;
+
+fn scramble(state: u64) -> u64 {
+    let z = (state ^ (state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+/// A seed for each of the `parts` of what has this one. Scrambled twice, so that no two streams are the same but for where they
+/// begin, as those are whose states differ by a few steps.
+pub(crate) fn mix(seed: u64, part: u64) -> u64 {
+    scramble(seed ^ scramble(part.wrapping_add(1).wrapping_mul(STEP)))
 }
 
 /// -ln(k / 2^53) for k in 1..=2^53. std's `ln` is libm's, which every test's process would load for this alone; and
@@ -57,6 +73,7 @@ fn minus_ln(k: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Seed;
 
     #[test]
     #[cfg_attr(miri, ignore = "Miri's own logarithm differs from run to run")]
@@ -102,6 +119,36 @@ mod tests {
             let expected = p * trials as f64;
             let sigma = (trials as f64 * p * (1.0 - p)).sqrt().max(1.0);
             assert!((hits as f64 - expected).abs() <= 5.0 * sigma, "rate {rate} size {size}: {hits} of {expected}");
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "some million gaps")]
+    fn the_mean_over_a_thousand_tests_is_the_truth_and_their_errors_cancel() {
+        const TESTS: u64 = 1000;
+        let rate = 524_288u64;
+        for size in [16u64, 100, 1000, 5000, 65_536, 524_288, 2 << 20] {
+            let p = 1.0 - (-(size as f64) / rate as f64).exp();
+            // One or two samples in each test.
+            let blocks = rate.div_ceil(size) * 2;
+            let estimates = (0..TESTS).map(|test| {
+                let seed = Seed::of_test("package", "target", "src/lib.rs", &format!("tests::of_{test}"), 0);
+                let mut sampler = Sampler::of_lane(seed.0, 1, rate);
+                let (mut due, mut hits) = (sampler.gap(), 0u64);
+                loop {
+                    // The number of the block in which the sample is due.
+                    let block = due.div_ceil(size);
+                    if block > blocks {
+                        break hits as f64 / p;
+                    }
+                    hits += 1;
+                    due = block * size + sampler.gap();
+                }
+            });
+            let (sum, truth) = (estimates.sum::<f64>(), (TESTS * blocks) as f64);
+            // The variance of a sum is that of its parts only where they are independent.
+            let bound = 4.0 * (truth * (1.0 - p) / p).sqrt();
+            assert!((sum - truth).abs() <= bound, "{size} bytes: {sum} for {truth} ± {bound}");
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::engine::alloc::block_tag::Note;
 use crate::engine::alloc::slots;
 use crate::engine::alloc::system_untagged;
 use crate::engine::alloc::thread_cache::ThreadCache;
+use crate::engine::life::process;
 use crate::engine::life::state::{self, Mode};
 use crate::engine::life::thread;
 use crate::engine::life::thread::{access, own_lane, Access};
@@ -103,6 +104,9 @@ mod unready {
             // SAFETY: the caller upholds `alloc`'s contract.
             Mode::Exact => unsafe { exact::unready::alloc(layout) },
             // SAFETY: the caller upholds `alloc`'s contract.
+            // A thread's first block, too, is one whose word tells whose it is.
+            Mode::Sampled if is_lane() => unsafe { sampled::alloc(layout.size(), layout.align()) },
+            // SAFETY: the caller upholds `alloc`'s contract.
             Mode::Sampled => unsafe { system_untagged::alloc(layout) },
             // SAFETY: the caller upholds `alloc`'s contract.
             Mode::Plain => unsafe { System.alloc(layout) },
@@ -114,6 +118,8 @@ mod unready {
         match decided() {
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
             Mode::Exact => unsafe { exact::unready::alloc_zeroed(layout) },
+            // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+            Mode::Sampled if is_lane() => unsafe { sampled::alloc_zeroed(layout.size(), layout.align()) },
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
             Mode::Sampled => unsafe { system_untagged::alloc_zeroed(layout) },
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
@@ -148,11 +154,20 @@ mod unready {
     }
 }
 
+/// Whether the calling thread may record after all, as one does whose first event this is; it is ready then.
+#[inline(always)]
+fn is_lane() -> bool {
+    matches!(access(), Access::Lane(..))
+}
+
 /// The mode; decides it where this is the first allocation of the process.
 #[inline(always)]
 fn decided() -> Mode {
     match state::mode() {
-        Some(mode) => mode,
+        Some(mode) => {
+            process::notice_fork();
+            mode
+        }
         None => decide(),
     }
 }

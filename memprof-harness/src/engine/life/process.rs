@@ -14,6 +14,7 @@ use crate::engine::life::thread;
 use crate::engine::record::lane;
 use crate::engine::record::peak;
 use crate::engine::record::region;
+use crate::engine::record::sampler;
 #[cfg(memprof_native)]
 use crate::engine::store::blocks;
 use crate::engine::store::ledger_map;
@@ -23,10 +24,12 @@ use crate::ledger::layout::{self, kind, ChunkHeader};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering::{Relaxed, Release};
-use std::sync::atomic::{AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
 
 /// Objects that were loaded when the ledger was mapped.
 static OBJECTS: AtomicUsize = AtomicUsize::new(0);
+/// Which of its parent's forks this process is, counted from 1; 0 = it is none.
+static ORDINAL: AtomicU32 = AtomicU32::new(0);
 /// End of what a forked child's ledger has in common with its parent's: the identity and the loaded objects.
 static PREFIX: AtomicU64 = AtomicU64::new(0);
 
@@ -52,11 +55,12 @@ pub fn attach(path: &Path) -> io::Result<()> {
     }
     thread::prepare()?;
     // SAFETY: both functions are safe to call around a fork: they touch atomics alone.
-    let error = unsafe { libc::pthread_atfork(None, Some(count_fork), Some(leave_to_parent)) };
+    let error = unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(notice_fork_told)) };
     if error != 0 {
         return Err(io::Error::from_raw_os_error(error));
     }
     code_at::prepare();
+    state::attach();
     OBJECTS.store(modules::note(), Relaxed);
     PREFIX.store(ledger_map::header().arena_end.load(Relaxed), Relaxed);
     ledger_map::header().pid.store(std::process::id(), Relaxed);
@@ -66,6 +70,7 @@ pub fn attach(path: &Path) -> io::Result<()> {
 
 /// Opens the window: from here on every thread of the process is recorded. Does nothing where no ledger is attached.
 pub fn open() {
+    notice_fork();
     if !ledger_map::is_attached() {
         return;
     }
@@ -78,6 +83,7 @@ pub fn open() {
 /// or an error. The window stays open for what is still to come of the test: destructors of its thread-locals, and threads
 /// that are ending.
 pub fn report(outcome: u32, message: Option<&str>) {
+    notice_fork();
     if !ledger_map::is_attached() {
         return;
     }
@@ -89,6 +95,7 @@ pub fn report(outcome: u32, message: Option<&str>) {
 
 /// Shuts the window on every thread, for good: once the threads that are ending are gone. The ledger is still to be closed.
 pub fn shut() {
+    notice_fork();
     if ledger_map::is_attached() && state::is_open() {
         let _outside = thread::suspend();
         ending::wait_for_threads();
@@ -162,15 +169,52 @@ impl FloorCharBoundary for str {
     }
 }
 
-extern "C" fn count_fork() {
-    ledger_map::header().forks.fetch_add(1, Relaxed);
+/// Before a fork that the C library makes, on the thread that makes it.
+extern "C" fn before_fork() {
+    notice_fork();
+    if ledger_map::is_attached() {
+        thread::set_fork(ledger_map::header().forks.fetch_add(1, Relaxed) + 1);
+    }
+}
+
+/// After it, in the parent.
+extern "C" fn after_fork() {
+    thread::set_fork(0);
+}
+
+/// After it, in the child. Another's handler may have allocated before, and the flags have told of the fork already.
+extern "C" fn notice_fork_told() {
+    if state::is_wiping() {
+        notice_fork();
+    } else {
+        leave_to_parent();
+    }
+}
+
+/// Sees to a forked child of which only the flags tell. Before anything of the parent's is looked at that is not for the child: its
+/// ledger, its lanes, its cells.
+#[inline(always)]
+pub(crate) fn notice_fork() {
+    if state::are_wiped(state::flags()) {
+        leave_to_parent();
+    }
 }
 
 /// In a forked child: the mapping is the parent's ledger, which is not ours to write. Most children go on to `exec`, so
 /// a ledger of its own is made at the first event, if there is one.
-extern "C" fn leave_to_parent() {
-    let recorded = state::flags() & OPEN != 0;
-    state::restart(if recorded { FORKED } else { ENDED });
+#[cold]
+#[inline(never)]
+fn leave_to_parent() {
+    let told = thread::take_fork();
+    let number = match told {
+        // Made by the bare system call: nobody has counted it. That much is the parent's to know.
+        0 if ledger_map::is_attached() => ledger_map::header().forks.fetch_add(1, Relaxed) + 1,
+        // The fork of a fork that has no ledger yet.
+        0 => ORDINAL.load(Relaxed).wrapping_mul(31).wrapping_add(1),
+        number => number,
+    };
+    ORDINAL.store(number, Relaxed);
+    let recorded = state::was_open();
     ledger_map::abandon();
     lane::forget_all();
     slots::forget_all();
@@ -179,6 +223,7 @@ extern "C" fn leave_to_parent() {
     #[cfg(memprof_native)]
     blocks::forget_all();
     thread::forget();
+    state::restart(if recorded { FORKED } else { ENDED });
 }
 
 /// The first event of a forked child. It has one thread, so nobody else is on the way here.
@@ -190,9 +235,15 @@ pub(crate) fn start_forked() {
         let header = ledger_map::header();
         let parent = header.pid.load(Relaxed);
         header.pid.store(process_id(), Relaxed);
+        header.seed.store(sampler::mix(header.seed.load(Relaxed), fork_part(ORDINAL.load(Relaxed))), Relaxed);
         header.state.store(layout::state::OPEN, Relaxed);
         note_origin(parent);
     }
+}
+
+/// What the seed of a fork differs by: nothing that a lane's does.
+fn fork_part(number: u32) -> u64 {
+    1 << 32 | u64::from(number)
 }
 
 /// Puts down, without allocating, of which process this one is a fork.

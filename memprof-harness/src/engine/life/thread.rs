@@ -25,14 +25,16 @@ use std::sync::atomic::{compiler_fence, AtomicU32};
 
 pub(crate) struct Thread {
     /// The state's flags under which this thread may record at once in sampled mode; [`NEVER`] where it must ask first.
-    sampled: Cell<u8>,
+    sampled: Cell<u32>,
     /// The same in exact mode. Each mode has its own, so that one comparison is enough.
-    exact: Cell<u8>,
+    exact: Cell<u32>,
     /// How many [`Suspended`] guards live on this thread.
     suspended: Cell<u32>,
     counted: Cell<bool>,
     /// In the middle of its first event: what the C library allocates for the engine meanwhile is nobody's.
     joining: Cell<bool>,
+    /// Which of its process's forks the thread is about to make, counted from 1; 0 = none.
+    forks: Cell<u32>,
     local: Cell<Option<&'static Local>>,
     /// The lane's counters: what most events need of it. Once set it stays set, so that it is there whenever the thread is ready, to a
     /// signal handler too.
@@ -48,6 +50,7 @@ thread_local! {
             suspended: Cell::new(0),
             counted: Cell::new(false),
             joining: Cell::new(false),
+            forks: Cell::new(0),
             local: Cell::new(None),
             record: Cell::new(None),
             bounds: Cell::new(Bounds { low: 0, high: 0 }),
@@ -75,13 +78,13 @@ pub(crate) fn access() -> Access {
 
 /// Whether the calling thread may record at once, in sampled mode, while the state has these flags.
 #[inline(always)]
-pub(crate) fn is_ready_to_sample(flags: u8) -> bool {
+pub(crate) fn is_ready_to_sample(flags: u32) -> bool {
     THREAD.with(|thread| thread.sampled.get() == flags)
 }
 
 /// The same in exact mode.
 #[inline(always)]
-pub(crate) fn is_ready_for_all(flags: u8) -> bool {
+pub(crate) fn is_ready_for_all(flags: u32) -> bool {
     THREAD.with(|thread| thread.exact.get() == flags)
 }
 
@@ -135,12 +138,12 @@ impl Thread {
 
     /// The state's flags under which this thread may record at once, [`NEVER`] where there are none.
     #[inline(always)]
-    fn expected(&self) -> u8 {
+    fn expected(&self) -> u32 {
         self.sampled.get().min(self.exact.get())
     }
 
     /// Has this thread record at once while the state has these flags.
-    fn expect(&self, flags: u8) {
+    fn expect(&self, flags: u32) {
         // A signal handler that finds them must find what was written before.
         compiler_fence(Ordering::SeqCst);
         let (now, never) = if flags & EXACT != 0 { (&self.exact, &self.sampled) } else { (&self.sampled, &self.exact) };
@@ -159,6 +162,7 @@ impl Thread {
     #[cold]
     #[inline(never)]
     fn ask(&self) -> Access {
+        process::notice_fork();
         if state::is_forked() {
             process::start_forked();
         }
@@ -209,6 +213,16 @@ impl Thread {
             local.let_go();
         }
     }
+}
+
+/// The calling thread is about to make this fork of its process's, counted from 1; 0 = it has made it.
+pub(crate) fn set_fork(number: u32) {
+    THREAD.with(|thread| thread.forks.set(number));
+}
+
+/// In a forked child: which of the parent's forks it is, counted from 1; 0 = nobody told.
+pub(crate) fn take_fork() -> u32 {
+    THREAD.with(|thread| thread.forks.replace(0))
 }
 
 /// In a forked child, for its only thread.

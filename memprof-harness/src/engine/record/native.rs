@@ -5,6 +5,7 @@ use crate::engine::alloc::block_tag::Note;
 use crate::engine::hook::rust::{count_failure, count_laneless, free_while_shut};
 use crate::engine::life::loader;
 use crate::engine::life::own_allocator;
+use crate::engine::life::process;
 use crate::engine::life::state::{self, Mode, FORKED, OPEN, PROBED};
 use crate::engine::life::thread::{access, Access};
 use crate::engine::record::lane::Local;
@@ -16,7 +17,8 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Whether anything is to be noted at all. Touches no thread-local: the loader allocates before there are any.
 #[inline(always)]
 pub(crate) fn is_on() -> bool {
-    state::flags() & (OPEN | FORKED | PROBED) != 0
+    let flags = state::flags();
+    flags & (OPEN | FORKED | PROBED) != 0 || state::are_wiped(flags)
 }
 
 /// The C library gave a block of `size` bytes to the function that `frame` returns to; 0 = it gave none.
@@ -44,6 +46,7 @@ pub(crate) fn allocated(frame: Frame, address: usize, size: usize) {
 /// The block at `address` is about to be freed.
 #[inline(never)]
 pub(crate) fn freeing(address: usize) {
+    process::notice_fork();
     let Some(block) = blocks::take(address) else { return };
     match access() {
         Access::Lane(local, _) => count_free(local, block),
@@ -54,6 +57,7 @@ pub(crate) fn freeing(address: usize) {
 
 /// The block at `address` is about to be moved: what [`reallocated`] or [`not_reallocated`] must be told.
 pub(crate) fn reallocating(address: usize) -> Option<Block> {
+    process::notice_fork();
     blocks::take(address)
 }
 

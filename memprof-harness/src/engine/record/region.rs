@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)] // a symbol that the linker is to find, and memory of its caller
 
+use crate::engine::life::process;
 use crate::engine::life::state;
 use crate::engine::record::lane;
 use crate::engine::record::peak;
@@ -53,6 +54,7 @@ fn end(region: [u64; NUMBERS]) -> Option<[u64; NUMBERS]> {
 }
 
 fn is_recorded() -> bool {
+    process::notice_fork();
     state::is_open() && ledger_map::is_attached()
 }
 

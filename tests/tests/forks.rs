@@ -1,0 +1,66 @@
+//! A child of a recorded process has a ledger of its own, however it was made; its parent's it leaves alone, and its parent's blocks are
+//! not its own.
+
+use memprof_tests::fixture::Fixture;
+use memprof_tests::probe::{Hook, probe_at};
+use memprof_tests::summary::Test;
+use std::collections::BTreeSet;
+
+/// Allocations, their bytes, frees, and blocks and bytes that are left.
+type Counts = [i64; 5];
+
+fn counts(json: &serde_json::Value) -> Counts {
+    ["alloc_objects", "alloc_space", "frees", "inuse_objects", "inuse_space"]
+        .map(|field| json[field].as_i64().unwrap_or_else(|| panic!("no `{field}` in {json:#}")))
+}
+
+fn children(test: &Test<'_>) -> Vec<Counts> {
+    let children = test.json["children"].as_array().expect("a list");
+    assert!(children.iter().all(|child| child["forked"] == true));
+    let mut children: Vec<Counts> = children.iter().map(counts).collect();
+    children.sort_unstable();
+    children
+}
+
+/// So many blocks of so many bytes, all given back.
+fn of(objects: i64, bytes: i64) -> Counts {
+    [objects, objects * bytes, objects, 0, 0]
+}
+
+#[test]
+fn children_made_past_the_c_library_are_counted_apart_at_every_rate() {
+    let fixture = Fixture::copy("forks");
+    for options in ["", " --native"] {
+        for rate in [0, 1, 4096, 524_288] {
+            fixture.memprof(&format!("test{options} --memprofilerate={rate}")).succeed();
+            let summary = fixture.summary();
+            let check = |name: &str, parent: Counts, expected: &[Counts]| {
+                let test = summary.test(name);
+                assert_eq!(counts(test.json), parent, "{name} at rate {rate}{options}");
+                assert_eq!(children(&test), expected, "children of {name} at rate {rate}{options}");
+                assert_eq!(test.json["losses"]["unreadable_sites"], 0);
+            };
+            check("by_the_system_call", of(6, 10), &[of(1000, 100)]);
+            check("by_the_system_call_twice", of(6, 10), &[of(1000, 100)]);
+            check("by_clone", [7, 65_536 + 60, 7, 0, 0], &[of(1000, 100)]);
+            check("past_the_c_library_and_frees_small_blocks_of_the_parents", of(10, 100), &[of(1, 100)]);
+            check("by_a_fork_of_a_fork", of(6, 10), &[of(1000, 100)]);
+            check("past_the_c_library_twice_deep", of(6, 10), &[of(7, 70), of(1000, 100)]);
+            let beside = summary.test("past_the_c_library_beside_threads");
+            assert_eq!(children(&beside), vec![of(50, 100); 20], "at rate {rate}{options}");
+            assert_eq!(beside.json["losses"]["forks"], 20);
+        }
+    }
+}
+
+#[test]
+fn every_fork_samples_by_a_seed_of_its_own_which_is_the_same_on_every_run() {
+    let seeds = || {
+        let probed = probe_at(Hook::Rust, "fork-busy", 4096);
+        let seeds: BTreeSet<u64> = probed.forked.iter().map(|ledger| ledger.identity.seed.0).collect();
+        assert_eq!(seeds.len(), probed.forked.len());
+        assert!(!seeds.is_empty() && !seeds.contains(&probed.ledger.identity.seed.0));
+        seeds
+    };
+    assert_eq!(seeds(), seeds());
+}

@@ -56,7 +56,7 @@ impl Toolchain {
     }
 
     fn refuse_if_too_old(&self) -> Result<(), Error> {
-        let least = env!("CARGO_PKG_RUST_VERSION");
+        let least = memprof_harness::sources::RUST_VERSION;
         if minor_version(&self.release) >= minor_version(least) {
             return Ok(());
         }

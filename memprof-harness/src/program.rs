@@ -168,7 +168,7 @@ impl Recording {
         text.extend_from_slice(ledger.as_os_str().as_bytes());
         text.push(0);
         if self.is_root {
-            let stem = ledger.file_stem().unwrap_or_default().display();
+            let stem = ledger.file_stem().unwrap_or_default().to_string_lossy();
             text.extend_from_slice(format!("{} {} {stem} ", self.rate, self.seed.to_text()).as_bytes());
             text.extend_from_slice(self.folder.as_os_str().as_bytes());
         }

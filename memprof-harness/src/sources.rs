@@ -1,6 +1,9 @@
 //! This package's own sources, so that an installed `cargo-memprof` can compile the harness it injects with the
 //! toolchain at hand, without the network. `build.rs`-free: the list is written by hand and checked by a test.
 
+/// The oldest Rust that compiles them.
+pub const RUST_VERSION: &str = env!("CARGO_PKG_RUST_VERSION");
+
 /// Path below `src/`, and text.
 pub const FILES: &[(&str, &str)] = &[
     ("lib.rs", include_str!("lib.rs")),

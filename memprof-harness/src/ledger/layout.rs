@@ -321,6 +321,6 @@ pub struct ModuleRecord {
 const _: () = assert!(size_of::<Header>() <= HEADER_LEN);
 const _: () = assert!(size_of::<ChunkHeader>() == 64);
 const _: () = assert!(size_of::<Site>() == 64);
-const _: () = assert!(size_of::<Lane>().is_multiple_of(CHUNK_ALIGN));
+const _: () = assert!(size_of::<Lane>() % CHUNK_ALIGN == 0);
 const _: () = assert!(size_of::<StackRecord>() == 16);
 const _: () = assert!(size_of::<PeakRecord>() == 24);

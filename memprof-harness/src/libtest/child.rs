@@ -37,7 +37,7 @@ pub(super) fn run(
     let ledger = ledger.map(PathBuf::from);
     let test = index.to_str().and_then(|index| tests.get(index.parse::<usize>().ok()?));
     let (Some(ledger), Some(test)) = (ledger, test) else {
-        refuse(&format!("its parent asked for test {} of {}", index.display(), tests.len()))
+        refuse(&format!("its parent asked for test {} of {}", index.to_string_lossy(), tests.len()))
     };
     if let Err(error) = engine::attach(&ledger) {
         refuse(&format!("the ledger `{}` cannot be opened: {error}", ledger.display()));

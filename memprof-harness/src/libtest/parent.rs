@@ -47,7 +47,7 @@ impl Run {
     /// What has the programs that a test starts record themselves, as the test's own.
     fn for_programs(&self, ledger: &Path, seed: Seed) -> OsString {
         let stem = ledger.file_stem().unwrap_or_default();
-        let mut asked = OsString::from(format!("{} {} {} ", self.rate.0, seed.to_text(), stem.display()));
+        let mut asked = OsString::from(format!("{} {} {} ", self.rate.0, seed.to_text(), stem.to_string_lossy()));
         asked.push(&self.folder);
         asked
     }

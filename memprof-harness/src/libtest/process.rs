@@ -2,8 +2,9 @@
 #![allow(unsafe_code)] // std has neither `poll` nor a way to ask a pipe how much it holds
 
 use crate::limit::{self, WAITER_STACK};
-use std::io::{self, PipeReader, Read};
-use std::os::fd::AsRawFd;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, FromRawFd};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -34,11 +35,11 @@ pub fn run_inheriting(mut command: Command, time: Option<Duration>) -> io::Resul
 /// # Errors
 /// Where it could not be started, or where a pipe or a thread could not be had.
 pub fn run_collecting(mut command: Command, time: Option<Duration>) -> io::Result<Ended> {
-    let (mut output, writer) = io::pipe()?;
+    let (mut output, writer) = pipe()?;
     enlarge(&output);
     command.stdout(writer.try_clone()?).stderr(writer);
     // Nothing is ever written here: that its writing end closes is how the reader below learns that the child is gone.
-    let (gone, until_gone) = io::pipe()?;
+    let (gone, until_gone) = pipe()?;
     let waiter = thread::Builder::new().stack_size(WAITER_STACK).spawn(move || {
         let _until_gone = until_gone;
         limit::run(command, time)
@@ -54,9 +55,23 @@ pub fn run_collecting(mut command: Command, time: Option<Duration>) -> io::Resul
     Ok(Ended { process, output: collected })
 }
 
+/// A pipe, whose reading end comes first. No program that is started meanwhile gets it. std's own is younger than our oldest toolchain.
+fn pipe() -> io::Result<(File, File)> {
+    let mut ends = [0; 2];
+    // SAFETY: the system writes two descriptors through the pointer, which is to a place for two.
+    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) } == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call above opened it, and nobody else has it.
+    let reader = unsafe { File::from_raw_fd(ends[0]) };
+    // SAFETY: as above.
+    let writer = unsafe { File::from_raw_fd(ends[1]) };
+    Ok((reader, writer))
+}
+
 /// Reads until the last writer is gone or, once the child itself is, until what was there by then is read. True where
 /// somebody else still holds the pipe open.
-fn collect(output: &mut PipeReader, gone: &PipeReader, collected: &mut Vec<u8>) -> io::Result<bool> {
+fn collect(output: &mut File, gone: &File, collected: &mut Vec<u8>) -> io::Result<bool> {
     // Not on the stack: this runs on a test's thread, which may be as small as its user wants it.
     let mut buffer = vec![0; 64 * 1024];
     loop {
@@ -91,7 +106,7 @@ const AT_ONCE: libc::c_int = 0;
 const A_BATCH: libc::c_int = 1;
 
 /// Waits until one of the pipes can be read or has lost its last writer; gives the events of each.
-fn poll<const N: usize>(pipes: [&PipeReader; N], limit: libc::c_int) -> io::Result<[libc::c_short; N]> {
+fn poll<const N: usize>(pipes: [&File; N], limit: libc::c_int) -> io::Result<[libc::c_short; N]> {
     let mut entries = pipes.map(|pipe| libc::pollfd { fd: pipe.as_raw_fd(), events: libc::POLLIN, revents: 0 });
     loop {
         // SAFETY: `entries` is an array of as many `pollfd`s as are announced, borrowed for the call alone; its
@@ -109,7 +124,7 @@ fn poll<const N: usize>(pipes: [&PipeReader; N], limit: libc::c_int) -> io::Resu
 
 /// Lets the pipe hold what a chatty test prints between two reads, so that it is seldom stopped. Where the system grants
 /// no more than the usual, it is stopped more often and that is all.
-fn enlarge(pipe: &PipeReader) {
+fn enlarge(pipe: &File) {
     #[cfg(target_os = "linux")]
     // SAFETY: F_SETPIPE_SZ takes a number and touches no memory of ours; the descriptor is open.
     let _ = unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, 1 << 20) };
@@ -118,7 +133,7 @@ fn enlarge(pipe: &PipeReader) {
 }
 
 /// Bytes that the pipe holds.
-fn held(pipe: &PipeReader) -> io::Result<u64> {
+fn held(pipe: &File) -> io::Result<u64> {
     let mut held: libc::c_int = 0;
     // SAFETY: FIONREAD writes one `int` through the pointer, which is to one; the descriptor is open.
     let result = unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut held) };
@@ -155,7 +170,7 @@ mod tests {
     #[test]
     fn a_process_left_behind_is_not_waited_for_and_loses_nothing_that_was_written() {
         // The one left behind ends when this test's own pipe closes: no clock is involved.
-        let (hold, release) = io::pipe().unwrap();
+        let (hold, release) = pipe().unwrap();
         let mut command = Command::new("sh");
         command.args(["-c", "cat <&0 >/dev/null & head -c 50000 /dev/zero; exit 0"]).stdin(hold);
         let ended = run_collecting(command, None).unwrap();

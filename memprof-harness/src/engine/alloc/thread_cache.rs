@@ -198,7 +198,7 @@ mod tests {
                 _ if live.len() < most => {
                     let size = random(1023) + 1;
                     let block = lane.take(size).expect("room");
-                    assert!(slots::have(block) && block.addr().is_multiple_of(16));
+                    assert!(slots::have(block) && block.addr() % 16 == 0);
                     // SAFETY: just taken.
                     unsafe { SlotTag::UNSAMPLED.write(block) };
                     fill(block, size, byte);

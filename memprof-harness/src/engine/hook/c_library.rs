@@ -139,7 +139,7 @@ pub unsafe extern "C" fn free_aligned_sized(block: *mut c_void, _: size_t, _: si
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub unsafe extern "C" fn posix_memalign(place: *mut *mut c_void, align: size_t, size: size_t) -> c_int {
-    if !align.is_power_of_two() || !align.is_multiple_of(size_of::<*mut c_void>()) {
+    if !align.is_power_of_two() || align % size_of::<*mut c_void>() != 0 {
         return libc::EINVAL;
     }
     // SAFETY: has no preconditions.

@@ -105,7 +105,7 @@ impl Lock {
 pub(crate) fn attach(path: &Path) -> io::Result<()> {
     let path = path.as_os_str().as_bytes();
     if path.contains(&0) || !PATH.set(path) {
-        return Err(io::Error::from(io::ErrorKind::InvalidFilename));
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
     let file = Descriptor::open(PATH.get().unwrap_or_default(), 0)?;
     let stat = file.stat()?;
@@ -350,7 +350,7 @@ pub(crate) fn page_out(start: u64, end: u64) {
 
 /// `words` 8-byte words at `offset`, in a chunk of stacks or of text.
 pub(crate) fn words(offset: u64, words: usize) -> &'static [AtomicU64] {
-    debug_assert!(offset.is_multiple_of(8));
+    debug_assert!(offset % 8 == 0);
     // SAFETY: offsets come from `chunk`, whose length covers these words; all access to them is atomic.
     unsafe { std::slice::from_raw_parts(address(offset).cast::<AtomicU64>(), words) }
 }

@@ -9,6 +9,9 @@ pub const COUNTING: u32 = 2;
 /// The same with `--native`, which counts what C libraries allocate as well.
 pub const COUNTING_NATIVE: u32 = 1000 + COUNTING;
 
+/// What is added where libtest itself ran the tests, and was not wrapped: they may have other figures then.
+pub const LISTED: u32 = 2000;
+
 /// The conditions of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conditions {

@@ -70,13 +70,18 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
         list_limit,
     };
     let ended = run.cargo_test()?;
+    let ran = workspace.identify(ran::read(&run.ran_file()));
+    let mut conditions = conditions_of(options, surroundings, &toolchain);
+    if ran.iter().any(|executable| executable.listed) {
+        conditions.counting += conditions::LISTED;
+    }
     let facts = RunFacts {
         rate: options.own.rate.get(),
         command: options.command.clone(),
         rustc: toolchain.version.clone(),
         cargo_profile: options.cargo.profile.clone().unwrap_or_else(|| options.task.usual_profile().into()),
         host: toolchain.host.clone(),
-        conditions: conditions(options, surroundings, &toolchain),
+        conditions,
         modes: options.modes.clone(),
         last_attempts: options.task == Task::Nextest,
         filtered: chosen::is_filtered(&options.cargo.given),
@@ -84,7 +89,7 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
         out_dir: folders.out.clone(),
         ledgers: folders.ledgers(),
         workspace_root: workspace.root.clone(),
-        ran: workspace.identify(ran::read(&run.ran_file())),
+        ran,
         cargo_exit: i32::from(ended.code.get()),
         interrupted: interrupt::requested().is_some(),
     };
@@ -177,7 +182,7 @@ impl<'a> Here<'a> {
     }
 }
 
-fn conditions(options: &TestOptions, surroundings: &Surroundings<'_>, toolchain: &Toolchain) -> Conditions {
+fn conditions_of(options: &TestOptions, surroundings: &Surroundings<'_>, toolchain: &Toolchain) -> Conditions {
     let targets = surroundings.targets(&toolchain.host);
     // The host is always among them, last where others are asked for.
     let targets: Vec<String> = targets.iter().take(targets.len().max(2) - 1).map(|target| triple(target)).collect();

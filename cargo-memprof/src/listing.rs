@@ -46,15 +46,23 @@ pub struct Tests {
     pub names: Vec<String>,
     /// They run on threads that the program starts for them, and what its main thread does is the harness's.
     pub on_threads: bool,
+    /// What of such a process is recorded, as the harness reads it; `None` = as `on_threads` says.
+    pub window: Option<String>,
     /// Processes to run at once.
     pub jobs: usize,
     /// Gives the arguments by which the program runs the one of this name; the second are those of the user.
     pub alone: fn(&str, &[OsString]) -> Vec<OsString>,
 }
 
-/// Asks the program `exe`, which cargo would run with `args`; `command` makes a call of it with other arguments. Where it has more
-/// than `limit` tests it is to be run as one.
-pub fn ask(exe: &Path, args: &[OsString], limit: usize, command: impl Fn(&[OsString]) -> Command) -> Answer {
+/// Asks the program `exe`, which cargo would run with `args`, and which has libtest or a harness of its own; `command` makes a call of
+/// it with other arguments. Where it has more than `limit` tests it is to be run as one.
+pub fn ask(
+    exe: &Path,
+    libtest: bool,
+    args: &[OsString],
+    limit: usize,
+    command: impl Fn(&[OsString]) -> Command,
+) -> Answer {
     let has = |flags: &[&str]| args.iter().any(|arg| flags.iter().any(|flag| arg == *flag));
     if has(&["--list", "--help", "-h"]) {
         return Answer::NoRun;
@@ -70,7 +78,7 @@ pub fn ask(exe: &Path, args: &[OsString], limit: usize, command: impl Fn(&[OsStr
     let list = |flags: &[&str]| {
         let first = ["--list", "--format", "terse"];
         let words: Vec<OsString> = first.iter().chain(flags).map(OsString::from).chain(args.iter().cloned()).collect();
-        listed(command(&words))
+        if libtest { of_libtest(command(&words)) } else { listed(command(&words)) }
     };
     let Some(all) = list(&[]) else { return Answer::Whole(None) };
     // A program that does not listen would say the same again.
@@ -88,7 +96,8 @@ pub fn ask(exe: &Path, args: &[OsString], limit: usize, command: impl Fn(&[OsStr
         return too_many(wanted.len(), "tests", limit);
     }
     let jobs = jobs(args);
-    Answer::Tests(Tests { names: wanted, on_threads: THREADED.into_iter().any(contains), jobs, alone: only })
+    let on_threads = THREADED.into_iter().any(contains);
+    Answer::Tests(Tests { names: wanted, on_threads, window: None, jobs, alone: only })
 }
 
 /// A program has more than `limit` of `what`.
@@ -155,6 +164,14 @@ fn only(name: &str, args: &[OsString]) -> Vec<OsString> {
 /// The names that a program lists; `None` where what it says is no list.
 fn listed(command: Command) -> Option<Vec<String>> {
     parse(&said(command)?, "test")
+}
+
+/// The names that libtest lists: benchmarks too, which it runs among the tests.
+pub fn of_libtest(command: Command) -> Option<Vec<String>> {
+    let said = said(command)?;
+    let mut names = parse(&said, "test")?;
+    names.extend(parse(&said, BENCHMARK)?);
+    Some(names)
 }
 
 /// What a program says and ends well with; `None` where it does not, or is not soon done.

@@ -61,6 +61,8 @@ pub struct RanExecutable {
     pub reason: Option<String>,
     /// Where the executable is still to be found; `None` = where it was.
     pub kept: Option<PathBuf>,
+    /// It has libtest, and was recorded by the list of its tests.
+    pub listed: bool,
     /// What the user should know of how it was profiled.
     pub remark: Option<String>,
     /// What is there in any case if it was recorded.

@@ -4,6 +4,7 @@
 
 mod attempt;
 mod doctest;
+mod libtest;
 
 pub use doctest::run_one_of_many;
 
@@ -93,14 +94,13 @@ impl<'a> Call<'a> {
                 record_tests(&mut command, &self.plan);
                 self.ran.leaves = if only_asks(args) { Trace::Nothing } else { Trace::Inventory };
             }
-            Some(note) => {
+            Some(_) => {
                 if let Some(name) = listing::of_nextest(args) {
                     return self.run_alone(name, args);
                 }
                 match self.ask(args) {
                     Answer::Tests(mut tests) => {
-                        tests.on_threads |= note.listed.is_some();
-                        self.ran.remark = note.listed.map(|why| format!("recorded by the list of its tests: {why}"));
+                        self.as_libtest(&mut tests, args)?;
                         return self.run_each(command, tests, args);
                     }
                     Answer::Whole(_) if !self.shares(&[WHOLE])[0] => return self.leave_to_another_share(),
@@ -139,7 +139,8 @@ impl<'a> Call<'a> {
         let threaded = self.is_listed() || listing::is_threaded(self.ran.exe.as_path());
         let threads = threaded.then(|| OsString::from("--test-threads=2"));
         let args: Vec<OsString> = args.iter().cloned().chain(threads).collect();
-        let window = threaded.then_some(environment::THREADS);
+        let frame = self.is_listed().then(|| libtest::window(self.ran.exe.as_path())).flatten();
+        let window = frame.as_deref().or(threaded.then_some(environment::THREADS));
         Ok(self.record(self.command(&args), name, window).become_it())
     }
 
@@ -171,7 +172,11 @@ impl<'a> Call<'a> {
 
     fn ask(&self, args: &[OsString]) -> Answer {
         match self.plan.tests {
-            true => listing::ask(self.ran.exe.as_path(), args, self.plan.list_limit, |args| self.command(args)),
+            true => {
+                let libtest = self.is_listed();
+                let limit = if libtest { usize::MAX } else { self.plan.list_limit };
+                listing::ask(self.ran.exe.as_path(), libtest, args, limit, |args| self.command(args))
+            }
             false => Answer::Whole(None),
         }
     }
@@ -263,7 +268,7 @@ impl<'a> Call<'a> {
         if !others.is_empty() {
             self.note_unrecorded(others)?;
         }
-        let window = tests.on_threads.then_some(environment::THREADS);
+        let window = tests.window.as_deref().or(tests.on_threads.then_some(environment::THREADS));
         let alone = Mutex::new(Alone::default());
         tests.run_each(&wanted, |name| {
             for _ in 0..self.modes.repeat {

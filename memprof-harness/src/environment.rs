@@ -23,10 +23,13 @@ pub const PROGRAM: &str = "MEMPROF_PROGRAM";
 /// Set for a program that is a root: recorded for its own sake and not as what a test started. Holds the name of the
 /// one test it is to run, or nothing. The program takes it out of its environment, and [`MODES`] where that is there.
 pub const NAME: &str = "MEMPROF_NAME";
-/// Set beside [`NAME`] where not all of the program is to be recorded: [`THREADS`] or [`CALL`]. Taken out likewise.
+/// Set beside [`NAME`] where not all of the program is to be recorded: [`THREADS`], [`CALL`] or what begins with [`FRAME`]. Taken out likewise.
 pub const WINDOW: &str = "MEMPROF_WINDOW";
 /// The main thread is a test harness's own; what the threads do that it starts is recorded.
 pub const THREADS: &str = "threads";
+/// Only the thread is recorded that has one of these functions on its stack, as long as it has, and the threads that come to be
+/// meanwhile. `OFFSET+LENGTH` of each follows, in hexadecimal digits, with commas between; offsets as in the executable's file.
+pub const FRAME: &str = "frame:";
 /// Nothing is recorded before the program calls `begin`, which was put into its source.
 pub const CALL: &str = "call";
 

@@ -82,6 +82,7 @@ enum Window {
     All = b'a' as isize,
     Threads = b't' as isize,
     FromCall = b'c' as isize,
+    Frame = b'r' as isize,
 }
 
 /// Opens the window of a program that was started to be recorded from here on; does nothing in any other. Called by
@@ -111,6 +112,8 @@ struct Recording {
     folder: PathBuf,
     name: String,
     window: Window,
+    /// Of [`Window::Frame`]: which functions, as the environment says it.
+    functions: String,
     /// Random numbers are fixed.
     fixed: bool,
 }
@@ -140,29 +143,25 @@ impl Recording {
             // The doctests are started with this environment and are the roots.
             return None;
         }
-        let window = match env::var_os(environment::WINDOW) {
-            Some(window) if window == environment::THREADS => Window::Threads,
-            Some(window) if window == environment::CALL => Window::FromCall,
+        let asked = env::var(environment::WINDOW).unwrap_or_default();
+        let functions = asked.strip_prefix(environment::FRAME).map(str::to_owned);
+        let window = match asked.as_str() {
+            environment::THREADS => Window::Threads,
+            environment::CALL => Window::FromCall,
+            _ if functions.is_some() => Window::Frame,
             _ => Window::All,
         };
+        let functions = functions.unwrap_or_default();
         let modes = env::var(environment::MODES).ok().filter(|_| name.is_some());
         let fixed = modes.and_then(|modes| modes.parse::<Modes>().ok()).is_some_and(|modes| modes.deterministic);
         let doctest = env::var_os(DOCTEST).and_then(|number| number.into_string().ok());
         let name = name.map(|name| doctest.unwrap_or_else(|| name.to_string_lossy().into_owned()));
-        Some(Recording {
-            rate,
-            seed,
-            stem,
-            is_root: name.is_some(),
-            folder,
-            name: name.unwrap_or_default(),
-            window,
-            fixed,
-        })
+        let (is_root, name) = (name.is_some(), name.unwrap_or_default());
+        Some(Recording { rate, seed, stem, is_root, folder, name, window, functions, fixed })
     }
 
-    /// Two letters, and two C strings: the ledger, and what the program hands on to those that it starts, which is nothing
-    /// where it hands on what it was given.
+    /// Two letters, and three C strings: the ledger, what the program hands on to those that it starts, which is nothing
+    /// where it hands on what it was given, and the functions of the window.
     fn left_to_do(&self, ledger: &Path) -> Vec<u8> {
         let mut text = vec![self.window as u8, if self.fixed { b'f' } else { b'-' }];
         text.extend_from_slice(ledger.as_os_str().as_bytes());
@@ -172,6 +171,8 @@ impl Recording {
             text.extend_from_slice(format!("{} {} {stem} ", self.rate, self.seed.to_text()).as_bytes());
             text.extend_from_slice(self.folder.as_os_str().as_bytes());
         }
+        text.push(0);
+        text.extend_from_slice(self.functions.as_bytes());
         text.push(0);
         text
     }
@@ -233,16 +234,21 @@ struct Prepared<'a> {
     fixed: bool,
     ledger: &'a Path,
     hands_on: &'a CStr,
+    functions: &'a [u8],
 }
 
 impl<'a> Prepared<'a> {
     /// `None` = nothing is to be recorded.
     fn read(text: &'a [u8]) -> Option<Prepared<'a>> {
         let [window, fixed, texts @ ..] = text else { return None };
-        let window = [Window::All, Window::Threads, Window::FromCall].into_iter().find(|one| *one as u8 == *window)?;
+        let windows = [Window::All, Window::Threads, Window::FromCall, Window::Frame];
+        let window = windows.into_iter().find(|one| *one as u8 == *window)?;
         let ledger = CStr::from_bytes_until_nul(texts).ok()?.to_bytes();
         let hands_on = CStr::from_bytes_until_nul(texts.get(ledger.len() + 1..)?).ok()?;
-        Some(Prepared { window, fixed: *fixed == b'f', ledger: Path::new(OsStr::from_bytes(ledger)), hands_on })
+        let behind = ledger.len() + 1 + hands_on.count_bytes() + 1;
+        let functions = CStr::from_bytes_until_nul(texts.get(behind..)?).ok()?.to_bytes();
+        let ledger = Path::new(OsStr::from_bytes(ledger));
+        Some(Prepared { window, fixed: *fixed == b'f', ledger, hands_on, functions })
     }
 
     fn begin(&self) -> io::Result<()> {
@@ -259,6 +265,13 @@ impl<'a> Prepared<'a> {
         watch_exit();
         match self.window {
             Window::All => engine::open(),
+            Window::Frame => {
+                // As below; and where no function can be found, all of the other threads is recorded.
+                std::mem::forget(engine::suspend());
+                if !engine::open_in_frame(self.functions) {
+                    engine::open();
+                }
+            }
             Window::Threads => {
                 // For good: the main thread is the harness's.
                 std::mem::forget(engine::suspend());

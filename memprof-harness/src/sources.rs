@@ -34,6 +34,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("engine/hook/rust.rs", include_str!("engine/hook/rust.rs")),
     ("engine/life/mod.rs", include_str!("engine/life/mod.rs")),
     ("engine/life/ending.rs", include_str!("engine/life/ending.rs")),
+    ("engine/life/frames.rs", include_str!("engine/life/frames.rs")),
     ("engine/life/loader.rs", include_str!("engine/life/loader.rs")),
     ("engine/life/modules.rs", include_str!("engine/life/modules.rs")),
     ("engine/life/own_allocator.rs", include_str!("engine/life/own_allocator.rs")),

@@ -38,7 +38,7 @@ pub fn ask(args: &[OsString], contains: impl Fn(&[u8]) -> bool, command: impl Fn
         )));
     }
     // One at a time: what they measure is over, but they may be large.
-    Answer::Tests(Tests { names, on_threads: false, jobs: 1, alone })
+    Answer::Tests(Tests { names, on_threads: false, window: None, jobs: 1, alone })
 }
 
 /// The arguments by which one benchmark runs one iteration.

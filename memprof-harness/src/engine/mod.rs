@@ -24,11 +24,11 @@ pub use hook::rust::Hook;
 pub use life::ending::threads;
 #[cfg(memprof_native)]
 pub use life::own_allocator::reaches_the_hook;
-#[cfg(memprof_program)]
-pub use life::process::end_program;
 #[cfg(all(memprof_injected, not(memprof_program)))]
 pub use life::process::shut;
 pub use life::process::{attach, close, open, report};
+#[cfg(memprof_program)]
+pub use life::process::{end_program, open_in_frame};
 #[cfg(all(memprof_injected, not(memprof_program)))]
 pub use life::thread::anchor;
 pub use life::thread::{suspend, Suspended};

@@ -61,6 +61,23 @@ impl List {
     }
 }
 
+/// What is added to the addresses in the program's own file to have those in this process.
+#[cfg(memprof_program)]
+pub(crate) fn bias_of_program() -> u64 {
+    extern "C" fn first(info: *mut libc::dl_phdr_info, _: usize, data: *mut libc::c_void) -> libc::c_int {
+        // SAFETY: the system passes a valid object description for the length of this call.
+        let bias = unsafe { (*info).dlpi_addr };
+        // SAFETY: a `u64` is passed below, and not touched meanwhile.
+        unsafe { *data.cast::<u64>() = bias };
+        // No other object is asked for: the program itself is the first.
+        1
+    }
+    let mut bias = 0u64;
+    // SAFETY: `first` has the required signature and takes its data for what is passed here, which outlives the call.
+    unsafe { libc::dl_iterate_phdr(Some(first), (&raw mut bias).cast()) };
+    bias
+}
+
 /// How many objects are loaded now.
 pub(crate) fn count() -> usize {
     let mut count = 0usize;

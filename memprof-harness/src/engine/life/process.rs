@@ -79,6 +79,13 @@ pub fn open() {
     state::set(OPEN);
 }
 
+/// Has the window open as long as one of the functions in `ranges` is on the stack of a thread: the text is what
+/// [`crate::environment::FRAME`] stands in front of. Gives whether there are any.
+#[cfg(memprof_program)]
+pub fn open_in_frame(ranges: &[u8]) -> bool {
+    crate::engine::life::frames::watch(ranges, modules::bias_of_program())
+}
+
 /// Notes how the test ended: `outcome` is one of [`crate::ledger::layout::state`]'s final values, `message` the text of a panic
 /// or an error. The window stays open for what is still to come of the test: destructors of its thread-locals, and threads
 /// that are ending.

@@ -6,6 +6,8 @@
 
 #![allow(unsafe_code)] // pthread calls
 
+#[cfg(memprof_program)]
+use crate::engine::life::frames::{self, Event, Watch};
 use crate::engine::life::process;
 use crate::engine::life::state::{self, EXACT, MULTI, NEVER, OPEN};
 use crate::engine::record::lane::{self, Local};
@@ -40,6 +42,9 @@ pub(crate) struct Thread {
     /// signal handler too.
     record: Cell<Option<&'static Lane>>,
     bounds: Cell<Bounds>,
+    /// Whether it is the test's own, where the window is a frame of its stack.
+    #[cfg(memprof_program)]
+    watch: Cell<Watch>,
 }
 
 thread_local! {
@@ -54,6 +59,8 @@ thread_local! {
             local: Cell::new(None),
             record: Cell::new(None),
             bounds: Cell::new(Bounds { low: 0, high: 0 }),
+            #[cfg(memprof_program)]
+            watch: Cell::new(Watch::Unseen),
         }
     };
 }
@@ -166,7 +173,19 @@ impl Thread {
         if state::is_forked() {
             process::start_forked();
         }
-        if !state::is_open() || self.suspended.get() > 0 || self.joining.get() {
+        if self.suspended.get() > 0 || self.joining.get() {
+            return Access::Shut;
+        }
+        #[cfg(memprof_program)]
+        let watched = frames::is_watching()
+            && match self.look() {
+                Event::Usual => false,
+                Event::OfTest => true,
+                Event::OfHarness => return Access::Shut,
+            };
+        #[cfg(not(memprof_program))]
+        let watched = false;
+        if !state::is_open() {
             return Access::Shut;
         }
         let Some(local) = self.local.get().or_else(|| self.join()) else { return Access::Laneless };
@@ -179,8 +198,35 @@ impl Thread {
         if flags & MULTI != 0 && self.expected() != flags {
             local.attend();
         }
-        self.expect(flags);
+        if !watched {
+            self.expect(flags);
+        }
         Access::Lane(local, self.bounds.get())
+    }
+
+    /// Whose the event is, where the window is a frame of the test's stack. The test's first opens it.
+    #[cfg(memprof_program)]
+    fn look(&self) -> Event {
+        let before = self.watch.get();
+        let (event, now) = frames::look(before, || self.bounds());
+        if now != before {
+            self.watch.set(now);
+            if event == Event::OfTest {
+                process::open();
+            }
+        }
+        event
+    }
+
+    /// Where this thread's stack lies.
+    #[cfg(memprof_program)]
+    fn bounds(&self) -> Bounds {
+        if self.bounds.get().high == 0 {
+            self.joining.set(true);
+            self.bounds.set(own_stack());
+            self.joining.set(false);
+        }
+        self.bounds.get()
     }
 
     /// This thread's first event.

@@ -1,0 +1,108 @@
+//! Executables with libtest that are recorded by the list of their tests, as where the toolchain's libtest is not known: the figures are
+//! those of the usual way, but for what is named.
+#![allow(clippy::unwrap_used)] // tests throughout
+
+use memprof_tests::fixture::{Call, Fixture};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+/// What differs between any two runs, and what only the usual way knows: where a test stands, what it panicked with.
+const NOT_COMPARED: [&str; 5] = ["started_ns", "duration_ns", "source_file", "start_line", "message"];
+
+/// The tests of the run's summary by target and name.
+fn tests(fixture: &Fixture) -> BTreeMap<String, Value> {
+    let summary: Value = serde_json::from_str(&fixture.read("target/memprof/summary.json")).unwrap();
+    let tests = summary["tests"].as_array().unwrap().iter().map(|test| {
+        let name = format!("{} {} {}", test["kind"], test["target"], test["name"]);
+        let mut fields = test.clone();
+        let object = fields.as_object_mut().unwrap();
+        object.retain(|field, _| !NOT_COMPARED.contains(&field.as_str()));
+        // The engine's own memory, and the one thread of a test that has not allocated, which nobody has seen then.
+        object["losses"].as_object_mut().unwrap().remove("own_memory");
+        if object["alloc_objects"] == 0 {
+            object.remove("threads");
+        }
+        // Of several threads it depends on their turns.
+        if object.get("peak_error").is_some_and(|error| error != 0) {
+            object.remove("peak_space");
+            object.remove("peak_error");
+        }
+        (name, fields)
+    });
+    tests.collect()
+}
+
+fn listed(call: Call) -> Call {
+    call.env("CARGO_MEMPROF_LIBTEST", "list")
+}
+
+fn compare(name: &str, rate: &str) {
+    let fixture = Fixture::copy(name);
+    let test = || fixture.memprof("test").args(["--memprofilerate", rate]);
+    test().succeed();
+    let usual = tests(&fixture);
+    listed(test())
+        .succeed()
+        .complains("was recorded by the list of its tests: `CARGO_MEMPROF_LIBTEST=list` asks for it");
+    let by_list = tests(&fixture);
+    assert!(usual.len() > 5);
+    assert_eq!(usual.keys().collect::<Vec<_>>(), by_list.keys().collect::<Vec<_>>());
+    for (test, figures) in &usual {
+        assert_eq!(figures, &by_list[test], "{test} at rate {rate}");
+    }
+}
+
+#[test]
+fn the_counts_of_tests_of_every_kind_are_those_of_the_usual_way() {
+    compare("known", "1");
+}
+
+#[test]
+fn what_libtest_does_around_a_test_is_not_the_tests_at_rate_1() {
+    compare("listed", "1");
+}
+
+#[test]
+fn what_libtest_does_around_a_test_is_not_the_tests_at_the_default_rate() {
+    compare("listed", "524288");
+}
+
+#[test]
+fn verdicts_filters_and_what_did_not_run_are_as_ever() {
+    let fixture = Fixture::copy("listed");
+    fixture.write("src/lib.rs", &fixture.read("src/lib.rs").replace("made(800);", "made(800); if true { panic!(); }"));
+    let ran = listed(fixture.memprof("test").args(["--memprofilerate", "1", "--", "returns", "ignored"])).run();
+    let ran = ran.ended_with(101).says("test returns_ok ... FAILED").says("test is_ignored ... ignored");
+    assert_eq!(ran.verdicts().len(), 3);
+    let outcomes: Vec<(String, String)> =
+        tests(&fixture).into_iter().map(|(name, test)| (name, test["outcome"].as_str().unwrap().to_owned())).collect();
+    assert_eq!(
+        outcomes,
+        [
+            ("\"lib\" \"listed\" \"returns_from_deep_below\"".to_owned(), "ok".to_owned()),
+            ("\"lib\" \"listed\" \"returns_ok\"".to_owned(), "failed".to_owned()),
+        ]
+    );
+    let summary: Value = serde_json::from_str(&fixture.read("target/memprof/summary.json")).unwrap();
+    let not_run = summary["not_run"].as_array().unwrap();
+    let ignored: Vec<&Value> =
+        not_run.iter().filter(|test| test["ignored"] == true).map(|test| &test["name"]).collect();
+    assert_eq!(ignored, ["is_ignored"]);
+    assert_eq!(not_run.len(), 9);
+}
+
+#[test]
+fn a_baseline_of_one_way_is_not_compared_with_the_other() {
+    let fixture = Fixture::copy("listed");
+    fixture.memprof("test --save-baseline").succeed();
+    fixture.memprof("gate").succeed();
+    let refused = listed(fixture.memprof("gate")).run().ended_with(6);
+    assert!(refused.all().contains("it was counted by rules 2; this cargo-memprof counts by rules 2002"));
+}
+
+#[test]
+fn a_way_that_is_none_is_refused() {
+    let fixture = Fixture::copy("listed");
+    let refused = fixture.memprof("test").env("CARGO_MEMPROF_LIBTEST", "no").run().ended_with(2);
+    refused.complains("cannot use `no` as the way tests are recorded").complains("`auto`, `wrap` or `list`");
+}

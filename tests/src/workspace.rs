@@ -19,8 +19,9 @@ pub fn built_into() -> &'static Path {
     static FOLDER: OnceLock<PathBuf> = OnceLock::new();
     FOLDER.get_or_init(|| {
         let exe = env::current_exe().expect("a test executable knows where it is");
-        // `<folder>/deps/<name>-<hash>`
-        exe.ancestors().nth(2).expect("cargo puts it that deep").to_owned()
+        // `<folder>/deps/<name>-<hash>`, and since cargo 1.100 `<folder>/build/<package>/<hash>/out/<name>-<hash>`
+        let depth = if exe.parent().is_some_and(|folder| folder.ends_with("out")) { 5 } else { 2 };
+        exe.ancestors().nth(depth).expect("cargo puts it that deep").to_owned()
     })
 }
 

@@ -183,7 +183,9 @@ impl Reading {
         if let Some(extra) = option.strip_prefix("extra-filename=") {
             extra.clone_into(&mut self.extra_filename);
         }
-        self.has_mangling |= option.starts_with("symbol-mangling-version=");
+        // Coverage wants the new names, and rustc warns where it is told otherwise.
+        self.has_mangling |=
+            ["symbol-mangling-version=", "instrument-coverage"].iter().any(|name| option.starts_with(name));
         if let Some(features) = option.strip_prefix("target-feature=") {
             for feature in features.split(',') {
                 match feature {
@@ -302,7 +304,9 @@ mod tests {
         let program = "--crate-name t src/main.rs --crate-type bin --out-dir x";
         assert!(named(program, Visibility::Forced, true) && !named(program, Visibility::Forced, false));
         assert!(!named(TEST, Visibility::Prelude, true) && named(TEST, Visibility::Hidden, true));
-        assert!(!named(&format!("{program} -Csymbol-mangling-version=v0"), Visibility::Forced, true));
+        for flag in ["-Csymbol-mangling-version=v0", "-C instrument-coverage"] {
+            assert!(!named(&format!("{program} {flag}"), Visibility::Forced, true), "{flag}");
+        }
     }
 
     #[test]

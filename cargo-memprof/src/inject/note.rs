@@ -1,10 +1,10 @@
 //! The note that the wrapper leaves beside an executable it saw compiled: what it is and whether it carries the
 //! harness. It lies where cargo keeps the executable, because cargo may run it many times and compile it once.
 
+use crate::context::build_layout;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 /// One executable.
@@ -105,29 +105,12 @@ impl Note {
 
     /// The note of `executable`; `None` where there is none that can be read.
     pub fn read(executable: &Path) -> Option<Note> {
-        let text =
-            fs_err::read(path_of(executable)).or_else(|_| fs_err::read(path_of(&linked_from(executable)?))).ok()?;
+        let text = fs_err::read(path_of(executable)).ok().or_else(|| {
+            let written = build_layout::written_by_rustc(executable, |path| path_of(path).exists())?;
+            fs_err::read(path_of(&written)).ok()
+        })?;
         serde_json::from_slice(&text).ok()
     }
-}
-
-/// Where the compiler put an executable that cargo calls by another name: what `cargo run` runs is a link to it.
-fn linked_from(executable: &Path) -> io::Result<PathBuf> {
-    let folder = executable.parent().unwrap_or(executable);
-    let wanted = fs_err::metadata(executable)?;
-    let name = executable.file_name().unwrap_or_default().to_string_lossy().replace('-', "_");
-    // Examples are beside their links.
-    for folder in [folder.join("deps"), folder.to_owned()] {
-        for entry in fs_err::read_dir(folder).into_iter().flatten() {
-            let path = entry?.path();
-            let begins = path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&name));
-            let same = |found: std::fs::Metadata| (found.dev(), found.ino()) == (wanted.dev(), wanted.ino());
-            if begins && path != executable && fs_err::metadata(&path).is_ok_and(same) {
-                return Ok(path);
-            }
-        }
-    }
-    Err(io::ErrorKind::NotFound.into())
 }
 
 fn path_of(executable: &Path) -> PathBuf {

@@ -73,6 +73,9 @@ pub use libtest::*;
 mod apart;
 #[cfg(memprof_program)]
 mod program;
+#[cfg(any(test, memprof_program))]
+#[cfg_attr(not(memprof_program), allow(dead_code))]
+mod std_start;
 #[cfg(memprof_program)]
 pub use program::begin;
 

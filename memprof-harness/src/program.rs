@@ -4,6 +4,7 @@
 
 use crate::ledger::{executable, target_of, Hook, Identity, LedgerFile, Seed};
 use crate::modes::Modes;
+use crate::std_start::{self, StdStart};
 use crate::{engine, environment, link_marker, seeds};
 use std::ffi::{CStr, OsStr};
 use std::hint::black_box;
@@ -160,8 +161,9 @@ impl Recording {
         Some(Recording { rate, seed, stem, is_root, folder, name, window, functions, fixed })
     }
 
-    /// Two letters, and three C strings: the ledger, what the program hands on to those that it starts, which is nothing
-    /// where it hands on what it was given, and the functions of the window.
+    /// Two letters, and four C strings: the ledger; what the program hands on to those that it starts, which is nothing
+    /// where it hands on what it was given; the functions of the window; and where std's set-up is, which is nothing where
+    /// that is not to be left out.
     fn left_to_do(&self, ledger: &Path) -> Vec<u8> {
         let mut text = vec![self.window as u8, if self.fixed { b'f' } else { b'-' }];
         text.extend_from_slice(ledger.as_os_str().as_bytes());
@@ -173,6 +175,10 @@ impl Recording {
         }
         text.push(0);
         text.extend_from_slice(self.functions.as_bytes());
+        text.push(0);
+        if self.window == Window::All {
+            text.extend_from_slice(StdStart::of_this_program().unwrap_or_default().to_text().as_bytes());
+        }
         text.push(0);
         text
     }
@@ -235,6 +241,7 @@ struct Prepared<'a> {
     ledger: &'a Path,
     hands_on: &'a CStr,
     functions: &'a [u8],
+    std_start: &'a str,
 }
 
 impl<'a> Prepared<'a> {
@@ -247,8 +254,9 @@ impl<'a> Prepared<'a> {
         let hands_on = CStr::from_bytes_until_nul(texts.get(ledger.len() + 1..)?).ok()?;
         let behind = ledger.len() + 1 + hands_on.count_bytes() + 1;
         let functions = CStr::from_bytes_until_nul(texts.get(behind..)?).ok()?.to_bytes();
+        let std_start = CStr::from_bytes_until_nul(texts.get(behind + functions.len() + 1..)?).ok()?.to_str().ok()?;
         let ledger = Path::new(OsStr::from_bytes(ledger));
-        Some(Prepared { window, fixed: *fixed == b'f', ledger, hands_on, functions })
+        Some(Prepared { window, fixed: *fixed == b'f', ledger, hands_on, functions, std_start })
     }
 
     fn begin(&self) -> io::Result<()> {
@@ -264,7 +272,10 @@ impl<'a> Prepared<'a> {
         wrap_panic_hook();
         watch_exit();
         match self.window {
-            Window::All => engine::open(),
+            Window::All => {
+                engine::leave_out_set_up(std_start::ranges(self.std_start));
+                engine::open();
+            }
             Window::Frame => {
                 // As below; and where no function can be found, all of the other threads is recorded.
                 std::mem::forget(engine::suspend());

@@ -28,7 +28,7 @@ pub use life::own_allocator::reaches_the_hook;
 pub use life::process::shut;
 pub use life::process::{attach, close, open, report};
 #[cfg(memprof_program)]
-pub use life::process::{end_program, open_in_frame};
+pub use life::process::{end_program, leave_out_set_up, open_in_frame};
 #[cfg(all(memprof_injected, not(memprof_program)))]
 pub use life::thread::anchor;
 pub use life::thread::{suspend, Suspended};

@@ -11,4 +11,5 @@ pub(crate) mod modules;
 pub(crate) mod own_allocator;
 pub(crate) mod process;
 pub(crate) mod state;
+pub(crate) mod std_itself;
 pub(crate) mod thread;

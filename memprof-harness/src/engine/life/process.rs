@@ -10,6 +10,8 @@ use crate::engine::life::loader;
 use crate::engine::life::modules;
 use crate::engine::life::state;
 use crate::engine::life::state::{Mode, ENDED, FORKED, OPEN};
+#[cfg(memprof_program)]
+use crate::engine::life::std_itself;
 use crate::engine::life::thread;
 use crate::engine::record::lane;
 use crate::engine::record::peak;
@@ -66,6 +68,17 @@ pub fn attach(path: &Path) -> io::Result<()> {
     ledger_map::header().pid.store(std::process::id(), Relaxed);
     ledger_map::header().state.store(layout::state::MAPPED, Relaxed);
     Ok(())
+}
+
+/// Has what std's set-up allocates on the calling thread, before it calls `main`, left out. `functions` are ranges of addresses before
+/// the program was loaded: the one that sets up, and those that may begin `main`.
+#[cfg(memprof_program)]
+pub fn leave_out_set_up(functions: impl Iterator<Item = std::ops::Range<u64>>) {
+    let bias = modules::bias_of_program();
+    let loaded = |address: u64| address.wrapping_add(bias) as usize;
+    if std_itself::set(functions.map(|function| [loaded(function.start), loaded(function.end)])) {
+        thread::expect_set_up();
+    }
 }
 
 /// Opens the window: from here on every thread of the process is recorded. Does nothing where no ledger is attached.

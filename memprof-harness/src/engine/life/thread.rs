@@ -10,10 +10,13 @@
 use crate::engine::life::frames::{self, Event, Watch};
 use crate::engine::life::process;
 use crate::engine::life::state::{self, EXACT, MULTI, NEVER, OPEN};
+use crate::engine::life::std_itself;
+#[cfg(memprof_program)]
+use crate::engine::life::std_itself::Part;
 use crate::engine::record::lane::{self, Local};
 use crate::engine::store::ledger_map::{self, Errno};
 use crate::engine::unwind::frame_pointer::Bounds;
-#[cfg(all(memprof_injected, not(memprof_program)))]
+#[cfg(any(memprof_program, memprof_injected))]
 use crate::engine::unwind::frame_pointer::Frame;
 use crate::ledger::layout::Lane;
 use std::cell::Cell;
@@ -35,6 +38,11 @@ pub(crate) struct Thread {
     counted: Cell<bool>,
     /// In the middle of its first event: what the C library allocates for the engine meanwhile is nobody's.
     joining: Cell<bool>,
+    /// The last allocation was refused: what comes next may be std's, which says so.
+    refused: Cell<bool>,
+    /// The main thread of a program whose `main` is not known to have begun.
+    #[cfg(memprof_program)]
+    setting_up: Cell<bool>,
     /// Which of its process's forks the thread is about to make, counted from 1; 0 = none.
     forks: Cell<u32>,
     local: Cell<Option<&'static Local>>,
@@ -55,6 +63,9 @@ thread_local! {
             suspended: Cell::new(0),
             counted: Cell::new(false),
             joining: Cell::new(false),
+            refused: Cell::new(false),
+            #[cfg(memprof_program)]
+            setting_up: Cell::new(false),
             forks: Cell::new(0),
             local: Cell::new(None),
             record: Cell::new(None),
@@ -188,6 +199,9 @@ impl Thread {
         if !state::is_open() {
             return Access::Shut;
         }
+        if self.is_setting_up() || self.is_ending() {
+            return Access::Shut;
+        }
         let Some(local) = self.local.get().or_else(|| self.join()) else { return Access::Laneless };
         // Joining may have made this process one of several threads.
         let flags = state::settled_flags();
@@ -198,7 +212,7 @@ impl Thread {
         if flags & MULTI != 0 && self.expected() != flags {
             local.attend();
         }
-        if !watched {
+        if !watched && !self.may_set_up() {
             self.expect(flags);
         }
         Access::Lane(local, self.bounds.get())
@@ -227,6 +241,44 @@ impl Thread {
             self.joining.set(false);
         }
         self.bounds.get()
+    }
+
+    /// Whether this event is std's as it says that there was no memory, with a backtrace perhaps. Nothing of the thread's comes after.
+    fn is_ending(&self) -> bool {
+        let ends = self.refused.replace(false) && std_itself::say_there_is_no_memory();
+        if ends {
+            self.suspended.set(self.suspended.get() + 1);
+        }
+        ends
+    }
+
+    /// Whether std's set-up, which is not recorded, may still be to come on this thread: every event has to ask.
+    #[cfg(memprof_program)]
+    fn may_set_up(&self) -> bool {
+        self.setting_up.get()
+    }
+
+    #[cfg(not(memprof_program))]
+    fn may_set_up(&self) -> bool {
+        false
+    }
+
+    /// Whether this event is std's set-up's.
+    #[cfg(memprof_program)]
+    fn is_setting_up(&self) -> bool {
+        if !self.setting_up.get() {
+            return false;
+        }
+        let part = std_itself::part(Frame::here(), self.bounds.get());
+        if part == Part::Main {
+            self.setting_up.set(false);
+        }
+        part == Part::SetUp
+    }
+
+    #[cfg(not(memprof_program))]
+    fn is_setting_up(&self) -> bool {
+        false
     }
 
     /// This thread's first event.
@@ -280,6 +332,24 @@ pub(crate) fn forget() {
 /// recorded even then, that a block of the test's is freed.
 pub(crate) fn own_lane() -> Option<&'static Local> {
     THREAD.with(|thread| thread.local.get().or_else(|| thread.join()))
+}
+
+/// std's set-up is still to come on the calling thread, and is to be left out.
+#[cfg(memprof_program)]
+pub(crate) fn expect_set_up() {
+    THREAD.with(|thread| {
+        thread.setting_up.set(true);
+        thread.expect_nothing();
+    });
+}
+
+/// The calling thread was refused an allocation: its next event has to ask whose it is.
+#[cold]
+pub(crate) fn was_refused() {
+    THREAD.with(|thread| {
+        thread.refused.set(true);
+        thread.expect_nothing();
+    });
 }
 
 /// Gives the calling thread its lane before it needs one.

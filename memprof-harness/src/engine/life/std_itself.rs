@@ -1,0 +1,129 @@
+//! What of std's is on the stack: what its set-up allocates before it calls `main` is not the program's, nor is what it takes to say that
+//! there was no memory.
+
+#![allow(unsafe_code)] // reads the frame pointers of the calling thread's own stack
+
+use std::ffi::{c_int, c_void};
+
+/// Whether std is about to say that there was no memory, and to end the process. By the unwinder and not by frame pointers: a
+/// backtrace goes through C, which has none. It takes no memory, and microseconds, so it is asked seldom.
+#[cold]
+pub(crate) fn say_there_is_no_memory() -> bool {
+    const GO_ON: c_int = 0;
+    const STOP: c_int = 4;
+    extern "C" {
+        fn _Unwind_Backtrace(look: extern "C" fn(*mut c_void, *mut c_void) -> c_int, data: *mut c_void) -> c_int;
+        fn _Unwind_GetRegionStart(frame: *mut c_void) -> usize;
+    }
+    extern "C" fn look(frame: *mut c_void, data: *mut c_void) -> c_int {
+        // SAFETY: the unwinder passes a frame that is valid for the length of this call.
+        let function = unsafe { _Unwind_GetRegionStart(frame) };
+        if function != (std::alloc::handle_alloc_error as *const c_void).addr() {
+            return GO_ON;
+        }
+        // SAFETY: the place that is passed below.
+        unsafe { *data.cast::<bool>() = true };
+        STOP
+    }
+    let mut found = false;
+    // SAFETY: `look` has the required signature, and takes its data for a `bool`, which outlives the call.
+    unsafe { _Unwind_Backtrace(look, (&raw mut found).cast()) };
+    found
+}
+
+#[cfg(memprof_program)]
+pub(crate) use set_up::{part, set, Part};
+
+#[cfg(memprof_program)]
+mod set_up {
+    use crate::engine::unwind::frame_pointer::{Bounds, Frame};
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    /// Frames that are followed.
+    const DEEPEST: usize = 4096;
+
+    /// The return addresses of the frames from `frame` outwards, as far as they lie on the calling thread's own stack.
+    fn callers(frame: Frame, bounds: Bounds) -> impl Iterator<Item = usize> {
+        let mut at = Some(frame.0);
+        let frames = std::iter::from_fn(move || {
+            let here = at.filter(|&here| bounds.hold(here))?;
+            // SAFETY: it was checked to lie, with the word after it, inside this thread's stack, which is mapped and
+            // readable from the current frame outwards. A frame record is [caller's frame, return address].
+            let [next, address] = unsafe { *(here as *const [usize; 2]) };
+            at = (next > here).then_some(next);
+            Some(address)
+        });
+        frames.take(DEEPEST)
+    }
+
+    /// Functions that begin `main` or a thread: more in one program are not told apart.
+    const MOST: usize = 1024;
+    /// First byte and end, as loaded.
+    struct Function([AtomicUsize; 2]);
+
+    impl Function {
+        const NONE: Function = Function([const { AtomicUsize::new(0) }; 2]);
+
+        fn set(&self, start: usize, end: usize) {
+            let [first, last] = &self.0;
+            first.store(start, Relaxed);
+            last.store(end, Relaxed);
+        }
+
+        /// Whether a call in it returns to `address`.
+        fn called(&self, address: usize) -> bool {
+            let [start, end] = &self.0;
+            // What never returns may be called by the last instruction.
+            address > start.load(Relaxed) && address <= end.load(Relaxed)
+        }
+    }
+
+    static SET_UP: Function = Function::NONE;
+    static MAIN: [Function; MOST] = [Function::NONE; MOST];
+    static MAINS: AtomicUsize = AtomicUsize::new(0);
+
+    /// Notes the functions by which [`part`] tells: the one that sets up first. Gives whether there are any. Takes no memory.
+    pub(crate) fn set(functions: impl Iterator<Item = [usize; 2]>) -> bool {
+        let mut set_up = None;
+        let mut mains = 0;
+        for [start, end] in functions {
+            match (set_up, MAIN.get(mains)) {
+                (None, _) => set_up = Some([start, end]),
+                (Some(_), Some(place)) => {
+                    place.set(start, end);
+                    mains += 1;
+                }
+                (Some(_), None) => return false,
+            }
+        }
+        let Some([start, end]) = set_up.filter(|_| mains > 0) else { return false };
+        MAINS.store(mains, Relaxed);
+        SET_UP.set(start, end);
+        true
+    }
+
+    /// Whose part of the program the calling thread is in.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub(crate) enum Part {
+        /// std's, before `main` or after it.
+        SetUp,
+        /// `main`.
+        Main,
+        /// Neither: before std's set-up began, or at a place from which no frames lead there.
+        Elsewhere,
+    }
+
+    /// By the return addresses of the frames from `frame` outwards.
+    #[cold]
+    pub(crate) fn part(frame: Frame, bounds: Bounds) -> Part {
+        for address in callers(frame, bounds) {
+            if MAIN.iter().take(MAINS.load(Relaxed)).any(|main| main.called(address)) {
+                return Part::Main;
+            }
+            if SET_UP.called(address) {
+                return Part::SetUp;
+            }
+        }
+        Part::Elsewhere
+    }
+}

@@ -102,7 +102,8 @@ impl Recorded {
 /// A forked process puts its ledger beside its parent's, under a longer name.
 const FORK: &str = ".ledger.fork-";
 
-fn is_ledger(path: &Path) -> bool {
+/// Whether the file is called as a ledger is: of a test, of a program, or of a process that one of them forked.
+pub fn is_ledger(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.ends_with(".ledger") || name.contains(FORK)
 }

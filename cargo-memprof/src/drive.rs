@@ -52,6 +52,8 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
     let built_for = if options.own.native { folders::BUILD_NATIVE } else { folders::BUILD };
     let folders = Folders::make(&target_dir, out_dir, built_for, &harness::build_key(libtest))?;
     report::check(&folders.out)?;
+    let asks = options.cargo.only_asks || options.cargo.no_run;
+    let running = (!asks).then(|| report::Running::begin(&folders.out, &options.command)).transpose()?;
     interrupt::watch(folders.scratch.clone().into())
         .map_err(|error| Error::new("cannot watch for Ctrl-C").caused_by(error))?;
     if options.own.rate.get() == 0 {
@@ -69,31 +71,17 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
         git,
         list_limit,
     };
-    let ended = run.cargo_test()?;
-    let ran = workspace.identify(ran::read(&run.ran_file()));
-    let mut conditions = conditions_of(options, surroundings, &toolchain);
-    if ran.iter().any(|executable| executable.listed) {
-        conditions.counting += conditions::LISTED;
+    let done = run.to_its_end(target_dir);
+    if let Some(running) = running {
+        let (exit, produced, interrupted) = match &done {
+            Ok(done) => (done.exit_code(), done.outputs.is_some(), done.interrupted),
+            Err(error) => (error.code(), false, interrupt::requested().is_some()),
+        };
+        let said = running.end(exit, produced, interrupted);
+        // What went wrong before is the more important news.
+        return done.and_then(|done| said.map(|()| done));
     }
-    let facts = RunFacts {
-        rate: options.own.rate.get(),
-        command: options.command.clone(),
-        rustc: toolchain.version.clone(),
-        cargo_profile: options.cargo.profile.clone().unwrap_or_else(|| options.task.usual_profile().into()),
-        host: toolchain.host.clone(),
-        conditions,
-        modes: options.modes.clone(),
-        last_attempts: options.task == Task::Nextest,
-        filtered: chosen::is_filtered(&options.cargo.given),
-        target_dir,
-        out_dir: folders.out.clone(),
-        ledgers: folders.ledgers(),
-        workspace_root: workspace.root.clone(),
-        ran,
-        cargo_exit: i32::from(ended.code.get()),
-        interrupted: interrupt::requested().is_some(),
-    };
-    run.conclude(&facts, &ended)
+    done
 }
 
 /// Runs a program and reports on it.
@@ -133,13 +121,15 @@ pub struct Done {
     pub code: ExitCode,
     /// Something that was to be recorded left no recording, and nobody knows why.
     pub not_recorded: bool,
-    /// Where its outputs are; `None` = no test was recorded.
+    /// The user stopped it: what is in its outputs is what was recorded until then.
+    pub interrupted: bool,
+    /// Where its outputs are; `None` = it left none, and those of before are still there.
     pub outputs: Option<Utf8PathBuf>,
 }
 
 impl Done {
     fn without_outputs(code: ExitCode) -> Done {
-        Done { code, not_recorded: false, outputs: None }
+        Done { code, not_recorded: false, interrupted: false, outputs: None }
     }
 
     /// What a command ends with that only runs the tests.
@@ -220,6 +210,39 @@ struct Ended {
 }
 
 impl Run<'_> {
+    fn to_its_end(&self, target_dir: Utf8PathBuf) -> Result<Done, Error> {
+        let ended = self.cargo_test()?;
+        let ran = self.workspace.identify(ran::read(&self.ran_file()));
+        let mut conditions = conditions_of(self.options, self.surroundings, self.toolchain);
+        if ran.iter().any(|executable| executable.listed) {
+            conditions.counting += conditions::LISTED;
+        }
+        let facts = RunFacts {
+            rate: self.options.own.rate.get(),
+            command: self.options.command.clone(),
+            rustc: self.toolchain.version.clone(),
+            cargo_profile: self
+                .options
+                .cargo
+                .profile
+                .clone()
+                .unwrap_or_else(|| self.options.task.usual_profile().into()),
+            host: self.toolchain.host.clone(),
+            conditions,
+            modes: self.options.modes.clone(),
+            last_attempts: self.options.task == Task::Nextest,
+            filtered: chosen::is_filtered(&self.options.cargo.given),
+            target_dir,
+            out_dir: self.folders.out.clone(),
+            ledgers: self.folders.ledgers(),
+            workspace_root: self.workspace.root.clone(),
+            ran,
+            cargo_exit: i32::from(ended.code.get()),
+            interrupted: ended.interrupted || interrupt::requested().is_some(),
+        };
+        self.conclude(&facts, &ended)
+    }
+
     fn cargo_test(&self) -> Result<Ended, Error> {
         if self.options.task == Task::Nextest {
             self.look_for_nextest()?;
@@ -436,7 +459,7 @@ impl Run<'_> {
         if let Some(code) = interrupted
             && (self.options.task != Task::Run || facts.ran.is_empty())
         {
-            return Err(self.interrupted(code));
+            return self.keep_interrupted(facts, code);
         }
         if let Some(failure) = &ended.harness_failure
             && self.harness_missed().exists()
@@ -457,7 +480,7 @@ impl Run<'_> {
                 self.shell.note("cargo ran no tests, so there is nothing to profile");
             }
             if !self.options.cargo.no_run && facts.out_dir.join(report::SUMMARY).exists() {
-                self.shell.note(&format!("what is in `{}` is of an earlier run", facts.out_dir));
+                self.shell.note(&of_before(facts));
             }
             return Ok(Done::without_outputs(ended.code));
         }
@@ -481,8 +504,12 @@ impl Run<'_> {
                         false => "no test was profiled: `--memprof-only` fits none that ran",
                     });
                 }
-                let there = written.tests > 0 || facts.modes.partition.is_some();
-                Ok(Done { code: ended.code, not_recorded, outputs: there.then(|| facts.out_dir.clone()) })
+                if !written.produced && facts.out_dir.join(report::SUMMARY).exists() {
+                    self.shell.note(&of_before(facts));
+                }
+                let interrupted = facts.interrupted;
+                let outputs = written.produced.then(|| facts.out_dir.clone());
+                Ok(Done { code: ended.code, not_recorded, interrupted, outputs })
             }
             // Tests that failed are the more important news, and their code is what scripts wait for.
             Err(error) if ended.code != ExitCode::OK => {
@@ -501,17 +528,24 @@ impl Run<'_> {
         })
     }
 
-    fn interrupted(&self, code: ExitCode) -> Error {
-        let begun = self.folders.ledgers().read_dir_utf8().map_or(0, |entries| entries.count());
-        let begun = if begun == 1 { "1 test had begun".to_owned() } else { format!("{begun} tests had begun") };
-        let mut told = "no profiles were written".to_owned();
-        if self.folders.out.join(report::SUMMARY).exists() {
-            told.push_str(&format!("; those in `{}` are of an earlier run", self.folders.out));
-        }
-        if self.options.own.keep_ledgers && self.keep_or_drop_ledgers().is_ok() {
-            told.push_str(&format!("; the ledgers are in `{}`", self.folders.kept()));
-        }
-        Error::new("the run was interrupted").caused_by(begun).help(told).with_code(code)
+    /// Writes what was recorded until the user stopped the run. It is marked, so that nobody takes it for the whole.
+    fn keep_interrupted(&self, facts: &RunFacts, code: ExitCode) -> Result<Done, Error> {
+        // A second signal ends all at once. The first may yet come, where cargo has heard of it before we have.
+        let written = report::write(facts, self.shell);
+        // Kept where they are asked for; what cannot be done on the way out is not what the user has to know now.
+        let _ = self.keep_or_drop_ledgers();
+        let (tests, produced) = written.map_or((0, false), |written| (written.tests, written.produced));
+        let told = if produced {
+            format!("what they did until then is in `{}`; `accept` will not take it", facts.out_dir)
+        } else if facts.out_dir.join(report::SUMMARY).exists() {
+            format!("no profiles were written; {}", of_before(facts))
+        } else {
+            "no profiles were written".to_owned()
+        };
+        let begun = if tests == 1 { "1 test had begun".to_owned() } else { format!("{tests} tests had begun") };
+        self.shell.error(&Error::new("the run was interrupted").caused_by(begun).help(told));
+        let outputs = produced.then(|| facts.out_dir.clone());
+        Ok(Done { code, not_recorded: false, interrupted: true, outputs })
     }
 }
 
@@ -519,6 +553,10 @@ fn no_recording(targets: &[String]) -> Error {
     Error::new(format!("cannot record {}", targets.join(", ")))
         .caused_by("the harness is in it, it ran to its end, and it left no recording")
         .help("see whether its tests go past `main`, or something empties the environment before it; if not, please report it")
+}
+
+fn of_before(facts: &RunFacts) -> String {
+    format!("what is in `{}` is of an earlier run", facts.out_dir)
 }
 
 /// What rustc said at length, in short.

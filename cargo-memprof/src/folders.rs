@@ -1,6 +1,7 @@
 //! The folders of a run: where cargo builds for us, where the outputs go, and the scratch folder that is gone when the
 //! run has ended. Names below the outputs are `report`'s business.
 
+use crate::collect::is_ledger;
 use crate::error::Error;
 use crate::inject::harness::is_alive;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -167,7 +168,7 @@ fn ledgers_in(folder: &Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
     let mut ledgers = Vec::new();
     for entry in folder.read_dir_utf8()? {
         let path = entry?.into_path();
-        if path.extension() == Some("ledger") {
+        if is_ledger(path.as_std_path()) {
             ledgers.push(path);
         }
     }
@@ -206,10 +207,13 @@ mod tests {
         fs_err::write(kept.join("old.ledger"), "").unwrap();
         fs_err::write(kept.join("accounts.txt"), "mine").unwrap();
         fs_err::write(folders.ledgers().join("new.ledger"), "").unwrap();
+        fs_err::write(folders.ledgers().join("new.ledger.fork-1"), "").unwrap();
         folders.replace_kept_ledgers(true).unwrap();
         assert!(kept.join("new.ledger").exists() && !kept.join("old.ledger").exists());
+        assert!(kept.join("new.ledger.fork-1").exists());
         folders.replace_kept_ledgers(false).unwrap();
         assert!(!kept.join("new.ledger").exists() && kept.join("accounts.txt").exists());
+        assert!(!kept.join("new.ledger.fork-1").exists());
         fs_err::remove_file(kept.join("accounts.txt")).unwrap();
         folders.replace_kept_ledgers(false).unwrap();
         assert!(!kept.exists() && target.join("CACHEDIR.TAG").exists());

@@ -84,8 +84,53 @@ fn each_run_replaces_the_outputs_of_the_run_before() {
     assert!(one.iter().any(|path| path.contains("tests::one_box/profile.pb.gz")), "{one:#?}");
     assert!(one.iter().any(|path| path == "known/notes.txt"), "{one:#?}");
     assert_eq!(fixture.summary().tests().len(), 1);
-    fixture.memprof("test --lib --memprofilerate 1 nothing").succeed();
-    assert!(!outputs(&fixture).iter().any(|path| path.contains("one_box")));
+}
+
+#[test]
+fn where_nothing_ran_the_outputs_of_before_stay_and_are_known_to_be_of_before() {
+    let fixture = Fixture::copy("known");
+    fixture.memprof("test --lib --memprofilerate 1 --save-baseline").succeed();
+    fixture.memprof("gate --lib").succeed();
+    let last = |fixture: &Fixture| -> serde_json::Value {
+        serde_json::from_str(&fixture.read("target/memprof/last-command.json")).expect("it is JSON")
+    };
+    assert_eq!((&last(&fixture)["exit"], &last(&fixture)["produced"]), (&0.into(), &true.into()));
+    let broken = fixture.read("src/lib.rs");
+    for (arguments, code, breaks) in [
+        ("test --lib nothing_has_this_name", 0, false),
+        ("test --lib -- --no-such-flag", 101, false),
+        ("test --lib --memprof-only nothing_has_this_name", 0, false),
+        ("test --lib", 101, true),
+    ] {
+        let (before, summary) = (outputs(&fixture), fixture.summary().json);
+        if breaks {
+            fixture.write("src/lib.rs", "no Rust at all");
+        }
+        let ran = fixture.memprof(arguments).run();
+        assert_eq!(ran.status.code(), Some(code), "{}", ran.all());
+        ran.complains("is of an earlier run");
+        assert_eq!(outputs(&fixture), before, "{arguments}");
+        assert!(fixture.summary().json == summary, "{arguments}");
+        let expected = serde_json::json!({
+            "command": format!("cargo memprof {arguments}"), "exit": code, "produced": false, "interrupted": false
+        });
+        assert_eq!(last(&fixture), expected);
+        let stale = format!("ended with {code} and recorded nothing; what is in `");
+        fixture.memprof("gate --no-run").run().ended_with(6).complains(&stale);
+        fixture.memprof("accept").run().ended_with(6).complains(&stale);
+        // The verdict of before is gone all the same: it is nobody's now.
+        assert!(!fixture.path("target/memprof/gate/gate.json").exists());
+        fixture.memprof("gate --lib").run();
+        if !breaks {
+            assert!(fixture.path("target/memprof/gate/gate.json").exists());
+            fixture.memprof("gate --no-run").succeed();
+        }
+    }
+    fixture.write("src/lib.rs", &broken);
+    // A file of that name that is not ours is not written over.
+    fixture.write("target/memprof/last-command.json", "mine");
+    fixture.memprof("test --lib").run().ended_with(3).complains("last-command.json");
+    assert_eq!(fixture.read("target/memprof/last-command.json"), "mine");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Ctrl-C in mid-run: everything ends, nobody is left behind, and nothing half-written looks whole.
+//! Ctrl-C in mid-run: everything ends, nobody is left behind, and what was recorded until then is there and is marked.
 //!
 //! The test in the fixture meets the story at a named pipe, so no clock is involved.
 
@@ -95,33 +95,40 @@ fn nothing_looks_whole(fixture: &Fixture) {
 }
 
 #[test]
-fn ctrl_c_ends_everything_and_leaves_nothing_that_looks_whole() {
+fn ctrl_c_ends_everything_and_leaves_what_was_recorded_until_then() {
     let (fixture, pipe) = waiting();
     let mut running = Running::start(&fixture, &pipe);
     signal("INT", &running.group());
     let (code, stderr) = running.ends();
     running.leaves_nobody();
     assert_eq!(code, 130, "{stderr}");
-    assert!(stderr.contains("the run was interrupted"), "{stderr}");
-    nothing_looks_whole(&fixture);
-    let left: Vec<String> = fs::read_dir(fixture.path("target/memprof"))
-        .expect("the build is there")
-        .map(|entry| entry.expect("one").file_name().to_string_lossy().into_owned())
-        .collect();
-    assert_eq!(left, ["build"]);
-}
-
-#[test]
-fn the_outputs_of_the_run_before_stay_whole() {
-    let (fixture, pipe) = waiting();
-    fixture.memprof("test --lib --memprofilerate 1").succeed();
-    let before = fixture.summary().json;
+    assert!(stderr.contains("the run was interrupted\n  caused by: 2 tests had begun"), "{stderr}");
+    let summary = fixture.summary();
+    assert_eq!(summary.json["run"]["interrupted"], true);
+    assert_eq!((summary.test("a_finishes").outcome(), summary.test("a_finishes").figures().alloc_objects), ("ok", 1));
+    assert_eq!(summary.test("waits").json["cut_short"], true);
+    assert!(summary.test("a_finishes").file("profile").exists());
+    assert_eq!(last_command(&fixture), (130.into(), true, true));
+    let scratch = fs::read_dir(fixture.path("target/memprof")).expect("it is there");
+    let scratch =
+        scratch.filter(|entry| entry.as_ref().expect("one").file_name().to_string_lossy().starts_with(".run-"));
+    assert_eq!(scratch.count(), 0);
+    // It is no whole run, so nobody takes it for one.
+    fixture.memprof("accept").run().ended_with(6).complains("it was interrupted");
+    assert!(!fixture.path("memprof.baseline").exists());
+    fixture.memprof("test --lib --save-baseline").succeed();
     let mut running = Running::start(&fixture, &pipe);
     signal("INT", &running.group());
     running.ends();
     running.leaves_nobody();
-    assert_eq!(fixture.summary().json, before);
-    assert!(fixture.summary().test("tests::leaks").file("profile").exists());
+    fixture.memprof("gate --no-run").run().ended_with(130).says("the run was interrupted");
+}
+
+/// What the last command ended with, whether it produced the outputs, and whether it was interrupted.
+fn last_command(fixture: &Fixture) -> (serde_json::Value, bool, bool) {
+    let last: serde_json::Value =
+        serde_json::from_str(&fixture.read("target/memprof/last-command.json")).expect("it is JSON");
+    (last["exit"].clone(), last["produced"] == true, last["interrupted"] == true)
 }
 
 #[test]
@@ -134,7 +141,8 @@ fn a_polite_end_of_the_program_alone_ends_it_and_cargo() {
     signal("KILL", &running.group());
     running.leaves_nobody();
     assert_eq!(code, 143, "{stderr}");
-    nothing_looks_whole(&fixture);
+    assert_eq!(fixture.summary().json["run"]["interrupted"], true);
+    assert_eq!(last_command(&fixture), (143.into(), true, true));
 }
 
 #[test]
@@ -146,6 +154,7 @@ fn a_killed_program_leaves_no_test_running_and_the_next_run_cleans_up() {
     assert_eq!(running.ends().0, -9);
     running.leaves_nobody();
     nothing_looks_whole(&fixture);
+    assert_eq!(last_command(&fixture), (serde_json::Value::Null, false, false));
     fixture.memprof("test --lib").succeed();
     let scratch = fs::read_dir(fixture.path("target/memprof")).expect("it is there");
     let scratch =

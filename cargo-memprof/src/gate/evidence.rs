@@ -126,6 +126,19 @@ fn figures_over(test: &Judged) -> Vec<Figure> {
     test.failures().filter_map(figure).collect()
 }
 
+/// Removes what an earlier gate wrote into the outputs `out`. What is not ours stays.
+///
+/// # Errors
+/// Where it cannot be removed.
+pub fn empty(out: &Utf8Path) -> Result<(), Error> {
+    let folder = out.join(layout::GATE);
+    if !folder.join(MARK).exists() {
+        return Ok(());
+    }
+    fs_err::remove_dir_all(&folder)
+        .map_err(|error| Error::new(format!("cannot empty `{folder}`")).caused_by(error).with_code(ExitCode::OUTPUT))
+}
+
 /// Empties the folder, which must be ours or not there.
 fn fresh(folder: &Utf8Path) -> io::Result<()> {
     if folder.join(MARK).exists() {

@@ -37,7 +37,7 @@ use crate::drive::{self, Here};
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::options::TestOptions;
-use crate::report::layout;
+use crate::report::{LastCommand, layout};
 use crate::surroundings::absolute;
 use crate::view::amount::plural;
 use against::Against;
@@ -128,7 +128,14 @@ pub fn accept(options: &AcceptOptions) -> Result<ExitCode, Error> {
     };
     let place = Place::find(&here, &options.flags)?;
     let folder = here.out_dir(options.test.own.folder.as_deref())?;
+    LastCommand::must_have_produced(&folder, "cannot accept the last run")?;
     let run = RecordedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
+    if run.run.interrupted {
+        return Err(Error::new("cannot accept the last run")
+            .caused_by("it was interrupted: tests are missing, and others were cut short")
+            .help("run the tests again, to their end")
+            .with_code(ExitCode::CANNOT_COMPARE));
+    }
     place.take(&run, &options.patterns, &here)?;
     Ok(ExitCode::OK)
 }
@@ -143,6 +150,9 @@ pub fn gate(options: &GateOptions) -> Result<ExitCode, Error> {
         Err(code) => return Ok(code),
     };
     options.refuse_idle_words()?;
+    let out = here.out_dir(options.test.own.folder.as_deref())?;
+    // Whatever happens from here on, nobody takes the verdict of before for this one's.
+    evidence::empty(&out)?;
     let place = Place::find(&here, &options.flags)?;
     // A baseline that cannot be used should not cost a run of all tests.
     let (place, baseline) = match &options.flags.against {
@@ -159,10 +169,13 @@ pub fn gate(options: &GateOptions) -> Result<ExitCode, Error> {
         }
     };
     let (folder, code) = if options.flags.no_run {
-        (here.out_dir(options.test.own.folder.as_deref())?, None)
+        LastCommand::must_have_produced(&out, "cannot compare the last run")?;
+        (out, None)
     } else {
         let done = drive::test(&options.test, &here)?;
         match done.outputs {
+            // There is nothing to be said of what the rest would have been.
+            _ if done.interrupted => return Ok(done.code),
             Some(folder) => (folder, Some(done.code)),
             None if done.code == ExitCode::OK => return Err(nothing_ran("compare allocations")),
             None => return Ok(done.code),

@@ -10,7 +10,7 @@ use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
 use std::io;
 
-/// Letters of a test's name that its file's name shows.
+/// Bytes of a test's name that its file's name shows, at most; a name may have 255, the hash and the ending included.
 const SHOWN: usize = 80;
 
 /// Where profiles of before are found.
@@ -75,7 +75,8 @@ pub fn file_name(id: &TestId) -> String {
 /// A name for files of one test: readable, the same in every run, and distinct by its hash.
 pub fn stem(id: &TestId) -> String {
     let plain = |letter: char| if letter.is_alphanumeric() || "_-.".contains(letter) { letter } else { '-' };
-    let name: String = id.name.replace("::", ".").chars().map(plain).take(SHOWN).collect();
+    let mut name: String = id.name.replace("::", ".").chars().map(plain).collect();
+    name.truncate((0..=SHOWN).rev().find(|end| name.is_char_boundary(*end)).unwrap_or(0));
     let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     for part in [&id.package, &id.kind, &id.target, &id.name] {
         // FNV-1a, 64 bits; the zero byte keeps the parts apart.
@@ -102,6 +103,9 @@ mod tests {
         assert!(name.starts_with("a.b-") && name.ends_with(".pb.gz"), "{name}");
         assert_ne!(name, file_name(&id("bin", "a::b")));
         assert_ne!(file_name(&id("lib", "a/b")), file_name(&id("lib", "a?b")));
-        assert!(file_name(&id("lib", &"x".repeat(500))).len() < 120);
+        // Whatever a letter takes.
+        for letter in ["x", "é", "長", "𝄞"] {
+            assert!(file_name(&id("lib", &letter.repeat(500))).len() < 120);
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::options::TestOptions;
 use crate::profile::{About, ProfileBuilder};
 use crate::record::TestId;
 use crate::report::layout;
-use crate::report::{Files, Outputs, Summary, title, write_formats, write_whole};
+use crate::report::{Files, LastCommand, Outputs, Running, Summary, title, write_formats, write_whole};
 use crate::surroundings::absolute;
 use crate::symbolize::{Places, on_all_cores};
 use crate::view::amount::plural;
@@ -46,18 +46,34 @@ pub fn merge(options: &MergeOptions) -> Result<ExitCode, Error> {
             .caused_by("it is one of the shards")
             .help("pass another folder for the whole: `--memprofile DIR`"));
     }
+    let command = format!("cargo memprof merge {}", {
+        let named: Vec<String> = options.folders.iter().map(|folder| folder.display().to_string()).collect();
+        named.join(" ")
+    });
+    let running = Running::begin(made(&out)?, &command)?;
+    let merged = put_together(&folders, &out, &command);
+    let (exit, produced) = match &merged {
+        Ok(summary) => (ExitCode::of_cargo(summary.run.cargo_exit), true),
+        Err(error) => (error.code(), false),
+    };
+    let said = running.end(exit, produced, false);
+    let summary = merged?;
+    said?;
+    let what = format!("{} of {} into `{out}`", plural(summary.tests.len(), "test"), plural(folders.len(), "shard"));
+    here.shell.status("Merged", &what);
+    Ok(exit)
+}
+
+/// Gives the summary of the whole, which is in `out`.
+fn put_together(folders: &[Utf8PathBuf], out: &Utf8Path, command: &str) -> Result<Summary<'static>, Error> {
     let shards = folders.iter().map(|folder| Shard::read(folder)).collect::<Result<Vec<Shard>, Error>>()?;
     shards::check(&shards.iter().map(|shard| (&*shard.folder, &shard.run)).collect::<Vec<_>>())?;
-    let scratch = tempfile::Builder::new().prefix(".run-merge-").tempdir_in(made(&out)?);
-    let scratch = scratch.map_err(|error| cannot_write(&out, &error))?;
-    let outputs = Outputs::stage_in(&out, Utf8Path::from_path(scratch.path()).unwrap_or(&out))?;
-    let named: Vec<String> = options.folders.iter().map(|folder| folder.display().to_string()).collect();
-    let number = shards.len();
-    let summary = write(shards, &format!("cargo memprof merge {}", named.join(" ")), &outputs)?;
+    let scratch = tempfile::Builder::new().prefix(".run-merge-").tempdir_in(out);
+    let scratch = scratch.map_err(|error| cannot_write(out, &error))?;
+    let outputs = Outputs::stage_in(out, Utf8Path::from_path(scratch.path()).unwrap_or(out))?;
+    let summary = write(shards, command, &outputs)?;
     outputs.publish()?;
-    let what = format!("{} of {} into `{out}`", plural(summary.tests.len(), "test"), plural(number, "shard"));
-    here.shell.status("Merged", &what);
-    Ok(ExitCode::of_cargo(summary.run.cargo_exit))
+    Ok(summary)
 }
 
 /// One of them.
@@ -69,7 +85,14 @@ struct Shard {
 
 impl Shard {
     fn read(folder: &Utf8Path) -> Result<Shard, Error> {
+        LastCommand::must_have_produced(folder, "cannot merge the shards")?;
         let run = RecordedRun::read(folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
+        if run.run.interrupted {
+            return Err(Error::new("cannot merge the shards")
+                .caused_by(format!("the run in `{folder}` was interrupted"))
+                .help("record the shard again, to its end")
+                .with_code(ExitCode::CANNOT_COMPARE));
+        }
         let place = Place::new(folder, &PlainPath::ours(layout::SUMMARY.into()));
         let failed = || Error::new(format!("cannot read `{}`", place.path())).with_code(ExitCode::CANNOT_COMPARE);
         let text = place.read().map_err(|error| failed().caused_by(error))?;

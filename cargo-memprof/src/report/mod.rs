@@ -1,6 +1,7 @@
 //! What a run leaves for its user: profiles and pictures per test and for the run, a page, a summary, a table on the
 //! terminal. Everything is decided elsewhere; here it is put together and written.
 
+mod last_command;
 pub mod layout;
 mod losses;
 mod page;
@@ -8,6 +9,7 @@ mod summary;
 mod warnings;
 mod write;
 
+pub use last_command::{LastCommand, Running};
 pub use layout::SUMMARY;
 pub use summary::{Files, Idle, Summary, Test};
 pub use write::{Outputs, check};
@@ -39,6 +41,8 @@ pub struct Written {
     pub index: Utf8PathBuf,
     /// Tests in it.
     pub tests: usize,
+    /// Whether anything was written.
+    pub produced: bool,
     /// How many targets that carry the harness left no recording.
     pub without_trace: usize,
     /// Those of them of which it is not known why, and no runner of the user's can have been in the way.
@@ -51,8 +55,8 @@ const PICTURES: [ValueType; 4] =
 /// Where resolved addresses are kept, below cargo's target folder.
 const SYMBOLS: &str = "memprof/build/symbols";
 
-/// Turns the ledgers of a run into its outputs and says on the terminal what is in them. Also where no test was recorded:
-/// what the run before wrote must not be taken for this one's.
+/// Turns the ledgers of a run into its outputs and says on the terminal what is in them. Where nothing ran, because of a
+/// filter that fits nothing or a flag that is none, nothing is written, and what the run before wrote stays.
 ///
 /// # Errors
 /// Where the ledgers cannot be read or the outputs not be written. A single broken ledger is a warning.
@@ -61,6 +65,12 @@ pub fn write(facts: &RunFacts, shell: &Shell) -> Result<Written, Error> {
     let index = facts.out_dir.join(layout::INDEX);
     let mut collected = collect::collect(facts)?;
     collected.problems.iter().for_each(|problem| shell.warn(&problem.to_string()));
+    if !produces(facts, &collected) {
+        say_warnings(facts, shell, &[], &collected, &Symbols::default());
+        let not_recorded = not_recorded(facts, &collected.unprofiled);
+        let without_trace = collected.unprofiled.iter().filter(|one| one.not_recorded).count();
+        return Ok(Written { index, tests: 0, produced: false, without_trace, not_recorded });
+    }
     let (symbols, maps) = resolve(facts, shell, &collected.tests);
     let outputs = Outputs::stage(facts)?;
     let tests = std::mem::take(&mut collected.tests);
@@ -71,13 +81,20 @@ pub fn write(facts: &RunFacts, shell: &Shell) -> Result<Written, Error> {
     outputs.publish()?;
     let not_recorded = not_recorded(facts, &collected.unprofiled);
     let without_trace = collected.unprofiled.iter().filter(|one| one.not_recorded).count();
-    let written = Written { index, tests: records.len(), without_trace, not_recorded };
+    let written = Written { index, tests: records.len(), produced: true, without_trace, not_recorded };
     if !records.is_empty() {
         let took = begun.elapsed().as_secs_f64();
         shell.status("Profiled", &format!("{} in {took:.2}s", amount::plural(records.len(), "test")));
     }
     say(facts, shell, &records, &collected, &symbols, &written);
     Ok(written)
+}
+
+/// Whether there is anything to tell of: a recorded test; or, where all went well, a share in which there is none, or
+/// targets that ran without being measured and that nobody had left out.
+fn produces(facts: &RunFacts, collected: &Collected) -> bool {
+    let unmeasured = !facts.filtered && !collected.unprofiled.is_empty();
+    !collected.tests.is_empty() || facts.cargo_exit == 0 && (facts.modes.partition.is_some() || unmeasured)
 }
 
 fn not_recorded(facts: &RunFacts, unprofiled: &[Unprofiled]) -> Vec<String> {

@@ -82,7 +82,8 @@ fn lost(tests: &[TestRecord]) -> Vec<String> {
     let objects = sum(|test| test.losses.lost_objects);
     if objects > 0 {
         texts.push(format!(
-            "{} allocations ({}) of {} are counted but have no stack: the tables were full",
+            "{} allocations ({}) of {} are counted but have no stack: the ledger could not hold more, or could not grow\n\
+             (it ends at 1 GiB; a full disk, a limit on files or descriptors, or a test that moves to another root or user ends it before)",
             count(objects),
             bytes(sum(|test| test.losses.lost_space)),
             affected(|test| test.losses.lost_objects)

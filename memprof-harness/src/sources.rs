@@ -27,6 +27,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("engine/alloc/mod.rs", include_str!("engine/alloc/mod.rs")),
     ("engine/alloc/block_tag.rs", include_str!("engine/alloc/block_tag.rs")),
     ("engine/alloc/slots.rs", include_str!("engine/alloc/slots.rs")),
+    ("engine/alloc/spans.rs", include_str!("engine/alloc/spans.rs")),
     ("engine/alloc/system_tagged.rs", include_str!("engine/alloc/system_tagged.rs")),
     ("engine/alloc/system_untagged.rs", include_str!("engine/alloc/system_untagged.rs")),
     ("engine/alloc/thread_cache.rs", include_str!("engine/alloc/thread_cache.rs")),

@@ -1,41 +1,66 @@
-//! Small blocks. Each is a cell: a word that says what is noted of the block, and the block behind it. The C library has a word
+//! Small blocks. Each is a slot: a tag that says what is noted of the block, and the block behind it. The C library has a word
 //! of its own in front of each block, so here a program's data lies as close together as without us. A header in front of the
 //! C library's block would move it apart, which costs programs that live in the cache more than recording does.
 //!
-//! Here is where cells come from, and the shelves on which free ones wait for a lane to take them, a batch at a time; a lane's own
-//! are in `free_cells`. Their memory never goes back to the system, nor from one length to another.
+//! Here is which blocks are slots, and the central lists in which batches of free ones wait for a lane to take them. A lane's own free
+//! slots are in `thread_cache`, those that nobody wants in `spans`.
 
 #![allow(unsafe_code)] // an allocator
 
 use crate::engine::alloc::block_tag::{mark_free, BatchTag, SlotTag, BIRTH_BITS};
+use crate::engine::alloc::spans::{self, OpenSpans, SPAN};
 use crate::engine::store::ledger_map::{Errno, Lock};
 use std::ptr;
 use std::sync::atomic::Ordering::{Relaxed, Release};
-use std::sync::atomic::{AtomicPtr, AtomicUsize};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
 
 /// Blocks of more bytes than this are not small.
-const LARGEST: usize = 1023;
-/// What the C library aligns blocks to without being asked. Cells are multiples of it.
-const ALIGN: usize = 16;
-/// How many lengths of cells there are; none is of length 0.
-pub(crate) const LENGTHS: usize = length_of(LARGEST) + 1;
-/// Cells that go to a shelf and come from it together, at most.
-pub(crate) const BATCH: u32 = 64;
-/// Bytes that are made cells of at a time, unless a batch has fewer.
-const FRESH: usize = 4096;
-/// Address space for cells, in bytes. What a program wants beyond it comes from the C library.
-const ROOM: usize = if cfg!(miri) { LEAST_ROOM } else { 2 << 30 };
-const LEAST_ROOM: usize = if cfg!(miri) { STEP } else { 64 << 20 };
+pub(crate) const LARGEST: usize = 1023;
+/// What the C library aligns blocks to without being asked. Slots are multiples of it.
+pub(crate) const ALIGN: usize = 16;
+/// How many size classes there are; the first is of no block.
+pub(crate) const CLASSES: usize = size_class(LARGEST) + 1;
+/// Address space for slots, in bytes. What a program wants beyond it comes from the C library.
+pub(crate) const ROOM: usize = if cfg!(miri) { LEAST_ROOM } else { 2 << 30 };
+const LEAST_ROOM: usize = if cfg!(miri) { 16 * STEP } else { 64 << 20 };
 /// Memory is made usable when it is wanted, so much at a time.
 const STEP: usize = 1 << 20;
 
-/// How long a cell for a block of `size` bytes is, in units of [`ALIGN`].
+/// Of which class a slot for a block of `size` bytes is: how long the slot is, in units of [`ALIGN`].
 #[inline(always)]
-pub(crate) const fn length_of(size: usize) -> usize {
+pub(crate) const fn size_class(size: usize) -> usize {
     (size + size_of::<SlotTag>()).div_ceil(ALIGN)
 }
 
-/// Where the cells of this process are, those of a process it was forked from not among them. On a cache line that threads only
+/// How long the slots of a class are.
+pub(crate) const fn bytes_of(class: usize) -> usize {
+    class * ALIGN
+}
+
+/// Slots of a class that go to its central list and come from it together: as many as have 16 KiB, but 64 at most.
+pub(crate) const fn batch_of(class: usize) -> u32 {
+    const MOST: usize = 64;
+    let fit = (16 << 10) / bytes_of(if class == 0 { 1 } else { class });
+    if fit < MOST {
+        fit as u32
+    } else {
+        MOST as u32
+    }
+}
+
+/// Whole batches that the central list of a class keeps: as many as have a span's bytes, but 16 at most. What comes besides goes
+/// to its span, so that the span can become empty.
+const fn batches_kept(class: usize) -> u32 {
+    const MOST: usize = 16;
+    let fit = SPAN / (batch_of(class) as usize * bytes_of(if class == 0 { 1 } else { class }));
+    if fit < MOST {
+        fit as u32
+    } else {
+        MOST as u32
+    }
+}
+
+/// Where the slots of this process are, those of a process it was forked from not among them. On a cache line that threads only
 /// read.
 #[repr(align(64))]
 struct Own {
@@ -44,23 +69,23 @@ struct Own {
 }
 
 static OWN: Own = Own { first: AtomicUsize::new(0), len: AtomicUsize::new(0) };
+/// Aligned as spans are.
 static START: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
-/// Bytes from `START` that were reserved, that may be touched, and that are cells. The latter two are changed under `LOCK`.
+/// Bytes from `START` that were reserved, and that may be touched.
 static RESERVED: AtomicUsize = AtomicUsize::new(0);
 static USABLE: AtomicUsize = AtomicUsize::new(0);
-static MADE: AtomicUsize = AtomicUsize::new(0);
-static LOCK: Lock = Lock::new();
-static SHELVES: [Shelf; LENGTHS] =
-    [const { Shelf { lock: Lock::new(), first: AtomicPtr::new(ptr::null_mut()) } }; LENGTHS];
+static CENTRAL: [CentralList; CLASSES] = [const { CentralList::new() }; CLASSES];
 
-/// Batches of free cells of one length. The cells of a batch are linked through the first words of their blocks.
+/// What no lane has of one class: batches of free slots, linked through the first words of their blocks; and spans to take from.
 #[repr(align(64))]
-struct Shelf {
+struct CentralList {
     lock: Lock,
     first: AtomicPtr<u8>,
+    batches: AtomicU32,
+    open: OpenSpans,
 }
 
-/// Whose cells a block is one of.
+/// Whose slots a block is one of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Origin {
     /// This process's.
@@ -71,7 +96,7 @@ pub(crate) enum Origin {
     System,
 }
 
-/// Whether a block is to be a cell if one can be had.
+/// Whether a block is to be a slot if one can be had.
 #[inline(always)]
 pub(crate) fn are_for(size: usize, align: usize) -> bool {
     align <= ALIGN && size <= LARGEST
@@ -87,7 +112,7 @@ pub(crate) fn are_for_notes(size: usize, align: usize, clock: u64) -> bool {
     align <= ALIGN && (late | size as u64) <= LARGEST as u64
 }
 
-/// Whether a block is a cell of this process's.
+/// Whether a block is a slot of this process's.
 #[inline(always)]
 pub(crate) fn have(block: *mut u8) -> bool {
     block.addr().wrapping_sub(OWN.first.load(Relaxed)) < OWN.len.load(Relaxed)
@@ -104,71 +129,91 @@ pub(crate) fn origin(block: *mut u8) -> Origin {
 }
 
 /// # Safety
-/// `block` is a free cell's, and the caller's.
+/// `block` is a free slot's, and the caller's.
 #[inline(always)]
 pub(crate) unsafe fn next_of(block: *mut u8) -> *mut u8 {
-    // SAFETY: the shortest cell's block has room for a pointer, and is aligned for one.
+    // SAFETY: the shortest slot's block has room for a pointer, and is aligned for one.
     unsafe { block.cast::<*mut u8>().read() }
 }
 
 /// # Safety
-/// `block` is a free cell's, and the caller's.
+/// `block` is a free slot's, and the caller's.
 #[inline(always)]
 pub(crate) unsafe fn set_next(block: *mut u8, next: *mut u8) {
     // SAFETY: as above.
     unsafe { block.cast::<*mut u8>().write(next) }
 }
 
-/// A batch of free cells: the first, linked to the others, and how many they are. `None` where there is no room for more.
-pub(crate) fn take_batch(length: usize) -> Option<(*mut u8, u32)> {
-    SHELVES.get(length)?.take().or_else(|| make(length))
+/// A batch of free slots: the first, linked to the others, and how many they are. `None` where there is no room for more.
+pub(crate) fn take_batch(class: usize) -> Option<(*mut u8, u32)> {
+    CENTRAL.get(class)?.take(class)
 }
 
 /// # Safety
-/// `batch` is the first of `count` free cells of that length, linked to the others, which were the caller's.
-pub(crate) unsafe fn put_batch(length: usize, batch: *mut u8, count: u32) {
-    if let Some(shelf) = SHELVES.get(length) {
-        // SAFETY: by contract.
-        unsafe { shelf.put(batch, count) };
+/// `batch` is the first of [`batch_of`] free slots of that class, linked to the others, which were the caller's.
+pub(crate) unsafe fn put_batch(class: usize, batch: *mut u8) {
+    if let Some(central) = CENTRAL.get(class) {
+        // SAFETY: as the caller promises.
+        unsafe { central.put(class, batch) };
     }
 }
 
 /// Takes a block of `size` bytes back from a thread that is not recorded.
 ///
 /// # Safety
-/// It is a cell of that length, and nobody uses it any more.
+/// It is a slot of that class, and nobody uses it any more.
 pub(crate) unsafe fn put_back(block: *mut u8, size: usize) {
-    // SAFETY: by contract.
+    let class = size_class(size);
+    let Some(central) = CENTRAL.get(class) else { return };
+    // SAFETY: as the caller promises.
     unsafe { mark_free(block) };
-    // SAFETY: by contract.
-    unsafe { set_next(block, ptr::null_mut()) };
-    // SAFETY: by contract.
-    unsafe { put_batch(length_of(size), block, 1) };
+    // SAFETY: as the caller promises.
+    central.lock.hold(|| unsafe { central.open.put(class, block, START.load(Relaxed)) });
 }
 
-impl Shelf {
-    unsafe fn put(&self, batch: *mut u8, count: u32) {
+impl CentralList {
+    const fn new() -> CentralList {
+        CentralList {
+            lock: Lock::new(),
+            first: AtomicPtr::new(ptr::null_mut()),
+            batches: AtomicU32::new(0),
+            open: OpenSpans::new(),
+        }
+    }
+
+    unsafe fn put(&self, class: usize, batch: *mut u8) {
         self.lock.hold(|| {
-            let next = self.first.load(Relaxed).addr();
-            // SAFETY: its cells are free, and were the caller's.
-            unsafe { BatchTag { next, slots: count }.write(batch) };
-            self.first.store(batch, Relaxed);
+            let batches = self.batches.load(Relaxed);
+            if batches < batches_kept(class) {
+                let next = self.first.load(Relaxed).addr();
+                // SAFETY: its slots are free, and were the caller's.
+                unsafe { BatchTag { next, slots: batch_of(class) }.write(batch) };
+                self.first.store(batch, Relaxed);
+                self.batches.store(batches + 1, Relaxed);
+                return;
+            }
+            let mut block = batch;
+            while !block.is_null() {
+                // SAFETY: the caller gave the whole batch; what `put` does to a slot comes after it is left.
+                let next = unsafe { next_of(block) };
+                // SAFETY: as above.
+                unsafe { self.open.put(class, block, START.load(Relaxed)) };
+                block = next;
+            }
         });
     }
 
-    fn take(&self) -> Option<(*mut u8, u32)> {
-        if self.first.load(Relaxed).is_null() {
-            return None;
-        }
+    fn take(&self, class: usize) -> Option<(*mut u8, u32)> {
         self.lock.hold(|| {
             let batch = self.first.load(Relaxed);
             if batch.is_null() {
-                return None;
+                return self.open.take(class, batch_of(class), START.load(Relaxed));
             }
-            // SAFETY: it is on this shelf.
+            // SAFETY: it is in this list.
             let BatchTag { next, slots } = unsafe { BatchTag::read(batch) };
             let next = if next == 0 { ptr::null_mut() } else { START.load(Relaxed).with_addr(next) };
             self.first.store(next, Relaxed);
+            self.batches.store(self.batches.load(Relaxed) - 1, Relaxed);
             // SAFETY: nobody else has it now.
             unsafe { mark_free(batch) };
             Some((batch, slots))
@@ -176,30 +221,13 @@ impl Shelf {
     }
 }
 
-/// Makes cells of memory that was never used, as many as a batch has or fewer.
-fn make(length: usize) -> Option<(*mut u8, u32)> {
-    let bytes = length * ALIGN;
-    let count = (FRESH / bytes).clamp(1, BATCH as usize);
-    let first = LOCK.hold(|| {
-        let start = MADE.load(Relaxed);
-        let end = start + count * bytes;
-        // A block lies behind its word, and so reaches as far into what comes behind the cell.
-        if end + ALIGN > USABLE.load(Relaxed) && !extend(end + ALIGN) {
-            return None;
-        }
-        MADE.store(end, Relaxed);
-        Some(START.load(Relaxed).wrapping_add(start + ALIGN))
-    })?;
-    let block = |i: usize| first.wrapping_add(i * bytes);
-    for i in 0..count {
-        let next = if i + 1 < count { block(i + 1) } else { ptr::null_mut() };
-        // SAFETY: usable memory that nobody else has.
-        unsafe { set_next(block(i), next) };
-    }
-    Some((first, count as u32))
+/// Whether the span at this place can be used: its memory is there, or is now made so. Called under the lock of the spans.
+pub(crate) fn usable_span(place: usize) -> bool {
+    let end = (place + 1) * SPAN;
+    end <= USABLE.load(Relaxed) || extend(end)
 }
 
-/// Makes memory usable up to `end` at least. Called with the lock held.
+/// Makes memory usable up to `end` at least.
 #[cold]
 fn extend(end: usize) -> bool {
     let usable = end.next_multiple_of(STEP);
@@ -217,7 +245,7 @@ fn extend(end: usize) -> bool {
     done
 }
 
-/// Takes address space for cells. Called once, before any is wanted; without it there are none. Nor are there where address space
+/// Takes address space for slots. Called once, before any is wanted; without it there are none. Nor are there where address space
 /// is limited: it is the program's.
 pub(crate) fn reserve() {
     if is_space_limited() {
@@ -229,15 +257,17 @@ pub(crate) fn reserve() {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | unreserved;
     let mut room = ROOM;
     while room >= LEAST_ROOM {
+        // One span more than are used, so that they can be aligned.
         // SAFETY: a fresh anonymous mapping chosen by the kernel overlaps nothing of ours.
-        let start = unsafe { libc::mmap(ptr::null_mut(), room, access, flags, -1, 0) };
-        if start != libc::MAP_FAILED {
-            START.store(start.cast(), Relaxed);
+        let mapped = unsafe { libc::mmap(ptr::null_mut(), room + SPAN, access, flags, -1, 0) };
+        if mapped != libc::MAP_FAILED {
+            let start = mapped.cast::<u8>().wrapping_add(mapped.addr().next_multiple_of(SPAN) - mapped.addr());
+            START.store(start, Relaxed);
             RESERVED.store(room, Relaxed);
             OWN.first.store(start.addr(), Relaxed);
             OWN.len.store(room, Release);
             // The first ones are there whatever system calls a test forbids itself.
-            LOCK.hold(|| extend(STEP));
+            extend(STEP);
             return;
         }
         room /= 2;
@@ -254,17 +284,31 @@ fn is_space_limited() -> bool {
     !answered || limit.rlim_cur != libc::RLIM_INFINITY
 }
 
-/// In a forked child, whose only thread this is: all cells so far are the parent's.
+/// In a forked child, whose only thread this is: all slots so far are the parent's. Its own begin at the next span.
 pub(crate) fn forget_all() {
-    LOCK.force_open();
-    for shelf in &SHELVES {
-        shelf.lock.force_open();
-        shelf.first.store(ptr::null_mut(), Relaxed);
+    for central in &CENTRAL {
+        central.lock.force_open();
+        central.first.store(ptr::null_mut(), Relaxed);
+        central.batches.store(0, Relaxed);
+        central.open.forget();
     }
-    let (made, reserved) = (MADE.load(Relaxed), RESERVED.load(Relaxed));
+    let inherited = spans::forget_all() * SPAN;
+    let reserved = RESERVED.load(Relaxed);
     if reserved != 0 {
-        OWN.len.store(reserved - made, Relaxed);
-        // The last block is there at most.
-        OWN.first.store(START.load(Relaxed).addr() + made + 1, Relaxed);
+        OWN.len.store(reserved - inherited, Relaxed);
+        OWN.first.store(START.load(Relaxed).addr() + inherited, Relaxed);
     }
+}
+
+/// Every slot of this process that is in use: its block, and how many bytes the block may have. For when no other thread is about;
+/// else some may be missing, and some be free by then.
+#[cfg_attr(not(test), allow(dead_code))] // for the search for what can no longer be reached
+pub(crate) fn for_each_live(visit: impl FnMut(*mut u8, usize)) {
+    spans::for_each_live(START.load(Relaxed), visit);
+}
+
+/// Slots of a class that are in batches of its central list.
+#[cfg(test)]
+pub(crate) fn central(class: usize) -> usize {
+    CENTRAL[class].batches.load(Relaxed) as usize * batch_of(class) as usize
 }

@@ -1,4 +1,4 @@
-//! Exact mode's blocks that are no cells: large ones, those with a large alignment, and those of threads that are not recorded. They
+//! Exact mode's blocks that are no slots: large ones, those with a large alignment, and those of threads that are not recorded. They
 //! are the C library's, with a header in front that says which site a block belongs to and when it was born.
 
 #![allow(unsafe_code)] // an allocator

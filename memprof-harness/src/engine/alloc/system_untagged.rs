@@ -1,4 +1,4 @@
-//! Sampled mode's blocks that are no cells: large ones, those with a large alignment, and those of threads that are not recorded. They
+//! Sampled mode's blocks that are no slots: large ones, those with a large alignment, and those of threads that are not recorded. They
 //! are the C library's own, and some are in the table of [`tracked`] blocks.
 
 #![allow(unsafe_code)] // an allocator

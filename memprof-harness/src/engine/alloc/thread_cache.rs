@@ -1,36 +1,38 @@
-//! A lane's own free cells, which its thread takes and gives back without a lock.
+//! A lane's own free slots, which its thread takes and gives back without a lock.
 
 #![allow(unsafe_code)] // an allocator
 
 use crate::engine::alloc::block_tag::mark_free;
-use crate::engine::alloc::slots::{self, length_of, next_of, set_next, BATCH, LENGTHS};
+use crate::engine::alloc::slots::{self, batch_of, next_of, set_next, size_class, CLASSES};
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::ptr;
 
-/// By length. Zeros are a lane that has none yet.
+/// By class. Zeros are a lane that has none yet.
 pub(crate) struct ThreadCache {
-    by_length: [Free; LENGTHS],
+    by_class: [Free; CLASSES],
 }
 
-/// Those of one length, linked through the first words of their blocks.
+/// Those of one class, linked through the first words of their blocks.
 #[repr(align(32))]
 struct Free {
     first: Cell<*mut u8>,
-    /// A whole batch besides, so that not every change of mind leads to a shelf.
+    /// A whole batch besides, so that alternating frees and allocations do not reach the central list every time.
     spare: Cell<*mut u8>,
     count: Cell<u32>,
+    /// So many are a batch; 0 = not known yet.
+    batch: Cell<u32>,
 }
 
 impl ThreadCache {
     /// A block of `size` bytes, for which [`slots::are_for`]; `None` where there is no room for it. Its word is the caller's to set.
     #[inline(always)]
     pub(crate) fn take(&self, size: usize) -> Option<*mut u8> {
-        let length = length_of(size);
-        let free = self.by_length.get(length)?;
+        let class = size_class(size);
+        let free = self.by_class.get(class)?;
         let block = free.first.get();
         if block.is_null() {
-            return self.refill(length);
+            return self.refill(class);
         }
         free.pop(block, free.count.get());
         Some(block)
@@ -39,11 +41,11 @@ impl ThreadCache {
     /// Takes a block of `size` bytes back.
     ///
     /// # Safety
-    /// It is a cell of that length, and nobody uses it any more.
+    /// It is a slot of that class, and nobody uses it any more.
     #[inline(always)]
     pub(crate) unsafe fn put(&self, block: *mut u8, size: usize) {
-        let length = length_of(size);
-        let Some(free) = self.by_length.get(length) else { return };
+        let class = size_class(size);
+        let Some(free) = self.by_class.get(class) else { return };
         // SAFETY: by contract.
         unsafe { mark_free(block) };
         // SAFETY: by contract.
@@ -51,31 +53,40 @@ impl ThreadCache {
         free.first.set(block);
         let count = free.count.get() + 1;
         free.count.set(count);
-        if count >= BATCH {
-            self.overflow(length);
+        if count > free.batch.get() {
+            self.overflow(class);
         }
     }
 
     #[cold]
     #[inline(never)]
-    fn refill(&self, length: usize) -> Option<*mut u8> {
-        let free = self.by_length.get(length)?;
+    fn refill(&self, class: usize) -> Option<*mut u8> {
+        let free = self.by_class.get(class)?;
+        free.batch.set(batch_of(class));
         let spare = free.spare.replace(ptr::null_mut());
-        let (block, count) = if spare.is_null() { slots::take_batch(length)? } else { (spare, BATCH) };
+        let (block, count) = if spare.is_null() { slots::take_batch(class)? } else { (spare, batch_of(class)) };
         free.pop(block, count);
         Some(block)
     }
 
     #[cold]
     #[inline(never)]
-    fn overflow(&self, length: usize) {
-        let Some(free) = self.by_length.get(length) else { return };
-        let batch = free.first.replace(ptr::null_mut());
-        free.count.set(0);
+    fn overflow(&self, class: usize) {
+        let Some(free) = self.by_class.get(class) else { return };
+        if free.count.get() <= batch_of(class) {
+            return free.batch.set(batch_of(class));
+        }
+        // All but the last one. What is allocated next then leads neither here nor to `refill`.
+        let last = free.first.get();
+        // SAFETY: it is free, and this lane's.
+        let batch = unsafe { next_of(last) };
+        // SAFETY: as above.
+        unsafe { set_next(last, ptr::null_mut()) };
+        free.count.set(1);
         let spare = free.spare.replace(batch);
         if !spare.is_null() {
             // SAFETY: this lane's until now.
-            unsafe { slots::put_batch(length, spare, BATCH) };
+            unsafe { slots::put_batch(class, spare) };
         }
     }
 }
@@ -90,12 +101,12 @@ impl Free {
     }
 }
 
-/// Gives a cell's block room for `size` bytes, and what it holds goes with it: where it is, in another cell, or in what
-/// `elsewhere` gives. Null where there is none; the block is then as it was. `cache` is what the calling thread may take a cell
+/// Gives a slot's block room for `size` bytes, and what it holds goes with it: where it is, in another slot, or in what
+/// `elsewhere` gives. Null where there is none; the block is then as it was. `cache` is what the calling thread may take a slot
 /// from, where the block may be one.
 ///
 /// # Safety
-/// `block` is a cell of this process or of one it was forked from, in use, and `layout` its layout. What `elsewhere` gives has room.
+/// `block` is a slot of this process or of one it was forked from, in use, and `layout` its layout. What `elsewhere` gives has room.
 #[inline(always)]
 pub(crate) unsafe fn resize(
     cache: Option<&ThreadCache>,
@@ -107,7 +118,7 @@ pub(crate) unsafe fn resize(
     let own = slots::have(block);
     let mut moved = None;
     if let Some(cache) = cache {
-        if own && length_of(size) == length_of(layout.size()) {
+        if own && size_class(size) == size_class(layout.size()) {
             return block;
         }
         moved = cache.take(size);
@@ -119,7 +130,7 @@ pub(crate) unsafe fn resize(
     // SAFETY: both have room for as many, and are not the same.
     unsafe { ptr::copy_nonoverlapping(block, moved, layout.size().min(size)) };
     match cache {
-        // Whoever inherits a cell leaves it: a block there could not be told from an inherited one.
+        // Whoever inherits a slot leaves it: a block there could not be told from an inherited one.
         _ if !own => {}
         // SAFETY: nobody uses it any more.
         Some(cache) => unsafe { cache.put(block, layout.size()) },
@@ -133,17 +144,56 @@ pub(crate) unsafe fn resize(
 mod tests {
     use super::*;
     use crate::engine::alloc::block_tag::SlotTag;
+    use crate::engine::alloc::spans;
     use std::alloc::{GlobalAlloc, System};
     use std::collections::{BTreeMap, HashSet};
     use std::mem::MaybeUninit;
     use std::sync::mpsc::sync_channel;
-    use std::sync::Once;
+    use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
     fn none_yet() -> Box<ThreadCache> {
         static RESERVED: Once = Once::new();
         RESERVED.call_once(slots::reserve);
         // SAFETY: made of pointers, numbers and a bool, for all of which zeros are valid.
         Box::new(unsafe { MaybeUninit::zeroed().assume_init() })
+    }
+
+    /// All tests share the process's slots, which some of them count.
+    fn alone() -> MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    impl ThreadCache {
+        /// Free slots of a class that this lane has.
+        fn cached(&self, class: usize) -> usize {
+            let free = &self.by_class[class];
+            let spare = if free.spare.get().is_null() { 0 } else { batch_of(class) };
+            let count = if free.first.get().is_null() { 0 } else { free.count.get() };
+            (count + spare) as usize
+        }
+    }
+
+    /// The largest block of a class.
+    fn largest(class: usize) -> usize {
+        (class * 16 - 8).min(1023)
+    }
+
+    /// Takes all that is free from the lane, as if its blocks had been freed by a thread without one.
+    fn empty(lane: &ThreadCache) {
+        for class in 1..CLASSES {
+            while lane.cached(class) > 0 {
+                let block = lane.take(largest(class)).expect("it is there");
+                // SAFETY: a slot of that size, which nobody uses.
+                unsafe { slots::put_back(block, largest(class)) };
+            }
+        }
+    }
+
+    fn live_slots() -> Vec<(*mut u8, usize)> {
+        let mut found = Vec::new();
+        slots::for_each_live(|block, room| found.push((block, room)));
+        found
     }
 
     fn random() -> impl FnMut(usize) -> usize {
@@ -172,6 +222,7 @@ mod tests {
 
     #[test]
     fn blocks_are_apart_and_keep_what_they_hold() {
+        let _alone = alone();
         let (rounds, most) = if cfg!(miri) { (300, 20) } else { (100_000, 1_000) };
         let lanes = [none_yet(), none_yet()];
         let mut live: BTreeMap<*mut u8, Block> = BTreeMap::new();
@@ -183,13 +234,13 @@ mod tests {
                 (0 | 1, Some(block)) => {
                     let Block { size, byte } = live.remove(&block).expect("a key");
                     assert!(holds(block, size, byte));
-                    // SAFETY: a live cell of that size.
+                    // SAFETY: a live slot of that size.
                     unsafe { lane.put(block, size) };
                 }
                 (2, Some(block)) => {
                     let Block { size, byte } = live.remove(&block).expect("a key");
                     let (new_size, layout) = (random(1023) + 1, Layout::from_size_align(size, 8).expect("small"));
-                    // SAFETY: a live cell of that size, and no other room is given.
+                    // SAFETY: a live slot of that size, and no other room is given.
                     let moved = unsafe { resize(Some(lane), block, layout, new_size, ptr::null_mut) };
                     assert!(slots::have(moved) && holds(moved, size.min(new_size), byte));
                     fill(moved, new_size, byte);
@@ -213,13 +264,14 @@ mod tests {
     }
 
     #[test]
-    fn cells_come_back_from_the_thread_that_frees_them() {
+    fn slots_come_back_from_the_thread_that_frees_them() {
+        let _alone = alone();
         const SIZE: usize = 777;
         let rounds = if cfg!(miri) { 200 } else { 100_000 };
         let (to_free, freed) = sync_channel::<usize>(100);
         let consumer = std::thread::spawn(move || {
             let lane = none_yet();
-            // SAFETY: live cells of that size.
+            // SAFETY: live slots of that size.
             freed.iter().for_each(|block| unsafe { lane.put(ptr::with_exposed_provenance_mut(block), SIZE) });
         });
         let lane = none_yet();
@@ -233,36 +285,99 @@ mod tests {
         drop(to_free);
         consumer.join().expect("no panic");
         // As many as are on their way, in two batches on either side, and what is made at a time.
-        assert!(blocks.len() <= 100 + 6 * BATCH as usize, "{} cells", blocks.len());
+        assert!(blocks.len() <= 100 + 6 * batch_of(size_class(SIZE)) as usize, "{} slots", blocks.len());
     }
 
     #[test]
-    fn what_a_thread_without_a_cache_gives_back_is_the_next_to_be_taken() {
+    fn what_a_thread_without_a_cache_gives_back_can_be_taken_again() {
         const SIZE: usize = 555;
+        let _alone = alone();
         let (lane, other) = (none_yet(), none_yet());
-        let blocks: Vec<_> = (0..10).map(|_| lane.take(SIZE).expect("room")).collect();
+        let blocks: HashSet<_> = (0..10).map(|_| lane.take(SIZE).expect("room")).collect();
         for &block in &blocks {
-            // SAFETY: a live cell of that size.
+            // SAFETY: a live slot of that size.
             unsafe { slots::put_back(block, SIZE) };
         }
-        let again: Vec<_> = (0..10).map(|_| other.take(SIZE).expect("room")).collect();
-        let expected: Vec<_> = blocks.iter().rev().copied().collect();
-        assert_eq!(again, expected);
+        let again: HashSet<_> = (0..64).map(|_| other.take(SIZE).expect("room")).collect();
+        assert!(again.is_superset(&blocks));
+    }
+
+    #[test]
+    fn every_slot_that_was_carved_is_free_cached_central_or_live() {
+        let _alone = alone();
+        let (rounds, phases) = if cfg!(miri) { (200, 2) } else { (40_000, 6) };
+        let lanes = [none_yet(), none_yet()];
+        let mut random = random();
+        let mut live: Vec<(*mut u8, usize)> = Vec::new();
+        let before = live_slots();
+        let unknown = |class, lanes: &[Box<ThreadCache>], live: &[(*mut u8, usize)]| {
+            let (carved, free) = spans::carved_and_free(class);
+            let cached: usize = lanes.iter().map(|lane| lane.cached(class)).sum();
+            let live = live.iter().filter(|(_, size)| size_class(*size) == class).count();
+            carved - free - cached - slots::central(class) - live
+        };
+        // What earlier tests left: their live blocks, and what went with their lanes.
+        let left: Vec<usize> = (0..CLASSES).map(|class| unknown(class, &lanes, &[])).collect();
+        for phase in 0..phases {
+            for _ in 0..rounds {
+                let lane = &lanes[random(2)];
+                if random(8) < if phase % 2 == 0 { 6 } else { 1 } {
+                    // Each phase has a size of its own, and some of all.
+                    let size = if random(4) == 0 { random(1023) + 1 } else { 40 * (phase + 1) };
+                    let block = lane.take(size).expect("room");
+                    // SAFETY: just taken.
+                    unsafe { SlotTag::UNSAMPLED.write(block) };
+                    live.push((block, size));
+                } else if !live.is_empty() {
+                    let (block, size) = live.swap_remove(random(live.len()));
+                    // SAFETY: a live slot of that size.
+                    unsafe { lane.put(block, size) };
+                }
+            }
+            for class in 1..CLASSES {
+                assert_eq!(unknown(class, &lanes, &live), left[class], "class {class}");
+            }
+            let mut found: Vec<_> = live_slots();
+            let mut expected: Vec<_> = live.iter().map(|&(block, size)| (block, size_class(size) * 16 - 8)).collect();
+            expected.extend(&before);
+            found.sort_unstable();
+            expected.sort_unstable();
+            assert!(found == expected, "{} slots are live, and {} are found", expected.len(), found.len());
+        }
+    }
+
+    #[test]
+    fn memory_that_one_size_has_left_serves_another() {
+        let _alone = alone();
+        let count: usize = if cfg!(miri) { 300 } else { 200_000 };
+        let before = spans::in_use();
+        for size in [24, 40, 104] {
+            let lane = none_yet();
+            let blocks: Vec<_> = (0..count).map(|_| lane.take(size).expect("room")).collect();
+            let most = spans::in_use() - before;
+            assert!(most <= count * (size_class(size) * 16) / spans::SPAN + 40, "{most} spans for {size}");
+            // SAFETY: live slots of that size.
+            blocks.into_iter().for_each(|block| unsafe { lane.put(block, size) });
+            empty(&lane);
+            // Some batches of each class are in its central list, and keep their spans from becoming empty.
+            assert!(spans::in_use() - before <= 40, "{} spans after {size}", spans::in_use() - before);
+        }
     }
 
     #[test]
     fn what_outgrows_a_cell_moves_elsewhere_or_stays_as_it_was() {
+        let _alone = alone();
         let lane = none_yet();
         let block = lane.take(333).expect("room");
         fill(block, 333, 7);
         let layout = Layout::from_size_align(333, 1).expect("small");
-        // SAFETY: a live cell of that size; there is no other room.
+        // SAFETY: a live slot of that size; there is no other room.
         assert!(unsafe { resize(None, block, layout, 5000, ptr::null_mut) }.is_null());
         assert!(holds(block, 333, 7));
         let larger = Layout::from_size_align(5000, 1).expect("small");
         // SAFETY: its size is not zero.
         let room = unsafe { System.alloc(larger) };
-        // SAFETY: a live cell of that size; the new block has room.
+        // SAFETY: a live slot of that size; the new block has room.
         let moved = unsafe { resize(None, block, layout, 5000, || room) };
         assert!(!slots::have(moved) && holds(moved, 333, 7));
         // SAFETY: made with that layout.

@@ -22,8 +22,8 @@ use std::sync::atomic::Ordering::Relaxed;
 /// The global allocator.
 pub struct Hook;
 
-// SAFETY: blocks are cells, each of which is one block's at a time, or come from `System` and go back to it with the layout they were
-// made with; what is noted never touches a block's bytes, but lies in front of them, in the same cell or inside the system's block.
+// SAFETY: blocks are slots, each of which is one block's at a time, or come from `System` and go back to it with the layout they were
+// made with; what is noted never touches a block's bytes, but lies in front of them, in the same slot or inside the system's block.
 //
 // Each function only chooses, and hands its arguments on in the registers in which they came.
 unsafe impl GlobalAlloc for Hook {
@@ -242,13 +242,13 @@ pub(crate) fn free_while_shut(note: Option<Note>, size: usize) {
     }
 }
 
-/// A free of a cell, whether the thread is ready or not. `note` is `None` where its stack was not noted. `cache` chooses the free
-/// cells of a lane that has some.
+/// A free of a slot, whether the thread is ready or not. `note` is `None` where its stack was not noted. `cache` chooses the free
+/// slots of a lane that has some.
 ///
 /// # Safety
-/// `block` is a cell of this process for blocks of `size` bytes, and nobody uses it any more.
+/// `block` is a slot of this process for blocks of `size` bytes, and nobody uses it any more.
 #[inline(always)]
-pub(crate) unsafe fn dealloc_cell(
+pub(crate) unsafe fn dealloc_slot(
     block: *mut u8,
     size: usize,
     note: Option<Note>,

@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU8};
 pub(crate) enum Mode {
     /// Nothing is noted and blocks are the system's own.
     Plain = 1,
-    /// Exact counters; one allocation in so many bytes has its stack noted. Blocks are cells or the system's own.
+    /// Exact counters; one allocation in so many bytes has its stack noted. Blocks are slots or the system's own.
     Sampled = 2,
-    /// Every allocation has its stack noted. Blocks are cells or have a header.
+    /// Every allocation has its stack noted. Blocks are slots or have a header.
     Exact = 3,
 }
 

@@ -1,4 +1,4 @@
-//! Exact mode: every allocation has its stack noted. Small blocks are cells, others have headers; what is here is for cells.
+//! Exact mode: every allocation has its stack noted. Small blocks are slots, others have headers; what is here is for slots.
 
 #![allow(unsafe_code)] // an allocator
 
@@ -52,7 +52,7 @@ pub(crate) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
         // SAFETY: it is ready.
         let (local, _) = unsafe { thread::local() };
         if let Some((lane, cache)) = local.noted_slots() {
-            // SAFETY: it is a cell.
+            // SAFETY: it is a slot.
             let tag = unsafe { SlotTag::read(block) };
             let own = tag.is_of(lane);
             if !own {
@@ -64,7 +64,7 @@ pub(crate) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
             } else {
                 local.discharge_foreign(tag.site(), size as u64);
             }
-            // SAFETY: it is a cell, and its user is done with it.
+            // SAFETY: it is a slot, and its user is done with it.
             return unsafe { cache.put(block, size) };
         }
     }
@@ -80,15 +80,15 @@ pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mu
         if slots::have(block) {
             // SAFETY: it is ready.
             let (local, bounds) = unsafe { thread::local() };
-            // SAFETY: it is a cell; the caller upholds `realloc`'s contract.
-            return unsafe { realloc_cell(Access::Lane(local, bounds), frame, block, layout, size) };
+            // SAFETY: it is a slot; the caller upholds `realloc`'s contract.
+            return unsafe { realloc_slot(Access::Lane(local, bounds), frame, block, layout, size) };
         }
         // SAFETY: the caller upholds `realloc`'s contract.
         unsafe { unready::realloc_in(frame, block, layout, size) }
     })
 }
 
-/// The slow way, for blocks that are no cells of this process, and for threads that are not ready.
+/// The slow way, for blocks that are no slots of this process, and for threads that are not ready.
 pub(crate) mod unready {
     use super::*;
 
@@ -115,8 +115,8 @@ pub(crate) mod unready {
         match slots::origin(block) {
             // SAFETY: the caller upholds `realloc`'s contract.
             Origin::System => unsafe { system_tagged::realloc(frame, block, layout, size) },
-            // SAFETY: it is a cell; the caller upholds `realloc`'s contract.
-            Origin::Own | Origin::Inherited => unsafe { realloc_cell(thread::access(), frame, block, layout, size) },
+            // SAFETY: it is a slot; the caller upholds `realloc`'s contract.
+            Origin::Own | Origin::Inherited => unsafe { realloc_slot(thread::access(), frame, block, layout, size) },
         }
     }
 
@@ -126,11 +126,11 @@ pub(crate) mod unready {
             // SAFETY: the caller upholds `dealloc`'s contract.
             Origin::System => unsafe { system_tagged::dealloc(block, layout) },
             Origin::Own => {
-                // SAFETY: it is a cell.
+                // SAFETY: it is a slot.
                 let tag = unsafe { SlotTag::read(block) };
                 tag.must_be_in_use();
-                // SAFETY: it is a cell, and its user is done with it.
-                unsafe { rust::dealloc_cell(block, layout.size(), note_of(tag), Local::cache_for_notes) }
+                // SAFETY: it is a slot, and its user is done with it.
+                unsafe { rust::dealloc_slot(block, layout.size(), note_of(tag), Local::cache_for_notes) }
             }
             Origin::Inherited => {}
         }
@@ -152,7 +152,7 @@ fn noted_slots(local: &Local, size: usize, align: usize) -> Option<(LaneTag, &Th
 }
 
 /// # Safety
-/// `block` is a cell, and the caller's. The lane is `local`'s.
+/// `block` is a slot, and the caller's. The lane is `local`'s.
 #[inline(always)]
 unsafe fn note_alloc(local: &Local, lane: LaneTag, bounds: Bounds, frame: Frame, block: *mut u8, size: usize) {
     let clock = local.record.count_alloc(size as u64, size as i64);
@@ -171,9 +171,9 @@ fn note_of(tag: SlotTag) -> Option<Note> {
 }
 
 /// # Safety
-/// `block` is a cell, of this process or of one it was forked from. As for `GlobalAlloc::realloc`.
+/// `block` is a slot, of this process or of one it was forked from. As for `GlobalAlloc::realloc`.
 #[inline(always)]
-unsafe fn realloc_cell(access: Access, frame: Frame, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+unsafe fn realloc_slot(access: Access, frame: Frame, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
     let old_size = layout.size();
     // SAFETY: by contract.
     let tag = unsafe { SlotTag::read(block) };
@@ -204,7 +204,7 @@ unsafe fn realloc_cell(access: Access, frame: Frame, block: *mut u8, layout: Lay
             local.charge(site, size as u64, true);
             match lane {
                 Some((lane, _)) if slots::have(moved) => {
-                    // SAFETY: it is a cell.
+                    // SAFETY: it is a slot.
                     unsafe { SlotTag::noted(lane, clock, site).write(moved) };
                     return moved;
                 }

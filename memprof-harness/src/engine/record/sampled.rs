@@ -1,5 +1,5 @@
-//! Sampled mode: an allocation is counted, and one in so many bytes has its stack noted. Small blocks are cells, whose words say which
-//! were sampled; others are the C library's. What is here is for cells. What is rare is a function of its own that is called
+//! Sampled mode: an allocation is counted, and one in so many bytes has its stack noted. Small blocks are slots, whose words say which
+//! were sampled; others are the C library's. What is here is for slots. What is rare is a function of its own that is called
 //! last, so that the common way through needs next to no registers.
 
 #![allow(unsafe_code)] // an allocator
@@ -63,7 +63,7 @@ fn slot(local: &Local, size: usize, align: usize) -> Option<*mut u8> {
 /// Notes a new block, and gives it back.
 ///
 /// # Safety
-/// `block` is a cell, the caller's, and the thread is ready.
+/// `block` is a slot, the caller's, and the thread is ready.
 #[inline(always)]
 unsafe fn allocated(block: *mut u8, size: usize) -> *mut u8 {
     // SAFETY: by contract.
@@ -96,7 +96,7 @@ fn notable(record: &'static Lane, block: *mut u8, size: usize) -> *mut u8 {
 fn sample(block: *mut u8, size: usize) -> *mut u8 {
     let frame = Frame::here();
     let Access::Lane(local, bounds) = access() else { return block };
-    // SAFETY: a cell, and still the caller's.
+    // SAFETY: a slot, and still the caller's.
     unsafe { note_sample(local, bounds, frame, block, size, false, local.record.clock()) };
     block
 }
@@ -105,7 +105,7 @@ fn sample(block: *mut u8, size: usize) -> *mut u8 {
 /// lane or for its clock.
 ///
 /// # Safety
-/// `block` is a cell, and the caller's.
+/// `block` is a slot, and the caller's.
 unsafe fn note_sample(
     local: &Local,
     bounds: Bounds,
@@ -130,7 +130,7 @@ unsafe fn note_sample(
 
 #[inline(never)]
 pub(crate) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
-    // SAFETY: where it is a cell.
+    // SAFETY: where it is a slot.
     if !slots::have(block) || unsafe { SlotTag::read(block) } != SlotTag::UNSAMPLED {
         // SAFETY: they are a layout's, which the caller of the hook passed.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
@@ -146,7 +146,7 @@ pub(crate) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
     }
     // SAFETY: the thread is ready.
     let (local, _) = unsafe { thread::local() };
-    // SAFETY: it is a cell, and its user is done with it.
+    // SAFETY: it is a slot, and its user is done with it.
     unsafe { local.cache().put(block, size) }
 }
 
@@ -157,7 +157,7 @@ unsafe fn dealloc_notable(block: *mut u8, size: usize) {
     unsafe { record() }.fell();
     // SAFETY: the thread is ready.
     let (local, _) = unsafe { thread::local() };
-    // SAFETY: it is a cell, and its user is done with it.
+    // SAFETY: it is a slot, and its user is done with it.
     unsafe { local.cache().put(block, size) }
 }
 
@@ -167,7 +167,7 @@ pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mu
     unsafe { unready::realloc(block, layout, size) }
 }
 
-/// The slow way, for blocks that are no cells of this process or have been sampled, and for threads that are not ready.
+/// The slow way, for blocks that are no slots of this process or have been sampled, and for threads that are not ready.
 pub(crate) mod unready {
     use super::*;
 
@@ -176,8 +176,8 @@ pub(crate) mod unready {
         match slots::origin(block) {
             // SAFETY: the caller upholds `realloc`'s contract.
             Origin::System => unsafe { system_untagged::realloc(block, layout, size) },
-            // SAFETY: it is a cell; the caller upholds `realloc`'s contract.
-            Origin::Own | Origin::Inherited => unsafe { realloc_cell(block, layout, size) },
+            // SAFETY: it is a slot; the caller upholds `realloc`'s contract.
+            Origin::Own | Origin::Inherited => unsafe { realloc_slot(block, layout, size) },
         }
     }
 
@@ -187,12 +187,12 @@ pub(crate) mod unready {
             // SAFETY: the caller upholds `dealloc`'s contract.
             Origin::System => unsafe { system_untagged::dealloc(block, layout) },
             Origin::Own => {
-                // SAFETY: it is a cell.
+                // SAFETY: it is a slot.
                 let tag = unsafe { SlotTag::read(block) };
                 tag.must_be_in_use();
                 let note = note_of(tag, block);
-                // SAFETY: it is a cell, and its user is done with it.
-                unsafe { rust::dealloc_cell(block, layout.size(), note, Local::cache_for_any) }
+                // SAFETY: it is a slot, and its user is done with it.
+                unsafe { rust::dealloc_slot(block, layout.size(), note, Local::cache_for_any) }
             }
             Origin::Inherited => {}
         }
@@ -212,9 +212,9 @@ fn note_of(tag: SlotTag, block: *mut u8) -> Option<Note> {
 }
 
 /// # Safety
-/// `block` is a cell, of this process or of one it was forked from. As for `GlobalAlloc::realloc`.
+/// `block` is a slot, of this process or of one it was forked from. As for `GlobalAlloc::realloc`.
 #[inline(never)]
-unsafe fn realloc_cell(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+unsafe fn realloc_slot(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
     let (frame, access) = (Frame::here(), access());
     let own = slots::have(block);
     // SAFETY: by contract.
@@ -249,10 +249,10 @@ unsafe fn realloc_cell(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
                 system_untagged::sample_if_due(local, bounds, frame, moved, size, true, clock);
                 return moved;
             }
-            // SAFETY: it is a cell.
+            // SAFETY: it is a slot.
             unsafe { SlotTag::UNSAMPLED.write(moved) };
             if local.record.sample_is_due(clock) {
-                // SAFETY: it is a cell.
+                // SAFETY: it is a slot.
                 unsafe { note_sample(local, bounds, frame, moved, size, true, clock) };
             }
         }

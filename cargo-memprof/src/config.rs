@@ -5,7 +5,8 @@ use crate::error::Error;
 use crate::gate::policy::Policy;
 use crate::options;
 use camino::{Utf8Path, Utf8PathBuf};
-use serde::Deserialize;
+use memprof_harness::modes::StackDepth;
+use serde::{Deserialize, Deserializer};
 
 /// Relative to the root of the workspace.
 const FILE: &str = ".config/memprof.toml";
@@ -20,6 +21,14 @@ pub struct Config {
     /// The most tests of a program with a `main` of its own that are recorded one by one; with more it is recorded as one.
     #[serde(rename = "list-limit")]
     pub list_limit: ListLimit,
+    /// How many frames of a stack are kept.
+    #[serde(rename = "stack-depth", deserialize_with = "stack_depth")]
+    pub stack_depth: Option<StackDepth>,
+}
+
+fn stack_depth<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<StackDepth>, D::Error> {
+    let frames = u64::deserialize(deserializer)?;
+    StackDepth::try_from(frames).map(Some).map_err(serde::de::Error::custom)
 }
 
 /// See [`Config::list_limit`].
@@ -136,6 +145,8 @@ mod tests {
             ("[gate.limits]\nalloc_objects = '5%'\n", "a growth begins with `+`"),
             ("[gate.limits]\nalloc_objects = true\n", "a limit is a text"),
             ("[[gate.exclude]]\ntest = 'x'\n", "reason"),
+            ("stack-depth = 15\n", "15 is not from 16 to 1024"),
+            ("stack-depth = '64'\n", "invalid type"),
             ("[gate\n", ""),
         ] {
             let error = read(text).unwrap_err();

@@ -26,7 +26,7 @@ use crate::surroundings::{Surroundings, absolute, triple};
 use crate::toolchain::Toolchain;
 use crate::workspace::{NoWorkspace, Workspace};
 use camino::Utf8PathBuf;
-use memprof_harness::modes::Modes;
+use memprof_harness::modes::{Modes, StackDepth};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
@@ -42,7 +42,8 @@ use std::thread::JoinHandle;
 pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
     let Here { surroundings, workspace, shell, git } = here;
     let libtest = Way::asked()?;
-    let list_limit = Config::read(&workspace.root, &workspace.metadata)?.list_limit;
+    let config = Config::read(&workspace.root, &workspace.metadata)?;
+    let (list_limit, depth) = (config.list_limit, options.own.stack_depth.or(config.stack_depth));
     let toolchain = Toolchain::ask(surroundings.rustc())?;
     if options.own.native {
         refuse_native(&surroundings.targets(&toolchain.host))?;
@@ -70,6 +71,7 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
         shell,
         git,
         list_limit,
+        depth,
     };
     let done = run.to_its_end(target_dir);
     if let Some(running) = running {
@@ -188,6 +190,8 @@ fn conditions_of(options: &TestOptions, surroundings: &Surroundings<'_>, toolcha
 
 /// What there is when the tests can start.
 struct Run<'a> {
+    /// How many frames of a stack are kept, where it is said.
+    depth: Option<StackDepth>,
     options: &'a TestOptions,
     surroundings: &'a Surroundings<'a>,
     workspace: &'a Workspace,
@@ -339,6 +343,7 @@ impl Run<'_> {
             // It leaves out what is not in its share.
             modes.partition = None;
         }
+        modes.depth = self.depth;
         (modes != Modes::default()).then(|| modes.to_string())
     }
 

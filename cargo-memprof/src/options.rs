@@ -3,7 +3,8 @@
 
 use crate::cargo_args::CargoArgs;
 use crate::error::Error;
-use memprof_harness::modes::Modes;
+use memprof_harness::ledger::layout::{DEFAULT_DEPTH, LEAST_DEPTH, MOST_DEPTH};
+use memprof_harness::modes::{Modes, StackDepth};
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
@@ -12,11 +13,12 @@ pub const DEFAULT_RATE: SampleRate = SampleRate(512 * 1024);
 
 const RATE_FLAG: &str = "--memprofilerate";
 const FOLDER_FLAG: &str = "--memprofile";
+const DEPTH_FLAG: &str = "--stack-depth";
 const KEEP_FLAG: &str = "--keep-ledgers";
 const NATIVE_FLAG: &str = "--native";
 /// Taken by some commands alone, before or after this file's flags.
 pub const ONLY_FLAG: &str = "--memprof-only";
-const OWN_FLAGS: [&str; 4] = [RATE_FLAG, FOLDER_FLAG, KEEP_FLAG, NATIVE_FLAG];
+const OWN_FLAGS: [&str; 5] = [RATE_FLAG, FOLDER_FLAG, DEPTH_FLAG, KEEP_FLAG, NATIVE_FLAG];
 
 /// Mean bytes between samples: 0 = no stacks, 1 = every allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,8 @@ pub struct OwnFlags {
     pub rate_given: bool,
     /// Where the outputs go; `None` = `memprof` below cargo's target folder.
     pub folder: Option<PathBuf>,
+    /// How many frames of a stack are kept; `None` = as the configuration says.
+    pub stack_depth: Option<StackDepth>,
     pub keep_ledgers: bool,
     /// Record below the C library's allocation functions, whatever the global allocator is.
     pub native: bool,
@@ -76,6 +80,7 @@ impl OwnFlags {
             rate: DEFAULT_RATE,
             rate_given: false,
             folder: None,
+            stack_depth: None,
             keep_ledgers: false,
             native: false,
             given: 0,
@@ -105,6 +110,10 @@ impl OwnFlags {
                     let value = value.filter(|value| !value.is_empty());
                     own.folder = Some(value.ok_or_else(|| missing(FOLDER_FLAG, "a folder", "target/profiles"))?.into());
                 }
+                Some(DEPTH_FLAG) => {
+                    let value = inline.or_else(|| args.next()).ok_or_else(|| missing(DEPTH_FLAG, "a number", "256"))?;
+                    own.stack_depth = Some(stack_depth(&value)?);
+                }
                 Some(KEEP_FLAG) if inline.is_none() => own.keep_ledgers = true,
                 Some(NATIVE_FLAG) if inline.is_none() => own.native = true,
                 Some(switch @ (KEEP_FLAG | NATIVE_FLAG)) => {
@@ -122,6 +131,15 @@ impl OwnFlags {
         }
         Ok((own, rest))
     }
+}
+
+fn stack_depth(text: &OsStr) -> Result<StackDepth, Error> {
+    let text = text.to_string_lossy();
+    text.parse().map_err(|cause: String| {
+        Error::usage(format!("cannot use `{text}` as the number of frames of `{DEPTH_FLAG}`")).caused_by(cause).help(format!(
+            "pass how many frames of a stack are to be kept, from {LEAST_DEPTH} to {MOST_DEPTH}; the default is {DEFAULT_DEPTH}"
+        ))
+    })
 }
 
 /// What cargo is to do.

@@ -15,10 +15,10 @@ pub const LEDGER: &str = "MEMPROF_LEDGER";
 /// run.
 pub const MODES: &str = "MEMPROF_MODES";
 
-/// Set for a program that is to be recorded, and inherited by what a recorded test or program starts: `RATE SEED ROOT FOLDER`,
-/// where SEED is what the samplers of all of it begin with ([`crate::ledger::Seed`] as text), and ROOT the ledger (its
-/// file's stem) of the test or program that all of it belongs to; for a root itself, what the name of its ledger is to
-/// begin with. A test executable does not look at it: started by a test, it is plain libtest.
+/// Set for a program that is to be recorded, and inherited by what a recorded test or program starts: `DETAIL SEED ROOT FOLDER`,
+/// where DETAIL is a [`crate::modes::Detail`], SEED is what the samplers of all of it begin with ([`crate::ledger::Seed`] as
+/// text), and ROOT the ledger (its file's stem) of the test or program that all of it belongs to; for a root itself, what
+/// the name of its ledger is to begin with. A test executable does not look at it: started by a test, it is plain libtest.
 pub const PROGRAM: &str = "MEMPROF_PROGRAM";
 /// Set for a program that is a root: recorded for its own sake and not as what a test started. Holds the name of the
 /// one test it is to run, or nothing. The program takes it out of its environment, and [`MODES`] where that is there.

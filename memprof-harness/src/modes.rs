@@ -1,6 +1,7 @@
 //! How the tests of a run are run, beyond what libtest knows: which share of them, how often each, and with what fixed. One
 //! text through which `cargo memprof` tells a test executable, and the executable its children.
 
+use crate::ledger::layout::{LEAST_DEPTH, MOST_DEPTH};
 use crate::pattern;
 use std::fmt;
 use std::str::FromStr;
@@ -17,6 +18,8 @@ pub struct Modes {
     pub deterministic: bool,
     /// How long a test may take before it is killed, in whole milliseconds; `None` = as long as it likes.
     pub timeout: Option<Duration>,
+    /// How many frames of a stack are kept; `None` = as many as usual.
+    pub depth: Option<StackDepth>,
     /// Which tests are recorded, see [`pattern::picks`]; empty = all. The others are run as ever.
     pub only: Vec<String>,
 }
@@ -30,7 +33,70 @@ impl Modes {
 
 impl Default for Modes {
     fn default() -> Modes {
-        Modes { repeat: 1, partition: None, deterministic: false, timeout: None, only: Vec::new() }
+        Modes { repeat: 1, partition: None, deterministic: false, timeout: None, depth: None, only: Vec::new() }
+    }
+}
+
+/// How many frames of a stack are kept; of a deeper one the middle is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StackDepth(u32);
+
+impl StackDepth {
+    pub fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<u64> for StackDepth {
+    type Error = String;
+
+    fn try_from(frames: u64) -> Result<StackDepth, String> {
+        let allowed = LEAST_DEPTH as u64..=MOST_DEPTH as u64;
+        let fits = u32::try_from(frames).ok().filter(|_| allowed.contains(&frames));
+        fits.map(StackDepth).ok_or_else(|| format!("{frames} is not from {LEAST_DEPTH} to {MOST_DEPTH}"))
+    }
+}
+
+impl FromStr for StackDepth {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<StackDepth, String> {
+        text.parse::<u64>().map_err(|_| "it is not a whole number".to_owned()).and_then(StackDepth::try_from)
+    }
+}
+
+impl fmt::Display for StackDepth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What of each stack and of which allocations is recorded: the mean bytes between samples, and the depth of stacks. As
+/// text, `RATE` or `RATE@DEPTH`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Detail {
+    pub rate: u64,
+    pub depth: Option<StackDepth>,
+}
+
+impl fmt::Display for Detail {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.depth {
+            Some(depth) => write!(f, "{}@{depth}", self.rate),
+            None => self.rate.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Detail {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Detail, String> {
+        let (rate, depth) = match text.split_once('@') {
+            Some((rate, depth)) => (rate, Some(depth.parse()?)),
+            None => (text, None),
+        };
+        Ok(Detail { rate: rate.parse().map_err(|_| format!("`{rate}` is not a whole number"))?, depth })
     }
 }
 
@@ -107,6 +173,7 @@ const REPEAT: &str = "repeat=";
 const PARTITION: &str = "partition=";
 const DETERMINISTIC: &str = "deterministic";
 const TIMEOUT: &str = "timeout_ms=";
+const DEPTH: &str = "depth=";
 const ONLY: &str = "only=";
 
 impl fmt::Display for Modes {
@@ -120,6 +187,9 @@ impl fmt::Display for Modes {
         }
         if let Some(timeout) = self.timeout {
             write!(f, " {TIMEOUT}{}", timeout.as_millis())?;
+        }
+        if let Some(depth) = self.depth {
+            write!(f, " {DEPTH}{depth}")?;
         }
         for pattern in &self.only {
             write!(f, " {ONLY}{}", without_spaces(pattern))?;
@@ -143,6 +213,8 @@ impl FromStr for Modes {
             } else if let Some(time) = word.strip_prefix(TIMEOUT) {
                 let time = time.parse().ok().filter(|time| *time > 0).ok_or(format!("`{time}` milliseconds"))?;
                 modes.timeout = Some(Duration::from_millis(time));
+            } else if let Some(depth) = word.strip_prefix(DEPTH) {
+                modes.depth = Some(depth.parse()?);
             } else if let Some(pattern) = word.strip_prefix(ONLY) {
                 modes.only.push(with_spaces(pattern).ok_or(format!("`{pattern}` as a pattern"))?);
             } else if word == DETERMINISTIC {
@@ -193,7 +265,7 @@ mod tests {
         for text in [
             "repeat=1",
             "repeat=5 partition=count:2/3",
-            "repeat=1 partition=hash:1/1 deterministic timeout_ms=1500 only=a::* only=50%37%%32%b",
+            "repeat=1 partition=hash:1/1 deterministic timeout_ms=1500 depth=64 only=a::* only=50%37%%32%b",
         ] {
             assert_eq!(text.parse::<Modes>().map(|modes| modes.to_string()).as_deref(), Ok(text));
         }
@@ -204,9 +276,22 @@ mod tests {
             "partition=count:0/3",
             "partition=x:1/2",
             "timeout_ms=0",
+            "depth=15",
+            "depth=1025",
+            "depth=deep",
             "often",
         ] {
             assert!(text.parse::<Modes>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_recorded_is_read_back_as_it_was_written() {
+        for text in ["1", "524288", "1@16", "0@1024"] {
+            assert_eq!(text.parse::<Detail>().map(|detail| detail.to_string()).as_deref(), Ok(text));
+        }
+        for text in ["", "1@", "@64", "1@15", "1@64@64", "x"] {
+            assert!(text.parse::<Detail>().is_err(), "{text}");
         }
     }
 

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // runs before `main`, and when the process exits
 
 use crate::ledger::{executable, target_of, Hook, Identity, LedgerFile, Seed};
-use crate::modes::Modes;
+use crate::modes::{Detail, Modes};
 use crate::std_start::{self, StdStart};
 use crate::{engine, environment, link_marker, seeds};
 use std::ffi::{CStr, OsStr};
@@ -102,8 +102,8 @@ const NO_LEDGER: &[u8] = b"-";
 
 /// What the environment asks for.
 struct Recording {
-    /// Mean bytes between samples.
-    rate: u64,
+    /// How much is recorded.
+    detail: Detail,
     /// What its samplers begin with: its root's, from which its own is made.
     seed: Seed,
     /// Of a root: what the name of its ledger begins with. Otherwise the stem of the ledger that this one belongs to.
@@ -136,7 +136,7 @@ impl Recording {
     fn asked_for() -> Option<Recording> {
         let asked = env::var_os(environment::PROGRAM)?.into_string().ok()?;
         let mut words = asked.splitn(4, ' ');
-        let (rate, seed) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+        let (detail, seed) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
         let (stem, folder) = (words.next()?.to_owned(), words.next()?);
         let folder = PathBuf::from(folder);
         let name = env::var_os(environment::NAME);
@@ -158,7 +158,7 @@ impl Recording {
         let doctest = env::var_os(DOCTEST).and_then(|number| number.into_string().ok());
         let name = name.map(|name| doctest.unwrap_or_else(|| name.to_string_lossy().into_owned()));
         let (is_root, name) = (name.is_some(), name.unwrap_or_default());
-        Some(Recording { rate, seed, stem, is_root, folder, name, window, functions, fixed })
+        Some(Recording { detail, seed, stem, is_root, folder, name, window, functions, fixed })
     }
 
     /// Two letters, and four C strings: the ledger; what the program hands on to those that it starts, which is nothing
@@ -170,7 +170,7 @@ impl Recording {
         text.push(0);
         if self.is_root {
             let stem = ledger.file_stem().unwrap_or_default().to_string_lossy();
-            text.extend_from_slice(format!("{} {} {stem} ", self.rate, self.seed.to_text()).as_bytes());
+            text.extend_from_slice(format!("{} {} {stem} ", self.detail, self.seed.to_text()).as_bytes());
             text.extend_from_slice(self.folder.as_os_str().as_bytes());
         }
         text.push(0);
@@ -216,8 +216,11 @@ impl Recording {
         let stem = format!("{}{kind}{process:010}", self.stem);
         for again in 1.. {
             let path = self.folder.join(format!("{stem}-{again}.ledger"));
-            match LedgerFile::create(&path, self.rate, &identity) {
+            match LedgerFile::create(&path, self.detail.rate, &identity) {
                 Ok(ledger) => {
+                    if let Some(depth) = self.detail.depth {
+                        ledger.set_depth(depth.get())?;
+                    }
                     // Without it there is the file that is there at the end.
                     let _ = (!self.is_root).then(|| executable::keep(&identity.exe, &path));
                     return Ok(ledger);

@@ -141,7 +141,34 @@ fn main() {
             (Err(why), _) | (_, Err(why)) => println!("| {} | skipped: {why} | | | | |", profiler.name),
         }
     }
+    cliffs(&bench, &wanted);
     report_writing(&bench, wanted.scale);
+}
+
+/// What the walk of a stack costs at rate 1, as the ratio of the same blocks below two kinds of stack.
+fn cliffs(bench: &Workbench, wanted: &Wanted) {
+    const CLIFFS: [(&str, &str, &str); 6] = [
+        ("200 frames, over 120", "deep_200", "deep_120"),
+        ("2000 frames, over 200", "deep_2000", "deep_200"),
+        ("40 frames on another stack, over the thread's own", "elsewhere_40", "deep_40"),
+        ("120 frames on another stack, over the thread's own", "elsewhere_120", "deep_120"),
+        ("40 frames in a signal handler on its own stack", "handler_40", "deep_40"),
+        ("40 frames, and code of C without frame pointers", "c_40", "deep_40"),
+    ];
+    let ours = bench.ours().expect("our own build works");
+    println!("\n| the walk at rate 1 | own cpu |");
+    println!("| --- | --- |");
+    for (what, workload, base) in CLIFFS {
+        let run = |workload: &str| {
+            ours.run(&format!("cliffs::{workload}"), wanted.scale / 10.0, &["--memprofilerate", "1"], &[])
+        };
+        let pairs: Vec<(Run, Run)> = (0..wanted.rounds).filter_map(|_| run(workload).zip(run(base))).collect();
+        if pairs.is_empty() {
+            println!("| {what} | FAILED |");
+            continue;
+        }
+        println!("| {what} | {:.2}× |", median(&pairs, |(with, without)| with.cpu_ns / without.cpu_ns));
+    }
 }
 
 fn wanted() -> Wanted {

@@ -3,6 +3,7 @@
 
 use crate::options;
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use memprof_harness::ledger::layout::DEFAULT_DEPTH;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -67,6 +68,9 @@ pub struct TestHelp {
     /// Where the outputs go [default: target/memprof]
     #[arg(long, value_name = "DIR")]
     memprofile: Option<PathBuf>,
+    /// How many frames of a stack are kept, from 16 to 1024; the middle of a deeper one is left out
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_DEPTH)]
+    stack_depth: usize,
     /// Keep the raw recordings in DIR/ledgers
     #[arg(long)]
     keep_ledgers: bool,
@@ -118,6 +122,9 @@ pub struct BenchHelp {
     /// Where the outputs go [default: target/memprof]
     #[arg(long, value_name = "DIR")]
     memprofile: Option<PathBuf>,
+    /// How many frames of a stack are kept, from 16 to 1024; the middle of a deeper one is left out
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_DEPTH)]
+    stack_depth: usize,
     /// Keep the raw recordings in DIR/ledgers
     #[arg(long)]
     keep_ledgers: bool,
@@ -150,6 +157,9 @@ pub struct NextestHelp {
     /// Where the outputs go [default: target/memprof]
     #[arg(long, value_name = "DIR")]
     memprofile: Option<PathBuf>,
+    /// How many frames of a stack are kept, from 16 to 1024; the middle of a deeper one is left out
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_DEPTH)]
+    stack_depth: usize,
     /// Keep the raw recordings in DIR/ledgers
     #[arg(long)]
     keep_ledgers: bool,
@@ -186,6 +196,9 @@ pub struct RunHelp {
     /// Where the outputs go [default: target/memprof]
     #[arg(long, value_name = "DIR")]
     memprofile: Option<PathBuf>,
+    /// How many frames of a stack are kept, from 16 to 1024; the middle of a deeper one is left out
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_DEPTH)]
+    stack_depth: usize,
     /// Keep the raw recordings in DIR/ledgers
     #[arg(long)]
     keep_ledgers: bool,

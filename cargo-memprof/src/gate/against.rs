@@ -89,6 +89,7 @@ impl Against<'_> {
         self.options.cargo.given.hash(&mut hasher);
         self.options.own.rate.get().hash(&mut hasher);
         self.options.own.native.hash(&mut hasher);
+        self.options.own.stack_depth.hash(&mut hasher);
         self.options.modes.to_string().hash(&mut hasher);
         let variables: BTreeMap<OsString, OsString> = std::env::vars_os()
             .filter(|(name, _)| VARIABLES.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())))
@@ -148,6 +149,9 @@ impl Against<'_> {
         command.args(["--memprofilerate".into(), self.options.own.rate.get().to_string()]);
         command.arg("--memprofile").arg(out).arg("--target-dir").arg(folder);
         command.args(self.options.own.native.then_some("--native"));
+        if let Some(depth) = self.options.own.stack_depth {
+            command.args(["--stack-depth".to_owned(), depth.to_string()]);
+        }
         // Tests that ask git see no difference between the two sides.
         self.git.hide_from(&mut command);
         let modes = &self.options.modes;

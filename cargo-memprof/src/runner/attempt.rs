@@ -5,6 +5,7 @@ use super::{Call, cannot_note, cannot_run};
 use crate::error::Error;
 use memprof_harness::ledger::{Finish, LedgerFile, OutcomeCode, Seed, target_of};
 use memprof_harness::limit::{self, Ended};
+use memprof_harness::modes::Detail;
 use memprof_harness::{addresses, environment};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -36,7 +37,8 @@ impl Call<'_> {
         // Of one length, so that what the program inherits takes as many bytes in every run.
         let stem = format!("program-{:010}-{:06}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let seed = self.seed_of(identity).to_text();
-        let mut asked = OsString::from(format!("{} {seed} {stem} ", self.plan.rate));
+        let detail = Detail { rate: self.plan.rate, depth: self.modes.depth };
+        let mut asked = OsString::from(format!("{detail} {seed} {stem} "));
         asked.push(&self.plan.ledgers);
         command.env(environment::PROGRAM, asked).env(environment::NAME, name);
         if let Some(stand_in) = &self.plan.stand_in {

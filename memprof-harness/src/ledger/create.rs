@@ -151,6 +151,14 @@ impl LedgerFile {
         self.file.write_all_at(&layout::MAGIC, offset_of!(Header, magic) as u64)
     }
 
+    /// Says how many frames of a stack are to be kept. Called before the process begins.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn set_depth(&self, frames: u32) -> io::Result<()> {
+        self.file.write_all_at(&frames.to_ne_bytes(), offset_of!(Header, depth) as u64)
+    }
+
     /// Says how the process ended. Called once it is gone.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use super::process::{self, run_collecting, run_inheriting};
 use super::shape::{self, Ended};
 use super::verdict::{self, Ending, Expectation};
 use crate::ledger::{fnv1a, target_of, Finish, Hook, Identity, Inventory, LedgerFile, Listed, OutcomeCode, Seed};
-use crate::modes::Modes;
+use crate::modes::{Detail, Modes};
 use crate::{addresses, environment};
 use real::{Bencher, ShouldPanic, TestDesc, TestDescAndFn, TestFn};
 use std::ffi::OsString;
@@ -47,7 +47,8 @@ impl Run {
     /// What has the programs that a test starts record themselves, as the test's own.
     fn for_programs(&self, ledger: &Path, seed: Seed) -> OsString {
         let stem = ledger.file_stem().unwrap_or_default();
-        let mut asked = OsString::from(format!("{} {} {} ", self.rate.0, seed.to_text(), stem.to_string_lossy()));
+        let detail = Detail { rate: self.rate.0, depth: self.modes.depth };
+        let mut asked = OsString::from(format!("{detail} {} {} ", seed.to_text(), stem.to_string_lossy()));
         asked.push(&self.folder);
         asked
     }
@@ -399,7 +400,13 @@ impl Test {
                 }
                 // A test may clean up more than its own. That is no reason for the next one to fail.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(&run.folder)?,
-                result => return result,
+                result => {
+                    let ledger = result?;
+                    if let Some(depth) = run.modes.depth {
+                        ledger.set_depth(depth.get())?;
+                    }
+                    return Ok(ledger);
+                }
             }
         }
         unreachable!("there are more numbers than files")

@@ -10,7 +10,7 @@ use crate::engine::unwind::excerpt::Excerpt;
 use crate::engine::unwind::frame_pointer::{self, Bounds, Frame};
 use crate::engine::unwind::other_stack::Home;
 use crate::engine::unwind::table_walk::{Ending, Step, TableWalk};
-use crate::engine::unwind::tables::{self, Rule};
+use crate::engine::unwind::tables::{self, FramePointer, Rule};
 use crate::ledger::layout::{
     kind, site_flag, ChunkHeader, PeakRecord, Site, StackRecord, DEFAULT_DEPTH, MOST_DEPTH, PEAKED,
 };
@@ -252,12 +252,8 @@ impl Local {
         }
         let home = Home { own_stack: bounds, root: self.recent.root(), anchor: self.recent.anchored_at() };
         let Some(hash) = self.foreign.know(frame, home) else { return self.site_by_tables(frame, bounds, size) };
-        let site = if size != 0 {
-            let key = frame_pointer::with_size(hash, size);
-            self.index.find(key).or_else(|| self.first_site(self.foreign.kept()?, key, size, bounds))
-        } else {
-            self.index.find(hash).or_else(|| self.first_site(self.foreign.kept()?, hash, 0, bounds))
-        };
+        let key = if size == 0 { hash } else { frame_pointer::with_size(hash, size) };
+        let site = self.index.find(key).or_else(|| self.first_site(self.foreign.kept()?, key, size, bounds));
         self.foreign.release();
         site
     }
@@ -279,7 +275,7 @@ impl Local {
             return false;
         }
         let Some((outermost, rest)) = addresses.split_last() else { return false };
-        let has_frame_pointer = |address: &Cell<u64>| tables::has_frame_pointer(address.get());
+        let has_frame_pointer = |address: &Cell<u64>| tables::frame_pointer(address.get()) != FramePointer::Missing;
         let ends = match end {
             End::AtRoot => true,
             End::NoCaller => has_frame_pointer(outermost),

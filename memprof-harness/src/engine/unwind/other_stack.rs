@@ -48,6 +48,8 @@ struct Room {
     fresh: [[Cell<usize>; 3]; LEN],
     /// How many are kept.
     len: Cell<usize>,
+    /// The record of the anchor; `LEN` = it is not among them.
+    fixed: Cell<usize>,
     end: Cell<Option<End>>,
 }
 
@@ -134,7 +136,7 @@ impl Room {
                 i += 1;
             }
             if i < LEN && self.places.get(i)?.get() == place {
-                let changed = self.standing(i, home);
+                let changed = self.standing(i);
                 if changed == LEN {
                     return self.keep(fresh, i);
                 }
@@ -154,32 +156,35 @@ impl Room {
                     self.places.get(LEN)?.set(lead);
                     self.hashes.get(LEN)?.set(end.seed());
                     self.end.set(Some(end));
-                    return self.keep(fresh, LEN);
+                    let hash = self.keep(fresh, LEN);
+                    let anchor = self.places.get(..LEN)?.iter().rposition(|place| place.get() == home.anchor);
+                    self.fixed.set(anchor.filter(|&at| at >= LEN - self.len.get()).unwrap_or(LEN));
+                    return hash;
                 }
             };
         }
     }
 
     /// The innermost record from `first` outwards that is not what it was; `LEN` where there is none.
-    fn standing(&self, first: usize, home: Home) -> usize {
+    fn standing(&self, first: usize) -> usize {
         let mut place = at(&self.places, first).get();
-        for i in first..LEN {
-            if place == home.anchor {
-                return LEN;
-            }
+        for i in first..self.fixed.get() {
+            let next = at(&self.places, i + 1).get();
             // SAFETY: all records before this one are what they were, so their functions lead to this one.
             let [found, address] = unsafe { frame_pointer::record(place) };
-            let lead = at(&self.leads, i).get();
-            if found != lead || address as u64 != at(&self.addresses, i).get() {
+            if found != next && !self.switches(i, found, next) || address as u64 != at(&self.addresses, i).get() {
                 return i;
             }
-            place = at(&self.places, i + 1).get();
-            // SAFETY: the function switched stacks, and its frame pointer leads to the word that says where from.
-            if lead != place && unsafe { *(lead as *const usize) } != place {
-                return i;
-            }
+            place = next;
         }
         LEN
+    }
+
+    /// Whether the function of record `i` switched stacks, and did so from where the next record lies.
+    #[cold]
+    fn switches(&self, i: usize, found: usize, next: usize) -> bool {
+        // SAFETY: it led there before, and its frame pointer leads to the word that says where from.
+        found == at(&self.leads, i).get() && i + 1 < LEN && unsafe { *(found as *const usize) } == next
     }
 
     fn push(&self, fresh: &mut usize, record: [usize; 3]) -> Option<()> {
@@ -281,4 +286,34 @@ fn ends_with_a_call(code: [u8; 8]) -> bool {
     let [.., a, b, c, d] = code;
     let instruction = u32::from_le_bytes([a, b, c, d]);
     instruction >> 26 == 0b10_0101 || instruction & 0xffff_fc1f == 0xd63f_0000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn calls_are_known_by_their_bytes() {
+        for (code, is_call) in [
+            // call 0x1234; call *%rax; call *0x1234(%rip); call *8(%r12); nops; mov
+            ([0x90, 0x90, 0x90, 0xe8, 0x34, 0x12, 0, 0], true),
+            ([0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0xff, 0xd0], true),
+            ([0x90, 0x90, 0xff, 0x15, 0x34, 0x12, 0, 0], true),
+            ([0x90, 0x90, 0x90, 0x41, 0xff, 0x54, 0x24, 0x08], true),
+            ([0x90; 8], false),
+            ([0x48, 0x89, 0xe5, 0x48, 0x83, 0xec, 0x10, 0x90], false),
+        ] {
+            assert_eq!(ends_with_a_call(code), is_call, "{code:x?}");
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no process_vm_readv")]
+    fn what_is_not_there_is_not_read() {
+        let word = std::hint::black_box(0x1234_5678_usize);
+        assert_eq!(peek(std::ptr::from_ref(&word).addr()), Some(word));
+        assert_eq!([0, 8, usize::MAX - 7].map(peek), [None; 3]);
+        assert!(!follows_a_call(8));
+    }
 }

@@ -8,11 +8,13 @@
 
 use crate::engine::unwind::frame_pointer::{self, Bounds, Frame};
 use crate::engine::unwind::other_stack;
-use crate::engine::unwind::tables::{self, Base, Found, Rule};
+use crate::engine::unwind::tables::{self, Base, Found, FramePointer, Rule};
 
 /// Steps after which a walk is given up: tables that lead in a circle are nobody's.
 const MOST_STEPS: usize = 1 << 17;
 const PAGE: usize = 4096;
+/// What is farther away was not reached by calls alone. In bytes.
+const FARTHEST: usize = 1 << 20;
 
 /// How a walk ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,10 +74,11 @@ impl TableWalk {
             if at.address == 0 {
                 return Ending::Whole;
             }
-            let found = if tables::has_frame_pointer(at.address) {
-                Found { rule: Rule::FramePointer, function: 0 }
-            } else {
+            let frame_pointer = tables::frame_pointer(at.address);
+            let found = if frame_pointer == FramePointer::Missing {
                 tables::rule(at.address)
+            } else {
+                Found { rule: Rule::FramePointer, function: 0 }
             };
             let is_table = matches!(found.rule, Rule::Table { .. });
             if found.rule != Rule::NoCode {
@@ -89,6 +92,9 @@ impl TableWalk {
                 }
                 self.entered = None;
                 place = Some(at.frame);
+                if frame_pointer == FramePointer::Guessed {
+                    self.memory.ask_for(at.frame);
+                }
                 let Some(next) = self.record(at.frame) else { return Ending::Lost };
                 at = next;
                 continue;
@@ -138,6 +144,8 @@ impl TableWalk {
                 Some(Registers { address, stack: end, frame })
             }
             Rule::Signal { stack, address, frame } => {
+                // The kernel has put it all there before it called the handler.
+                self.memory.page = page_of(at.stack);
                 let word = |memory: &mut Memory, distance: u32| memory.word(at.stack.checked_add(distance as usize)?);
                 let stack = word(&mut self.memory, stack)?;
                 let frame = word(&mut self.memory, frame)?;
@@ -153,12 +161,13 @@ impl TableWalk {
     /// The caller of a function, by the record that its frame pointer leads to.
     #[inline(always)]
     fn record(&mut self, place: usize) -> Option<Registers> {
-        let [frame, address] = if self.memory.own_stack.hold(place) {
-            // SAFETY: on the thread's own stack, outwards of a frame that is live.
+        let [frame, address] = if self.memory.own_stack.hold(place) || self.memory.is_near(place) {
+            // SAFETY: on a stack of the thread, outwards of a frame that is live.
             unsafe { frame_pointer::record(place) }
         } else {
             [self.memory.word(place)?, self.memory.address(place.checked_add(8)?)? as usize]
         };
+        self.memory.last = place;
         Some(Registers { address: address as u64, stack: place + 16, frame })
     }
 }
@@ -176,19 +185,33 @@ pub(crate) struct Memory {
     own_stack: Bounds,
     /// Where a page begins that was seen to be there.
     page: usize,
+    /// Where the last record lay that a frame pointer led to.
+    last: usize,
 }
 
 impl Memory {
     pub(crate) fn new(own_stack: Bounds) -> Memory {
-        Memory { own_stack, page: 0 }
+        Memory { own_stack, page: 0, last: 0 }
     }
 
     /// A walk begins at `frame`, which is there. Of the thread's own stack, what lies further in may not be.
     fn start_at(&mut self, frame: usize) {
         self.page = page_of(frame);
+        self.last = frame;
         if self.own_stack.hold(frame) {
             self.own_stack.low = frame;
         }
+    }
+
+    /// Whether a frame pointer that the tables vouch for leads outwards on the same stack, so that there is no need to ask.
+    #[inline(always)]
+    fn is_near(&self, place: usize) -> bool {
+        place & 7 == 0 && place >= self.last && place - self.last < FARTHEST
+    }
+
+    /// What a frame pointer leads to that nobody vouches for is not near.
+    fn ask_for(&mut self, place: usize) {
+        self.last = place.saturating_add(FARTHEST);
     }
 
     /// The word at an address; `None` where there is nothing.

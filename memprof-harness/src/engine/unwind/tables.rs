@@ -61,15 +61,32 @@ pub(crate) fn rule(address: u64) -> Found {
     }
 }
 
-/// Whether the function that is returned to is known to have a frame pointer, or taken to.
+/// Whether the function that is returned to has a frame pointer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FramePointer {
+    /// Its table says so.
+    Known,
+    /// It is taken to: there is no table.
+    Guessed,
+    Missing,
+}
+
 #[inline(always)]
-pub(crate) fn has_frame_pointer(address: u64) -> bool {
+pub(crate) fn frame_pointer(address: u64) -> FramePointer {
     let [mixed, packed] = entry_of(address);
     let packed = packed.load(Relaxed);
     if mixed.load(Relaxed) == address ^ packed ^ FILLED {
-        return packed & KIND == FRAME_POINTER || packed & KIND == NO_TABLE;
+        return match packed & KIND {
+            FRAME_POINTER => FramePointer::Known,
+            NO_TABLE => FramePointer::Guessed,
+            _ => FramePointer::Missing,
+        };
     }
-    matches!(look_up(address).rule, Rule::FramePointer | Rule::NoTable)
+    match look_up(address).rule {
+        Rule::FramePointer => FramePointer::Known,
+        Rule::NoTable => FramePointer::Guessed,
+        _ => FramePointer::Missing,
+    }
 }
 
 /// Of a packed rule, the lowest bits tell the kind.
@@ -657,5 +674,58 @@ mod eh_frame {
         let plus = code.u8()? == 0x23;
         let end = i64::try_from(code.unsigned()?).ok()?;
         (plus && code.at == code.end).then_some(End::Through(register, link, end))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packed_rule_is_the_rule() {
+        let address = 0x7f00_1234_5678;
+        let rules = [
+            Rule::FramePointer,
+            Rule::Table { base: Base::Stack, end: 16, frame: None },
+            Rule::Table { base: Base::Stack, end: 2_097_144, frame: Some(56) },
+            Rule::Table { base: Base::Frame, end: 48, frame: Some(16_376) },
+            Rule::Switch { link: 0, end: 24, address: 16, frame: 24 },
+            Rule::Signal { stack: 160, address: 168, frame: 120 },
+            Rule::Outermost,
+            Rule::NoTable,
+            Rule::Unknown,
+        ];
+        for rule in rules {
+            for function in [address, address - 1, address - 0xffff_ffff] {
+                let found = Found { rule, function };
+                assert_eq!(pack(address, found).map(|packed| unpack(address, packed)), Some(found));
+            }
+        }
+        // What does not fit is looked up each time.
+        for rule in [Rule::NoCode, Rule::Table { base: Base::Stack, end: 12, frame: None }] {
+            assert_eq!(pack(address, Found { rule, function: address }), None);
+        }
+        let far = Found { rule: Rule::FramePointer, function: address - 0x1_0000_0000 };
+        assert_eq!(pack(address, far), None);
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    #[cfg_attr(miri, ignore = "Miri has no code to be looked at")]
+    fn what_the_tables_say_of_the_c_library_is_understood() {
+        // Every address of some of its functions, as if each followed a call.
+        let start = libc::qsort as *const () as u64;
+        let mut tables = 0;
+        for address in start + 1..start + 4000 {
+            let Found { rule, function } = rule(address);
+            assert!(function <= address);
+            tables += usize::from(matches!(rule, Rule::Table { base: Base::Stack, .. }));
+            assert_eq!(Found { rule, function }, find(address));
+        }
+        assert!(tables > 1000, "{tables}");
+        let local = 0_u8;
+        for address in [0, 1, 8, std::ptr::from_ref(&local).addr() as u64, u64::MAX] {
+            assert_eq!(rule(address).rule, Rule::NoCode);
+        }
     }
 }

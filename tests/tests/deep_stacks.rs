@@ -1,0 +1,70 @@
+//! The test is in every stack, however deep that is and whatever it leads through; what is left out of a stack is said.
+
+use memprof_tests::fixture::Fixture;
+use memprof_tests::pprof::{Raw, can_read};
+use memprof_tests::summary::Summary;
+
+/// The functions of each stack through `function`, innermost first; `None` where nothing can read them.
+fn stacks(summary: &Summary, test: &str, function: &str) -> Option<Vec<Vec<String>>> {
+    can_read().then(|| {
+        let raw = Raw::read(&summary.test(test).file("profile"));
+        raw.through(function).into_iter().map(|sample| sample.functions.clone()).collect()
+    })
+}
+
+fn losses(summary: &Summary, test: &str) -> [u64; 2] {
+    let losses = &summary.test(test).json["losses"];
+    ["truncated_stacks", "unwalkable_stacks"].map(|loss| losses[loss].as_u64().expect("a number"))
+}
+
+#[test]
+fn of_a_deep_stack_both_ends_are_kept_as_many_frames_as_are_asked_for() {
+    let fixture = Fixture::copy("deep");
+    fixture.write(".config/memprof.toml", "stack-depth = 64\n");
+    for (flags, depth) in [("", 64), (" --stack-depth=32", 32), (" --stack-depth 1024", 1024)] {
+        let output = fixture.memprof(&format!("test --memprofilerate 1{flags} recursion")).succeed();
+        let summary = fixture.summary();
+        assert_eq!(summary.test("recursion").figures().alloc_objects, 10);
+        let is_cut = depth < 300;
+        assert_eq!(losses(&summary, "recursion"), [u64::from(is_cut), 0]);
+        assert_eq!(output.stderr.contains("frames in the middle are left out"), is_cut, "{}", output.stderr);
+        let Some(stacks) = stacks(&summary, "recursion", "deep::descend") else { continue };
+        let [stack] = stacks.as_slice() else { panic!("{stacks:?}") };
+        assert!(stack.iter().any(|function| function == "deep::recursion"), "{stack:?}");
+        let marks: Vec<_> = stack.iter().filter(|function| function.ends_with("frames left out]")).collect();
+        assert_eq!(marks.len(), usize::from(is_cut), "{stack:?}");
+        let calls = stack.iter().filter(|function| *function == "deep::descend").count();
+        assert!(if is_cut { calls < depth } else { calls == 301 }, "{calls}");
+    }
+}
+
+#[test]
+fn a_depth_that_cannot_be_kept_is_refused() {
+    let fixture = Fixture::copy("deep");
+    for depth in ["15", "1025", "deep"] {
+        let output = fixture.memprof(&format!("test --stack-depth {depth}")).run().ended_with(2);
+        assert!(output.stderr.contains(&format!("cannot use `{depth}` as the number of frames")), "{}", output.stderr);
+    }
+    fixture.write(".config/memprof.toml", "stack-depth = 5000\n");
+    let output = fixture.memprof("test").run().ended_with(2);
+    assert!(output.stderr.contains("5000 is not from 16 to 1024"), "{}", output.stderr);
+}
+
+#[test]
+fn what_the_c_library_calls_back_has_the_test_in_a_handful_of_stacks() {
+    let fixture = Fixture::copy("deep");
+    fixture.memprof("test --memprofilerate 1 sorting").succeed();
+    let summary = fixture.summary();
+    let figures = summary.test("sorting").figures();
+    assert!(figures.alloc_objects > 400_000, "{figures:?}");
+    assert_eq!((losses(&summary, "sorting"), figures.inuse_space), ([0, 0], 0));
+    let distinct = summary.test("sorting").json["stacks"].as_u64().expect("a number");
+    assert!(distinct <= 8, "{distinct}");
+    let Some(stacks) = stacks(&summary, "sorting", "deep::compare") else { return };
+    for stack in stacks {
+        for caller in ["deep::sort", "deep::sorting"] {
+            assert!(stack.iter().any(|function| function == caller), "{caller} is not in {stack:?}");
+        }
+        assert!(stack.iter().any(|function| function.contains("qsort")), "{stack:?}");
+    }
+}

@@ -42,9 +42,8 @@ pub struct Recorded {
     ledger: Option<Ledger>,
 }
 
-/// Addresses in stacks that are kept in memory between the two times a ledger is needed; what is beyond is read twice.
-/// 32 million take 256 MiB.
-const KEPT_ADDRESSES: usize = 32 << 20;
+/// Bytes of stacks and sites that are kept between the two times a ledger is needed; what is beyond is read twice.
+const KEPT: usize = 256 << 20;
 
 /// Reads all ledgers of the run.
 ///
@@ -188,10 +187,10 @@ fn recorded(path: &Path, executables: &Executables<'_>, kept: &AtomicUsize) -> R
     let ledger = read(path)?;
     let exe = ExecutablePath::resolve(&ledger.identity.exe);
     let executable = executables.get(&exe).copied();
-    let addresses = crate::symbolize::distinct_addresses(&ledger.sites);
+    let addresses = ledger.stacks.addresses().to_vec();
     let record = record(&ledger, executable);
-    let size = ledger.sites.iter().map(|site| site.stack.len()).sum::<usize>();
-    let room = kept.fetch_add(size, Ordering::Relaxed) + size <= KEPT_ADDRESSES;
+    let size = ledger.size_of_stacks();
+    let room = kept.fetch_add(size, Ordering::Relaxed) + size <= KEPT;
     if !room {
         kept.fetch_sub(size, Ordering::Relaxed);
     }

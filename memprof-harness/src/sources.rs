@@ -78,6 +78,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("ledger/parts.rs", include_str!("ledger/parts.rs")),
     ("ledger/read.rs", include_str!("ledger/read.rs")),
     ("ledger/seed.rs", include_str!("ledger/seed.rs")),
+    ("ledger/stacks.rs", include_str!("ledger/stacks.rs")),
     ("libtest/mod.rs", include_str!("libtest/mod.rs")),
     ("libtest/bencher.rs", include_str!("libtest/bencher.rs")),
     ("libtest/child.rs", include_str!("libtest/child.rs")),

@@ -152,16 +152,17 @@ fn a_stack_deeper_than_the_limit_is_cut_and_marked() {
     probed.totals_are_true();
     let [site] = probed.ledger.sites.as_slice() else { panic!("{:?}", probed.ledger.sites) };
     assert!(site.truncated);
-    assert_eq!((site.stack.len(), probed.ledger.losses.truncated_stacks), (129, 1));
-    let left_out: Vec<_> = site.stack.iter().map(|&word| frames_left_out(word)).collect();
+    let stack = probed.ledger.stack(site);
+    assert_eq!((stack.len(), probed.ledger.losses.truncated_stacks), (129, 1));
+    let left_out: Vec<_> = stack.iter().map(|&word| frames_left_out(word)).collect();
     let at = left_out.iter().position(Option::is_some).expect("it says how many");
     assert_eq!((at, left_out.iter().flatten().count()), (96, 1));
     assert!(left_out[at] > Some(500 - 128), "{left_out:?}");
     // The function calls itself from one place, which is in the inner part only a few times less often than there are frames, and the
     // outer part ends with others.
-    let recursion = site.stack[at - 1];
-    assert_eq!(site.stack[at + 1], recursion);
-    assert!(site.stack[129 - 5..].iter().all(|&address| address != recursion));
+    let recursion = stack[at - 1];
+    assert_eq!(stack[at + 1], recursion);
+    assert!(stack[129 - 5..].iter().all(|&address| address != recursion));
 }
 
 #[test]
@@ -353,10 +354,11 @@ fn what_is_allocated_on_a_stack_made_by_hand_is_counted_and_has_its_callers() {
 /// Nothing calls what a context begins with, whatever the frame pointer says that it was made with.
 fn contexts_end_where_they_were_made(ledger: &Ledger) {
     assert_eq!(ledger.losses.unwalkable_stacks, 0);
-    assert!(ledger.sites.iter().all(|site| !site.unwalkable && site.stack.len() > 4));
+    assert!(ledger.sites.iter().all(|site| !site.unwalkable && ledger.stack(site).len() > 4));
     let (there, here): (Vec<_>, Vec<_>) = ledger.sites.iter().partition(|site| site.values.alloc_space == 200 * 200);
-    let roots =
-        |sites: &[&Site]| sites.iter().map(|site| *site.stack.last().expect("a frame")).collect::<BTreeSet<_>>();
+    let roots = |sites: &[&Site]| -> BTreeSet<u64> {
+        sites.iter().map(|site| ledger.stack(site).pop().expect("a frame")).collect()
+    };
     assert_eq!((there.len(), roots(&there).len(), roots(&here).len()), (1, 1, 1));
     assert_ne!(roots(&there), roots(&here));
 }

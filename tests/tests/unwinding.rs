@@ -100,8 +100,9 @@ fn stacks_are_true(name: &str, flags: &[&str]) {
         if truth.contains_key(&size) {
             // Up to `note`, which calls the allocator and then the unwinder, the frames are the allocator's.
             let callers: Vec<u64> = truth[&size].iter().map(|stack| stack[0].0).collect();
-            if let Some(first) = site.stack.iter().position(|address| callers.contains(address)) {
-                found.entry(size).or_default().push(site.stack[first..].to_vec());
+            let stack = ledger.stack(site);
+            if let Some(first) = stack.iter().position(|address| callers.contains(address)) {
+                found.entry(size).or_default().push(stack[first..].to_vec());
             }
         }
     }
@@ -129,7 +130,8 @@ fn below_made_code_it_is_marked(ledger: &Ledger, truth: &[Vec<Frame>]) {
     let [marked] = marked.as_slice() else { panic!("{marked:x?}") };
     assert_eq!((ledger.losses.unwalkable_stacks, marked.values.alloc_space), (1, 60));
     let known: Vec<u64> = known.iter().map(|frame| frame.0).collect();
-    assert!(marked.stack.ends_with(&known), "{:x?} {known:x?}", marked.stack);
+    let stack = ledger.stack(marked);
+    assert!(stack.ends_with(&known), "{stack:x?} {known:x?}");
 }
 
 #[test]

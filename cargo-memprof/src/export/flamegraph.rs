@@ -1,10 +1,10 @@
 //! A flamegraph: an SVG that zooms and searches by itself in any browser.
 
-use crate::profile::Profile;
 use crate::profile::function::Origin;
 use crate::profile::table::RowId;
 use crate::profile::tree::{NodeId, Tree};
 use crate::profile::values::{Unit, ValueType};
+use crate::profile::{IdMap, Profile};
 use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{Options, from_lines};
 
@@ -18,7 +18,7 @@ const THRESHOLDS: [u64; 6] = [20, 50, 100, 200, 500, 1000];
 const DISGUISED_SEMICOLON: char = '\u{37e}';
 
 /// The flamegraph of `value` in `profile`, whose tree `tree` is; `None` where there is nothing of it.
-pub fn export(profile: &Profile, tree: &Tree, value: ValueType, title: &str) -> Option<Vec<u8>> {
+pub fn export(profile: &Profile, tree: &Tree<'_>, value: ValueType, title: &str) -> Option<Vec<u8>> {
     let totals = tree.totals(value);
     let whole: u64 =
         tree.iter().zip(&totals).filter(|((_, node), _)| node.caller.is_none()).map(|(_, total)| total).sum();
@@ -106,59 +106,57 @@ impl Cut {
 
 /// The frames that are drawn.
 struct Visible<'a> {
-    /// By node: its name; `None`: not drawn.
-    names: Vec<Option<&'a str>>,
     /// Node's number + 1 of the caller (0 = none), name, node; what one caller calls is one run of this, by name.
     order: Vec<(usize, &'a str, NodeId)>,
-    /// By node: what is to be drawn above no other frame: its own, and what is called but too thin.
-    own: Vec<u64>,
-    tree: &'a Tree,
+    /// What of each is to be drawn above no other frame: its own, and what is called but too thin.
+    own: IdMap<NodeId, u64>,
+    tree: &'a Tree<'a>,
 }
 
 impl<'a> Visible<'a> {
-    fn new(profile: &'a Profile, tree: &'a Tree, totals: &[u64], smallest: u64) -> Visible<'a> {
-        let mut names = vec![None; totals.len()];
+    fn new(profile: &'a Profile, tree: &'a Tree<'_>, totals: &[u64], smallest: u64) -> Visible<'a> {
         let mut order = Vec::new();
-        let mut own = totals.to_vec();
+        let mut own: IdMap<NodeId, u64> = IdMap::default();
         for (id, node) in tree.iter().filter(|(id, _)| totals[id.index()] >= smallest) {
+            let total = totals[id.index()];
             let name = profile.strings.get(profile.functions.get(node.function).name);
-            names[id.index()] = Some(name);
             order.push((node.caller.map_or(0, |caller| caller.index() + 1), name, id));
-            if let Some(caller) = node.caller {
-                own[caller.index()] -= totals[id.index()];
+            own.insert(id, total);
+            // A caller has at least as much as what it calls, so it is there already.
+            if let Some(callers_own) = node.caller.and_then(|caller| own.get_mut(&caller)) {
+                *callers_own = callers_own.saturating_sub(total);
             }
         }
         order.sort_unstable();
-        Visible { names, order, own, tree }
+        Visible { order, own, tree }
     }
 
     /// One line for each frame that has something of its own, callers before what they call, by name.
     fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         let mut path = String::new();
-        // Node, and how long the path of its caller is.
-        let mut open: Vec<(NodeId, usize)> = self.calls(0).map(|id| (id, 0)).collect();
-        while let Some((id, start)) = open.pop() {
+        // Name, node, and how long the path of its caller is.
+        let mut open: Vec<(&str, NodeId, usize)> = self.calls(0).map(|(name, id)| (name, id, 0)).collect();
+        while let Some((name, id, start)) = open.pop() {
             path.truncate(start);
             if start > 0 {
                 path.push(';');
             }
-            let name = self.names[id.index()].unwrap_or_default();
             path.push_str(&disguised(name));
-            let own = self.own[id.index()];
+            let own = self.own.get(&id).copied().unwrap_or(0);
             if own > 0 {
                 lines.push(format!("{path} {own}"));
             }
-            open.extend(self.calls(id.index() + 1).map(|called| (called, path.len())));
+            open.extend(self.calls(id.index() + 1).map(|(name, called)| (name, called, path.len())));
         }
         lines
     }
 
     /// What a caller calls, last name first.
-    fn calls(&self, caller: usize) -> impl Iterator<Item = NodeId> {
+    fn calls(&self, caller: usize) -> impl Iterator<Item = (&'a str, NodeId)> {
         let start = self.order.partition_point(|entry| entry.0 < caller);
         let len = self.order[start..].partition_point(|entry| entry.0 == caller);
-        self.order[start..start + len].iter().rev().map(|entry| entry.2)
+        self.order[start..start + len].iter().rev().map(|entry| (entry.1, entry.2))
     }
 }
 

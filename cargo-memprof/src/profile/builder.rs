@@ -1,9 +1,8 @@
 //! How a profile comes to be: tables are filled, samples added in any order, and the whole put in order at the end.
 
 use super::canonical::canonical;
-use super::hash::IdMap;
 use super::location::LocationId;
-use super::sample::Sample;
+use super::sample::{Sample, SampleIndex};
 use super::stack::{StackId, StackIndex};
 use super::string::StringId;
 use super::values::Estimated;
@@ -14,11 +13,19 @@ use super::{About, Profile};
 pub struct ProfileBuilder {
     pub(super) profile: Profile,
     stacks: StackIndex,
-    /// Which sample has which stack, test and block size.
-    index: IdMap<(StackId, Option<StringId>, u64), usize>,
+    samples: SampleIndex,
 }
 
 impl ProfileBuilder {
+    /// Goes on from a profile that is there, whose samples are all labelled with `test`; `None` leaves them the labels they have.
+    pub fn from_profile(mut profile: Profile, test: Option<&str>) -> ProfileBuilder {
+        if let Some(name) = test {
+            let test = Some(profile.strings.intern(name));
+            profile.samples.iter_mut().for_each(|sample| sample.test = test);
+        }
+        ProfileBuilder { profile, ..ProfileBuilder::default() }
+    }
+
     /// The tables that locations are made of.
     pub fn tables(&mut self) -> &mut Profile {
         &mut self.profile
@@ -29,19 +36,21 @@ impl ProfileBuilder {
         self.stacks.push(&mut self.profile.stacks, caller, location)
     }
 
+    /// How many nodes its stacks have so far.
+    pub fn nodes(&self) -> usize {
+        self.profile.stacks.len()
+    }
+
     /// Counts `values` at `stack`, on top of what is there already for the same stack, test and block size.
     pub fn add(&mut self, stack: StackId, test: Option<StringId>, block_size: u64, values: &Estimated) {
-        let next = self.profile.samples.len();
-        let at = *self.index.entry((stack, test, block_size)).or_insert(next);
-        if at == next {
-            self.profile.samples.push(Sample { stack, test, block_size, values: *values });
-        } else {
-            self.profile.samples[at].values += values;
-        }
+        let sample = Sample { stack, test, block_size, values: *values };
+        self.samples.add(&mut self.profile.samples, sample);
     }
 
     /// The finished profile.
     pub fn finish(self, about: About) -> Profile {
-        canonical(&self.profile, about)
+        // The indices are needed no more, and with many stacks they are a good part of the whole.
+        let ProfileBuilder { profile, .. } = self;
+        canonical(profile, about)
     }
 }

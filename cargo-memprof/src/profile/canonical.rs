@@ -3,29 +3,39 @@
 
 use super::location::{Frame, Location, LocationId};
 use super::mapping::Mapping;
-use super::sample::Sample;
-use super::stack::{StackId, StackNode};
+use super::stack::{StackId, StackNode, Stacks};
 use super::string::StringId;
 use super::table::RowId;
 use super::{About, Profile};
 use std::cmp::Ordering;
 
-/// `profile` in order.
-pub(super) fn canonical(profile: &Profile, about: About) -> Profile {
+/// `profile` in order. What is large of it, its stacks and samples, is there twice for no longer than it has to be.
+pub(super) fn canonical(mut profile: Profile, about: About) -> Profile {
     let mut out = Profile { about, ..Profile::default() };
-    let locations = order_locations(profile, &mut out);
-    let stacks = order_stacks(profile, &locations, &mut out);
-    let mut samples: Vec<&Sample> = profile.samples.iter().collect();
-    let test_of = |sample: &Sample| sample.test.map(|id| profile.strings.get(id));
-    samples.sort_by(|a, b| {
-        let by_stack = stacks[a.stack.index()].cmp(&stacks[b.stack.index()]);
-        by_stack.then_with(|| test_of(a).cmp(&test_of(b))).then_with(|| a.block_size.cmp(&b.block_size))
-    });
-    for sample in samples {
-        let test = test_of(sample).map(|name| out.strings.intern(name));
-        out.samples.push(Sample { stack: stacks[sample.stack.index()], test, ..*sample });
+    let locations = order_locations(&profile, &mut out);
+    let stacks = order_stacks(std::mem::take(&mut profile.stacks), &locations, &mut out);
+    let ranks = ranks(&profile);
+    let rank = |test: Option<StringId>| test.map(|id| ranks[id.index()]);
+    let mut samples = std::mem::take(&mut profile.samples);
+    samples.iter_mut().for_each(|sample| sample.stack = stacks[sample.stack.index()]);
+    samples.sort_unstable_by_key(|sample| (sample.stack, rank(sample.test), sample.block_size));
+    for sample in &mut samples {
+        sample.test = sample.test.map(|id| out.strings.intern(profile.strings.get(id)));
     }
+    out.samples = samples;
     out
+}
+
+/// By string: where it stands among all of them.
+fn ranks(profile: &Profile) -> Vec<u32> {
+    let texts: Vec<&str> = profile.strings.iter().collect();
+    let mut order: Vec<u32> = (0..texts.len() as u32).collect();
+    order.sort_unstable_by_key(|index| texts[*index as usize]);
+    let mut ranks = vec![0; order.len()];
+    for (rank, index) in order.into_iter().enumerate() {
+        ranks[index as usize] = rank as u32;
+    }
+    ranks
 }
 
 /// Fills the tables of `out` with the locations of `profile` in order; gives the new id for each old one.
@@ -74,10 +84,11 @@ pub(super) fn copy_location(from: &Profile, location: &Location, to: &mut Profil
     Location { mapping, address: location.address, frames: frames.collect() }
 }
 
-/// Fills the stacks of `out` so that what one caller calls follows it, by location; gives the new id for each old one.
-fn order_stacks(profile: &Profile, locations: &[LocationId], out: &mut Profile) -> Vec<StackId> {
-    let calls = Calls::new(profile, locations);
-    let mut new_ids = vec![StackId::from_index(0); profile.stacks.len()];
+/// Fills the stacks of `out` with `stacks` so that what one caller calls follows it, by location; gives the new id for each old one.
+fn order_stacks(stacks: Stacks, locations: &[LocationId], out: &mut Profile) -> Vec<StackId> {
+    let calls = Calls::new(&stacks, locations);
+    let mut new_ids = vec![StackId::from_index(0); stacks.len()];
+    drop(stacks);
     out.stacks.reserve(new_ids.len());
     let mut open: Vec<(Option<StackId>, Call)> = Vec::new();
     open.extend(calls.of(None).iter().rev().map(|call| (None, *call)));
@@ -101,10 +112,10 @@ struct Calls {
 }
 
 impl Calls {
-    fn new(profile: &Profile, locations: &[LocationId]) -> Calls {
+    fn new(stacks: &Stacks, locations: &[LocationId]) -> Calls {
         let slot = |caller: Option<StackId>| caller.map_or(0, |id| id.index() + 1);
-        let mut ends = vec![0u32; profile.stacks.len() + 1];
-        for (_, node) in profile.stacks.iter() {
+        let mut ends = vec![0u32; stacks.len() + 1];
+        for (_, node) in stacks.iter() {
             ends[slot(node.caller)] += 1;
         }
         let mut sum = 0;
@@ -112,8 +123,8 @@ impl Calls {
             // Where the calls start, until they are put in below.
             (*end, sum) = (sum, sum + *end);
         }
-        let mut all = vec![(LocationId::from_index(0), StackId::from_index(0)); profile.stacks.len()];
-        for (id, node) in profile.stacks.iter() {
+        let mut all = vec![(LocationId::from_index(0), StackId::from_index(0)); stacks.len()];
+        for (id, node) in stacks.iter() {
             let at = &mut ends[slot(node.caller)];
             all[*at as usize] = (locations[node.location.index()], id);
             *at += 1;

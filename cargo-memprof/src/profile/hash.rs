@@ -2,7 +2,7 @@
 //! program handed out itself and addresses of code.
 
 use std::collections::{HashMap, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, Hash, Hasher};
 
 /// A map whose keys are ids or addresses.
 pub type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
@@ -44,4 +44,9 @@ impl Hasher for IdHasher {
         // The map takes its bucket from the lower bits, and the multiplication mixes upwards only.
         self.0 ^ (self.0 >> 32)
     }
+}
+
+/// The hash of a key that is made of ids.
+pub fn id_hash(key: &impl Hash) -> u64 {
+    BuildHasherDefault::<IdHasher>::default().hash_one(key)
 }

@@ -1,12 +1,22 @@
 //! Several profiles as one.
 
 use super::canonical::copy_location;
+use super::hash::IdMap;
 use super::location::LocationId;
 use super::stack::StackId;
+use super::string::StringId;
 use super::table::RowId;
 use super::{Profile, ProfileBuilder};
 
 impl ProfileBuilder {
+    /// Adds all that is in `other`, the smaller to the larger of the two: what one test leaves is often larger than all others together.
+    pub fn append(&mut self, mut other: ProfileBuilder) {
+        if other.nodes() > self.nodes() {
+            std::mem::swap(self, &mut other);
+        }
+        self.merge(&other.profile, None);
+    }
+
     /// Adds all of `profile`. Its samples are labelled with `test`; `None` leaves them the labels they have.
     pub fn merge(&mut self, profile: &Profile, test: Option<&str>) {
         let to = self.tables();
@@ -24,11 +34,12 @@ impl ProfileBuilder {
             stacks.push(self.stack(caller, locations[node.location.index()]));
         }
         let test = test.map(|name| self.profile.strings.intern(name));
+        let mut own_tests: IdMap<StringId, StringId> = IdMap::default();
         for sample in &profile.samples {
-            let own =
-                |builder: &mut Self| sample.test.map(|id| builder.profile.strings.intern(profile.strings.get(id)));
-            let test = test.or_else(|| own(self));
-            self.add(stacks[sample.stack.index()], test, sample.block_size, &sample.values);
+            let own = sample
+                .test
+                .map(|id| *own_tests.entry(id).or_insert_with(|| self.profile.strings.intern(profile.strings.get(id))));
+            self.add(stacks[sample.stack.index()], test.or(own), sample.block_size, &sample.values);
         }
     }
 }

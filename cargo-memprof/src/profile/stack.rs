@@ -1,9 +1,32 @@
-//! The stacks of a profile, kept as a tree that grows from the roots: stacks with the same callers share them, and a
-//! stack is known by its innermost node.
+//! The stacks of a profile as a trie that grows from the roots: stacks with the same callers share them, and a stack is known by
+//! its innermost node.
+//!
+//! **Encoding**: node `i` is eight bytes: the number of its caller plus 1 (0 = it is a root), and the number of its location.
+//!
+//! **Invariant**: a caller's number is lower than that of what it calls, and no two nodes have the same caller and location. So
+//! what each node derives from its caller is had in one pass over the table, and equal stacks have equal ids. In a finished
+//! profile the nodes are besides in the order of a walk through the tree: each is followed by all that it calls, by location.
+//!
+//! **Why**: a million stacks of 122 locations would be half a gigabyte spelt out, and merging two profiles, summing up over callers and
+//! ordering would compare them as texts. As a trie they are some two million nodes, and all three are one pass.
+//!
+//! **Example**: `main` calls `parse` and `print`, and both call `push`:
+//!
+//! | node | caller | location |
+//! | --- | --- | --- |
+//! | 0 | – | `main` |
+//! | 1 | 0 | `parse` |
+//! | 2 | 1 | `push` |
+//! | 3 | 0 | `print` |
+//! | 4 | 3 | `push` |
+//!
+//! Node 2 is the stack `push < parse < main`, node 4 `push < print < main`.
 
-use super::hash::IdMap;
+use super::hash::id_hash;
 use super::location::LocationId;
 use super::table::{RowId, row_id};
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 row_id! {
     /// Stands for a stack of one profile: its innermost location and, through it, all callers.
@@ -11,14 +34,16 @@ row_id! {
 }
 
 /// One location under its callers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StackNode {
     /// The caller; `None` at a root.
     pub caller: Option<StackId>,
     pub location: LocationId,
 }
 
-/// All stacks of a profile. A caller's id is always smaller than that of what it calls, and no two nodes are equal.
+const _: () = assert!(size_of::<StackNode>() == 8);
+
+/// All stacks of a profile.
 #[derive(Debug, Clone, Default)]
 pub struct Stacks {
     nodes: Vec<StackNode>,
@@ -35,7 +60,7 @@ impl Stacks {
 
     /// Makes room for `more` nodes.
     pub(super) fn reserve(&mut self, more: usize) {
-        self.nodes.reserve(more);
+        self.nodes.reserve_exact(more);
     }
 
     /// The innermost location of `id` and its caller.
@@ -64,20 +89,25 @@ impl Stacks {
     }
 }
 
-/// Which nodes there are, while stacks are being gathered.
+/// Which nodes there are, while stacks are being gathered. Five bytes a node: the nodes themselves are in the table.
 #[derive(Debug, Default)]
 pub(super) struct StackIndex {
-    /// By caller and location.
-    ids: IdMap<(u32, LocationId), StackId>,
+    /// The first so many nodes; the rest is put in when it is needed.
+    ids: HashTable<StackId>,
 }
-
-/// The caller's part of a root's key in [`StackIndex::ids`].
-const NO_CALLER: u32 = u32::MAX;
 
 impl StackIndex {
     /// The stack in `stacks` that has `location` innermost and is called by `caller`; added if it is new.
     pub(super) fn push(&mut self, stacks: &mut Stacks, caller: Option<StackId>, location: LocationId) -> StackId {
-        let key = (caller.map_or(NO_CALLER, |id| id.index() as u32), location);
-        *self.ids.entry(key).or_insert_with(|| stacks.add(StackNode { caller, location }))
+        let hash = |id: &StackId| id_hash(&stacks.get(*id));
+        for index in self.ids.len()..stacks.len() {
+            let id = StackId::from_index(index);
+            self.ids.insert_unique(hash(&id), id, hash);
+        }
+        let node = StackNode { caller, location };
+        match self.ids.entry(id_hash(&node), |id| stacks.get(*id) == node, hash) {
+            Entry::Occupied(found) => *found.get(),
+            Entry::Vacant(place) => *place.insert(stacks.add(node)).get(),
+        }
     }
 }

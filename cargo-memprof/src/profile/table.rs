@@ -12,20 +12,21 @@ pub trait RowId: Copy + Eq {
     fn index(self) -> usize;
 }
 
-/// Defines an id type for the rows of one table.
+/// Defines an id type for the rows of one table: the row's number plus 1, so that an `Option` of it is as small.
 macro_rules! row_id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(u32);
+        pub struct $name(std::num::NonZeroU32);
 
         impl $crate::profile::table::RowId for $name {
             fn from_index(index: usize) -> Self {
-                $name(u32::try_from(index).expect("no profile has 2^32 rows in one table"))
+                let number = u32::try_from(index + 1).ok().and_then(std::num::NonZeroU32::new);
+                $name(number.expect("no profile has 2^32 rows in one table"))
             }
 
             fn index(self) -> usize {
-                self.0 as usize
+                self.0.get() as usize - 1
             }
         }
     };

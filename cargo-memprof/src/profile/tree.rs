@@ -3,9 +3,10 @@
 
 use super::Profile;
 use super::function::FunctionId;
-use super::hash::IdMap;
+use super::hash::id_hash;
 use super::table::{RowId, row_id};
-use super::values::{Estimated, ValueType};
+use super::values::ValueType;
+use hashbrown::HashTable;
 
 row_id! {
     /// Stands for a node of one tree.
@@ -13,46 +14,50 @@ row_id! {
 }
 
 /// One function under its callers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Node {
     /// `None` at the root of a stack.
     pub caller: Option<NodeId>,
     pub function: FunctionId,
 }
 
-/// A call tree. A caller's id is always smaller than that of what it calls.
-#[derive(Debug, Clone, Default)]
-pub struct Tree {
+const _: () = assert!(size_of::<Node>() == 8);
+
+/// The call tree of a profile.
+///
+/// Encoding: node `i` is the number of its caller plus 1 (0 = it is a root), and the number of its function. Invariant: a caller's id is
+/// lower than that of what it calls, and no two nodes have the same caller and function. Sums over what each node calls are therefore one pass
+/// from the last node to the first. Example: of the stacks `push < parse < main` and `push < print < main` it has five nodes, as
+/// [`Stacks`](super::stack::Stacks) has; where `parse` was inlined into `main` it still has five, and where `main` calls `parse` from two lines
+/// it has one `parse`.
+#[derive(Debug)]
+pub struct Tree<'a> {
+    profile: &'a Profile,
     nodes: Vec<Node>,
-    /// What was allocated at a node and not in what is called from it; a node may be named several times.
-    own: Vec<(NodeId, Estimated)>,
+    /// By stack: the node of its innermost function.
+    innermost: Vec<NodeId>,
 }
 
-impl Tree {
+impl Tree<'_> {
     /// The tree of `profile`, tests taken together.
-    pub fn of(profile: &Profile) -> Tree {
-        let mut tree = Tree::default();
-        // Most locations have one frame or two.
-        let expected = profile.stacks.len() * 2;
-        tree.nodes.reserve(expected);
-        let mut ids: IdMap<(u32, FunctionId), NodeId> = IdMap::default();
-        ids.reserve(expected);
+    pub fn of(profile: &Profile) -> Tree<'_> {
+        let mut nodes: Vec<Node> = Vec::with_capacity(profile.stacks.len());
+        let mut ids: HashTable<NodeId> = HashTable::new();
         let mut innermost: Vec<NodeId> = Vec::with_capacity(profile.stacks.len());
-        for (_, node) in profile.stacks.iter() {
-            let mut at = node.caller.map(|id| innermost[id.index()]);
-            for frame in profile.locations.get(node.location).frames.iter().rev() {
-                let next = NodeId::from_index(tree.nodes.len());
-                let key = (at.map_or(u32::MAX, |id| id.index() as u32), frame.function);
-                let id = *ids.entry(key).or_insert(next);
-                if id == next {
-                    tree.nodes.push(Node { caller: at, function: frame.function });
+        for (_, stack) in profile.stacks.iter() {
+            let mut at = stack.caller.map(|id| innermost[id.index()]);
+            for frame in profile.locations.get(stack.location).frames.iter().rev() {
+                let node = Node { caller: at, function: frame.function };
+                let is_it = |id: &NodeId| nodes[id.index()] == node;
+                let entry = ids.entry(id_hash(&node), is_it, |id| id_hash(&nodes[id.index()]));
+                at = Some(*entry.or_insert_with(|| NodeId::from_index(nodes.len())).get());
+                if at == Some(NodeId::from_index(nodes.len())) {
+                    nodes.push(node);
                 }
-                at = Some(id);
             }
             innermost.push(at.expect("a location has at least one frame"));
         }
-        tree.own = profile.samples.iter().map(|sample| (innermost[sample.stack.index()], sample.values)).collect();
-        tree
+        Tree { profile, nodes, innermost }
     }
 
     /// The node that `id` stands for.
@@ -69,9 +74,10 @@ impl Tree {
     /// counts as nothing: it would be the trace of an estimate, and an area cannot be negative.
     pub fn totals(&self, value: ValueType) -> Vec<u64> {
         let mut totals = vec![0u64; self.nodes.len()];
-        for (id, own) in &self.own {
-            let own = u64::try_from(own[value]).unwrap_or(0);
-            totals[id.index()] = totals[id.index()].saturating_add(own);
+        for sample in &self.profile.samples {
+            let own = u64::try_from(sample.values[value]).unwrap_or(0);
+            let total = &mut totals[self.innermost[sample.stack.index()].index()];
+            *total = total.saturating_add(own);
         }
         for (id, node) in self.iter().rev() {
             if let Some(caller) = node.caller {

@@ -177,7 +177,7 @@ fn write_tests(
     let (records, files) = nested(records, files);
     let mut parts = gathered.into_inner().expect("no thread panicked with the lock held").into_iter();
     let mut all = parts.next().unwrap_or_default();
-    parts.for_each(|part| all.merge(&part.finish(About::default()), None));
+    parts.for_each(|part| all.append(part));
     Ok((records, files, all))
 }
 
@@ -235,11 +235,13 @@ impl Job<'_> {
             // The run's profile has what its totals have: the tests' own.
             return Ok((write_formats(outputs, self.folder, &profile, &title)?, None));
         }
+        let files = write_formats(outputs, self.folder, &profile, &title)?;
+        let iteration = iteration(&record, &profile);
         let lock = || gathered.lock().expect("no thread panicked with the lock held");
         let mut gathering = lock().pop().unwrap_or_default();
-        gathering.merge(&profile, Some(&title));
+        gathering.append(ProfileBuilder::from_profile(profile, Some(&title)));
         lock().push(gathering);
-        Ok((write_formats(outputs, self.folder, &profile, &title)?, iteration(&record, &profile)))
+        Ok((files, iteration))
     }
 }
 

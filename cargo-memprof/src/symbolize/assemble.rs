@@ -11,7 +11,7 @@ use crate::profile::stack::StackId;
 use crate::profile::values::{Observed, ValueType};
 use crate::profile::{About, IdMap, Profile, ProfileBuilder};
 use memprof_harness::ledger::layout::frames_left_out;
-use memprof_harness::ledger::{Ledger, Losses, Site};
+use memprof_harness::ledger::{AddressId, Ledger, Losses, Site, StackId as NodeId, Stacks};
 use std::ops::Range;
 
 /// Whether glue is cut off.
@@ -27,10 +27,9 @@ pub enum Trimming {
 pub const UNWALKABLE: &str = "[unwalkable: the outer frames are missing]";
 /// Stands for allocations without a stack.
 pub const LOST: &str = "[no stack was recorded]";
-
-/// No code lies below: the first page is never mapped. Where a register that is not a frame pointer led into the stack, the
-/// walk ended with whatever stood there, mostly a small number.
-const FIRST_CODE: u64 = 4096;
+/// Stands for addresses in no object: code that a program made while it ran, or no code at all but a word of its data. Such a word has no
+/// business in a profile, and one line of C that calls back may leave a hundred thousand of them; so they are one frame.
+pub const NOWHERE: &str = "[code in no known object]";
 
 /// The profile of one ledger. `map` is what [`Request::add`](super::Request::add) gave for it.
 pub fn assemble(ledger: &Ledger, map: &AddressMap, symbols: &Symbols, about: About, trimming: Trimming) -> Profile {
@@ -39,8 +38,11 @@ pub fn assemble(ledger: &Ledger, map: &AddressMap, symbols: &Symbols, about: Abo
         map,
         trimming,
         builder: ProfileBuilder::default(),
+        stacks: &ledger.stacks,
+        depths: depths(&ledger.stacks),
         places: Vec::new(),
-        by_address: IdMap::default(),
+        by_address: vec![None; ledger.stacks.addresses().len()],
+        nowhere: None,
         functions: vec![IdMap::default(); symbols.objects.len()],
         cut: IdMap::default(),
         walk: Walk::default(),
@@ -56,6 +58,15 @@ pub fn assemble(ledger: &Ledger, map: &AddressMap, symbols: &Symbols, about: Abo
         assembly.add_lost(&ledger.losses);
     }
     assembly.builder.finish(about)
+}
+
+/// By node: how many frames its stack has.
+fn depths(stacks: &Stacks) -> Vec<u32> {
+    let mut depths: Vec<u32> = Vec::with_capacity(stacks.nodes().len());
+    for node in stacks.nodes() {
+        depths.push(node.caller.map_or(0, |caller| depths[caller.index()]) + 1);
+    }
+    depths
 }
 
 /// What a ledger says of one site, in the profile's terms.
@@ -82,9 +93,14 @@ struct Assembly<'a> {
     map: &'a AddressMap,
     trimming: Trimming,
     builder: ProfileBuilder,
+    stacks: &'a Stacks,
+    depths: Vec<u32>,
     /// What is known of each distinct address.
     places: Vec<Place>,
-    by_address: IdMap<u64, u32>,
+    /// By the ledger's number of the address; `None`: not looked at so far.
+    by_address: Vec<Option<u32>>,
+    /// The place of all addresses that are in no object, once there is one.
+    nowhere: Option<u32>,
     /// By object and the object's number of the function.
     functions: Vec<IdMap<u32, FunctionId>>,
     /// Locations that lack frames, by place, first frame kept and the one after the last kept.
@@ -97,7 +113,7 @@ struct Assembly<'a> {
 struct Place {
     /// `None`: in no known object.
     object: Option<ModuleIndex>,
-    /// In the object's address space, or as recorded where there is no object.
+    /// In the object's address space; 0 where there is no object.
     address: u64,
     /// It is no address: so many frames are left out there.
     left_out: Option<u64>,
@@ -118,10 +134,11 @@ struct Place {
 /// The stack before, root first: what the next one shares with it need not be looked up again.
 #[derive(Debug, Default)]
 struct Walk {
-    addresses: Vec<u64>,
+    /// The ledger's nodes.
+    nodes: Vec<NodeId>,
     places: Vec<u32>,
-    /// The node that was made of each place that was kept.
-    nodes: Vec<Option<StackId>>,
+    /// The profile's node that was made of each place that was kept.
+    made: Vec<Option<StackId>>,
     /// `first` and `first_cut` of what was kept; `None`: no node can be used again.
     start: Option<(usize, u32)>,
     /// Nodes before this one lack no inner frame.
@@ -142,39 +159,60 @@ struct Kept {
 impl Assembly<'_> {
     /// The stack of `site` in the profile's tables.
     fn stack(&mut self, site: &Site) -> StackId {
-        let walked = site.stack.iter().position(|&address| address < FIRST_CODE).unwrap_or(site.stack.len());
-        let stack = &site.stack[..walked];
-        if stack.is_empty() {
+        let Some(innermost) = site.stack else { return self.made_up(None, LOST) };
+        let shared = self.look_up(innermost);
+        let is_nowhere = |place: &u32| Some(*place) == self.nowhere;
+        let outside = self.walk.places.iter().take_while(|place| is_nowhere(place)).count();
+        if outside == self.walk.places.len() {
             return self.made_up(None, LOST);
         }
-        let shared = self.look_up(stack);
-        let kept = self.keep(site.unwalkable);
-        let root = site.unwalkable.then(|| self.made_up(None, UNWALKABLE));
+        // Where threads begin no frame pointer was saved, and what stands in its place leads anywhere: the stack is whole.
+        let outermost = &self.places[self.walk.places[outside] as usize];
+        let strayed = outside > 0 && outermost.root_glue < outermost.len;
+        let rootless = site.unwalkable || strayed;
+        let kept = self.keep(outside, rootless);
+        let root = rootless.then(|| self.made_up(None, UNWALKABLE));
         self.push(kept, root, shared)
     }
 
     /// Puts the places of a stack's addresses into the walk; gives how many, from the root, are those of the stack before.
-    fn look_up(&mut self, stack: &[u64]) -> usize {
-        let before = self.walk.addresses.iter();
-        let shared = before.zip(stack.iter().rev()).take_while(|(a, b)| a == b).count();
-        self.walk.addresses.truncate(shared);
+    fn look_up(&mut self, innermost: NodeId) -> usize {
+        let depth = self.depths[innermost.index()] as usize;
+        let mut shared = depth;
+        let mut fresh: Vec<(NodeId, AddressId)> = Vec::new();
+        let mut next = Some(innermost);
+        while let Some(id) = next.filter(|id| self.walk.nodes.get(shared - 1) != Some(id)) {
+            let node = self.stacks.get(id);
+            fresh.push((id, node.address));
+            next = node.caller;
+            shared -= 1;
+        }
+        self.walk.nodes.truncate(shared);
         self.walk.places.truncate(shared);
-        for &address in stack.iter().rev().skip(shared) {
-            let place = match self.by_address.get(&address) {
-                Some(&place) => place,
-                None => self.new_place(address),
-            };
-            self.walk.addresses.push(address);
+        for (id, address) in fresh.into_iter().rev() {
+            let place = self.place(address);
+            self.walk.nodes.push(id);
             self.walk.places.push(place);
         }
         shared
     }
 
-    fn new_place(&mut self, recorded: u64) -> u32 {
-        let located = self.map.locate(recorded);
-        let (object, address) = located.map_or((None, recorded.saturating_sub(1)), |(object, at)| (Some(object), at));
-        let left_out = frames_left_out(recorded);
-        let address = if left_out.is_some() { 0 } else { address };
+    fn place(&mut self, address: AddressId) -> u32 {
+        if let Some(place) = self.by_address[address.index()] {
+            return place;
+        }
+        let recorded = self.stacks.addresses()[address.index()];
+        let place = match (frames_left_out(recorded), self.map.locate(recorded), self.nowhere) {
+            (None, None, Some(nowhere)) => nowhere,
+            (Some(frames), ..) => self.new_place(None, Some(frames)),
+            (None, located, _) => self.new_place(located, None),
+        };
+        self.by_address[address.index()] = Some(place);
+        place
+    }
+
+    fn new_place(&mut self, located: Option<(ModuleIndex, u64)>, left_out: Option<u64>) -> u32 {
+        let (object, address) = located.map_or((None, 0), |(object, address)| (Some(object), address));
         let mut place = Place {
             object,
             address,
@@ -206,21 +244,23 @@ impl Assembly<'_> {
         }
         let id = self.places.len() as u32;
         self.places.push(place);
-        self.by_address.insert(recorded, id);
+        if object.is_none() && left_out.is_none() {
+            self.nowhere = Some(id);
+        }
         id
     }
 
-    /// What trimming leaves of the walk. At least one frame always.
-    fn keep(&self, rootless: bool) -> Kept {
+    /// What trimming leaves of the walk below its `outside` outermost places. At least one frame always.
+    fn keep(&self, outside: usize, rootless: bool) -> Kept {
         let place = |at: usize| &self.places[self.walk.places[at] as usize];
         let innermost = self.walk.places.len() - 1;
-        let mut kept = Kept { first: 0, first_cut: 0, last: innermost, last_cut: 0 };
+        let mut kept = Kept { first: outside, first_cut: 0, last: innermost, last_cut: 0 };
         if self.trimming == Trimming::Nothing {
             return kept;
         }
-        let near = innermost.saturating_sub(trim::ALLOCATOR_DEPTH)..=innermost;
+        let near = innermost.saturating_sub(trim::ALLOCATOR_DEPTH).max(outside)..=innermost;
         kept.last = near.rev().find(|&at| place(at).gate).unwrap_or(innermost);
-        while kept.last > 0 && place(kept.last).leaf_glue == place(kept.last).len {
+        while kept.last > outside && place(kept.last).leaf_glue == place(kept.last).len {
             kept.last -= 1;
         }
         let last = place(kept.last);
@@ -275,14 +315,19 @@ impl Assembly<'_> {
             0
         };
         let from = known.max(kept.first);
-        let mut node = if from > kept.first { self.walk.nodes[from - 1] } else { root };
-        self.walk.nodes.resize(self.walk.places.len(), None);
+        let mut node = if from > kept.first { self.walk.made[from - 1] } else { root };
+        self.walk.made.resize(self.walk.places.len(), None);
         for at in from..=kept.last {
-            let outer_cut = if at == kept.first { kept.first_cut } else { 0 };
-            let inner_cut = if at == kept.last { kept.last_cut } else { 0 };
-            let location = self.location(self.walk.places[at], inner_cut, outer_cut);
-            node = Some(self.builder.stack(node, location));
-            self.walk.nodes[at] = node;
+            let place = self.walk.places[at];
+            // However many of them there are in a row, they are one frame.
+            let is_repeated = Some(place) == self.nowhere && at > kept.first && place == self.walk.places[at - 1];
+            if !is_repeated {
+                let outer_cut = if at == kept.first { kept.first_cut } else { 0 };
+                let inner_cut = if at == kept.last { kept.last_cut } else { 0 };
+                let location = self.location(place, inner_cut, outer_cut);
+                node = Some(self.builder.stack(node, location));
+            }
+            self.walk.made[at] = node;
         }
         // Below a root of our own making the nodes are others.
         self.walk.start = root.is_none().then_some(start);
@@ -345,7 +390,7 @@ impl Assembly<'_> {
             (_, Some(1)) => "[1 frame left out]".to_owned(),
             (_, Some(frames)) => format!("[{frames} frames left out]"),
             (Some(index), None) => format!("{}+{:#x}", self.symbols.modules.get(index).file_name(), place.address),
-            (None, None) => format!("{:#x}", place.address),
+            (None, None) => NOWHERE.to_owned(),
         };
         Frame { function: self.function(&name, "", Origin::Native), line: 0, column: 0 }
     }

@@ -22,7 +22,7 @@ pub use origin::Places;
 use crate::profile::IdSet;
 use crate::profile::function::Origin;
 use cache::CacheKey;
-use memprof_harness::ledger::{Module, Site};
+use memprof_harness::ledger::Module;
 use modules::{ModuleIndex, Modules};
 use std::io;
 use std::path::PathBuf;
@@ -61,23 +61,8 @@ struct ObjectSymbols {
     unknown: Role,
 }
 
-/// The distinct return addresses in `sites`.
-pub fn distinct_addresses(sites: &[Site]) -> Vec<u64> {
-    let mut seen: IdSet<u64> = IdSet::default();
-    let mut before: &[u64] = &[];
-    for site in sites {
-        // Neighbours share most of their callers.
-        let shared = site.stack.iter().rev().zip(before.iter().rev()).take_while(|(a, b)| a == b).count();
-        seen.extend(&site.stack[..site.stack.len() - shared]);
-        before = &site.stack;
-    }
-    let mut addresses: Vec<u64> = seen.into_iter().collect();
-    addresses.sort_unstable();
-    addresses
-}
-
 impl Request {
-    /// Asks for `addresses`, the [`distinct_addresses`] of a process that had `modules` loaded.
+    /// Asks for `addresses`, the return addresses in the stacks of a process that had `modules` loaded.
     pub fn add(&mut self, modules: &[Module], addresses: &[u64]) -> AddressMap {
         let map = self.modules.add(modules);
         self.wanted.resize_with(self.modules.iter().len(), IdSet::default);

@@ -1,6 +1,6 @@
 //! The ledger: the file that one recorded process leaves. `layout` has its bytes, `create` the parts that are written
-//! by ordinary code (who the process is, how it ended), `executable` what it ran, `seed` what its samplers begin with, `parts` and `read` take it in again. The
-//! hot writing is the engine's.
+//! by ordinary code (who the process is, how it ended), `executable` what it ran, `seed` what its samplers begin with, `parts`,
+//! `stacks` and `read` take it in again. The hot writing is the engine's.
 
 pub mod executable;
 pub mod layout;
@@ -15,6 +15,8 @@ mod parts;
 #[cfg(not(memprof_injected))]
 mod read;
 mod seed;
+#[cfg(not(memprof_injected))]
+mod stacks;
 
 pub(crate) use create::push_pair;
 pub use create::{Finish, Hook, Identity, LedgerFile, OutcomeCode};
@@ -24,3 +26,5 @@ pub use model::{Counters, End, Ledger, LedgerError, Losses, Module, Site, SiteVa
 #[cfg(not(memprof_injected))]
 pub use read::read;
 pub use seed::{fnv1a, target_of, Seed};
+#[cfg(not(memprof_injected))]
+pub use stacks::{AddressId, StackId, StackNode, StackTable, Stacks};

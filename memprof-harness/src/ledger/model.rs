@@ -2,6 +2,7 @@
 //! from bytes; nothing here knows them.
 
 use super::layout;
+use super::stacks::{StackId, Stacks};
 use super::{Identity, OutcomeCode};
 use std::path::PathBuf;
 
@@ -22,8 +23,9 @@ pub struct Ledger {
     pub losses: Losses,
     /// In the order in which they were noted; later entries win where two overlap.
     pub modules: Vec<Module>,
-    /// One per distinct stack and size, in the order in which the stacks were first written: ones that lie together share
-    /// most of their callers.
+    pub stacks: Stacks,
+    /// One per distinct stack and size, by stack and then by size. Stacks are in the order in which their innermost nodes were first
+    /// met: ones that lie together share most of their callers.
     pub sites: Vec<Site>,
 }
 
@@ -127,10 +129,10 @@ pub struct Module {
 }
 
 /// A stack (and, where stacks are sampled, a block size) with what was observed there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Site {
-    /// Return addresses, innermost first.
-    pub stack: Vec<u64>,
+    /// `None`: no frame is known.
+    pub stack: Option<StackId>,
     /// Frames in the middle of the stack are left out: a word of it says how many, see [`layout::frames_left_out`].
     pub truncated: bool,
     /// The walk left the thread's stack: the outer frames are missing.
@@ -138,6 +140,20 @@ pub struct Site {
     /// Size of every block here; 0 = they differ (only at rate 1).
     pub size: u64,
     pub values: SiteValues,
+}
+
+impl Ledger {
+    /// The words of a site's stack, innermost first: return addresses, and where frames are left out how many.
+    #[must_use]
+    pub fn stack(&self, site: &Site) -> Vec<u64> {
+        self.stacks.frames(site.stack).collect()
+    }
+
+    /// Memory that the stacks and sites take, in bytes.
+    #[must_use]
+    pub fn size_of_stacks(&self) -> usize {
+        size_of_val(self.sites.as_slice()) + size_of_val(self.stacks.nodes()) + size_of_val(self.stacks.addresses())
+    }
 }
 
 /// Observed figures of one site: of all allocations at rate 1, of the sampled ones otherwise.

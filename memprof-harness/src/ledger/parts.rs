@@ -3,6 +3,7 @@
 
 use super::layout::{self, kind, site_flag, ChunkHeader, Header, Lane, ModuleRecord, PeakRecord, StackRecord};
 use super::model::Module;
+use super::stacks::{StackId, StackTable, Stacks};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::mem::offset_of;
@@ -49,11 +50,9 @@ pub(super) struct Parts<'a> {
     pub(super) text: HashMap<String, Vec<u8>>,
     pub(super) modules: Vec<Module>,
     pub(super) lanes: Vec<View<'a>>,
-    /// Offset in the file, and the record.
-    pub(super) sites: Vec<(u64, View<'a>)>,
-    stacks: Stacks<'a>,
-    /// By offset in the file.
-    peaks: HashMap<u64, View<'a>>,
+    sites: Records<'a>,
+    records: StackRecords<'a>,
+    peaks: Records<'a>,
     pub(super) unreadable_bytes: u64,
 }
 
@@ -79,12 +78,12 @@ impl<'a> Parts<'a> {
                         self.lanes.push(payload);
                     }
                 }
-                kind::SITES => self.add_sites((at + CHUNK) as u64, payload),
+                kind::SITES => self.sites.add((at + CHUNK) as u64, payload),
                 kind::STACKS => {
                     let lane = chunk.u32(offset_of!(ChunkHeader, lane));
-                    self.stacks.add(lane, (at + CHUNK) as u64, payload);
+                    self.records.add(lane, (at + CHUNK) as u64, payload);
                 }
-                kind::PEAKS => self.add_peaks((at + CHUNK) as u64, payload),
+                kind::PEAKS => self.peaks.add((at + CHUNK) as u64, payload),
                 _ => self.unreadable_bytes += len as u64,
             }
             at += len;
@@ -126,79 +125,135 @@ impl<'a> Parts<'a> {
         }
     }
 
-    fn add_peaks(&mut self, at: u64, payload: View<'a>) {
-        const PEAK: usize = size_of::<PeakRecord>();
-        self.peaks.extend((0..payload.len() / PEAK).map(|i| (at + (i * PEAK) as u64, payload.part(i * PEAK, PEAK))));
+    /// How many sites there are.
+    pub(super) fn site_count(&self) -> usize {
+        self.sites.chunks.iter().map(|(_, payload)| payload.len() / SITE).sum()
     }
 
-    /// What a site leads to, and its stack's addresses.
-    pub(super) fn follow(&self, site: View<'a>) -> Option<(SiteParts<'a>, &[u64])> {
+    /// Every site, in the order of the file.
+    pub(super) fn sites(&self) -> impl Iterator<Item = View<'a>> + '_ {
+        let of_chunk = |payload: View<'a>| (0..payload.len() / SITE).map(move |i| payload.part(i * SITE, SITE));
+        self.sites.chunks.iter().flat_map(move |(_, payload)| of_chunk(*payload))
+    }
+
+    /// The site at an offset in the file.
+    pub(super) fn site_at(&self, offset: u64) -> Option<View<'a>> {
+        self.sites.get(offset, SITE)
+    }
+
+    /// What a site leads to.
+    pub(super) fn follow(&self, site: View<'a>) -> Option<SiteParts<'a>> {
         let origin = site.u32(offset_of!(layout::Site, origin));
-        let offset = layout::Site::offset_of_origin(origin);
         if origin & layout::PEAKED == 0 {
-            let (stack, addresses) = self.stacks.get(offset)?;
-            return Some((SiteParts { site, peak: None, stack }, addresses));
+            let (stack_record, stack) = self.records.get(origin)?;
+            return Some(SiteParts { site, peak: None, stack_record, stack });
         }
-        let peak = *self.peaks.get(&offset)?;
+        let peak = self.peaks.get(layout::Site::offset_of_origin(origin), size_of::<PeakRecord>())?;
         let origin = u32::try_from(peak.u64(offset_of!(PeakRecord, origin))).ok()?;
-        let (stack, addresses) = self.stacks.get(layout::Site::offset_of_origin(origin))?;
-        Some((SiteParts { site, peak: Some(peak), stack }, addresses))
+        let (stack_record, stack) = self.records.get(origin & !layout::PEAKED)?;
+        Some(SiteParts { site, peak: Some(peak), stack_record, stack })
     }
 
-    fn add_sites(&mut self, at: u64, payload: View<'a>) {
-        const SITE: usize = size_of::<layout::Site>();
-        self.sites.extend((0..payload.len() / SITE).map(|i| (at + (i * SITE) as u64, payload.part(i * SITE, SITE))));
+    /// The stacks, which nothing is added to any more.
+    pub(super) fn take_stacks(&mut self) -> Stacks {
+        std::mem::take(&mut self.records.table).finish()
     }
 }
+
+const SITE: usize = size_of::<layout::Site>();
 
 /// A site and what it leads to.
 #[derive(Clone, Copy)]
 pub(super) struct SiteParts<'a> {
     pub(super) site: View<'a>,
     pub(super) peak: Option<View<'a>>,
-    pub(super) stack: View<'a>,
+    pub(super) stack_record: View<'a>,
+    pub(super) stack: Option<StackId>,
 }
 
-/// The stacks of all lanes, spelt out.
+/// Chunks of records that are all of one length.
 #[derive(Default)]
-struct Stacks<'a> {
-    addresses: Vec<u64>,
-    /// By the record's offset in the file: the record, and where its addresses are.
-    found: HashMap<u64, (View<'a>, std::ops::Range<usize>)>,
-    /// By lane: the addresses of the lane's stack before.
-    previous: HashMap<u32, std::ops::Range<usize>>,
+struct Records<'a> {
+    /// Where each payload begins in the file, in that order.
+    chunks: Vec<(u64, View<'a>)>,
 }
 
-impl<'a> Stacks<'a> {
+impl<'a> Records<'a> {
+    fn add(&mut self, start: u64, payload: View<'a>) {
+        self.chunks.push((start, payload));
+    }
+
+    /// The record of `len` bytes that begins at an offset in the file; `None` where none does.
+    fn get(&self, offset: u64, len: usize) -> Option<View<'a>> {
+        let (at, payload) = self.place(offset)?;
+        (at % len == 0).then(|| payload.part(at, len)).filter(|record| record.len() == len)
+    }
+
+    /// `len` bytes at an offset in the file where a record is known to begin.
+    fn record(&self, offset: u64, len: usize) -> Option<View<'a>> {
+        let (at, payload) = self.place(offset)?;
+        Some(payload.part(at, len)).filter(|record| record.len() == len)
+    }
+
+    fn place(&self, offset: u64) -> Option<(usize, View<'a>)> {
+        let after = self.chunks.partition_point(|(start, _)| *start <= offset);
+        let (start, payload) = self.chunks.get(after.checked_sub(1)?)?;
+        Some((usize::try_from(offset - start).ok()?, *payload))
+    }
+}
+
+/// The stacks of all lanes, as nodes of one trie.
+#[derive(Default)]
+struct StackRecords<'a> {
+    table: StackTable,
+    /// Where each record begins in the file, in units of 8 bytes as [`layout::Site::origin`] has it, in that order; and its stack.
+    found: Vec<(u32, Option<StackId>)>,
+    payloads: Records<'a>,
+    /// By lane: the nodes of the lane's stack before, outermost first.
+    previous: HashMap<u32, Vec<StackId>>,
+}
+
+impl<'a> StackRecords<'a> {
     fn add(&mut self, lane: u32, start: u64, payload: View<'a>) {
-        const RECORD: usize = size_of::<StackRecord>();
+        self.payloads.add(start, payload);
+        let previous = self.previous.entry(lane).or_default();
+        let mut before = std::mem::take(previous);
         let mut at = 0;
         while payload.len().saturating_sub(at) >= RECORD {
             let record = payload.part(at, RECORD);
             let fresh = usize::from(record.u16(offset_of!(StackRecord, fresh)));
             let shared = usize::from(record.u16(offset_of!(StackRecord, shared)));
             let words = payload.part(at + RECORD, fresh * 8);
-            let before = self.previous.get(&lane).cloned().unwrap_or(0..0);
-            if words.len() != fresh * 8 || shared > before.len() || fresh + shared > layout::MOST_DEPTH + 1 {
-                // Every later stack of this lane leans on this one.
-                self.previous.remove(&lane);
-                return;
+            let origin = u32::try_from((start + at as u64) / 8).ok();
+            let is_alias = record.u32(offset_of!(StackRecord, flags)) & site_flag::ALIAS != 0;
+            let (Some(origin), true) = (origin, words.len() == fresh * 8 && shared + fresh <= DEEPEST) else { return };
+            let Some(stack) = before.get(..shared) else { return };
+            let mut stack = stack.last().copied();
+            if !is_alias {
+                before.truncate(shared);
+                for frame in (0..fresh).rev() {
+                    stack = self.table.push(stack, words.u64(frame * 8));
+                    // Every later stack of this lane leans on this one.
+                    let Some(node) = stack else { return };
+                    before.push(node);
+                }
             }
-            let first = self.addresses.len();
-            self.addresses.extend((0..fresh).map(|i| words.u64(i * 8)));
-            self.addresses.extend_from_within(before.end - shared..before.end);
-            let range = first..self.addresses.len();
-            if record.u32(offset_of!(StackRecord, flags)) & site_flag::ALIAS == 0 {
-                self.previous.insert(lane, range.clone());
-            }
-            self.found.insert(start + at as u64, (record, range));
+            self.found.push((origin, stack));
             at += RECORD + fresh * 8;
         }
+        *previous = before;
     }
 
-    /// The record at an offset in the file, and its stack.
-    fn get(&self, offset: u64) -> Option<(View<'a>, &[u64])> {
-        let (record, range) = self.found.get(&offset)?;
-        Some((*record, self.addresses.get(range.clone())?))
+    /// The record that an origin leads to, and its stack.
+    fn get(&self, origin: u32) -> Option<(View<'a>, Option<StackId>)> {
+        let at = self.found.binary_search_by_key(&origin, |(origin, _)| *origin).ok()?;
+        let (_, stack) = self.found.get(at)?;
+        let offset = layout::Site::offset_of_origin(origin);
+        Some((self.payloads.record(offset, RECORD)?, *stack))
     }
 }
+
+const RECORD: usize = size_of::<StackRecord>();
+
+/// Words beyond which no stack goes, whatever a damaged ledger says: with the one that tells how many frames are left out.
+const DEEPEST: usize = layout::MOST_DEPTH + 1;

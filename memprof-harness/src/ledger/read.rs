@@ -33,6 +33,7 @@ pub fn read(bytes: &[u8]) -> Result<Ledger, LedgerError> {
     losses.unreadable_bytes = parts.unreadable_bytes;
     let counters = counters(file, &parts.lanes);
     let sites = sites(file, &parts, &mut losses);
+    let stacks = parts.take_stacks();
     let end = end(file, parts.text.remove("message"));
     Ok(Ledger {
         identity: Identity { seed: Seed(file.u64(offset_of!(Header, seed))), ..identity(&mut parts.text) },
@@ -45,6 +46,7 @@ pub fn read(bytes: &[u8]) -> Result<Ledger, LedgerError> {
         counters,
         losses,
         modules: parts.modules,
+        stacks,
         sites,
     })
 }
@@ -124,48 +126,51 @@ fn is_at_peak(file: View<'_>, lanes: &[View<'_>]) -> bool {
 fn sites(file: View<'_>, parts: &Parts<'_>, losses: &mut Losses) -> Vec<Site> {
     let epoch = file.u32(offset_of!(Header, epoch));
     let at_peak = is_at_peak(file, &parts.lanes);
-    let mut merged: HashMap<(&[u64], u64), (u32, SiteValues)> = HashMap::with_capacity(parts.sites.len());
-    // By offset: where the values of a site went.
-    let mut places: HashMap<u64, (&[u64], u64)> = HashMap::new();
-    let has_aliases = parts.lanes.len() > 1;
-    let mut aliases = Vec::new();
-    for &(offset, site) in &parts.sites {
-        let Some((found, stack)) = parts.follow(site) else {
-            losses.unreadable_sites += 1;
-            continue;
-        };
-        let flags = found.stack.u32(offset_of!(StackRecord, flags));
-        if flags & site_flag::ALIAS != 0 {
-            aliases.push(found);
-            continue;
-        }
-        let key = (stack, found.stack.u64(offset_of!(StackRecord, size)));
-        let entry = merged.entry(key).or_insert((flags, SiteValues::default()));
-        entry.1.add(values(found, epoch, at_peak));
-        if has_aliases {
-            places.insert(offset, key);
-        }
-    }
-    for alias in aliases {
-        let original = places.get(&alias.stack.u64(offset_of!(StackRecord, size)));
-        match original.and_then(|key| merged.get_mut(key)) {
-            Some((_, sum)) => sum.add(SiteValues { timed_frees: 0, ..values(alias, epoch, at_peak) }),
+    let mut sites = Vec::with_capacity(parts.site_count());
+    for site in parts.sites() {
+        match counted(parts, site, epoch, at_peak) {
+            Some(site) => sites.push(site),
             None => losses.unreadable_sites += 1,
         }
     }
-    // In the order in which the stacks stand in the file, which is that of time: neighbours share most of their callers.
-    let mut merged: Vec<_> = merged.into_iter().collect();
-    merged.sort_unstable_by_key(|((stack, size), _)| (stack.as_ptr().addr(), stack.len(), *size));
-    merged
-        .into_iter()
-        .map(|((stack, size), (flags, values))| Site {
-            stack: stack.to_vec(),
-            truncated: flags & site_flag::TRUNCATED != 0,
-            unwalkable: flags & site_flag::UNWALKABLE != 0,
-            size,
-            values,
-        })
-        .collect()
+    sites.sort_unstable_by_key(|site| (site.stack, site.size));
+    // What several lanes saw of one stack, or one lane by two ways to it.
+    sites.dedup_by(|next, kept| {
+        let same = (next.stack, next.size) == (kept.stack, kept.size);
+        if same {
+            kept.values.add(next.values);
+            kept.truncated |= next.truncated;
+            kept.unwalkable |= next.unwalkable;
+        }
+        same
+    });
+    sites.shrink_to_fit();
+    sites
+}
+
+/// A site as one lane has it. The frees of an alias count where the blocks were allocated. `None` where what it leads to cannot be read.
+fn counted(parts: &Parts<'_>, site: View<'_>, epoch: u32, at_peak: bool) -> Option<Site> {
+    let found = parts.follow(site)?;
+    let mut values = values(found, epoch, at_peak);
+    let mut home = found;
+    if flags(found) & site_flag::ALIAS != 0 {
+        home = parts.follow(parts.site_at(found.stack_record.u64(offset_of!(StackRecord, size)))?)?;
+        if flags(home) & site_flag::ALIAS != 0 {
+            return None;
+        }
+        values.timed_frees = 0;
+    }
+    Some(Site {
+        stack: home.stack,
+        truncated: flags(home) & site_flag::TRUNCATED != 0,
+        unwalkable: flags(home) & site_flag::UNWALKABLE != 0,
+        size: home.stack_record.u64(offset_of!(StackRecord, size)),
+        values,
+    })
+}
+
+fn flags(parts: SiteParts<'_>) -> u32 {
+    parts.stack_record.u32(offset_of!(StackRecord, flags))
 }
 
 fn values(parts: SiteParts<'_>, epoch: u32, at_peak: bool) -> SiteValues {

@@ -6,7 +6,7 @@ use crate::symbolize::modules::Modules;
 use crate::symbolize::origin::Places;
 use crate::symbolize::symbols::{Resolved, ResolvedFrame, SymbolTable};
 use memprof_harness::ledger::layout::left_out;
-use memprof_harness::ledger::{Counters, End, Identity, Module, SiteValues};
+use memprof_harness::ledger::{Counters, End, Identity, Module, SiteValues, StackTable};
 
 /// Where the object of the tests lies.
 const BASE: u64 = 0x10_0000;
@@ -42,16 +42,31 @@ fn symbols() -> (Symbols, AddressMap) {
     (Symbols { modules, objects, unreadable: Vec::new() }, map)
 }
 
-/// A site whose stack, innermost first, is of `calls`.
-fn site(calls: &[u64]) -> Site {
-    let values = SiteValues { alloc_objects: 1, alloc_space: 10, ..SiteValues::default() };
-    // What is recorded is where a call returns to.
-    let stack = calls.iter().map(|call| BASE + call + 1).collect();
-    Site { stack, truncated: false, unwalkable: false, size: 0, values }
+/// One site of a ledger.
+#[derive(Debug, Clone, Default)]
+struct Recorded {
+    /// Return addresses, innermost first.
+    stack: Vec<u64>,
+    truncated: bool,
+    unwalkable: bool,
 }
 
-fn ledger(sites: Vec<Site>) -> Ledger {
+/// A site whose stack, innermost first, is of `calls`.
+fn site(calls: &[u64]) -> Recorded {
+    // What is recorded is where a call returns to.
+    Recorded { stack: calls.iter().map(|call| BASE + call + 1).collect(), ..Recorded::default() }
+}
+
+fn ledger(recorded: Vec<Recorded>) -> Ledger {
+    let mut table = StackTable::default();
+    let mut sites = Vec::new();
+    for Recorded { stack, truncated, unwalkable } in recorded {
+        let stack = stack.iter().rev().fold(None, |caller, &address| table.push(caller, address));
+        let values = SiteValues { alloc_objects: 1, alloc_space: 10, ..SiteValues::default() };
+        sites.push(Site { stack, truncated, unwalkable, size: 0, values });
+    }
     Ledger {
+        stacks: table.finish(),
         identity: Identity::default(),
         end: End { whole: true, started: true, outcome: None, wait_status: 0, state: 0, message: None },
         rate: 1,
@@ -82,7 +97,7 @@ fn text(profile: &Profile) -> Vec<String> {
     lines
 }
 
-fn assembled(sites: Vec<Site>, trimming: Trimming) -> Vec<String> {
+fn assembled(sites: Vec<Recorded>, trimming: Trimming) -> Vec<String> {
     let (symbols, map) = symbols();
     text(&assemble(&ledger(sites), &map, &symbols, About::default(), trimming))
 }
@@ -137,7 +152,7 @@ fn a_stack_without_its_middle_says_how_much_of_it_is_left_out() {
     let cut = |frames| {
         let mut cut = site(&[1, 3, 3, 4, 5, 6]);
         cut.stack.insert(2, left_out(frames));
-        Site { truncated: true, ..cut }
+        Recorded { truncated: true, ..cut }
     };
     assert_eq!(
         assembled(vec![cut(7), cut(1), cut(7)], Trimming::Glue),
@@ -151,8 +166,6 @@ fn a_stack_without_its_middle_says_how_much_of_it_is_left_out() {
 #[test]
 fn code_without_a_name_stays_visible_by_its_place() {
     assert_eq!(assembled(vec![site(&[1, UNKNOWN, 4, 5])], Trimming::Glue), ["app::tests::works > app+0x63 1"]);
-    let nowhere = Site { stack: vec![0x7007], ..site(&[]) };
-    assert_eq!(assembled(vec![nowhere], Trimming::Glue), ["0x7006 1"]);
 }
 
 #[test]
@@ -178,7 +191,12 @@ fn the_order_of_sites_makes_no_difference() {
     for _ in 0..400 {
         let calls: Vec<u64> = (0..next(7)).map(|_| 1 + next(CODE.len() as u64 + 1)).collect();
         let flag = next(12);
-        sites.push(Site { truncated: flag == 0, unwalkable: flag == 1, ..site(&calls) });
+        let mut one = Recorded { truncated: flag == 0, unwalkable: flag == 1, ..site(&calls) };
+        if next(3) == 0 {
+            let at = next(one.stack.len() as u64 + 1) as usize;
+            one.stack.insert(at, 7 + next(2));
+        }
+        sites.push(one);
     }
     let (symbols, map) = symbols();
     for trimming in [Trimming::Glue, Trimming::Nothing] {
@@ -213,7 +231,7 @@ fn a_function_of_this_program_is_found_with_its_file_and_line() {
     let (start, end) = (ranges[0].0, ranges[ranges.len() - 1].1);
     let module = Module { bias: start, start, end, path: exe };
     let inside = a_function_to_be_found as *const () as u64 + 1;
-    let site = Site { stack: vec![inside], ..site(&[]) };
+    let site = Recorded { stack: vec![inside], ..Recorded::default() };
     let folder = tempfile::tempdir().unwrap();
     let cache = crate::symbolize::Cache::new(folder.path().to_owned());
     let places = Places { workspace: env!("CARGO_MANIFEST_DIR").into() };
@@ -233,12 +251,31 @@ fn a_function_of_this_program_is_found_with_its_file_and_line() {
     }
 }
 
+/// A stack of `calls`, innermost first, of which those above 1000 are in no object.
+fn with_words(calls: &[u64]) -> Recorded {
+    let mut site = site(calls);
+    site.stack.iter_mut().zip(calls).filter(|(_, call)| **call > 1000).for_each(|(address, call)| *address = *call);
+    site
+}
+
 #[test]
-fn what_a_stray_register_led_to_is_no_frame() {
-    let mut stray = site(&[3, 4]);
-    stray.stack.push(0x77);
-    let mut nothing = site(&[]);
-    nothing.stack.push(1);
-    let lines = assembled(vec![stray, nothing], Trimming::Nothing);
-    assert_eq!(lines, [format!("{LOST} 1"), "app::tests::works > app::inner 1".to_owned()]);
+fn a_word_of_the_programs_is_no_frame_and_in_no_profile() {
+    for (calls, expected) in [
+        // The way to the test was found, and what stands beyond is nobody's.
+        (&[3, 4, 5, 6, 0x7777][..], "app::tests::works > app::inner 1".to_owned()),
+        (&[3, 4, 0x7777], format!("{UNWALKABLE} > app::tests::works > app::inner 1")),
+        (&[3, 0x7777, 4], format!("app::tests::works > {NOWHERE} > app::inner 1")),
+        (&[3, 0x7777, 0x8888, 4], format!("app::tests::works > {NOWHERE} > app::inner 1")),
+        (&[0x7777, 4], format!("app::tests::works > {NOWHERE} 1")),
+        (&[0x7777, 0x8888], format!("{LOST} 1")),
+    ] {
+        assert_eq!(assembled(vec![with_words(calls)], Trimming::Glue), [expected], "{calls:x?}");
+    }
+}
+
+#[test]
+fn a_hundred_thousand_words_in_the_place_of_addresses_are_one_stack() {
+    let sites = (0..100_000).map(|word| with_words(&[3, 4, 0x1_0000_0000 + word])).collect();
+    let expected = format!("{UNWALKABLE} > app::tests::works > app::inner 100000");
+    assert_eq!(assembled(sites, Trimming::Glue), [expected]);
 }

@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Take};
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -118,12 +118,9 @@ pub fn read_unlinked(path: &Path) -> io::Result<Vec<u8>> {
     file.and_then(contents).map_err(|error| told_of(path, &error))
 }
 
-/// What is in a gzipped file.
-///
-/// # Errors
-/// Where it is none, or holds too much; says why.
-pub fn unpacked(bytes: &[u8]) -> Result<Vec<u8>, String> {
-    limited(GzDecoder::new(bytes), MOST).map_err(|error| error.to_string())
+/// What is in a gzipped file, as it is unpacked. To read it fails where it is none, or holds too much.
+pub fn unpacking(bytes: &[u8]) -> Limited<GzDecoder<&[u8]>> {
+    Limited::new(GzDecoder::new(bytes), MOST)
 }
 
 /// Looks before it opens: to open a device may do something, and to open a pipe may wait for ever.
@@ -159,8 +156,29 @@ fn contents(file: File) -> io::Result<Vec<u8>> {
 /// All that `from` gives, where that is not too much. Its length is not believed: some files of the kernel's have none.
 fn limited(from: impl Read, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    from.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most { Err(too_much(most)) } else { Ok(bytes) }
+    Limited::new(from, most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Gives what it reads from, and an error where that is too much.
+#[derive(Debug)]
+pub struct Limited<R> {
+    /// One byte more than may be there, so that too many can be told from just enough.
+    from: Take<R>,
+    most: u64,
+}
+
+impl<R: Read> Limited<R> {
+    pub fn new(from: R, most: u64) -> Limited<R> {
+        Limited { from: from.take(most + 1), most }
+    }
+}
+
+impl<R: Read> Read for Limited<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.from.read(buffer)?;
+        if self.from.limit() == 0 { Err(too_much(self.most)) } else { Ok(read) }
+    }
 }
 
 fn too_much(most: u64) -> io::Error {
@@ -247,7 +265,8 @@ mod tests {
         assert!(error.contains("it holds more than 1024 MiB"), "{error}");
         let error = limited(io::repeat(0), 2 << 20).unwrap_err().to_string();
         assert!(error.contains("more than 2 MiB"), "{error}");
-        assert!(unpacked(b"hello").is_err());
+        assert_eq!(limited(io::repeat(0).take(2 << 20), 2 << 20).unwrap().len(), 2 << 20);
+        assert!(unpacking(b"hello").read(&mut [0]).is_err());
     }
 
     fn sources(path: PathBuf, found: &mut Vec<PathBuf>) {

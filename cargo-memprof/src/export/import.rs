@@ -1,12 +1,13 @@
 //! pprof's format read back into the model: what [`super::pprof`] wrote, on this machine or another. Everything in a file is
 //! checked, because anybody may have touched it.
 
+use super::fields::{self, Value};
 use super::proto;
-use crate::intake;
 use crate::profile::function::{Function, FunctionId};
 use crate::profile::location::{Frame, Location, LocationId};
 use crate::profile::mapping::{Mapping, MappingId};
 use crate::profile::scale::SampleRate;
+use crate::profile::stack::StackId;
 use crate::profile::string::StringId;
 use crate::profile::values::{Estimated, ValueType};
 use crate::profile::{About, Profile, ProfileBuilder};
@@ -14,22 +15,35 @@ use crate::symbolize::Places;
 use prost::Message;
 use std::collections::HashMap;
 
+/// Rows beyond which a table is not read: no program has as many functions, and none allocates at as many places.
+const MOST_ROWS: usize = 1 << 22;
+/// Nodes beyond which the stacks are not read. A million stacks that share little have ten million.
+const MOST_NODES: usize = 1 << 26;
+
 /// The profile in a gzipped file. Whose code a function is, is not in it: `places` says.
 ///
+/// The file is unpacked twice, for all that samples refer to and then for the samples, which may stand in any order. So what takes
+/// memory is the profile, and not the file.
+///
 /// # Errors
-/// Where it is none of ours; says why.
+/// Where it is none of ours, or larger than anybody's can be; says why.
 pub fn import(bytes: &[u8], places: &Places) -> Result<Profile, String> {
-    let plain = intake::unpacked(bytes)?;
-    let file = proto::Profile::decode(plain.as_slice()).map_err(|error| error.to_string())?;
-    let samples = proto::Samples::decode(plain.as_slice()).map_err(|error| error.to_string())?;
-    let texts = Texts(&file.string_table);
+    let file = FileTables::read(bytes)?;
+    let texts = &file.texts;
     let mut builder = ProfileBuilder::default();
-    let tables = Tables::read(&file, &texts, places, &mut builder)?;
-    let columns = columns(&file, &texts)?;
-    for sample in &samples.sample {
-        add(sample, &tables, &columns, &texts, &mut builder)?;
-    }
-    let comments = file.comment.iter().map(|&comment| texts.get(comment).map(str::to_owned));
+    let tables = Tables::read(&file, texts, places, &mut builder)?;
+    let columns = columns(&file, texts)?;
+    let mut samples = Samples { tables, columns, texts, builder, path: Vec::new() };
+    let mut sample = proto::Sample::default();
+    fields::read(bytes, |field, value| {
+        if field != proto::SAMPLE {
+            return Ok(());
+        }
+        sample.clear();
+        sample.merge(value.bytes()?).map_err(|error| error.to_string())?;
+        samples.add(&sample)
+    })?;
+    let comments = file.comments.iter().map(|&comment| texts.get(comment).map(str::to_owned));
     let about = About {
         rate: SampleRate(unsigned(file.period)),
         started_ns: unsigned(file.time_nanos),
@@ -37,7 +51,61 @@ pub fn import(bytes: &[u8], places: &Places) -> Result<Profile, String> {
         executable: String::new(),
         comments: comments.collect::<Result<_, _>>()?,
     };
-    Ok(builder.finish(about))
+    Ok(samples.builder.finish(about))
+}
+
+/// The file without its samples.
+#[derive(Debug, Default)]
+pub struct FileTables {
+    pub sample_types: Vec<proto::ValueType>,
+    pub mappings: Vec<proto::Mapping>,
+    pub locations: Vec<proto::Location>,
+    pub functions: Vec<proto::Function>,
+    pub texts: Texts,
+    pub comments: Vec<i64>,
+    pub time_nanos: i64,
+    pub duration_nanos: i64,
+    pub period: i64,
+}
+
+impl FileTables {
+    /// Reads all but the samples.
+    ///
+    /// # Errors
+    /// Where it is no profile; says why.
+    pub fn read(bytes: &[u8]) -> Result<FileTables, String> {
+        let mut tables = FileTables::default();
+        fields::read(bytes, |field, value| tables.take(field, value))?;
+        Ok(tables)
+    }
+
+    /// The numbers of the fields are those of [`proto::Profile`].
+    fn take(&mut self, field: u32, value: Value<'_>) -> Result<(), String> {
+        let number = || match value {
+            Value::Number(number) => Ok(number.cast_signed()),
+            Value::Bytes(_) => Err("a text or a message stands where a number belongs".to_owned()),
+        };
+        match field {
+            1 => put(&mut self.sample_types, value.message()?),
+            3 => put(&mut self.mappings, value.message()?),
+            4 => put(&mut self.locations, value.message()?),
+            5 => put(&mut self.functions, value.message()?),
+            6 => self.texts.put(value.bytes()?),
+            9 => number().map(|found| self.time_nanos = found),
+            10 => number().map(|found| self.duration_nanos = found),
+            12 => number().map(|found| self.period = found),
+            13 => value.numbers()?.into_iter().try_for_each(|comment| put(&mut self.comments, comment.cast_signed())),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn put<T>(rows: &mut Vec<T>, row: T) -> Result<(), String> {
+    if rows.len() == MOST_ROWS {
+        return Err(format!("it has a table of more than {MOST_ROWS} rows"));
+    }
+    rows.push(row);
+    Ok(())
 }
 
 fn unsigned(number: i64) -> u64 {
@@ -49,12 +117,29 @@ fn small(number: i64) -> u32 {
     u32::try_from(number).unwrap_or(0)
 }
 
-struct Texts<'a>(&'a [String]);
+/// The strings of a file, one behind the other.
+#[derive(Debug, Default)]
+pub struct Texts {
+    all: String,
+    /// Where each ends.
+    ends: Vec<usize>,
+}
 
-impl<'a> Texts<'a> {
-    fn get(&self, index: i64) -> Result<&'a str, String> {
-        let text = usize::try_from(index).ok().and_then(|index| self.0.get(index));
-        text.map(String::as_str).ok_or_else(|| format!("there is no string {index}"))
+impl Texts {
+    fn put(&mut self, text: &[u8]) -> Result<(), String> {
+        self.all.push_str(std::str::from_utf8(text).map_err(|error| error.to_string())?);
+        put(&mut self.ends, self.all.len())
+    }
+
+    /// The string with this number.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn get(&self, index: i64) -> Result<&str, String> {
+        let at = usize::try_from(index).ok().filter(|at| *at < self.ends.len());
+        let at = at.ok_or_else(|| format!("there is no string {index}"))?;
+        let start = if at == 0 { 0 } else { self.ends[at - 1] };
+        Ok(&self.all[start..self.ends[at]])
     }
 }
 
@@ -64,15 +149,10 @@ struct Tables {
 }
 
 impl Tables {
-    fn read(
-        file: &proto::Profile,
-        texts: &Texts<'_>,
-        places: &Places,
-        builder: &mut ProfileBuilder,
-    ) -> Result<Tables, String> {
+    fn read(file: &FileTables, texts: &Texts, places: &Places, builder: &mut ProfileBuilder) -> Result<Tables, String> {
         let profile = builder.tables();
         let mut functions: HashMap<u64, FunctionId> = HashMap::new();
-        for function in &file.function {
+        for function in &file.functions {
             let (name, path) = (texts.get(function.name)?, texts.get(function.filename)?);
             let origin = places.origin(name, path);
             let function_row =
@@ -80,7 +160,7 @@ impl Tables {
             functions.insert(function.id, profile.functions.intern(function_row));
         }
         let mut mappings: HashMap<u64, MappingId> = HashMap::new();
-        for mapping in &file.mapping {
+        for mapping in &file.mappings {
             let mapping_row = Mapping {
                 start: mapping.memory_start,
                 limit: mapping.memory_limit,
@@ -91,7 +171,7 @@ impl Tables {
             mappings.insert(mapping.id, profile.mappings.intern(mapping_row));
         }
         let mut locations: HashMap<u64, LocationId> = HashMap::new();
-        for location in &file.location {
+        for location in &file.locations {
             let frame = |line: &proto::Line| {
                 let function = functions.get(&line.function_id).copied();
                 let function = function.ok_or_else(|| format!("there is no function {}", line.function_id))?;
@@ -113,42 +193,56 @@ impl Tables {
 }
 
 /// Which of the file's columns each of our figures is in.
-fn columns(file: &proto::Profile, texts: &Texts<'_>) -> Result<Vec<(ValueType, usize)>, String> {
+fn columns(file: &FileTables, texts: &Texts) -> Result<Vec<(ValueType, usize)>, String> {
     let column = |value: ValueType| {
-        let mut names = file.sample_type.iter().map(|kind| texts.get(kind.r#type));
+        let mut names = file.sample_types.iter().map(|kind| texts.get(kind.r#type));
         let column = names.position(|name| name == Ok(value.name()));
         column.map(|column| (value, column)).ok_or_else(|| format!("it has no `{}`", value.name()))
     };
     ValueType::ALL.into_iter().map(column).collect()
 }
 
-fn add(
-    sample: &proto::Sample,
-    tables: &Tables,
-    columns: &[(ValueType, usize)],
-    texts: &Texts<'_>,
-    builder: &mut ProfileBuilder,
-) -> Result<(), String> {
-    let mut stack = None;
-    for id in sample.location_id.iter().rev() {
-        let location = *tables.locations.get(id).ok_or_else(|| format!("there is no location {id}"))?;
-        stack = Some(builder.stack(stack, location));
-    }
-    let stack = stack.ok_or("a sample has no stack")?;
-    let (mut test, mut block_size): (Option<StringId>, u64) = (None, 0);
-    for label in &sample.label {
-        match texts.get(label.key)? {
-            super::pprof::TEST => test = Some(builder.tables().strings.intern(texts.get(label.str)?)),
-            super::pprof::BLOCK_SIZE => block_size = unsigned(label.num),
-            _ => {}
+/// Samples on their way into the profile.
+struct Samples<'a> {
+    tables: Tables,
+    columns: Vec<(ValueType, usize)>,
+    texts: &'a Texts,
+    builder: ProfileBuilder,
+    /// The stack before, outermost first: the file's location, and the node it became. The next one shares most of it.
+    path: Vec<(u64, StackId)>,
+}
+
+impl Samples<'_> {
+    fn add(&mut self, sample: &proto::Sample) -> Result<(), String> {
+        let ids = || sample.location_id.iter().rev();
+        let shared = self.path.iter().zip(ids()).take_while(|(before, id)| before.0 == **id).count();
+        self.path.truncate(shared);
+        for id in ids().skip(shared) {
+            let location = *self.tables.locations.get(id).ok_or_else(|| format!("there is no location {id}"))?;
+            let caller = self.path.last().map(|(_, node)| *node);
+            self.path.push((*id, self.builder.stack(caller, location)));
+            if self.builder.nodes() > MOST_NODES {
+                return Err(format!("its stacks have more than {MOST_NODES} calls that they do not share"));
+            }
         }
+        let (_, stack) = *self.path.last().ok_or("a sample has no stack")?;
+        let (mut test, mut block_size): (Option<StringId>, u64) = (None, 0);
+        for label in &sample.label {
+            match self.texts.get(label.key)? {
+                super::pprof::TEST => {
+                    test = Some(self.builder.tables().strings.intern(self.texts.get(label.str)?));
+                }
+                super::pprof::BLOCK_SIZE => block_size = unsigned(label.num),
+                _ => {}
+            }
+        }
+        let mut values = Estimated::default();
+        for &(value, column) in &self.columns {
+            values[value] = *sample.value.get(column).ok_or("a sample lacks a figure")?;
+        }
+        self.builder.add(stack, test, block_size, &values);
+        Ok(())
     }
-    let mut values = Estimated::default();
-    for &(value, column) in columns {
-        values[value] = *sample.value.get(column).ok_or("a sample lacks a figure")?;
-    }
-    builder.add(stack, test, block_size, &values);
-    Ok(())
 }
 
 #[cfg(test)]

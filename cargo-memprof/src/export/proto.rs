@@ -51,13 +51,6 @@ pub mod sample {
     pub const LABEL: u32 = 3;
 }
 
-/// The samples of a file that is read: the part of it that [`Profile`] does not have.
-#[derive(Clone, PartialEq, prost::Message)]
-pub struct Samples {
-    #[prost(message, repeated, tag = "2")]
-    pub sample: Vec<Sample>,
-}
-
 /// See [`sample`].
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Sample {

@@ -2,11 +2,10 @@
 //! `export::pprof` wrote.
 
 use super::figures::Figure;
-use crate::export::proto;
-use crate::intake;
+use crate::export::import::FileTables;
+use crate::export::{fields, proto};
 use crate::profile::function::Origin;
 use crate::symbolize::Places;
-use prost::Message;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -60,16 +59,11 @@ impl Stacks {
     /// # Errors
     /// Where it is none of ours.
     pub fn parse(bytes: &[u8], places: &Places) -> Result<Stacks, String> {
-        let plain = intake::unpacked(bytes)?;
-        let profile = proto::Profile::decode(plain.as_slice()).map_err(|error| error.to_string())?;
-        let samples = proto::Samples::decode(plain.as_slice()).map_err(|error| error.to_string())?;
-        let text = |index: i64| -> Result<&str, String> {
-            let text = usize::try_from(index).ok().and_then(|index| profile.string_table.get(index));
-            text.map(String::as_str).ok_or_else(|| format!("there is no string {index}"))
-        };
+        let profile = FileTables::read(bytes)?;
+        let text = |index: i64| profile.texts.get(index);
         let mut columns = [0; Figure::ALL.len()];
         for figure in Figure::ALL {
-            let mut names = profile.sample_type.iter().map(|kind| text(kind.r#type));
+            let mut names = profile.sample_types.iter().map(|kind| text(kind.r#type));
             let column = names.position(|name| name == Ok(figure.name()));
             columns[figure as usize] = column.ok_or_else(|| format!("it has no `{}`", figure.name()))?;
         }
@@ -83,19 +77,25 @@ impl Stacks {
             let values = columns.map(|column| sample.value.get(column).copied().unwrap_or(0));
             Ok(Stack { frames, values })
         };
-        let stacks = samples.sample.iter().map(stack).collect::<Result<_, _>>()?;
+        let mut stacks = Vec::new();
+        fields::read(bytes, |field, value| {
+            if field == proto::SAMPLE {
+                stacks.push(stack(&value.message()?)?);
+            }
+            Ok(())
+        })?;
         Ok(Stacks { rate: profile.period, stacks })
     }
 }
 
 /// The frames of every location, innermost first.
 fn locations<'a>(
-    profile: &proto::Profile,
+    profile: &FileTables,
     places: &Places,
     text: &impl Fn(i64) -> Result<&'a str, String>,
 ) -> Result<HashMap<u64, Vec<Frame>>, String> {
     let mut functions: HashMap<u64, Frame> = HashMap::new();
-    for function in &profile.function {
+    for function in &profile.functions {
         let (name, file) = (text(function.name)?, text(function.filename)?);
         let origin = places.origin(name, file);
         let near = file.strip_prefix(&*places.workspace.to_string_lossy()).map(|file| file.trim_start_matches('/'));
@@ -109,7 +109,7 @@ fn locations<'a>(
     };
     let frames =
         |location: &proto::Location| Ok((location.id, location.line.iter().map(frame).collect::<Result<_, String>>()?));
-    profile.location.iter().map(frames).collect()
+    profile.locations.iter().map(frames).collect()
 }
 
 #[cfg(test)]

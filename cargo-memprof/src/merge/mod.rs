@@ -128,7 +128,7 @@ fn write(mut shards: Vec<Shard>, command: &str, outputs: &Outputs) -> Result<Sum
     }
     let mut parts = gathered.into_inner().expect("no thread panicked with the lock held").into_iter();
     let mut whole = parts.next().unwrap_or_default();
-    parts.for_each(|part| whole.merge(&part.finish(About::default()), None));
+    parts.for_each(|part| whole.append(part));
     write_whole(outputs, &mut summary, |about: About| whole.finish(about))?;
     Ok(summary)
 }
@@ -177,14 +177,15 @@ impl Job<'_> {
             cannot().caused_by(format!("`{}` is damaged: {why}", place.path())).help("record the shard again")
         })?;
         let title = title(&self.id, self.child.as_deref());
+        let files = write_formats(outputs, &self.folder, &profile, &title)?;
         if self.child.is_none() {
             // The run's profile has what its totals have: the tests' own.
             let lock = || gathered.lock().expect("no thread panicked with the lock held");
             let mut gathering = lock().pop().unwrap_or_default();
-            gathering.merge(&profile, Some(&title));
+            gathering.append(ProfileBuilder::from_profile(profile, Some(&title)));
             lock().push(gathering);
         }
-        write_formats(outputs, &self.folder, &profile, &title)
+        Ok(files)
     }
 }
 

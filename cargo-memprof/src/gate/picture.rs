@@ -4,7 +4,7 @@
 use super::figures::Figure;
 use super::stacks::{Stack, Stacks};
 use crate::export::flamegraph::{MAX_FRAMES, disguised, finished};
-use crate::view::amount::count;
+use crate::view::amount::{count, plural};
 use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{Options, from_lines};
 use std::collections::BTreeMap;
@@ -41,8 +41,12 @@ pub fn draw(title: &str, before: &Stacks, now: &Stacks, figure: Figure, widths: 
     let mut options = Options::default();
     options.title = title.to_owned();
     let of = if widths == Widths::Now { "widths of this run" } else { "widths of the baseline" };
-    options.subtitle =
-        Some(format!("{} | {of} | red: leads to more than in the baseline, blue: to less", figure.name()));
+    let mut subtitle = format!("{} | {of} | red: leads to more than in the baseline, blue: to less", figure.name());
+    let hidden = root.count(widths).saturating_sub(frames.differences.len());
+    if hidden > 0 {
+        subtitle.push_str(&format!(" | {} are not drawn", plural(hidden, "thinner frame")));
+    }
+    options.subtitle = Some(subtitle);
     options.count_name = if figure.is_space() { "bytes" } else { "objects" }.to_owned();
     options.bgcolors = Some(BackgroundColor::Flat(Color { r: 255, g: 255, b: 255 }));
     options.palette_map = Some(&mut frames.colors);
@@ -97,6 +101,12 @@ impl Node {
 
     fn width(&self, widths: Widths) -> u64 {
         if widths == Widths::Now { self.now } else { self.before }
+    }
+
+    /// How many frames there are above it, drawn or not.
+    fn count(&self, widths: Widths) -> usize {
+        let wide = self.calls.values().filter(|call| call.width(widths) > 0);
+        wide.map(|call| 1 + call.count(widths)).sum()
     }
 
     /// Width up to which frames are left out, so that there are not too many.
@@ -216,6 +226,20 @@ mod tests {
         assert!(after.contains("came_[u8; 4] (8 objects, 66.67%; +8)") && !after.contains("gone"), "{after}");
         assert!(earlier.contains("gone (2 objects, 33.33%; -2)") && !earlier.contains("came"), "{earlier}");
         assert!(super::draw("t", &before, &now, Figure::PeakSpace, Widths::Now).is_none());
+    }
+
+    #[test]
+    fn a_picture_that_leaves_thin_frames_out_says_how_many() {
+        let names: Vec<String> = (0..6000).map(|number| format!("f{number}<main")).collect();
+        let list = |each: i64| {
+            let mut list: Vec<(&str, i64)> = names.iter().map(|stack| (stack.as_str(), each)).collect();
+            list.push(("wide<main", 4000));
+            stacks(&list)
+        };
+        let svg = draw("t", &list(1), &list(2), Figure::AllocObjects, Widths::Now).unwrap();
+        assert!(String::from_utf8(svg).unwrap().contains(" | 6,000 thinner frames are not drawn"));
+        let svg = draw("t", &stacks(&[("f<main", 1)]), &stacks(&[("f<main", 2)]), Figure::AllocObjects, Widths::Now);
+        assert!(!String::from_utf8(svg.unwrap()).unwrap().contains("not drawn"));
     }
 
     #[test]

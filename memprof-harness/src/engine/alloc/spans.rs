@@ -67,7 +67,7 @@ impl Link {
 
 impl SpanId {
     fn at(place: usize) -> Option<SpanId> {
-        (place < MOST).then(|| SpanId(place as u16))
+        (place < MOST).then_some(SpanId(place as u16))
     }
 
     /// Which one a slot's block lies in.

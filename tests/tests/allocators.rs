@@ -220,3 +220,29 @@ fn freed_by_c() {
     fixture.memprof("test --test freed_by_c --native").succeed();
     fixture.memprof("test --test freed_by_c --native --memprofilerate 1").succeed();
 }
+
+#[test]
+fn blocks_of_cs_malloc_that_rust_drops_work_as_without_us_and_are_not_counted() {
+    let fixture = Fixture::copy("allocators");
+    let plain = fixture.cargo("test --test made_by_c -- --test-threads=1").succeed();
+    // What the blocks that were grown have afterwards: 12 of theirs, of twice the bytes and one.
+    let sizes = [1, 8, 16, 24, 100, 1000, 1023, 1024, 1025, 5000, 100_000, 2_000_000_u64];
+    let grown: u64 = sizes.iter().map(|size| size * 2 + 1).sum();
+    for rate in ["0", "1", "4096", "524288"] {
+        let asked = format!("test --test made_by_c --memprofilerate {rate} -- --test-threads=1");
+        let profiled = fixture.memprof(&asked).succeed();
+        assert_same(&plain, &profiled);
+        let summary = fixture.summary();
+        for (name, expected) in [
+            ("dropped", [3, 120, 0, 40, 0, 0]),
+            ("dropped_where_nothing_is_in_front", [3, 120, 0, 40, 0, 0]),
+            ("grown", [15, 120 + grown, 12, 4_000_001, 0, 0]),
+        ] {
+            assert_eq!(figures(&summary, name), expected, "{name} at rate {rate}");
+        }
+        // What a thread takes to start is in it; that is below what one of the blocks has.
+        let other = figures(&summary, "dropped_by_another_thread");
+        assert!(other[1] < 5000 && other[4..] == [0, 0], "{other:?} at rate {rate}");
+    }
+    fixture.memprof("test --test made_by_c --native").succeed();
+}

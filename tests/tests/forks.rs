@@ -28,7 +28,7 @@ fn of(objects: i64, bytes: i64) -> Counts {
 }
 
 #[test]
-fn children_made_past_the_c_library_are_counted_apart_at_every_rate() {
+fn children_are_counted_apart_however_they_were_made_and_whatever_they_free_at_every_rate() {
     let fixture = Fixture::copy("forks");
     for options in ["", " --native"] {
         for rate in [0, 1, 4096, 524_288] {
@@ -44,6 +44,10 @@ fn children_made_past_the_c_library_are_counted_apart_at_every_rate() {
             check("by_the_system_call_twice", of(6, 10), &[of(1000, 100)]);
             check("by_clone", [7, 65_536 + 60, 7, 0, 0], &[of(1000, 100)]);
             check("past_the_c_library_and_frees_small_blocks_of_the_parents", of(10, 100), &[of(1, 100)]);
+            check("by_fork_and_frees_large_blocks_of_the_parents", of(10, 4096), &[of(3, 2000)]);
+            check("past_the_c_library_and_frees_large_blocks_of_the_parents", of(10, 4096), &[of(3, 2000)]);
+            check("by_a_fork_of_a_fork_that_frees_large_blocks_of_both", of(5, 3000), &[of(1, 70), of(5, 3000)]);
+            check("by_fork_and_resizes_a_large_block_of_the_parents", of(1, 5000), &[of(1, 20_000)]);
             check("by_a_fork_of_a_fork", of(6, 10), &[of(1000, 100)]);
             check("past_the_c_library_twice_deep", of(6, 10), &[of(7, 70), of(1000, 100)]);
             let beside = summary.test("past_the_c_library_beside_threads");

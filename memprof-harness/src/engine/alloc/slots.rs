@@ -9,6 +9,7 @@
 
 use crate::engine::alloc::block_tag::{mark_free, BatchTag, SlotTag, BIRTH_BITS};
 use crate::engine::alloc::spans::{self, OpenSpans, SPAN};
+use crate::engine::life::weak_symbol::weak_address;
 use crate::engine::store::ledger_map::{Errno, Lock};
 use std::ptr;
 use std::sync::atomic::Ordering::{Relaxed, Release};
@@ -245,11 +246,12 @@ fn extend(end: usize) -> bool {
     done
 }
 
-/// Takes address space for slots. Called once, before any is wanted; without it there are none. Nor are there where address space
-/// is limited: it is the program's.
-pub(crate) fn reserve() {
-    if is_space_limited() {
-        return;
+/// Takes address space for slots, and says whether there is some. Called once, before any is wanted; without it there are none. Nor are
+/// there where address space is limited: it is the program's; or where a sanitizer looks for what is wrong with blocks: it must know
+/// them all.
+pub(crate) fn reserve() -> bool {
+    if is_space_limited() || has_sanitizer() {
+        return false;
     }
     // Miri knows neither memory that is promised twice nor pages that may not be touched.
     let (access, unreserved) =
@@ -268,10 +270,25 @@ pub(crate) fn reserve() {
             OWN.len.store(room, Release);
             // The first ones are there whatever system calls a test forbids itself.
             extend(STEP);
-            return;
+            return true;
         }
         room /= 2;
     }
+    false
+}
+
+/// Whether the program has a sanitizer's run-time.
+fn has_sanitizer() -> bool {
+    [
+        weak_address!("__asan_init"),
+        weak_address!("__lsan_init"),
+        weak_address!("__lsan_do_leak_check"),
+        weak_address!("__msan_init"),
+        weak_address!("__tsan_init"),
+        weak_address!("__hwasan_init"),
+    ]
+    .iter()
+    .any(|&address| address != 0)
 }
 
 fn is_space_limited() -> bool {

@@ -3,7 +3,9 @@
 //!
 //! A span is carved from its start, slot by slot, as they are wanted. Of each class at any moment
 //!
-//!     free + cached + central + live = carved
+//! ```text
+//! free + cached + central + live = carved
+//! ```
 //!
 //! where free slots are on their span's own list, cached ones are a lane's, central ones are in a batch of the class's central
 //! list. Only the first are this file's business: with `free = carved` a span is empty.

@@ -1,18 +1,30 @@
 //! Exact mode's blocks that are no slots: large ones, those with a large alignment, and those of threads that are not recorded. They
 //! are the C library's, with a header in front that says which site a block belongs to and when it was born.
+//!
+//! Rust may also give back what it never took from here: blocks of C's `malloc`, and of another copy of Rust's allocator. They have no
+//! header and go to the C library as they are. A large block has one if it is in the [`start_map`]; a smaller one if the bits of its
+//! address stand in the words in front, where C's blocks have their size.
 
 #![allow(unsafe_code)] // an allocator
 
 use crate::engine::alloc::block_tag::Note;
+use crate::engine::alloc::start_map;
 use crate::engine::hook::rust::{count_failure, count_laneless, free_while_shut};
 use crate::engine::life::thread::{access, Access};
 use crate::engine::record::lane::Local;
+use crate::engine::store::address_table::spread;
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 
-/// A header is a [`Note`]'s two words right in front of the block; with a larger alignment, unused bytes come first.
+/// A header is a [`Note`]'s two words right in front of the block; with a larger alignment, unused bytes come first. In bits that
+/// a note leaves, they also say how many bytes are in front of the block, and which block it is.
 const HEADER: usize = 16;
+/// Of the first word: the logarithm of how many bytes are in front.
+const FRONT_SHIFT: u32 = 24;
+/// The bits that are not the note's, of either word: of a lane and a site none, of a birth those above 2^48 bytes.
+const NOT_THE_NOTES: [u64; 2] = [0xffff << FRONT_SHIFT, 0xffff << 48];
+const ADDRESS_BITS: [u64; 2] = [0x3ff << 30, 0xffff << 48];
 
 /// The system's block for a block of `size` bytes: room in front that keeps the alignment.
 #[inline(always)]
@@ -28,27 +40,37 @@ pub(crate) unsafe fn alloc(frame: Frame, layout: Layout) -> *mut u8 {
     // SAFETY: the caller upholds `alloc`'s contract.
     let block = unsafe { room(layout.align(), layout.size()) };
     // SAFETY: just made, with room in front.
-    unsafe { note_new(frame, block, layout.size()) }
+    unsafe { note_new(frame, block, layout) }
 }
 
 #[inline(never)]
 pub(crate) unsafe fn alloc_zeroed(frame: Frame, layout: Layout) -> *mut u8 {
     let block = match with_header(layout.align(), layout.size()) {
         // SAFETY: its size is not zero.
-        Some((inner, front)) => behind(unsafe { System.alloc_zeroed(inner) }, front),
+        Some((inner, front)) => entered(behind(unsafe { System.alloc_zeroed(inner) }, front), layout.size()),
         None => ptr::null_mut(),
     };
     // SAFETY: just made, with room in front.
-    unsafe { note_new(frame, block, layout.size()) }
+    unsafe { note_new(frame, block, layout) }
 }
 
 /// A block with room for a header in front, in which nothing is noted; null where there is none.
 pub(crate) unsafe fn room(align: usize, size: usize) -> *mut u8 {
     match with_header(align, size) {
         // SAFETY: its size is not zero.
-        Some((inner, front)) => behind(unsafe { System.alloc(inner) }, front),
+        Some((inner, front)) => entered(behind(unsafe { System.alloc(inner) }, front), size),
         None => ptr::null_mut(),
     }
+}
+
+/// A new block, which if it is large can be told from others by its address.
+#[inline(always)]
+fn entered(block: *mut u8, size: usize) -> *mut u8 {
+    if size >= start_map::LEAST && !block.is_null() {
+        // Where it finds no place, its header tells.
+        start_map::enter(block);
+    }
+    block
 }
 
 /// What comes behind `front` bytes of a block, if there is one.
@@ -62,7 +84,8 @@ fn behind(start: *mut u8, front: usize) -> *mut u8 {
 
 /// # Safety
 /// Unless it is null, `block` has room for a header in front.
-unsafe fn note_new(frame: Frame, block: *mut u8, size: usize) -> *mut u8 {
+unsafe fn note_new(frame: Frame, block: *mut u8, layout: Layout) -> *mut u8 {
+    let size = layout.size();
     if block.is_null() {
         count_failure();
         return block;
@@ -76,7 +99,7 @@ unsafe fn note_new(frame: Frame, block: *mut u8, size: usize) -> *mut u8 {
         Access::Shut => None,
     };
     // SAFETY: by contract.
-    unsafe { write_note(block, note) };
+    unsafe { write_note(block, layout.align(), note) };
     block
 }
 
@@ -87,17 +110,43 @@ pub(crate) unsafe fn realloc(frame: Frame, block: *mut u8, layout: Layout, size:
         count_failure();
         return ptr::null_mut();
     };
-    // SAFETY: by contract the block has a header.
-    let old = unsafe { read_note(block) };
+    // SAFETY: the caller upholds `realloc`'s contract.
+    let Some(old) = (unsafe { take_header(block, layout.size()) }) else {
+        // SAFETY: the caller upholds `realloc`'s contract, and it is the C library's.
+        return unsafe { adopt(frame, block, layout, size) };
+    };
     // SAFETY: the system's block began there and `inner` is its layout; `with_header` checked the new size.
     let moved = behind(unsafe { System.realloc(block.wrapping_sub(front), inner, size + front) }, front);
     if moved.is_null() {
         count_failure();
+        entered(block, layout.size());
+        // SAFETY: it is as it was, with room in front.
+        unsafe { write_note(block, layout.align(), old) };
         return moved;
     }
+    entered(moved, size);
     let note = note_moved(frame, old, layout.size(), size);
     // SAFETY: the header moved with the block.
-    unsafe { write_note(moved, note) };
+    unsafe { write_note(moved, layout.align(), note) };
+    moved
+}
+
+/// Resizes a block that was not made here: what becomes of it was.
+#[cold]
+unsafe fn adopt(frame: Frame, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+    // SAFETY: the new size is `realloc`'s, and is not 0.
+    let moved = unsafe { room(layout.align(), size) };
+    if moved.is_null() {
+        count_failure();
+        return moved;
+    }
+    // SAFETY: both have room for as many, and are not the same.
+    unsafe { ptr::copy_nonoverlapping(block, moved, layout.size().min(size)) };
+    // SAFETY: by `realloc`'s contract nobody uses it any more; the C library asks for no layout.
+    unsafe { System.dealloc(block, layout) };
+    let note = note_moved(frame, None, layout.size(), size);
+    // SAFETY: just made, with room in front.
+    unsafe { write_note(moved, layout.align(), note) };
     moved
 }
 
@@ -113,8 +162,11 @@ fn note_moved(frame: Frame, old: Option<Note>, old_size: usize, size: usize) -> 
 
 #[inline(never)]
 pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
-    // SAFETY: by contract the block has a header.
-    let note = unsafe { read_note(block) };
+    // SAFETY: the caller upholds `dealloc`'s contract.
+    let Some(note) = (unsafe { take_header(block, layout.size()) }) else {
+        // SAFETY: as above, and it is the C library's, which asks for no layout.
+        return unsafe { System.dealloc(block, layout) };
+    };
     if let Some(note) = note {
         match access() {
             Access::Lane(local, _) => note_free(local, note, layout.size()),
@@ -158,22 +210,68 @@ fn note_realloc(local: &Local, bounds: Bounds, frame: Frame, old: Option<Note>, 
     local.note(site, clock)
 }
 
-/// `None` = the block is not the test's.
+/// Takes the header off a block that is about to be given back or moved, and gives what it says: the inner `None` = the block is not the
+/// test's. The outer `None` = there is no header: the block was not made here.
 ///
 /// # Safety
-/// `block` is preceded by a header.
+/// `block` is live, of `size` bytes, and the caller's.
 #[inline(always)]
-unsafe fn read_note(block: *mut u8) -> Option<Note> {
+unsafe fn take_header(block: *mut u8, size: usize) -> Option<Option<Note>> {
+    let is_large = size >= start_map::LEAST;
+    if !(is_large && start_map::leave(block)) {
+        // SAFETY: as the caller promises.
+        if is_large && !start_map::is_incomplete() || !unsafe { has_header(block) } {
+            return None;
+        }
+    }
     // SAFETY: the 16 bytes before the block are the header, aligned for two words.
-    Note::of_words(unsafe { header_of(block).read() })
+    let [tag, birth] = unsafe { header_of(block).read() };
+    // Whoever gets the block next must not find it.
+    // SAFETY: as above.
+    unsafe { header_of(block).write([0; 2]) };
+    Some(Note::of_words([tag & !NOT_THE_NOTES[0], birth & !NOT_THE_NOTES[1]]))
+}
+
+/// Whether the words in front of a block say that it is this one.
+///
+/// # Safety
+/// `block` is live, and the caller's.
+unsafe fn has_header(block: *mut u8) -> bool {
+    const PAGE: usize = 4096;
+    let header = header_of(block);
+    // Blocks of others may begin where nothing is in front.
+    if block.addr() % PAGE < HEADER && !is_mapped(header.cast::<u8>().wrapping_sub(header.addr() % PAGE)) {
+        return false;
+    }
+    // SAFETY: it is in the block's page, or in one that is there. The C library has its own words there, others may have any.
+    let words = unsafe { header.read() };
+    let marks = address_marks(block);
+    (0..2).all(|i| words[i] & ADDRESS_BITS[i] == marks[i])
+}
+
+fn is_mapped(page: *mut u8) -> bool {
+    let mut state = 0u8;
+    // SAFETY: one page is asked for, and there is room for the answer.
+    unsafe { libc::mincore(page.cast(), 1, &mut state) == 0 }
+}
+
+/// What the bits of a header that say which block it is are for this one. Those of the second word are never 0: of what is in front of a
+/// block of the C library, which is its size, they are.
+#[inline(always)]
+fn address_marks(block: *mut u8) -> [u64; 2] {
+    let spread = spread(block.addr());
+    [spread >> 24 & ADDRESS_BITS[0], spread & ADDRESS_BITS[1] | 1 << 48]
 }
 
 /// # Safety
-/// 16 bytes in front of `block` are ours and aligned for two words.
+/// `block` was made with room for a header in front and this alignment, and is the caller's.
 #[inline(always)]
-pub(crate) unsafe fn write_note(block: *mut u8, note: Option<Note>) {
-    // SAFETY: by contract.
-    unsafe { header_of(block).write(note.map_or([0; 2], Note::words)) }
+pub(crate) unsafe fn write_note(block: *mut u8, align: usize, note: Option<Note>) {
+    let [tag, birth] = note.map_or([0; 2], Note::words);
+    let marks = address_marks(block);
+    let front = u64::from(align.max(HEADER).ilog2()) << FRONT_SHIFT;
+    // SAFETY: as the caller promises the 16 bytes in front are ours, aligned for two words.
+    unsafe { header_of(block).write([tag | marks[0] | front, birth & !NOT_THE_NOTES[1] | marks[1]]) }
 }
 
 #[inline(always)]

@@ -1,18 +1,38 @@
 //! Sampled mode's blocks that are no slots: large ones, those with a large alignment, and those of threads that are not recorded. They
-//! are the C library's own, and some are in the table of [`tracked`] blocks.
+//! are the C library's own. The test's are known by their addresses: large ones are in the [`start_map`], smaller ones and those that
+//! were sampled in the table of [`tracked`] blocks. Any other block that is given back was made by somebody else, and is not counted.
 
 #![allow(unsafe_code)] // an allocator
 
 use crate::engine::alloc::block_tag::Note;
+use crate::engine::alloc::start_map;
 use crate::engine::hook::rust::{count_failure, count_laneless, free_while_shut};
 use crate::engine::life::state;
 use crate::engine::life::thread::{access, Access};
-use crate::engine::record::lane::Local;
+use crate::engine::record::lane::{self, Local};
 use crate::engine::store::ledger_map;
 use crate::engine::store::tracked::{self, Tracked};
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+
+/// Set where there are no slots, or no place for all small blocks that are none: one that is not known is then taken for the test's.
+static UNKNOWN_SMALL_ARE_OURS: AtomicBool = AtomicBool::new(true);
+
+/// Once it is known whether there are slots; and in a forked child, whose small blocks are all known.
+pub(crate) fn know_small(known: bool) {
+    UNKNOWN_SMALL_ARE_OURS.store(!known, Relaxed);
+}
+
+/// Whose a block is that is about to be given back or moved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// The test's, with its note where it was sampled. That may be a process's which this one was forked from.
+    Test(Option<Note>),
+    /// From before the window, from a suspended thread, or not made here.
+    Other,
+}
 
 #[inline(never)]
 pub(crate) unsafe fn alloc(layout: Layout) -> *mut u8 {
@@ -34,13 +54,29 @@ fn allocated(frame: Frame, block: *mut u8, size: usize) -> *mut u8 {
     }
     match access() {
         Access::Lane(local, bounds) => {
+            own(block, size);
             let clock = local.record.count_alloc(size as u64, size as i64);
             sample_if_due(local, bounds, frame, block, size, false, clock);
         }
-        Access::Laneless => count_laneless(Some(size), None),
-        Access::Shut => allocated_while_shut(block),
+        Access::Laneless => {
+            own(block, size);
+            count_laneless(Some(size), None);
+        }
+        Access::Shut => allocated_while_shut(block, size),
     }
     block
+}
+
+/// Has a new block known as the test's.
+#[inline(always)]
+pub(crate) fn own(block: *mut u8, size: usize) {
+    if size >= start_map::LEAST {
+        start_map::enter(block);
+    } else if !UNKNOWN_SMALL_ARE_OURS.load(Relaxed)
+        && !tracked::enter(block.addr(), Tracked::Unsampled { generation: lane::generation() })
+    {
+        UNKNOWN_SMALL_ARE_OURS.store(true, Relaxed);
+    }
 }
 
 /// A block that was just counted.
@@ -65,26 +101,28 @@ pub(crate) fn sample_if_due(
 
 /// A block that is not the test's: its free must not count. After the window nothing counts any more.
 #[cold]
-pub(crate) fn allocated_while_shut(block: *mut u8) {
-    if !state::has_ended() && !tracked::enter(block.addr(), Tracked::NotTheTests) && ledger_map::is_attached() {
+pub(crate) fn allocated_while_shut(block: *mut u8, size: usize) {
+    if state::has_ended() {
+        return;
+    }
+    if size >= start_map::LEAST && !start_map::is_incomplete() {
+        // Should one have been here that went without a word.
+        start_map::leave(block);
+    } else if !tracked::enter(block.addr(), Tracked::NotTheTests) && ledger_map::is_attached() {
         ledger_map::header().untracked_foreign.fetch_add(1, Relaxed);
     }
 }
 
 #[inline(never)]
 pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
-    freed(known(block), layout.size());
+    freed(take_out(block, layout.size()), layout.size());
     // SAFETY: the caller upholds `dealloc`'s contract.
     unsafe { System.dealloc(block, layout) }
 }
 
 #[inline(always)]
-fn freed(known: Option<Tracked>, size: usize) {
-    let note = match known {
-        Some(Tracked::NotTheTests) => return,
-        Some(Tracked::Sampled(note)) => Some(note),
-        None => None,
-    };
+fn freed(owner: Owner, size: usize) {
+    let Owner::Test(note) = owner else { return };
     match access() {
         Access::Lane(local, _) => {
             if note.is_some_and(|note| !local.owns(note)) {
@@ -100,13 +138,33 @@ fn freed(known: Option<Tracked>, size: usize) {
     }
 }
 
-/// Takes the block out of the table, if it is there.
+/// Takes a block of `size` bytes out of wherever it is known.
 #[inline(always)]
-fn known(block: *mut u8) -> Option<Tracked> {
-    if tracked::may_hold(block.addr()) {
-        tracked::take(block.addr())
-    } else {
-        None
+fn take_out(block: *mut u8, size: usize) -> Owner {
+    let is_in_map = size >= start_map::LEAST && start_map::leave(block);
+    let known = if tracked::may_hold(block.addr()) { tracked::take(block.addr()) } else { None };
+    match known {
+        Some(Tracked::Sampled(note)) => Owner::Test(Some(note)),
+        Some(Tracked::Unsampled { generation }) if generation == lane::generation() => Owner::Test(None),
+        Some(Tracked::Unsampled { .. } | Tracked::NotTheTests) => Owner::Other,
+        None if is_in_map => Owner::Test(None),
+        None if size >= start_map::LEAST && start_map::is_incomplete() => Owner::Test(None),
+        None if size < start_map::LEAST && UNKNOWN_SMALL_ARE_OURS.load(Relaxed) => Owner::Test(None),
+        None => Owner::Other,
+    }
+}
+
+/// A block that could not be moved after all is known again.
+#[cold]
+fn put_in(block: *mut u8, size: usize, owner: Owner) {
+    match owner {
+        // It was there a moment ago, so there is room, here and below.
+        Owner::Test(Some(note)) => {
+            own(block, size);
+            tracked::enter(block.addr(), Tracked::Sampled(note));
+        }
+        Owner::Test(None) => own(block, size),
+        Owner::Other => _ = tracked::enter(block.addr(), Tracked::NotTheTests),
     }
 }
 
@@ -114,34 +172,32 @@ fn known(block: *mut u8) -> Option<Tracked> {
 pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
     let frame = Frame::here();
     // Before the call: afterwards another thread may have the old address.
-    let known = known(block);
+    let owner = take_out(block, layout.size());
     // SAFETY: the caller upholds `realloc`'s contract.
     let moved = unsafe { System.realloc(block, layout, size) };
     if moved.is_null() {
-        if let Some(known) = known {
-            // It was there a moment ago, so there is room.
-            tracked::enter(block.addr(), known);
-        }
+        put_in(block, layout.size(), owner);
         count_failure();
         return moved;
     }
     match access() {
         Access::Lane(local, bounds) => {
-            let note = match known {
-                Some(Tracked::Sampled(note)) => local.owns(note).then_some(note),
-                _ => None,
+            own(moved, size);
+            let (note, freed) = match owner {
+                Owner::Test(Some(note)) if local.owns(note) => (Some(note), Some(layout.size())),
+                Owner::Test(None) => (None, Some(layout.size())),
+                Owner::Test(Some(_)) | Owner::Other => (None, None),
             };
-            let ours = known.is_none() || note.is_some();
-            let clock = count_realloc(local, note, ours.then_some(layout.size()), size);
+            let clock = count_realloc(local, note, freed, size);
             sample_if_due(local, bounds, frame, moved, size, true, clock);
         }
         Access::Laneless => {
-            let ours = known != Some(Tracked::NotTheTests);
-            count_laneless(Some(size), ours.then_some(layout.size()));
+            own(moved, size);
+            count_laneless(Some(size), (owner != Owner::Other).then_some(layout.size()));
         }
         Access::Shut => {
-            freed(known, layout.size());
-            allocated_while_shut(moved);
+            freed(owner, layout.size());
+            allocated_while_shut(moved, size);
         }
     }
     moved

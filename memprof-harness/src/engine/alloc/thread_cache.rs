@@ -153,7 +153,7 @@ mod tests {
 
     fn none_yet() -> Box<ThreadCache> {
         static RESERVED: Once = Once::new();
-        RESERVED.call_once(slots::reserve);
+        RESERVED.call_once(|| assert!(slots::reserve()));
         // SAFETY: made of pointers, numbers and a bool, for all of which zeros are valid.
         Box::new(unsafe { MaybeUninit::zeroed().assume_init() })
     }

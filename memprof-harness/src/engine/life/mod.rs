@@ -13,3 +13,4 @@ pub(crate) mod process;
 pub(crate) mod state;
 pub(crate) mod std_itself;
 pub(crate) mod thread;
+pub(crate) mod weak_symbol;

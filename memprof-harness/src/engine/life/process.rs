@@ -4,6 +4,8 @@
 #![allow(unsafe_code)] // pthread_atfork, getpid
 
 use crate::engine::alloc::slots;
+use crate::engine::alloc::start_map;
+use crate::engine::alloc::system_untagged;
 use crate::engine::life::ending;
 #[cfg(memprof_native)]
 use crate::engine::life::loader;
@@ -51,7 +53,7 @@ pub fn attach(path: &Path) -> io::Result<()> {
         state::decide(if ledger_map::header().rate.load(Relaxed) == 1 { Mode::Exact } else { Mode::Sampled });
     } else if matches!(state::mode(), Some(Mode::Exact | Mode::Sampled)) {
         ledger_map::attach(path)?;
-        slots::reserve();
+        system_untagged::know_small(slots::reserve());
     } else {
         return Err(io::Error::other("this process was not started to be recorded: MEMPROF_CHILD was not set"));
     }
@@ -238,6 +240,12 @@ fn leave_to_parent() {
     ledger_map::abandon();
     lane::forget_all();
     slots::forget_all();
+    start_map::force_open();
+    if state::mode() == Some(Mode::Sampled) {
+        // In exact mode being there says that a block has a header.
+        start_map::forget_all();
+        system_untagged::know_small(true);
+    }
     tracked::force_open();
     peak::forget();
     #[cfg(memprof_native)]

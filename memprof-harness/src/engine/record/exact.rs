@@ -216,7 +216,7 @@ unsafe fn realloc_slot(access: Access, frame: Frame, block: *mut u8, layout: Lay
         Access::Shut => {}
     }
     // SAFETY: only a lane with slots takes one, so it is what `room` gave.
-    unsafe { system_tagged::write_note(moved, note) };
+    unsafe { system_tagged::write_note(moved, layout.align(), note) };
     moved
 }
 

@@ -205,7 +205,7 @@ fn note_of(tag: SlotTag, block: *mut u8) -> Option<Note> {
         SlotState::Noted(note) => Some(note),
         SlotState::Tracked => match tracked::take(block.addr()) {
             Some(Tracked::Sampled(note)) => Some(note),
-            Some(Tracked::NotTheTests) | None => None,
+            Some(Tracked::Unsampled { .. } | Tracked::NotTheTests) | None => None,
         },
         SlotState::Free | SlotState::Unsampled => None,
     }
@@ -246,6 +246,7 @@ unsafe fn realloc_slot(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         Access::Lane(local, bounds) => {
             let clock = system_untagged::count_realloc(local, note, freed, size);
             if !slots::have(moved) {
+                system_untagged::own(moved, size);
                 system_untagged::sample_if_due(local, bounds, frame, moved, size, true, clock);
                 return moved;
             }
@@ -256,12 +257,15 @@ unsafe fn realloc_slot(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
                 unsafe { note_sample(local, bounds, frame, moved, size, true, clock) };
             }
         }
-        Access::Laneless => count_laneless(Some(size), freed),
+        Access::Laneless => {
+            system_untagged::own(moved, size);
+            count_laneless(Some(size), freed);
+        }
         Access::Shut => {
             if own {
                 free_while_shut(note, layout.size());
             }
-            system_untagged::allocated_while_shut(moved);
+            system_untagged::allocated_while_shut(moved, size);
         }
     }
     moved

@@ -21,6 +21,10 @@ static LOCK: Lock = Lock::new();
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Tracked {
     Sampled(Note),
+    /// A small block that is no slot, of the process with this place in a line of forks; its stack was not noted.
+    Unsampled {
+        generation: u32,
+    },
     /// The block is from before the window, or from a suspended thread.
     NotTheTests,
 }
@@ -29,12 +33,17 @@ impl Tracked {
     fn words(self) -> [u64; 2] {
         match self {
             Tracked::Sampled(note) => note.words(),
+            Tracked::Unsampled { generation } => [1, u64::from(generation)],
             Tracked::NotTheTests => [0; 2],
         }
     }
 
     fn of_words(words: [u64; 2]) -> Tracked {
-        Note::of_words(words).map_or(Tracked::NotTheTests, Tracked::Sampled)
+        match (Note::of_words(words), words) {
+            (Some(note), _) => Tracked::Sampled(note),
+            (None, [1, generation]) => Tracked::Unsampled { generation: generation as u32 },
+            (None, _) => Tracked::NotTheTests,
+        }
     }
 }
 
@@ -103,6 +112,7 @@ mod tests {
             let address = (next() % if cfg!(miri) { 100 } else { 3000 } + 1) * 16;
             if next() % 2 == 0 && !truth.contains_key(&address) {
                 let what = match round % 3 {
+                    0 if round % 2 == 0 => Tracked::Unsampled { generation: round },
                     0 => Tracked::NotTheTests,
                     _ => Tracked::Sampled(Note { tag: Tag::of_lane(round % 65_535), birth: u64::from(round) * 2 }),
                 };

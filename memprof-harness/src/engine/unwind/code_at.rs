@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)] // the loader's functions
 
+use crate::engine::life::weak_symbol::weak_address;
 use std::mem::MaybeUninit;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -58,35 +59,9 @@ fn ask(find: FindObject, address: usize) -> Option<Object> {
     Some(Object { start: found.map_start as usize, end: found.map_end as usize, index })
 }
 
-/// glibc's `_dl_find_object`; `None` where there is none. Stable Rust has no weak symbols, so the linker's table is read as a
-/// compiler of C would have it read.
+/// glibc's `_dl_find_object`; `None` where there is none.
 fn find_object() -> Option<FindObject> {
-    let address: usize;
-    #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
-    // SAFETY: loads a word of the global offset table, which the linker makes: the symbol's address, or 0.
-    unsafe {
-        std::arch::asm!(
-            ".weak _dl_find_object",
-            "mov {}, qword ptr [rip + _dl_find_object@GOTPCREL]",
-            out(reg) address,
-            options(nostack, preserves_flags, pure, readonly)
-        );
-    }
-    #[cfg(all(target_os = "linux", target_arch = "aarch64", not(miri)))]
-    // SAFETY: as above.
-    unsafe {
-        std::arch::asm!(
-            ".weak _dl_find_object",
-            "adrp {0}, :got:_dl_find_object",
-            "ldr {0}, [{0}, :got_lo12:_dl_find_object]",
-            out(reg) address,
-            options(nostack, preserves_flags, pure, readonly)
-        );
-    }
-    #[cfg(any(miri, not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))))]
-    {
-        address = 0;
-    }
+    let address = weak_address!("_dl_find_object");
     // SAFETY: null, or the address of a function with this signature, for which its name stands.
     unsafe { std::mem::transmute::<usize, Option<FindObject>>(address) }
 }

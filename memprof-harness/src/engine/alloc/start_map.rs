@@ -1,0 +1,177 @@
+//! Where the engine's large blocks begin: those of a KiB or more that come from the C library. A block that is given back and is not
+//! here was made by somebody else: by C, by another copy of Rust's allocator, or by a process that this one was forked from.
+//!
+//! One byte for each KiB of the address space: no two such blocks begin in the same. The byte is 0, or 1 and where in the KiB the block
+//! begins, in units of 16 bytes. There is a leaf for each GiB in which a block ever began.
+
+#![allow(unsafe_code)] // memory of its own
+
+use crate::engine::store::ledger_map::{private_bytes, Lock};
+use std::ptr;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize};
+
+/// Blocks of so many bytes are large.
+pub(crate) const LEAST: usize = 1 << KIB_BITS;
+const KIB_BITS: u32 = 10;
+const LEAF_BITS: u32 = 30;
+/// Addresses of programs have no more bits on any system we run on: 47 on x86_64, 48 on aarch64.
+const ADDRESS_BITS: u32 = 48;
+const PLACES: usize = 1 << (LEAF_BITS - KIB_BITS);
+
+/// A byte for each KiB of a GiB.
+struct Leaf {
+    bytes: [AtomicU8; PLACES],
+    /// Which GiB it is, and the leaf that was made before.
+    number: AtomicUsize,
+    next: AtomicPtr<Leaf>,
+}
+
+static ROOT: [AtomicPtr<Leaf>; 1 << (ADDRESS_BITS - LEAF_BITS)] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; 1 << (ADDRESS_BITS - LEAF_BITS)];
+static NEWEST: AtomicPtr<Leaf> = AtomicPtr::new(ptr::null_mut());
+static LOCK: Lock = Lock::new();
+static INCOMPLETE: AtomicBool = AtomicBool::new(false);
+
+#[inline(always)]
+fn leaf(block: usize) -> Option<&'static Leaf> {
+    let leaf = ROOT.get(block >> LEAF_BITS)?.load(Acquire);
+    // SAFETY: null, or a leaf that `make` published whole and that is never given back.
+    unsafe { leaf.as_ref() }
+}
+
+#[inline(always)]
+fn place(leaf: &'static Leaf, block: usize) -> &'static AtomicU8 {
+    &leaf.bytes[block >> KIB_BITS & (PLACES - 1)]
+}
+
+/// What the byte of the block's KiB is while it is here.
+#[inline(always)]
+fn mark(block: usize) -> u8 {
+    1 + (block >> 4 & (LEAST / 16 - 1)) as u8
+}
+
+/// Enters a large block that was just made. `false` where there is no memory for it.
+#[inline(always)]
+pub(crate) fn enter(block: *mut u8) -> bool {
+    let block = block.addr();
+    let Some(leaf) = leaf(block).or_else(|| make(block >> LEAF_BITS)) else {
+        INCOMPLETE.store(true, Relaxed);
+        return false;
+    };
+    place(leaf, block).store(mark(block), Relaxed);
+    true
+}
+
+/// Whether there was no memory for a block: one that is not here may be the engine's all the same.
+#[inline(always)]
+pub(crate) fn is_incomplete() -> bool {
+    INCOMPLETE.load(Relaxed)
+}
+
+/// Takes a block out that is about to be given back or moved: afterwards its address may be another's. `false` where it is not here.
+#[inline(always)]
+pub(crate) fn leave(block: *mut u8) -> bool {
+    let block = block.addr();
+    let Some(leaf) = leaf(block) else { return false };
+    let place = place(leaf, block);
+    let is_here = place.load(Relaxed) == mark(block);
+    if is_here {
+        place.store(0, Relaxed);
+    }
+    is_here
+}
+
+#[cold]
+#[inline(never)]
+fn make(number: usize) -> Option<&'static Leaf> {
+    LOCK.hold(|| {
+        let root = ROOT.get(number)?;
+        if root.load(Relaxed).is_null() {
+            let place = private_bytes(size_of::<Leaf>())?.cast::<Leaf>().as_ptr();
+            // SAFETY: fresh, zeroed, large and aligned enough; a leaf is made of atomics, for which zeros are valid.
+            let leaf = unsafe { &*place };
+            leaf.number.store(number, Relaxed);
+            leaf.next.store(NEWEST.load(Relaxed), Relaxed);
+            NEWEST.store(place, Relaxed);
+            root.store(place, Release);
+        }
+        // SAFETY: published whole, now or before, and never given back.
+        unsafe { root.load(Relaxed).as_ref() }
+    })
+}
+
+fn leaves() -> impl Iterator<Item = &'static Leaf> {
+    // SAFETY: null, or a leaf that was published whole and is never given back; so is the one before.
+    let newest = unsafe { NEWEST.load(Acquire).as_ref() };
+    std::iter::successors(newest, |leaf| {
+        // SAFETY: as above.
+        unsafe { leaf.next.load(Relaxed).as_ref() }
+    })
+}
+
+/// In a forked child, whose only thread this is.
+pub(crate) fn force_open() {
+    LOCK.force_open();
+}
+
+/// In a forked child where being here means to be the process's own: no block so far is.
+pub(crate) fn forget_all() {
+    for leaf in leaves() {
+        let start = leaf.bytes.as_ptr().cast_mut().cast();
+        // SAFETY: the bytes are the first pages of a private mapping; the child has one thread, which is here.
+        if unsafe { libc::madvise(start, PLACES, libc::MADV_DONTNEED) } != 0 {
+            leaf.bytes.iter().filter(|byte| byte.load(Relaxed) != 0).for_each(|byte| byte.store(0, Relaxed));
+        }
+    }
+}
+
+/// Every block that is here. For when no other thread is about.
+#[cfg_attr(not(test), allow(dead_code))] // for the search for what can no longer be reached
+pub(crate) fn for_each(mut visit: impl FnMut(usize)) {
+    for leaf in leaves() {
+        let start = leaf.number.load(Relaxed) << LEAF_BITS;
+        for (i, byte) in leaf.bytes.iter().enumerate() {
+            if let Some(units) = byte.load(Relaxed).checked_sub(1) {
+                visit(start + (i << KIB_BITS) + usize::from(units) * 16);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_block_is_here_from_when_it_is_entered_until_it_leaves() {
+        let mut random = 1u64;
+        let mut next = move |below: usize| {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (random >> 33) as usize % below
+        };
+        let at = |address: usize| ptr::without_provenance_mut::<u8>(address);
+        let mut here: BTreeSet<usize> = BTreeSet::new();
+        for _ in 0..if cfg!(miri) { 300 } else { 50_000 } {
+            // In two GiB, one of them the last.
+            let address = [0x7fff_c000_0000, 0x5555_4000_0000][next(2)] + next(1 << 18) * 16;
+            let is_near = here.range(address.saturating_sub(LEAST - 1)..address + LEAST).next().is_some();
+            if next(2) == 0 && !is_near {
+                assert!(enter(at(address)));
+                here.insert(address);
+            } else {
+                assert_eq!(leave(at(address)), here.remove(&address));
+                let any = here.iter().next().copied();
+                if let Some(any) = any.filter(|_| next(4) == 0) {
+                    assert!(leave(at(any)) && !leave(at(any)) && here.remove(&any));
+                }
+            }
+        }
+        let mut found = BTreeSet::new();
+        for_each(|block| _ = found.insert(block));
+        assert_eq!(found, here);
+        assert!(!enter(at(1 << ADDRESS_BITS)) && !leave(at(1 << ADDRESS_BITS)));
+        here.into_iter().for_each(|block| assert!(leave(at(block))));
+    }
+}

@@ -2,9 +2,12 @@
 //! process of its own. Such a program is asked only where it looks as if it understood, and believed only where it
 //! proves so; every other one is run once, as cargo would. Programs of benchmarks are in `benches`.
 
-mod benches;
+pub mod benches;
+pub mod frameworks;
+pub mod printed;
 
 use crate::error::Error;
+use benches::Benchmarks;
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::Read;
@@ -28,13 +31,13 @@ const NEXTEST_MODE: &str = "NEXTEST_EXECUTION_MODE";
 const NOBODY: &str = "no test is called \u{1F980}";
 /// A list that takes longer is no list. Long enough for every machine: which tests there are must not depend on its speed.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// Estimated time that recording each benchmark alone may take. Beyond it their program is recorded as one.
-const BUDGET: Duration = Duration::from_secs(60);
 
 /// What a program said.
 pub enum Answer {
     /// It has these tests, which are to be run.
     Tests(Tests),
+    /// It has benchmarks, which are to be measured.
+    Benchmarks(Benchmarks),
     /// It is to be run as one; the reason where the user should know it.
     Whole(Option<String>),
     /// It was not asked to run tests.
@@ -51,8 +54,11 @@ pub struct Tests {
     /// Processes to run at once.
     pub jobs: usize,
     /// Gives the arguments by which the program runs the one of this name; the second are those of the user.
-    pub alone: fn(&str, &[OsString]) -> Vec<OsString>,
+    pub alone: Alone,
 }
+
+/// See [`Tests::alone`].
+pub type Alone = Box<dyn Fn(&str, &[OsString]) -> Vec<OsString> + Send + Sync>;
 
 /// Asks the program `exe`, which cargo would run with `args`, and which has libtest or a harness of its own; `command` makes a call of
 /// it with other arguments. Where it has more than `limit` tests it is to be run as one.
@@ -70,7 +76,7 @@ pub fn ask(
     let Ok(bytes) = fs_err::read(exe) else { return Answer::Whole(None) };
     let contains = |text: &[u8]| memchr::memmem::find(&bytes, text).is_some();
     if has(&["--bench"]) {
-        return benches::ask(args, contains, command);
+        return benches::ask(&bytes, args, &command);
     }
     if !contains(FLAG) {
         return Answer::Whole(None);
@@ -97,7 +103,7 @@ pub fn ask(
     }
     let jobs = jobs(args);
     let on_threads = THREADED.into_iter().any(contains);
-    Answer::Tests(Tests { names: wanted, on_threads, window: None, jobs, alone: only })
+    Answer::Tests(Tests { names: wanted, on_threads, window: None, jobs, alone: Box::new(only) })
 }
 
 /// A program has more than `limit` of `what`.

@@ -82,7 +82,7 @@ pub struct TestRecord {
 /// One iteration of a benchmark.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, serde::Deserialize)]
 pub struct Iteration {
-    /// The median, in nanoseconds; `None` where the program that measured it says so itself.
+    /// The median or estimate that was measured, in nanoseconds; `None` where the program did not print one.
     pub ns: Option<f64>,
     pub alloc_objects: u64,
     pub alloc_space: u64,

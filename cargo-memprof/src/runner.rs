@@ -3,9 +3,12 @@
 //! once, or for so long and no longer, does it start it and stand for it.
 
 mod attempt;
+mod benchmarks;
 mod doctest;
+mod heard;
 mod libtest;
 
+pub use benchmarks::Measured;
 pub use doctest::run_one_of_many;
 
 use crate::cargo_args::only_asks;
@@ -103,6 +106,7 @@ impl<'a> Call<'a> {
                         self.as_libtest(&mut tests, args)?;
                         return self.run_each(command, tests, args);
                     }
+                    Answer::Benchmarks(benchmarks) => return self.run_benchmarks(command, benchmarks, args),
                     Answer::Whole(_) if !self.shares(&[WHOLE])[0] => return self.leave_to_another_share(),
                     Answer::Whole(_) if !self.modes.records(WHOLE) => self.note_unrecorded([WHOLE])?,
                     Answer::Whole(remark) => {

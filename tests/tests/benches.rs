@@ -19,8 +19,12 @@ fn iterations(summary: &Summary) -> Vec<(String, Option<(u64, u64)>)> {
 fn benchmarks_that_are_listed_have_a_process_and_a_profile_each() {
     let fixture = Fixture::copy("benchmarks");
     let ran = fixture.memprof("bench").succeed();
-    let ran = ran.says("three boxes is measured").says("ns/iter").says("B/iter").says("allocs/iter");
-    let ran = ran.says("            60             3  listed three boxes\n").says("300\n");
+    let ran = ran.says("three boxes             time:   [1.00 ns 1.50 ns 2.00 ns]\n");
+    let ran = ran.says("      ns/iter        B/iter   allocs/iter  benchmark\n");
+    let ran = ran.says("         1.50            60             3  listed three boxes\n").says("300\n");
+    // Of the other program nothing is known that would be one iteration's.
+    let ran = ran.says("     B in all allocs in all  program of benchmarks\n");
+    let ran = ran.says("\nwhole: recorded as one: of its framework nothing is known\n");
     let summary = fixture.summary();
     let expected = [
         ("group/block", Some((1, 1000))),
@@ -29,6 +33,7 @@ fn benchmarks_that_are_listed_have_a_process_and_a_profile_each() {
         ("(whole program)", None),
     ];
     assert_eq!(iterations(&summary), expected.map(|(name, figures)| (name.to_owned(), figures)), "{}", ran.all());
+    assert_eq!(summary.test("three boxes").json["iteration"]["ns"].as_f64(), Some(1.5));
     let whole = summary.test("(whole program)");
     assert_eq!((whole.text("target"), whole.text("kind"), whole.outcome()), ("whole", "bench", "ok"));
     assert!(whole.figures().alloc_space >= 300);
@@ -85,7 +90,110 @@ fn a_compiler_without_benchmarks_is_said_in_three_parts() {
     ran.complains("help: use one (`cargo +nightly memprof bench`)");
 }
 
-/// The real ones, where they can be had: from the registry, or from what it left on this machine.
+/// Whether what the fixture needs can be had: from the registry, or from what it left on this machine.
+fn can_fetch(fixture: &Fixture, what: &str) -> bool {
+    let mut fetch = fixture.cargo("fetch");
+    fetch.command().env_remove("CARGO_NET_OFFLINE");
+    let can = fetch.run().status.success();
+    if !can {
+        eprintln!("skipped: {what}, because they cannot be fetched here");
+    }
+    can
+}
+
+/// A copy of the fixture whose programs of benchmarks are `benches` (name and source), with these dependencies.
+fn with_frameworks(dependencies: &str, benches: &[(&str, &str)]) -> Fixture {
+    let fixture = Fixture::copy("benchmarks");
+    let manifest = fixture.read("Cargo.toml");
+    let (package, _) = manifest.split_once("[[bench]]").expect("the fixture has programs of benchmarks");
+    // Its own programs ask for a criterion that is not there now.
+    let package = package.replace("publish = false", "publish = false\nautobenches = false");
+    let target = |(name, _): &(&str, &str)| format!("[[bench]]\nname = \"{name}\"\nharness = false\n\n");
+    let targets: String = benches.iter().map(target).collect();
+    fixture.write("Cargo.toml", &format!("{package}{targets}[dev-dependencies]\n{dependencies}\n[workspace]\n"));
+    for (name, source) in benches {
+        fixture.write(&format!("benches/{name}.rs"), source);
+    }
+    fixture
+}
+
+/// Benchmarks of criterion's, whichever crate it is.
+fn of_criterion(name: &str) -> String {
+    format!(
+        "use {name}::{{criterion_group, criterion_main, Criterion}};\nfn all(criterion: &mut Criterion) {{\n    \
+         criterion.bench_function(\"one string\", |bencher| bencher.iter(|| String::with_capacity(1000)));\n    \
+         criterion.bench_function(\"one string more\", |bencher| {{\n        \
+         bencher.iter(|| (String::with_capacity(1000), String::with_capacity(24)))\n    }});\n}}\n\
+         criterion_group!(benches, all);\ncriterion_main!(benches);\n"
+    )
+}
+
+#[test]
+fn every_known_framework_has_its_iterations_recorded() {
+    let benches = [
+        ("old", of_criterion("criterion03")),
+        ("copy", of_criterion("codspeed_criterion_compat")),
+        (
+            "drawn",
+            "use codspeed_divan_compat as divan;\nfn main() {\n    divan::main();\n}\n\
+             #[divan::bench(crate = codspeed_divan_compat)]\nfn one_string() -> String {\n    String::with_capacity(1000)\n}\n"
+                .to_owned(),
+        ),
+        (
+            "plain",
+            "use bencher::{benchmark_group, benchmark_main, Bencher};\n\
+             fn one_string(bencher: &mut Bencher) {\n    bencher.iter(|| String::with_capacity(1000))\n}\n\
+             fn one_string_more(bencher: &mut Bencher) {\n    \
+             bencher.iter(|| (String::with_capacity(1000), String::with_capacity(24)))\n}\n\
+             fn nothing(bencher: &mut Bencher) {\n    bencher.iter(|| 1)\n}\n\
+             benchmark_group!(all, one_string, one_string_more, nothing);\nbenchmark_main!(all);\n"
+                .to_owned(),
+        ),
+    ];
+    let benches = benches.each_ref().map(|(name, source)| (*name, source.as_str()));
+    let dependencies = "criterion03 = { package = \"criterion\", version = \"=0.3.6\", default-features = false }\n\
+                        codspeed-criterion-compat = { version = \"6\", default-features = false }\n\
+                        codspeed-divan-compat = \"6\"\nbencher = \"0.1\"\n";
+    let fixture = with_frameworks(dependencies, &benches);
+    if !can_fetch(&fixture, "criterion 0.3, CodSpeed's copies and bencher") {
+        return;
+    }
+    let of_criterion = [("one string", Some((1, 1000))), ("one string more", Some((2, 1024)))];
+    let of_bencher = [("nothing", Some((0, 0))), ("one_string", Some((1, 1000))), ("one_string_more", Some((2, 1024)))];
+    let quick = "--warm-up-time 1 --measurement-time 1 --sample-size 10";
+    let expected: [(&str, &str, &[_]); 4] = [
+        ("old", quick, &of_criterion),
+        ("copy", quick, &of_criterion),
+        ("drawn", "--max-time 0.1", &[("drawn::one_string", Some((1, 1000)))]),
+        ("plain", "", &of_bencher),
+    ];
+    for (program, flags, expected) in expected {
+        // What is not optimized is soon compiled.
+        let ran = fixture.memprof(&format!("bench --profile dev --bench {program} -- {flags}")).succeed();
+        let summary = fixture.summary();
+        let expected: Vec<_> = expected.iter().map(|(name, figures)| ((*name).to_owned(), *figures)).collect();
+        assert_eq!(iterations(&summary), expected, "{program}: {}", ran.all());
+        for test in summary.tests() {
+            assert!(test.json["iteration"]["ns"].as_f64().is_some_and(|ns| ns >= 0.0), "{program}: {}", ran.all());
+        }
+    }
+}
+
+#[test]
+fn a_divan_of_another_shape_has_its_iterations_recorded_too() {
+    let source = "fn main() {\n    divan::main();\n}\n\
+                  #[divan::bench]\nfn a_string() -> String {\n    String::with_capacity(1000)\n}\n\
+                  #[divan::bench]\nfn with_bencher(bencher: divan::Bencher) {\n    bencher.bench(|| vec![0u8; 2000]);\n}\n";
+    let fixture = with_frameworks("divan = \"=0.1.17\"\ndivan-macros = \"=0.1.17\"\n", &[("drawn", source)]);
+    if !can_fetch(&fixture, "divan 0.1.17") {
+        return;
+    }
+    let ran = fixture.memprof("bench -- --max-time 0.1").succeed();
+    let expected = [("drawn::a_string", Some((1, 1000))), ("drawn::with_bencher", Some((1, 2000)))];
+    let expected = expected.map(|(name, figures)| (name.to_owned(), figures));
+    assert_eq!(iterations(&fixture.summary()), expected, "{}", ran.all());
+}
+
 #[test]
 fn criterion_and_divan_run_one_benchmark_a_process() {
     let fixture = Fixture::copy("benchmarks");
@@ -109,12 +217,11 @@ fn criterion_and_divan_run_one_benchmark_a_process() {
     fixture.write(
         "benches/drawn.rs",
         "fn main() {\n    divan::main();\n}\n#[divan::bench]\nfn three() -> Box<[u8; 20]> {\n    benchmarks::three()\n}\n\
-         #[divan::bench(args = [10, 200])]\nfn block(size: usize) -> Vec<u8> {\n    benchmarks::block(size)\n}\n",
+         #[divan::bench(args = [10, 200])]\nfn block(size: usize) -> Vec<u8> {\n    benchmarks::block(size)\n}\n\
+         #[divan::bench(threads = [1, 2])]\nfn threaded() -> Box<[u8; 20]> {\n    benchmarks::three()\n}\n\
+         #[divan::bench(ignore)]\nfn ignored() -> Box<[u8; 20]> {\n    benchmarks::three()\n}\n",
     );
-    let mut fetch = fixture.cargo("fetch");
-    fetch.command().env_remove("CARGO_NET_OFFLINE");
-    if !fetch.run().status.success() {
-        eprintln!("skipped: criterion and divan, because they cannot be fetched here");
+    if !can_fetch(&fixture, "criterion and divan") {
         return;
     }
     // Criterion measures for as long as it is told.
@@ -128,8 +235,12 @@ fn criterion_and_divan_run_one_benchmark_a_process() {
         ran.all()
     );
     let ran = fixture.memprof("bench --bench drawn -- --max-time 0.1").succeed();
-    let expected =
-        [("drawn::block::10", Some((1, 10))), ("drawn::block::200", Some((1, 200))), ("drawn::three", Some((3, 60)))];
+    let expected = [
+        ("drawn::block::10", Some((1, 10))),
+        ("drawn::block::200", Some((1, 200))),
+        ("drawn::threaded", Some((3, 60))),
+        ("drawn::three", Some((3, 60))),
+    ];
     assert_eq!(
         iterations(&fixture.summary()),
         expected.map(|(name, figures)| (name.to_owned(), figures)),

@@ -107,7 +107,7 @@ pub struct TestHelp {
     override_usage = "cargo memprof bench [OPTIONS] [CARGO BENCH OPTIONS] [BENCHNAME] [-- HARNESS OPTIONS]",
     after_help = "\
 The benchmarks run and measure as ever. Then one iteration of each is recorded in a process of its own: of `#[bench]`
-(nightly), of criterion and divan; any other bench program is recorded as one.
+(nightly), criterion, divan, bencher and CodSpeed's copies; any other program is recorded as one.
 
 Examples:
   cargo memprof bench                           a table of ns/iter, B/iter and allocs/iter

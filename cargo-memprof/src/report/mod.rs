@@ -1,6 +1,7 @@
 //! What a run leaves for its user: profiles and pictures per test and for the run, a page, a summary, a table on the
 //! terminal. Everything is decided elsewhere; here it is put together and written.
 
+mod benchmarks;
 mod last_command;
 pub mod layout;
 mod losses;
@@ -22,13 +23,14 @@ use crate::interrupt;
 use crate::profile::scale::SampleRate;
 use crate::profile::tree::Tree;
 use crate::profile::values::ValueType;
-use crate::profile::{self, About, Profile, ProfileBuilder};
-use crate::record::{Iteration, TestId, TestRecord, Unprofiled, WHOLE};
+use crate::profile::{About, Profile, ProfileBuilder};
+use crate::record::{TestId, TestRecord, Unprofiled};
 use crate::run::{RanExecutable, RunFacts};
 use crate::shell::Shell;
 use crate::symbolize::{self, AddressMap, Cache, Places, Request, Symbols, Trimming, on_all_cores};
 use crate::view::amount;
-use crate::view::{benchmarks, table};
+use crate::view::{self, table};
+use benchmarks::{Benchmarks, Reading};
 use camino::{Utf8Path, Utf8PathBuf};
 use std::sync::Mutex;
 use std::time::Instant;
@@ -74,7 +76,9 @@ pub fn write(facts: &RunFacts, shell: &Shell) -> Result<Written, Error> {
     let (symbols, maps) = resolve(facts, shell, &collected.tests);
     let outputs = Outputs::stage(facts)?;
     let tests = std::mem::take(&mut collected.tests);
-    let (records, files, run) = write_tests(facts, shell, &outputs, &symbols, tests, maps)?;
+    let benchmarks = Benchmarks::of(facts);
+    let WrittenTests { records, files, run, warnings } =
+        write_tests(facts, shell, &outputs, &symbols, &benchmarks, tests, maps)?;
     let mut summary = Summary::new(facts, &records, &files, &collected);
     write_whole(&outputs, &mut summary, |about| run.finish(about))?;
     interrupt::let_finish();
@@ -86,7 +90,8 @@ pub fn write(facts: &RunFacts, shell: &Shell) -> Result<Written, Error> {
         let took = begun.elapsed().as_secs_f64();
         shell.status("Profiled", &format!("{} in {took:.2}s", amount::plural(records.len(), "test")));
     }
-    say(facts, shell, &records, &collected, &symbols, &written);
+    warnings.iter().for_each(|warning| shell.warn(warning));
+    say(facts, shell, &records, &benchmarks, &collected, &symbols, &written);
     Ok(written)
 }
 
@@ -142,25 +147,46 @@ fn resolve(facts: &RunFacts, shell: &Shell, tests: &[Recorded]) -> (Symbols, Vec
     (symbols, maps)
 }
 
-/// Writes what there is per test, on all cores. Gives the tests, what was written of each, and the profile of all in the making.
+/// The tests of a run when their own outputs are written.
+struct WrittenTests {
+    records: Vec<TestRecord>,
+    /// Of each of them.
+    files: Vec<FilesOfTest>,
+    /// The profile of all, in the making.
+    run: ProfileBuilder,
+    /// What must be said of the figures of benchmarks.
+    warnings: Vec<String>,
+}
+
+/// Writes what there is per test, on all cores.
 fn write_tests(
     facts: &RunFacts,
     shell: &Shell,
     outputs: &Outputs,
     symbols: &Symbols,
+    benchmarks: &Benchmarks,
     tests: Vec<Recorded>,
     maps: Vec<AddressMap>,
-) -> Result<(Vec<TestRecord>, Vec<FilesOfTest>, ProfileBuilder), Error> {
+) -> Result<WrittenTests, Error> {
     let progress = shell.progress("Writing", tests.len() as u64);
     let folders = layout::test_folders(tests.iter().map(|test| (&test.record.id, test.record.child.as_deref())));
-    let mut records: Vec<TestRecord> = tests.iter().map(|test| test.record.clone()).collect();
+    let records: Vec<TestRecord> = tests.iter().map(|test| test.record.clone()).collect();
     // Each core gathers its tests' profiles; what is gathered is put in order at the end, so it does not matter which.
     let gathered: Mutex<Vec<ProfileBuilder>> = Mutex::default();
     let jobs: Vec<Job<'_>> = tests
         .into_iter()
         .zip(&maps)
         .zip(&folders)
-        .map(|((test, map), folder)| Job { test: Mutex::new(test), map, folder })
+        .zip(&records)
+        .map(|(((test, map), folder), record)| {
+            let is_part = |other: &TestRecord| {
+                other.executable == record.executable
+                    && other.id.name != record.id.name
+                    && other.id.name.contains(&record.id.name)
+            };
+            let shares_name = record.id.kind == "bench" && records.iter().any(is_part);
+            Job { test: Mutex::new(test), map, folder, benchmarks, shares_name }
+        })
         .collect();
     let done = on_all_cores(&jobs, |job| {
         let files = job.write(facts, outputs, symbols, &gathered);
@@ -169,16 +195,20 @@ fn write_tests(
     });
     progress.finish_and_clear();
     let done = done.into_iter().collect::<Result<Vec<_>, Error>>()?;
-    let mut files = Vec::new();
-    for (record, (of_test, iteration)) in records.iter_mut().zip(done) {
-        record.iteration = record.iteration.or(iteration);
-        files.push(of_test);
+    let (files, readings): (Vec<Files>, Vec<Option<Reading>>) = done.into_iter().unzip();
+    let read = records.iter().zip(&readings).filter_map(|(record, reading)| Some((record, (*reading)?)));
+    let warnings = benchmarks::warnings(&read.collect::<Vec<_>>());
+    let mut records = records;
+    for (record, reading) in records.iter_mut().zip(readings) {
+        if let Some(Reading::Iteration { iteration, .. }) = reading {
+            record.iteration = Some(iteration);
+        }
     }
     let (records, files) = nested(records, files);
     let mut parts = gathered.into_inner().expect("no thread panicked with the lock held").into_iter();
-    let mut all = parts.next().unwrap_or_default();
-    parts.for_each(|part| all.append(part));
-    Ok((records, files, all))
+    let mut run = parts.next().unwrap_or_default();
+    parts.for_each(|part| run.append(part));
+    Ok(WrittenTests { records, files, run, warnings })
 }
 
 /// Puts the processes that tests started under their tests, which they follow.
@@ -206,6 +236,9 @@ struct Job<'a> {
     map: &'a AddressMap,
     /// Relative to the outputs.
     folder: &'a Utf8Path,
+    benchmarks: &'a Benchmarks,
+    /// It is a benchmark whose name is a part of another's.
+    shares_name: bool,
 }
 
 impl Job<'_> {
@@ -215,10 +248,10 @@ impl Job<'_> {
         outputs: &Outputs,
         symbols: &Symbols,
         gathered: &Mutex<Vec<ProfileBuilder>>,
-    ) -> Result<(Files, Option<Iteration>), Error> {
+    ) -> Result<(Files, Option<Reading>), Error> {
         let mut test = self.test.lock().expect("no thread panicked with the lock held");
         if test.record.stacks == 0 && test.record.losses.lost_objects == 0 {
-            return Ok((Files::new(), None));
+            return Ok((Files::new(), self.benchmarks.read(&test.record, None, self.shares_name)));
         }
         let record = test.record.clone();
         let title = title(&record.id, record.child.as_deref());
@@ -236,22 +269,13 @@ impl Job<'_> {
             return Ok((write_formats(outputs, self.folder, &profile, &title)?, None));
         }
         let files = write_formats(outputs, self.folder, &profile, &title)?;
-        let iteration = iteration(&record, &profile);
+        let reading = self.benchmarks.read(&record, Some(&profile), self.shares_name);
         let lock = || gathered.lock().expect("no thread panicked with the lock held");
         let mut gathering = lock().pop().unwrap_or_default();
         gathering.append(ProfileBuilder::from_profile(profile, Some(&title)));
         lock().push(gathering);
-        Ok((files, iteration))
+        Ok((files, reading))
     }
-}
-
-/// What one iteration of a benchmark allocates, where its program ran one and every allocation has its stack.
-fn iteration(record: &TestRecord, profile: &Profile) -> Option<Iteration> {
-    let alone = record.id.kind == "bench" && record.id.name != WHOLE;
-    let values = (alone && record.rate == 1).then(|| profile::iteration::of(profile))??;
-    let of = |value| u64::try_from(values[value]).unwrap_or(0);
-    let (alloc_objects, alloc_space) = (of(ValueType::AllocObjects), of(ValueType::AllocSpace));
-    Some(Iteration { ns: None, alloc_objects, alloc_space })
 }
 
 /// Writes `profile` in every format into `folder`.
@@ -314,6 +338,7 @@ fn say(
     facts: &RunFacts,
     shell: &Shell,
     records: &[TestRecord],
+    benchmarks: &Benchmarks,
     collected: &Collected,
     symbols: &Symbols,
     written: &Written,
@@ -323,10 +348,16 @@ fn say(
     if shell.is_quiet() || records.is_empty() && unrecorded == 0 {
         return;
     }
-    let table = match records.iter().any(|record| record.id.kind == "bench" || record.iteration.is_some()) {
-        true => benchmarks::render(records),
-        false => table::render(records, unrecorded, shell.result_columns()),
-    };
+    let (rows, wholes, tests) = benchmarks.part(facts, records);
+    let has_benchmarks = !rows.is_empty() || !wholes.is_empty();
+    let mut tables = Vec::new();
+    if !tests.is_empty() || !has_benchmarks {
+        tables.push(table::render(&tests, unrecorded, shell.result_columns()));
+    }
+    if has_benchmarks {
+        tables.push(view::benchmarks::render(&rows, &wholes));
+    }
+    let table = tables.join("\n");
     let sampled = records.iter().any(|record| record.stacks > 0);
     shell.result(&format!("\n{table}\n{}\n", pointers(written, sampled)));
 }

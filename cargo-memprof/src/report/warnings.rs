@@ -1,6 +1,6 @@
 //! What the user must know about the figures before believing them. Pure: text from facts.
 
-use crate::record::{TestRecord, Unprofiled};
+use crate::record::{TestRecord, Unprofiled, WHOLE};
 use crate::run::{RanExecutable, RunFacts};
 use crate::view::amount::{bytes, count, plural, round_bytes};
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,11 +15,18 @@ pub fn warnings(
 ) -> Vec<String> {
     let mut texts = Vec::new();
     texts.extend(without_profile(unprofiled));
+    // Of programs of benchmarks that are recorded as one, their table says why.
+    let recorded_as_one = |executable: &RanExecutable| {
+        tests
+            .iter()
+            .any(|test| test.executable == executable.exe.as_path() && test.id.name == WHOLE && test.id.kind == "bench")
+    };
     let remark = |executable: &RanExecutable| {
         let remark = executable.remark.as_ref()?;
         Some(format!("{} ({}) was {remark}", executable.target_name, executable.target_kind))
     };
-    let mut remarks: Vec<String> = facts.ran.iter().filter_map(remark).collect();
+    let mut remarks: Vec<String> =
+        facts.ran.iter().filter(|executable| !recorded_as_one(executable)).filter_map(remark).collect();
     remarks.dedup();
     texts.extend(remarks);
     texts.extend(seen_in_part(tests));

@@ -22,7 +22,7 @@ impl Call<'_> {
     pub fn as_libtest(&mut self, tests: &mut Tests, args: &[OsString]) -> Result<(), Error> {
         let Some(why) = self.ran.note.as_ref().and_then(|note| note.listed.clone()) else { return Ok(()) };
         let measures = args.iter().any(|arg| arg == "--bench");
-        tests.alone = if measures { iteration } else { only };
+        tests.alone = if measures { Box::new(iteration) } else { Box::new(only) };
         tests.on_threads = true;
         tests.window = window(self.ran.exe.as_path());
         let mut remark = format!("recorded by the list of its tests: {why}");

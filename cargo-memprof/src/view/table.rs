@@ -141,12 +141,12 @@ fn shortened(name: &str, room: Option<usize>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::record::TestId;
     use memprof_harness::ledger::{Counters, Losses};
 
-    fn test(kind: &str, name: &str, objects: u64, space: u64) -> TestRecord {
+    pub fn test(kind: &str, name: &str, objects: u64, space: u64) -> TestRecord {
         let counters =
             Counters { alloc_objects: objects, alloc_space: space, peak_space: space, ..Counters::default() };
         TestRecord {

@@ -1,0 +1,219 @@
+//! What frameworks of benchmarks print: the tree that divan draws, and the time of an iteration that each of them measured.
+//! Pure; what is not understood is left out.
+
+use super::frameworks::Dialect;
+use anstream::adapter::strip_str;
+use std::collections::BTreeMap;
+
+/// Nanoseconds of an iteration by the benchmark's name, as `text` has them, which the program wrote while it measured.
+pub fn times(dialect: Dialect, text: &str) -> BTreeMap<String, f64> {
+    let plain = strip_str(text).to_string();
+    match dialect {
+        Dialect::Criterion => {
+            let mut times = criterion(&plain);
+            times.extend(like_libtest(&plain));
+            times
+        }
+        Dialect::Divan => {
+            let leaves = tree(&plain).unwrap_or_default().into_iter();
+            leaves.filter_map(|leaf| Some((leaf.one_thread().to_owned(), leaf.figure?))).collect()
+        }
+        Dialect::Bencher => like_libtest(&plain),
+    }
+}
+
+/// The names of the benchmarks in what `text` says of their run, where lines are libtest's, in order.
+pub fn names(text: &str) -> Vec<String> {
+    let plain = strip_str(text).to_string();
+    plain.lines().filter_map(|line| Some(measured(line)?.0.to_owned())).collect()
+}
+
+/// `name    time:   [1.2 ns 1.3 ns 1.4 ns]`, where a long name has a line of its own before; the second is the estimate.
+fn criterion(text: &str) -> BTreeMap<String, f64> {
+    let mut times = BTreeMap::new();
+    let mut before = "";
+    for line in text.lines() {
+        // What was written over is not there any more.
+        let line = line.trim_end_matches('\r').rsplit('\r').next().unwrap_or(line);
+        if let Some((name, values)) = line.split_once("time:   [") {
+            let name = if name.trim().is_empty() { before } else { name.trim() };
+            let words: Vec<&str> = values.split_once(']').map_or("", |(values, _)| values).split_whitespace().collect();
+            if let [_, _, estimate, unit, _, _] = words[..]
+                && let Some(time) = nanoseconds(estimate, unit)
+            {
+                // What follows is of changes since another run, and has other lines.
+                times.entry(name.to_owned()).or_insert(time);
+            }
+        }
+        if !line.trim().is_empty() {
+            before = line.trim();
+        }
+    }
+    times
+}
+
+/// `test name ... bench:   1,234 ns/iter (+/- 12)`.
+fn like_libtest(text: &str) -> BTreeMap<String, f64> {
+    let time = |line: &str| {
+        let (name, figures) = measured(line)?;
+        let (time, _) = figures.split_once(" ns/iter")?;
+        Some((name.to_owned(), time.trim().replace(',', "").parse().ok()?))
+    };
+    text.lines().filter_map(time).collect()
+}
+
+/// Of a line of libtest's on a benchmark, its name and what was measured.
+fn measured(line: &str) -> Option<(&str, &str)> {
+    let (name, figures) = line.strip_prefix("test ")?.split_once(" ... bench:")?;
+    Some((name.trim_end(), figures))
+}
+
+fn nanoseconds(value: &str, unit: &str) -> Option<f64> {
+    let factor = match unit {
+        "ps" => 1e-3,
+        "ns" => 1.0,
+        "us" | "µs" | "μs" => 1e3,
+        "ms" => 1e6,
+        "s" => 1e9,
+        // Not time is what was measured.
+        _ => return None,
+    };
+    let value: f64 = value.replace(',', "").parse().ok()?;
+    Some(value * factor)
+}
+
+/// A benchmark in a tree as divan draws it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Leaf {
+    /// The names from the program's to its own, joined by `::`.
+    pub path: String,
+    pub ignored: bool,
+    /// Nanoseconds, the median; `None` where nothing was measured.
+    pub figure: Option<f64>,
+}
+
+impl Leaf {
+    /// Of a branch for a number of threads, which has no name of its own, the benchmark.
+    pub fn on_threads(&self) -> Option<&str> {
+        let (path, last) = self.path.rsplit_once("::")?;
+        let count = last.strip_prefix("t=")?;
+        (!count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit())).then_some(path)
+    }
+
+    /// The path, without the branch for one thread.
+    fn one_thread(&self) -> &str {
+        self.path.strip_suffix("::t=1").unwrap_or(&self.path)
+    }
+}
+
+/// Of a tree as divan draws it, the leaves; `None` where it is none.
+///
+/// ```text
+/// div              fastest       │ slowest       │ median        │ mean          │ samples │ iters
+/// ├─ many                        │               │               │               │         │
+/// │  ├─ 1          11.52 ns      │ 156.9 ns      │ 12.53 ns      │ 15.09 ns      │ 100     │ 3200
+/// │  │             86.9 MB/s     │ …
+/// ╰─ two           (ignored)     │               │               │               │         │
+/// ```
+pub fn tree(text: &str) -> Option<Vec<Leaf>> {
+    /// Columns of a level.
+    const STEP: usize = 3;
+    let mut path: Vec<&str> = Vec::new();
+    let mut leaves: Vec<Leaf> = Vec::new();
+    // The depth of the line before, whose path is no leaf if this one is deeper.
+    let mut before = None;
+    let mut median = None;
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let row = line.trim_start_matches(['│', '├', '╰', '─', ' ']);
+        let drawn = &line[..line.len() - row.len()];
+        let (indent, is_named) = (drawn.chars().count(), drawn.is_empty() || drawn.trim_end().ends_with('─'));
+        if !is_named && (median.is_some() || drawn.contains('│')) {
+            // More figures of the benchmark above.
+            continue;
+        }
+        // Columns follow the name, which stands two blanks before the first.
+        let (name, first) = row.split_once("  ").map_or((row, ""), |(name, rest)| (name, rest));
+        let (name, depth) = (name.trim(), indent / STEP);
+        if !indent.is_multiple_of(STEP) || name.is_empty() || depth > path.len() {
+            return None;
+        }
+        let cells: Vec<&str> = first.split('│').map(str::trim).collect();
+        if depth == 0 {
+            median = cells.iter().position(|cell| *cell == "median");
+        }
+        if before.is_some_and(|before| depth > before) {
+            leaves.pop();
+        }
+        path.truncate(depth);
+        path.push(name);
+        let figure = median.and_then(|at| cells.get(at)?.split_once(' '));
+        leaves.push(Leaf {
+            path: path.join("::"),
+            ignored: cells[0] == "(ignored)",
+            figure: figure.and_then(|(value, unit)| nanoseconds(value, unit)),
+        });
+        before = Some(depth);
+    }
+    // The program itself, without a benchmark.
+    leaves.retain(|leaf| leaf.path.contains("::"));
+    Some(leaves).filter(|leaves| !leaves.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths(text: &str) -> Option<Vec<String>> {
+        Some(tree(text)?.into_iter().map(|leaf| leaf.path).collect())
+    }
+
+    #[test]
+    fn the_leaves_of_a_tree_are_named_by_their_paths() {
+        let text = "div\n├─ many\n│  ├─ 1\n│  ╰─ 2\n├─ two  (ignored)\n╰─ z\n   ├─ a b\n   ╰─ t=12\n\n";
+        assert_eq!(paths(text).unwrap(), ["div::many::1", "div::many::2", "div::two", "div::z::a b", "div::z::t=12"]);
+        let leaves = tree(text).unwrap();
+        assert_eq!(leaves.iter().map(|leaf| leaf.ignored).collect::<Vec<_>>(), [false, false, true, false, false]);
+        assert_eq!(leaves[4].on_threads(), Some("div::z"));
+        assert!(leaves.iter().all(|leaf| leaf.figure.is_none()));
+        assert_eq!(paths("hello\n  world\n"), None);
+        assert_eq!(paths("div\n"), None);
+    }
+
+    #[test]
+    fn the_median_of_a_tree_is_the_time_of_an_iteration() {
+        let text = "div            fastest       │ slowest       │ median        │ mean          │ samples │ iters\n\
+                    ├─ one         11.52 ns      │ 156.9 ns      │ 1.253 µs      │ 15.09 ns      │ 100     │ 3200\n\
+                    │              86.9 MB/s     │ 6.3 MB/s      │ 79.8 MB/s     │ 66.2 MB/s     │         │\n\
+                    │              alloc:        │               │               │               │         │\n\
+                    ├─ threads                   │               │               │               │         │\n\
+                    │  ├─ t=1      1 ns          │ 2 ns          │ 1.5 ns        │ 1.5 ns        │ 100     │ 100\n\
+                    │  ╰─ t=2      1 ns          │ 2 ns          │ 1.7 ns        │ 1.5 ns        │ 100     │ 100\n\
+                    ├─ two         (ignored)     │               │               │               │         │\n\
+                    ╰─ z           2 ms          │ 3 ms          │ 2.5 ms        │ 2.6 ms        │ 100     │ 100\n\
+                    \u{20}              1 item/s      │ 1 item/s      │ 1 item/s      │ 1 item/s      │         │\n";
+        let times = times(Dialect::Divan, text);
+        let expected = [("div::one", 1253.0), ("div::threads", 1.5), ("div::threads::t=2", 1.7), ("div::z", 2.5e6)];
+        assert_eq!(times, expected.map(|(name, time)| (name.to_owned(), time)).into());
+    }
+
+    #[test]
+    fn criterion_prints_the_estimate_between_its_bounds() {
+        let text = "Benchmarking short: Warming up\u{1b}[K\rBenchmarking short: Analyzing\r\u{1b}[K\
+                    \u{1b}[32mshort\u{1b}[0m                   time:   [1.1 ns \u{1b}[1m1.25 ns\u{1b}[0m 1.3 ns]\n\
+                    a name that is longer than the column\n                        time:   [1 ms 2.5 ms 3 ms]\n\
+                    \u{20}                       change: [-1% +2% +3%]\n\
+                    cycles                  time:   [10 cycles 12 cycles 13 cycles]\n\
+                    test of the other form ... bench:       1,234 ns/iter (+/- 56)\n";
+        let expected =
+            [("short", 1.25), ("a name that is longer than the column", 2.5e6), ("of the other form", 1234.0)];
+        assert_eq!(times(Dialect::Criterion, text), expected.map(|(name, time)| (name.to_owned(), time)).into());
+    }
+
+    #[test]
+    fn the_names_of_bencher_are_in_what_it_prints() {
+        let text = "\nrunning 2 tests\ntest a::one      ... bench:          14 ns/iter (+/- 48) = 3 MB/s\n\
+                    test two         ... bench:       1,075 ns/iter (+/- 59)\n\ntest result: ok. 2 measured\n";
+        assert_eq!(names(text), ["a::one", "two"]);
+        assert_eq!(times(Dialect::Bencher, text), [("a::one".to_owned(), 14.0), ("two".to_owned(), 1075.0)].into());
+    }
+}

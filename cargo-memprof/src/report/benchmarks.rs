@@ -1,0 +1,158 @@
+//! What of a run is benchmarks: what one iteration of each took, or why that is not known.
+
+use crate::context::executable::ExecutablePath;
+use crate::listing::frameworks::{Dialect, Framework};
+use crate::profile::Profile;
+use crate::profile::iteration::{self, Question};
+use crate::profile::values::{Estimated, ValueType};
+use crate::record::{Iteration, TestRecord, WHOLE};
+use crate::run::RunFacts;
+use crate::runner::Measured;
+use crate::view::amount::{bytes, count, plural};
+use crate::view::benchmarks::{Row, Whole};
+use std::collections::{BTreeMap, HashMap};
+
+/// What the programs of benchmarks of a run said of themselves.
+pub struct Benchmarks {
+    measured: HashMap<ExecutablePath, Measured>,
+}
+
+/// What the profile of one benchmark says of an iteration.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Reading {
+    Iteration {
+        iteration: Iteration,
+        /// Of other threads, whose part in it is not known.
+        elsewhere: Estimated,
+    },
+    Unknown(Why),
+}
+
+/// Why it is not known what one iteration allocates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Why {
+    NothingRecorded,
+    NotEveryStack,
+    StacksLost,
+    NoBencher,
+}
+
+impl Why {
+    fn text(self) -> &'static str {
+        match self {
+            Why::NothingRecorded => "nothing of them was recorded: their processes ended at once",
+            Why::NotEveryStack => {
+                "an iteration is told by the stacks, and not every allocation has one: `--memprofilerate 1`"
+            }
+            Why::StacksLost => {
+                "some of their stacks are not complete, so that it is not known which are of an iteration"
+            }
+            Why::NoBencher => {
+                "no stack shows which function of the framework calls them, or which of its calls is the first"
+            }
+        }
+    }
+}
+
+impl Benchmarks {
+    pub fn of(facts: &RunFacts) -> Benchmarks {
+        Benchmarks { measured: Measured::of_run(&facts.ledgers) }
+    }
+
+    /// The framework of a benchmark that had a process of its own; `None` where `test` is none.
+    fn framework(&self, test: &TestRecord) -> Option<&'static Framework> {
+        let alone = test.id.name != WHOLE && test.child.is_none() && test.iteration.is_none();
+        alone.then(|| self.measured.get(&ExecutablePath::resolve(&test.executable))?.framework())?
+    }
+
+    /// What one iteration of `test` took; `None` where it is no benchmark, or has its figures by itself. `profile` is `None`
+    /// where nothing was recorded; `shared` = its name is a part of another's.
+    pub fn read(&self, test: &TestRecord, profile: Option<&Profile>, shared: bool) -> Option<Reading> {
+        let framework = self.framework(test)?;
+        let losses = &test.losses;
+        Some(match profile {
+            _ if test.rate != 1 => Reading::Unknown(Why::NotEveryStack),
+            _ if losses.lost_objects > 0 || losses.truncated_stacks > 0 => Reading::Unknown(Why::StacksLost),
+            None => Reading::Unknown(Why::NothingRecorded),
+            Some(profile) => {
+                let question = Question {
+                    owner: &|name| framework.owner(name),
+                    first_call: framework.dialect == Dialect::Bencher,
+                    routine: (shared && framework.dialect == Dialect::Bencher).then_some(test.id.name.as_str()),
+                };
+                match iteration::of(profile, &question) {
+                    None => Reading::Unknown(Why::NoBencher),
+                    Some(found) => Reading::Iteration {
+                        iteration: Iteration {
+                            ns: self.ns(test),
+                            alloc_objects: u64::try_from(found.values[ValueType::AllocObjects]).unwrap_or(0),
+                            alloc_space: u64::try_from(found.values[ValueType::AllocSpace]).unwrap_or(0),
+                        },
+                        elsewhere: found.elsewhere,
+                    },
+                }
+            }
+        })
+    }
+
+    fn ns(&self, test: &TestRecord) -> Option<f64> {
+        self.measured.get(&ExecutablePath::resolve(&test.executable))?.ns(&test.id.name)
+    }
+
+    /// Parts `tests` into benchmarks, programs of benchmarks that were recorded as one, and tests, each in their order.
+    pub fn part<'a>(
+        &'a self,
+        facts: &'a RunFacts,
+        tests: &'a [TestRecord],
+    ) -> (Vec<Row<'a>>, Vec<Whole<'a>>, Vec<TestRecord>) {
+        let (mut rows, mut wholes, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for test in tests {
+            if test.iteration.is_some() || self.framework(test).is_some() {
+                rows.push(Row { test, ns: test.iteration.map_or_else(|| self.ns(test), |iteration| iteration.ns) });
+            } else if test.id.kind == "bench" && test.id.name == WHOLE {
+                let ran = facts.ran.iter().find(|ran| ran.exe.as_path() == test.executable);
+                wholes.push(Whole { test, why: ran.and_then(|ran| ran.remark.as_deref()) });
+            } else {
+                others.push(test.clone());
+            }
+        }
+        (rows, wholes, others)
+    }
+}
+
+/// What must be said of the figures: of the benchmarks without, and of those whose are not all.
+pub fn warnings(readings: &[(&TestRecord, Reading)]) -> Vec<String> {
+    let mut without: BTreeMap<Why, Vec<&str>> = BTreeMap::new();
+    let mut elsewhere = Vec::new();
+    for (test, reading) in readings {
+        match reading {
+            Reading::Unknown(why) => without.entry(*why).or_default().push(&test.id.name),
+            Reading::Iteration { elsewhere: values, .. } if values[ValueType::AllocObjects] > 0 => {
+                elsewhere.push(format!(
+                    "{}: {} ({})",
+                    test.id.name,
+                    plural_of(values[ValueType::AllocObjects], "allocation"),
+                    bytes(values[ValueType::AllocSpace])
+                ))
+            }
+            Reading::Iteration { .. } => {}
+        }
+    }
+    let mut texts: Vec<String> = without
+        .into_iter()
+        .map(|(why, names)| {
+            let what = plural(names.len(), "benchmark");
+            let have = if names.len() == 1 { "has" } else { "have" };
+            format!("{what} {have} no figures of an iteration: {}\n{}", why.text(), names.join(", "))
+        })
+        .collect();
+    if !elsewhere.is_empty() {
+        let head = "what other threads allocate is not in the figures: it cannot be told from what they did before";
+        texts.push(format!("{head}\n{}", elsewhere.join("\n")));
+    }
+    texts
+}
+
+fn plural_of(amount: i64, what: &str) -> String {
+    format!("{} {what}{}", count(amount), if amount == 1 { "" } else { "s" })
+}

@@ -20,8 +20,11 @@ extern crate test as real;
 pub mod __budget;
 #[cfg(not(memprof_program))]
 pub mod addresses;
+#[cfg(not(memprof_program))]
+mod descendants;
 pub mod engine;
 pub mod environment;
+pub mod file_limit;
 pub mod ledger;
 #[cfg(not(memprof_program))]
 pub mod limit;

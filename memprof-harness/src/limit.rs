@@ -1,9 +1,10 @@
 //! A process that may take so long and no longer: it leads a process group of its own, and where its time is up the whole
-//! group is killed, so that nothing it started is left behind. Signals by which users end a run are passed on to such
+//! group is killed, and with it what left the group, so that nothing it started is left behind. Signals by which users end a run are passed on to such
 //! groups, which a terminal does not reach. The harness runs its tests so, and `cargo memprof` the programs that have no
 //! libtest.
 #![allow(unsafe_code)] // std has neither process groups to kill nor signal handlers
 
+use crate::descendants::{self, Mark};
 use crate::terminal::Loan;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{self, Child, Command, ExitStatus};
@@ -33,12 +34,13 @@ pub fn run(mut command: Command, time: Option<Duration>) -> io::Result<Ended> {
         end_with_this_process(&mut command);
         pass_signals_on();
     }
+    let mark = Mark::of(&command);
     let started = Instant::now();
     let mut child = command.spawn()?;
     // It may hold our copies of the writing end of a pipe.
     drop(command);
     let late = match time {
-        Some(time) => Group::of(&child).end_after(time)?,
+        Some(time) => Group::of(&child).end_after(time, mark.as_ref())?,
         None => false,
     };
     let status = child.wait()?;
@@ -120,8 +122,8 @@ impl Group {
         group
     }
 
-    /// Comes back when the leader has ended. True where it had to be killed.
-    fn end_after(&self, time: Duration) -> io::Result<bool> {
+    /// Comes back when the leader has ended. True where it had to be killed, with all that it started or that has its mark.
+    fn end_after(&self, time: Duration, mark: Option<&Mark>) -> io::Result<bool> {
         let leader = self.leader;
         let (gone, until_gone) = mpsc::channel();
         thread::Builder::new().stack_size(WAITER_STACK).spawn(move || {
@@ -131,11 +133,29 @@ impl Group {
         })?;
         let late = until_gone.recv_timeout(time) == Err(RecvTimeoutError::Timeout);
         if late {
-            kill_group(leader, libc::SIGKILL);
+            self.kill_all(mark);
             // The terminal may have to be taken back. That the other end is gone is as good an answer.
             let _ = until_gone.recv();
         }
         Ok(late)
+    }
+}
+
+impl Group {
+    fn kill_all(&self, mark: Option<&Mark>) {
+        /// Looks for processes with the mark: each may have started another between being seen and being killed.
+        const LOOKS: usize = 100;
+        // Before any of them is killed: who loses its parent is another's child.
+        let started = descendants::of(self.leader);
+        kill_group(self.leader, libc::SIGKILL);
+        started.into_iter().for_each(kill);
+        for _ in 0..LOOKS {
+            let left = mark.map_or_else(Vec::new, Mark::processes);
+            if left.is_empty() {
+                break;
+            }
+            left.into_iter().for_each(kill);
+        }
     }
 }
 
@@ -196,6 +216,12 @@ fn next_change(child: libc::pid_t, kinds: libc::c_int) -> Option<(libc::c_int, l
 fn kill_group(leader: libc::pid_t, signal: libc::c_int) {
     // SAFETY: has no preconditions. The leader is a child of ours that was not waited for, so the number is its.
     unsafe { libc::kill(-leader, signal) };
+}
+
+/// Kills a process that was there a moment ago. That it is gone, or somebody else's, is no error.
+fn kill(process: descendants::ProcessId) {
+    // SAFETY: has no preconditions. A number is given to another process only after all others were.
+    unsafe { libc::kill(process, libc::SIGKILL) };
 }
 
 /// The leaders of the groups that run now; 0 = a free place. More tests at once than this are not told of signals.

@@ -48,8 +48,11 @@ fn what_a_stuck_test_started_ends_with_it() {
     let fixture = Fixture::copy("stuck");
     // Without capture the process has our pipe, so that this waits until it is gone.
     let ran = fixture.memprof("test process").args([TIME, "--", "--nocapture"]).run().ended_with(101);
-    ran.says("test timed out after 6 s").never_says("the process lived on");
-    assert_eq!(fixture.summary().test("tests::hangs_with_a_process").outcome(), "timed_out");
+    ran.says("test timed out after 6 s").says("begun").never_says("the process lived on");
+    let summary = fixture.summary();
+    for name in ["a_process", "a_process_in_another_session", "an_orphaned_process"] {
+        assert_eq!(summary.test(&format!("tests::hangs_with_{name}")).outcome(), "timed_out");
+    }
 }
 
 /// Whoever looks at the clock here finds it a minute and a second further on than at the look before, libtest included.

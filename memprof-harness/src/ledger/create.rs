@@ -3,6 +3,7 @@
 
 use super::layout::{self, kind, Header};
 use super::seed::Seed;
+use crate::file_limit;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::mem::offset_of;
@@ -102,6 +103,10 @@ impl LedgerFile {
     /// # Errors
     /// Whatever the file system says; nothing is left behind then.
     pub fn create(path: &Path, rate: u64, identity: &Identity) -> io::Result<LedgerFile> {
+        file_limit::as_error(|| LedgerFile::create_at(path, rate, identity))
+    }
+
+    fn create_at(path: &Path, rate: u64, identity: &Identity) -> io::Result<LedgerFile> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
         let ledger = LedgerFile { file, path: path.to_owned() };
         match ledger.write_start(rate, identity) {

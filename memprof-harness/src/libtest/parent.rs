@@ -11,7 +11,7 @@ use super::shape::{self, Ended};
 use super::verdict::{self, Ending, Expectation};
 use crate::ledger::{fnv1a, target_of, Finish, Hook, Identity, Inventory, LedgerFile, Listed, OutcomeCode, Seed};
 use crate::modes::{Detail, Modes};
-use crate::{addresses, environment};
+use crate::{addresses, environment, file_limit};
 use real::{Bencher, ShouldPanic, TestDesc, TestDescAndFn, TestFn};
 use std::ffi::OsString;
 use std::io::Write;
@@ -252,7 +252,8 @@ impl Run {
             |test: &&TestDescAndFn| Listed { name: test.desc.name.as_slice().to_owned(), ignored: test.desc.ignore };
         let inventory = Inventory { exe: self.exe.path.clone(), tests: tests.iter().map(listed).collect() };
         let path = self.folder.join(format!("{:016x}.{}", self.exe_hash, Inventory::EXTENSION));
-        fs::write(&path, inventory.to_bytes()).and_then(|()| self.begin_unrecorded()).map_err(|cause| Refusal {
+        let write = || fs::write(&path, inventory.to_bytes()).and_then(|()| self.begin_unrecorded());
+        file_limit::as_error(write).map_err(|cause| Refusal {
             what: format!("cannot write `{}`", path.display()),
             cause,
             help: "make room on the disk",

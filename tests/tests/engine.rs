@@ -194,8 +194,9 @@ fn the_peak_of_several_threads_is_within_its_stated_bound() {
 fn two_thousand_threads_that_come_and_go_leave_nothing_out_and_little_behind() {
     at_every_rate("many-threads", |probed| {
         assert!((1..=2001).contains(&probed.ledger.counters.threads));
-        // A lane of a thread that ended is used again: the ledger grows with the threads alive at once.
-        assert!(probed.ledger.losses.own_memory < 4 << 20, "{}", probed.ledger.losses.own_memory);
+        // A lane of a thread that ended is used again: the ledger grows with the threads alive at once. A lane has some 200 KiB
+        // of address space, so two thousand would have 400 MiB.
+        assert!(probed.ledger.losses.own_memory < 32 << 20, "{}", probed.ledger.losses.own_memory);
     });
 }
 

@@ -161,7 +161,7 @@ fn a_target_with_a_test_runner_of_its_own_is_recorded_as_one_program() {
         "#![feature(custom_test_frameworks)]\n#![test_runner(crate::runner)]\n#[cfg(test)]\n\
          fn runner(tests: &[&dyn Fn()]) {\n    tests.iter().for_each(|test| test());\n    println!(\"{} ran\", tests.len());\n}\n\
          pub fn hundred() -> Vec<u8> {\n    vec![1; 100]\n}\n\
-         #[cfg(test)]\n#[test_case]\nfn case() {\n    std::mem::forget(hundred());\n}\n",
+         #[cfg(test)]\n#[test_case]\nfn case() {\n    std::mem::forget(std::hint::black_box(hundred()));\n}\n",
     );
     for profile in ["dev", "release"] {
         let call = fixture.cargo("+nightly memprof test --lib --memprofilerate 1 --profile").arg(profile);

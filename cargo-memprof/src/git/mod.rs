@@ -1,7 +1,7 @@
 //! The only place that starts git. A hook, an alias or a user may have exported variables that lead git to another
 //! repository, index or work tree than the folder it is called in. No call made here has them: the one way to a command
 //! is [`Git::call`], which is private. What is done to the user's repository only reads it ([`Repository`]); what writes
-//! is done to a clone of ours ([`Copy`]), whose folder is named in every call and never looked for.
+//! is done to a clone of ours ([`struct@Copy`]), whose folder is named in every call and never looked for.
 
 mod copy;
 mod environment;

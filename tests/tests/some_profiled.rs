@@ -1,4 +1,4 @@
-//! Some tests are profiled, the others run as ever; and a run that profiles none leaves nothing of the run before.
+//! Some tests are profiled, the others run as ever; and a run that profiles none leaves what the run before left.
 
 use memprof_tests::fixture::Fixture;
 use memprof_tests::output;
@@ -40,9 +40,11 @@ fn only_the_tests_that_are_named_have_a_profile() {
     let (tests, others, _) = found("--memprof-only *::large --memprof-only small");
     assert_eq!(tests, named(&[("large", 1000), ("small", 1)]));
     assert_eq!(others, ["tests::larger", "tests::panics"]);
+    // Nothing is recorded, so the outputs are still those of the run before.
     let (tests, others, ran) = found("--memprof-only nobody");
-    assert_eq!((tests.len(), others.len()), (0, 4));
-    ran.complains("no test was profiled: `--memprof-only` fits none that ran").says("0 tests (4 more not profiled)");
+    assert_eq!(tests, named(&[("large", 1000), ("small", 1)]));
+    assert_eq!(others, ["tests::larger", "tests::panics"]);
+    ran.complains("no test was profiled: `--memprof-only` fits none that ran").complains("is of an earlier run");
 }
 
 #[test]
@@ -85,17 +87,24 @@ fn item(name: &str) -> &str {
 }
 
 #[test]
-fn a_run_that_records_no_test_replaces_the_run_before() {
+fn a_run_that_records_no_test_keeps_the_run_before_and_says_so() {
     let fixture = Fixture::copy("known");
     fixture.memprof("test --memprofilerate 1 one_box").succeed();
     let profile = fixture.path("target/memprof/profile.pb.gz");
     assert!(profile.exists());
-    fixture.memprof("test nothing_is_called_so").succeed().complains("no test was run");
-    assert!(!profile.exists());
-    assert_eq!(fixture.summary().tests().len(), 0);
-    assert_eq!(fixture.summary().json["run"]["command"], "cargo memprof test nothing_is_called_so");
+    let last = || {
+        let text = fixture.read("target/memprof/last-command.json");
+        serde_json::from_str::<Value>(&text).expect("it is JSON")
+    };
+    assert_eq!(last()["produced"], true);
+    let ran = fixture.memprof("test nothing_is_called_so").succeed();
+    ran.complains("no test was run").complains("is of an earlier run");
+    assert!(profile.exists());
+    assert_eq!(fixture.summary().tests().len(), 1);
+    assert_eq!(last()["command"], "cargo memprof test nothing_is_called_so");
+    assert_eq!(last()["produced"], false);
 
-    // Where cargo ran nothing at all, there is no run to tell of.
+    // The same where cargo ran nothing at all.
     fixture.memprof("test one_box").succeed();
     fixture.write("src/lib.rs", "this is no Rust");
     fixture.memprof("test one_box").run().ended_with(101).complains("is of an earlier run");

@@ -81,7 +81,7 @@ fn doctests_of_a_member_beside_the_workspace_have_one_name_in_every_checkout() {
     let gated = fixture.memprof("gate --workspace").in_folder(&elsewhere.join("ws")).succeed();
     gated.says("within budget: 2 tests");
     // Those that are not recorded have the same names.
-    let call = fixture.memprof("test --doc --memprof-only nobody").in_folder(&here.join("ws"));
+    let call = fixture.memprof("test --workspace --memprof-only unit").in_folder(&here.join("ws"));
     call.succeed();
     let summary = memprof_tests::summary::Summary::read(&here.join("ws/target/memprof"));
     assert_eq!(summary.json["not_run"][0]["name"], "../p1/src/lib.rs - hundred (line 1)");

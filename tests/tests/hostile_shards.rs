@@ -153,10 +153,16 @@ fn a_file_that_is_or_unpacks_to_too_much_is_refused_and_what_is_no_profile_is_no
     let file = fs::File::create(&place).expect("it can be written");
     file.set_len(3 << 30).expect("a sparse file");
     refused(&fixture, "it holds more than 1024 MiB");
-    // A gibibyte and more of zeros, packed.
-    let packed = fixture.program("sh").args(["-c", "head -c 1100M /dev/zero | gzip -1 >\"$0\""]).arg(&place);
-    packed.succeed();
+    // A gibibyte and more of fields that no reader knows, packed: the 15th of a profile, with 64 KiB each.
+    let script = "{ printf '\\172\\200\\200\\004'; head -c 65536 /dev/zero; } >\"$0.field\"
+        for _ in $(seq 256); do cat \"$0.field\"; done >\"$0.fields\"
+        for _ in $(seq 70); do cat \"$0.fields\"; done | gzip -1 >\"$0\"
+        rm \"$0.field\" \"$0.fields\"";
+    fixture.program("sh").args(["-c", script]).arg(&place).succeed();
     refused(&fixture, "it holds more than 1024 MiB");
+    // Zeros are no fields, however many there are.
+    fixture.program("sh").args(["-c", "head -c 1100M /dev/zero | gzip -1 >\"$0\""]).arg(&place).succeed();
+    refused(&fixture, "is damaged");
     fs::write(&place, SECRET).expect("it can be written");
     refused(&fixture, "is damaged");
     fs::write(&place, &good).expect("it can be written");

@@ -77,6 +77,13 @@ pub fn collect(facts: &RunFacts) -> Result<Collected, Error> {
     let tests = tests.into_iter().filter(in_share).collect();
     collected.tests = tests;
     collected.not_run = not_run(&inventories, &executables, &collected.tests, &unwanted);
+    // Of a target that is named already, each test need not be.
+    let unprofiled = &collected.unprofiled;
+    let is_of =
+        |id: &TestId, one: &Unprofiled| one.package == id.package && one.target == id.target && one.kind == id.kind;
+    for test in &mut collected.not_run {
+        test.lost &= !unprofiled.iter().any(|one| is_of(&test.id, one));
+    }
     Ok(collected)
 }
 
@@ -275,21 +282,35 @@ type Executables<'a> = HashMap<&'a ExecutablePath, &'a RanExecutable>;
 /// A list of tests that an executable, or its runner, left.
 struct ListedTests {
     exe: ExecutablePath,
-    /// These ran without being recorded; otherwise they are all that the executable has.
-    unrecorded: bool,
+    of: ListOf,
     tests: Vec<Listed>,
+}
+
+/// Which of an executable's tests are in a list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ListOf {
+    All,
+    /// Those that ran without being recorded.
+    Unrecorded,
+    /// Those of which a ledger was made.
+    Begun,
 }
 
 fn inventories(facts: &RunFacts) -> Result<Vec<ListedTests>, Error> {
     let mut inventories = Vec::new();
-    for ending in [Inventory::EXTENSION, Inventory::UNRECORDED] {
-        for path in paths(&facts.ledgers, |path| path.extension().is_some_and(|found| found == ending))? {
+    let kinds = [
+        (Inventory::EXTENSION, ListOf::All),
+        (Inventory::UNRECORDED, ListOf::Unrecorded),
+        (Inventory::BEGUN, ListOf::Begun),
+    ];
+    for (ending, of) in kinds {
+        for path in paths(&facts.lists, |path| path.extension().is_some_and(|found| found == ending))? {
             // An inventory that cannot be read is as good as none, and none is noticed.
             let Some(inventory) = intake::read_unlinked(&path).ok().and_then(|bytes| Inventory::parse(&bytes)) else {
                 continue;
             };
             let exe = ExecutablePath::resolve(&inventory.exe);
-            inventories.push(ListedTests { exe, unrecorded: ending == Inventory::UNRECORDED, tests: inventory.tests });
+            inventories.push(ListedTests { exe, of, tests: inventory.tests });
         }
     }
     Ok(inventories)
@@ -302,20 +323,21 @@ fn not_run(
     recorded: &[Recorded],
     unwanted: &[Recorded],
 ) -> Vec<NotRun> {
-    let recorded: HashSet<&TestId> = recorded.iter().map(|test| &test.record.id).collect();
+    let recorded: HashSet<&TestId> = recorded.iter().chain(unwanted).map(|test| &test.record.id).collect();
     let mut not_run: BTreeMap<TestId, NotRun> = BTreeMap::new();
     for list in inventories {
         let Some(executable) = executables.get(&list.exe) else { continue };
         for test in &list.tests {
             let id = id_in(executable, "", test.name.clone());
             if !recorded.contains(&id) {
-                not_run.insert(id.clone(), NotRun { id, ignored: test.ignored, ran: list.unrecorded });
+                let (ran, lost) = (list.of == ListOf::Unrecorded, list.of == ListOf::Begun);
+                not_run.insert(id.clone(), NotRun { id, ignored: test.ignored, ran, lost });
             }
         }
     }
     // Doctests that were compiled as one are recorded one and all.
     for test in unwanted.iter().map(|test| &test.record).filter(|test| test.child.is_none()) {
-        not_run.insert(test.id.clone(), NotRun { id: test.id.clone(), ignored: false, ran: true });
+        not_run.insert(test.id.clone(), NotRun { id: test.id.clone(), ignored: false, ran: true, lost: false });
     }
     not_run.into_values().collect()
 }
@@ -363,7 +385,7 @@ fn unprofiled(facts: &RunFacts, recorded: &[Recorded], inventories: &[ListedTest
     let own = recorded.iter().filter(|test| test.record.child.is_none());
     let ledgers: HashSet<&ExecutablePath> = own.map(|test| &test.exe).collect();
     let lists: HashSet<&ExecutablePath> =
-        inventories.iter().filter(|list| !list.unrecorded).map(|list| &list.exe).collect();
+        inventories.iter().filter(|list| list.of == ListOf::All).map(|list| &list.exe).collect();
     let left = |executable: &RanExecutable| match executable.leaves {
         Trace::Nothing => true,
         Trace::Ledger => ledgers.contains(&executable.exe),
@@ -374,8 +396,7 @@ fn unprofiled(facts: &RunFacts, recorded: &[Recorded], inventories: &[ListedTest
             let reason = executable.reason.clone();
             return Some((reason.unwrap_or_else(|| "for no known reason".to_owned()), false));
         }
-        let has_ledgers = ledgers.contains(&executable.exe);
-        (!left(executable)).then(|| (no_trace(executable, has_ledgers, facts.cargo_exit), true))
+        (!left(executable)).then(|| (no_trace(executable, facts.cargo_exit), true))
     };
     let of = |executable: &RanExecutable| {
         let (reason, not_recorded) = reason(executable)?;
@@ -395,11 +416,7 @@ fn unprofiled(facts: &RunFacts, recorded: &[Recorded], inventories: &[ListedTest
 }
 
 /// Why an executable with the harness in it left nothing, as far as that can be known.
-fn no_trace(executable: &RanExecutable, has_ledgers: bool, cargo_exit: i32) -> String {
-    if has_ledgers {
-        return "its list of tests is gone from the ledgers' folder, which something emptied: tests may be missing"
-            .into();
-    }
+fn no_trace(executable: &RanExecutable, cargo_exit: i32) -> String {
     if !executable.runner.is_empty() {
         return format!(
             "its runner `{}` hands on no `MEMPROF_` variables, or starts it where the ledgers' folder cannot be written",

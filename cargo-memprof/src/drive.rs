@@ -24,8 +24,9 @@ use crate::runner;
 use crate::shell::Shell;
 use crate::surroundings::{Surroundings, absolute, triple};
 use crate::toolchain::Toolchain;
+use crate::view::amount::plural;
 use crate::workspace::{NoWorkspace, Workspace};
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use memprof_harness::modes::{Modes, StackDepth};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -239,6 +240,7 @@ impl Run<'_> {
             target_dir,
             out_dir: self.folders.out.clone(),
             ledgers: self.folders.ledgers(),
+            lists: self.folders.lists(),
             workspace_root: self.workspace.root.clone(),
             ran,
             cargo_exit: i32::from(ended.code.get()),
@@ -477,6 +479,12 @@ impl Run<'_> {
             // No test ran, so the outputs of the run before are still the latest.
             return Ok(Done::without_outputs(ended.code));
         }
+        // A test executable makes the ledgers' folder again, and nobody makes this one.
+        if !self.folders.lists().exists() {
+            let error = removed_scratch(&self.folders.scratch);
+            // Where tests failed, that is what scripts wait for.
+            return Err(if ended.code == ExitCode::OK { error } else { error.with_code(ended.code) });
+        }
         if facts.ran.is_empty() {
             if self.folders.scratch.join(rustc::BENCH_REFUSED).exists() && ended.code != ExitCode::OK {
                 return Err(unstable_benchmarks(&self.options.command, &facts.rustc).with_code(ended.code));
@@ -498,10 +506,14 @@ impl Run<'_> {
         self.keep_or_drop_ledgers()?;
         match written {
             Ok(written) => {
-                let not_recorded = !written.not_recorded.is_empty() && ended.code == ExitCode::OK;
-                if not_recorded {
+                let not_recorded = !(written.not_recorded.is_empty() && written.removed.is_empty());
+                if !written.not_recorded.is_empty() && ended.code == ExitCode::OK {
                     self.shell.error(&no_recording(&written.not_recorded));
                 }
+                if !written.removed.is_empty() {
+                    self.shell.error(&removed_recordings(&written.removed, &facts.ledgers));
+                }
+                let not_recorded = not_recorded && ended.code == ExitCode::OK;
                 let meant = facts.ran.iter().any(|executable| executable.leaves != Trace::Nothing);
                 if written.tests == 0 && written.without_trace == 0 && meant {
                     self.shell.note(match facts.modes.only.is_empty() {
@@ -558,6 +570,28 @@ fn no_recording(targets: &[String]) -> Error {
     Error::new(format!("cannot record {}", targets.join(", ")))
         .caused_by("the harness is in it, it ran to its end, and it left no recording")
         .help("see whether its tests go past `main`, or something empties the environment before it; if not, please report it")
+}
+
+/// Names of tests that the terminal has; `summary.json` has all.
+const NAMED: usize = 20;
+
+fn removed_recordings(tests: &[String], ledgers: &Utf8Path) -> Error {
+    let named: Vec<String> = tests.iter().take(NAMED).map(|test| format!("`{test}`")).collect();
+    let more = match tests.len().saturating_sub(NAMED) {
+        0 => String::new(),
+        more => format!(" and {more} more (`not_run` in summary.json)"),
+    };
+    Error::new(format!("cannot report on {}: {}{more}", plural(tests.len(), "test"), named.join(", ")))
+        .caused_by(format!("they ran, and their recordings were removed from `{ledgers}` before all tests had ended"))
+        .help("see which test removes files that it did not make")
+}
+
+/// The folder that the run worked in is gone, and with it whatever was recorded.
+fn removed_scratch(scratch: &Utf8Path) -> Error {
+    Error::new("cannot report on the tests")
+        .caused_by(format!("`{scratch}`, where they were recorded, was removed before all of them had ended"))
+        .help("see which test removes files that it did not make, such as the whole target folder")
+        .with_code(ExitCode::NOT_RECORDED)
 }
 
 fn of_before(facts: &RunFacts) -> String {

@@ -5,6 +5,7 @@ use crate::collect::is_ledger;
 use crate::error::Error;
 use crate::inject::harness::is_alive;
 use camino::{Utf8Path, Utf8PathBuf};
+use memprof_harness::ledger::Inventory;
 use rustix::fs::FlockOperation;
 use std::io;
 
@@ -53,6 +54,7 @@ impl Folders {
         fs_err::create_dir_all(&out)
             .and_then(|()| remove_leftovers(&out))
             .and_then(|()| fs_err::create_dir_all(scratch.join(LEDGERS)))
+            .and_then(|()| fs_err::create_dir_all(scratch.join(Inventory::FOLDER)))
             .map_err(|error| cannot_write(&out, &error, help))?;
         Ok(Folders { build, out, scratch })
     }
@@ -60,6 +62,11 @@ impl Folders {
     /// Where this run's ledgers are recorded.
     pub fn ledgers(&self) -> Utf8PathBuf {
         self.scratch.join(LEDGERS)
+    }
+
+    /// Where this run's lists of tests are, which a test that empties the folder of the ledgers does not touch.
+    pub fn lists(&self) -> Utf8PathBuf {
+        self.scratch.join(Inventory::FOLDER)
     }
 
     /// Where kept ledgers are found.
@@ -81,7 +88,9 @@ impl Folders {
         }
         if keep {
             fs_err::create_dir_all(&kept)?;
-            for ledger in ledgers_in(&self.ledgers())? {
+            // A test may have removed the folder.
+            let ledgers = if self.ledgers().is_dir() { ledgers_in(&self.ledgers())? } else { Vec::new() };
+            for ledger in ledgers {
                 fs_err::rename(&ledger, kept.join(ledger.file_name().unwrap_or_default()))?;
             }
         } else if kept.is_dir() {

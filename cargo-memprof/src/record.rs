@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub const WHOLE: &str = "(whole program)";
 
 /// Which test. The order is the one of the report: by package, target, kind, name.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct TestId {
     /// Empty where it is not known.
     pub package: String,
@@ -127,6 +127,8 @@ pub struct NotRun {
     pub ignored: bool,
     /// It did run, but was not to be recorded.
     pub ran: bool,
+    /// It was recorded, and its ledger is gone: something removed it while the tests ran.
+    pub lost: bool,
 }
 
 impl TestRecord {

@@ -33,6 +33,8 @@ pub struct RunFacts {
     pub out_dir: Utf8PathBuf,
     /// The folder the ledgers of this run, and of no other, are in.
     pub ledgers: Utf8PathBuf,
+    /// The folder of the lists of tests, likewise.
+    pub lists: Utf8PathBuf,
     /// Absolute; the current folder where cargo could not say.
     pub workspace_root: Utf8PathBuf,
     /// In the order in which cargo ran them. One executable may have been run several times (doctests).

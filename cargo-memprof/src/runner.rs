@@ -217,11 +217,20 @@ impl<'a> Call<'a> {
 
     /// Notes tests that are run without being recorded.
     fn note_unrecorded<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Result<(), Error> {
+        self.leave_list(names, Inventory::UNRECORDED).map_err(|error| cannot_note("what is not recorded", &error))
+    }
+
+    /// Leaves a list of tests for whoever reads the ledgers.
+    fn leave_list<'n>(&self, names: impl IntoIterator<Item = &'n str>, ending: &str) -> std::io::Result<()> {
         let tests = names.into_iter().map(|name| Listed { name: name.to_owned(), ignored: false }).collect();
         let inventory = Inventory { exe: self.ran.exe.as_path().to_owned(), tests };
-        let name = format!("program-{:010}.{}", std::process::id(), Inventory::UNRECORDED);
-        fs_err::write(self.plan.ledgers.join(name), inventory.to_bytes())
-            .map_err(|error| cannot_note("what is not recorded", &error))
+        let name = format!("program-{:010}.{ending}", std::process::id());
+        fs_err::write(self.lists().join(name), inventory.to_bytes())
+    }
+
+    /// Where the lists of this run are.
+    fn lists(&self) -> PathBuf {
+        Inventory::folder(&self.plan.ledgers)
     }
 
     fn note(&self) -> Result<(), Error> {
@@ -287,6 +296,8 @@ impl<'a> Call<'a> {
             }
             Ok(())
         })?;
+        // All of them were started, so each had a ledger, which one of the others may have taken away.
+        self.leave_list(wanted, Inventory::BEGUN).map_err(|error| cannot_note("which tests began", &error))?;
         let mut alone = alone.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         alone.late.sort();
         Ok(alone)

@@ -117,3 +117,79 @@ fn each_is_counted_to_its_end() {
         }
     }
 }
+
+const REMOVES: &str = "use std::{fs, path::PathBuf};
+
+/// What is in the folder of the run.
+fn of_run(below: &str) -> PathBuf {
+    let entries = fs::read_dir(\"target/memprof\").unwrap().map(|entry| entry.unwrap().path());
+    let of_run = |path: &PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(\".run-\");
+    entries.filter(of_run).next().unwrap().join(below)
+}
+
+#[test]
+fn a_is_before() {
+    std::hint::black_box(vec![1_u8; 100]);
+}
+
+#[test]
+fn b_removes() {
+    std::hint::black_box(vec![1_u8; 100]);
+    // Where another test makes a file there meanwhile, it comes to nothing in the end.
+    let _ = fs::remove_dir_all(of_run(BELOW));
+}
+
+#[test]
+fn c_is_after() {
+    std::hint::black_box(vec![1_u8; 100]);
+}
+";
+
+fn removing(below: &str) -> Fixture {
+    let fixture = Fixture::copy("known");
+    fixture.write(
+        "tests/a_first.rs",
+        "#[test]\nfn of_another_target() {\n    std::hint::black_box(vec![1_u8; 100]);\n}\n",
+    );
+    fixture.write("tests/b_second.rs", &REMOVES.replace("BELOW", &format!("{below:?}")));
+    fixture
+}
+
+const TARGETS: &str = "--test a_first --test b_second";
+
+#[test]
+fn tests_whose_recordings_another_test_removes_are_all_named() {
+    let fixture = removing("ledgers");
+    let test = |more: &str| fixture.memprof(&format!("test --memprofilerate 1 {TARGETS} {more}"));
+    let mut ran = test("-- --test-threads=1").run().ended_with(7);
+    let lost = ["test/a_first of_another_target", "test/b_second a_is_before", "test/b_second b_removes"];
+    for name in lost {
+        ran = ran.complains(&format!("`known {name}`"));
+    }
+    let ran = ran.complains("cannot report on 3 tests").complains("were removed from");
+    let summary = fixture.summary();
+    assert_eq!(summary.test("c_is_after").figures().alloc_objects, 1, "{}", ran.all());
+    assert_eq!(summary.tests().len(), 1);
+    let named: Vec<_> = summary.json["not_run"].as_array().unwrap().iter().filter(|one| one["lost"] == true).collect();
+    assert_eq!(named.len(), 3, "{}", summary.json["not_run"]);
+
+    // Whatever ran at once: every test has its figures or is named, and no gate passes.
+    test("--save-baseline").run().ended_with(7).complains("was not written: not all of it was recorded");
+    let summary = fixture.summary();
+    let lost = summary.json["not_run"].as_array().unwrap().iter().filter(|one| one["lost"] == true).count();
+    assert_eq!(summary.tests().len() + lost, 4, "{}", summary.json);
+    let removing = fixture.read("tests/b_second.rs");
+    fixture.replace("tests/b_second.rs", "fs::remove_dir_all(", "fs::read_dir(");
+    test("--save-baseline").succeed();
+    fixture.write("tests/b_second.rs", &removing);
+    let gate = fixture.memprof(&format!("gate {TARGETS}")).run().ended_with(6);
+    gate.says("were removed while the tests ran").says("its recording was removed while the tests ran");
+}
+
+#[test]
+fn a_test_that_removes_the_folder_of_the_run_is_no_run_without_tests() {
+    let fixture = removing("");
+    let ran = fixture.memprof(&format!("test {TARGETS} -- --test-threads=1")).run().ended_with(7);
+    ran.complains("cannot report on the tests").complains("was removed before all of them had ended");
+    fixture.memprof("gate --no-run --baseline x").run().ended_with(6);
+}

@@ -5,9 +5,12 @@ use super::doctest;
 use super::figures::{Figure, Figures};
 use super::outcome::{Doubt, Finding, Judged, Outcome};
 use super::policy::{Policy, Severity};
-use super::recorded::{PARTIAL, RecordedRun, RecordedTest};
+use super::recorded::{NotRun, PARTIAL, RecordedRun, RecordedTest};
 use crate::record::{TestId, WHOLE};
 use std::collections::BTreeMap;
+
+/// Why a test has no figures whose ledger is gone.
+const REMOVED: &str = "its recording was removed while the tests ran";
 
 /// Holds `run` against `baseline`.
 pub fn compare(baseline: &Baseline, run: &RecordedRun, policy: &Policy) -> Outcome {
@@ -66,6 +69,11 @@ fn doubts(run: &RecordedRun, conditions: Option<Doubt>, nothing_compared: bool, 
     let targets: Vec<String> = lost.map(|lost| format!("{} ({}): {}", lost.target, lost.kind, lost.reason)).collect();
     if !targets.is_empty() {
         doubts.push(Doubt::NotRecorded { severity: policy.unprofiled, targets });
+    }
+    let removed = run.not_run.iter().filter(|test| test.lost && policy.unprofiled != Severity::Ignore);
+    let tests: Vec<TestId> = removed.map(NotRun::id).collect();
+    if !tests.is_empty() {
+        doubts.push(Doubt::Removed { severity: policy.unprofiled, tests });
     }
     if nothing_compared {
         doubts.push(Doubt::NothingCompared);
@@ -187,15 +195,14 @@ fn unstable(repeats: &[&RecordedTest], figure: Figure) -> Option<Finding> {
 
 /// Why tests of the baseline did not run.
 struct Absent<'a> {
-    /// Whether the test was ignored.
-    not_run: BTreeMap<TestId, bool>,
+    not_run: BTreeMap<TestId, &'a NotRun>,
     run: &'a RecordedRun,
     policy: &'a Policy,
 }
 
 impl<'a> Absent<'a> {
     fn new(run: &'a RecordedRun, policy: &'a Policy) -> Absent<'a> {
-        Absent { not_run: run.not_run.iter().map(|test| (test.id(), test.ignored)).collect(), run, policy }
+        Absent { not_run: run.not_run.iter().map(|test| (test.id(), test)).collect(), run, policy }
     }
 
     fn judge(&self, id: &TestId, before: Figures) -> Judged {
@@ -214,8 +221,11 @@ impl<'a> Absent<'a> {
         if let Some(target) = unprofiled {
             return (self.policy.unprofiled, Finding::Unprofiled { reason: target.reason.clone() });
         }
-        if let Some(ignored) = self.not_run.get(id) {
-            let why = if *ignored { "it is ignored" } else { "it was filtered out" };
+        if let Some(test) = self.not_run.get(id) {
+            if test.lost {
+                return (self.policy.unprofiled, Finding::Unprofiled { reason: REMOVED.to_owned() });
+            }
+            let why = if test.ignored { "it is ignored" } else { "it was filtered out" };
             return (self.policy.not_run, Finding::NotRun { why: why.to_owned() });
         }
         let target_ran = self

@@ -87,6 +87,8 @@ pub enum Doubt {
     UnreadableLedgers { ledgers: usize },
     /// Targets that carry the harness ran and left no recording: whatever their tests allocate, nobody knows.
     NotRecorded { severity: Severity, targets: Vec<String> },
+    /// Tests ran, and something removed their recordings before they could be read.
+    Removed { severity: Severity, tests: Vec<TestId> },
     /// The run was stopped by the user.
     Interrupted,
 }
@@ -116,7 +118,9 @@ impl Finding {
 impl Doubt {
     pub fn severity(&self) -> Severity {
         match self {
-            Doubt::Conditions { severity, .. } | Doubt::NotRecorded { severity, .. } => *severity,
+            Doubt::Conditions { severity, .. }
+            | Doubt::NotRecorded { severity, .. }
+            | Doubt::Removed { severity, .. } => *severity,
             _ => Severity::Fail,
         }
     }
@@ -127,7 +131,10 @@ impl Doubt {
         match self {
             Doubt::Conditions { severity, .. } => *severity == Severity::Fail,
             Doubt::Interrupted => true,
-            Doubt::NothingCompared | Doubt::UnreadableLedgers { .. } | Doubt::NotRecorded { .. } => false,
+            Doubt::NothingCompared
+            | Doubt::UnreadableLedgers { .. }
+            | Doubt::NotRecorded { .. }
+            | Doubt::Removed { .. } => false,
         }
     }
 }

@@ -97,6 +97,9 @@ pub struct NotRun {
     pub kind: String,
     pub name: String,
     pub ignored: bool,
+    /// It was recorded, and the recording was removed while the tests ran.
+    #[serde(default)]
+    pub lost: bool,
 }
 
 impl RecordedTest {

@@ -372,6 +372,14 @@ pub fn doubt_sentence(doubt: &Doubt) -> String {
         Doubt::NotRecorded { targets, .. } => {
             format!("{} ran and left no recording: {}", plural(targets.len(), "target"), targets.join("; "))
         }
+        Doubt::Removed { tests, .. } => {
+            let names: Vec<String> = tests.iter().map(label).collect();
+            format!(
+                "the recordings of {} were removed while the tests ran: {}",
+                plural(tests.len(), "test"),
+                names.join(", ")
+            )
+        }
         Doubt::Interrupted => "the run was interrupted".to_owned(),
     }
 }

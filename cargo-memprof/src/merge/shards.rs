@@ -91,7 +91,7 @@ pub fn merged(mut shards: Vec<Summary<'static>>) -> Summary<'static> {
     // What did not run in one shard because it is in another has run.
     let ran: BTreeSet<TestId> = whole.tests.iter().map(Test::id).collect();
     // Of what several shards say of a test, the last is kept.
-    whole.not_run.sort_by_key(|test| test.ran);
+    whole.not_run.sort_by_key(|test| (test.ran, test.lost));
     let mut idle: BTreeMap<TestId, Idle<'static>> = whole.not_run.drain(..).map(|test| (test.id(), test)).collect();
     idle.retain(|id, _| !ran.contains(id));
     whole.not_run = idle.into_values().collect();

@@ -56,7 +56,7 @@ impl Why {
 
 impl Benchmarks {
     pub fn of(facts: &RunFacts) -> Benchmarks {
-        Benchmarks { measured: Measured::of_run(&facts.ledgers) }
+        Benchmarks { measured: Measured::of_run(&facts.lists) }
     }
 
     /// The framework of a benchmark that had a process of its own; `None` where `test` is none.

@@ -49,6 +49,8 @@ pub struct Written {
     pub without_trace: usize,
     /// Those of them of which it is not known why, and no runner of the user's can have been in the way.
     pub not_recorded: Vec<String>,
+    /// Tests whose ledgers something removed while the tests ran.
+    pub removed: Vec<String>,
 }
 
 /// What flamegraphs are drawn of, where there is anything to draw.
@@ -67,11 +69,12 @@ pub fn write(facts: &RunFacts, shell: &Shell) -> Result<Written, Error> {
     let index = facts.out_dir.join(layout::INDEX);
     let mut collected = collect::collect(facts)?;
     collected.problems.iter().for_each(|problem| shell.warn(&problem.to_string()));
+    let removed = removed(&collected);
     if !produces(facts, &collected) {
         say_warnings(facts, shell, &[], &collected, &Symbols::default());
         let not_recorded = not_recorded(facts, &collected.unprofiled);
         let without_trace = collected.unprofiled.iter().filter(|one| one.not_recorded).count();
-        return Ok(Written { index, tests: 0, produced: false, without_trace, not_recorded });
+        return Ok(Written { index, tests: 0, produced: false, without_trace, not_recorded, removed });
     }
     let (symbols, maps) = resolve(facts, shell, &collected.tests);
     let outputs = Outputs::stage(facts)?;
@@ -85,7 +88,7 @@ pub fn write(facts: &RunFacts, shell: &Shell) -> Result<Written, Error> {
     outputs.publish()?;
     let not_recorded = not_recorded(facts, &collected.unprofiled);
     let without_trace = collected.unprofiled.iter().filter(|one| one.not_recorded).count();
-    let written = Written { index, tests: records.len(), produced: true, without_trace, not_recorded };
+    let written = Written { index, tests: records.len(), produced: true, without_trace, not_recorded, removed };
     if !records.is_empty() {
         let took = begun.elapsed().as_secs_f64();
         shell.status("Profiled", &format!("{} in {took:.2}s", amount::plural(records.len(), "test")));
@@ -95,11 +98,16 @@ pub fn write(facts: &RunFacts, shell: &Shell) -> Result<Written, Error> {
     Ok(written)
 }
 
-/// Whether there is anything to tell of: a recorded test; or, where all went well, a share in which there is none, or
+fn removed(collected: &Collected) -> Vec<String> {
+    collected.not_run.iter().filter(|test| test.lost).map(|test| title(&test.id, None)).collect()
+}
+
+/// Whether there is anything to tell of: a recorded test, though its recording may be gone; or, where all went well, a share in which there is none, or
 /// targets that ran without being measured and that nobody had left out.
 fn produces(facts: &RunFacts, collected: &Collected) -> bool {
     let unmeasured = !facts.filtered && !collected.unprofiled.is_empty();
-    !collected.tests.is_empty() || facts.cargo_exit == 0 && (facts.modes.partition.is_some() || unmeasured)
+    let removed = collected.not_run.iter().any(|test| test.lost);
+    !collected.tests.is_empty() || removed || facts.cargo_exit == 0 && (facts.modes.partition.is_some() || unmeasured)
 }
 
 fn not_recorded(facts: &RunFacts, unprofiled: &[Unprofiled]) -> Vec<String> {

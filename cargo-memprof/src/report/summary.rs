@@ -145,6 +145,9 @@ pub struct Idle<'a> {
     /// It was run without being recorded.
     #[serde(default)]
     pub ran: bool,
+    /// It was recorded, and the recording was removed while the tests ran.
+    #[serde(default)]
+    pub lost: bool,
 }
 
 /// Allocations of `from` to `to` bytes, both included.
@@ -245,9 +248,9 @@ impl<'a> Idle<'a> {
     }
 
     fn new(test: &'a NotRun) -> Idle<'a> {
-        let NotRun { id, ignored, ran } = test;
+        let NotRun { id, ignored, ran, lost } = test;
         let [package, target, kind, name] = [&id.package, &id.target, &id.kind, &id.name].map(Cow::from);
-        Idle { package, target, kind, name, ignored: *ignored, ran: *ran }
+        Idle { package, target, kind, name, ignored: *ignored, ran: *ran, lost: *lost }
     }
 }
 
@@ -354,7 +357,8 @@ impl Summary<'static> {
             reason: "r".into(),
             not_recorded: false,
         };
-        let not_run = idle.iter().map(|id| NotRun { id: id.clone(), ignored: false, ran: false }).collect();
+        let not_run =
+            idle.iter().map(|id| NotRun { id: id.clone(), ignored: false, ran: false, lost: false }).collect();
         let collected = Collected { unprofiled: vec![why], not_run, ..Collected::default() };
         let facts = tests::facts();
         let written = Summary::new(&facts, &ran, &vec![FilesOfTest::default(); ran.len()], &collected).to_json();
@@ -424,6 +428,7 @@ mod tests {
             target_dir: "/".into(),
             out_dir: "/".into(),
             ledgers: "/".into(),
+            lists: "/".into(),
             workspace_root: "/".into(),
             ran: Vec::new(),
             cargo_exit: 0,
@@ -443,7 +448,7 @@ mod tests {
         };
         let collected = Collected {
             unprofiled: vec![why],
-            not_run: vec![NotRun { id: id(), ignored: true, ran: false }],
+            not_run: vec![NotRun { id: id(), ignored: true, ran: false, lost: false }],
             ..Collected::default()
         };
         let files: Files =

@@ -17,7 +17,7 @@ use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-/// What is known of a program whose benchmarks have a process each: a file beside their ledgers, for the report.
+/// What is known of a program whose benchmarks have a process each: a file beside the lists of tests, for the report.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Measured {
     exe: ExecutablePath,
@@ -31,8 +31,8 @@ impl Measured {
     const EXTENSION: &'static str = "benchmarks";
 
     /// Those of all programs of a run, by the path of the executable.
-    pub fn of_run(ledgers: &Utf8Path) -> HashMap<ExecutablePath, Measured> {
-        let entries = std::fs::read_dir(ledgers).into_iter().flatten().flatten().map(|entry| entry.path());
+    pub fn of_run(lists: &Utf8Path) -> HashMap<ExecutablePath, Measured> {
+        let entries = std::fs::read_dir(lists).into_iter().flatten().flatten().map(|entry| entry.path());
         let files = entries.filter(|path| path.extension().is_some_and(|end| end == Self::EXTENSION));
         // A file that cannot be read is one of a folder that nothing can be read from.
         let all = files.filter_map(|path| serde_json::from_slice::<Measured>(&std::fs::read(path).ok()?).ok());
@@ -90,6 +90,6 @@ impl Call<'_> {
         let cannot = |error: std::io::Error| cannot_note("what benchmarks took", &error);
         let json = serde_json::to_vec(&measured).map_err(|error| cannot(error.into()))?;
         let name = format!("program-{:010}.{}", std::process::id(), Measured::EXTENSION);
-        fs_err::write(self.plan.ledgers.join(name), json).map_err(cannot)
+        fs_err::write(self.lists().join(name), json).map_err(cannot)
     }
 }

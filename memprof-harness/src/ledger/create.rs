@@ -7,7 +7,7 @@ use crate::file_limit;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::mem::offset_of;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Who the recorded process is. Empty strings mean "not known".
@@ -201,6 +201,14 @@ impl LedgerFile {
         let mut bytes = [0; 4];
         self.file.read_exact_at(&mut bytes, offset_of!(Header, outcome) as u64)?;
         Ok(u32::from_ne_bytes(bytes) != layout::outcome::UNKNOWN)
+    }
+
+    /// Whether somebody took the file away: nothing has its name.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn is_removed(&self) -> io::Result<bool> {
+        Ok(self.file.metadata()?.nlink() == 0)
     }
 
     /// Where the file is.

@@ -4,7 +4,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// See the head of this file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,24 @@ impl Inventory {
     /// How the name of a like file ends, which has the tests that were run without being recorded. Each is added when it
     /// starts.
     pub const UNRECORDED: &'static str = "unrecorded";
+
+    /// How the name of a like file ends, which has the tests of which a ledger was made. Each is added when its ledger is there. One of
+    /// which there is none in the end had its own taken away.
+    pub const BEGUN: &'static str = "begun";
+
+    /// Where the lists are of the executables whose ledgers are in `ledgers`: in a folder beside it where whoever reads them made
+    /// one, which a test that empties the ledgers' folder does not touch; otherwise among the ledgers.
+    pub fn folder(ledgers: &Path) -> PathBuf {
+        let beside = ledgers.with_file_name(Inventory::FOLDER);
+        if beside.is_dir() {
+            beside
+        } else {
+            ledgers.to_owned()
+        }
+    }
+
+    /// What the folder beside that of the ledgers is called.
+    pub const FOLDER: &'static str = "lists";
 
     /// What is added to the bytes for one more test.
     pub fn entry(name: &str, ignored: bool) -> Vec<u8> {
@@ -69,5 +87,15 @@ mod tests {
         assert_eq!(Inventory::parse(&bytes), Some(inventory));
         assert_eq!(Inventory::parse(&bytes[..bytes.len() - 1]), None);
         assert_eq!(Inventory::parse(b""), None);
+    }
+
+    #[test]
+    fn lists_are_beside_the_ledgers_where_somebody_reads_them() {
+        let folder = std::env::temp_dir().join(format!("memprof-lists-{}", std::process::id()));
+        let ledgers = folder.join("ledgers");
+        assert_eq!(Inventory::folder(&ledgers), ledgers);
+        std::fs::create_dir_all(folder.join(Inventory::FOLDER)).unwrap();
+        assert_eq!(Inventory::folder(&ledgers), folder.join(Inventory::FOLDER));
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

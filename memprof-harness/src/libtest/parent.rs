@@ -9,7 +9,9 @@ use super::options::{Options, Plan, SampleRate, NO_CAPTURE};
 use super::process::{self, run_collecting, run_inheriting};
 use super::shape::{self, Ended};
 use super::verdict::{self, Ending, Expectation};
-use crate::ledger::{fnv1a, target_of, Finish, Hook, Identity, Inventory, LedgerFile, Listed, OutcomeCode, Seed};
+use crate::ledger::{
+    fnv1a, layout, target_of, Finish, Hook, Identity, Inventory, LedgerFile, Listed, OutcomeCode, Seed,
+};
 use crate::modes::{Detail, Modes};
 use crate::{addresses, environment, file_limit};
 use real::{Bencher, ShouldPanic, TestDesc, TestDescAndFn, TestFn};
@@ -30,6 +32,8 @@ use std::{env, fs, io};
 struct Run {
     rate: SampleRate,
     folder: PathBuf,
+    /// Where the lists of its tests are.
+    lists: PathBuf,
     exe: Executable,
     /// Keeps the ledgers of different executables apart; the same in every run.
     exe_hash: u64,
@@ -127,11 +131,11 @@ fn noted(run: &Arc<Run>, test: &TestDescAndFn) -> TestDescAndFn {
     let name = test.desc.name.as_slice().to_owned();
     let testfn = match test.testfn {
         TestFn::StaticBenchFn(function) => shape::dyn_bench(move |bencher| {
-            run.note_unrecorded(&name);
+            run.note(Inventory::UNRECORDED, &name);
             function(bencher)
         }),
         TestFn::StaticTestFn(function) => shape::dyn_test(move || {
-            run.note_unrecorded(&name);
+            run.note(Inventory::UNRECORDED, &name);
             function()
         }),
         _ => return untouched(test),
@@ -185,6 +189,7 @@ fn prepare(options: &Options, plan: Plan, modes: Option<OsString>, on_panic: OnP
     }
     Ok(Run {
         rate: plan.rate,
+        lists: if by_hand { folder.clone() } else { Inventory::folder(&folder) },
         folder,
         exe_hash: fnv1a(exe.path.as_os_str().as_bytes()),
         exe,
@@ -251,8 +256,14 @@ impl Run {
         let listed =
             |test: &&TestDescAndFn| Listed { name: test.desc.name.as_slice().to_owned(), ignored: test.desc.ignore };
         let inventory = Inventory { exe: self.exe.path.clone(), tests: tests.iter().map(listed).collect() };
-        let path = self.folder.join(format!("{:016x}.{}", self.exe_hash, Inventory::EXTENSION));
-        let write = || fs::write(&path, inventory.to_bytes()).and_then(|()| self.begin_unrecorded());
+        let path = self.list(Inventory::EXTENSION);
+        let write = || {
+            fs::write(&path, inventory.to_bytes())?;
+            if !self.modes.only.is_empty() {
+                self.begin_list(Inventory::UNRECORDED)?;
+            }
+            self.begin_list(Inventory::BEGUN)
+        };
         file_limit::as_error(write).map_err(|cause| Refusal {
             what: format!("cannot write `{}`", path.display()),
             cause,
@@ -260,11 +271,11 @@ impl Run {
         })
     }
 
-    /// Makes the list of the tests that are not recorded, where another process of this executable has not: nextest starts
-    /// one for each test.
-    fn begin_unrecorded(&self) -> io::Result<()> {
-        let path = self.unrecorded();
-        if self.modes.only.is_empty() || path.exists() {
+    /// Makes the list of the name that ends in `ending`, where another process of this executable has not: nextest starts one for
+    /// each test.
+    fn begin_list(&self, ending: &str) -> io::Result<()> {
+        let path = self.list(ending);
+        if path.exists() {
             return Ok(());
         }
         let none = Inventory { exe: self.exe.path.clone(), tests: Vec::new() };
@@ -277,22 +288,22 @@ impl Run {
         fs::remove_file(draft)
     }
 
-    fn unrecorded(&self) -> PathBuf {
-        self.folder.join(format!("{:016x}.{}", self.exe_hash, Inventory::UNRECORDED))
+    fn list(&self, ending: &str) -> PathBuf {
+        self.lists.join(format!("{:016x}.{ending}", self.exe_hash))
+    }
+
+    /// Adds a test to a list. What cannot be noted is not counted.
+    fn note(&self, ending: &str, name: &str) {
+        let _ = fs::OpenOptions::new()
+            .append(true)
+            .open(self.list(ending))
+            .and_then(|mut file| file.write_all(&Inventory::entry(name, false)));
     }
 
     /// Whether the test is to be run without being recorded. Where panics abort, libtest starts itself again for each test,
     /// and would find nothing but our closures.
     fn leaves_alone(&self, test: &TestDescAndFn) -> bool {
         self.on_panic == OnPanic::Unwind && !self.modes.records(test.desc.name.as_slice())
-    }
-
-    /// Notes that a test starts which leaves no ledger. What cannot be noted is not counted.
-    fn note_unrecorded(&self, name: &str) {
-        let _ = fs::OpenOptions::new()
-            .append(true)
-            .open(self.unrecorded())
-            .and_then(|mut file| file.write_all(&Inventory::entry(name, false)));
     }
 
     /// For each test whether it is in the share that is to be run.
@@ -347,8 +358,38 @@ impl Test {
     /// `repeat` tells the recordings of a test apart that one run makes.
     fn record(&self, run: &Run, repeat: u64) -> io::Result<Ending> {
         let seed = Seed::of_test(&run.package, &target_of(&run.exe.path), self.source_file, &self.name, repeat);
-        let ledger = self.create_ledger(run, seed)?;
-        folder::RECORDED.fetch_add(1, Ordering::Relaxed);
+        let time = run.modes.timeout;
+        let (ledger, ended) = self.start(run, seed)?;
+        // libtest captures what is printed here, and shows it where it shows a test's output.
+        print!("{}", String::from_utf8_lossy(&ended.output));
+        let ending = self.finish(&ledger, &ended, time)?;
+        if let Ending::Broken(sentence) | Ending::TimedOut(sentence) = &ending {
+            let unfinished = !matches!(ended.output.last(), None | Some(b'\n'));
+            println!("{}{sentence}", if unfinished { "\n" } else { "" });
+            if let Some(remark) = verdict::remark(&ended.output) {
+                println!("{remark}");
+            }
+        }
+        Ok(ending)
+    }
+
+    /// Runs the test in a child. Where another test takes the ledger away before the child has opened it, the test has not begun, and
+    /// gets another.
+    fn start(&self, run: &Run, seed: Seed) -> io::Result<(LedgerFile, process::Ended)> {
+        let mut left = 16;
+        loop {
+            let ledger = self.create_ledger(run, seed)?;
+            run.note(Inventory::BEGUN, &self.name);
+            let ended = self.start_into(run, seed, &ledger)?;
+            left -= 1;
+            if left == 0 || ledger.state()? != layout::state::CREATED || !ledger.is_removed()? {
+                folder::RECORDED.fetch_add(1, Ordering::Relaxed);
+                return Ok((ledger, ended));
+            }
+        }
+    }
+
+    fn start_into(&self, run: &Run, seed: Seed, ledger: &LedgerFile) -> io::Result<process::Ended> {
         let mut command = Command::new(run.exe.program());
         let mut arguments = run.arguments.iter();
         if let Some(name) = arguments.next() {
@@ -364,18 +405,11 @@ impl Test {
             addresses::fix(&mut command);
         }
         let time = run.modes.timeout;
-        let ended = if run.inherit_output { run_inheriting(command, time) } else { run_collecting(command, time) }?;
-        // libtest captures what is printed here, and shows it where it shows a test's output.
-        print!("{}", String::from_utf8_lossy(&ended.output));
-        let ending = self.finish(&ledger, &ended, time)?;
-        if let Ending::Broken(sentence) | Ending::TimedOut(sentence) = &ending {
-            let unfinished = !matches!(ended.output.last(), None | Some(b'\n'));
-            println!("{}{sentence}", if unfinished { "\n" } else { "" });
-            if let Some(remark) = verdict::remark(&ended.output) {
-                println!("{remark}");
-            }
+        if run.inherit_output {
+            run_inheriting(command, time)
+        } else {
+            run_collecting(command, time)
         }
-        Ok(ending)
     }
 
     fn create_ledger(&self, run: &Run, seed: Seed) -> io::Result<LedgerFile> {
@@ -400,7 +434,11 @@ impl Test {
                     path = run.folder.join(format!("{stem}-{again}.ledger"));
                 }
                 // A test may clean up more than its own. That is no reason for the next one to fail.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(&run.folder)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => match fs::create_dir_all(&run.folder) {
+                    // It is being cleaned up at this moment.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    made => made?,
+                },
                 result => {
                     let ledger = result?;
                     if let Some(depth) = run.modes.depth {

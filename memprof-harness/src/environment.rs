@@ -36,6 +36,10 @@ pub const CALL: &str = "call";
 /// Set for a process that only tries its allocator, and ends before `main`.
 pub const PROBE: &str = "MEMPROF_PROBE";
 
-/// What a test executable is spoken to by, in the order `RATE`, `LEDGERS`, `CHILD`, `LEDGER`, `MODES`. A test executable takes them out of its environment as soon as it has read them, so that a test and
+/// Set for a child: where std enters a new thread in its map of those that are alive, `FIRST-END` in hexadecimal digits, as in the
+/// executable's file. Not set where the executable has no symbols.
+pub const THREAD_INFO: &str = "MEMPROF_THREAD_INFO";
+
+/// What a test executable is spoken to by, in the order `RATE`, `LEDGERS`, `CHILD`, `LEDGER`, `MODES`, `THREAD_INFO`. A test executable takes them out of its environment as soon as it has read them, so that a test and
 /// whatever it starts see the environment the user had.
-pub const ALL: [&str; 5] = [RATE, LEDGERS, CHILD, LEDGER, MODES];
+pub const ALL: [&str; 6] = [RATE, LEDGERS, CHILD, LEDGER, MODES, THREAD_INFO];

@@ -76,7 +76,7 @@ pub use libtest::*;
 mod apart;
 #[cfg(memprof_program)]
 mod program;
-#[cfg(any(test, memprof_program))]
+#[cfg(any(test, memprof_program, memprof_injected))]
 #[cfg_attr(not(memprof_program), allow(dead_code))]
 mod std_start;
 #[cfg(memprof_program)]

@@ -161,9 +161,9 @@ impl Recording {
         Some(Recording { detail, seed, stem, is_root, folder, name, window, functions, fixed })
     }
 
-    /// Two letters, and four C strings: the ledger; what the program hands on to those that it starts, which is nothing
+    /// Two letters, and five C strings: the ledger; what the program hands on to those that it starts, which is nothing
     /// where it hands on what it was given; the functions of the window; and where std's set-up is, which is nothing where
-    /// that is not to be left out.
+    /// that is not to be left out; where std enters a thread in its map, which is nothing where that is not known.
     fn left_to_do(&self, ledger: &Path) -> Vec<u8> {
         let mut text = vec![self.window as u8, if self.fixed { b'f' } else { b'-' }];
         text.extend_from_slice(ledger.as_os_str().as_bytes());
@@ -176,9 +176,12 @@ impl Recording {
         text.push(0);
         text.extend_from_slice(self.functions.as_bytes());
         text.push(0);
+        let std = StdStart::of_this_program().unwrap_or_default();
         if self.window == Window::All {
-            text.extend_from_slice(StdStart::of_this_program().unwrap_or_default().to_text().as_bytes());
+            text.extend_from_slice(std.set_up_text().as_bytes());
         }
+        text.push(0);
+        text.extend_from_slice(std.thread_info_text().as_bytes());
         text.push(0);
         text
     }
@@ -244,7 +247,8 @@ struct Prepared<'a> {
     ledger: &'a Path,
     hands_on: &'a CStr,
     functions: &'a [u8],
-    std_start: &'a str,
+    set_up: &'a str,
+    thread_info: &'a str,
 }
 
 impl<'a> Prepared<'a> {
@@ -257,9 +261,11 @@ impl<'a> Prepared<'a> {
         let hands_on = CStr::from_bytes_until_nul(texts.get(ledger.len() + 1..)?).ok()?;
         let behind = ledger.len() + 1 + hands_on.count_bytes() + 1;
         let functions = CStr::from_bytes_until_nul(texts.get(behind..)?).ok()?.to_bytes();
-        let std_start = CStr::from_bytes_until_nul(texts.get(behind + functions.len() + 1..)?).ok()?.to_str().ok()?;
+        let behind = behind + functions.len() + 1;
+        let set_up = CStr::from_bytes_until_nul(texts.get(behind..)?).ok()?.to_str().ok()?;
+        let thread_info = CStr::from_bytes_until_nul(texts.get(behind + set_up.len() + 1..)?).ok()?.to_str().ok()?;
         let ledger = Path::new(OsStr::from_bytes(ledger));
-        Some(Prepared { window, fixed: *fixed == b'f', ledger, hands_on, functions, std_start })
+        Some(Prepared { window, fixed: *fixed == b'f', ledger, hands_on, functions, set_up, thread_info })
     }
 
     fn begin(&self) -> io::Result<()> {
@@ -274,9 +280,12 @@ impl<'a> Prepared<'a> {
         engine::attach(self.ledger)?;
         wrap_panic_hook();
         watch_exit();
+        if let Some(function) = std_start::ranges(self.thread_info).next() {
+            engine::leave_out_thread_info(function);
+        }
         match self.window {
             Window::All => {
-                engine::leave_out_set_up(std_start::ranges(self.std_start));
+                engine::leave_out_set_up(std_start::ranges(self.set_up));
                 engine::open();
             }
             Window::Frame => {

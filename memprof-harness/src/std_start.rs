@@ -1,8 +1,11 @@
-//! Where std's own set-up is in this program: what the runtime allocates before it calls `main` is the same in every program and is
-//! nobody's to mend, so it is left out. Found by the program's own symbols, which the driver has the linker keep.
+//! Where std keeps its own books in this program: what the runtime allocates before it calls `main` is the same in every program, and what
+//! it allocates to list the threads that are alive depends on how many are at once. Neither is the program's to mend, so both are left
+//! out. Found by the program's own symbols, which the driver has the linker keep.
 //!
 //! `std::rt::lang_start_internal` sets the runtime up and then has `main` called, through an instance of
-//! `__rust_begin_short_backtrace`. Both are never inlined where a symbol of theirs is left. Without symbols nothing is left out.
+//! `__rust_begin_short_backtrace`. Both are never inlined where a symbol of theirs is left. A new thread enters itself in a map, for the
+//! handler of stack overflows, in `stack_overflow::thread_info::set_current_info`; std before 1.90 has no such map. Without symbols
+//! nothing is left out.
 
 #![allow(unsafe_code)] // a mapping of a file
 
@@ -17,6 +20,8 @@ pub struct StdStart {
     pub set_up: Range<u64>,
     /// All instances of `__rust_begin_short_backtrace`: those that begin threads among them, which does no harm.
     pub main: Vec<Range<u64>>,
+    /// `set_current_info`.
+    pub thread_info: Range<u64>,
 }
 
 impl StdStart {
@@ -27,14 +32,25 @@ impl StdStart {
         find(mapping.bytes())
     }
 
-    /// As `read` takes it: pairs of hexadecimal numbers, those of `set_up` first.
-    pub fn to_text(&self) -> String {
-        let ranges = [&self.set_up].into_iter().chain(&self.main);
-        ranges.map(|range| format!("{:x}-{:x}", range.start, range.end)).collect::<Vec<_>>().join(",")
+    /// The set-up and `main` as [`ranges`] takes them, the set-up first; nothing where either is not known.
+    pub fn set_up_text(&self) -> String {
+        if self.set_up.is_empty() || self.main.is_empty() {
+            return String::new();
+        }
+        text_of([&self.set_up].into_iter().chain(&self.main))
+    }
+
+    /// `set_current_info` as [`ranges`] takes it; nothing where it is not known.
+    pub fn thread_info_text(&self) -> String {
+        text_of(Some(&self.thread_info).filter(|range| !range.is_empty()).into_iter())
     }
 }
 
-/// The ranges of a text by [`StdStart::to_text`], one after the other. Takes no memory.
+fn text_of<'a>(ranges: impl Iterator<Item = &'a Range<u64>>) -> String {
+    ranges.map(|range| format!("{:x}-{:x}", range.start, range.end)).collect::<Vec<_>>().join(",")
+}
+
+/// The ranges of a text by [`StdStart`], pairs of hexadecimal numbers, one after the other. Takes no memory.
 pub fn ranges(text: &str) -> impl Iterator<Item = Range<u64>> + '_ {
     text.split(',').filter_map(|range| {
         let (start, end) = range.split_once('-')?;
@@ -118,23 +134,25 @@ fn find(file: &[u8]) -> Option<StdStart> {
             Some(_) if range.is_empty() => {}
             Some(Kind::SetUp) => found.set_up = range,
             Some(Kind::Main) => found.main.push(range),
+            Some(Kind::ThreadInfo) => found.thread_info = range,
             None => {}
         }
     }
-    (!found.set_up.is_empty() && !found.main.is_empty()).then_some(found)
+    Some(found)
 }
 
 #[derive(Debug, PartialEq, Eq)]
 enum Kind {
     SetUp,
     Main,
+    ThreadInfo,
 }
 
 impl Kind {
     /// By the beginning of a mangled name, of either kind. A name may be followed by others.
     fn of(name: &[u8]) -> Option<Kind> {
         /// A name of std's says what it is called within so many bytes.
-        const ENOUGH: usize = 96;
+        const ENOUGH: usize = 160;
         let is_old = name.starts_with(b"_ZN3std");
         if !is_old && !name.starts_with(b"_RNvN") && !name.starts_with(b"_RINvN") {
             return None;
@@ -148,6 +166,8 @@ impl Kind {
             Some(Kind::SetUp)
         } else if has(b"__rust_begin_short_backtrace") {
             Some(Kind::Main)
+        } else if has(b"14stack_overflow11thread_info16set_current_info") {
+            Some(Kind::ThreadInfo)
         } else {
             None
         }
@@ -168,6 +188,15 @@ mod tests {
             ("_ZN3std10sys_common9backtrace28__rust_begin_short_backtrace17h0123456789abcdefE\0", Some(Kind::Main)),
             ("_RINvNtNtCsgEmYZWUPyKy_3std3sys9backtrace28___rust_begin_short_backtraceFEuuECs1_1k\0", Some(Kind::Main)),
             ("_ZN3std2rt10lang_start17h0123456789abcdefE\0_ZN3std2rt19lang_start_internal\0", None),
+            (
+                "_RNvNtNtNtNtNtCsjrHSEGnQ3l9_3std3sys3pal4unix14stack_overflow11thread_info16set_current_info\0",
+                Some(Kind::ThreadInfo),
+            ),
+            (
+                "_ZN3std3sys3pal4unix14stack_overflow11thread_info16set_current_info17h0123456789abcdefE\0",
+                Some(Kind::ThreadInfo),
+            ),
+            ("_RNvNtNtNtNtNtCsjrHSEGnQ3l9_3std3sys3pal4unix14stack_overflow11thread_info11THREAD_INFO\0", None),
             ("_ZN1k2rt19lang_start_internal17h0123456789abcdefE\0", None),
             ("main\0", None),
             ("", None),
@@ -177,12 +206,21 @@ mod tests {
     }
 
     #[test]
-    fn this_program_has_both_and_they_come_back_from_their_text() {
+    fn this_program_has_them_and_they_come_back_from_their_text() {
         let found = StdStart::of_this_program().expect("tests have symbols");
-        let text = found.to_text();
+        let text = found.set_up_text();
         let back: Vec<_> = ranges(&text).collect();
         assert_eq!(back.first(), Some(&found.set_up));
         assert_eq!(back[1..], found.main[..]);
+        let text = found.thread_info_text();
+        assert_eq!(ranges(&text).next(), Some(found.thread_info).filter(|range| !range.is_empty()));
+    }
+
+    #[test]
+    fn what_is_not_known_has_no_text() {
+        let found = StdStart { set_up: 1..2, ..StdStart::default() };
+        assert_eq!((found.set_up_text(), found.thread_info_text()), (String::new(), String::new()));
+        assert_eq!(ranges("").next(), None);
     }
 
     #[test]

@@ -30,6 +30,64 @@ fn asks_for_what_there_is_not() {
 }
 ";
 
+/// Threads that are alive one at a time, and as many all at once. Each allocates 100 bytes.
+const ALIVE: &str = "use std::hint::black_box;
+use std::sync::{Arc, Barrier};
+use std::thread;
+
+fn start(together: &Arc<Barrier>) -> thread::JoinHandle<()> {
+    let together = Arc::clone(together);
+    thread::spawn(move || {
+        drop(black_box(vec![1_u8; 100]));
+        together.wait();
+    })
+}
+
+#[test]
+fn one_at_a_time() {
+    let mut handles = Vec::with_capacity(100);
+    let together = Arc::new(Barrier::new(1));
+    for _ in 0..100 {
+        start(&together).join().unwrap();
+    }
+    handles.push(start(&together));
+    handles.pop().unwrap().join().unwrap();
+}
+
+#[test]
+fn all_at_once() {
+    let mut handles = Vec::with_capacity(100);
+    start(&Arc::new(Barrier::new(1))).join().unwrap();
+    let together = Arc::new(Barrier::new(100));
+    for _ in 0..100 {
+        handles.push(start(&together));
+    }
+    for handle in handles {
+        handle.join().unwrap();
+    }
+}
+";
+
+#[test]
+fn how_many_threads_are_alive_at_once_changes_no_count() {
+    let fixture = Fixture::copy("known");
+    fixture.write("tests/alive.rs", ALIVE);
+    for options in ["", " --release"] {
+        for rate in [0, 1, 524_288] {
+            fixture.memprof(&format!("test --test alive{options} --memprofilerate {rate}")).succeed();
+            let summary = fixture.summary();
+            let found = |name: &str| {
+                let Figures { alloc_objects, inuse_objects, .. } = summary.test(name).figures();
+                (alloc_objects, inuse_objects)
+            };
+            let (one, all) = (found("one_at_a_time"), found("all_at_once"));
+            // The second has one barrier more.
+            assert_eq!((one.0 + 1, one.1), all, "at rate {rate}{options}");
+            assert_eq!(one.1, 0, "at rate {rate}{options}");
+        }
+    }
+}
+
 #[test]
 fn a_program_has_the_figures_of_its_main() {
     let fixture = Fixture::copy("known");

@@ -24,6 +24,8 @@ pub use hook::rust::Hook;
 pub use life::ending::threads;
 #[cfg(memprof_native)]
 pub use life::own_allocator::reaches_the_hook;
+#[cfg(any(memprof_program, memprof_injected))]
+pub use life::process::leave_out_thread_info;
 #[cfg(all(memprof_injected, not(memprof_program)))]
 pub use life::process::shut;
 pub use life::process::{attach, close, open, report};

@@ -8,9 +8,10 @@ use crate::engine;
 use crate::ledger::layout::state;
 use crate::modes::Modes;
 use crate::seeds;
+use crate::std_start;
 use real::{Bencher, ShouldPanic, TestDescAndFn, TestFn};
 use std::any::Any;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::hint::black_box;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::path::{Path, PathBuf};
@@ -20,14 +21,17 @@ use std::{fs, io, process, thread};
 /// more than the text's beginning.
 pub(super) const PANIC_TEXT_EXTENSION: &str = "panic";
 
-/// Runs the test with this index and ends the process.
-pub(super) fn run(
-    tests: &[&TestDescAndFn],
-    index: &OsStr,
-    ledger: Option<OsString>,
-    modes: Option<OsString>,
-    on_panic: OnPanic,
-) -> ! {
+/// What the parent said, by the variables of [`crate::environment`].
+pub(super) struct Asked {
+    pub index: OsString,
+    pub ledger: Option<OsString>,
+    pub modes: Option<OsString>,
+    pub thread_info: Option<OsString>,
+}
+
+/// Runs the test that is asked for and ends the process.
+pub(super) fn run(tests: &[&TestDescAndFn], asked: Asked, on_panic: OnPanic) -> ! {
+    let Asked { index, ledger, modes, thread_info } = asked;
     end_with_parent();
     // The parent has understood them, so they are what it gave on.
     let modes = modes.and_then(|modes| modes.to_str()?.parse::<Modes>().ok()).unwrap_or_default();
@@ -41,6 +45,9 @@ pub(super) fn run(
     };
     if let Err(error) = engine::attach(&ledger) {
         refuse(&format!("the ledger `{}` cannot be opened: {error}", ledger.display()));
+    }
+    if let Some(function) = thread_info.as_deref().and_then(|text| std_start::ranges(text.to_str()?).next()) {
+        engine::leave_out_thread_info(function);
     }
     let body = match test.testfn {
         TestFn::StaticTestFn(function) => Body::Test(function),

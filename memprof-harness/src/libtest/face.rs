@@ -40,9 +40,9 @@ pub fn assert_test_result<T: Termination>(result: T) -> Result<(), String> {
 /// What every entry point does.
 pub(super) fn enter(tests: &[&TestDescAndFn], on_panic: OnPanic) -> Ended {
     black_box(link_marker::TESTS);
-    let [rate, ledgers, child, ledger, modes] = take_environment();
+    let [rate, ledgers, child, ledger, modes, thread_info] = take_environment();
     if let Some(index) = child {
-        child::run(tests, &index, ledger, modes, on_panic);
+        child::run(tests, child::Asked { index, ledger, modes, thread_info }, on_panic);
     }
     // libtest wants its arguments as UTF-8, and says so itself where they are not.
     let arguments = env::args_os().map(|argument| argument.into_string()).collect::<Result<Vec<_>, _>>();

@@ -13,6 +13,7 @@ use crate::ledger::{
     fnv1a, layout, target_of, Finish, Hook, Identity, Inventory, LedgerFile, Listed, OutcomeCode, Seed,
 };
 use crate::modes::{Detail, Modes};
+use crate::std_start::StdStart;
 use crate::{addresses, environment, file_limit};
 use real::{Bencher, ShouldPanic, TestDesc, TestDescAndFn, TestFn};
 use std::ffi::OsString;
@@ -45,6 +46,8 @@ struct Run {
     modes: Modes,
     on_panic: OnPanic,
     hook: Hook,
+    /// See [`environment::THREAD_INFO`].
+    thread_info: String,
 }
 
 impl Run {
@@ -200,6 +203,7 @@ fn prepare(options: &Options, plan: Plan, modes: Option<OsString>, on_panic: OnP
         modes,
         on_panic,
         hook: hook(),
+        thread_info: StdStart::of_this_program().unwrap_or_default().thread_info_text(),
     })
 }
 
@@ -400,6 +404,9 @@ impl Test {
         // The ledger has the rate as well, but the first allocation of the child comes before its ledger is open.
         command.env(environment::RATE, run.rate.0.to_string());
         command.env(environment::PROGRAM, run.for_programs(ledger.path(), seed));
+        if !run.thread_info.is_empty() {
+            command.env(environment::THREAD_INFO, &run.thread_info);
+        }
         if run.modes.deterministic {
             command.env(environment::MODES, run.modes.to_string());
             addresses::fix(&mut command);

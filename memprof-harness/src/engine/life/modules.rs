@@ -62,7 +62,7 @@ impl List {
 }
 
 /// What is added to the addresses in the program's own file to have those in this process.
-#[cfg(memprof_program)]
+#[cfg(any(memprof_program, memprof_injected))]
 pub(crate) fn bias_of_program() -> u64 {
     extern "C" fn first(info: *mut libc::dl_phdr_info, _: usize, data: *mut libc::c_void) -> libc::c_int {
         // SAFETY: the system passes a valid object description for the length of this call.

@@ -12,7 +12,7 @@ use crate::engine::life::loader;
 use crate::engine::life::modules;
 use crate::engine::life::state;
 use crate::engine::life::state::{Mode, ENDED, FORKED, OPEN};
-#[cfg(memprof_program)]
+#[cfg(any(memprof_program, memprof_injected))]
 use crate::engine::life::std_itself;
 use crate::engine::life::thread;
 use crate::engine::record::lane;
@@ -81,6 +81,15 @@ pub fn leave_out_set_up(functions: impl Iterator<Item = std::ops::Range<u64>>) {
     if std_itself::set(functions.map(|function| [loaded(function.start), loaded(function.end)])) {
         thread::expect_set_up();
     }
+}
+
+/// Has what std allocates to list the threads that are alive left out: it depends on how many are at once. `function` is the range of
+/// addresses, before the program was loaded, of the one that enters a thread.
+#[cfg(any(memprof_program, memprof_injected))]
+pub fn leave_out_thread_info(function: std::ops::Range<u64>) {
+    let bias = modules::bias_of_program();
+    let loaded = |address: u64| address.wrapping_add(bias) as usize;
+    std_itself::set_thread_info(loaded(function.start), loaded(function.end));
 }
 
 /// Opens the window: from here on every thread of the process is recorded. Does nothing where no ledger is attached.

@@ -40,6 +40,9 @@ pub(crate) struct Thread {
     joining: Cell<bool>,
     /// The last allocation was refused: what comes next may be std's, which says so.
     refused: Cell<bool>,
+    /// Events left in which it may still enter itself in std's map of threads.
+    #[cfg(any(memprof_program, memprof_injected))]
+    early: Cell<u8>,
     /// The main thread of a program whose `main` is not known to have begun.
     #[cfg(memprof_program)]
     setting_up: Cell<bool>,
@@ -55,6 +58,10 @@ pub(crate) struct Thread {
     watch: Cell<Watch>,
 }
 
+/// std enters a new thread in its map before the thread does anything else, but for a few allocations of std's own.
+#[cfg(any(memprof_program, memprof_injected))]
+const EARLY: u8 = 16;
+
 thread_local! {
     static THREAD: Thread = const {
         Thread {
@@ -64,6 +71,8 @@ thread_local! {
             counted: Cell::new(false),
             joining: Cell::new(false),
             refused: Cell::new(false),
+            #[cfg(any(memprof_program, memprof_injected))]
+            early: Cell::new(EARLY),
             #[cfg(memprof_program)]
             setting_up: Cell::new(false),
             forks: Cell::new(0),
@@ -203,6 +212,9 @@ impl Thread {
             return Access::Shut;
         }
         let Some(local) = self.local.get().or_else(|| self.join()) else { return Access::Laneless };
+        if self.is_entering_itself() {
+            return Access::Shut;
+        }
         // Joining may have made this process one of several threads.
         let flags = state::settled_flags();
         if flags & OPEN == 0 {
@@ -212,7 +224,7 @@ impl Thread {
         if flags & MULTI != 0 && self.expected() != flags {
             local.attend();
         }
-        if !watched && !self.may_set_up() {
+        if !watched && !self.may_set_up() && !self.is_early() {
             self.expect(flags);
         }
         Access::Lane(local, self.bounds.get())
@@ -278,6 +290,34 @@ impl Thread {
 
     #[cfg(not(memprof_program))]
     fn is_setting_up(&self) -> bool {
+        false
+    }
+
+    /// Whether this event is of std's entering the thread in its map of those that are alive.
+    #[cfg(any(memprof_program, memprof_injected))]
+    fn is_entering_itself(&self) -> bool {
+        if !self.is_early() {
+            return false;
+        }
+        let enters = std_itself::is_in_thread_info(Frame::here(), self.bounds.get());
+        if !enters {
+            self.early.set(self.early.get() - 1);
+        }
+        enters
+    }
+
+    #[cfg(any(memprof_program, memprof_injected))]
+    fn is_early(&self) -> bool {
+        self.early.get() > 0 && std_itself::knows_thread_info()
+    }
+
+    #[cfg(not(any(memprof_program, memprof_injected)))]
+    fn is_entering_itself(&self) -> bool {
+        false
+    }
+
+    #[cfg(not(any(memprof_program, memprof_injected)))]
+    fn is_early(&self) -> bool {
         false
     }
 

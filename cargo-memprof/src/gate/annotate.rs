@@ -69,9 +69,7 @@ fn others(outcome: &Outcome) -> Vec<(Severity, String, String)> {
     for test in &outcome.tests {
         for (severity, finding) in &test.findings {
             let is_elsewhere = finding.is_budget() || finding.is_doubt();
-            if !is_elsewhere
-                && !matches!(finding, Finding::Excluded { .. } | Finding::TestFailed | Finding::TestTimedOut)
-            {
+            if !is_elsewhere && !matches!(finding, Finding::Excluded { .. }) {
                 kinds.entry((std::cmp::Reverse(*severity), sentence(finding))).or_default().push(label(&test.id));
             }
         }

@@ -58,6 +58,9 @@ fn conditions(baseline: &Baseline, run: &RecordedRun, policy: &Policy) -> Option
 
 fn doubts(run: &RecordedRun, conditions: Option<Doubt>, nothing_compared: bool, policy: &Policy) -> Vec<Doubt> {
     let mut doubts = Vec::new();
+    if run.run.cargo_exit != 0 {
+        doubts.push(Doubt::TestsFailed { cargo_exit: run.run.cargo_exit });
+    }
     if run.run.interrupted {
         doubts.push(Doubt::Interrupted);
     }
@@ -141,9 +144,10 @@ fn judge(id: &TestId, repeats: &[&RecordedTest], line: Option<&Figures>, held: b
         return judged;
     }
     if repeats.iter().any(|test| test.outcome != "ok") {
-        // Cargo fails the run with its own exit code.
         let late = repeats.iter().any(|test| test.outcome == "timed_out");
-        found(Severity::Warn, if late { Finding::TestTimedOut } else { Finding::TestFailed });
+        // One without a line fails nothing where cargo passes, as a program's test may that fails alone.
+        let severity = if line.is_some() { Severity::Fail } else { Severity::Warn };
+        found(severity, if late { Finding::TestTimedOut } else { Finding::TestFailed });
         return judged;
     }
     if repeats.iter().any(|test| test.seen == PARTIAL) {
@@ -233,6 +237,11 @@ impl<'a> Absent<'a> {
             .keys()
             .chain(self.run.by_test().keys())
             .any(|other| of_target(&other.package, &other.target, &other.kind));
+        if !target_ran && self.run.run.cargo_exit != 0 {
+            // Cargo stops at the first target that fails, which is what is to be mended.
+            let why = format!("cargo ended with {} before its target `{}`", self.run.run.cargo_exit, id.target_label());
+            return (self.policy.not_run.min(Severity::Warn), Finding::NotRun { why });
+        }
         if !target_ran {
             let why = format!("its target `{}` did not run", id.target_label());
             return (self.policy.not_run, Finding::NotRun { why });
@@ -264,6 +273,7 @@ mod tests {
     use super::super::outcome::Verdict;
     use super::*;
     use crate::conditions::Conditions;
+    use crate::exit_code::ExitCode;
 
     fn id(name: &str) -> TestId {
         TestId { package: "p".into(), target: "p".into(), kind: "lib".into(), name: name.into() }
@@ -501,14 +511,26 @@ mod tests {
     }
 
     #[test]
+    fn no_figure_makes_up_for_a_failure_of_cargo() {
+        let baseline = baseline(&[("a", figures(3)), ("b", figures(3))]);
+        for objects in [3, 99] {
+            let mut failed = run(vec![test("a", figures(objects)), test("b", figures(3))]);
+            failed.run.cargo_exit = 101;
+            let outcome = compare(&baseline, &failed, &Policy::default());
+            assert_eq!(outcome.verdict(), Verdict::TestsFailed);
+            assert_eq!(outcome.exit_code(), ExitCode::of_cargo(101));
+        }
+    }
+
+    #[test]
     fn a_failed_test_is_not_compared_and_one_cut_short_cannot_be() {
         let baseline = baseline(&[("a", figures(3)), ("b", figures(3))]);
         let failed = RecordedTest { outcome: "failed".into(), ..test("a", figures(99)) };
         let outcome = compare(&baseline, &run(vec![failed, test("b", figures(3))]), &Policy::default());
-        assert_eq!(findings(&outcome, "a"), [(Severity::Warn, Finding::TestFailed)]);
+        assert_eq!(findings(&outcome, "a"), [(Severity::Fail, Finding::TestFailed)]);
         let late = RecordedTest { outcome: "timed_out".into(), ..test("a", figures(99)) };
         let outcome = compare(&baseline, &run(vec![late, test("b", figures(3))]), &Policy::default());
-        assert_eq!(findings(&outcome, "a"), [(Severity::Warn, Finding::TestTimedOut)]);
+        assert_eq!(findings(&outcome, "a"), [(Severity::Fail, Finding::TestTimedOut)]);
         let cut = RecordedTest { cut_short: true, ..test("a", figures(1)) };
         let outcome = compare(&baseline, &run(vec![cut, test("b", figures(3))]), &Policy::default());
         assert_eq!(findings(&outcome, "a"), [(Severity::Fail, Finding::CutShort)]);

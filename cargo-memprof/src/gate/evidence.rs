@@ -69,10 +69,8 @@ pub struct Missing {
 /// # Errors
 /// Where the pictures cannot be written. A profile that cannot be read explains nothing, and that is said.
 pub fn gather(outcome: &Outcome, run: &RecordedRun, store: &Store, root: &Utf8Path) -> Result<Evidence, Error> {
+    begin(&run.folder)?;
     let folder = run.folder.join(layout::GATE);
-    fresh(&folder).map_err(|error| {
-        Error::new(format!("cannot write to `{folder}`")).caused_by(error).with_code(ExitCode::OUTPUT)
-    })?;
     let now: BTreeMap<TestId, Place> = match Store::of_run(run) {
         Store::Run(profiles) => profiles,
         Store::Folder(_) => BTreeMap::new(),
@@ -92,6 +90,16 @@ pub fn gather(outcome: &Outcome, run: &RecordedRun, store: &Store, root: &Utf8Pa
         evidence.regressions.insert(test.id.clone(), explanation);
     }
     Ok(evidence)
+}
+
+/// Makes the gate's folder in the outputs `out`, with nothing in it.
+///
+/// # Errors
+/// Where it cannot be made, or is somebody else's.
+pub fn begin(out: &Utf8Path) -> Result<(), Error> {
+    let folder = out.join(layout::GATE);
+    fresh(&folder)
+        .map_err(|error| Error::new(format!("cannot write to `{folder}`")).caused_by(error).with_code(ExitCode::OUTPUT))
 }
 
 /// How the repeats of unstable tests differ: of each, those with the least and with the most.

@@ -22,6 +22,10 @@ pub fn render(outcome: &Outcome, evidence: &Evidence) -> String {
     let (mark, verdict) = match outcome.verdict() {
         Verdict::Passed => ("✅", format!("allocations are within budget ({compared} compared)")),
         Verdict::OverBudget => ("❌", format!("{} over budget ({compared} compared)", plural(over.len(), "test"))),
+        Verdict::TestsFailed => {
+            let over = if over.is_empty() { "none".to_owned() } else { over.len().to_string() };
+            ("❌", format!("tests failed ({compared} compared, {over} over budget)"))
+        }
         Verdict::CannotCompare => ("❌", format!("allocations cannot be compared ({compared} compared)")),
     };
     let mut out = format!("### {mark} cargo memprof: {verdict}\n\n");

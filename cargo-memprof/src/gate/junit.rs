@@ -1,7 +1,7 @@
 //! The outcome as JUnit's XML, one suite for each target, as CI servers read it. Pure.
 
 use super::evidence::Evidence;
-use super::outcome::{Finding, Judged, Outcome};
+use super::outcome::{Finding, Judged, Outcome, Verdict};
 use super::policy::Severity;
 use super::text::{doubt_sentence, sentence, site};
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
@@ -23,7 +23,8 @@ pub fn render(outcome: &Outcome, evidence: &Evidence) -> String {
     if !failing.is_empty() {
         let mut suite = TestSuite::new("cargo memprof gate");
         let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
-        status.set_type("cannot-compare").set_message(failing.join("; "));
+        let failed = outcome.verdict() == Verdict::TestsFailed;
+        status.set_type(if failed { "tests-failed" } else { "cannot-compare" }).set_message(failing.join("; "));
         let mut case = TestCase::new("comparison", status);
         case.set_classname("cargo memprof gate");
         suite.add_test_case(case);
@@ -58,10 +59,13 @@ fn status(test: &Judged, evidence: &Evidence) -> TestCaseStatus {
             None => TestCaseStatus::success(),
         };
     }
-    let budget = failures.iter().any(|finding| finding.is_budget());
-    let (kind, name) = match budget {
-        true => (NonSuccessKind::Failure, "over-budget"),
-        false => (NonSuccessKind::Error, "cannot-compare"),
+    let failed = |finding: &&Finding| matches!(finding, Finding::TestFailed | Finding::TestTimedOut);
+    let (kind, name) = if failures.iter().any(failed) {
+        (NonSuccessKind::Failure, "test-failed")
+    } else if failures.iter().any(|finding| finding.is_budget()) {
+        (NonSuccessKind::Failure, "over-budget")
+    } else {
+        (NonSuccessKind::Error, "cannot-compare")
     };
     let sentences: Vec<String> = failures.into_iter().map(sentence).collect();
     let mut status = TestCaseStatus::non_success(kind);

@@ -43,10 +43,11 @@ use crate::view::amount::plural;
 use against::Against;
 use baseline::Baseline;
 use camino::{Utf8Path, Utf8PathBuf};
+use evidence::Evidence;
 use file::{BaselineFile, Changes};
 use flags::GateFlags;
 use memprof_harness::modes::Modes;
-use outcome::{Outcome, Verdict};
+use outcome::{Doubt, Outcome, Verdict};
 use outputs::Outputs;
 use pattern::Pattern;
 use policy::{Policy, Severity};
@@ -153,12 +154,44 @@ pub fn gate(options: &GateOptions) -> Result<ExitCode, Error> {
     let out = here.out_dir(options.test.own.folder.as_deref())?;
     // Whatever happens from here on, nobody takes the verdict of before for this one's.
     evidence::empty(&out)?;
-    let place = Place::find(&here, &options.flags)?;
+    let ended = compare_run(options, &mut here, &out);
+    let (doubt, code) = match ended {
+        Ok(Ended::Compared(code)) => return Ok(code),
+        Ok(Ended::Not { doubt, code }) => (doubt, Ok(code)),
+        Err(error) => (refusal(&error), Err(error)),
+    };
+    // Whoever reads the outcome alone is to learn that there is none. What went wrong before is the more important news.
+    let outcome = Outcome::refused(doubt);
+    let (evidence, root) = (Evidence::default(), &here.workspace.root);
+    let baseline = Source { name: String::new(), committed: false };
+    let outputs = Outputs { outcome: &outcome, evidence: &evidence, baseline: &baseline, told: true, root };
+    let _ = evidence::begin(&out).and_then(|()| outputs.give(&out, options.flags.format, &here.shell));
+    code
+}
+
+/// What became of a gate.
+enum Ended {
+    /// The outcome was given out.
+    Compared(ExitCode),
+    /// It did not come to a comparison, and the user has been told why.
+    Not { doubt: Doubt, code: ExitCode },
+}
+
+fn refusal(error: &Error) -> Doubt {
+    Doubt::Refused {
+        asked: error.asked().to_owned(),
+        causes: error.causes().to_vec(),
+        help: error.advice().map(str::to_owned),
+    }
+}
+
+fn compare_run(options: &GateOptions, here: &mut Here<'_>, out: &Utf8Path) -> Result<Ended, Error> {
+    let place = Place::find(here, &options.flags)?;
     // A baseline that cannot be used should not cost a run of all tests.
     let (place, baseline) = match &options.flags.against {
         Some(revision) => {
             let git = against::git(revision)?;
-            let other = Against { revision, options: &options.test, here: &here, git: &git };
+            let other = Against { revision, options: &options.test, here, git: &git };
             let against = place.against(other)?;
             here.git = Some(git);
             against
@@ -168,34 +201,32 @@ pub fn gate(options: &GateOptions) -> Result<ExitCode, Error> {
             (place, baseline)
         }
     };
-    let (folder, code) = if options.flags.no_run {
-        LastCommand::must_have_produced(&out, "cannot compare the last run")?;
-        (out, None)
+    let folder = if options.flags.no_run {
+        LastCommand::must_have_produced(out, "cannot compare the last run")?;
+        out.to_owned()
     } else {
-        let done = drive::test(&options.test, &here)?;
+        let done = drive::test(&options.test, here)?;
         match done.outputs {
             // There is nothing to be said of what the rest would have been.
-            _ if done.interrupted => return Ok(done.code),
-            Some(folder) => (folder, Some(done.code)),
+            _ if done.interrupted => return Ok(Ended::Not { doubt: Doubt::Interrupted, code: done.code }),
+            Some(folder) => folder,
             None if done.code == ExitCode::OK => return Err(nothing_ran("compare allocations")),
-            None => return Ok(done.code),
+            None => {
+                let doubt = Doubt::TestsFailed { cargo_exit: i32::from(done.code.get()) };
+                return Ok(Ended::Not { doubt, code: done.code });
+            }
         }
     };
     let run = RecordedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
-    let tests_failed = code.unwrap_or_else(|| ExitCode::of_cargo(run.run.cargo_exit));
     let outcome = compare::compare(&baseline, &run, &place.policy);
     let evidence = evidence::gather(&outcome, &run, &place.store, &here.workspace.root)?;
-    let outputs =
-        Outputs { outcome: &outcome, evidence: &evidence, baseline: &place.source, root: &here.workspace.root };
+    let root = &here.workspace.root;
+    let outputs = Outputs { outcome: &outcome, evidence: &evidence, baseline: &place.source, told: false, root };
     outputs.give(&run.folder, options.flags.format, &here.shell)?;
-    if tests_failed != ExitCode::OK {
-        return Ok(tests_failed);
+    if options.flags.self_test && outcome.verdict() == Verdict::Passed {
+        return Ok(Ended::Compared(self_test(&baseline, &run, &place.policy, &outcome, here)));
     }
-    let verdict = outcome.verdict();
-    if options.flags.self_test && verdict == Verdict::Passed {
-        return Ok(self_test(&baseline, &run, &place.policy, &outcome, &here));
-    }
-    Ok(verdict.exit_code())
+    Ok(Ended::Compared(outcome.exit_code()))
 }
 
 fn self_test(baseline: &Baseline, run: &RecordedRun, policy: &Policy, outcome: &Outcome, here: &Here<'_>) -> ExitCode {

@@ -91,6 +91,10 @@ pub enum Doubt {
     Removed { severity: Severity, tests: Vec<TestId> },
     /// The run was stopped by the user.
     Interrupted,
+    /// Cargo failed: tests did, or did not compile.
+    TestsFailed { cargo_exit: i32 },
+    /// It did not come to a comparison.
+    Refused { asked: String, causes: Vec<String>, help: Option<String> },
 }
 
 /// The last word.
@@ -100,6 +104,8 @@ pub enum Verdict {
     Passed,
     OverBudget,
     CannotCompare,
+    /// Whatever the figures are: the job has failed, and nothing about it is to look as if it had passed.
+    TestsFailed,
 }
 
 impl Finding {
@@ -130,8 +136,9 @@ impl Doubt {
     pub fn is_fatal(&self) -> bool {
         match self {
             Doubt::Conditions { severity, .. } => *severity == Severity::Fail,
-            Doubt::Interrupted => true,
+            Doubt::Interrupted | Doubt::Refused { .. } => true,
             Doubt::NothingCompared
+            | Doubt::TestsFailed { .. }
             | Doubt::UnreadableLedgers { .. }
             | Doubt::NotRecorded { .. }
             | Doubt::Removed { .. } => false,
@@ -183,9 +190,25 @@ impl Judged {
 }
 
 impl Outcome {
-    /// A comparison that means nothing has no other verdict, whatever its figures happen to be. Otherwise over budget wins
-    /// over a comparison that is incomplete: what was measured was measured.
+    /// An outcome without a comparison.
+    pub fn refused(doubt: Doubt) -> Outcome {
+        Outcome { tests: Vec::new(), doubts: vec![doubt] }
+    }
+
+    /// What cargo failed with; `None` = it did not.
+    fn failure(&self) -> Option<ExitCode> {
+        self.doubts.iter().find_map(|doubt| match doubt {
+            Doubt::TestsFailed { cargo_exit } => Some(ExitCode::of_cargo(*cargo_exit)),
+            _ => None,
+        })
+    }
+
+    /// A job whose tests failed has failed, and a comparison that means nothing has no other verdict, whatever its figures happen to
+    /// be. Otherwise over budget wins over a comparison that is incomplete: what was measured was measured.
     pub fn verdict(&self) -> Verdict {
+        if self.failure().is_some() {
+            return Verdict::TestsFailed;
+        }
         if self.doubts.iter().any(Doubt::is_fatal) {
             return Verdict::CannotCompare;
         }
@@ -199,6 +222,16 @@ impl Outcome {
         Verdict::Passed
     }
 
+    /// What the gate ends with.
+    pub fn exit_code(&self) -> ExitCode {
+        match self.verdict() {
+            Verdict::Passed => ExitCode::OK,
+            Verdict::OverBudget => ExitCode::OVER_BUDGET,
+            Verdict::CannotCompare => ExitCode::CANNOT_COMPARE,
+            Verdict::TestsFailed => self.failure().unwrap_or(ExitCode::CANNOT_COMPARE),
+        }
+    }
+
     /// The tests over budget, the worst first.
     pub fn over_budget(&self) -> Vec<&Judged> {
         let mut over: Vec<&Judged> = self.tests.iter().filter(|test| test.failures().any(Finding::is_budget)).collect();
@@ -209,15 +242,5 @@ impl Outcome {
     /// How many tests were compared with a line of the baseline.
     pub fn compared(&self) -> usize {
         self.tests.iter().filter(|test| test.was_compared()).count()
-    }
-}
-
-impl Verdict {
-    pub fn exit_code(self) -> ExitCode {
-        match self {
-            Verdict::Passed => ExitCode::OK,
-            Verdict::OverBudget => ExitCode::OVER_BUDGET,
-            Verdict::CannotCompare => ExitCode::CANNOT_COMPARE,
-        }
     }
 }

@@ -24,6 +24,8 @@ pub struct Outputs<'a> {
     pub outcome: &'a Outcome,
     pub evidence: &'a Evidence,
     pub baseline: &'a Source,
+    /// People have been told, or will be, as it is an error.
+    pub told: bool,
     /// Root of the workspace.
     pub root: &'a Utf8Path,
 }
@@ -46,6 +48,7 @@ impl Outputs<'_> {
         }
         // Programs read what they asked for, and it is this.
         let stdout = shell.beside_machine_output(false);
+        let text = if self.told { String::new() } else { text };
         stdout.result(match format {
             Format::Text => &text,
             Format::Github => &annotations,

@@ -380,6 +380,11 @@ pub fn doubt_sentence(doubt: &Doubt) -> String {
                 names.join(", ")
             )
         }
+        Doubt::TestsFailed { cargo_exit } => format!("tests failed, or did not compile: cargo ended with {cargo_exit}"),
+        Doubt::Refused { asked, causes, help } => {
+            let causes = causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
+            format!("{asked}{causes}{}", help.as_ref().map_or(String::new(), |help| format!(" ({help})")))
+        }
         Doubt::Interrupted => "the run was interrupted".to_owned(),
     }
 }
@@ -400,6 +405,10 @@ fn last_line(outcome: &Outcome, baseline: &Source) -> String {
                 false => String::new(),
             };
             format!("{BAD}over budget{BAD:#}: {} of {compared} compared with `{baseline}`\n{help}", count(over as i128))
+        }
+        Verdict::TestsFailed => {
+            let over = if over == 0 { "none".to_owned() } else { count(over as i128) };
+            format!("{BAD}tests failed{BAD:#}: {compared} compared with `{baseline}`, {over} over budget\n")
         }
         Verdict::CannotCompare => {
             let over = if over == 0 { "none".to_owned() } else { count(over as i128) };

@@ -33,6 +33,35 @@ fn has_value_behind(word: &str, flags: &[&str]) -> bool {
     flags.contains(&word)
 }
 
+/// Flags that choose nothing, though they are no less cargo's: where the package is and goes, how much is done at once, and what is
+/// printed. They may differ from machine to machine, or say which share of the tests is run.
+const IDLE_WITH_VALUE: [&str; 8] =
+    ["--manifest-path", "--target-dir", "--color", "-j", "--jobs", "--message-format", "--test-threads", "--partition"];
+const IDLE: [&str; 10] =
+    ["-q", "--quiet", "-v", "-vv", "--verbose", "--offline", "--locked", "--frozen", "--nocapture", "--no-capture"];
+
+/// Those of `given` that choose what is built and which tests run.
+pub fn choosing(given: &[OsString]) -> Vec<String> {
+    let mut chosen = Vec::new();
+    let mut words = given.iter().map(|word| word.to_string_lossy());
+    while let Some(word) = words.next() {
+        if IDLE_WITH_VALUE.contains(&&*word) {
+            words.next();
+            continue;
+        }
+        let with_value = |flag: &str| word.strip_prefix(flag).is_some_and(|rest| rest.starts_with('='));
+        let jobs = word.strip_prefix("-j").is_some_and(|rest| rest.parse::<u32>().is_ok());
+        if !jobs && !IDLE.contains(&&*word) && !IDLE_WITH_VALUE.iter().any(|flag| with_value(flag)) {
+            chosen.push(word.into_owned());
+        }
+    }
+    // What stands behind it may all be idle.
+    if chosen.last().is_some_and(|word| word == "--") {
+        chosen.pop();
+    }
+    chosen
+}
+
 /// The first word that chooses what is built and run, or how; `None` = they only say where the package is and how
 /// cargo talks.
 pub fn choice(given: &[OsString]) -> Option<String> {
@@ -81,6 +110,14 @@ mod tests {
         {
             assert!(!is_filtered(&words(whole)), "{whole}");
         }
+    }
+
+    #[test]
+    fn what_chooses_tests_is_told_from_what_does_not() {
+        let idle = "-q --manifest-path /a/Cargo.toml --target-dir=/b -j4 --jobs 3 --color=never --partition hash:1/2 -- --nocapture --test-threads 1";
+        assert_eq!(choosing(&words(idle)), Vec::<String>::new());
+        let given = words("--locked -p a --features=x --jobs=2 name -- --skip b --test-threads=1");
+        assert_eq!(choosing(&given), ["-p", "a", "--features=x", "name", "--", "--skip", "b"]);
     }
 
     #[test]

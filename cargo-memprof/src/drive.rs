@@ -18,6 +18,7 @@ use crate::inject::stand_in::{self, StandIn};
 use crate::inject::{build_script, depot, harness, ran, rustc, rustdoc};
 use crate::interrupt;
 use crate::options::{self, Task, TestOptions};
+use crate::provenance::Provenance;
 use crate::report;
 use crate::run::RunFacts;
 use crate::runner;
@@ -62,6 +63,8 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
         shell.note("a rate of 0 records counts and no stacks (unlike Go, where it means the default rate)");
     }
     let git = git.as_ref();
+    let shares = options.modes.partition.is_some();
+    let provenance = shares.then(|| Provenance::look(&workspace.root, &options.cargo.given));
     let run = Run {
         options,
         surroundings,
@@ -73,6 +76,7 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
         git,
         list_limit,
         depth,
+        provenance,
     };
     let done = run.to_its_end(target_dir);
     if let Some(running) = running {
@@ -203,6 +207,7 @@ struct Run<'a> {
     /// See [`Here::git`].
     git: Option<&'a Git>,
     list_limit: ListLimit,
+    provenance: Option<Provenance>,
 }
 
 /// How cargo and the compilation of the harness ended.
@@ -235,6 +240,7 @@ impl Run<'_> {
             host: self.toolchain.host.clone(),
             conditions,
             modes: self.options.modes.clone(),
+            provenance: self.provenance.as_ref().map(|one| one.with_lock(&self.workspace.root)),
             last_attempts: self.options.task == Task::Nextest,
             filtered: chosen::is_filtered(&self.options.cargo.given),
             target_dir,

@@ -26,6 +26,7 @@ mod listing;
 mod merge;
 mod options;
 mod profile;
+mod provenance;
 mod record;
 mod report;
 mod run;

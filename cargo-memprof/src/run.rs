@@ -3,6 +3,7 @@
 use crate::conditions::Conditions;
 use crate::context::executable::ExecutablePath;
 use crate::inject::ran::Trace;
+use crate::provenance::Provenance;
 use camino::Utf8PathBuf;
 use memprof_harness::modes::Modes;
 use std::path::PathBuf;
@@ -23,6 +24,8 @@ pub struct RunFacts {
     /// What the figures depend on besides the code.
     pub conditions: Conditions,
     pub modes: Modes,
+    /// Of a run that is one of several shares.
+    pub provenance: Option<Provenance>,
     /// Of a test that was run several times the last one counts.
     pub last_attempts: bool,
     /// Names or flags left some tests of the targets out.

@@ -1,6 +1,7 @@
 //! A test suite is divided over several machines; merged, it gets one verdict.
 
 use memprof_tests::fixture::Fixture;
+use memprof_tests::repository;
 use memprof_tests::summary::Summary;
 use memprof_tests::tool;
 use std::collections::BTreeMap;
@@ -88,6 +89,35 @@ fn a_missing_shard_is_an_error_and_not_a_smaller_run() {
         .complains("recorded without `--partition`");
     fixture.memprof("test --partition count:4/3").run().ended_with(2).complains("4 is not from 1 to 3");
     fixture.memprof("merge").run().ended_with(2);
+}
+
+#[test]
+fn shards_of_different_code_or_arguments_are_no_run() {
+    let fixture = Fixture::copy("growing");
+    repository::begin(&fixture);
+    // What differs from machine to machine makes no other run.
+    let one = fixture
+        .memprof("test --memprofilerate 1 --partition count:1/2 --memprofile one -j 1 --color never -- --nocapture");
+    one.succeed();
+    shard(&fixture, "count:2/2", "two");
+    fixture.memprof("merge one two").succeed();
+    let refused = |other: &str, what: &str| {
+        let refused = fixture.memprof(&format!("merge one {other}")).run().ended_with(6);
+        refused.complains("cannot merge the shards").complains(what).complains("help: record all shards of one commit");
+    };
+    fixture.memprof("test --memprofilerate 1 --partition count:2/2 --memprofile some three --lib").succeed();
+    refused("some", "their arguments differ: `");
+    refused("some", "has `three --lib`");
+    let lock = fixture.read("Cargo.lock");
+    // Another version of its format is another file.
+    fixture.replace("Cargo.lock", "version = 4", "version = 3");
+    fixture.memprof("test --memprofilerate 1 --partition count:2/2 --memprofile locked").succeed();
+    refused("locked", "their hashes of Cargo.lock differ");
+    fixture.write("Cargo.lock", &lock);
+    fixture.replace("src/parser.rs", "line.trim().to_owned()", "line.trim().to_owned().as_str().to_owned()");
+    repository::commit(&fixture, "two");
+    fixture.memprof("test --memprofilerate 1 --partition count:2/2 --memprofile later").succeed();
+    refused("later", "their commits differ");
 }
 
 /// The recorded tests of a run, sorted; one that ran twice is there twice.

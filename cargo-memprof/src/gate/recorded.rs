@@ -6,6 +6,7 @@ use super::figures::Figures;
 use crate::conditions::Conditions;
 use crate::error::Error;
 use crate::intake::{Place, PlainPath};
+use crate::provenance::Provenance;
 use crate::record::TestId;
 use crate::report::layout;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -48,6 +49,9 @@ pub struct Run {
     /// `count:1/3`, where the run was one of several.
     #[serde(default)]
     pub partition: Option<String>,
+    /// What it was made of then.
+    #[serde(default)]
+    pub provenance: Option<Provenance>,
 }
 
 /// What a summary says of a test whose allocations were seen in part.

@@ -26,7 +26,9 @@ pub fn check(shards: &[(&Utf8Path, &RecordedRun)]) -> Result<(), Error> {
         };
         let (other, whole, like) = *first.get_or_insert((folder, run, partition));
         if (partition.scheme, partition.of) != (like.scheme, like.of) {
-            return Err(failed().caused_by(format!("`{folder}` is {partition}, and `{other}` is {like}")));
+            return Err(failed()
+                .caused_by(format!("`{folder}` is {partition}, and `{other}` is {like}"))
+                .help("name the shards of one division alone"));
         }
         if let Some(difference) = whole.run.conditions.differences(&run.run.conditions).first() {
             let (before, now) = (&difference.before, &difference.now);
@@ -34,12 +36,29 @@ pub fn check(shards: &[(&Utf8Path, &RecordedRun)]) -> Result<(), Error> {
                 format!("`{other}` was recorded with {} `{before}`, `{folder}` with `{now}`", difference.condition);
             return Err(failed().caused_by(cause).help("record all shards under the same conditions"));
         }
-        if (whole.run.rate, whole.run.repeat) != (run.run.rate, run.run.repeat) {
+        let of = |run: &RecordedRun| run.run.provenance.clone().unwrap_or_default();
+        if let Some((what, before, now)) = of(whole).difference(&of(run)) {
+            let named = |value: String| if value.is_empty() { "none".to_owned() } else { format!("`{value}`") };
+            let cause = format!("their {what} differ: `{other}` has {}, `{folder}` has {}", named(before), named(now));
+            let help =
+                "record all shards of one commit, with one `Cargo.lock` and the same arguments but for `--partition`";
+            return Err(failed().caused_by(cause).help(help));
+        }
+        let how_often = |run: &RecordedRun| (run.run.rate, run.run.repeat);
+        let (before, now) = (how_often(whole), how_often(run));
+        if before != now {
+            let cause = format!(
+                "`{other}` was recorded at a rate of {}, each test {} times; `{folder}` at {}, {} times",
+                before.0, before.1, now.0, now.1
+            );
             return Err(failed()
-                .caused_by(format!("`{other}` and `{folder}` were not recorded at the same rate, or not as often")));
+                .caused_by(cause)
+                .help("record all shards with the same `--memprofilerate` and `--repeat`"));
         }
         if let Some(twice) = found.insert(partition.index, folder) {
-            return Err(failed().caused_by(format!("`{twice}` and `{folder}` are both {partition}")));
+            return Err(failed()
+                .caused_by(format!("`{twice}` and `{folder}` are both {partition}"))
+                .help("name each shard once"));
         }
     }
     let Some((.., like)) = first else {
@@ -96,6 +115,7 @@ pub fn merged(mut shards: Vec<Summary<'static>>) -> Summary<'static> {
     idle.retain(|id, _| !ran.contains(id));
     whole.not_run = idle.into_values().collect();
     whole.run.partition = None;
+    whole.run.provenance = None;
     whole.run.files = Files::new();
     whole
 }

@@ -5,6 +5,7 @@ use super::losses::TestLosses;
 use crate::collect::Collected;
 use crate::conditions::Conditions;
 use crate::intake::PlainPath;
+use crate::provenance::Provenance;
 use crate::record::{Iteration, Lifetimes, NotRun, Outcome, TestId, TestRecord, Unprofiled};
 use crate::run::RunFacts;
 use memprof_harness::ledger::Hook;
@@ -47,6 +48,9 @@ pub struct Run<'a> {
     pub conditions: Cow<'a, Conditions>,
     pub repeat: u32,
     pub partition: Option<String>,
+    /// What the share was made of; null where the run is none.
+    #[serde(default)]
+    pub provenance: Option<Provenance>,
     pub filtered: bool,
     pub workspace_root: Cow<'a, str>,
     pub cargo_memprof: Cow<'static, str>,
@@ -181,6 +185,7 @@ impl<'a> Summary<'a> {
             repeat: facts.modes.repeat,
             filtered: facts.filtered,
             partition: facts.modes.partition.map(|partition| partition.to_string()),
+            provenance: facts.provenance.clone(),
             workspace_root: facts.workspace_root.as_str().into(),
             cargo_memprof: env!("CARGO_PKG_VERSION").into(),
             started_ns: tests.iter().map(|test| test.started_ns).min().unwrap_or(0),
@@ -423,6 +428,7 @@ mod tests {
             host: String::new(),
             conditions: Conditions::default(),
             modes: memprof_harness::modes::Modes::default(),
+            provenance: None,
             last_attempts: false,
             filtered: false,
             target_dir: "/".into(),

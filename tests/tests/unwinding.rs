@@ -15,8 +15,8 @@ use tempfile::TempDir;
 /// A return address, and where its function begins.
 type Frame = (u64, u64);
 
-/// What the unwinder said: the callers of the function that allocates, outwards, by the size of the block.
-type Truth = BTreeMap<u64, Vec<Vec<Frame>>>;
+/// What the unwinder said: the callers of the function that allocates, outwards, by the size of the block; and how often they called.
+type Truth = BTreeMap<u64, Vec<(Vec<Frame>, u64)>>;
 
 fn run(command: &mut Command) {
     let output = command.output().expect("it starts");
@@ -62,26 +62,27 @@ fn read_truth(path: &Path) -> Truth {
     let mut truth = Truth::new();
     for line in fs::read_to_string(path).expect("the program wrote it").lines() {
         let mut words = line.split(' ');
-        let size = words.next().and_then(|size| size.parse().ok()).expect("a size");
+        let mut figure = || words.next().and_then(|figure| figure.parse().ok()).expect("a figure");
+        let [size, times] = [figure(), figure()];
         let frame = |word: &str| {
             let (address, function) = word.split_once(':').expect("two addresses");
             let number = |text| u64::from_str_radix(text, 16).expect("a number");
             (number(address), number(function))
         };
-        truth.entry(size).or_default().push(words.map(frame).collect());
+        truth.entry(size).or_default().push((words.map(frame).collect(), times));
     }
     truth
 }
 
 /// Whether a stack that was recorded is the one that the unwinder saw. What may be missing is the C library's code that starts
-/// threads, at the outer end, and what lies between two frames of one function.
-fn is(recorded: &[u64], truth: &[Frame]) -> bool {
+/// threads, at the outer end, and, where it `is_excerpt`, what lies between two frames of one function.
+fn is(recorded: &[u64], truth: &[Frame], is_excerpt: bool) -> bool {
     // How far a stack can be followed: the number of frames that were passed.
     let mut reached = vec![0];
     for &address in recorded {
         let follows = |&at: &usize| {
             (at..truth.len()).filter(move |&next| {
-                let is_round = || at > 0 && truth[at - 1].1 == truth[next].1;
+                let is_round = || is_excerpt && at > 0 && truth[at - 1].1 == truth[next].1;
                 truth[next].0 == address && (next == at || is_round())
             })
         };
@@ -94,36 +95,43 @@ fn is(recorded: &[u64], truth: &[Frame]) -> bool {
 fn stacks_are_true(name: &str, flags: &[&str]) {
     let (ledger, mut truth) = recorded(name, flags);
     below_made_code_it_is_marked(&ledger, &truth.remove(&60).expect("the program did so"));
-    let mut found = BTreeMap::<u64, Vec<Vec<u64>>>::new();
+    let mut found = BTreeMap::<u64, BTreeMap<Vec<u64>, u64>>::new();
     for site in &ledger.sites {
         let size = site.values.alloc_space / site.values.alloc_objects;
-        if truth.contains_key(&size) {
+        if let Some(truth) = truth.get(&size) {
             // Up to `note`, which calls the allocator and then the unwinder, the frames are the allocator's.
-            let callers: Vec<u64> = truth[&size].iter().map(|stack| stack[0].0).collect();
+            let callers: Vec<u64> = truth.iter().map(|(stack, _)| stack[0].0).collect();
             let stack = ledger.stack(site);
             if let Some(first) = stack.iter().position(|address| callers.contains(address)) {
-                found.entry(size).or_default().push(stack[first..].to_vec());
+                *found.entry(size).or_default().entry(stack[first..].to_vec()).or_default() +=
+                    site.values.alloc_objects;
             }
         }
     }
-    assert_eq!(truth.len(), 37, "{:?}", truth.keys());
+    assert_eq!(truth.len(), 38, "{:?}", truth.keys());
     for (size, expected) in &truth {
-        let stacks = found.get(size).map_or(&[][..], Vec::as_slice);
-        for expected in expected {
-            assert!(stacks.iter().any(|stack| is(stack, expected)), "{size}: {expected:x?}\nis none of {stacks:x?}");
+        let stacks = &found[size];
+        let mut times: BTreeMap<&Vec<u64>, u64> = stacks.keys().map(|stack| (stack, 0)).collect();
+        for (expected, times_expected) in expected {
+            let like = |is_excerpt| stacks.keys().filter(|stack| is(stack, expected, is_excerpt)).collect::<Vec<_>>();
+            let whole = like(false);
+            let same = if whole.is_empty() { like(true) } else { whole };
+            let [same] = same.as_slice() else { panic!("{size}: {expected:x?}\nis {same:x?} of {stacks:x?}") };
+            *times.entry(same).or_default() += times_expected;
         }
-        for stack in stacks {
-            assert!(expected.iter().any(|expected| is(stack, expected)), "{size}: {stack:x?} is none of {expected:x?}");
+        for (stack, found) in stacks {
+            assert_eq!(found, &times[stack], "{size}: {stack:x?}");
         }
     }
+    assert!(truth[&70].len() > 500, "{}", truth[&70].len());
     // On each of two threads as many elements have been compared by as many ways through `qsort`.
     assert!(found[&30].len() <= 16, "{:x?}", found[&30]);
     assert!(truth[&30].len() > 60);
 }
 
 /// Of code that is in no object nothing is known, so the stack ends there and says so. Not even its address is kept: it might be anything.
-fn below_made_code_it_is_marked(ledger: &Ledger, truth: &[Vec<Frame>]) {
-    let [truth] = truth else { panic!("{truth:?}") };
+fn below_made_code_it_is_marked(ledger: &Ledger, truth: &[(Vec<Frame>, u64)]) {
+    let [(truth, _)] = truth else { panic!("{truth:?}") };
     let (made, known) = truth.split_last().expect("frames");
     assert_eq!(made.1, 0, "{made:x?} is not what the program made");
     let marked: Vec<_> = ledger.sites.iter().filter(|site| site.unwalkable).collect();

@@ -475,7 +475,7 @@ pub fn anchor() -> Anchor {
     let local = THREAD.with(|thread| thread.local.get());
     if let Some(local) = local {
         local.recent.anchor(frame);
-        local.foreign.empty();
+        local.kept_walk.empty();
     }
     Anchor(local, PhantomData)
 }
@@ -485,7 +485,7 @@ impl Drop for Anchor {
     fn drop(&mut self) {
         if let Some(local) = self.0 {
             local.recent.drop_anchor();
-            local.foreign.empty();
+            local.kept_walk.empty();
         }
     }
 }

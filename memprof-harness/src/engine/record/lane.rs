@@ -15,7 +15,7 @@ use crate::engine::record::sites::{Desk, Index, Room, FIRST_PEAKS, FIRST_ROOM};
 use crate::engine::store::ledger_map;
 use crate::engine::unwind::cached::Recent;
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
-use crate::engine::unwind::other_stack::Foreign;
+use crate::engine::unwind::kept_walk::KeptWalk;
 use crate::ledger::layout::{kind, ChunkHeader, Lane, Site};
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -48,7 +48,7 @@ pub(crate) struct Local {
     pub(crate) desk: RefCell<Desk>,
     /// The calling stack of the event before.
     pub(crate) recent: Recent,
-    pub(crate) foreign: Foreign,
+    pub(crate) kept_walk: KeptWalk,
     sampler: RefCell<Sampler>,
     /// Whether a thread has it now.
     held: AtomicBool,
@@ -263,7 +263,7 @@ pub(crate) fn take() -> Option<&'static Local> {
         if let Some(lane) = free {
             lane.held.store(true, Relaxed);
             lane.recent.forget();
-            lane.foreign.forget();
+            lane.kept_walk.forget();
             return Some(lane);
         }
         make()
@@ -372,7 +372,7 @@ fn make() -> Option<&'static Local> {
             sites: Room::new(kind::SITES, FIRST_ROOM),
             stacks: Room::new(kind::STACKS, FIRST_ROOM),
             peaks: Room::new(kind::PEAKS, FIRST_PEAKS),
-            foreign: Foreign::new(),
+            kept_walk: KeptWalk::new(),
             sampler: RefCell::new(Sampler::of_lane(header.seed.load(Relaxed), number, header.rate.load(Relaxed))),
             held: AtomicBool::new(true),
             next: newest(),

@@ -8,7 +8,7 @@ use crate::engine::store::ledger_map;
 use crate::engine::unwind::cached::{End, Kept};
 use crate::engine::unwind::excerpt::Excerpt;
 use crate::engine::unwind::frame_pointer::{self, Bounds, Frame};
-use crate::engine::unwind::other_stack::Home;
+use crate::engine::unwind::kept_walk::{Home, Known};
 use crate::engine::unwind::table_walk::{Ending, Step, TableWalk};
 use crate::engine::unwind::tables::{self, FramePointer, Rule};
 use crate::ledger::layout::{
@@ -223,9 +223,9 @@ impl Local {
     fn first_site_after(&self, last: Number, key: u64) -> Option<Number> {
         let kept = self.recent.kept();
         if !self.is_stack(kept, key) {
-            return self.site_by_tables(kept.frame, thread::bounds(), 0);
+            return self.site_by_walk(kept.frame, thread::bounds(), 0);
         }
-        let site = self.new_site(kept, key, 0)?;
+        let site = self.new_site(kept.addresses(), true, key, 0)?;
         if last != Number::NONE {
             last.link().set_next(site);
         }
@@ -239,37 +239,66 @@ impl Local {
         let key = frame_pointer::with_size(hash, size);
         match self.index.find(key) {
             Some(site) => Some(site),
-            None => self.first_site(self.recent.kept(), key, size, thread::bounds()),
+            None => {
+                let kept = self.recent.kept();
+                if self.is_stack(kept, key) {
+                    self.new_site(kept.addresses(), true, key, size)
+                } else {
+                    self.site_by_walk(kept.frame, thread::bounds(), size)
+                }
+            }
         }
     }
 
-    /// The site of a stack that is not the thread's own, too deep, or a signal handler's that came in the middle.
+    /// The site of a stack that is not the thread's own, that is no chain of frame pointers, too deep, or a signal handler's that came in
+    /// the middle.
     #[cold]
     #[inline(never)]
     fn site_elsewhere(&self, frame: Frame, bounds: Bounds, size: u64) -> Option<Number> {
-        if bounds.hold(frame.0) {
+        if !bounds.hold(frame.0) {
+            let known = self.kept_walk.know(frame, self.home(bounds));
+            return self.site_of_walk(known, frame, bounds, size);
+        }
+        if !self.recent.is_parked() {
             return self.site_by_tables(frame, bounds, size);
         }
-        let home = Home { own_stack: bounds, root: self.recent.root(), anchor: self.recent.anchored_at() };
-        let Some(hash) = self.foreign.know(frame, home) else { return self.site_by_tables(frame, bounds, size) };
-        let key = if size == 0 { hash } else { frame_pointer::with_size(hash, size) };
-        let site = self.index.find(key).or_else(|| self.first_site(self.foreign.kept()?, key, size, bounds));
-        self.foreign.release();
-        site
+        let known = self.kept_walk.know(frame, self.home(bounds));
+        if known.is_some_and(|known| known.is_chain) {
+            self.kept_walk.release();
+            self.recent.unpark();
+            return self.site_of(frame, bounds, size);
+        }
+        self.site_of_walk(known, frame, bounds, size)
     }
 
-    /// The site of a stack that no site has the key of.
-    fn first_site(&self, kept: Kept<'_>, key: u64, size: u64, bounds: Bounds) -> Option<Number> {
-        if self.is_stack(kept, key) {
-            self.new_site(kept, key, size)
-        } else {
-            self.site_by_tables(kept.frame, bounds, size)
+    /// The site of a stack of which the chain of frame pointers is not all. So is the next one's, probably.
+    fn site_by_walk(&self, frame: Frame, bounds: Bounds, size: u64) -> Option<Number> {
+        let known = self.kept_walk.know(frame, self.home(bounds));
+        if known.is_some_and(|known| !known.is_chain) {
+            self.recent.park();
         }
+        self.site_of_walk(known, frame, bounds, size)
+    }
+
+    fn home(&self, own_stack: Bounds) -> Home {
+        Home { own_stack, root: self.recent.root(), anchor: self.recent.anchored_at() }
+    }
+
+    /// The site of the stack that the walk by tables has found.
+    fn site_of_walk(&self, known: Option<Known>, frame: Frame, bounds: Bounds, size: u64) -> Option<Number> {
+        let Some(Known { hash, is_chain, root }) = known else { return self.site_by_tables(frame, bounds, size) };
+        let key = if size == 0 { hash } else { frame_pointer::with_size(hash, size) };
+        let site = self.index.find(key).or_else(|| self.new_site(self.kept_walk.addresses(), is_chain, key, size));
+        self.kept_walk.release();
+        if let Some(root) = root.filter(|_| self.recent.root().is_none()) {
+            self.recent.set_root(root);
+        }
+        site
     }
 
     /// Whether a chain of frame pointers is the calling stack: each of its functions has a frame pointer, by its table, and
     /// the outermost has no caller. What it shares with the chain noted last was asked for then.
-    fn is_stack(&self, Kept { addresses, end, .. }: Kept<'_>, key: u64) -> bool {
+    fn is_stack(&self, Kept { chain: addresses, end, .. }: Kept<'_>, key: u64) -> bool {
         let Ok(mut desk) = self.desk.try_borrow_mut() else { return false };
         if desk.detour(key).is_some_and(|detour| *detour == key) {
             return false;
@@ -306,7 +335,12 @@ impl Local {
         let Desk { previous, excerpt, .. } = &mut *desk;
         let mut walk = TableWalk::new(bounds, self.recent.root());
         excerpt.begin(depth());
-        let ending = walk.go(frame, |step| excerpt.add(step));
+        let ending = walk.go(frame, |step, _| {
+            if step.address != 0 {
+                excerpt.add(step);
+            }
+            false
+        });
         let (words, is_cut, hash) = excerpt.finish(ending);
         let key = if size == 0 { hash } else { frame_pointer::with_size(hash, size) };
         let site = match self.index.find(key) {
@@ -326,17 +360,17 @@ impl Local {
         site
     }
 
-    /// Makes a site of a chain of frame pointers.
+    /// Makes a site of a stack, which is given innermost first.
     #[cold]
     #[inline(never)]
-    fn new_site(&self, Kept { addresses, .. }: Kept<'_>, key: u64, size: u64) -> Option<Number> {
+    fn new_site(&self, addresses: impl Iterator<Item = u64>, is_chain: bool, key: u64, size: u64) -> Option<Number> {
         let mut desk = self.desk.try_borrow_mut().ok()?;
         let Desk { previous, excerpt, .. } = &mut *desk;
         excerpt.begin(depth());
-        addresses.iter().for_each(|address| excerpt.add(Step { address: address.get(), by_table: None }));
+        addresses.for_each(|address| excerpt.add(Step { address, by_table: None }));
         let (words, is_cut, _) = excerpt.finish(Ending::Whole);
         let stack = self.note_stack(previous, words, flags(is_cut, false), size);
-        previous.is_chain = stack.is_some();
+        previous.is_chain = is_chain && stack.is_some();
         self.add_site(key, stack?)
     }
 

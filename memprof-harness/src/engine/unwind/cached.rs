@@ -49,10 +49,16 @@ impl End {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kept<'a> {
     /// The return addresses, innermost first.
-    pub(crate) addresses: &'a [Cell<u64>],
+    pub(crate) chain: &'a [Cell<u64>],
     pub(crate) end: End,
     /// Where it begins.
     pub(crate) frame: Frame,
+}
+
+impl<'a> Kept<'a> {
+    pub(crate) fn addresses(self) -> impl Iterator<Item = u64> + 'a {
+        self.chain.iter().map(Cell::get)
+    }
 }
 
 /// Record `i` of each array is of one frame; 1 is the innermost that there may be. Those in use stand at the end, so what
@@ -82,6 +88,8 @@ pub(crate) struct Recent {
     root: Cell<Option<Root>>,
     /// The root was looked for.
     sought: Cell<bool>,
+    /// Events need not ask: their stacks are no chains of frame pointers.
+    parked: Cell<bool>,
     /// In use: an event in a signal handler goes without.
     busy: Cell<bool>,
 }
@@ -129,6 +137,22 @@ impl Recent {
         self.begin_at(LEN);
         self.fixed.set(LEN);
         self.end.set(End::Astray);
+        self.parked.set(false);
+    }
+
+    /// Chains of frame pointers are not the stacks of what happens now: [`Recent::know`] knows none until [`Recent::unpark`] is called.
+    pub(crate) fn park(&self) {
+        self.empty();
+        self.parked.set(true);
+    }
+
+    /// See [`Recent::park`].
+    pub(crate) fn unpark(&self) {
+        self.parked.set(false);
+    }
+
+    pub(crate) fn is_parked(&self) -> bool {
+        self.parked.get()
     }
 
     /// Sets which record is the innermost.
@@ -169,7 +193,7 @@ impl Recent {
                 addresses = rest;
             }
         }
-        Kept { addresses, end: self.end.get(), frame: Frame(self.places.get(start).map_or(0, Cell::get)) }
+        Kept { chain: addresses, end: self.end.get(), frame: Frame(self.places.get(start).map_or(0, Cell::get)) }
     }
 
     #[inline(always)]
@@ -253,9 +277,12 @@ impl Recent {
     #[cold]
     #[inline(never)]
     fn rebuild(&self, frame: usize, bounds: Bounds, standing: usize) -> Option<u64> {
+        if self.parked.get() {
+            return None;
+        }
         if !self.sought.replace(true) {
             let mut walk = TableWalk::new(bounds, None);
-            walk.go(Frame(frame), |_| ());
+            walk.go(Frame(frame), |_, _| false);
             self.root.set(walk.found_root());
         }
         let Some(Walk { fresh, join, beyond, end }) =
@@ -370,6 +397,7 @@ mod tests {
             end: Cell::new(End::Astray),
             root: Cell::new(None),
             sought: Cell::new(true),
+            parked: Cell::new(false),
             busy: Cell::new(false),
         });
         recent.forget();
@@ -455,7 +483,7 @@ mod tests {
         let hash = recent.know(frame, bounds)?;
         let kept = recent.kept();
         assert_eq!(kept.frame.0, frame.0);
-        let addresses = kept.addresses.iter().map(Cell::get).collect();
+        let addresses = kept.addresses().collect();
         recent.release();
         Some((hash, addresses, kept.end))
     }
@@ -556,7 +584,7 @@ mod tests {
         let recent = empty();
         assert!(recent.know(outer, bounds).is_some());
         assert_eq!(recent.know(inner, bounds), None);
-        let kept: Vec<_> = recent.kept().addresses.iter().map(Cell::get).collect();
+        let kept: Vec<_> = recent.kept().chain.iter().map(Cell::get).collect();
         recent.release();
         assert_eq!(truth(&recent, outer, bounds).map(|(_, addresses, _)| addresses), Some(kept));
         // On another stack nothing is kept, and nothing is in use.

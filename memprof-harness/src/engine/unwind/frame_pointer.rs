@@ -77,15 +77,25 @@ pub(crate) fn in_frame<R>(work: impl FnOnce(Frame) -> R) -> R {
     result
 }
 
-/// A frame record: the caller's frame and the return address. This is the one place where a chain is read.
+/// A frame record: the caller's frame and the return address. This and [`raw_record`] are the places where a chain is read.
 ///
 /// # Safety
 /// There is one at `place`: two words that can be read.
 #[inline(always)]
 pub(crate) unsafe fn record(place: usize) -> [usize; 2] {
     // SAFETY: the caller says that it is there.
-    let [frame, address] = unsafe { *(place as *const [usize; 2]) };
+    let [frame, address] = unsafe { raw_record(place) };
     [frame, unsigned(address)]
+}
+
+/// A frame record as it is in memory.
+///
+/// # Safety
+/// As of [`record`].
+#[inline(always)]
+pub(crate) unsafe fn raw_record(place: usize) -> [usize; 2] {
+    // SAFETY: the caller says that it is there.
+    unsafe { *(place as *const [usize; 2]) }
 }
 
 /// A return address without its signature: on aarch64 the bits above those of an address may hold one

@@ -1,0 +1,460 @@
+//! The walk by tables of the event before. It is kept as the words that it read: where each of them still is what it was, from the
+//! innermost outwards, the walk would come to the same stack again, and no table is asked. Only what is new is walked.
+//!
+//! This is for stacks that are not the thread's own (a coroutine's, one grown on the heap, a signal handler's), and for those that lead
+//! through code without frame pointers or through a signal handler. `cached` has all others, at a lower price.
+//!
+//! **Invariant**: a step reads where the words before it lead to, by the rule of the return address among them. So a word is at its place
+//! if all words before it are what they were, and the first record is the calling function's. The processor need not wait for
+//! one word to learn where the next one lies, because it goes on with the kept place as if that were right.
+//!
+//! What a step came to is an *entry*: a frame record, or words that lie anywhere (*scattered*). Of a run of functions that were found by the stack
+//! pointer, what lies between two frames of one function is left out, as `excerpt` does it: an entry leads to the one that is next
+//! outwards in what is left, so that hashes and stacks are those of what is left.
+
+#![allow(unsafe_code)] // loads from stacks
+
+use crate::engine::store::ledger_map;
+use crate::engine::unwind::frame_pointer::{finish, mix, raw_record, Bounds, Frame, SEED};
+use crate::engine::unwind::table_walk::{Ending, Root, Step, TableWalk, Words};
+use std::cell::Cell;
+use std::ptr::NonNull;
+use std::sync::atomic::{compiler_fence, Ordering};
+
+/// Entries of the deepest walk that is kept.
+const LEN: usize = 2048;
+/// Frames of a run that are looked through for the same function.
+const LONGEST_RUN: usize = 64;
+
+/// One lane's room for such a walk, made when it is first needed.
+pub(crate) struct KeptWalk {
+    room: Cell<Option<NonNull<Room>>>,
+    /// In use: an event in a signal handler goes without.
+    busy: Cell<bool>,
+}
+
+/// Entry `i` of each array is one step's; those in use stand at the end, so that what is outer keeps its place. Zeros are an empty room.
+struct Room {
+    /// Where the record lies, and what it holds: the frame pointer and the return address, as they are in memory. Of a scattered entry, only
+    /// the return address lies where it would in a record.
+    records: [[Cell<usize>; 3]; LEN],
+    /// The first scattered entry from this one on; `LEN` = none.
+    scattered: [Cell<u32>; LEN + 1],
+    /// Of a scattered entry: where its frame pointer lies, and a further word with its place.
+    others: [[Cell<usize>; 3]; LEN],
+    frames: [FrameOfEntry; LEN + 1],
+    /// The entries of a walk, until it is known where they go.
+    fresh: [FreshEntry; LEN],
+    /// How many are kept.
+    len: Cell<usize>,
+    /// The entry whose record is the anchor's; `LEN` = it is not among them.
+    fixed: Cell<usize>,
+    /// The walk went on as if there were no anchor and with this root.
+    root: Cell<[u64; 2]>,
+}
+
+/// What an entry says of the stack.
+struct FrameOfEntry {
+    /// The return address; 0 = the walk's end.
+    address: Cell<u64>,
+    /// Where the function that is returned to begins, if it was found by the stack pointer; else 0.
+    function: Cell<u64>,
+    /// The hash of this and all that it leads to.
+    hash: Cell<u64>,
+    /// The next entry outwards that is not left out.
+    outer: Cell<u32>,
+}
+
+struct FreshEntry {
+    record: Cell<[usize; 3]>,
+    others: Cell<Option<[usize; 3]>>,
+    address: Cell<u64>,
+    function: Cell<u64>,
+}
+
+/// What is known of the calling thread besides.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Home {
+    pub(crate) own_stack: Bounds,
+    pub(crate) root: Option<Root>,
+    /// Where the frames lie, on the thread's own stack, from which on outwards nothing changes; 0 = nowhere.
+    pub(crate) anchor: usize,
+}
+
+/// The stack as it was found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
+    /// The hash of the return addresses, which is none that a chain of frame pointers has.
+    pub(crate) hash: u64,
+    /// It was found by frame pointers alone.
+    pub(crate) is_chain: bool,
+    /// The thread's root, if it was not known and the walk came to it.
+    pub(crate) root: Option<Root>,
+}
+
+impl KeptWalk {
+    pub(crate) const fn new() -> KeptWalk {
+        KeptWalk { room: Cell::new(None), busy: Cell::new(false) }
+    }
+
+    /// A thread may have died in the middle, and what was kept is of another thread.
+    pub(crate) fn forget(&self) {
+        self.empty();
+        self.busy.set(false);
+    }
+
+    /// Frames that were taken to stay as they are do so no longer.
+    pub(crate) fn empty(&self) {
+        if let Some(room) = self.room.get() {
+            // SAFETY: made below, and this lane's for good.
+            unsafe { room.as_ref() }.len.set(0);
+        }
+    }
+
+    /// The stack from `frame` outwards, which is kept until [`KeptWalk::release`] is called; `None` where it cannot be, and must be walked.
+    #[inline(never)]
+    pub(crate) fn know(&self, frame: Frame, home: Home) -> Option<Known> {
+        if self.busy.replace(true) {
+            return None;
+        }
+        compiler_fence(Ordering::SeqCst);
+        let known = self.room().and_then(|room| room.update(frame.0, home));
+        if known.is_none() {
+            self.empty();
+            self.release();
+        }
+        known
+    }
+
+    /// The stack may be another one from here on.
+    pub(crate) fn release(&self) {
+        compiler_fence(Ordering::SeqCst);
+        self.busy.set(false);
+    }
+
+    /// The return addresses of the stack that is kept, innermost first.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = u64> + '_ {
+        let room = self.room();
+        let mut at = room.map_or(LEN, |room| LEN - room.len.get());
+        std::iter::from_fn(move || {
+            let frame = room?.frames.get(at)?;
+            at = frame.outer.get() as usize;
+            Some(frame.address.get()).filter(|&address| address != 0)
+        })
+    }
+
+    fn room(&self) -> Option<&Room> {
+        if self.room.get().is_none() {
+            self.room.set(Some(ledger_map::private_bytes(size_of::<Room>())?.cast()));
+        }
+        // SAFETY: zeroed memory of that length, aligned to a page, that is this lane's for good; zeros are valid cells, and `None`.
+        self.room.get().map(|room| unsafe { room.as_ref() })
+    }
+}
+
+impl Room {
+    /// `None` where the walk is too long, or its next one may find something else though all words are what they were.
+    fn update(&self, frame: usize, home: Home) -> Option<Known> {
+        let root = home.root.map_or([0; 2], |root| [root.place as u64, root.address]);
+        if self.root.replace(root) != root {
+            self.len.set(0);
+        }
+        let start = LEN - self.len.get();
+        if start < LEN && self.place(start) == Some(frame) && self.standing(start) == LEN {
+            return Some(self.known(None));
+        }
+        self.walk(frame, home)
+    }
+
+    /// As [`Room::update`], for a stack that is not as a whole what it was.
+    #[inline(never)]
+    fn walk(&self, frame: usize, home: Home) -> Option<Known> {
+        let mut walk = TableWalk::new(home.own_stack, home.root);
+        let mut fresh = 0;
+        // Entries further in than this one are gone.
+        let mut from = LEN - self.len.get();
+        let mut begin = frame;
+        loop {
+            let mut search = Search { first: from, at: from, last_place: 0 };
+            let mut full = false;
+            let mut joins_at = None;
+            let ending = walk.go(Frame(begin), |step, words| {
+                joins_at = words.others.is_none().then(|| search.entry_at(self, words.place)).flatten();
+                if joins_at.is_none() {
+                    full = self.push(&mut fresh, step, words).is_none();
+                }
+                full || joins_at.is_some()
+            });
+            let Some(join) = joins_at else {
+                if full || ending != Ending::Whole || walk.has_guessed() {
+                    return None;
+                }
+                self.end_with(SEED_OF_WALKS);
+                self.keep(fresh, LEN)?;
+                let is_anchor = |at: &usize| self.place(*at) == Some(home.anchor) && !self.is_scattered(*at);
+                self.fixed.set((LEN - self.len.get()..LEN).rev().find(is_anchor).unwrap_or(LEN));
+                return Some(self.known(walk.found_root()));
+            };
+            let changed = self.standing(join);
+            if changed == LEN {
+                if walk.has_guessed() {
+                    return None;
+                }
+                self.keep(fresh, join)?;
+                return Some(self.known(None));
+            }
+            // Again from the last frame record before what changed: all that a walk goes by is in it.
+            let restart = (join..=changed).rev().find(|&at| !self.is_scattered(at)).unwrap_or(join);
+            for entry in join..restart {
+                self.push_again(&mut fresh, entry)?;
+            }
+            begin = self.place(restart)?;
+            from = changed + 1;
+        }
+    }
+
+    fn known(&self, root: Option<Root>) -> Known {
+        let start = LEN - self.len.get();
+        let hash = self.frames.get(start).map_or(0, |frame| frame.hash.get());
+        let first_scattered = self.scattered.get(start).map_or(LEN, |first| first.get() as usize);
+        Known { hash: finish(hash), is_chain: first_scattered >= LEN, root }
+    }
+
+    fn place(&self, entry: usize) -> Option<usize> {
+        let [place, ..] = self.records.get(entry)?;
+        Some(place.get())
+    }
+
+    fn is_scattered(&self, entry: usize) -> bool {
+        self.scattered.get(entry).is_some_and(|first| first.get() as usize == entry)
+    }
+
+    /// The innermost entry from `first`, a frame record, outwards that is not what it was; `LEN` where there is none.
+    #[inline(always)]
+    fn standing(&self, first: usize) -> usize {
+        let fixed = self.fixed.get();
+        let mut i = first;
+        loop {
+            let scattered = at(&self.scattered, i).get() as usize;
+            let stop = scattered.min(fixed);
+            // Innermost first. By turns of four, which takes a third of the instructions off.
+            while i + 4 <= stop {
+                for k in 0..4 {
+                    if !self.record_stands(i + k) {
+                        return i + k;
+                    }
+                }
+                i += 4;
+            }
+            while i < stop {
+                if !self.record_stands(i) {
+                    return i;
+                }
+                i += 1;
+            }
+            if i >= fixed {
+                return LEN;
+            }
+            if !self.scattered_stands(i) {
+                return i;
+            }
+            i += 1;
+        }
+    }
+
+    #[inline(always)]
+    fn record_stands(&self, i: usize) -> bool {
+        let [place, old_frame, old_address] = at(&self.records, i);
+        // SAFETY: all words before this record are what they were, so they lead to this one.
+        let [frame, address] = unsafe { raw_record(place.get()) };
+        frame == old_frame.get() && address == old_address.get()
+    }
+
+    fn scattered_stands(&self, i: usize) -> bool {
+        let [place, old_frame, old_address] = at(&self.records, i).each_ref().map(Cell::get);
+        let [frame_at, third_at, third] = at(&self.others, i).each_ref().map(Cell::get);
+        // SAFETY: all words before this one are what they were, so they lead to it; so for the next two.
+        let address = unsafe { *((place + 8) as *const usize) };
+        // SAFETY: as above.
+        let frame = unsafe { *(frame_at as *const usize) };
+        // SAFETY: as above.
+        let other = unsafe { *(third_at as *const usize) };
+        (frame ^ old_frame) | (address ^ old_address) | (other ^ third) == 0
+    }
+
+    fn push(&self, fresh: &mut usize, step: Step, words: &Words) -> Option<()> {
+        let entry = self.fresh.get(*fresh)?;
+        let address_at = words.place + 8;
+        let mut frame = words.frame;
+        entry.others.set(words.others.map(|others| {
+            let [third_at, third] = others.third.unwrap_or([address_at, words.address]);
+            let frame_at = others.frame.unwrap_or_else(|| {
+                // It was compared before.
+                frame = words.address;
+                address_at
+            });
+            [frame_at, third_at, third]
+        }));
+        entry.record.set([words.place, frame, words.address]);
+        entry.address.set(step.address);
+        entry.function.set(step.by_table.unwrap_or(0));
+        *fresh += 1;
+        Some(())
+    }
+
+    fn push_again(&self, fresh: &mut usize, i: usize) -> Option<()> {
+        let entry = self.fresh.get(*fresh)?;
+        entry.record.set(self.records.get(i)?.each_ref().map(Cell::get));
+        let others = self.others.get(i)?.each_ref().map(Cell::get);
+        entry.others.set(self.is_scattered(i).then_some(others));
+        let frame = self.frames.get(i)?;
+        entry.address.set(frame.address.get());
+        entry.function.set(frame.function.get());
+        *fresh += 1;
+        Some(())
+    }
+
+    /// What hashes begin with at the outer end.
+    fn end_with(&self, seed: u64) {
+        if let (Some(frame), Some(scattered)) = (self.frames.get(LEN), self.scattered.get(LEN)) {
+            frame.hash.set(seed);
+            scattered.set(LEN as u32);
+        }
+    }
+
+    /// Puts the fresh entries before those from `join` on.
+    fn keep(&self, fresh: usize, join: usize) -> Option<()> {
+        let start = join.checked_sub(fresh)?;
+        for i in (0..fresh).rev() {
+            let (entry, new) = (start + i, self.fresh.get(i)?);
+            self.records.get(entry)?.iter().zip(new.record.get()).for_each(|(to, from)| to.set(from));
+            let scattered = match new.others.get() {
+                Some(others) => {
+                    self.others.get(entry)?.iter().zip(others).for_each(|(to, from)| to.set(from));
+                    entry as u32
+                }
+                None => self.scattered.get(entry + 1)?.get(),
+            };
+            self.scattered.get(entry)?.set(scattered);
+            let (address, function) = (new.address.get(), new.function.get());
+            let outer = self.caller_of(function, entry + 1)?;
+            let hash = self.frames.get(outer)?.hash.get();
+            let frame = self.frames.get(entry)?;
+            frame.address.set(address);
+            frame.function.set(function);
+            frame.outer.set(outer as u32);
+            frame.hash.set(if address == 0 { hash } else { mix(hash, address) });
+        }
+        self.len.set(LEN - start);
+        Some(())
+    }
+
+    /// What is next outwards of a frame that `next` called: `next`, or the outermost frame of the same function in the run that begins there.
+    fn caller_of(&self, function: u64, next: usize) -> Option<usize> {
+        let mut caller = next;
+        let mut at = next;
+        for _ in 0..LONGEST_RUN {
+            if function == 0 || at == LEN {
+                break;
+            }
+            let frame = self.frames.get(at)?;
+            match frame.function.get() {
+                0 => break,
+                other if other == function => caller = at,
+                _ => {}
+            }
+            at = frame.outer.get() as usize;
+        }
+        Some(caller)
+    }
+}
+
+/// What the hash of a walk begins with.
+const SEED_OF_WALKS: u64 = SEED ^ 5;
+
+/// Looks for places among the kept entries, which mostly come in the order in which these stand.
+struct Search {
+    first: usize,
+    at: usize,
+    last_place: usize,
+}
+
+impl Search {
+    /// The frame record at `place`.
+    fn entry_at(&mut self, room: &Room, place: usize) -> Option<usize> {
+        // On another stack, any may come.
+        if place < self.last_place {
+            self.at = self.first;
+        }
+        self.last_place = place;
+        while self.at < LEN && room.place(self.at)? < place {
+            self.at += 1;
+        }
+        let is_it = room.place(self.at)? == place && !room.is_scattered(self.at);
+        is_it.then_some(self.at)
+    }
+}
+
+/// An element of one of the arrays.
+#[inline(always)]
+fn at<T>(array: &[T], i: usize) -> &T {
+    debug_assert!(i < array.len());
+    // SAFETY: entries are numbered below `LEN`, and only arrays that have one more are asked for `LEN` itself.
+    unsafe { array.get_unchecked(i) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::unwind::table_walk::Others;
+
+    /// A walk's steps, innermost first: an address, and the function if it was found by the stack pointer. Joins what is kept at `join`.
+    fn keep(walk: &KeptWalk, steps: &[(u64, u64)], join: usize) -> Known {
+        let room = walk.room().expect("there is memory");
+        let mut fresh = 0;
+        for &(address, function) in steps {
+            let step = Step { address, by_table: (function != 0).then_some(function) };
+            let others = step.by_table.map(|_| Others { frame: None, third: None });
+            let words = Words { place: address as usize * 16, address: address as usize, frame: 0, others };
+            room.push(&mut fresh, step, &words).expect("there is room");
+        }
+        room.end_with(SEED_OF_WALKS);
+        room.keep(fresh, join).expect("there is room");
+        room.known(None)
+    }
+
+    fn addresses(walk: &KeptWalk) -> Vec<u64> {
+        walk.addresses().collect()
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no memory for it that nobody owns")]
+    fn of_recursion_without_frame_pointers_one_round_is_kept() {
+        let walk = KeptWalk::new();
+        // sort calls itself, and compare; the caller of sort has a frame pointer.
+        let outer = [(12, 10), (3, 0)];
+        let first = keep(&walk, &[&[(1, 0), (11, 10), (21, 20), (2, 0)], &outer[..]].concat(), LEN);
+        assert_eq!(addresses(&walk), [1, 11, 21, 2, 12, 3]);
+        // Deeper by a round, from the record of 2 on as before.
+        let deeper = keep(&walk, &[(1, 0), (11, 10), (13, 10), (12, 10), (21, 20)], LEN - 3);
+        assert_eq!(addresses(&walk), [1, 11, 12, 21, 2, 12, 3]);
+        // And by one more, which is the same stack with its middle left out.
+        let deepest = keep(&walk, &[(1, 0), (11, 10), (13, 10), (14, 10), (12, 10), (21, 20)], LEN - 3);
+        assert_eq!(addresses(&walk), [1, 11, 12, 21, 2, 12, 3]);
+        assert!(first.hash != deeper.hash && deeper.hash == deepest.hash && !first.is_chain);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no memory for it that nobody owns")]
+    fn a_walk_by_frame_pointers_alone_is_a_chain() {
+        let walk = KeptWalk::new();
+        assert!(keep(&walk, &[(1, 0), (2, 0), (0, 0)], LEN).is_chain);
+        assert_eq!(addresses(&walk), [1, 2]);
+        assert!(!keep(&walk, &[(1, 0), (11, 10), (2, 0)], LEN).is_chain);
+        // Without what was found by the stack pointer it is one again.
+        assert!(keep(&walk, &[(4, 0)], LEN - 1).is_chain);
+        assert_eq!(addresses(&walk), [4, 2]);
+        walk.empty();
+        assert_eq!(addresses(&walk), [0; 0]);
+    }
+}

@@ -47,7 +47,7 @@ impl Call<'_> {
         let inventory = Inventory { exe: self.ran.exe.as_path().to_owned(), tests: tests.collect() };
         let mut hasher = DefaultHasher::new();
         inventory.exe.hash(&mut hasher);
-        let path = self.plan.ledgers.join(format!("{:016x}.{}", hasher.finish(), Inventory::EXTENSION));
+        let path = self.lists().join(format!("{:016x}.{}", hasher.finish(), Inventory::EXTENSION));
         fs_err::write(path, inventory.to_bytes()).map_err(|error| cannot_note("which tests there are", &error))
     }
 }

@@ -23,6 +23,7 @@ use crate::options;
 use crate::record::WHOLE;
 use crate::shell::Shell;
 use attempt::Attempt;
+use memprof_harness::emulator::Emulator;
 use memprof_harness::environment;
 use memprof_harness::ledger::{Inventory, Listed};
 use memprof_harness::limit;
@@ -55,6 +56,8 @@ struct Call<'a> {
     modes: Modes,
     /// The user's own runner for the triple, or nothing.
     runner: Vec<OsString>,
+    /// By which the executable starts itself again.
+    emulator: Emulator,
     /// The executable and its arguments.
     program: &'a [OsString],
     ran: Ran,
@@ -65,6 +68,7 @@ impl<'a> Call<'a> {
         let plan = Plan::of_this_run()?;
         let exe = ExecutablePath::resolve(&PathBuf::from(program.first().cloned().unwrap_or_default()));
         let runner = plan.runners.get(triple).cloned().unwrap_or_default();
+        let emulator = if is_same_processor(triple, &plan.host) { Vec::new() } else { runner.clone() };
         let ran = Ran {
             note: Note::read(exe.as_path()),
             exe,
@@ -77,7 +81,7 @@ impl<'a> Call<'a> {
         };
         // The driver wrote it as we read it.
         let modes = plan.modes.as_ref().and_then(|modes| modes.parse().ok()).unwrap_or_default();
-        Ok(Call { plan, modes, runner, program, ran })
+        Ok(Call { plan, modes, runner, emulator: Emulator::new(emulator), program, ran })
     }
 
     /// Becomes the executable, or stands for it; gives why that failed.
@@ -95,6 +99,7 @@ impl<'a> Call<'a> {
             None => {}
             Some(note) if !note.own_main => {
                 record_tests(&mut command, &self.plan);
+                self.name_emulator(&mut command);
                 self.ran.leaves = if only_asks(args) { Trace::Nothing } else { Trace::Inventory };
             }
             Some(_) => {
@@ -303,6 +308,13 @@ impl<'a> Call<'a> {
         Ok(alone)
     }
 
+    /// Tells a recorded executable for another processor how it is started.
+    fn name_emulator(&self, command: &mut Command) {
+        if !self.emulator.is_none() {
+            command.env(environment::EMULATOR, self.emulator.to_variable());
+        }
+    }
+
     /// The program with `args`, behind the user's own runner, in the user's own environment.
     fn command(&self, args: &[OsString]) -> Command {
         let mut words = self.runner.iter().chain(self.program.first()).chain(args);
@@ -336,6 +348,12 @@ impl Alone {
         let others = self.in_time.iter().sum::<Duration>() + time;
         others.saturating_add(unknown).min(most)
     }
+}
+
+/// Whether executables for both triples are for one processor. One of a description of the user's (`my-target.json`) may be for any: then
+/// what runs the executable runs what it starts.
+fn is_same_processor(triple: &str, other: &str) -> bool {
+    triple.split('-').next() == other.split('-').next()
 }
 
 fn say_late(what: &str, time: Duration) {

@@ -14,6 +14,9 @@ pub const LEDGER: &str = "MEMPROF_LEDGER";
 /// Set for a test executable by `cargo memprof`, and for its children: [`crate::modes::Modes`] as text. Not set in an ordinary
 /// run.
 pub const MODES: &str = "MEMPROF_MODES";
+/// Set by `cargo memprof` for what is recorded and is for another processor than this machine's: by which program it starts itself
+/// again, as [`crate::emulator::Emulator`] writes it. Taken out by test executables and by programs that are roots.
+pub const EMULATOR: &str = "MEMPROF_EMULATOR";
 
 /// Set for a program that is to be recorded, and inherited by what a recorded test or program starts: `DETAIL SEED ROOT FOLDER`,
 /// where DETAIL is a [`crate::modes::Detail`], SEED is what the samplers of all of it begin with ([`crate::ledger::Seed`] as
@@ -40,6 +43,6 @@ pub const PROBE: &str = "MEMPROF_PROBE";
 /// executable's file. Not set where the executable has no symbols.
 pub const THREAD_INFO: &str = "MEMPROF_THREAD_INFO";
 
-/// What a test executable is spoken to by, in the order `RATE`, `LEDGERS`, `CHILD`, `LEDGER`, `MODES`, `THREAD_INFO`. A test executable takes them out of its environment as soon as it has read them, so that a test and
-/// whatever it starts see the environment the user had.
-pub const ALL: [&str; 6] = [RATE, LEDGERS, CHILD, LEDGER, MODES, THREAD_INFO];
+/// What a test executable is spoken to by, in the order `RATE`, `LEDGERS`, `CHILD`, `LEDGER`, `MODES`, `THREAD_INFO`, `EMULATOR`. A test executable
+/// takes them out of its environment as soon as it has read them, so that a test and whatever it starts see the environment the user had.
+pub const ALL: [&str; 7] = [RATE, LEDGERS, CHILD, LEDGER, MODES, THREAD_INFO, EMULATOR];

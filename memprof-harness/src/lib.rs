@@ -22,6 +22,8 @@ pub mod __budget;
 pub mod addresses;
 #[cfg(not(memprof_program))]
 mod descendants;
+#[cfg(any(memprof_native, not(memprof_program)))]
+pub mod emulator;
 pub mod engine;
 pub mod environment;
 pub mod file_limit;

@@ -2,11 +2,13 @@
 //! its allocator before `main` and ends. So no test's own counts are disturbed.
 #![allow(unsafe_code)] // runs before `main`
 
+use crate::emulator::Emulator;
 use crate::engine;
 use crate::environment::{self, PROBE};
 use crate::ledger::Hook;
 use std::env;
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 
 /// What the trying process ends with where the hook saw everything.
 const SEEN: i32 = 83;
@@ -29,9 +31,11 @@ extern "C" fn answer() {
 }
 
 /// Starts this process's executable once more and asks it. What cannot be found out is not claimed.
-pub fn ask() -> Hook {
-    let mut command = Command::new("/proc/self/exe");
-    if let Some(name) = env::args_os().next() {
+pub fn ask(emulator: &Emulator) -> Hook {
+    // An emulator would start itself by the name that the kernel has for this process.
+    let path = env::current_exe().ok().filter(|_| !emulator.is_none());
+    let mut command = emulator.command(path.as_deref().unwrap_or(Path::new("/proc/self/exe")));
+    if let (Some(name), true) = (env::args_os().next(), emulator.is_none()) {
         std::os::unix::process::CommandExt::arg0(&mut command, name);
     }
     let programs = [environment::PROGRAM, environment::NAME, environment::WINDOW];

@@ -61,7 +61,7 @@ fn begin_recording(prepared: &[u8]) {
     if prepared.is_empty() {
         return;
     }
-    for taken in [environment::NAME, environment::WINDOW, environment::MODES] {
+    for taken in [environment::NAME, environment::WINDOW, environment::MODES, environment::EMULATOR] {
         // SAFETY: the process has one thread as yet, and nobody else reads the environment meanwhile.
         unsafe { env::remove_var(taken) };
     }
@@ -313,7 +313,8 @@ fn hook() -> Hook {
 
 #[cfg(memprof_native)]
 fn hook() -> Hook {
-    crate::probe::ask()
+    let words = env::var_os(environment::EMULATOR).unwrap_or_default();
+    crate::probe::ask(&crate::emulator::Emulator::from_variable(&words))
 }
 
 /// Keeps what the default panic hook does out of the recording, as under a test. A hook that the program sets itself is

@@ -11,6 +11,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("apart.rs", include_str!("apart.rs")),
     ("budget.rs", include_str!("budget.rs")),
     ("descendants.rs", include_str!("descendants.rs")),
+    ("emulator.rs", include_str!("emulator.rs")),
     ("environment.rs", include_str!("environment.rs")),
     ("file_limit.rs", include_str!("file_limit.rs")),
     ("libtest_shapes.rs", include_str!("libtest_shapes.rs")),

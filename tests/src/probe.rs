@@ -36,6 +36,23 @@ const NATIVE_PROBE: &[&str] = &["--cfg", "native"];
 /// Assertions stay on, so that the probe's own checks and the harness's are made.
 const PROBE: &[&str] = &["--edition", "2024", "-Copt-level=1", "-Cdebug-assertions=on", "-Cforce-frame-pointers=yes"];
 
+/// Set where the probe is to be tried for another machine: the compiler, flags for it, and what runs the probe, with white space between
+/// words. `.ci/emulated` sets them.
+const RUSTC: &str = "MEMPROF_PROBE_RUSTC";
+const FLAGS: &str = "MEMPROF_PROBE_FLAGS";
+const RUNNER: &str = "MEMPROF_PROBE_RUNNER";
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_default()
+}
+
+fn compiler() -> Command {
+    let named = variable(RUSTC);
+    let mut command = Command::new(if named.is_empty() { "rustc" } else { &named });
+    command.args(variable(FLAGS).split_whitespace());
+    command
+}
+
 /// What the probe did, as the probe counted it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Truth {
@@ -168,7 +185,10 @@ fn record_in(folder: &Path, hook: Hook, scenario: &str, rate: u64) -> Bytes {
     let elsewhere = TempDir::new().expect("a temporary folder");
     let (ledger, truth) = (folder.join("ledger"), elsewhere.path().join("truth"));
     let file = LedgerFile::create(&ledger, rate, &Identity::default()).expect("a new ledger");
-    let mut command = Command::new(program(hook));
+    let emulator = variable(RUNNER);
+    let mut words = emulator.split_whitespace().map(Path::new).chain([program(hook)]);
+    let mut command = Command::new(words.next().expect("the program at least"));
+    command.args(words);
     command::clean(&mut command);
     command.arg(scenario).args([&ledger, &truth]);
     command.env("MEMPROF_CHILD", "0").env("MEMPROF_RATE", rate.to_string()).env("MEMPROF_LEDGER", &ledger);
@@ -221,7 +241,7 @@ fn program(hook: Hook) -> &'static Path {
 /// Where rustc fails.
 pub fn build(hook: Hook, name: &str, source: &str, flags: &[&str]) -> PathBuf {
     let external = format!("memprof_harness={}", harness(hook).display());
-    let mut command = Command::new("rustc");
+    let mut command = compiler();
     command.args(flags).args(["--extern", &external]).arg(workspace::fixtures().join(source));
     put(&mut command, name)
 }
@@ -234,7 +254,7 @@ fn harness(hook: Hook) -> &'static Path {
         Hook::Native => (&HARNESSES[1], "libmemprof_harness-native.rlib", NATIVE_HARNESS),
     };
     harness.get_or_init(|| {
-        let mut command = Command::new("rustc");
+        let mut command = compiler();
         command
             .args(HARNESS)
             .args(libtest::flags(&[]))

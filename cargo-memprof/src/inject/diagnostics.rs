@@ -37,9 +37,43 @@ pub fn reason(stderr: &[u8]) -> String {
         }
     }
     match first_error(stderr) {
-        Some(error) => format!("it does not compile with the harness: {error}"),
+        Some(error) => format!("it does not compile with the harness: {}", with_linkers_reason(error, &text)),
         None => "it does not compile with the harness".to_owned(),
     }
+}
+
+/// What rustc begins with where the linker failed. That it has is all that its first line says.
+const LINKER: &str = "linking with ";
+/// What the lines of GNU ld, lld and mold have in them that say why.
+const LINKERS_WORDS: [&str; 8] = [
+    "error:",
+    "undefined reference",
+    "undefined symbol",
+    "multiple definition",
+    "duplicate symbol",
+    "cannot find ",
+    "relocation ",
+    "No space left",
+];
+/// More lines of a linker's say nothing new.
+const LINKERS_LINES: usize = 3;
+
+/// `error`, and where it is of a linker the lines in `text` by which that says why it failed.
+fn with_linkers_reason(error: String, text: &str) -> String {
+    if !error.starts_with(LINKER) {
+        return error;
+    }
+    let mut lines: Vec<String> = Vec::new();
+    for note in text.lines().flat_map(notes_of) {
+        // The command has words of all kinds, and is one line.
+        let said = note.lines().map(str::trim).filter(|line| LINKERS_WORDS.iter().any(|word| line.contains(word)));
+        for line in said.filter(|line| !line.contains(" \"-Wl,") && !line.starts_with("collect2:")) {
+            if lines.len() < LINKERS_LINES && !lines.iter().any(|before| before == line) {
+                lines.push(line.to_owned());
+            }
+        }
+    }
+    std::iter::once(error).chain(lines).collect::<Vec<_>>().join("; ")
 }
 
 /// The first line of the first error in what rustc said.
@@ -59,6 +93,27 @@ fn error_of(line: &str) -> Option<String> {
     match serde_json::from_str::<Diagnostic>(line) {
         Ok(diagnostic) => (diagnostic.level == "error").then_some(diagnostic.message),
         Err(_) => line.strip_prefix("error").and_then(|rest| rest.split_once(": ")).map(|(_, text)| text.to_owned()),
+    }
+}
+
+/// The texts that rustc adds to an error where `line` is one in JSON; where it is for people, the line itself.
+fn notes_of(line: &str) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Diagnostic {
+        level: String,
+        children: Vec<Child>,
+    }
+    #[derive(Deserialize)]
+    struct Child {
+        message: String,
+    }
+    match serde_json::from_str::<Diagnostic>(line) {
+        Ok(diagnostic) if diagnostic.level == "error" => {
+            diagnostic.children.into_iter().map(|child| child.message).collect()
+        }
+        Ok(_) => Vec::new(),
+        Err(_) if line.starts_with("error") => Vec::new(),
+        Err(_) => vec![line.trim_start().trim_start_matches("= note:").to_owned()],
     }
 }
 
@@ -101,6 +156,24 @@ mod tests {
         let said = b"error[E0425]: cannot find function `test_main_of_tomorrow` in crate `test`\n";
         assert!(lacks_entry(&reason(said)));
         assert!(!lacks_entry(&reason(b"error[E0425]: cannot find function `f` in this scope\n")));
+    }
+
+    #[test]
+    fn a_linker_says_itself_why_it_failed() {
+        let command = "LC_ALL=\"C\" \"aarch64-linux-gnu-gcc\" \"/t/error: x.o\" \"-Wl,--as-needed\" \"-o\" \"t\"";
+        let output = "/usr/bin/ld: a.o: relocation R_X against symbol `s' can not be used; recompile with -fPIC\n\
+            /usr/bin/ld: a.o: in function `f':\na.c:(.text+0x8): undefined reference to `g'\n\
+            a.c:(.text+0x8): undefined reference to `g'\ncollect2: error: ld returned 1 exit status\n";
+        let first = "linking with `aarch64-linux-gnu-gcc` failed: exit status: 1";
+        let notes = [command, output].map(|text| serde_json::json!({"level": "note", "message": text}));
+        let line = serde_json::json!({"level": "error", "message": first, "children": notes});
+        let expected = format!(
+            "it does not compile with the harness: {first}; /usr/bin/ld: a.o: relocation R_X against symbol `s' can not be used; \
+             recompile with -fPIC; a.c:(.text+0x8): undefined reference to `g'"
+        );
+        assert_eq!(reason(line.to_string().as_bytes()), expected);
+        let for_people = format!("error: {first}\n  |\n  = note:  {command}\n  = note: {output}\nerror: aborting\n");
+        assert_eq!(reason(for_people.as_bytes()), expected);
     }
 
     #[test]

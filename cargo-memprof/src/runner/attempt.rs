@@ -44,6 +44,7 @@ impl Call<'_> {
         if let Some(stand_in) = &self.plan.stand_in {
             stand_in.put_into(&mut command);
         }
+        self.name_emulator(&mut command);
         if let Some(window) = window {
             command.env(environment::WINDOW, window);
         }

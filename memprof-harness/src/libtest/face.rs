@@ -5,6 +5,7 @@
 use super::options::{self, Plan};
 use super::shape::{self, Ended};
 use super::{child, parent};
+use crate::emulator::Emulator;
 use crate::{engine, environment, link_marker};
 use real::TestDescAndFn;
 use std::env;
@@ -40,7 +41,7 @@ pub fn assert_test_result<T: Termination>(result: T) -> Result<(), String> {
 /// What every entry point does.
 pub(super) fn enter(tests: &[&TestDescAndFn], on_panic: OnPanic) -> Ended {
     black_box(link_marker::TESTS);
-    let [rate, ledgers, child, ledger, modes, thread_info] = take_environment();
+    let [rate, ledgers, child, ledger, modes, thread_info, emulator] = take_environment();
     if let Some(index) = child {
         child::run(tests, child::Asked { index, ledger, modes, thread_info }, on_panic);
     }
@@ -57,7 +58,10 @@ pub(super) fn enter(tests: &[&TestDescAndFn], on_panic: OnPanic) -> Ended {
             print!("{}", options::HELP);
             ended
         }
-        Ok((options, Some(plan))) => parent::run(tests, options, plan, modes, on_panic),
+        Ok((options, Some(plan))) => {
+            let emulator = emulator.map(|words| Emulator::from_variable(&words)).unwrap_or_default();
+            parent::run(tests, options, plan, parent::Given { modes, emulator, on_panic })
+        }
         Ok((_, None)) => shape::plain(tests, on_panic),
         Err(error) => {
             eprintln!("{error}");

@@ -9,6 +9,7 @@ use super::options::{Options, Plan, SampleRate, NO_CAPTURE};
 use super::process::{self, run_collecting, run_inheriting};
 use super::shape::{self, Ended};
 use super::verdict::{self, Ending, Expectation};
+use crate::emulator::Emulator;
 use crate::ledger::{
     fnv1a, layout, target_of, Finish, Hook, Identity, Inventory, LedgerFile, Listed, OutcomeCode, Seed,
 };
@@ -74,20 +75,23 @@ struct Test {
     median_ns: Option<f64>,
 }
 
+/// What the process was told besides its arguments.
+pub(super) struct Given {
+    /// See [`environment::MODES`].
+    pub(super) modes: Option<OsString>,
+    pub(super) emulator: Emulator,
+    pub(super) on_panic: OnPanic,
+}
+
 /// Runs the executable's tests under real libtest, recording each.
-pub(super) fn run(
-    tests: &[&TestDescAndFn],
-    options: Options,
-    plan: Plan,
-    modes: Option<OsString>,
-    on_panic: OnPanic,
-) -> Ended {
+pub(super) fn run(tests: &[&TestDescAndFn], options: Options, plan: Plan, given: Given) -> Ended {
+    let on_panic = given.on_panic;
     let listed = || shape::run_list(&options.rest, tests.iter().map(|test| untouched(test)).collect());
     if options.list && !plan.by_environment {
         return listed();
     }
     let by_environment = plan.by_environment;
-    let run = match prepare(&options, plan, modes, on_panic) {
+    let run = match prepare(&options, plan, given) {
         Ok(run) => Arc::new(run),
         Err(refusal) if by_environment && refusal.is_of_folder() => return shape::plain(tests, on_panic),
         Err(refusal) => refusal.give_up(),
@@ -172,9 +176,11 @@ fn measured(
 
 /// # Errors
 /// Where nothing can be recorded at all.
-fn prepare(options: &Options, plan: Plan, modes: Option<OsString>, on_panic: OnPanic) -> Result<Run, Refusal> {
+fn prepare(options: &Options, plan: Plan, given: Given) -> Result<Run, Refusal> {
+    let Given { modes, emulator, on_panic } = given;
     let modes = understood(modes)?;
-    let exe = Executable::current().map_err(|cause| Refusal {
+    let hook = hook(&emulator);
+    let exe = Executable::current(emulator).map_err(|cause| Refusal {
         what: "cannot start tests in processes of their own".into(),
         cause,
         help: "mount `/proc`, or run without profiling",
@@ -202,7 +208,7 @@ fn prepare(options: &Options, plan: Plan, modes: Option<OsString>, on_panic: OnP
         inherit_output: options.no_capture || env::var_os(NO_CAPTURE).is_some_and(|value| value != "0"),
         modes,
         on_panic,
-        hook: hook(),
+        hook,
         thread_info: StdStart::of_this_program().unwrap_or_default().thread_info_text(),
     })
 }
@@ -217,13 +223,13 @@ fn understood(modes: Option<OsString>) -> Result<Modes, Refusal> {
 }
 
 #[cfg(not(memprof_native))]
-fn hook() -> Hook {
+fn hook(_: &Emulator) -> Hook {
     Hook::Rust
 }
 
 #[cfg(memprof_native)]
-fn hook() -> Hook {
-    crate::probe::ask()
+fn hook(emulator: &Emulator) -> Hook {
+    crate::probe::ask(emulator)
 }
 
 /// Why nothing can be recorded.
@@ -394,12 +400,7 @@ impl Test {
     }
 
     fn start_into(&self, run: &Run, seed: Seed, ledger: &LedgerFile) -> io::Result<process::Ended> {
-        let mut command = Command::new(run.exe.program());
-        let mut arguments = run.arguments.iter();
-        if let Some(name) = arguments.next() {
-            command.arg0(name);
-        }
-        command.args(arguments);
+        let mut command = run.exe.command(&run.arguments)?;
         command.env(environment::CHILD, self.index.to_string()).env(environment::LEDGER, ledger.path());
         // The ledger has the rate as well, but the first allocation of the child comes before its ledger is open.
         command.env(environment::RATE, run.rate.0.to_string());
@@ -506,24 +507,34 @@ struct Executable {
     path: PathBuf,
     /// Device and inode: what the path meant when the run began.
     file: (u64, u64),
+    emulator: Emulator,
 }
 
 impl Executable {
-    fn current() -> io::Result<Executable> {
+    fn current(emulator: Emulator) -> io::Result<Executable> {
         let path = env::current_exe()?;
         let file = file_id(&path)?;
-        Ok(Executable { path, file })
+        Ok(Executable { path, file, emulator })
     }
 
-    /// What to start for a child. A build in mid-run may put another file at our path, whose list of tests is another;
-    /// the kernel still has ours.
-    fn program(&self) -> &Path {
+    /// A child with these arguments, its name first. A build in mid-run may put another file at our path, whose list of tests is
+    /// another; the kernel still has ours.
+    ///
+    /// # Errors
+    /// Where ours cannot be had: an emulator reads the file by its path.
+    fn command(&self, arguments: &[OsString]) -> io::Result<Command> {
         let ours = file_id(&self.path).is_ok_and(|file| file == self.file);
-        if ours {
-            &self.path
-        } else {
-            Path::new("/proc/self/exe")
+        if !ours && !self.emulator.is_none() {
+            return Err(io::Error::other("another file was put in the place of its executable"));
         }
+        let mut command = self.emulator.command(if ours { &self.path } else { Path::new("/proc/self/exe") });
+        let mut arguments = arguments.iter();
+        let name = arguments.next().filter(|_| self.emulator.is_none());
+        if let Some(name) = name {
+            command.arg0(name);
+        }
+        command.args(arguments);
+        Ok(command)
     }
 }
 

@@ -108,7 +108,9 @@ extern "C" fn add(info: *mut libc::dl_phdr_info, _: usize, data: *mut libc::c_vo
     let starts = loaded.clone().map(|header| bias.wrapping_add(header.p_vaddr));
     let ends = loaded.map(|header| bias.wrapping_add(header.p_vaddr + header.p_memsz));
     let (Some(start), Some(end)) = (starts.min(), ends.max()) else { return 0 };
-    let path = if info.dlpi_name.is_null() {
+    // The first is the program itself, which the ledger names. glibc has no name for it; musl has `/proc/self/exe`, or what the program
+    // was called by.
+    let path = if list.count == 0 || info.dlpi_name.is_null() {
         &[]
     } else {
         // SAFETY: not null, and the system's names are C strings.

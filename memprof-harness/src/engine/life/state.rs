@@ -127,7 +127,10 @@ pub(crate) fn attach() {
     let start: *const Words = &WORDS;
     // SAFETY: whole pages with nothing in them but the flags and the epoch, which are atomics, for which zeros are valid.
     let result = unsafe { libc::madvise(start.cast_mut().cast(), PAGE, libc::MADV_WIPEONFORK) };
-    WIPING.store(result == 0, Relaxed);
+    // A kernel refuses advice that it does not know. An emulator may take any and heed none (qemu-user before version 8).
+    // SAFETY: as above; no advice has this number.
+    let is_heeded = unsafe { libc::madvise(start.cast_mut().cast(), PAGE, libc::c_int::MAX) } != 0;
+    WIPING.store(result == 0 && is_heeded, Relaxed);
 }
 
 /// Whether the kernel empties the flags in forked children.

@@ -3,15 +3,9 @@
 //!
 //! Nothing here allocates.
 
-#![allow(unsafe_code)] // system calls, a symbol of the loader's
+#![allow(unsafe_code)] // system calls
 
 use crate::engine::unwind::frame_pointer::Bounds;
-use std::ffi::c_void;
-
-unsafe extern "C" {
-    /// The loader's: where the first thread's stack began.
-    static __libc_stack_end: *const c_void;
-}
 
 /// For a first thread whose stack may grow without limit: as far as it is believed to.
 const UNLIMITED: usize = 1 << 30;
@@ -38,8 +32,10 @@ fn is_first_thread() -> bool {
 
 /// The first thread's stack grows as it is used, up to the limit.
 fn first_stack() -> Option<Bounds> {
-    // SAFETY: set by the loader before anything else runs, and constant from then on.
-    let end = unsafe { __libc_stack_end } as usize;
+    // The kernel puts these bytes above the place where the stack begins to grow. Not the loader's `__libc_stack_end`: the harness is
+    // compiled to reach variables directly, and not everywhere can a shared library's be reached so.
+    // SAFETY: has no preconditions.
+    let end = unsafe { libc::getauxval(libc::AT_RANDOM) } as usize;
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid place for the answer.
     if end == 0 || unsafe { libc::getrlimit(libc::RLIMIT_STACK, &mut limit) } != 0 {

@@ -31,6 +31,14 @@ pub fn clean(options: &CleanOptions) -> Result<ExitCode, Error> {
         }
     };
     let folder = surroundings.target_dir(&workspace)?.join(folders::NAME);
+    if let Ok(behind) = fs_err::read_link(&folder) {
+        // Whoever put it there may have more behind it than this program made.
+        fs_err::remove_file(&folder)
+            .map_err(|error| Error::new(format!("cannot remove the link `{folder}`")).caused_by(error))?;
+        shell.status("Removed", &format!("{folder}, a link"));
+        shell.warn(&format!("what it leads to was not removed: `{}`", behind.display()));
+        return Ok(ExitCode::OK);
+    }
     match fs_err::remove_dir_all(&folder) {
         Ok(()) => shell.status("Removed", folder.as_str()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => shell.status("Removed", "nothing: it is clean"),

@@ -4,6 +4,8 @@
 use crate::collect::is_ledger;
 use crate::error::Error;
 use crate::inject::harness::is_alive;
+use crate::intake;
+use crate::outlet;
 use camino::{Utf8Path, Utf8PathBuf};
 use memprof_harness::ledger::Inventory;
 use rustix::fs::FlockOperation;
@@ -134,7 +136,7 @@ fn make_target(target: &Utf8Path) -> io::Result<()> {
         return Ok(());
     }
     fs_err::create_dir_all(target)?;
-    fs_err::write(target.join("CACHEDIR.TAG"), CACHE_TAG)
+    outlet::put(target.join("CACHEDIR.TAG"), CACHE_TAG)
 }
 
 /// Makes a folder of builds that are made with `key`, where it is not there.
@@ -142,16 +144,16 @@ fn make_keyed(build: &Utf8Path, key: &str) -> io::Result<()> {
     remove_stale(build, key)?;
     fs_err::create_dir_all(build)?;
     probe(build)?;
-    match std::fs::read_to_string(build.join(KEY)) {
-        Ok(found) if found == key => Ok(()),
-        _ => fs_err::write(build.join(KEY), key),
+    match intake::read_unlinked(build.join(KEY).as_std_path()) {
+        Ok(found) if found == key.as_bytes() => Ok(()),
+        _ => outlet::put(build.join(KEY), key),
     }
 }
 
 /// Removes a folder of builds that were not made with `key`. One without a key was never finished, or is not ours.
 fn remove_stale(build: &Utf8Path, key: &str) -> io::Result<()> {
-    match std::fs::read_to_string(build.join(KEY)) {
-        Ok(found) if found != key => fs_err::remove_dir_all(build),
+    match intake::read_unlinked(build.join(KEY).as_std_path()) {
+        Ok(found) if found != key.as_bytes() => fs_err::remove_dir_all(build),
         _ => Ok(()),
     }
 }

@@ -25,6 +25,7 @@ mod interrupt;
 mod listing;
 mod merge;
 mod options;
+mod outlet;
 mod profile;
 mod provenance;
 mod record;

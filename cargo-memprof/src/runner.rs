@@ -20,6 +20,7 @@ use crate::inject::ran::{Ran, Trace};
 use crate::inject::{build_script, env};
 use crate::listing::{self, Answer, Tests};
 use crate::options;
+use crate::outlet;
 use crate::record::WHOLE;
 use crate::shell::Shell;
 use attempt::Attempt;
@@ -230,7 +231,7 @@ impl<'a> Call<'a> {
         let tests = names.into_iter().map(|name| Listed { name: name.to_owned(), ignored: false }).collect();
         let inventory = Inventory { exe: self.ran.exe.as_path().to_owned(), tests };
         let name = format!("program-{:010}.{ending}", std::process::id());
-        fs_err::write(self.lists().join(name), inventory.to_bytes())
+        outlet::put(self.lists().join(name), inventory.to_bytes())
     }
 
     /// Where the lists of this run are.

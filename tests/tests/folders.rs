@@ -181,3 +181,61 @@ fn what_is_ours_can_be_removed() {
     fixture.cargo("test").succeed().never_says("Compiling");
     fixture.memprof("clean").succeed();
 }
+
+/// Replaces a file or a folder of ours by a link to one of the user's.
+fn plant(place: &Path, to: &Path) {
+    let _ = fs::remove_file(place);
+    let _ = fs::remove_dir_all(place);
+    fs::create_dir_all(place.parent().expect("it is below a folder")).expect("the copy can be written to");
+    std::os::unix::fs::symlink(to, place).expect("the copy can be written to");
+}
+
+#[test]
+fn links_that_were_planted_among_our_files_lead_nothing_astray() {
+    let fixture = Fixture::copy("growing");
+    fixture.memprof("test --save-baseline").succeed();
+    let ours = fixture.path("target/memprof");
+    let precious = fixture.outside().join("precious");
+    fs::write(&precious, "mine").expect("a temporary folder");
+    let folder = fixture.outside().join("folder");
+    fs::create_dir(&folder).expect("a temporary folder");
+    fs::write(folder.join("kept"), "mine").expect("a temporary folder");
+    let untouched = || {
+        assert_eq!(fs::read_to_string(&precious).expect("nobody removes it"), "mine");
+        let names: Vec<_> = fs::read_dir(&folder).expect("nobody removes it").map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(names, ["kept"]);
+    };
+    let profile = fs::read_dir(ours.join("baseline")).expect("it was saved").next().expect("a profile").unwrap().path();
+    for place in [ours.join("build/.memprof-key"), profile.clone(), fixture.path("memprof.baseline")] {
+        plant(&place, &precious);
+    }
+    fixture.memprof("test --save-baseline").run();
+    untouched();
+    fs::remove_file(fixture.path("memprof.baseline")).expect("it is there");
+    fixture.memprof("test --save-baseline").succeed();
+    assert!(!profile.is_symlink() && !ours.join("build/.memprof-key").is_symlink());
+
+    fixture.memprof("gate").succeed();
+    for name in ["gate.json", "junit.xml", "summary.md"] {
+        plant(&ours.join("gate").join(name), &precious);
+    }
+    fixture.memprof("gate --no-run").succeed();
+    untouched();
+    // A folder is as good as a file.
+    plant(&ours.join("gate"), &folder);
+    fixture.memprof("gate --no-run").run().ended_with(4).complains("it is a link");
+    fs::remove_file(ours.join("gate")).expect("it is a link");
+    plant(&ours.join("growing"), &folder);
+    fixture.memprof("test --memprofilerate 1").run().ended_with(4).complains("it is a link");
+    fs::remove_file(ours.join("growing")).expect("it is a link");
+    plant(&ours.join("last-command.json"), &precious);
+    fixture.memprof("test").run().ended_with(3).complains("did not write it");
+    untouched();
+    fs::remove_file(ours.join("last-command.json")).expect("it is a link");
+
+    // The whole of ours is behind a link: that goes, what it leads to stays, and that is said.
+    plant(&ours, &folder);
+    fixture.memprof("clean").succeed().complains("a link").complains("was not removed");
+    assert!(!ours.is_symlink());
+    untouched();
+}

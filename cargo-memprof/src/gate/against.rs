@@ -12,6 +12,7 @@ use crate::git::{Copy, Failure, Git, Repository};
 use crate::inject::harness;
 use crate::intake;
 use crate::options::{self, TestOptions};
+use crate::outlet;
 use crate::report::layout;
 use crate::toolchain::Toolchain;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -135,7 +136,7 @@ impl Against<'_> {
         // Where the lock file is not committed, both sides are to have the same dependencies.
         let (ours, theirs) = (self.here.workspace.root.join(LOCK_FILE), checkout.workspace_of(&place).join(LOCK_FILE));
         if ours.exists() && !theirs.exists() {
-            let copied = intake::read(ours.as_std_path()).and_then(|bytes| fs_err::write(&theirs, bytes));
+            let copied = intake::read(ours.as_std_path()).and_then(|bytes| outlet::put(&theirs, bytes));
             copied.map_err(|error| self.failed("copy the lock file").caused_by(error))?;
         }
         Ok(place)
@@ -164,7 +165,7 @@ impl Against<'_> {
         let output = command.output().map_err(|error| failed().caused_by(error))?;
         let log = folder.join(LOG);
         let said = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
-        fs_err::write(&log, &said).map_err(|error| failed().caused_by(error))?;
+        outlet::put(&log, &said).map_err(|error| failed().caused_by(error))?;
         if !out.join(layout::SUMMARY).exists() {
             let last = last_lines(&String::from_utf8_lossy(&output.stderr));
             return Err(failed()

@@ -3,6 +3,7 @@
 
 use crate::git::{Copy, Git};
 use crate::intake;
+use crate::outlet;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -84,7 +85,7 @@ impl Checkout<'_> {
         if let Some(text) = text_of(&place.manifest)
             && text.parse::<toml::Table>().is_ok_and(|manifest| !manifest.contains_key("workspace"))
         {
-            let _ = fs_err::write(&place.manifest, format!("{text}\n[workspace]\n"));
+            let _ = outlet::put(&place.manifest, format!("{text}\n[workspace]\n"));
         }
         self.folder_of(&place.manifest)
     }

@@ -13,6 +13,7 @@ use super::varying::{self, Varying};
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::intake::Place;
+use crate::outlet;
 use crate::record::TestId;
 use crate::report::layout;
 use crate::symbolize::Places;
@@ -98,7 +99,7 @@ pub fn gather(outcome: &Outcome, run: &RecordedRun, store: &Store, root: &Utf8Pa
 /// Where it cannot be made, or is somebody else's.
 pub fn begin(out: &Utf8Path) -> Result<(), Error> {
     let folder = out.join(layout::GATE);
-    fresh(&folder)
+    fresh(out)
         .map_err(|error| Error::new(format!("cannot write to `{folder}`")).caused_by(error).with_code(ExitCode::OUTPUT))
 }
 
@@ -140,22 +141,24 @@ fn figures_over(test: &Judged) -> Vec<Figure> {
 /// Where it cannot be removed.
 pub fn empty(out: &Utf8Path) -> Result<(), Error> {
     let folder = out.join(layout::GATE);
-    if !folder.join(MARK).exists() {
+    // Of a link there will be an error as soon as something is to be written there.
+    if folder.is_symlink() || !folder.join(MARK).exists() {
         return Ok(());
     }
     fs_err::remove_dir_all(&folder)
         .map_err(|error| Error::new(format!("cannot empty `{folder}`")).caused_by(error).with_code(ExitCode::OUTPUT))
 }
 
-/// Empties the folder, which must be ours or not there.
-fn fresh(folder: &Utf8Path) -> io::Result<()> {
+/// Empties the folder in the outputs `out`, which must be ours or not there.
+fn fresh(out: &Utf8Path) -> io::Result<()> {
+    let folder = outlet::make_below(out, layout::GATE.into())?;
     if folder.join(MARK).exists() {
-        fs_err::remove_dir_all(folder)?;
-    } else if folder.exists() && folder.read_dir_utf8()?.next().is_some() {
+        fs_err::remove_dir_all(&folder)?;
+    } else if folder.read_dir_utf8()?.next().is_some() {
         return Err(io::Error::other("it is not empty, and `cargo memprof` did not write it"));
     }
-    fs_err::create_dir_all(folder)?;
-    fs_err::write(folder.join(MARK), "")
+    outlet::make_below(out, layout::GATE.into())?;
+    outlet::put(folder.join(MARK), "")
 }
 
 /// One test over budget.
@@ -224,7 +227,7 @@ impl Case<'_> {
                 let Some(folder) = folder else { continue };
                 let Some(svg) = picture::draw(&label(&self.test.id), before, now, figure, widths) else { continue };
                 let path = folder.join(widths.file_name(figure));
-                let written = fs_err::create_dir_all(folder).and_then(|()| fs_err::write(&path, svg));
+                let written = fs_err::create_dir_all(folder).and_then(|()| outlet::put(&path, svg));
                 written.map_err(|error| {
                     Error::new(format!("cannot write `{path}`")).caused_by(error).with_code(ExitCode::OUTPUT)
                 })?;

@@ -8,6 +8,7 @@ use super::recorded::RecordedRun;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::intake;
+use crate::outlet;
 use crate::record::TestId;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
@@ -88,11 +89,7 @@ impl BaselineFile {
         let folder = self.path.parent().filter(|folder| !folder.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
         let write = || -> io::Result<()> {
             fs_err::create_dir_all(folder)?;
-            let mut draft = tempfile::Builder::new().prefix(".memprof-baseline-").tempfile_in(folder)?;
-            io::Write::write_all(&mut draft, baseline.to_text().as_bytes())?;
-            readable_by_all(draft.as_file())?;
-            draft.persist(&self.path)?;
-            Ok(())
+            outlet::put(&self.path, baseline.to_text())
         };
         write().map_err(|error| {
             Error::new(format!("cannot write the baseline `{}`", self.path))
@@ -101,12 +98,6 @@ impl BaselineFile {
                 .with_code(ExitCode::OUTPUT)
         })
     }
-}
-
-/// Temporary files are private; a file that is to be committed is not.
-fn readable_by_all(file: &std::fs::File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(std::fs::Permissions::from_mode(0o644))
 }
 
 /// Why lines cannot be taken, and what to do.

@@ -9,10 +9,10 @@ use super::{annotate, job_summary, json, junit, text};
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::inject::env;
+use crate::outlet;
 use crate::report::layout;
 use crate::shell::Shell;
 use camino::{Utf8Path, Utf8PathBuf};
-use std::io::Write;
 
 /// The files, in the folder `gate` of the outputs.
 const JSON: &str = "gate.json";
@@ -44,7 +44,7 @@ impl Outputs<'_> {
         let folder = folder.join(layout::GATE);
         for (name, bytes) in [(JSON, &json), (JUNIT, &junit), (MARKDOWN, &markdown)] {
             let path = folder.join(name);
-            fs_err::write(&path, bytes).map_err(|error| cannot_write(&path, &error))?;
+            outlet::put(&path, bytes).map_err(|error| cannot_write(&path, &error))?;
         }
         // Programs read what they asked for, and it is this.
         let stdout = shell.beside_machine_output(false);
@@ -72,9 +72,7 @@ impl Outputs<'_> {
 
     fn append_summary(&self, markdown: &str) -> Result<(), Error> {
         let Some(path) = env::non_empty(env::GITHUB_STEP_SUMMARY).map(std::path::PathBuf::from) else { return Ok(()) };
-        let mut options = fs_err::OpenOptions::new();
-        let written =
-            options.append(true).create(true).open(&path).and_then(|mut file| file.write_all(markdown.as_bytes()));
+        let written = outlet::add_to_named(&path, markdown.as_bytes());
         written.map_err(|error| cannot_write(Utf8Path::new(&path.to_string_lossy()), &error))
     }
 }

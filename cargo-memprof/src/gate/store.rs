@@ -5,6 +5,7 @@ use super::recorded::{RecordedRun, RecordedTest};
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::intake::{Place, PlainPath};
+use crate::outlet;
 use crate::record::TestId;
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
@@ -51,7 +52,7 @@ impl Store {
             let repeats = by_test.get(id).map(Vec::as_slice).unwrap_or_default();
             let least = repeats.iter().min_by_key(|test| (test.figures.alloc_objects, test.figures.alloc_space));
             match least.and_then(|test| test.profile(run)) {
-                Some(profile) => fs_err::write(place, profile.read()?),
+                Some(profile) => outlet::put(place, profile.read()?),
                 None => match fs_err::remove_file(place) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                     _ => Ok(()),

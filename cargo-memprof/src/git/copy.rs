@@ -4,6 +4,7 @@
 
 use super::repository::{Repository, Shared};
 use super::{Call, Failure, Git};
+use crate::outlet;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::io;
 
@@ -94,12 +95,12 @@ impl<'a> Copy<'a> {
         let info = self.git_dir().join("info");
         let borrow = || {
             fs_err::create_dir_all(self.git_dir().join("objects/info"))?;
-            fs_err::write(self.git_dir().join("objects/info/alternates"), line(&shared.objects))?;
+            outlet::put(self.git_dir().join("objects/info/alternates"), line(&shared.objects))?;
             fs_err::create_dir_all(&info)?;
             mirror(&shared.attributes, &info.join("attributes"))?;
             mirror(&shared.shallow, &self.git_dir().join("shallow"))?;
             // For what asks git for its version while it is built. All at once, so that none of before is left.
-            fs_err::write(self.git_dir().join("packed-refs"), shared.refs.concat())
+            outlet::put(self.git_dir().join("packed-refs"), shared.refs.concat())
         };
         borrow().map_err(|error| cannot_write(&error))?;
         if let Some(origin) = &shared.origin {
@@ -143,7 +144,7 @@ fn line(path: &Utf8Path) -> String {
 /// Makes `to` what `from` is: its copy, or nothing.
 fn mirror(from: &Utf8Path, to: &Utf8Path) -> io::Result<()> {
     match fs_err::read(from) {
-        Ok(bytes) => fs_err::write(to, bytes),
+        Ok(bytes) => outlet::put(to, bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => match fs_err::remove_file(to) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),

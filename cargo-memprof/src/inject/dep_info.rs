@@ -2,6 +2,7 @@
 //! in `CARGO` would be out of date for cargo at once: it compares that variable with its own path.
 
 use crate::inject::env;
+use crate::outlet;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +19,7 @@ pub fn hide(executable: &Path, stand_in: &str, real: &str) -> io::Result<()> {
         text => text?,
     };
     match hidden(&text, stand_in, real) {
-        Some(text) => fs_err::write(path, text),
+        Some(text) => outlet::put(path, text),
         None => Ok(()),
     }
 }

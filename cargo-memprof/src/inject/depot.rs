@@ -3,6 +3,7 @@
 
 use crate::inject::env;
 use crate::inject::harness::{Built, Form};
+use crate::outlet;
 use rustix::fs::FlockOperation;
 use std::fs::File;
 use std::io;
@@ -68,7 +69,7 @@ fn lock(depot: &Path, how: FlockOperation) -> Option<File> {
 
 /// Makes a file and locks it until it is dropped, once no other process has it locked.
 pub fn lock_file(path: &Path) -> Option<File> {
-    let file = File::create(path).ok()?;
+    let file = outlet::to_lock(path).ok()?;
     rustix::fs::flock(&file, FlockOperation::LockExclusive).ok()?;
     Some(file)
 }

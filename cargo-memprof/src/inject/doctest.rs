@@ -6,6 +6,7 @@ use crate::inject::invocation::{CFG, CODEGEN, expand};
 use crate::inject::note::{Doctest, Note};
 use crate::inject::plan::Plan;
 use crate::inject::{diagnostics, env, harness};
+use crate::outlet;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -119,7 +120,7 @@ impl<'a> Call<'a> {
         let Some(place) = self.plan.harness.get(&self.plan.host) else { return Ok(None) };
         let Some(Built::Rlib(rlib)) = harness::wait_for(place, Form::Program, self.plan) else {
             // The driver tells why, once, when cargo has ended.
-            let _ = fs_err::write(&self.plan.harness_missed, "");
+            let _ = outlet::put(&self.plan.harness_missed, "");
             return Ok(None);
         };
         let Some(text) = self.source.as_ref().or(self.runner.as_ref()) else { return Ok(None) };

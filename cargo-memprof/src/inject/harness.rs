@@ -3,6 +3,7 @@
 use crate::inject::libtest::Way;
 use crate::inject::plan::Plan;
 use crate::inject::{depot, diagnostics, env, libtest};
+use crate::outlet;
 use crate::toolchain::Toolchain;
 use memprof_harness::link_marker;
 use rustix::process::Pid;
@@ -235,7 +236,7 @@ pub fn build(
     for (path, text) in memprof_harness::sources::FILES {
         let path = sources.join(path);
         fs_err::create_dir_all(path.parent().unwrap_or(sources)).map_err(told)?;
-        fs_err::write(path, text).map_err(told)?;
+        outlet::put(path, text).map_err(told)?;
     }
     let mut command = Command::new(&compiler.rustc);
     command.args(FLAGS).args(["--crate-name", form.crate_name()]).args(form.flags()).args(hooked.flags());
@@ -248,7 +249,7 @@ pub fn build(
         match libtest::shape(compiler, target, draft.path()) {
             Ok(shape) => {
                 command.arg("--cfg").arg(format!("memprof_libtest=\"{}\"", shape.name));
-                fs_err::write(place.join(SHAPE), shape.name).map_err(told)?;
+                outlet::put(place.join(SHAPE), shape.name).map_err(told)?;
             }
             Err(said) if libtest::compiles_at_all(compiler, target, draft.path()) => {
                 return settle(place, compiler, &said).map_err(told);
@@ -272,7 +273,7 @@ fn settle(place: &Path, compiler: &Compiler, said: &str) -> io::Result<()> {
     let error = diagnostics::first_error(said.as_bytes()).unwrap_or_default();
     let reason = format!("the libtest of {} is not known to cargo-memprof {VERSION} ({error})", compiler.version);
     let draft = tempfile::NamedTempFile::new_in(place)?;
-    fs_err::write(draft.path(), reason)?;
+    outlet::put(draft.path(), reason)?;
     draft.persist(place.join(NO_LIBTEST))?;
     Ok(())
 }
@@ -377,7 +378,7 @@ impl Pending {
     /// # Errors
     /// Whatever the file system says.
     pub fn declare(path: PathBuf) -> io::Result<Pending> {
-        fs_err::write(&path, "")?;
+        outlet::put(&path, "")?;
         Ok(Pending(path))
     }
 }

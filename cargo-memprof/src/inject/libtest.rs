@@ -4,6 +4,7 @@
 use crate::error::Error;
 use crate::inject::env;
 use crate::inject::harness::Compiler;
+use crate::outlet;
 use memprof_harness::libtest_shapes::{PROBE_CRATE, SHAPES, Shape};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -66,7 +67,7 @@ fn try_probe(compiler: &Compiler, target: &str, shape: &Shape, scratch: &Path) -
 
 fn try_crate(compiler: &Compiler, target: &str, name: &str, text: &str, scratch: &Path) -> Result<(), String> {
     let source = scratch.join(format!("{name}.rs"));
-    fs_err::write(&source, text).map_err(|error| error.to_string())?;
+    outlet::put(&source, text).map_err(|error| error.to_string())?;
     let mut command = Command::new(&compiler.rustc);
     command.args(["--crate-name", PROBE_CRATE, "--crate-type", "lib", "--edition", "2021", "--emit=metadata"]);
     command.args(["--cap-lints", "allow", "--color=never", "-o"]).arg(source.with_extension("rmeta"));

@@ -2,6 +2,7 @@
 //! harness. It lies where cargo keeps the executable, because cargo may run it many times and compile it once.
 
 use crate::context::build_layout;
+use crate::outlet;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::io;
@@ -95,12 +96,7 @@ impl Note {
     /// # Errors
     /// Whatever the file system says.
     pub fn write(&self, executable: &Path) -> io::Result<()> {
-        let path = path_of(executable);
-        let mut draft = path.clone().into_os_string();
-        draft.push(format!(".{}", std::process::id()));
-        let draft = PathBuf::from(draft);
-        fs_err::write(&draft, serde_json::to_vec(self)?)?;
-        fs_err::rename(&draft, &path)
+        outlet::put(path_of(executable), serde_json::to_vec(self)?)
     }
 
     /// The note of `executable`; `None` where there is none that can be read.

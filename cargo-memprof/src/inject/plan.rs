@@ -7,6 +7,7 @@ use crate::inject::harness::Compiler;
 use crate::inject::libtest::Way;
 use crate::inject::nested;
 use crate::inject::stand_in::StandIn;
+use crate::outlet;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -77,7 +78,7 @@ impl Plan {
     pub fn write(&self, path: &Path) -> Result<(), Error> {
         let failed = |cause: &dyn std::fmt::Display| Error::new("cannot prepare the run").caused_by(cause);
         let text = serde_json::to_vec(self).map_err(|error| failed(&error))?;
-        fs_err::write(path, text).map_err(|error| failed(&error))
+        outlet::put(path, text).map_err(|error| failed(&error))
     }
 
     /// What harnesses are compiled with.

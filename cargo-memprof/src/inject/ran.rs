@@ -3,8 +3,9 @@
 
 use crate::context::executable::ExecutablePath;
 use crate::inject::note::Note;
+use crate::outlet;
 use serde::{Deserialize, Serialize};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 /// One start of one executable.
@@ -60,8 +61,7 @@ impl Ran {
     pub fn append(&self, path: &Path) -> io::Result<()> {
         let mut line = serde_json::to_vec(self)?;
         line.push(b'\n');
-        let mut file = fs_err::OpenOptions::new().append(true).create(true).open(path)?;
-        file.write_all(&line)
+        outlet::add(path, &line)
     }
 }
 

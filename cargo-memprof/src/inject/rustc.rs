@@ -9,6 +9,7 @@ use crate::inject::note::Note;
 use crate::inject::plan::Plan;
 use crate::inject::{build_script, env};
 use crate::inject::{dep_info, diagnostics, harness};
+use crate::outlet;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -137,7 +138,7 @@ impl Call<'_> {
             }
             if diagnostics::is_unstable_bench(&output.stderr) {
                 // Without the file there is rustc's own message.
-                let _ = fs_err::write(self.plan.links.join(BENCH_REFUSED), "");
+                let _ = outlet::put(self.plan.links.join(BENCH_REFUSED), "");
             }
             let reason = diagnostics::reason(&output.stderr);
             if self.plan.native || !diagnostics::is_own_allocator(&output.stderr) {
@@ -242,7 +243,7 @@ impl Call<'_> {
             return Ok(Ok(built));
         }
         // The driver tells why, once, when cargo has ended. If it cannot be told, cargo's error must do.
-        let _ = fs_err::write(&self.plan.harness_missed, "");
+        let _ = outlet::put(&self.plan.harness_missed, "");
         Err(Error::new(format!("cannot profile `{}`", self.invocation.crate_name))
             .caused_by("the memprof harness did not compile"))
     }

@@ -4,6 +4,7 @@
 use crate::error::Error;
 use crate::inject::plan::Plan;
 use crate::inject::{build_script, env};
+use crate::outlet;
 use crate::runner;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
@@ -94,7 +95,7 @@ fn put_down_names(plan: &Plan, args: &[OsString], list: &Path) {
     let said = String::from_utf8_lossy(&output.stdout);
     let names: Vec<&str> = said.lines().filter_map(|line| line.strip_suffix(": test")).collect();
     // The names are all that is lost.
-    let _ = fs_err::write(list, names.join("\n"));
+    let _ = outlet::put(list, names.join("\n"));
 }
 
 fn cannot_start(command: &Command, error: &std::io::Error) -> Error {

@@ -8,6 +8,7 @@
 //! - `ours`: a link to this program where it is otherwise.
 
 use crate::inject::env;
+use crate::outlet;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -177,7 +178,7 @@ fn put(source: &Path, place: &Path) -> io::Result<()> {
     }
     replace(place, |draft| {
         fs_err::hard_link(source, draft).or_else(|_| {
-            fs_err::copy(source, draft)?;
+            outlet::copy_new(source, draft)?;
             fs_err::File::open(draft)?.into_file().set_modified(wanted.modified()?)
         })
     })

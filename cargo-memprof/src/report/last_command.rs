@@ -4,9 +4,9 @@
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::intake;
+use crate::outlet;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
-use std::io;
 
 /// Its name in the folder of the outputs.
 pub const LAST_COMMAND: &str = "last-command.json";
@@ -58,19 +58,10 @@ impl Running {
         self.write()
     }
 
-    /// Whole or not at all, and never through a link.
     fn write(&self) -> Result<(), Error> {
-        use std::os::unix::fs::PermissionsExt;
-        let write = || -> io::Result<()> {
-            let mut draft = tempfile::Builder::new().prefix(".last-command-").tempfile_in(&self.out)?;
-            let text = serde_json::to_string(&self.last).expect("plain values can be written as JSON");
-            io::Write::write_all(&mut draft, format!("{text}\n").as_bytes())?;
-            // Temporary files are private; outputs are not.
-            draft.as_file().set_permissions(std::fs::Permissions::from_mode(0o644))?;
-            draft.persist(self.out.join(LAST_COMMAND))?;
-            Ok(())
-        };
-        write().map_err(|error| cannot_write(&self.out).caused_by(error))
+        let text = serde_json::to_string(&self.last).expect("plain values can be written as JSON");
+        let written = outlet::put(self.out.join(LAST_COMMAND), format!("{text}\n"));
+        written.map_err(|error| cannot_write(&self.out).caused_by(error))
     }
 }
 

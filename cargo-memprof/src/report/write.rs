@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::intake::{self, PlainPath};
 use crate::interrupt;
+use crate::outlet;
 use crate::run::RunFacts;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,7 +63,7 @@ impl Outputs {
             if let Some(folder) = place.parent() {
                 fs_err::create_dir_all(folder).map_err(|error| cannot_write(&self.out, &error))?;
             }
-            fs_err::write(&place, bytes).map_err(|error| cannot_write(&self.out, &error))?;
+            outlet::put_new(&place, bytes).map_err(|error| cannot_write(&self.out, &error))?;
         }
         self.written.lock().expect("no thread panicked with the lock held").insert(path.to_owned(), !stays);
         Ok(())
@@ -82,8 +83,8 @@ impl Outputs {
             write_manifest(&self.out, &self.staging, old.union(&new))?;
             for (path, _) in written.iter().filter(|(_, staged)| **staged) {
                 let place = self.out.join(path);
-                if let Some(folder) = place.parent() {
-                    fs_err::create_dir_all(folder)?;
+                if let Some(folder) = path.parent() {
+                    outlet::make_below(&self.out, folder)?;
                 }
                 fs_err::rename(self.staging.join(path), place)?;
             }
@@ -148,12 +149,17 @@ fn write_manifest<'a>(
         text.push('\n');
     }
     let staged = staging.join(layout::MANIFEST);
-    fs_err::write(&staged, text)?;
+    outlet::put_new(&staged, text)?;
     fs_err::rename(staged, out.join(layout::MANIFEST))
 }
 
 /// Removes an old file of ours and the folders that it leaves empty.
 fn remove(out: &Utf8Path, path: &Utf8Path) -> io::Result<()> {
+    // What is behind a link is not what we wrote.
+    let above = path.ancestors().skip(1).filter(|folder| !folder.as_str().is_empty());
+    if above.map(|folder| out.join(folder)).any(|folder| folder.is_symlink()) {
+        return Ok(());
+    }
     match fs_err::remove_file(out.join(path)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}

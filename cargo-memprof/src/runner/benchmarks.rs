@@ -9,6 +9,7 @@ use crate::inject::ran::Trace;
 use crate::listing::benches::Benchmarks;
 use crate::listing::frameworks::{Dialect, Framework};
 use crate::listing::printed;
+use crate::outlet;
 use camino::Utf8Path;
 use memprof_harness::limit;
 use serde::{Deserialize, Serialize};
@@ -90,6 +91,6 @@ impl Call<'_> {
         let cannot = |error: std::io::Error| cannot_note("what benchmarks took", &error);
         let json = serde_json::to_vec(&measured).map_err(|error| cannot(error.into()))?;
         let name = format!("program-{:010}.{}", std::process::id(), Measured::EXTENSION);
-        fs_err::write(self.lists().join(name), json).map_err(cannot)
+        outlet::put(self.lists().join(name), json).map_err(cannot)
     }
 }

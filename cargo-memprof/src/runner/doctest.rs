@@ -7,6 +7,7 @@ use crate::inject::note::Doctest;
 use crate::inject::plan::Plan;
 use crate::inject::ran::Trace;
 use crate::inject::rustdoc::PROCESS;
+use crate::outlet;
 use memprof_harness::environment;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -90,6 +91,6 @@ impl Call<'_> {
     fn keep(&self) -> Option<PathBuf> {
         let place = self.plan.links.join(format!("doctest-{:010}", std::process::id()));
         let linked = fs_err::hard_link(self.ran.exe.as_path(), &place);
-        linked.or_else(|_| fs_err::copy(self.ran.exe.as_path(), &place).map(drop)).ok().map(|()| place)
+        linked.or_else(|_| outlet::copy_new(self.ran.exe.as_path(), &place)).ok().map(|()| place)
     }
 }

@@ -4,6 +4,7 @@
 use super::{Call, cannot_note};
 use crate::error::Error;
 use crate::listing::{self, Tests};
+use crate::outlet;
 use memprof_harness::environment;
 use memprof_harness::ledger::{Inventory, Listed};
 use object::{Object, ObjectSymbol, SymbolKind};
@@ -48,7 +49,7 @@ impl Call<'_> {
         let mut hasher = DefaultHasher::new();
         inventory.exe.hash(&mut hasher);
         let path = self.lists().join(format!("{:016x}.{}", hasher.finish(), Inventory::EXTENSION));
-        fs_err::write(path, inventory.to_bytes()).map_err(|error| cannot_note("which tests there are", &error))
+        outlet::put(path, inventory.to_bytes()).map_err(|error| cannot_note("which tests there are", &error))
     }
 }
 

@@ -7,7 +7,7 @@ use crate::file_limit;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::mem::offset_of;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// Who the recorded process is. Empty strings mean "not known".
@@ -184,7 +184,7 @@ impl LedgerFile {
     /// # Errors
     /// Whatever the file system says; or where it is none, as one is that was never begun.
     pub fn open(path: &Path) -> io::Result<LedgerFile> {
-        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NOFOLLOW).open(path)?;
         let mut magic = [0; layout::MAGIC.len()];
         file.read_exact_at(&mut magic, offset_of!(Header, magic) as u64)?;
         if magic != layout::MAGIC {

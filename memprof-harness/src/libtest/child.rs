@@ -13,6 +13,8 @@ use real::{Bencher, ShouldPanic, TestDescAndFn, TestFn};
 use std::any::Any;
 use std::ffi::OsString;
 use std::hint::black_box;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::path::{Path, PathBuf};
 use std::{fs, io, process, thread};
@@ -145,7 +147,10 @@ fn record(body: Body, panic_text: Option<&Path>) -> i32 {
 fn report_panic(text: Option<&str>, keep_text: Option<&Path>) {
     engine::report(state::PANICKED, text);
     let (Some(text), Some(path)) = (text, keep_text) else { return };
-    if let Err(error) = fs::write(path, text) {
+    let mut options = fs::OpenOptions::new();
+    // Another test may have put a link there.
+    options.write(true).create(true).truncate(true).custom_flags(libc::O_NOFOLLOW);
+    if let Err(error) = options.open(path).and_then(|mut file| file.write_all(text.as_bytes())) {
         eprintln!("error: cannot keep the panic's text for the test's verdict");
         eprintln!("  caused by: {error} (`{}`)", path.display());
         eprintln!("  help: make room on the disk, or run without profiling");

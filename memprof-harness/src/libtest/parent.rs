@@ -20,7 +20,7 @@ use real::{Bencher, ShouldPanic, TestDesc, TestDescAndFn, TestFn};
 use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
@@ -268,7 +268,7 @@ impl Run {
         let inventory = Inventory { exe: self.exe.path.clone(), tests: tests.iter().map(listed).collect() };
         let path = self.list(Inventory::EXTENSION);
         let write = || {
-            fs::write(&path, inventory.to_bytes())?;
+            self.put_list(&path, &inventory, |draft| fs::rename(draft, &path))?;
             if !self.modes.only.is_empty() {
                 self.begin_list(Inventory::UNRECORDED)?;
             }
@@ -289,13 +289,28 @@ impl Run {
             return Ok(());
         }
         let none = Inventory { exe: self.exe.path.clone(), tests: Vec::new() };
+        self.put_list(&path, &none, |draft| {
+            match fs::hard_link(draft, &path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+            fs::remove_file(draft)
+        })
+    }
+
+    /// Writes a list beside its place, and has `place_it` put it there. A test may have put a link in either place: none is followed.
+    fn put_list(
+        &self,
+        path: &Path,
+        list: &Inventory,
+        place_it: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> io::Result<()> {
         let draft = path.with_extension(format!("draft-{}", std::process::id()));
-        fs::write(&draft, none.to_bytes())?;
-        match fs::hard_link(&draft, path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
-        }
-        fs::remove_file(draft)
+        // Left by a process of the same number that was killed.
+        let _ = fs::remove_file(&draft);
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).open(&draft)?;
+        file.write_all(&list.to_bytes())?;
+        place_it(&draft)
     }
 
     fn list(&self, ending: &str) -> PathBuf {
@@ -306,6 +321,7 @@ impl Run {
     fn note(&self, ending: &str, name: &str) {
         let _ = fs::OpenOptions::new()
             .append(true)
+            .custom_flags(libc::O_NOFOLLOW)
             .open(self.list(ending))
             .and_then(|mut file| file.write_all(&Inventory::entry(name, false)));
     }

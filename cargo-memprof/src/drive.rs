@@ -104,7 +104,7 @@ pub fn run(options: &TestOptions) -> Result<ExitCode, Error> {
 
 /// Refuses `--native` where one of `targets` has no C library that can be hooked.
 fn refuse_native(targets: &[String]) -> Result<(), Error> {
-    match targets.iter().find_map(|target| Hooked::Native.refusal(target, false)) {
+    match targets.iter().find_map(|target| Hooked::Native.refusal(target, None)) {
         None => Ok(()),
         Some(refusal) => Err(Error::usage("cannot use `--native`")
             .caused_by(refusal)
@@ -461,7 +461,7 @@ impl Run<'_> {
     fn expects_own_allocators(&self) -> bool {
         !self.options.own.native
             && chosen::choice(&self.options.cargo.given).is_none()
-            && Hooked::Native.refusal(&self.toolchain.host, false).is_none()
+            && Hooked::Native.refusal(&self.toolchain.host, None).is_none()
             && self.workspace.sources().any(harness::names_an_allocator)
     }
 

@@ -1,8 +1,8 @@
 //! This program as the compiler of doctests: it slips the harness under each that is going to run, and notes which it is.
 
 use crate::error::Error;
-use crate::inject::harness::{Built, Form, PROGRAM_CRATE};
-use crate::inject::invocation::{CFG, CODEGEN, expand};
+use crate::inject::harness::{Built, Form, Hooked, PROGRAM_CRATE};
+use crate::inject::invocation::{CFG, CODEGEN, Invocation, expand};
 use crate::inject::note::{Doctest, Note};
 use crate::inject::plan::Plan;
 use crate::inject::{diagnostics, env, harness};
@@ -126,6 +126,13 @@ impl<'a> Call<'a> {
         let Some(text) = self.source.as_ref().or(self.runner.as_ref()) else { return Ok(None) };
         // Named in the source, the harness is linked without any unstable option.
         let (mut text, begins) = beginning(text);
+        let unhookable = Invocation::read(&self.args, false).unhookable;
+        if self.plan.native
+            && let Some(refusal) = Hooked::Native.refusal(&self.plan.host, unhookable.as_ref())
+        {
+            self.note(expected, begins, Some(refusal))?;
+            return Ok(None);
+        }
         text.push_str(&format!("\nextern crate {PROGRAM_CRATE} as {ALIAS};\n"));
         let mut output = self.try_harness(&rlib, &text)?;
         let mut reason = (!output.status.success()).then(|| diagnostics::reason(&output.stderr));
@@ -133,7 +140,7 @@ impl<'a> Call<'a> {
             && !self.plan.native
             && diagnostics::is_own_allocator(&output.stderr)
         {
-            match harness::native(self.plan, &self.plan.host, false, Form::Program) {
+            match harness::native(self.plan, &self.plan.host, unhookable.as_ref(), Form::Program) {
                 Ok(rlib) => {
                     output = self.try_harness(&rlib, &text)?;
                     let failed =

@@ -1,5 +1,6 @@
 //! The harness: its sources compiled once for a toolchain and a target, kept where the next run finds it.
 
+use crate::inject::invocation::Unhookable;
 use crate::inject::libtest::Way;
 use crate::inject::plan::Plan;
 use crate::inject::{depot, diagnostics, env, libtest};
@@ -144,16 +145,19 @@ impl Hooked {
     }
 
     /// Why it cannot be had for `target`; `None` = it can.
-    pub fn refusal(self, target: &str, static_libc: bool) -> Option<String> {
+    pub fn refusal(self, target: &str, unhookable: Option<&Unhookable>) -> Option<String> {
         match self {
             Hooked::Rust => None,
             // Other C libraries have no second name for their functions, and neither has glibc when it is linked in.
             Hooked::Native if !target.contains("-linux-gnu") => {
                 Some(format!("the C library of `{target}` cannot be hooked, only glibc can"))
             }
-            Hooked::Native => {
-                static_libc.then(|| "a C library that is linked in (`crt-static`) cannot be hooked".into())
-            }
+            Hooked::Native => unhookable.map(|why| match why {
+                Unhookable::StaticLibc => "a C library that is linked in (`crt-static`) cannot be hooked".into(),
+                Unhookable::Sanitizer(name) => format!(
+                    "the C library's functions are hooked by a sanitizer (`-Zsanitizer={name}`): `--native` is not for its programs"
+                ),
+            }),
         }
     }
 }
@@ -339,8 +343,8 @@ fn compile(mut command: Command, sources: &Path, wanted: Wanted) -> Result<Compi
 ///
 /// # Errors
 /// The reason, in the user's words.
-pub fn native(plan: &Plan, target: &str, static_libc: bool, form: Form) -> Result<PathBuf, String> {
-    if let Some(refusal) = Hooked::Native.refusal(target, static_libc) {
+pub fn native(plan: &Plan, target: &str, unhookable: Option<&Unhookable>, form: Form) -> Result<PathBuf, String> {
+    if let Some(refusal) = Hooked::Native.refusal(target, unhookable) {
         return Err(refusal);
     }
     let place = plan.native_harness.get(target).ok_or("there is no native harness for its target")?;

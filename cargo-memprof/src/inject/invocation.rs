@@ -31,6 +31,15 @@ pub enum Purpose {
     Test,
 }
 
+/// Why the C library's allocation functions cannot be hooked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unhookable {
+    /// The C library is to be linked in.
+    StaticLibc,
+    /// A sanitizer, of this name, hooks them itself.
+    Sanitizer(String),
+}
+
 /// A call of rustc that compiles something, as far as it matters here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Invocation {
@@ -44,8 +53,8 @@ pub struct Invocation {
     pub target: Option<String>,
     /// The user's crate has a dependency called `test`.
     pub has_extern_test: bool,
-    /// The C library is to be linked in.
-    pub static_libc: bool,
+    /// What keeps the C library's functions from being hooked in what is compiled.
+    pub unhookable: Option<Unhookable>,
     /// The user says how symbols are named.
     pub has_mangling: bool,
 }
@@ -122,6 +131,7 @@ struct Reading {
     target: Option<String>,
     has_extern_test: bool,
     static_libc: bool,
+    sanitizer: Option<String>,
     has_mangling: bool,
     /// `--cfg test`, which cargo gives to tests and benchmarks with a `main` of their own.
     cfg_test: bool,
@@ -143,6 +153,7 @@ impl Reading {
             "--extern" => self.take_extern(&value()),
             "-o" => self.output = Some(value()),
             "-C" | "--codegen" => self.take_codegen(&value()),
+            "-Z" => self.take_unstable(&value()),
             "--cfg" => self.cfg_test |= value() == "test",
             // Flags whose value is a word of its own, which is not the source file.
             "-L"
@@ -151,7 +162,6 @@ impl Reading {
             | "-W"
             | "-D"
             | "-F"
-            | "-Z"
             | "--check-cfg"
             | "--emit"
             | "--edition"
@@ -172,10 +182,20 @@ impl Reading {
                 value();
             }
             _ if flag.starts_with("-C") => self.take_codegen(&word[2..]),
+            _ if flag.starts_with("-Z") => self.take_unstable(&word[2..]),
             _ if flag.starts_with("-o") => self.output = Some(word[2..].to_owned()),
             "-" => self.source = Some(word.to_owned()),
             _ if !flag.starts_with('-') => self.source = Some(word.to_owned()),
             _ => {}
+        }
+    }
+
+    fn take_unstable(&mut self, option: &str) {
+        /// Those whose run-time has allocation functions of its own.
+        const ALLOCATING: [&str; 6] = ["address", "hwaddress", "leak", "memory", "realtime", "thread"];
+        let asked = option.strip_prefix("sanitizer=").unwrap_or_default();
+        if let Some(name) = asked.split(',').find(|name| ALLOCATING.contains(name)) {
+            self.sanitizer = Some(name.to_owned());
         }
     }
 
@@ -236,7 +256,10 @@ impl Reading {
             executable,
             target: self.target,
             has_extern_test: self.has_extern_test,
-            static_libc: self.static_libc,
+            unhookable: match self.sanitizer {
+                Some(name) => Some(Unhookable::Sanitizer(name)),
+                None => self.static_libc.then_some(Unhookable::StaticLibc),
+            },
             has_mangling: self.has_mangling,
         }
     }
@@ -373,7 +396,22 @@ mod tests {
             ("-Ctarget-feature=+sse3,+crt-static", true),
             ("-Ctarget-feature=+crt-static -C target-feature=-crt-static", false),
         ] {
-            assert_eq!(read(&format!("--crate-name a src/lib.rs {flags}")).static_libc, is_static, "{flags}");
+            let expected = is_static.then_some(Unhookable::StaticLibc);
+            assert_eq!(read(&format!("--crate-name a src/lib.rs {flags}")).unhookable, expected, "{flags}");
+        }
+    }
+
+    #[test]
+    fn a_sanitizer_that_allocates_is_seen_however_it_is_asked_for() {
+        for (flags, name) in [
+            ("-Zsanitizer=address", Some("address")),
+            ("-Z sanitizer=leak --edition 2021", Some("leak")),
+            ("-Zsanitizer=cfi,thread -Ctarget-feature=+crt-static", Some("thread")),
+            ("-Zsanitizer=cfi", None),
+            ("-Z sanitizer-recover=address", None),
+        ] {
+            let expected = name.map(|name| Unhookable::Sanitizer(name.to_owned()));
+            assert_eq!(read(&format!("--crate-name a src/lib.rs {flags}")).unhookable, expected, "{flags}");
         }
     }
 

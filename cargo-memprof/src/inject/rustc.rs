@@ -124,7 +124,7 @@ impl Call<'_> {
     /// where that went well, or else the reason why it did not.
     fn try_all(&self, form: Form) -> Result<Result<Output, String>, Error> {
         std::thread::scope(|scope| {
-            let native = || harness::native(self.plan, self.target(), self.invocation.static_libc, form);
+            let native = || harness::native(self.plan, self.target(), self.invocation.unhookable.as_ref(), form);
             // It takes seconds to compile, so it had better begin at once where it will be needed.
             let likely = !self.plan.native && harness::names_an_allocator(&self.invocation.source);
             let native_begun = likely.then(|| scope.spawn(native));
@@ -236,7 +236,7 @@ impl Call<'_> {
             return Ok(Err(format!("there is no harness for the target `{target}`")));
         };
         let hooked = if self.plan.native { Hooked::Native } else { Hooked::Rust };
-        if let Some(refusal) = hooked.refusal(target, self.invocation.static_libc) {
+        if let Some(refusal) = hooked.refusal(target, self.invocation.unhookable.as_ref()) {
             return Ok(Err(refusal));
         }
         if let Some(built) = harness::wait_for(place, form, self.plan) {

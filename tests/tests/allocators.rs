@@ -199,29 +199,6 @@ fn where_no_c_library_can_be_hooked_the_wish_is_refused_with_the_reason() {
 }
 
 #[test]
-fn rusts_blocks_are_cs_only_where_they_are_recorded_below_it() {
-    let fixture = Fixture::copy("known");
-    fixture.write(
-        "tests/freed_by_c.rs",
-        r#"
-unsafe extern "C" { fn free(block: *mut std::ffi::c_char); }
-#[test]
-fn freed_by_c() {
-    let texts = [c"a text of Rust's", c"another"].map(|text| text.to_owned());
-    for text in texts.into_iter().rev() {
-        unsafe { free(text.into_raw()) };
-    }
-}
-"#,
-    );
-    fixture.cargo("test --test freed_by_c").succeed();
-    let told = "munmap_chunk(): invalid pointer\ntest process was killed by signal 6 (SIGABRT)\nnote: C's free";
-    fixture.memprof("test --test freed_by_c").run().ended_with(101).says(told);
-    fixture.memprof("test --test freed_by_c --native").succeed();
-    fixture.memprof("test --test freed_by_c --native --memprofilerate 1").succeed();
-}
-
-#[test]
 fn blocks_of_cs_malloc_that_rust_drops_work_as_without_us_and_are_not_counted() {
     let fixture = Fixture::copy("allocators");
     let plain = fixture.cargo("test --test made_by_c -- --test-threads=1").succeed();

@@ -13,6 +13,10 @@ pub struct TestLosses {
     pub untracked_samples: u64,
     pub untracked_foreign: u64,
     #[serde(default)]
+    pub outside_frees: u64,
+    #[serde(default)]
+    pub outside_freed_space: u64,
+    #[serde(default)]
     pub lost_peaks: u64,
     pub unreadable_sites: u64,
     pub unreadable_bytes: u64,
@@ -29,6 +33,8 @@ impl From<&Losses> for TestLosses {
             unwalkable_stacks: losses.unwalkable_stacks,
             untracked_samples: losses.untracked_samples,
             untracked_foreign: losses.untracked_foreign,
+            outside_frees: losses.outside_frees,
+            outside_freed_space: losses.outside_freed_space,
             lost_peaks: losses.lost_peaks,
             unreadable_sites: losses.unreadable_sites,
             unreadable_bytes: losses.unreadable_bytes,

@@ -113,6 +113,18 @@ fn lost(tests: &[TestRecord]) -> Vec<String> {
             affected(|test| test.losses.unwalkable_stacks)
         ));
     }
+    let outside = sum(|test| test.losses.outside_frees);
+    if outside > 0 {
+        texts.push(format!(
+            "{} of {} {} freed or resized by C, or by a library that the test loads: how large {} is not known exactly, so \
+             `inuse_space` and `peak_space` may be too high\n\
+             run with `--native` for exact figures",
+            plural(outside as usize, "block"),
+            affected(|test| test.losses.outside_frees),
+            if outside == 1 { "was" } else { "were" },
+            if outside == 1 { "it was" } else { "they were" },
+        ));
+    }
     let damaged = |test: &TestRecord| test.losses.unreadable_bytes + test.losses.unreadable_sites;
     if sum(damaged) > 0 {
         texts.push(format!("parts of the ledgers of {} could not be read: figures are missing", affected(damaged)));

@@ -13,7 +13,7 @@
 //! crate but for the ledger's layout.
 
 mod alloc;
-mod hook;
+pub(crate) mod hook;
 mod life;
 mod record;
 mod store;

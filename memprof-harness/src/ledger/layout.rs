@@ -136,7 +136,8 @@ pub struct Header {
     pub depth: AtomicU32,
     /// What the sampler's lanes draw their seeds from: the same in every run of the same test.
     pub seed: AtomicU64,
-    /// Blocks of the test's that code which is not Rust gave back, and their bytes as far as they are known.
+    /// Blocks of the test's that code outside of Rust gave back or resized, and the fewest bytes
+    /// that they may have had. They are among the frees.
     pub outside_frees: AtomicU64,
     pub outside_freed_space: AtomicU64,
     /// Reserved: the most memory that the process had in use, in bytes.

@@ -106,6 +106,10 @@ pub struct Losses {
     pub untracked_samples: u64,
     /// Blocks from before the window whose free was counted as the test's.
     pub untracked_foreign: u64,
+    /// Blocks of the test's that code outside of Rust gave back or resized, and the fewest bytes
+    /// that they had.
+    pub outside_frees: u64,
+    pub outside_freed_space: u64,
     /// Times that what a site had at a peak could not be kept: its peak is missing or an older one.
     pub lost_peaks: u64,
     /// Sites whose stack could not be read back (a damaged file).

@@ -59,6 +59,8 @@ fn losses(file: View<'_>) -> Losses {
         unwalkable_stacks: file.u64(offset_of!(Header, unwalkable_stacks)),
         untracked_samples: file.u64(offset_of!(Header, untracked_samples)),
         untracked_foreign: file.u64(offset_of!(Header, untracked_foreign)),
+        outside_frees: file.u64(offset_of!(Header, outside_frees)),
+        outside_freed_space: file.u64(offset_of!(Header, outside_freed_space)),
         lost_peaks: file.u64(offset_of!(Header, lost_peaks)),
         unreadable_sites: 0,
         unreadable_bytes: 0,

@@ -98,8 +98,8 @@ pub fn remark(output: &[u8]) -> Option<&'static str> {
     let complains = COMPLAINTS.iter().any(|complaint| last.starts_with(complaint.as_bytes()));
     // Below the C library blocks are its own.
     (complains && !cfg!(memprof_native)).then_some(
-        "note: C's free or realloc got a block that C did not make; where it was Rust's, such as a CString's, run with --native: \
-         unless the hook is below the C library, Rust's blocks are not C's while they are recorded",
+        "note: C's free or realloc got a block that C did not make; where it was Rust's, such as a CString's, it works while recorded if \
+         the C library is linked dynamically (without crt-static); for code that was loaded with RTLD_DEEPBIND, run with --native",
     )
 }
 

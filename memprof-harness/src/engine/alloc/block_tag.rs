@@ -13,6 +13,7 @@
 
 use crate::engine::record::lane;
 use crate::engine::record::site_predictor::{Number, NUMBER_BITS};
+use crate::engine::record::sites;
 use std::num::NonZeroU64;
 
 /// What is noted of a block that is the test's.
@@ -28,6 +29,17 @@ impl Note {
     #[inline(always)]
     pub(crate) fn words(self) -> [u64; 2] {
         [self.tag.0.get(), self.birth]
+    }
+
+    /// How many bytes the block was asked for, where its site tells: where stacks are sampled. It
+    /// must be of this process.
+    pub(crate) fn size(self) -> Option<usize> {
+        self.tag.site().filter(|_| self.is_of_this_process()).and_then(sites::size_of_blocks)
+    }
+
+    /// Whether this process allocated the block, and none that it was forked from.
+    pub(crate) fn is_of_this_process(self) -> bool {
+        Tag::of_lane(0).same_process(self.tag)
     }
 
     /// `None` where the first word is no note's.

@@ -4,6 +4,7 @@ pub(crate) mod block_tag;
 pub(crate) mod slots;
 pub(crate) mod spans;
 pub(crate) mod start_map;
+pub(crate) mod system;
 pub(crate) mod system_tagged;
 pub(crate) mod system_untagged;
 pub(crate) mod thread_cache;

@@ -129,6 +129,13 @@ pub(crate) fn origin(block: *mut u8) -> Origin {
     }
 }
 
+/// The fewest bytes that the block of a slot in use may have been asked for, and the most that it
+/// has.
+pub(crate) fn sizes_of(block: *mut u8) -> (usize, usize) {
+    let most = bytes_of(spans::class_of(block, START.load(Relaxed))).saturating_sub(size_of::<SlotTag>());
+    (most.saturating_sub(ALIGN - 1).max(1), most)
+}
+
 /// # Safety
 /// `block` is a free slot's, and the caller's.
 #[inline(always)]

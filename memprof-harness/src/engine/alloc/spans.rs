@@ -334,6 +334,11 @@ pub(crate) fn forget_all() -> usize {
     made
 }
 
+/// Of which class a slot is. `start` is where spans begin.
+pub(crate) fn class_of(block: *mut u8, start: *mut u8) -> usize {
+    SpanId::of(block, start).map_or(0, |id| usize::from(id.span().class.load(Relaxed)))
+}
+
 /// See [`crate::engine::alloc::slots::for_each_live`]. `start` is where spans begin.
 #[cfg_attr(not(test), allow(dead_code))] // for the search for what can no longer be reached
 pub(crate) fn for_each_live(start: *mut u8, mut visit: impl FnMut(*mut u8, usize)) {

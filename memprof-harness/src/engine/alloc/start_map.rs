@@ -82,6 +82,12 @@ pub(crate) fn leave(block: *mut u8) -> bool {
     is_here
 }
 
+/// Whether a block is here.
+pub(crate) fn has(block: *mut u8) -> bool {
+    let block = block.addr();
+    leaf(block).is_some_and(|leaf| place(leaf, block).load(Relaxed) == mark(block))
+}
+
 #[cold]
 #[inline(never)]
 fn make(number: usize) -> Option<&'static Leaf> {

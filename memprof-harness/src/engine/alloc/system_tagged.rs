@@ -9,10 +9,13 @@
 
 use crate::engine::alloc::block_tag::Note;
 use crate::engine::alloc::start_map;
-use crate::engine::hook::rust::{count_failure, count_laneless, free_while_shut};
+use crate::engine::alloc::system::{self, UsableSize};
+use crate::engine::hook::rust::{count_failure, count_laneless, count_outside, free_while_shut};
+use crate::engine::life::state;
 use crate::engine::life::thread::{access, Access};
 use crate::engine::record::lane::Local;
 use crate::engine::store::address_table::spread;
+use crate::engine::store::ledger_map::Errno;
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
@@ -22,6 +25,7 @@ use std::ptr;
 const HEADER: usize = 16;
 /// Of the first word: the logarithm of how many bytes are in front.
 const FRONT_SHIFT: u32 = 24;
+const FRONT_MOST: u64 = 0x3f;
 /// The bits that are not the note's, of either word: of a lane and a site none, of a birth those above 2^48 bytes.
 const NOT_THE_NOTES: [u64; 2] = [0xffff << FRONT_SHIFT, 0xffff << 48];
 const ADDRESS_BITS: [u64; 2] = [0x3ff << 30, 0xffff << 48];
@@ -111,12 +115,12 @@ pub(crate) unsafe fn realloc(frame: Frame, block: *mut u8, layout: Layout, size:
         return ptr::null_mut();
     };
     // SAFETY: the caller upholds `realloc`'s contract.
-    let Some(old) = (unsafe { take_header(block, layout.size()) }) else {
+    let Some(old) = (unsafe { take_header(block, Some(layout.size())) }) else {
         // SAFETY: the caller upholds `realloc`'s contract, and it is the C library's.
         return unsafe { adopt(frame, block, layout, size) };
     };
     // SAFETY: the system's block began there and `inner` is its layout; `with_header` checked the new size.
-    let moved = behind(unsafe { System.realloc(block.wrapping_sub(front), inner, size + front) }, front);
+    let moved = behind(unsafe { system::realloc(block.wrapping_sub(front), inner, size + front) }, front);
     if moved.is_null() {
         count_failure();
         entered(block, layout.size());
@@ -143,7 +147,7 @@ unsafe fn adopt(frame: Frame, block: *mut u8, layout: Layout, size: usize) -> *m
     // SAFETY: both have room for as many, and are not the same.
     unsafe { ptr::copy_nonoverlapping(block, moved, layout.size().min(size)) };
     // SAFETY: by `realloc`'s contract nobody uses it any more; the C library asks for no layout.
-    unsafe { System.dealloc(block, layout) };
+    unsafe { system::dealloc(block, layout) };
     let note = note_moved(frame, None, layout.size(), size);
     // SAFETY: just made, with room in front.
     unsafe { write_note(moved, layout.align(), note) };
@@ -163,9 +167,9 @@ fn note_moved(frame: Frame, old: Option<Note>, old_size: usize, size: usize) -> 
 #[inline(never)]
 pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
     // SAFETY: the caller upholds `dealloc`'s contract.
-    let Some(note) = (unsafe { take_header(block, layout.size()) }) else {
+    let Some(note) = (unsafe { take_header(block, Some(layout.size())) }) else {
         // SAFETY: as above, and it is the C library's, which asks for no layout.
-        return unsafe { System.dealloc(block, layout) };
+        return unsafe { system::dealloc(block, layout) };
     };
     if let Some(note) = note {
         match access() {
@@ -178,7 +182,7 @@ pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
     // SAFETY: `with_header` made this very layout when the block was allocated, so it is valid.
     let inner = unsafe { Layout::from_size_align_unchecked(layout.size() + front, front) };
     // SAFETY: the system's block began `front` bytes before, with that layout.
-    unsafe { System.dealloc(block.wrapping_sub(front), inner) }
+    unsafe { system::dealloc(block.wrapping_sub(front), inner) }
 }
 
 #[inline(always)]
@@ -210,17 +214,70 @@ fn note_realloc(local: &Local, bounds: Bounds, frame: Frame, old: Option<Note>, 
     local.note(site, clock)
 }
 
+/// Takes back a block that code outside of Rust gives back. Gives where C's block begins; `None`
+/// where it was not made here.
+///
+/// # Safety
+/// `block` is live, and nobody uses it any more. `usable_size` is C's.
+pub(crate) unsafe fn take_from_outside(block: *mut u8, usable_size: UsableSize) -> Option<*mut u8> {
+    // SAFETY: as the caller promises.
+    let (front, room) = unsafe { measure(block, usable_size) }?;
+    // SAFETY: as above.
+    let note = unsafe { take_header(block, None) }?;
+    let start = block.wrapping_sub(front);
+    if let Some(note) = note.filter(|note| state::is_open() && note.is_of_this_process()) {
+        // SAFETY: C's block begins there.
+        let size = unsafe { system::fewest_bytes(start, front + room) }.saturating_sub(front).max(1);
+        count_outside(size);
+        match access() {
+            Access::Lane(local, _) => note_free(local, note, size),
+            Access::Laneless => count_laneless(None, Some(size)),
+            Access::Shut => free_while_shut(Some(note), size),
+        }
+    }
+    Some(start)
+}
+
+/// How many bytes a block has; `None` where it was not made here.
+///
+/// # Safety
+/// `block` is live. `usable_size` is C's.
+pub(crate) unsafe fn room_of(block: *mut u8, usable_size: UsableSize) -> Option<usize> {
+    // SAFETY: as the caller promises.
+    unsafe { measure(block, usable_size) }.map(|(_, room)| room)
+}
+
+/// How many bytes are in front of a block in C's, and how many there are from where it begins;
+/// `None` where it was not made here.
+///
+/// # Safety
+/// `block` is live. `usable_size` is C's.
+unsafe fn measure(block: *mut u8, usable_size: UsableSize) -> Option<(usize, usize)> {
+    // SAFETY: as the caller promises.
+    if !start_map::has(block) && !unsafe { has_header(block) } {
+        return None;
+    }
+    // SAFETY: it has a header, aligned for two words.
+    let [tag, _] = unsafe { header_of(block).read() };
+    let front = 1 << (tag >> FRONT_SHIFT & FRONT_MOST);
+    // SAFETY: C's block begins there.
+    let usable = unsafe { usable_size(block.wrapping_sub(front).cast()) };
+    Some((front, usable.saturating_sub(front)))
+}
+
 /// Takes the header off a block that is about to be given back or moved, and gives what it says: the inner `None` = the block is not the
-/// test's. The outer `None` = there is no header: the block was not made here.
+/// test's. The outer `None` = there is no header: the block was not made here. `size` is `None`
+/// where nobody knows it.
 ///
 /// # Safety
 /// `block` is live, of `size` bytes, and the caller's.
 #[inline(always)]
-unsafe fn take_header(block: *mut u8, size: usize) -> Option<Option<Note>> {
-    let is_large = size >= start_map::LEAST;
-    if !(is_large && start_map::leave(block)) {
+unsafe fn take_header(block: *mut u8, size: Option<usize>) -> Option<Option<Note>> {
+    let is_large = |size| size >= start_map::LEAST;
+    let (may_be_large, must_be_large) = (size.map(is_large) != Some(false), size.map(is_large) == Some(true));
+    if !(may_be_large && start_map::leave(block)) {
         // SAFETY: as the caller promises.
-        if is_large && !start_map::is_incomplete() || !unsafe { has_header(block) } {
+        if must_be_large && !start_map::is_incomplete() || !unsafe { has_header(block) } {
             return None;
         }
     }
@@ -251,8 +308,11 @@ unsafe fn has_header(block: *mut u8) -> bool {
 
 fn is_mapped(page: *mut u8) -> bool {
     let mut state = 0u8;
+    let errno = Errno::save();
     // SAFETY: one page is asked for, and there is room for the answer.
-    unsafe { libc::mincore(page.cast(), 1, &mut state) == 0 }
+    let is_mapped = unsafe { libc::mincore(page.cast(), 1, &mut state) == 0 };
+    errno.restore();
+    is_mapped
 }
 
 /// What the bits of a header that say which block it is are for this one. Those of the second word are never 0: of what is in front of a

@@ -6,7 +6,8 @@
 
 use crate::engine::alloc::block_tag::Note;
 use crate::engine::alloc::start_map;
-use crate::engine::hook::rust::{count_failure, count_laneless, free_while_shut};
+use crate::engine::alloc::system::{self, UsableSize};
+use crate::engine::hook::rust::{count_failure, count_laneless, count_outside, free_while_shut};
 use crate::engine::life::state;
 use crate::engine::life::thread::{access, Access};
 use crate::engine::record::lane::{self, Local};
@@ -117,7 +118,7 @@ pub(crate) fn allocated_while_shut(block: *mut u8, size: usize) {
 pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
     freed(take_out(block, layout.size()), layout.size());
     // SAFETY: the caller upholds `dealloc`'s contract.
-    unsafe { System.dealloc(block, layout) }
+    unsafe { system::dealloc(block, layout) }
 }
 
 #[inline(always)]
@@ -154,6 +155,60 @@ fn take_out(block: *mut u8, size: usize) -> Owner {
     }
 }
 
+/// What is known of a block that code outside of Rust gives back or moves.
+pub(crate) struct FromOutside {
+    block: *mut u8,
+    is_in_map: bool,
+    tracked: Option<Tracked>,
+    /// The fewest bytes that it may have been asked for.
+    size: usize,
+}
+
+/// Takes a block of any size out of wherever it is known. It is C's own, and may be one of whom
+/// nothing is known. `usable_size` is C's.
+pub(crate) fn take_from_outside(block: *mut u8, usable_size: UsableSize) -> FromOutside {
+    let is_in_map = start_map::leave(block);
+    let tracked = if tracked::may_hold(block.addr()) { tracked::take(block.addr()) } else { None };
+    let known = match tracked {
+        Some(Tracked::Sampled(note)) => note.size(),
+        Some(Tracked::NotTheTests) | None if !is_in_map => Some(0),
+        _ => None,
+    };
+    let size = known.unwrap_or_else(|| {
+        // SAFETY: it is a live block of C's.
+        let usable = unsafe { usable_size(block.cast()) };
+        // SAFETY: as above.
+        unsafe { system::fewest_bytes(block, usable) }.max(if is_in_map { start_map::LEAST } else { 1 })
+    });
+    FromOutside { block, is_in_map, tracked, size }
+}
+
+impl FromOutside {
+    /// The block was given back, or is C's from here on.
+    pub(crate) fn count(self) {
+        let note = match self.tracked {
+            Some(Tracked::Sampled(note)) if note.is_of_this_process() => Some(note),
+            Some(Tracked::Unsampled { generation }) if generation == lane::generation() => None,
+            None if self.is_in_map => None,
+            Some(_) | None => return,
+        };
+        if state::is_open() {
+            count_outside(self.size);
+            freed(Owner::Test(note), self.size);
+        }
+    }
+
+    /// It is still there, and still Rust's. There was room for it a moment ago.
+    pub(crate) fn put_back(self) {
+        if self.is_in_map {
+            start_map::enter(self.block);
+        }
+        if let Some(tracked) = self.tracked {
+            tracked::enter(self.block.addr(), tracked);
+        }
+    }
+}
+
 /// A block that could not be moved after all is known again.
 #[cold]
 fn put_in(block: *mut u8, size: usize, owner: Owner) {
@@ -174,7 +229,7 @@ pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mu
     // Before the call: afterwards another thread may have the old address.
     let owner = take_out(block, layout.size());
     // SAFETY: the caller upholds `realloc`'s contract.
-    let moved = unsafe { System.realloc(block, layout, size) };
+    let moved = unsafe { system::realloc(block, layout, size) };
     if moved.is_null() {
         put_in(block, layout.size(), owner);
         count_failure();

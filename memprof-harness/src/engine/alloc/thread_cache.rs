@@ -365,6 +365,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_slots_block_was_asked_for_lies_between_two_sizes_of_its_class() {
+        let _alone = alone();
+        let lane = none_yet();
+        for size in 1..=slots::LARGEST {
+            let block = lane.take(size).expect("room");
+            let (fewest, room) = slots::sizes_of(block);
+            assert!(fewest <= size && size <= room && room < fewest + 16, "{fewest} to {room} for {size}");
+            assert_eq!((size_class(fewest), size_class(room)), (size_class(size), size_class(size)));
+            // SAFETY: a live slot of that size.
+            unsafe { lane.put(block, fewest) };
+        }
+    }
+
+    #[test]
     fn what_outgrows_a_cell_moves_elsewhere_or_stays_as_it_was() {
         let _alone = alone();
         let lane = none_yet();

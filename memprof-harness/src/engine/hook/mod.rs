@@ -2,4 +2,22 @@
 
 #[cfg(memprof_native)]
 mod c_library;
+// Where there is a dynamic C library to go on to.
+#[cfg(all(
+    not(memprof_native),
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+#[cfg_attr(not(memprof_injected), allow(dead_code))] // nothing calls it in a program that does not have its names
+pub(crate) mod free;
+#[cfg(not(all(
+    not(memprof_native),
+    target_os = "linux",
+    target_env = "gnu",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
+pub(crate) mod free {
+    pub(crate) fn prepare() {}
+}
 pub(crate) mod rust;

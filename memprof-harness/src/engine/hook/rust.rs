@@ -242,6 +242,15 @@ pub(crate) fn free_while_shut(note: Option<Note>, size: usize) {
     }
 }
 
+/// Code outside of Rust gives back a block of the test's of so many bytes at least: the free is
+/// counted besides.
+#[cold]
+pub(crate) fn count_outside(size: usize) {
+    let header = ledger_map::header();
+    header.outside_frees.fetch_add(1, Relaxed);
+    header.outside_freed_space.fetch_add(size as u64, Relaxed);
+}
+
 /// A free of a slot, whether the thread is ready or not. `note` is `None` where its stack was not noted. `cache` chooses the free
 /// slots of a lane that has some.
 ///

@@ -6,6 +6,7 @@
 use crate::engine::alloc::slots;
 use crate::engine::alloc::start_map;
 use crate::engine::alloc::system_untagged;
+use crate::engine::hook;
 use crate::engine::life::ending;
 #[cfg(memprof_native)]
 use crate::engine::life::loader;
@@ -57,6 +58,7 @@ pub fn attach(path: &Path) -> io::Result<()> {
     } else {
         return Err(io::Error::other("this process was not started to be recorded: MEMPROF_CHILD was not set"));
     }
+    hook::free::prepare();
     thread::prepare()?;
     // SAFETY: both functions are safe to call around a fork: they touch atomics alone.
     let error = unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(notice_fork_told)) };

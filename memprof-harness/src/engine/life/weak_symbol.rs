@@ -1,9 +1,10 @@
 //! Symbols that a program may have or not. Stable Rust has no weak ones, so the linker's table is read as a compiler of C would have it
 //! read.
 
-/// The address of the symbol with this name, which is a literal; 0 where the program has none.
+/// The address of the symbol with this name, which is a literal or some put together; 0 where the
+/// program has none.
 macro_rules! weak_address {
-    ($name:literal) => {{
+    ($name:expr) => {{
         let address: usize;
         #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
         // SAFETY: loads a word of the global offset table, which the linker makes: the symbol's address, or 0.

@@ -7,7 +7,8 @@ use crate::engine::alloc::slots::{self, Origin};
 use crate::engine::alloc::system_tagged;
 use crate::engine::alloc::thread_cache::{resize, ThreadCache};
 use crate::engine::hook::rust;
-use crate::engine::hook::rust::{count_failure, count_laneless, free_while_shut};
+use crate::engine::hook::rust::{count_failure, count_laneless, count_outside, free_while_shut};
+use crate::engine::life::state;
 use crate::engine::life::thread::{self, Access};
 use crate::engine::record::lane::Local;
 use crate::engine::unwind::frame_pointer::{in_frame, Bounds, Frame};
@@ -135,6 +136,22 @@ pub(crate) mod unready {
             Origin::Inherited => {}
         }
     }
+}
+
+/// Takes back a slot that code outside of Rust gives back.
+///
+/// # Safety
+/// `block` is a slot of this process, and nobody uses it any more.
+pub(crate) unsafe fn take_slot_from_outside(block: *mut u8) {
+    // SAFETY: it is a slot.
+    let tag = unsafe { SlotTag::read(block) };
+    tag.must_be_in_use();
+    let (size, _) = slots::sizes_of(block);
+    if state::is_open() {
+        count_outside(size);
+    }
+    // SAFETY: it is a slot of that class, and its user is done with it.
+    unsafe { rust::dealloc_slot(block, size, note_of(tag), Local::cache_for_notes) }
 }
 
 /// A slot for a block, if it is to be one and there is one; and what its note begins with.

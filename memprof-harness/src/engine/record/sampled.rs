@@ -8,7 +8,8 @@ use crate::engine::alloc::block_tag::{Note, SlotState, SlotTag};
 use crate::engine::alloc::slots::{self, Origin};
 use crate::engine::alloc::system_untagged;
 use crate::engine::alloc::thread_cache::resize;
-use crate::engine::hook::rust::{self, count_failure, count_laneless, free_while_shut};
+use crate::engine::hook::rust::{self, count_failure, count_laneless, count_outside, free_while_shut};
+use crate::engine::life::state;
 use crate::engine::life::thread::{self, access, record, Access};
 use crate::engine::record::lane::Local;
 use crate::engine::store::ledger_map;
@@ -197,6 +198,23 @@ pub(crate) mod unready {
             Origin::Inherited => {}
         }
     }
+}
+
+/// Takes back a slot that code outside of Rust gives back.
+///
+/// # Safety
+/// `block` is a slot of this process, and nobody uses it any more.
+pub(crate) unsafe fn take_slot_from_outside(block: *mut u8) {
+    // SAFETY: it is a slot.
+    let tag = unsafe { SlotTag::read(block) };
+    tag.must_be_in_use();
+    let note = note_of(tag, block);
+    let size = note.and_then(Note::size).unwrap_or_else(|| slots::sizes_of(block).0);
+    if state::is_open() {
+        count_outside(size);
+    }
+    // SAFETY: it is a slot of that class, and its user is done with it.
+    unsafe { rust::dealloc_slot(block, size, note, Local::cache_for_any) }
 }
 
 /// The note of a block that is about to be given back or moved; `None` = it was not sampled.

@@ -15,7 +15,7 @@ use crate::ledger::layout::{
     kind, site_flag, ChunkHeader, PeakRecord, Site, StackRecord, DEFAULT_DEPTH, MOST_DEPTH, PEAKED,
 };
 use std::cell::Cell;
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 
 /// Entries of a new index: one page.
@@ -25,6 +25,20 @@ pub(crate) const FIRST_ROOM: usize = 4096 - size_of::<ChunkHeader>();
 /// The same of peaks, which few sites have.
 pub(crate) const FIRST_PEAKS: usize = 512 - size_of::<ChunkHeader>();
 const LARGEST_ROOM: usize = (256 << 10) - size_of::<ChunkHeader>();
+
+/// How many bytes each block of a site has; `None` where they differ, as where every stack is
+/// noted.
+pub(crate) fn size_of_blocks(site: Number) -> Option<usize> {
+    let origin = ledger_map::site(site.offset()).origin.load(Acquire);
+    let place = Site::offset_of_origin(origin);
+    let stack = if origin & PEAKED == 0 {
+        place
+    } else {
+        Site::offset_of_origin(ledger_map::peak_record(place).origin.load(Relaxed) as u32)
+    };
+    let size = ledger_map::stack_record(stack).size.load(Relaxed);
+    usize::try_from(size).ok().filter(|&size| size != 0)
+}
 
 /// Finds a site by its key. Open addressing with linear probing; an entry is a site's number, with the highest bits of the key above
 /// it, 0 = empty; the whole key is in the site and its link. Small entries, because with many stacks it is the cache that is

@@ -1,0 +1,150 @@
+//! The C library's blocks, as the engine gives them back and resizes them. Where this executable
+//! defines `free` and its kin, which `hook::free` does, the engine calls those behind them: what it
+//! gives back is no block that code outside of Rust gives back.
+
+#![allow(unsafe_code)] // an allocator
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::Ordering::{Acquire, Release};
+
+pub(crate) type Free = unsafe extern "C" fn(*mut c_void);
+pub(crate) type Realloc = unsafe extern "C" fn(*mut c_void, usize) -> *mut c_void;
+pub(crate) type UsableSize = unsafe extern "C" fn(*mut c_void) -> usize;
+
+/// Functions behind those that this executable defines: of another allocator that was loaded before
+/// the C library, or the C library's.
+#[derive(Clone, Copy)]
+pub(crate) struct Next {
+    pub(crate) free: Free,
+    pub(crate) realloc: Realloc,
+    pub(crate) usable_size: UsableSize,
+    /// Whether they are glibc's: others have its names for them, too.
+    pub(crate) are_glibcs: bool,
+}
+
+/// `None` = what has these names in the process is not this executable's.
+static NEXT: AtomicPtr<Next> = AtomicPtr::new(ptr::null_mut());
+
+/// From here on the engine calls these.
+pub(crate) fn go_on_with(next: &'static Next) {
+    NEXT.store(ptr::from_ref(next).cast_mut(), Release);
+}
+
+#[inline(always)]
+fn next() -> Option<&'static Next> {
+    // SAFETY: null, or what `go_on_with` was given, which is never changed.
+    unsafe { NEXT.load(Acquire).as_ref() }
+}
+
+/// As `System`'s.
+///
+/// # Safety
+/// As for `GlobalAlloc::dealloc`; where the block is C's, the layout need not be the one that it was
+/// made with.
+#[inline(always)]
+pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
+    match next() {
+        // SAFETY: `System` calls C's `free`, whatever the layout is, and this is it.
+        Some(next) => unsafe { (next.free)(block.cast()) },
+        // SAFETY: the caller upholds `dealloc`'s contract.
+        None => unsafe { System.dealloc(block, layout) },
+    }
+}
+
+/// As `System`'s.
+///
+/// # Safety
+/// As for `GlobalAlloc::realloc`; where the block is C's, the layout need not be the one that it was
+/// made with.
+#[inline(always)]
+pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+    /// What C's `malloc` aligns to, on the processors on which there are functions to go on with.
+    const ALIGN: usize = 16;
+    match next() {
+        // SAFETY: where the alignment is one of C's own, `System` calls C's `realloc`, and this is
+        // it.
+        Some(next) if layout.align() <= ALIGN && layout.align() <= size => unsafe {
+            (next.realloc)(block.cast(), size).cast()
+        },
+        // SAFETY: the caller upholds `realloc`'s contract.
+        _ => unsafe { System.realloc(block, layout, size) },
+    }
+}
+
+/// The fewest bytes that a block of C's may have been asked for, of which so many can be used.
+///
+/// # Safety
+/// `block` is a live block of C's.
+pub(crate) unsafe fn fewest_bytes(block: *mut u8, usable: usize) -> usize {
+    if next().is_some_and(|next| next.are_glibcs) {
+        // SAFETY: it is glibc's, which has a word with the block's size and three flags in front of
+        // it.
+        let word = unsafe { block.wrapping_sub(size_of::<usize>()).cast::<usize>().read() };
+        fewest_of_glibc(block.addr(), usable, word & IS_MAPPED != 0)
+    } else {
+        // No allocator gives twice of what it was asked for.
+        usable / 2 + 1
+    }
+}
+
+/// Glibc's flag of a block that has a mapping of its own.
+const IS_MAPPED: usize = 2;
+
+/// Glibc rounds up to 16 bytes, and keeps a rest of less than 32 with the block. A mapping is as
+/// many pages as are needed, and what is left of them where the block is aligned.
+fn fewest_of_glibc(address: usize, usable: usize, is_mapped: bool) -> usize {
+    const REST: usize = 15 + 32;
+    const PAGE: usize = 4096;
+    // Right behind its words a block is that was asked for without an alignment.
+    let aligned = if address % PAGE == 16 { 0 } else { 1 << address.trailing_zeros() };
+    let more = if is_mapped { PAGE + REST + aligned } else { REST };
+    usable.saturating_sub(more).max(1)
+}
+
+#[cfg(all(test, target_os = "linux", target_env = "gnu", not(miri)))]
+mod tests {
+    use super::*;
+
+    /// Checks the block of C's, of which `size` bytes were asked for.
+    fn is_bounded(block: *mut c_void, size: usize) {
+        assert!(!block.is_null());
+        // SAFETY: live, and C's.
+        let usable = unsafe { libc::malloc_usable_size(block) };
+        // SAFETY: the program's allocator is glibc's, which has its word there.
+        let word = unsafe { block.cast::<usize>().wrapping_sub(1).read() };
+        let fewest = fewest_of_glibc(block.addr(), usable, word & IS_MAPPED != 0);
+        assert!((1..=size).contains(&fewest), "{fewest} for {size}, of which {usable} can be used");
+        let more = if word & IS_MAPPED == 0 { 47 } else { 2 * 4096 };
+        assert!(block.addr() % 64 == 0 || size - fewest <= more + 47, "{fewest} for {size}");
+    }
+
+    #[test]
+    fn glibcs_blocks_were_asked_for_no_fewer_bytes() {
+        let sizes = (1..3000).chain((1..30).map(|i| i * 4096)).chain([100_000, 140_000, 1 << 20, (1 << 21) - 16]);
+        for size in sizes {
+            // SAFETY: has no preconditions.
+            let block = unsafe { libc::malloc(size) };
+            is_bounded(block, size);
+            // SAFETY: just made.
+            let grown = unsafe { libc::realloc(block, size * 2 + 9) };
+            is_bounded(grown, size * 2 + 9);
+            // SAFETY: as above.
+            let shrunk = unsafe { libc::realloc(grown, size / 2 + 1) };
+            is_bounded(shrunk, size / 2 + 1);
+            let aligned = [32, 64, 4096].map(|align| {
+                // As Rust's types have it, the size is a multiple of the alignment.
+                let size = size.next_multiple_of(align);
+                let mut place = ptr::null_mut();
+                // SAFETY: there is a place for the block.
+                assert_eq!(unsafe { libc::posix_memalign(&mut place, align, size) }, 0);
+                is_bounded(place, size);
+                place
+            });
+            // SAFETY: just made, and nobody uses them.
+            aligned.into_iter().chain([shrunk]).for_each(|block| unsafe { libc::free(block) });
+        }
+    }
+}

@@ -5,6 +5,7 @@ use crate::cargo_args::CargoArgs;
 use crate::chosen;
 use crate::conditions::{self, Conditions};
 use crate::config::{Config, ListLimit};
+use crate::context::machine;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::folders::{self, Folders};
@@ -47,6 +48,7 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
     let config = Config::read(&workspace.root, &workspace.metadata)?;
     let (list_limit, depth) = (config.list_limit, options.own.stack_depth.or(config.stack_depth));
     let toolchain = Toolchain::ask(surroundings.rustc())?;
+    machine::refuse_others(&toolchain.rustc, &surroundings.targets(&toolchain.host))?;
     if options.own.native {
         refuse_native(&surroundings.targets(&toolchain.host))?;
     }

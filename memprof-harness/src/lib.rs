@@ -8,6 +8,12 @@
 #![cfg_attr(memprof_injected, feature(test, rustc_private, linkage))]
 #![deny(unsafe_code)]
 
+// Where nothing can be recorded, a crate with budgets compiles all the same: they are not checked there.
+#[cfg(all(any(feature = "sources", memprof_injected), not(all(target_os = "linux", target_pointer_width = "64"))))]
+compile_error!(
+    "allocations are recorded on 64-bit Linux only, so `cargo memprof` cannot be had here; `cargo test` runs the tests"
+);
+
 #[cfg(memprof_injected)]
 extern crate libc;
 // The toolchain's own libtest, which the injected crate stands in front of.
@@ -18,24 +24,34 @@ extern crate test as real;
 #[doc(hidden)]
 #[path = "budget.rs"]
 pub mod __budget;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #[cfg(not(memprof_program))]
 pub mod addresses;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #[cfg(not(memprof_program))]
 mod descendants;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #[cfg(any(memprof_native, not(memprof_program)))]
 pub mod emulator;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod engine;
 pub mod environment;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod file_limit;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod ledger;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #[cfg(not(memprof_program))]
 pub mod limit;
 pub mod link_marker;
 mod measure;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod modes;
 pub mod pattern;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #[cfg(memprof_injected)]
 mod seeds;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #[cfg(not(memprof_program))]
 mod terminal;
 

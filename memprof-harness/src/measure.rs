@@ -11,9 +11,16 @@
 
 #![allow(unsafe_code)] // a symbol that may not be there, and the call of what is behind it
 
-use crate::engine::{BEGIN, END, NUMBERS};
 use std::io::Write;
 use std::sync::Once;
+
+/// Numbers that `memprof_region_v1` takes and gives.
+pub const NUMBERS: usize = 8;
+/// Begins a region: what it writes is to be given back as it is.
+pub const BEGIN: u32 = 0;
+/// Ends it: the numbers are then allocations, their bytes, reallocs, frees, the bytes given back, the bytes by which the live
+/// total rose above where it began, how far that may be from the truth, and 0.
+pub const END: u32 = 1;
 
 /// Set to `1` by a user: a budget that cannot be measured fails.
 const REQUIRE: &str = "MEMPROF_REQUIRE";

@@ -2,3 +2,4 @@
 
 pub mod build_layout;
 pub mod executable;
+pub mod machine;

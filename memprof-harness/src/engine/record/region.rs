@@ -8,14 +8,7 @@ use crate::engine::life::state;
 use crate::engine::record::lane;
 use crate::engine::record::peak;
 use crate::engine::store::ledger_map;
-
-/// Numbers that `memprof_region_v1` takes and gives.
-pub const NUMBERS: usize = 8;
-/// Begins a region: what it writes is to be given back as it is.
-pub const BEGIN: u32 = 0;
-/// Ends it: the numbers are then allocations, their bytes, reallocs, frees, the bytes given back, the bytes by which the live
-/// total rose above where it began, how far that may be from the truth, and 0.
-pub const END: u32 = 1;
+pub use crate::measure::{BEGIN, END, NUMBERS};
 
 /// From here on the symbol is part of the program.
 pub(crate) fn keep() {

@@ -39,6 +39,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("engine/hook/mod.rs", include_str!("engine/hook/mod.rs")),
     ("engine/hook/c_library.rs", include_str!("engine/hook/c_library.rs")),
     ("engine/hook/free.rs", include_str!("engine/hook/free.rs")),
+    ("engine/hook/observer.rs", include_str!("engine/hook/observer.rs")),
     ("engine/hook/rust.rs", include_str!("engine/hook/rust.rs")),
     ("engine/life/mod.rs", include_str!("engine/life/mod.rs")),
     ("engine/life/ending.rs", include_str!("engine/life/ending.rs")),

@@ -9,6 +9,7 @@
 #[cfg(not(all(target_os = "linux", target_env = "gnu", not(target_feature = "crt-static"))))]
 compile_error!("only glibc, linked dynamically, has a second name for its allocation functions");
 
+use crate::engine::hook::observer;
 use crate::engine::record::native::{allocated, freeing, is_on, not_reallocated, reallocated, reallocating};
 use crate::engine::unwind::frame_pointer::Frame;
 use libc::{c_int, c_void, size_t};
@@ -90,6 +91,8 @@ unsafe fn resize(block: *mut c_void, size: size_t) -> *mut c_void {
     }
     // Before the call: afterwards another thread may have the old address.
     let old = reallocating(block.addr());
+    let old_size = old.map_or(0, |old| old.size as usize);
+    let resizing = observer::resizing(block.cast());
     // SAFETY: the caller upholds `realloc`'s contract.
     let moved = unsafe { __libc_realloc(block, size) };
     if moved.is_null() {
@@ -97,6 +100,7 @@ unsafe fn resize(block: *mut c_void, size: size_t) -> *mut c_void {
     } else {
         reallocated(Frame::here(), old, moved.addr(), size);
     }
+    resizing.done(block.cast(), old_size, moved.cast(), size);
     moved
 }
 

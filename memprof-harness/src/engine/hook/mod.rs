@@ -20,4 +20,5 @@ pub(crate) mod free;
 pub(crate) mod free {
     pub(crate) fn prepare() {}
 }
+pub(crate) mod observer;
 pub(crate) mod rust;

@@ -8,6 +8,7 @@ use crate::engine::alloc::block_tag::Note;
 use crate::engine::alloc::slots;
 use crate::engine::alloc::system_untagged;
 use crate::engine::alloc::thread_cache::ThreadCache;
+use crate::engine::hook::observer;
 use crate::engine::life::process;
 use crate::engine::life::state::{self, Mode};
 use crate::engine::life::thread;
@@ -100,7 +101,7 @@ mod unready {
 
     #[inline(never)]
     pub(crate) unsafe fn alloc(layout: Layout) -> *mut u8 {
-        match decided() {
+        let block = match decided() {
             // SAFETY: the caller upholds `alloc`'s contract.
             Mode::Exact => unsafe { exact::unready::alloc(layout) },
             // SAFETY: the caller upholds `alloc`'s contract.
@@ -110,12 +111,14 @@ mod unready {
             Mode::Sampled => unsafe { system_untagged::alloc(layout) },
             // SAFETY: the caller upholds `alloc`'s contract.
             Mode::Plain => unsafe { System.alloc(layout) },
-        }
+        };
+        observer::allocated(block, layout.size());
+        block
     }
 
     #[inline(never)]
     pub(crate) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
-        match decided() {
+        let block = match decided() {
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
             Mode::Exact => unsafe { exact::unready::alloc_zeroed(layout) },
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
@@ -124,11 +127,14 @@ mod unready {
             Mode::Sampled => unsafe { system_untagged::alloc_zeroed(layout) },
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
             Mode::Plain => unsafe { System.alloc_zeroed(layout) },
-        }
+        };
+        observer::allocated(block, layout.size());
+        block
     }
 
     #[inline(never)]
     pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
+        observer::freed(block, layout.size());
         match decided() {
             // SAFETY: the caller upholds `dealloc`'s contract. Every block was made in this mode:
             // the first allocation decided it.
@@ -142,7 +148,8 @@ mod unready {
 
     #[inline(never)]
     pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        match decided() {
+        let resizing = observer::resizing(block);
+        let moved = match decided() {
             // SAFETY: the caller upholds `realloc`'s contract. Every block was made in this mode:
             // the first allocation decided it.
             Mode::Exact => unsafe { exact::unready::realloc(block, layout, size) },
@@ -150,7 +157,9 @@ mod unready {
             Mode::Sampled => unsafe { sampled::unready::realloc(block, layout, size) },
             // SAFETY: the caller upholds `realloc`'s contract.
             Mode::Plain => unsafe { System.realloc(block, layout, size) },
-        }
+        };
+        resizing.done(block, layout.size(), moved, size);
+        moved
     }
 }
 

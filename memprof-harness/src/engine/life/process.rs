@@ -7,6 +7,7 @@ use crate::engine::alloc::slots;
 use crate::engine::alloc::start_map;
 use crate::engine::alloc::system_untagged;
 use crate::engine::hook;
+use crate::engine::hook::observer;
 use crate::engine::life::ending;
 #[cfg(memprof_native)]
 use crate::engine::life::loader;
@@ -46,6 +47,7 @@ static PREFIX: AtomicU64 = AtomicU64::new(0);
 /// have no headers.
 pub fn attach(path: &Path) -> io::Result<()> {
     region::keep();
+    observer::keep();
     if cfg!(memprof_native) {
         ledger_map::attach(path)?;
         // Blocks are the C library's own whatever the mode is, so it can be decided now.

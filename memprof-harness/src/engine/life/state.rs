@@ -39,6 +39,8 @@ pub(crate) const PROBED: u32 = 32;
 pub(crate) const WATCHED: u32 = 64;
 /// Set for good once there is a ledger. Where it once was and is not, the flags are those of a forked child that nobody saw to yet.
 const ATTACHED: u32 = 128;
+/// Set while the crate `memprof` counts a region: every event takes the slow path.
+pub(crate) const OBSERVED: u32 = 256;
 /// What a thread expects where it must take the slow path whatever the state is: more than any flags.
 pub(crate) const NEVER: u32 = 1 << 31;
 

@@ -9,7 +9,7 @@
 #[cfg(memprof_program)]
 use crate::engine::life::frames::{self, Event, Watch};
 use crate::engine::life::process;
-use crate::engine::life::state::{self, EXACT, MULTI, NEVER, OPEN};
+use crate::engine::life::state::{self, EXACT, MULTI, NEVER, OBSERVED, OPEN};
 use crate::engine::life::std_itself;
 #[cfg(memprof_program)]
 use crate::engine::life::std_itself::Part;
@@ -224,7 +224,7 @@ impl Thread {
         if flags & MULTI != 0 && self.expected() != flags {
             local.attend();
         }
-        if !watched && !self.may_set_up() && !self.is_early() {
+        if !watched && !self.may_set_up() && !self.is_early() && flags & OBSERVED == 0 {
             self.expect(flags);
         }
         Access::Lane(local, self.bounds.get())
@@ -505,6 +505,16 @@ pub fn suspend() -> Suspended {
 
 impl Drop for Suspended {
     fn drop(&mut self) {
-        THREAD.with(|thread| thread.suspended.set(thread.suspended.get().saturating_sub(1)));
+        resume();
     }
+}
+
+/// Ends a suspension whose guard was forgotten.
+pub(crate) fn resume() {
+    THREAD.with(|thread| thread.suspended.set(thread.suspended.get().saturating_sub(1)));
+}
+
+/// Whether what the calling thread allocates is not recorded.
+pub(crate) fn is_suspended() -> bool {
+    THREAD.with(|thread| thread.suspended.get() > 0)
 }

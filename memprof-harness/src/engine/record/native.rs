@@ -2,6 +2,7 @@
 //! sampled mode too every block is in it, most of them without a stack.
 
 use crate::engine::alloc::block_tag::Note;
+use crate::engine::hook::observer;
 use crate::engine::hook::rust::{count_failure, count_laneless, free_while_shut};
 use crate::engine::life::loader;
 use crate::engine::life::own_allocator;
@@ -41,6 +42,7 @@ pub(crate) fn allocated(frame: Frame, address: usize, size: usize) {
         Access::Laneless => count_laneless(Some(size), None),
         Access::Shut => {}
     }
+    observer::allocated(std::ptr::without_provenance_mut(address), size);
 }
 
 /// The block at `address` is about to be freed.
@@ -48,6 +50,7 @@ pub(crate) fn allocated(frame: Frame, address: usize, size: usize) {
 pub(crate) fn freeing(address: usize) {
     process::notice_fork();
     let Some(block) = blocks::take(address) else { return };
+    observer::freed(std::ptr::without_provenance_mut(address), block.size as usize);
     match access() {
         Access::Lane(local, _) => count_free(local, block),
         Access::Laneless => count_laneless(None, Some(block.size as usize)),

@@ -1,0 +1,62 @@
+//! Allocation tests with the crate `memprof`: the same counts under plain `cargo test` and under every kind of recording.
+
+use memprof_tests::fixture::Fixture;
+use memprof_tests::workspace;
+
+fn counting() -> Fixture {
+    let fixture = Fixture::copy("counting");
+    let live = workspace::root().join("memprof-harness/live");
+    fixture.replace("Cargo.toml", "../../memprof-harness/live", live.to_str().expect("a path in UTF-8"));
+    fixture.write("tests/counting.rs", include_str!("../../memprof-harness/live/tests/counting.rs"));
+    fixture
+}
+
+#[test]
+fn assertions_hold_and_fail_alike_however_the_tests_are_run() {
+    let fixture = counting();
+    fixture.cargo("test --test counting").succeed().says("; 0 failed");
+    for options in
+        ["--memprofilerate 0", "--memprofilerate 1", "--memprofilerate 524288", "--memprofilerate 1 --native"]
+    {
+        fixture.memprof(&format!("test --test counting {options}")).succeed().says("; 0 failed");
+    }
+}
+
+/// What the crate keeps for its regions is not the test's: a region changes no figure of the record.
+#[test]
+fn a_region_adds_nothing_to_the_record() {
+    let fixture = counting();
+    let test = |body: &str| format!("memprof::install!();\n#[test]\nfn it() {{ {body} }}\n");
+    let mut found = Vec::new();
+    for body in [
+        "drop(std::hint::black_box(vec![1_u8; 100])); std::mem::forget(std::hint::black_box(vec![1_u8; 7]));",
+        "memprof::measure(|| drop(std::hint::black_box(vec![1_u8; 100]))); memprof::assert_allocs!(inuse_objects == 1, { \
+         std::mem::forget(std::hint::black_box(vec![1_u8; 7])) });",
+    ] {
+        fixture.write("tests/one.rs", &test(body));
+        for rate in [0, 1, 524_288] {
+            fixture.memprof(&format!("test --test one --memprofilerate {rate}")).succeed();
+            let summary = fixture.summary();
+            let figures = summary.test("it").figures();
+            found.push((figures.alloc_objects, figures.alloc_space, figures.inuse_objects, figures.inuse_space));
+        }
+    }
+    assert_eq!(found, [(2, 107, 1, 7); 6]);
+}
+
+#[test]
+fn an_allocator_of_the_users_own_may_count_too() {
+    let fixture = counting();
+    let test = "#[global_allocator]
+static ALLOCATOR: memprof::Allocator = memprof::Allocator::new(std::alloc::System);
+
+#[test]
+fn it() {
+    let counts = memprof::measure(|| vec![1_u8; 100]).counts();
+    assert_eq!(counts.to_string(), \"1 alloc, 100 B, peak 100 B, 100 B in use\");
+}
+";
+    fixture.write("tests/one.rs", test);
+    fixture.cargo("test --test one").succeed();
+    fixture.memprof("test --test one --memprofilerate 1").succeed();
+}

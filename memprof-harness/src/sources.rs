@@ -80,6 +80,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("engine/unwind/table_walk.rs", include_str!("engine/unwind/table_walk.rs")),
     ("engine/unwind/tables.rs", include_str!("engine/unwind/tables.rs")),
     ("ledger/mod.rs", include_str!("ledger/mod.rs")),
+    ("ledger/callees.rs", include_str!("ledger/callees.rs")),
     ("ledger/create.rs", include_str!("ledger/create.rs")),
     ("ledger/executable.rs", include_str!("ledger/executable.rs")),
     ("ledger/inventory.rs", include_str!("ledger/inventory.rs")),

@@ -108,7 +108,7 @@ fn varying_tests(outcome: &Outcome, run: &RecordedRun, places: &Places) -> BTree
     let by_test = run.by_test();
     let stacks = |test: &RecordedTest| {
         let Some(profile) = test.profile(run) else {
-            return Some(Stacks { rate: 1, ..Stacks::default() });
+            return Some(Stacks::none());
         };
         let bytes = profile.read().ok()?;
         Stacks::parse(&bytes, places).ok().filter(|stacks| stacks.rate == 1)
@@ -189,7 +189,7 @@ impl Case<'_> {
         })?;
         let Some(figures) = self.test.before else {
             // A new test above a ceiling: all of it is the explanation.
-            return Ok((Stacks { rate: 1, ..Stacks::default() }, now));
+            return Ok((Stacks::none(), now));
         };
         let before = self.read(self.before.as_ref(), Some(figures), places).map_err(|why| Missing {
             what: format!("the baseline's profile {why}"),
@@ -204,7 +204,7 @@ impl Case<'_> {
         let objects = figures.map_or(0, |figures| figures.get(Figure::AllocObjects));
         let Some(place) = place.filter(|place| place.exists()) else {
             // A test that allocates nothing has no profile.
-            let nothing = Stacks { rate: 1, ..Stacks::default() };
+            let nothing = Stacks::none();
             return if objects == 0 { Ok(nothing) } else { Err("is missing".into()) };
         };
         let bytes = place.read().map_err(|error| format!("cannot be read: {error}"))?;

@@ -2,9 +2,10 @@
 //! them, so that lines that moved, and other ways through the standard library, are no change. Pure.
 
 use super::figures::Figure;
-use super::stacks::{Frame, Stack, Stacks};
+use super::stacks::{Frame, Stacks};
 use crate::profile::function::Origin;
-use std::collections::BTreeMap;
+use memprof_harness::ledger::{Callee, Callees};
+use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 /// A call path whose figure is another than before.
@@ -30,14 +31,15 @@ impl Change {
 
 /// Everything that changed, the largest growth first and the largest decrease last.
 pub fn changes(before: &Stacks, now: &Stacks, figure: Figure) -> Vec<Change> {
-    let (before, now) = (paths(before, figure), paths(now, figure));
+    let mut paths = Paths::default();
+    let (before, now) = (paths.of(before, figure), paths.of(now, figure));
     let nothing = Path::default();
     let all = before.keys().chain(now.keys().filter(|path| !before.contains_key(*path)));
     let mut changes: Vec<Change> = all
         .filter_map(|path| {
             let old = before.get(path).unwrap_or(&nothing);
             let new = now.get(path).unwrap_or(&nothing);
-            (old.total() != new.total()).then(|| change(path, old, new))
+            (old.total() != new.total()).then(|| change(paths.functions(*path), old, new))
         })
         .collect();
     changes.sort_by(|a, b| b.difference().cmp(&a.difference()).then_with(|| a.path.cmp(&b.path)));
@@ -65,48 +67,111 @@ impl Path {
     fn total(&self) -> i64 {
         self.lines.iter().map(|line| line.value).fold(0, i64::saturating_add)
     }
-}
 
-fn paths(stacks: &Stacks, figure: Figure) -> BTreeMap<Vec<Rc<str>>, Path> {
-    let mut paths: BTreeMap<Vec<Rc<str>>, Path> = BTreeMap::new();
-    for stack in stacks.stacks.iter().filter(|stack| stack.value(figure) != 0) {
-        let frames: Vec<&Frame> = users(stack);
-        let Some(first) = frames.first() else { continue };
-        let through = stack.frames.iter().take_while(|frame| frame.origin == Origin::Std).last();
-        let own = frames.iter().find(|frame| frame.origin == Origin::Workspace);
-        let line = Line {
-            file: first.file.clone(),
-            line: first.line,
-            own: own.filter(|_| first.origin != Origin::Workspace).map(|frame| (frame.file.clone(), frame.line)),
-            through: through.map_or_else(|| "".into(), |frame| frame.function.clone()),
-            value: stack.value(figure),
-        };
-        let path = paths.entry(frames.iter().map(|frame| frame.function.clone()).collect()).or_default();
-        let same = path.lines.iter_mut().find(|other| {
+    fn add(&mut self, line: Line) {
+        let same = self.lines.iter_mut().find(|other| {
             (&other.file, other.line, &other.through, &other.own) == (&line.file, line.line, &line.through, &line.own)
         });
         match same {
             Some(other) => other.value = other.value.saturating_add(line.value),
-            None => path.lines.push(line),
+            None => self.lines.push(line),
         }
     }
-    for path in paths.values_mut() {
-        path.lines.sort_by(|a, b| (&a.file, a.line, &a.through).cmp(&(&b.file, b.line, &b.through)));
+}
+
+/// Call paths of both sides, as a trie of functions: a path is known by the node of its innermost function, and callers have lower
+/// numbers than what they call.
+#[derive(Debug, Default)]
+struct Paths {
+    functions: HashMap<Rc<str>, u32>,
+    names: Vec<Rc<str>>,
+    /// The caller and the function.
+    nodes: Vec<(Option<usize>, u32)>,
+    callees: Callees,
+}
+
+/// A stack's call paths, by its innermost node.
+#[derive(Debug, Clone, Copy)]
+struct Ways {
+    /// Through the frames that are not the standard library's.
+    users: Option<usize>,
+    /// Through all.
+    all: usize,
+    /// One of the users' frames is not the C library's, or another's that is not Rust.
+    is_rust: bool,
+}
+
+impl Paths {
+    /// The paths of `stacks` that have anything of `figure`, by node.
+    fn of(&mut self, stacks: &Stacks, figure: Figure) -> BTreeMap<usize, Path> {
+        let mut ways: Vec<Ways> = Vec::with_capacity(stacks.nodes().len());
+        for (caller, frame) in stacks.nodes() {
+            let outer = caller.map(|caller| ways[caller]);
+            let all = self.node(outer.map(|outer| outer.all), &frame.function);
+            let users = outer.and_then(|outer| outer.users);
+            let users = if frame.origin == Origin::Std { users } else { Some(self.node(users, &frame.function)) };
+            let is_rust =
+                outer.is_some_and(|outer| outer.is_rust) || !matches!(frame.origin, Origin::Std | Origin::Native);
+            ways.push(Ways { users, all, is_rust });
+        }
+        let mut paths: BTreeMap<usize, Path> = BTreeMap::new();
+        for stack in stacks.stacks.iter().filter(|stack| stack.value(figure) != 0) {
+            let Some(Ways { users, all, is_rust }) = stack.node().map(|node| ways[node]) else { continue };
+            // Where it is the libraries alone, their frames are what there is to show.
+            let (is_shown, path): (fn(&Frame) -> bool, _) = match users.filter(|_| is_rust) {
+                Some(users) => (|frame| frame.origin != Origin::Std, users),
+                None => (|_| true, all),
+            };
+            let Some(first) = stacks.frames(stack).find(|frame| is_shown(frame)) else { continue };
+            let through = stacks.frames(stack).take_while(|frame| frame.origin == Origin::Std).last();
+            let own = || stacks.frames(stack).find(|frame| frame.origin == Origin::Workspace);
+            let line = Line {
+                file: first.file.clone(),
+                line: first.line,
+                own: if first.origin == Origin::Workspace { None } else { own() }
+                    .map(|frame| (frame.file.clone(), frame.line)),
+                through: through.map_or_else(|| "".into(), |frame| frame.function.clone()),
+                value: stack.value(figure),
+            };
+            paths.entry(path).or_default().add(line);
+        }
+        for path in paths.values_mut() {
+            path.lines.sort_by(|a, b| (&a.file, a.line, &a.through).cmp(&(&b.file, b.line, &b.through)));
+        }
+        paths
     }
-    paths
+
+    fn node(&mut self, caller: Option<usize>, function: &Rc<str>) -> usize {
+        let function = *self.functions.entry(function.clone()).or_insert_with(|| {
+            self.names.push(function.clone());
+            self.names.len() as u32 - 1
+        });
+        let entered = self.callees.enter(caller, function, |number| self.nodes[number].1);
+        let (Callee::Known(number) | Callee::New(number)) =
+            entered.expect("callers come first, and there are fewer than 2^32");
+        if number == self.nodes.len() {
+            self.nodes.push((caller, function));
+        }
+        number
+    }
+
+    /// The functions of a path, innermost first.
+    fn functions(&self, path: usize) -> Vec<Rc<str>> {
+        let mut next = Some(path);
+        let nodes = std::iter::from_fn(|| {
+            let (caller, function) = self.nodes[next?];
+            next = caller;
+            Some(self.names[function as usize].clone())
+        });
+        nodes.collect()
+    }
 }
 
-/// The frames that are not the standard library's; all of them where it is the library alone.
-fn users(stack: &Stack) -> Vec<&Frame> {
-    let users: Vec<&Frame> = stack.frames.iter().filter(|frame| frame.origin != Origin::Std).collect();
-    if users.iter().all(|frame| frame.origin == Origin::Native) { stack.frames.iter().collect() } else { users }
-}
-
-fn change(path: &[Rc<str>], old: &Path, new: &Path) -> Change {
+fn change(path: Vec<Rc<str>>, old: &Path, new: &Path) -> Change {
     // Of a path that is no more, the line it had.
     let line = grown_line(&old.lines, &new.lines).or_else(|| old.lines.first());
     Change {
-        path: path.to_vec(),
+        path,
         file: line.map_or_else(|| "".into(), |line| line.file.clone()),
         line: line.map_or(0, |line| line.line),
         own: line.and_then(|line| line.own.clone()),
@@ -167,10 +232,9 @@ mod tests {
 
     /// Stacks, innermost first, with their allocations.
     fn stacks(list: &[(&str, i64)]) -> Stacks {
-        let stack = |(frames, objects): &(&str, i64)| {
-            Stack::new(frames.split(' ').map(frame).collect(), [*objects, objects * 8, 0, 0])
-        };
-        Stacks { rate: 1, stacks: list.iter().map(stack).collect() }
+        let stack =
+            |(frames, objects): &(&str, i64)| (frames.split(' ').map(frame).collect(), [*objects, objects * 8, 0, 0]);
+        Stacks::made_up(list.iter().map(stack))
     }
 
     fn shown(before: &[(&str, i64)], now: &[(&str, i64)]) -> Vec<String> {

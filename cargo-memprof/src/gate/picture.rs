@@ -2,12 +2,14 @@
 //! gone cannot be seen; the other those of before. Pure.
 
 use super::figures::Figure;
-use super::stacks::{Stack, Stacks};
+use super::stacks::Stacks;
 use crate::export::flamegraph::{MAX_FRAMES, disguised, finished};
 use crate::view::amount::{count, plural};
 use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{Options, from_lines};
-use std::collections::BTreeMap;
+use memprof_harness::ledger::{Callee, Callees};
+use std::collections::HashMap;
+use std::rc::Rc;
 
 /// Which of the two.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -31,18 +33,19 @@ impl Widths {
 
 /// The picture; `None` where it would be empty.
 pub fn draw(title: &str, before: &Stacks, now: &Stacks, figure: Figure, widths: Widths) -> Option<Vec<u8>> {
-    let mut root = Node::default();
-    before.stacks.iter().for_each(|stack| root.add(stack, figure, Widths::Before));
-    now.stacks.iter().for_each(|stack| root.add(stack, figure, Widths::Now));
-    root.sum_up();
-    let mut frames = Frames { widths, least: root.thinnest(widths), ..Frames::default() };
-    frames.colors.insert("", color(&root, &root, widths));
-    frames.draw(&root, &root, &mut String::new());
+    let mut tree = Tree::default();
+    tree.add(before, figure, Widths::Before);
+    tree.add(now, figure, Widths::Now);
+    tree.sum_up();
+    let calls = tree.visible(widths);
+    let mut frames = Frames { widths, ..Frames::default() };
+    frames.colors.insert("", color(&tree.root, &tree.root, widths));
+    frames.draw(&tree, &calls, None, &mut String::new());
     let mut options = Options::default();
     options.title = title.to_owned();
     let of = if widths == Widths::Now { "widths of this run" } else { "widths of the baseline" };
     let mut subtitle = format!("{} | {of} | red: leads to more than in the baseline, blue: to less", figure.name());
-    let hidden = root.count(widths).saturating_sub(frames.differences.len());
+    let hidden = tree.count(widths).saturating_sub(frames.differences.len());
     if hidden > 0 {
         subtitle.push_str(&format!(" | {} are not drawn", plural(hidden, "thinner frame")));
     }
@@ -67,58 +70,106 @@ struct Node {
     /// By how much the stacks that end here or above grew, and by how much others of them shrank.
     grew: u64,
     shrank: u64,
-    /// By name.
-    calls: BTreeMap<String, Node>,
 }
 
 impl Node {
-    fn add(&mut self, stack: &Stack, figure: Figure, side: Widths) {
-        let mut node = self;
-        for frame in stack.frames.iter().rev() {
-            node = node.calls.entry(disguised(&frame.function)).or_default();
-        }
-        let value = u64::try_from(stack.value(figure)).unwrap_or(0);
-        let sum = if side == Widths::Now { &mut node.now } else { &mut node.before };
+    fn add(&mut self, value: u64, side: Widths) {
+        let sum = if side == Widths::Now { &mut self.now } else { &mut self.before };
         *sum = sum.saturating_add(value);
     }
 
-    /// From what each node has of its own to what it has with all that it calls.
-    fn sum_up(&mut self) {
-        self.grew = self.now.saturating_sub(self.before);
-        self.shrank = self.before.saturating_sub(self.now);
-        for call in self.calls.values_mut() {
-            call.sum_up();
-            for (sum, number) in [
-                (&mut self.before, call.before),
-                (&mut self.now, call.now),
-                (&mut self.grew, call.grew),
-                (&mut self.shrank, call.shrank),
-            ] {
-                *sum = sum.saturating_add(number);
-            }
+    /// What a caller has of what it calls.
+    fn take_in(&mut self, call: &Node) {
+        for (sum, number) in [
+            (&mut self.before, call.before),
+            (&mut self.now, call.now),
+            (&mut self.grew, call.grew),
+            (&mut self.shrank, call.shrank),
+        ] {
+            *sum = sum.saturating_add(number);
         }
     }
 
     fn width(&self, widths: Widths) -> u64 {
         if widths == Widths::Now { self.now } else { self.before }
     }
+}
 
-    /// How many frames there are above it, drawn or not.
-    fn count(&self, widths: Widths) -> usize {
-        let wide = self.calls.values().filter(|call| call.width(widths) > 0);
-        wide.map(|call| 1 + call.count(widths)).sum()
+/// Both sides' stacks as one tree of functions, in which callers come before what they call.
+#[derive(Debug, Default)]
+struct Tree {
+    /// What all stacks lead to.
+    root: Node,
+    nodes: Vec<Node>,
+    /// By node: its caller, and the number of its name.
+    calls: Vec<(Option<usize>, u32)>,
+    callees: Callees,
+    /// As they travel through inferno.
+    names: Vec<String>,
+    name_ids: HashMap<Rc<str>, u32>,
+}
+
+impl Tree {
+    fn add(&mut self, stacks: &Stacks, figure: Figure, side: Widths) {
+        // By the node of the stacks: that of the tree.
+        let mut own: Vec<usize> = Vec::with_capacity(stacks.nodes().len());
+        for (caller, frame) in stacks.nodes() {
+            let name = *self.name_ids.entry(frame.function.clone()).or_insert_with(|| {
+                self.names.push(disguised(&frame.function));
+                self.names.len() as u32 - 1
+            });
+            let caller = caller.map(|caller| own[caller]);
+            let entered = self.callees.enter(caller, name, |number| self.calls[number].1);
+            let (Callee::Known(number) | Callee::New(number)) =
+                entered.expect("callers come first, and there are fewer than 2^32");
+            if number == self.nodes.len() {
+                self.nodes.push(Node::default());
+                self.calls.push((caller, name));
+            }
+            own.push(number);
+        }
+        for stack in &stacks.stacks {
+            let value = u64::try_from(stack.value(figure)).unwrap_or(0);
+            stack.node().map_or(&mut self.root, |node| &mut self.nodes[own[node]]).add(value, side);
+        }
     }
 
-    /// Width up to which frames are left out, so that there are not too many.
-    fn thinnest(&self, widths: Widths) -> u64 {
-        fn collect(node: &Node, widths: Widths, into: &mut Vec<u64>) {
-            into.push(node.width(widths));
-            node.calls.values().for_each(|call| collect(call, widths, into));
+    /// From what each node has of its own to what it has with all that it calls.
+    fn sum_up(&mut self) {
+        let differ = |node: &mut Node| {
+            node.grew = node.now.saturating_sub(node.before);
+            node.shrank = node.before.saturating_sub(node.now);
+        };
+        differ(&mut self.root);
+        self.nodes.iter_mut().for_each(differ);
+        for number in (0..self.nodes.len()).rev() {
+            let (outer, inner) = self.nodes.split_at_mut(number);
+            let caller = self.calls[number].0.map_or(&mut self.root, |caller| &mut outer[caller]);
+            caller.take_in(&inner[0]);
         }
-        let mut all = Vec::new();
-        collect(self, widths, &mut all);
+    }
+
+    /// How many frames there are, drawn or not.
+    fn count(&self, widths: Widths) -> usize {
+        self.nodes.iter().filter(|node| node.width(widths) > 0).count()
+    }
+
+    /// The frames that are wide enough to be drawn, so that there are not too many: what each caller calls is one run of these, by name. The caller is
+    /// its number plus 1, 0 = the root.
+    fn visible(&self, widths: Widths) -> Vec<(usize, &str, usize)> {
+        let mut all: Vec<u64> = self.nodes.iter().map(|node| node.width(widths)).collect();
+        // The root is one of them.
+        all.push(self.root.width(widths));
         all.sort_unstable_by(|a, b| b.cmp(a));
-        all.get(MAX_FRAMES).copied().unwrap_or(0)
+        let least = all.get(MAX_FRAMES).copied().unwrap_or(0);
+        let numbers = (0..self.nodes.len()).filter(|number| self.nodes[*number].width(widths) > least);
+        let call = |number: usize| {
+            let (caller, name) = self.calls[number];
+            (caller.map_or(0, |caller| caller + 1), self.names[name as usize].as_str(), number)
+        };
+        let mut calls: Vec<_> = numbers.map(call).collect();
+        calls.sort_unstable();
+        calls
     }
 }
 
@@ -126,7 +177,6 @@ impl Node {
 #[derive(Default)]
 struct Frames {
     widths: Widths,
-    least: u64,
     lines: Vec<String>,
     colors: PaletteMap,
     /// What each frame's title is to say besides, by the frame's number.
@@ -134,19 +184,23 @@ struct Frames {
 }
 
 impl Frames {
-    /// Draws what `node` calls; `path` leads to it.
-    fn draw(&mut self, root: &Node, node: &Node, path: &mut String) {
-        let visible = |call: &Node, least: u64, widths: Widths| call.width(widths) > least;
-        let (least, widths) = (self.least, self.widths);
-        let above: u64 = node.calls.values().filter(|call| visible(call, least, widths)).map(|c| c.width(widths)).sum();
-        let own = node.width(widths).saturating_sub(above);
+    /// Draws what `caller` calls; `path` leads to it.
+    fn draw(&mut self, tree: &Tree, calls: &[(usize, &str, usize)], caller: Option<usize>, path: &mut String) {
+        let slot = caller.map_or(0, |caller| caller + 1);
+        let start = calls.partition_point(|call| call.0 < slot);
+        let len = calls[start..].partition_point(|call| call.0 == slot);
+        let of_caller = &calls[start..start + len];
+        let above: u64 = of_caller.iter().map(|(.., call)| tree.nodes[*call].width(self.widths)).sum();
+        let node = caller.map_or(&tree.root, |caller| &tree.nodes[caller]);
+        let own = node.width(self.widths).saturating_sub(above);
         if own > 0 && !path.is_empty() {
             self.lines.push(format!("{path} {own}"));
         }
-        for (name, call) in node.calls.iter().filter(|(_, call)| visible(call, least, widths)) {
+        for (_, name, number_of_call) in of_caller {
+            let call = &tree.nodes[*number_of_call];
             // inferno gives colours by name, and here one function has many.
             let name = format!("{}{name}", number(self.differences.len()));
-            self.colors.insert(&name, color(call, root, widths));
+            self.colors.insert(&name, color(call, &tree.root, self.widths));
             let difference = i128::from(call.now) - i128::from(call.before);
             let sign = if difference > 0 { "+" } else { "" };
             self.differences.push(format!("{sign}{}", count(difference)));
@@ -155,7 +209,7 @@ impl Frames {
                 path.push(';');
             }
             path.push_str(&name);
-            self.draw(root, call, path);
+            self.draw(tree, calls, Some(*number_of_call), path);
             path.truncate(len);
         }
     }
@@ -203,15 +257,14 @@ fn color(node: &Node, root: &Node, widths: Widths) -> Color {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stacks::{Frame, Stack};
+    use super::super::stacks::Frame;
     use super::*;
     use crate::profile::function::Origin;
 
     fn stacks(list: &[(&str, i64)]) -> Stacks {
         let frame = |name: &str| Frame { function: name.into(), file: "".into(), line: 1, origin: Origin::Workspace };
-        let stack =
-            |(names, objects): &(&str, i64)| Stack::new(names.split('<').map(frame).collect(), [*objects, 0, 0, 0]);
-        Stacks { rate: 1, stacks: list.iter().map(stack).collect() }
+        let stack = |(names, objects): &(&str, i64)| (names.split('<').map(frame).collect(), [*objects, 0, 0, 0]);
+        Stacks::made_up(list.iter().map(stack))
     }
 
     #[test]

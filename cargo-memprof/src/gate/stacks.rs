@@ -6,22 +6,47 @@ use crate::export::import::FileTables;
 use crate::export::{fields, proto};
 use crate::profile::function::Origin;
 use crate::symbolize::Places;
+use memprof_harness::ledger::{Callee, Callees};
+use prost::Message;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 
 /// Figures by stack.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+///
+/// Encoding: the stacks are a trie. A node is its caller's number and that of a frame, and a stack is its innermost node. Invariant: callers have
+/// lower numbers than what they call, and no two nodes have the same caller and frame; so what a stack derives from its callers is had in one
+/// pass over [`Stacks::nodes`]. Why: a million stacks of 122 frames each are some gigabytes when they are spelt out.
+#[derive(Debug, Clone, Default)]
 pub struct Stacks {
     /// Mean bytes between samples; 1 = every allocation is here.
     pub rate: i64,
     pub stacks: Vec<Stack>,
+    /// Each is in some stack.
+    frames: Vec<Frame>,
+    nodes: Vec<Node>,
+    callees: Callees,
+}
+
+/// A frame under its callers.
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    /// The caller's number plus 1; 0 = it is a root.
+    caller: u32,
+    frame: u32,
+}
+
+impl Node {
+    fn caller(self) -> Option<usize> {
+        (self.caller as usize).checked_sub(1)
+    }
 }
 
 /// One stack.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stack {
-    /// Innermost first, inlined ones included.
-    pub frames: Vec<Frame>,
+    /// `None`: it has no frames.
+    innermost: Option<usize>,
     /// In the order of [`Figure::ALL`].
     values: [i64; Figure::ALL.len()],
 }
@@ -38,20 +63,74 @@ pub struct Frame {
 }
 
 impl Stack {
-    #[cfg(test)]
-    pub fn new(frames: Vec<Frame>, values: [i64; Figure::ALL.len()]) -> Stack {
-        Stack { frames, values }
-    }
-
     pub fn value(&self, figure: Figure) -> i64 {
         self.values[figure as usize]
+    }
+
+    /// The number of its innermost node.
+    pub fn node(&self) -> Option<usize> {
+        self.innermost
     }
 }
 
 impl Stacks {
+    /// Those of a test that allocates nothing.
+    pub fn none() -> Stacks {
+        Stacks { rate: 1, ..Stacks::default() }
+    }
+
+    /// Stacks that nobody recorded: each as its frames, innermost first, and its figures.
+    #[cfg(test)]
+    pub fn made_up(list: impl IntoIterator<Item = (Vec<Frame>, [i64; Figure::ALL.len()])>) -> Stacks {
+        let mut made = Stacks::none();
+        for (frames, values) in list {
+            let mut innermost = None;
+            for frame in frames.into_iter().rev() {
+                let known = made.frames.iter().position(|known| *known == frame);
+                let number = known.unwrap_or(made.frames.len());
+                made.frames.extend(known.is_none().then_some(frame));
+                innermost = made.node_of(innermost, number as u32);
+            }
+            made.stacks.push(Stack { innermost, values });
+        }
+        made
+    }
+
     /// The sum over all stacks.
     pub fn total(&self, figure: Figure) -> i64 {
         self.stacks.iter().map(|stack| stack.value(figure)).fold(0, i64::saturating_add)
+    }
+
+    /// Every node, callers before what they call: the caller's number, and the frame.
+    pub fn nodes(&self) -> impl ExactSizeIterator<Item = (Option<usize>, &Frame)> {
+        self.nodes.iter().map(|node| (node.caller(), &self.frames[node.frame as usize]))
+    }
+
+    /// Every frame that is in some stack, once or more.
+    pub fn all_frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// The frames of a stack, innermost first, inlined ones included.
+    pub fn frames(&self, stack: &Stack) -> impl Iterator<Item = &Frame> {
+        let mut next = stack.innermost;
+        std::iter::from_fn(move || {
+            let node = self.nodes[next?];
+            next = node.caller();
+            Some(&self.frames[node.frame as usize])
+        })
+    }
+
+    /// The node that has `frame` innermost and is called by `caller`; added if it is new. `None` where there are too many.
+    fn node_of(&mut self, caller: Option<usize>, frame: u32) -> Option<usize> {
+        match self.callees.enter(caller, frame, |number| self.nodes[number].frame)? {
+            Callee::Known(number) => Some(number),
+            Callee::New(number) => {
+                let caller = caller.map_or(0, |caller| caller as u32 + 1);
+                self.nodes.push(Node { caller, frame });
+                Some(number)
+            }
+        }
     }
 
     /// Reads a gzipped profile of a test in the workspace at `places`.
@@ -67,33 +146,46 @@ impl Stacks {
             let column = names.position(|name| name == Ok(figure.name()));
             columns[figure as usize] = column.ok_or_else(|| format!("it has no `{}`", figure.name()))?;
         }
-        let locations = locations(&profile, places, &text)?;
-        let stack = |sample: &proto::Sample| -> Result<Stack, String> {
-            let mut frames = Vec::new();
-            for id in &sample.location_id {
-                let location = locations.get(id).ok_or_else(|| format!("there is no location {id}"))?;
-                frames.extend(location.iter().cloned());
+        let mut stacks = Stacks { rate: profile.period, ..Stacks::default() };
+        let locations = locations(&profile, places, &text, &mut stacks.frames)?;
+        drop(profile);
+        // The stack before, root first, with the node of each location: most of it is that of the next one.
+        let mut path: Vec<(u64, usize)> = Vec::new();
+        let mut sample = proto::Sample::default();
+        fields::read(bytes, |field, value| {
+            if field != proto::SAMPLE {
+                return Ok(());
+            }
+            sample.clear();
+            sample.merge(value.bytes()?).map_err(|error| error.to_string())?;
+            let ids = sample.location_id.iter().rev();
+            let shared = path.iter().zip(ids.clone()).take_while(|((known, _), id)| known == *id).count();
+            path.truncate(shared);
+            for id in ids.skip(shared) {
+                let mut node = path.last().map(|(_, node)| *node);
+                let frames = locations.get(id).ok_or_else(|| format!("there is no location {id}"))?;
+                for frame in frames.clone().rev() {
+                    node = Some(stacks.node_of(node, frame).ok_or("it has too many stacks")?);
+                }
+                path.push((*id, node.ok_or_else(|| format!("location {id} has no frame"))?));
             }
             let values = columns.map(|column| sample.value.get(column).copied().unwrap_or(0));
-            Ok(Stack { frames, values })
-        };
-        let mut stacks = Vec::new();
-        fields::read(bytes, |field, value| {
-            if field == proto::SAMPLE {
-                stacks.push(stack(&value.message()?)?);
-            }
+            stacks.stacks.push(Stack { innermost: path.last().map(|(_, node)| *node), values });
             Ok(())
         })?;
-        Ok(Stacks { rate: profile.period, stacks })
+        // It is needed no more, and as large as the nodes.
+        stacks.callees = Callees::default();
+        Ok(stacks)
     }
 }
 
-/// The frames of every location, innermost first.
+/// The frames of every location, innermost first, by their numbers in `all`, which they are put into.
 fn locations<'a>(
     profile: &FileTables,
     places: &Places,
     text: &impl Fn(i64) -> Result<&'a str, String>,
-) -> Result<HashMap<u64, Vec<Frame>>, String> {
+    all: &mut Vec<Frame>,
+) -> Result<HashMap<u64, Range<u32>>, String> {
     let mut functions: HashMap<u64, Frame> = HashMap::new();
     for function in &profile.functions {
         let (name, file) = (text(function.name)?, text(function.filename)?);
@@ -102,14 +194,17 @@ fn locations<'a>(
         let frame = Frame { function: name.into(), file: near.unwrap_or(file).into(), line: 0, origin };
         functions.insert(function.id, frame);
     }
-    let frame = |line: &proto::Line| {
-        let function =
-            functions.get(&line.function_id).ok_or_else(|| format!("there is no function {}", line.function_id))?;
-        Ok(Frame { line: line.line, ..function.clone() })
-    };
-    let frames =
-        |location: &proto::Location| Ok((location.id, location.line.iter().map(frame).collect::<Result<_, String>>()?));
-    profile.locations.iter().map(frames).collect()
+    let mut locations = HashMap::new();
+    for location in &profile.locations {
+        let start = all.len() as u32;
+        for line in &location.line {
+            let function =
+                functions.get(&line.function_id).ok_or_else(|| format!("there is no function {}", line.function_id))?;
+            all.push(Frame { line: line.line, ..function.clone() });
+        }
+        locations.insert(location.id, start..all.len() as u32);
+    }
+    Ok(locations)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use super::explain::{self, Change};
 use super::figures::Figure;
-use super::stacks::{Stack, Stacks};
+use super::stacks::Stacks;
 
 /// What is known of one such test.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,9 +44,15 @@ pub fn varying(least: &Stacks, most: &Stacks, figure: Figure, threads: u32) -> V
 
 /// Whether stacks that lead through functions with one of `parts` in their names have other figures in `least` than in `most`.
 fn differs_at(parts: &[&str], least: &Stacks, most: &Stacks, figure: Figure) -> bool {
-    let leads =
-        |stack: &&Stack| stack.frames.iter().any(|frame| parts.iter().any(|part| frame.function.contains(part)));
-    let sum = |run: &Stacks| run.stacks.iter().filter(leads).map(|stack| stack.value(figure)).sum::<i64>();
+    let sum = |run: &Stacks| {
+        let mut leads: Vec<bool> = Vec::with_capacity(run.nodes().len());
+        for (caller, frame) in run.nodes() {
+            let is_one = || parts.iter().any(|part| frame.function.contains(part));
+            leads.push(caller.is_some_and(|caller| leads[caller]) || is_one());
+        }
+        let leading = run.stacks.iter().filter(|stack| stack.node().is_some_and(|node| leads[node]));
+        leading.map(|stack| stack.value(figure)).sum::<i64>()
+    };
     sum(least) != sum(most)
 }
 
@@ -54,8 +60,8 @@ fn differs_at(parts: &[&str], least: &Stacks, most: &Stacks, figure: Figure) -> 
 /// where something is allocated for it.
 fn cause(runs: &[&Stacks], threads: u32) -> Cause {
     let calls = |parts: &[&str]| {
-        let frames = runs.iter().flat_map(|run| &run.stacks).flat_map(|stack| &stack.frames);
-        frames.into_iter().any(|frame| parts.iter().any(|part| frame.function.contains(part)))
+        let mut frames = runs.iter().flat_map(|run| run.all_frames());
+        frames.any(|frame| parts.iter().any(|part| frame.function.contains(part)))
     };
     match (threads > 1, calls(&HASHED)) {
         (true, true) => Cause::ThreadsOrHashSeeds,
@@ -95,7 +101,7 @@ mod tests {
     fn stacks(function: &str, objects: i64) -> Stacks {
         let frame = |name: &str, origin| Frame { function: name.into(), file: "src/lib.rs".into(), line: 1, origin };
         let frames = vec![frame(function, Origin::Std), frame("test", Origin::Workspace)];
-        Stacks { rate: 1, stacks: vec![Stack::new(frames, [objects, 0, 0, 0])] }
+        Stacks::made_up([(frames, [objects, 0, 0, 0])])
     }
 
     #[test]

@@ -36,6 +36,11 @@ impl ProfileBuilder {
         self.stacks.push(&mut self.profile.stacks, caller, location)
     }
 
+    /// Makes room for so many samples more.
+    pub fn reserve(&mut self, samples: usize) {
+        self.samples.reserve(&mut self.profile.samples, samples);
+    }
+
     /// How many nodes its stacks have so far.
     pub fn nodes(&self) -> usize {
         self.profile.stacks.len()

@@ -22,11 +22,9 @@
 //!
 //! Node 2 is the stack `push < parse < main`, node 4 `push < print < main`.
 
-use super::hash::id_hash;
 use super::location::LocationId;
 use super::table::{RowId, row_id};
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
+use memprof_harness::ledger::{Callee, Callees};
 
 row_id! {
     /// Stands for a stack of one profile: its innermost location and, through it, all callers.
@@ -89,25 +87,30 @@ impl Stacks {
     }
 }
 
-/// Which nodes there are, while stacks are being gathered. Five bytes a node: the nodes themselves are in the table.
+/// Which nodes there are, while stacks are being gathered.
 #[derive(Debug, Default)]
 pub(super) struct StackIndex {
     /// The first so many nodes; the rest is put in when it is needed.
-    ids: HashTable<StackId>,
+    callees: Callees,
 }
 
 impl StackIndex {
     /// The stack in `stacks` that has `location` innermost and is called by `caller`; added if it is new.
     pub(super) fn push(&mut self, stacks: &mut Stacks, caller: Option<StackId>, location: LocationId) -> StackId {
-        let hash = |id: &StackId| id_hash(&stacks.get(*id));
-        for index in self.ids.len()..stacks.len() {
-            let id = StackId::from_index(index);
-            self.ids.insert_unique(hash(&id), id, hash);
+        for index in self.callees.len()..stacks.len() {
+            self.enter(stacks, stacks.nodes[index]);
         }
         let node = StackNode { caller, location };
-        match self.ids.entry(id_hash(&node), |id| stacks.get(*id) == node, hash) {
-            Entry::Occupied(found) => *found.get(),
-            Entry::Vacant(place) => *place.insert(stacks.add(node)).get(),
+        match self.enter(stacks, node) {
+            Callee::Known(index) => StackId::from_index(index),
+            Callee::New(_) => stacks.add(node),
         }
+    }
+
+    fn enter(&mut self, stacks: &Stacks, node: StackNode) -> Callee {
+        let key = |node: &StackNode| node.location.index() as u32;
+        let entered =
+            self.callees.enter(node.caller.map(StackId::index), key(&node), |index| key(&stacks.nodes[index]));
+        entered.expect("callers come first, and no profile has 2^32 nodes")
     }
 }

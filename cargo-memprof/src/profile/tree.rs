@@ -3,10 +3,9 @@
 
 use super::Profile;
 use super::function::FunctionId;
-use super::hash::id_hash;
 use super::table::{RowId, row_id};
 use super::values::ValueType;
-use hashbrown::HashTable;
+use memprof_harness::ledger::{Callee, Callees};
 
 row_id! {
     /// Stands for a node of one tree.
@@ -42,20 +41,23 @@ impl Tree<'_> {
     /// The tree of `profile`, tests taken together.
     pub fn of(profile: &Profile) -> Tree<'_> {
         let mut nodes: Vec<Node> = Vec::with_capacity(profile.stacks.len());
-        let mut ids: HashTable<NodeId> = HashTable::new();
+        let mut callees = Callees::default();
+        callees.reserve(profile.stacks.len());
+        let key = |node: &Node| node.function.index() as u32;
         let mut innermost: Vec<NodeId> = Vec::with_capacity(profile.stacks.len());
         for (_, stack) in profile.stacks.iter() {
-            let mut at = stack.caller.map(|id| innermost[id.index()]);
+            let mut caller = stack.caller.map(|id| innermost[id.index()]);
             for frame in profile.locations.get(stack.location).frames.iter().rev() {
-                let node = Node { caller: at, function: frame.function };
-                let is_it = |id: &NodeId| nodes[id.index()] == node;
-                let entry = ids.entry(id_hash(&node), is_it, |id| id_hash(&nodes[id.index()]));
-                at = Some(*entry.or_insert_with(|| NodeId::from_index(nodes.len())).get());
-                if at == Some(NodeId::from_index(nodes.len())) {
+                let node = Node { caller, function: frame.function };
+                let entered = callees.enter(caller.map(NodeId::index), key(&node), |index| key(&nodes[index]));
+                let (Callee::Known(index) | Callee::New(index)) =
+                    entered.expect("callers come first, and no tree has 2^32 nodes");
+                if index == nodes.len() {
                     nodes.push(node);
                 }
+                caller = Some(NodeId::from_index(index));
             }
-            innermost.push(at.expect("a location has at least one frame"));
+            innermost.push(caller.expect("a location has at least one frame"));
         }
         Tree { profile, nodes, innermost }
     }

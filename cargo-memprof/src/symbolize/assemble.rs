@@ -48,6 +48,7 @@ pub fn assemble(ledger: &Ledger, map: &AddressMap, symbols: &Symbols, about: Abo
         walk: Walk::default(),
     };
     let rate = SampleRate(ledger.rate);
+    assembly.builder.reserve(ledger.sites.len());
     for (number, site) in ledger.sites.iter().enumerate() {
         let stack = assembly.stack(site);
         // The same on every run, and another for each site and each test.

@@ -5,6 +5,7 @@
 pub mod executable;
 pub mod layout;
 
+mod callees;
 mod create;
 mod inventory;
 // What is slipped under a test writes ledgers and reads none.
@@ -18,6 +19,7 @@ mod seed;
 #[cfg(not(memprof_injected))]
 mod stacks;
 
+pub use callees::{Callee, Callees};
 pub(crate) use create::push_pair;
 pub use create::{Finish, Hook, Identity, LedgerFile, OutcomeCode};
 pub use inventory::{Inventory, Listed};

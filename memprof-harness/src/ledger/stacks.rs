@@ -24,8 +24,8 @@
 //!
 //! The two stacks are 2 and 4.
 
+use super::callees::{Callee, Callees};
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 
 /// Stands for a stack of one ledger, and for its innermost node.
@@ -110,68 +110,51 @@ impl Stacks {
 #[derive(Debug, Default)]
 pub struct StackTable {
     stacks: Stacks,
-    /// Which nodes there are: open addressing with linear probing; an entry is a node's number plus 1, 0 = empty. The length
-    /// is a power of two, or 0.
-    slots: Vec<u32>,
+    callees: Callees,
+    /// Of a ledger that somebody made up, the hashes cannot be foreseen.
     address_ids: HashMap<u64, AddressId>,
-    /// Of a ledger that somebody made up, the slots cannot be foreseen either.
-    hashes: RandomState,
+    /// Addresses and their ids, each at one of so many places, since the same few return addresses come again and again.
+    met_lately: Vec<(u64, AddressId)>,
 }
+
+/// A power of two.
+const MET_LATELY: usize = 1024;
 
 impl StackTable {
     /// The stack that has `address` innermost and is called by `caller`, added if it is new. `None` where there are 2^32 of them.
     pub fn push(&mut self, caller: Option<StackId>, address: u64) -> Option<StackId> {
-        let next = AddressId(u32::try_from(self.stacks.addresses.len()).ok()?);
-        let address_id = *self.address_ids.entry(address).or_insert(next);
-        if address_id == next {
+        let address = self.address_id(address)?;
+        let nodes = &self.stacks.nodes;
+        let key_of = |number: usize| nodes.get(number).map_or(u32::MAX, |node| node.address.0);
+        match self.callees.enter(caller.map(StackId::index), address.0, key_of)? {
+            Callee::Known(number) => StackId::from_index(number),
+            Callee::New(number) => {
+                let id = StackId::from_index(number)?;
+                self.stacks.nodes.push(StackNode { caller, address });
+                Some(id)
+            }
+        }
+    }
+
+    fn address_id(&mut self, address: u64) -> Option<AddressId> {
+        if self.met_lately.is_empty() {
+            // No table has so many addresses.
+            self.met_lately = vec![(0, AddressId(u32::MAX)); MET_LATELY];
+        }
+        // Fibonacci hashing: the upper bits are well mixed.
+        let place = (address.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize & (MET_LATELY - 1);
+        if let Some((_, id)) = self.met_lately.get(place).filter(|met| met.0 == address && met.1 .0 != u32::MAX) {
+            return Some(*id);
+        }
+        let next = AddressId(u32::try_from(self.stacks.addresses.len()).ok().filter(|next| *next != u32::MAX)?);
+        let id = *self.address_ids.entry(address).or_insert(next);
+        if id == next {
             self.stacks.addresses.push(address);
         }
-        let node = StackNode { caller, address: address_id };
-        // What is called has a higher number than its caller, so the newest node has called nothing so far: most are found without a
-        // look, since a stack that is new is so from some frame on.
-        let calls_nothing = caller.is_some_and(|caller| caller.index() + 1 == self.stacks.nodes.len());
-        if let Some(found) = (!calls_nothing).then(|| self.find(node)).flatten() {
-            return Some(found);
-        }
-        let id = StackId::from_index(self.stacks.nodes.len())?;
-        self.stacks.nodes.push(node);
-        // Two thirds full at most.
-        if self.stacks.nodes.len() * 3 > self.slots.len() * 2 {
-            self.grow();
-        } else {
-            self.enter(node, id);
+        if let Some(met) = self.met_lately.get_mut(place) {
+            *met = (address, id);
         }
         Some(id)
-    }
-
-    /// The node that is equal to `node`.
-    fn find(&self, node: StackNode) -> Option<StackId> {
-        let mut ids = self.places(node).map_while(|slot| NonZeroU32::new(*self.slots.get(slot)?)).map(StackId);
-        ids.find(|id| self.stacks.get(*id) == node)
-    }
-
-    /// Puts a node that is not there into the first free slot from where it belongs.
-    fn enter(&mut self, node: StackNode, id: StackId) {
-        let free = self.places(node).find(|slot| self.slots.get(*slot) == Some(&0));
-        if let Some(slot) = free.and_then(|slot| self.slots.get_mut(slot)) {
-            *slot = id.0.get();
-        }
-    }
-
-    /// The slots in the order in which `node` is looked for in them.
-    fn places(&self, node: StackNode) -> impl Iterator<Item = usize> {
-        let mask = self.slots.len().wrapping_sub(1);
-        let first = self.hashes.hash_one(node) as usize;
-        (0..self.slots.len()).map(move |step| first.wrapping_add(step) & mask)
-    }
-
-    /// Makes twice as many slots and enters all nodes anew.
-    fn grow(&mut self) {
-        self.slots = vec![0; (self.slots.len() * 2).max(FIRST_SLOTS)];
-        for index in 0..self.stacks.nodes.len() {
-            let Some(id) = StackId::from_index(index) else { break };
-            self.enter(self.stacks.get(id), id);
-        }
     }
 
     /// The finished stacks.
@@ -181,9 +164,6 @@ impl StackTable {
         self.stacks
     }
 }
-
-/// Slots of a table that has a node.
-const FIRST_SLOTS: usize = 64;
 
 #[cfg(test)]
 mod tests {

@@ -41,6 +41,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("engine/hook/free.rs", include_str!("engine/hook/free.rs")),
     ("engine/hook/observer.rs", include_str!("engine/hook/observer.rs")),
     ("engine/hook/rust.rs", include_str!("engine/hook/rust.rs")),
+    ("engine/hook/unload.rs", include_str!("engine/hook/unload.rs")),
     ("engine/life/mod.rs", include_str!("engine/life/mod.rs")),
     ("engine/life/ending.rs", include_str!("engine/life/ending.rs")),
     ("engine/life/frames.rs", include_str!("engine/life/frames.rs")),

@@ -1,6 +1,6 @@
 //! The engine's stacks, compared frame by frame with those of the unwinder that exceptions are thrown with (libgcc's): below code of C
 //! without frame pointers, linked statically, dynamically, and loaded as the program runs; below the C library's `qsort` and
-//! `bsearch`; in signal handlers, on the thread's stack and on their own; on the main thread, on one of Rust's, and on one of C's.
+//! `bsearch`; through two libraries that are loaded in turn to the same place; in signal handlers, on the thread's stack and on their own; on the main thread, on one of Rust's, and on one of C's.
 
 use memprof_harness::ledger::{Finish, Identity, Ledger, LedgerFile, OutcomeCode, read};
 use memprof_tests::probe::{self, Hook};
@@ -23,12 +23,12 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Compiles the C file as `prefix`, as distributions do.
-fn compile(folder: &Path, prefix: &str, flags: &[&str], file: &str) -> PathBuf {
+/// Compiles one of the fixture's C files, as distributions do.
+fn compile(folder: &Path, source: &str, flags: &[&str], file: &str) -> PathBuf {
     let built = folder.join(file);
     let mut command = Command::new("cc");
-    command.args(["-O2", "-fomit-frame-pointer", &format!("-DPREFIX={prefix}")]).args(flags).arg("-o").arg(&built);
-    run(command.arg(workspace::fixtures().join("unwinding/through.c")));
+    command.args(["-O2", "-fomit-frame-pointer"]).args(flags).arg("-o").arg(&built);
+    run(command.arg(workspace::fixtures().join("unwinding").join(source)));
     built
 }
 
@@ -36,9 +36,13 @@ fn compile(folder: &Path, prefix: &str, flags: &[&str], file: &str) -> PathBuf {
 fn recorded(name: &str, flags: &[&str]) -> (Ledger, Truth) {
     let folder = TempDir::new().expect("a temporary folder");
     let folder = folder.path();
-    let object = compile(folder, "static", &["-c"], "through.o");
-    compile(folder, "dynamic", &["-shared", "-fPIC"], "libthrough.so");
-    let library = compile(folder, "loaded", &["-shared", "-fPIC"], "libloaded.so");
+    let object = compile(folder, "through.c", &["-DPREFIX=static", "-c"], "through.o");
+    compile(folder, "through.c", &["-DPREFIX=dynamic", "-shared", "-fPIC"], "libthrough.so");
+    let library = compile(folder, "through.c", &["-DPREFIX=loaded", "-shared", "-fPIC"], "libloaded.so");
+    let [one, other] = ["16", "80"].map(|room| {
+        let room = format!("-DROOM={room}");
+        compile(folder, "reload.c", &[&room, "-shared", "-fPIC"], &format!("lib{room}.so"))
+    });
     let search = format!("-L{}", folder.display());
     let object = format!("-Clink-arg={}", object.display());
     let runpath = format!("-Clink-arg=-Wl,-rpath,{}", folder.display());
@@ -48,7 +52,7 @@ fn recorded(name: &str, flags: &[&str]) -> (Ledger, Truth) {
     let file = LedgerFile::create(&ledger, 1, &Identity::default()).expect("a new ledger");
     let mut command = Command::new(program);
     command::clean(&mut command);
-    command.args([&ledger, &truth, &library]);
+    command.args([&ledger, &truth, &library, &one, &other]);
     command.env("MEMPROF_CHILD", "0").env("MEMPROF_RATE", "1").env("MEMPROF_LEDGER", &ledger);
     let output = command.output().expect("the program starts");
     assert!(output.status.success(), "{}: {}", output.status, String::from_utf8_lossy(&output.stderr));
@@ -108,7 +112,7 @@ fn stacks_are_true(name: &str, flags: &[&str]) {
             }
         }
     }
-    assert_eq!(truth.len(), 38, "{:?}", truth.keys());
+    assert_eq!(truth.len(), 40, "{:?}", truth.keys());
     for (size, expected) in &truth {
         let stacks = &found[size];
         let mut times: BTreeMap<&Vec<u64>, u64> = stacks.keys().map(|stack| (stack, 0)).collect();

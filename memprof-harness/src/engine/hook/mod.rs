@@ -22,3 +22,11 @@ pub(crate) mod free {
 }
 pub(crate) mod observer;
 pub(crate) mod rust;
+// Where there is a dynamic C library to go on to.
+#[cfg(all(
+    memprof_injected,
+    target_os = "linux",
+    not(target_feature = "crt-static"),
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
+mod unload;

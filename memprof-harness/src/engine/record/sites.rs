@@ -6,6 +6,7 @@ use crate::engine::record::lane::Local;
 use crate::engine::record::site_predictor::{Number, NUMBER_BITS};
 use crate::engine::store::ledger_map;
 use crate::engine::unwind::cached::{End, Kept};
+use crate::engine::unwind::code_at;
 use crate::engine::unwind::excerpt::Excerpt;
 use crate::engine::unwind::frame_pointer::{self, Bounds, Frame};
 use crate::engine::unwind::kept_walk::{Home, Known};
@@ -163,6 +164,8 @@ pub(crate) struct Stack {
     len: usize,
     /// It is a chain of frame pointers, and each of its addresses was found to be one in a function that has one.
     is_chain: bool,
+    /// How many libraries had been unloaded then.
+    unloads: u32,
 }
 
 impl Stack {
@@ -324,7 +327,7 @@ impl Local {
             End::NoCaller => has_frame_pointer(outermost),
             End::Astray => tables::rule(outermost.get()).rule == Rule::Outermost,
         };
-        let known = if desk.previous.is_chain {
+        let known = if desk.previous.is_chain && desk.previous.unloads == code_at::unloads() {
             let outermost_first = addresses.iter().rev().map(Cell::get);
             desk.previous.words().iter().rev().zip(outermost_first).take_while(|(a, b)| **a == *b).count()
         } else {
@@ -385,6 +388,7 @@ impl Local {
         let (words, is_cut, _) = excerpt.finish(Ending::Whole);
         let stack = self.note_stack(previous, words, flags(is_cut, false), size);
         previous.is_chain = is_chain && stack.is_some();
+        previous.unloads = code_at::unloads();
         self.add_site(key, stack?)
     }
 

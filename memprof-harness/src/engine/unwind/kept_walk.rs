@@ -15,6 +15,7 @@
 #![allow(unsafe_code)] // loads from stacks
 
 use crate::engine::store::ledger_map;
+use crate::engine::unwind::code_at;
 use crate::engine::unwind::frame_pointer::{finish, mix, raw_record, Bounds, Frame, SEED};
 use crate::engine::unwind::table_walk::{Ending, Root, Step, TableWalk, Words};
 use std::cell::Cell;
@@ -49,8 +50,10 @@ struct Room {
     len: Cell<usize>,
     /// The entry whose record is the anchor's; `LEN` = it is not among them.
     fixed: Cell<usize>,
-    /// The walk went on as if there were no anchor and with this root.
+    /// The root that the walk was to end at.
     root: Cell<[u64; 2]>,
+    /// How many libraries had been unloaded.
+    unloads: Cell<u32>,
 }
 
 /// What an entry says of the stack.
@@ -156,7 +159,8 @@ impl Room {
     /// `None` where the walk is too long, or its next one may find something else though all words are what they were.
     fn update(&self, frame: usize, home: Home) -> Option<Known> {
         let root = home.root.map_or([0; 2], |root| [root.place as u64, root.address]);
-        if self.root.replace(root) != root {
+        let unloads = code_at::unloads();
+        if self.root.replace(root) != root || self.unloads.replace(unloads) != unloads {
             self.len.set(0);
         }
         let start = LEN - self.len.get();

@@ -124,6 +124,11 @@ fn look_up(address: u64) -> Found {
     found
 }
 
+/// What was looked up may hold no longer.
+pub(crate) fn forget() {
+    CACHE.iter().flatten().for_each(|word| word.store(0, Relaxed));
+}
+
 /// A rule takes the lower half, and the way back to the beginning of the function the upper one. `None` where it does not fit.
 fn pack(address: u64, Found { rule, function }: Found) -> Option<u64> {
     let way = u32::try_from(address.checked_sub(function)?).ok()?;

@@ -240,3 +240,13 @@ fn read_all(folder: &Path) -> BTreeMap<String, Ledger> {
     }
     ledgers
 }
+
+#[test]
+fn the_advice_to_ask_for_a_backtrace_is_given_once() {
+    let fixture = memprof_tests::fixture::Fixture::copy("known");
+    let test = |name: &str| format!("#[test]\nfn {name}() {{\n    panic!(\"as it must\");\n}}\n");
+    fixture.write("tests/fails.rs", &[test("one"), test("two"), test("three")].concat());
+    let count = |ran: memprof_tests::fixture::Ran| ran.ended_with(101).stdout.matches("RUST_BACKTRACE").count();
+    assert_eq!(count(fixture.cargo("test --test fails").run()), 1);
+    assert_eq!(count(fixture.memprof("test --test fails").run()), 1);
+}

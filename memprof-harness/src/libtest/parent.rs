@@ -25,10 +25,13 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
 use std::{env, fs, io};
+
+/// What std says under the first panic of a process.
+const ADVICE: &str = "note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
 
 /// What all tests of one run share.
 struct Run {
@@ -49,6 +52,8 @@ struct Run {
     hook: Hook,
     /// See [`environment::THREAD_INFO`].
     thread_info: String,
+    /// Std's advice to ask for backtraces has been shown, which it gives once for each process, and the tests have one each.
+    advised: AtomicBool,
 }
 
 impl Run {
@@ -204,6 +209,7 @@ fn prepare(options: &Options, plan: Plan, given: Given) -> Result<Run, Refusal> 
         exe,
         arguments: options.rest.iter().map(OsString::from).collect(),
         package: env::var("CARGO_PKG_NAME").unwrap_or_default(),
+        advised: AtomicBool::new(false),
         manifest_dir: env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default(),
         inherit_output: options.no_capture || env::var_os(NO_CAPTURE).is_some_and(|value| value != "0"),
         modes,
@@ -386,9 +392,15 @@ impl Test {
         let seed = Seed::of_test(&run.package, &target_of(&run.exe.path), self.source_file, &self.name, repeat);
         let time = run.modes.timeout;
         let (ledger, ended) = self.start(run, seed)?;
-        // libtest captures what is printed here, and shows it where it shows a test's output.
-        print!("{}", String::from_utf8_lossy(&ended.output));
         let ending = self.finish(&ledger, &ended, time)?;
+        // libtest captures what is printed here, and shows it where it shows a test's output: that of tests that failed.
+        let output = String::from_utf8_lossy(&ended.output);
+        let failed = ending.outcome(self.expectation) != OutcomeCode::Ok;
+        if failed && output.contains(ADVICE) && run.advised.swap(true, Ordering::Relaxed) {
+            print!("{}", output.replacen(ADVICE, "", 1));
+        } else {
+            print!("{output}");
+        }
         if let Ending::Broken(sentence) | Ending::TimedOut(sentence) = &ending {
             let unfinished = !matches!(ended.output.last(), None | Some(b'\n'));
             println!("{}{sentence}", if unfinished { "\n" } else { "" });

@@ -70,8 +70,9 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The features of a run as one word: `default`, `all`, `none`, `default,a,b`. Taken from the arguments of `cargo test`.
-pub fn features(args: &[impl AsRef<std::ffi::OsStr>]) -> String {
+/// The features of a run as one word: `default`, `all`, `none`, `default,a,b`. Taken from the arguments of `cargo test`. `package` is the
+/// one that they are of where no package is named; `None` = they are of several.
+pub fn features(args: &[impl AsRef<std::ffi::OsStr>], package: Option<&str>) -> String {
     let words: Vec<String> = args.iter().map(|arg| arg.as_ref().to_string_lossy().into_owned()).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).take_while(|word| *word != "--").collect();
     if words.contains(&"--all-features") {
@@ -87,6 +88,15 @@ pub fn features(args: &[impl AsRef<std::ffi::OsStr>]) -> String {
         };
         named.extend(list.into_iter().flat_map(|list| list.split([',', ' '])).filter(|name| !name.is_empty()));
     }
+    let of_package = one_package(&words).unwrap_or(package);
+    for name in &mut named {
+        // The same feature, spelt with its package.
+        if let Some((spelt, feature)) = name.split_once('/')
+            && Some(spelt) == of_package
+        {
+            *name = feature;
+        }
+    }
     named.sort_unstable();
     named.dedup();
     if !words.contains(&"--no-default-features") {
@@ -96,13 +106,37 @@ pub fn features(args: &[impl AsRef<std::ffi::OsStr>]) -> String {
     if named.is_empty() { "none".to_owned() } else { named.join(",") }
 }
 
+/// The one package that `words` name; `None` = they name none, and inside of that: they name several.
+fn one_package<'a>(words: &[&'a str]) -> Option<Option<&'a str>> {
+    let mut named = words.iter().enumerate().filter_map(|(at, word)| match *word {
+        "-p" | "--package" => words.get(at + 1).copied(),
+        "--workspace" | "--all" => Some("*"),
+        word => word.strip_prefix("--package=").or_else(|| word.strip_prefix("-p").filter(|name| !name.is_empty())),
+    });
+    let first = named.next()?;
+    let is_name = !first.contains(['*', '?', '[', '@', '#', '/', ':']);
+    Some(Some(first).filter(|_| is_name && named.next().is_none()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
+    fn a_feature_spelt_with_its_package_is_that_feature() {
+        let of = |line: &str, package| features(&line.split(' ').collect::<Vec<_>>(), package);
+        for line in ["--features b", "--features x/b", "-p x -F x/b", "-px --features=b", "--package=x -F b,x/b"] {
+            assert_eq!(of(line, Some("x")), "default,b", "{line}");
+        }
+        assert_eq!(of("-p y -F x/b", Some("x")), "default,x/b");
+        assert_eq!(of("--workspace -F x/b", Some("x")), "default,x/b");
+        assert_eq!(of("-p x -p y -F x/b", Some("x")), "default,x/b");
+        assert_eq!(of("-F x/b", None), "default,x/b");
+    }
+
+    #[test]
     fn features_are_one_word_whatever_their_spelling() {
-        let of = |line: &str| features(&line.split(' ').collect::<Vec<_>>());
+        let of = |line: &str| features(&line.split(' ').collect::<Vec<_>>(), None);
         assert_eq!(of("--lib"), "default");
         assert_eq!(of("--all-features -Fx"), "all");
         assert_eq!(of("--no-default-features"), "none");

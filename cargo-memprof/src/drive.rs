@@ -181,7 +181,12 @@ impl<'a> Here<'a> {
     }
 }
 
-fn conditions_of(options: &TestOptions, surroundings: &Surroundings<'_>, toolchain: &Toolchain) -> Conditions {
+fn conditions_of(
+    options: &TestOptions,
+    surroundings: &Surroundings<'_>,
+    toolchain: &Toolchain,
+    default: Option<&str>,
+) -> Conditions {
     let targets = surroundings.targets(&toolchain.host);
     // The host is always among them, last where others are asked for.
     let targets: Vec<String> = targets.iter().take(targets.len().max(2) - 1).map(|target| triple(target)).collect();
@@ -189,7 +194,7 @@ fn conditions_of(options: &TestOptions, surroundings: &Surroundings<'_>, toolcha
         rustc: toolchain.release.clone(),
         target: targets.join(","),
         profile: options.cargo.profile.clone().unwrap_or_else(|| options.task.usual_profile().into()),
-        features: conditions::features(&options.cargo.given),
+        features: conditions::features(&options.cargo.given, default),
         seeds: if options.modes.deterministic { "fixed" } else { "random" }.into(),
         counting: if options.own.native { conditions::COUNTING_NATIVE } else { conditions::COUNTING },
     }
@@ -225,7 +230,8 @@ impl Run<'_> {
     fn to_its_end(&self, target_dir: Utf8PathBuf) -> Result<Done, Error> {
         let ended = self.cargo_test()?;
         let ran = self.workspace.identify(ran::read(&self.ran_file()));
-        let mut conditions = conditions_of(self.options, self.surroundings, self.toolchain);
+        let mut conditions =
+            conditions_of(self.options, self.surroundings, self.toolchain, self.workspace.default_package());
         if ran.iter().any(|executable| executable.listed) {
             conditions.counting += conditions::LISTED;
         }
@@ -250,6 +256,7 @@ impl Run<'_> {
             ledgers: self.folders.ledgers(),
             lists: self.folders.lists(),
             workspace_root: self.workspace.root.clone(),
+            places: self.workspace.places(),
             ran,
             cargo_exit: i32::from(ended.code.get()),
             interrupted: ended.interrupted || interrupt::requested().is_some(),

@@ -57,6 +57,9 @@ pub struct Tests {
     pub alone: Alone,
 }
 
+/// Has programs print colours wherever they print to.
+const COLOURED: &str = "CLICOLOR_FORCE";
+
 /// See [`Tests::alone`].
 pub type Alone = Box<dyn Fn(&str, &[OsString]) -> Vec<OsString> + Send + Sync>;
 
@@ -81,21 +84,42 @@ pub fn ask(
     if !contains(FLAG) {
         return Answer::Whole(None);
     }
-    let list = |flags: &[&str]| {
+    let list = |coloured: bool, flags: &[&str]| {
         let first = ["--list", "--format", "terse"];
         let words: Vec<OsString> = first.iter().chain(flags).map(OsString::from).chain(args.iter().cloned()).collect();
-        if libtest { of_libtest(command(&words)) } else { listed(command(&words)) }
+        let mut command = command(&words);
+        if coloured {
+            command.env(COLOURED, "1");
+        }
+        if libtest { of_libtest(command) } else { listed(command) }
     };
-    let Some(all) = list(&[]) else { return Answer::Whole(None) };
+    let Some(all) = list(false, &[]) else { return Answer::Whole(None) };
     // A program that does not listen would say the same again.
     let nobody = ["--list", "--format", "terse", "--exact", NOBODY].map(OsString::from);
     if all.is_empty() || listed(command(&nobody)).is_none_or(|names| !names.is_empty()) {
         return Answer::Whole(None);
     }
+    // Some take letters that colour a terminal out of what they print elsewhere, out of names as well.
+    let known = |all: Vec<String>, coloured: bool| {
+        let unknown = unknown(&all, |flags| list(coloured, flags)).cloned();
+        (coloured, all, unknown)
+    };
+    let mut found = if libtest { (false, all, None) } else { known(all, false) };
+    if found.2.is_some() {
+        let coloured = list(true, &[]).map(|all| known(all, true));
+        found = coloured.filter(|coloured| coloured.2.is_none()).unwrap_or(found);
+    }
+    let (coloured, all, unknown) = found;
+    if let Some(name) = unknown {
+        return Answer::Whole(Some(format!(
+            "recorded as one: it lists a test `{}`, and cannot be asked for that alone",
+            name.escape_debug()
+        )));
+    }
     let wanted = if has(&["--ignored", "--include-ignored"]) {
         all
     } else {
-        let ignored: HashSet<String> = list(&["--ignored"]).unwrap_or_default().into_iter().collect();
+        let ignored: HashSet<String> = list(coloured, &["--ignored"]).unwrap_or_default().into_iter().collect();
         all.into_iter().filter(|name| !ignored.contains(name)).collect()
     };
     if wanted.len() > limit {
@@ -104,6 +128,19 @@ pub fn ask(
     let jobs = jobs(args);
     let on_threads = THREADED.into_iter().any(contains);
     Answer::Tests(Tests { names: wanted, on_threads, window: None, jobs, alone: Box::new(only) })
+}
+
+/// The one of `names` that the program does not know by that name; `None` = it knows all of them, or leaves none out when asked to.
+/// `list` makes it list its tests with more flags.
+fn unknown<'a>(names: &'a [String], list: impl Fn(&[&str]) -> Option<Vec<String>>) -> Option<&'a String> {
+    // No argument can hold a zero.
+    if let Some(name) = names.iter().find(|name| name.contains('\0')) {
+        return Some(name);
+    }
+    let skips = names.iter().flat_map(|name| ["--skip", name]);
+    let left = list(&std::iter::once("--exact").chain(skips).collect::<Vec<_>>())?;
+    // One that does not listen lists them all.
+    names.iter().find(|name| left.len() < names.len() && left.contains(name))
 }
 
 /// A program has more than `limit` of `what`.
@@ -268,6 +305,19 @@ mod tests {
         for no_list in ["a: test", "hello\na: test\n", "a: test\n\n1 test, 0 benchmarks\n", ": test\n", "a: tests\n"] {
             assert_eq!(parse(no_list, "test"), None, "{no_list:?}");
         }
+    }
+
+    #[test]
+    fn a_name_that_the_program_does_not_know_is_one_that_it_cannot_leave_out() {
+        let names = ["a", "b"].map(str::to_owned);
+        let left = |left: &[&str]| {
+            let left: Vec<String> = left.iter().map(|name| (*name).to_owned()).collect();
+            unknown(&names, |_| Some(left.clone())).cloned()
+        };
+        assert_eq!(left(&[]), None);
+        assert_eq!(left(&["b"]).as_deref(), Some("b"));
+        assert_eq!(left(&["a", "b"]), None);
+        assert_eq!(unknown(&["x\0".to_owned()], |_| None).map(String::as_str), Some("x\0"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use crate::conditions::Conditions;
 use crate::context::executable::ExecutablePath;
 use crate::inject::ran::Trace;
 use crate::provenance::Provenance;
+use crate::symbolize::Places;
 use camino::Utf8PathBuf;
 use memprof_harness::modes::Modes;
 use std::path::PathBuf;
@@ -40,6 +41,8 @@ pub struct RunFacts {
     pub lists: Utf8PathBuf,
     /// Absolute; the current folder where cargo could not say.
     pub workspace_root: Utf8PathBuf,
+    /// Where the user's own code is.
+    pub places: Places,
     /// In the order in which cargo ran them. One executable may have been run several times (doctests).
     pub ran: Vec<RanExecutable>,
     /// What cargo ended with.

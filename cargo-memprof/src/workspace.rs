@@ -6,6 +6,7 @@ use crate::exit_code::ExitCode;
 use crate::inject::note::Note;
 use crate::inject::ran::Ran;
 use crate::run::RanExecutable;
+use crate::symbolize::Places;
 use camino::Utf8PathBuf;
 use cargo_metadata::{Metadata, MetadataCommand, Package, Target, TargetKind};
 use std::collections::HashMap;
@@ -23,6 +24,8 @@ pub struct Workspace {
     pub metadata: serde_json::Value,
     cargo: OsString,
     packages: Vec<Package>,
+    /// The package whose tests run where none is named; `None` = there are several.
+    default: Option<String>,
 }
 
 /// Why there is no workspace to work on.
@@ -51,13 +54,32 @@ impl Workspace {
             return Err(NoWorkspace::Refused { stderr: output.stderr, code });
         }
         let metadata = parse(&output.stdout).map_err(|error| NoWorkspace::Failed(failed().caused_by(error)))?;
+        let default = match &*metadata.workspace_default_packages() {
+            [one] => Some(one.name.to_string()),
+            _ => None,
+        };
         Ok(Workspace {
+            default,
             root: metadata.workspace_root,
             target_dir: metadata.target_directory,
             metadata: metadata.workspace_metadata,
             cargo: cargo.to_owned(),
             packages: metadata.packages,
         })
+    }
+
+    /// See the field.
+    pub fn default_package(&self) -> Option<&str> {
+        self.default.as_deref()
+    }
+
+    /// Where the user's own code is: the root, and the folders of members that lie beside it.
+    pub fn places(&self) -> Places {
+        let folders = self.packages.iter().filter_map(|package| package.manifest_path.parent());
+        let mut beside: Vec<PathBuf> =
+            folders.filter(|folder| !folder.starts_with(&self.root)).map(|folder| folder.into()).collect();
+        beside.sort();
+        Places { workspace: self.root.clone().into(), beside }
     }
 
     /// The sources of the roots of all crates of its packages.

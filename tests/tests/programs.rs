@@ -134,3 +134,38 @@ fn run_passes_arguments_stdin_stdout_and_exit_code_through() {
     fixture.memprof("run --bin programs -- nest").succeed();
     assert_eq!(children(&fixture.summary().test("(whole program)")).len(), 1);
 }
+
+/// Says in the place of the fixture's own program that its tests are called `names`.
+fn with_names(fixture: &Fixture, names: &[&str]) {
+    let trials: String =
+        names.iter().map(|name| format!("Trial::test({name:?}, || {{ programs::three(); Ok(()) }}),\n")).collect();
+    let main = "let arguments = Arguments::from_args();\nlibtest_mimic::run(&arguments, trials).exit();";
+    let text =
+        format!("use libtest_mimic::{{Arguments, Trial}};\nfn main() {{\nlet trials = vec![{trials}];\n{main}\n}}\n");
+    fixture.write("tests/mimic.rs", &text);
+}
+
+#[test]
+fn a_test_is_known_by_its_name_whatever_letters_are_in_it_and_shown_so_that_it_does_nothing() {
+    let fixture = Fixture::copy("programs");
+    let names = ["\u{1b}[31mred", "bell\u{7}", "\u{202e}sdrawkcab", "tab\there", "::error::x"];
+    with_names(&fixture, &names);
+    let ran = fixture.memprof("test --test mimic --memprofilerate 1 --save-baseline").succeed();
+    let table = ran.stdout.split("at end  test").nth(1).expect("there is a table").to_owned();
+    assert!(!table.contains(['\u{1b}', '\u{7}', '\u{202e}', '\t']), "{table:?}");
+    assert!(table.contains("\\u{1b}[31mred") && table.contains("\\u{202e}sdrawkcab"), "{table}");
+    let summary = fixture.summary();
+    for name in names {
+        assert_eq!(summary.test(name).figures().alloc_objects, 4, "{name:?}");
+    }
+    let page = fixture.read("target/memprof/index.html");
+    assert!(!page.contains(['\u{1b}', '\u{7}', '\u{202e}']) && page.contains("\\u{202e}sdrawkcab"));
+    let gate = fixture.memprof("gate --no-run --output-format junit").succeed();
+    assert!(roxmltree::Document::parse(&gate.stdout).expect("a report is XML").descendants().count() > 5);
+
+    // Such a one cannot be asked for: no argument has a zero in it.
+    with_names(&fixture, &["zero\0in it", "another"]);
+    let ran = fixture.memprof("test --test mimic").succeed();
+    ran.complains("was recorded as one: it lists a test `zeroin it`, and cannot be asked for that alone");
+    assert_eq!(fixture.summary().tests().len(), 1);
+}

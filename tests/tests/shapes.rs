@@ -245,3 +245,29 @@ fn it_works_from_a_folder_below() {
     // As for cargo, the package is that of the folder, and the target folder the workspace's.
     assert!(fixture.summary().tests().iter().all(|test| test.text("package") == "both"));
 }
+
+#[test]
+fn members_beside_the_root_are_the_users_own_and_no_name_is_taken() {
+    let fixture = Fixture::copy("known");
+    fixture.write("ws/Cargo.toml", "[workspace]\nmembers = [\"../side\"]\nresolver = \"2\"\n");
+    // A crate of this name is handed to programs.
+    fixture.write(
+        "side/Cargo.toml",
+        "[package]\nname = \"memprof_program\"\nversion = \"0.1.0\"\nedition = \"2021\"\nworkspace = \"../ws\"\n",
+    );
+    fixture.write(
+        "side/src/lib.rs",
+        "/// ```\n/// assert_eq!(memprof_program::made(7).len(), 7);\n/// ```\n#[inline(never)]\npub fn made(len: usize) -> Vec<u8> {\n    vec![1; len]\n}\n\n#[test]\nfn makes() {\n    assert_eq!(made(3).len(), 3);\n}\n",
+    );
+    let folder = fixture.path("ws");
+    fixture.memprof("test --workspace --memprofilerate 1").in_folder(&folder).succeed();
+    let summary = memprof_tests::summary::Summary::read(&folder.join("target/memprof"));
+    assert_eq!(summary.json["unprofiled"].as_array().map(Vec::len), Some(0), "{}", summary.json["unprofiled"]);
+    for name in ["makes", "../side/src/lib.rs - made (line 1)"] {
+        let test = summary.test(name);
+        assert_eq!(test.figures().alloc_objects, 1, "{name}");
+        let picture = std::fs::read_to_string(test.file("alloc_objects")).expect("there is a flamegraph");
+        let frames = picture.split("<title>").filter(|frame| frame.starts_with("memprof_program::made"));
+        assert!(frames.count() > 0, "{picture}");
+    }
+}

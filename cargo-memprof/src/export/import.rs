@@ -259,13 +259,13 @@ mod tests {
         let comments = vec!["rate: 1".into()];
         let about = About { rate: SampleRate(1), started_ns: 5, duration_ns: 6, comments, ..About::default() };
         let written = export(&labelled.finish(about));
-        let read = import(&written, &Places { workspace: "/w".into() }).unwrap();
+        let read = import(&written, &Places { workspace: "/w".into(), beside: Vec::new() }).unwrap();
         assert_eq!(export(&read), written);
     }
 
     #[test]
     fn what_is_no_profile_is_an_error() {
-        let places = Places { workspace: "/w".into() };
+        let places = Places { workspace: "/w".into(), beside: Vec::new() };
         assert!(import(b"hello", &places).is_err());
         let empty = super::super::pprof::export(&Profile::default());
         assert!(import(&empty, &places).unwrap().samples.is_empty());

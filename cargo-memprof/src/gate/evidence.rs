@@ -65,23 +65,22 @@ pub struct Missing {
     pub help: String,
 }
 
-/// Gathers the evidence for `outcome` of `run`, whose workspace is at `root`.
+/// Gathers the evidence for `outcome` of `run`.
 ///
 /// # Errors
 /// Where the pictures cannot be written. A profile that cannot be read explains nothing, and that is said.
-pub fn gather(outcome: &Outcome, run: &RecordedRun, store: &Store, root: &Utf8Path) -> Result<Evidence, Error> {
+pub fn gather(outcome: &Outcome, run: &RecordedRun, store: &Store, places: &Places) -> Result<Evidence, Error> {
     begin(&run.folder)?;
     let folder = run.folder.join(layout::GATE);
     let now: BTreeMap<TestId, Place> = match Store::of_run(run) {
         Store::Run(profiles) => profiles,
         Store::Folder(_) => BTreeMap::new(),
     };
-    let places = Places { workspace: root.into() };
-    let mut evidence = Evidence { varying: varying_tests(outcome, run, &places), ..Evidence::default() };
+    let mut evidence = Evidence { varying: varying_tests(outcome, run, places), ..Evidence::default() };
     let over = outcome.over_budget().into_iter().map(|test| (test, figures_over(test)));
     for (at, (test, figures)) in over.filter(|(_, figures)| !figures.is_empty()).enumerate() {
         let case = Case { test, figures, before: store.place(&test.id), now: now.get(&test.id).cloned() };
-        let explanation = match case.profiles(run, &places) {
+        let explanation = match case.profiles(run, places) {
             Ok((before, now)) => {
                 let folder = (at < PICTURED).then(|| folder.join(store::stem(&test.id)));
                 case.explain(&before, &now, folder.as_deref())?

@@ -4,6 +4,7 @@ use super::evidence::Evidence;
 use super::outcome::{Finding, Judged, Outcome, Verdict};
 use super::policy::Severity;
 use super::text::{doubt_sentence, sentence, site};
+use crate::view::plain::plain;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use std::collections::BTreeMap;
 
@@ -14,7 +15,7 @@ pub fn render(outcome: &Outcome, evidence: &Evidence) -> String {
     for test in &outcome.tests {
         let name = format!("{}::{}", test.id.package, test.id.target_label());
         let suite = suites.entry(name.clone()).or_insert_with(|| TestSuite::new(name.clone()));
-        let mut case = TestCase::new(test.id.name.clone(), status(test, evidence));
+        let mut case = TestCase::new(plain(&test.id.name).into_owned(), status(test, evidence));
         case.set_classname(name);
         suite.add_test_case(case);
     }

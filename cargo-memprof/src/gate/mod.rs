@@ -40,6 +40,7 @@ use crate::options::TestOptions;
 use crate::report::{LastCommand, layout};
 use crate::surroundings::absolute;
 use crate::view::amount::plural;
+use crate::view::plain::plain;
 use against::Against;
 use baseline::Baseline;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -219,7 +220,7 @@ fn compare_run(options: &GateOptions, here: &mut Here<'_>, out: &Utf8Path) -> Re
     };
     let run = RecordedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
     let outcome = compare::compare(&baseline, &run, &place.policy);
-    let evidence = evidence::gather(&outcome, &run, &place.store, &here.workspace.root)?;
+    let evidence = evidence::gather(&outcome, &run, &place.store, &here.workspace.places())?;
     let root = &here.workspace.root;
     let outputs = Outputs { outcome: &outcome, evidence: &evidence, baseline: &place.source, told: false, root };
     outputs.give(&run.folder, options.flags.format, &here.shell)?;
@@ -296,13 +297,14 @@ impl Place {
         let changes = self.file.take(run, &self.policy, patterns)?;
         self.store.keep(run, &changes.taken)?;
         if !changes.without_figures.is_empty() {
-            let names: Vec<String> = changes.without_figures.iter().map(|id| format!("`{}`", id.name)).collect();
+            let names: Vec<String> =
+                changes.without_figures.iter().map(|id| format!("`{}`", plain(&id.name))).collect();
             here.shell
                 .warn(&format!("not taken, because they failed, were cut short or seen in part: {}", names.join(", ")));
         }
         let unstable = compare::unstable_tests(run, &changes.taken);
         if !unstable.is_empty() {
-            let names: Vec<String> = unstable.iter().map(|id| format!("`{}`", id.name)).collect();
+            let names: Vec<String> = unstable.iter().map(|id| format!("`{}`", plain(&id.name))).collect();
             here.shell.warn(&format!(
                 "not the same on every run: {}\nthe least was taken; `cargo memprof gate --repeat {}` says where they differ, and what to do",
                 names.join(", "),

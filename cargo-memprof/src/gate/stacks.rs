@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn what_is_no_profile_is_an_error() {
-        let places = Places { workspace: "/w".into() };
+        let places = Places { workspace: "/w".into(), beside: Vec::new() };
         assert!(Stacks::parse(b"hello", &places).is_err());
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         std::io::Write::write_all(&mut gzip, b"hello").unwrap();

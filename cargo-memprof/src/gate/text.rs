@@ -11,6 +11,7 @@ use super::self_test::SelfTest;
 use super::varying::Varying;
 use crate::record::TestId;
 use crate::view::amount::{count, plural};
+use crate::view::plain::plain;
 use anstyle::{AnsiColor, Style};
 use camino::Utf8PathBuf;
 use std::fmt;
@@ -66,9 +67,9 @@ impl fmt::Display for Source {
 pub fn label(id: &TestId) -> String {
     let target = id.target_label();
     if id.package == id.target || id.package.is_empty() {
-        format!("{target} {}", id.name)
+        format!("{target} {}", plain(&id.name))
     } else {
-        format!("{} {target} {}", id.package, id.name)
+        format!("{} {target} {}", id.package, plain(&id.name))
     }
 }
 

@@ -136,11 +136,11 @@ mod tests {
                 "it has a `#[global_allocator]` of its own",
             ),
             (
-                "the `#[global_allocator]` in counting conflicts with global allocator in: memprof_program",
+                "the `#[global_allocator]` in counting conflicts with global allocator in: __memprof_in_program",
                 "the crate `counting` it uses has a `#[global_allocator]` of its own",
             ),
             (
-                "the `#[global_allocator]` in memprof_program conflicts with global allocator in: counting",
+                "the `#[global_allocator]` in __memprof_in_program conflicts with global allocator in: counting",
                 "the crate `counting` it uses has a `#[global_allocator]` of its own",
             ),
         ] {

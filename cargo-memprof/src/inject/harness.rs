@@ -20,7 +20,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The name as a crate of the harness for programs, which no crate of the user's has: a program may well depend on
 /// `memprof-harness`.
-pub const PROGRAM_CRATE: &str = "memprof_program";
+pub const PROGRAM_CRATE: &str = "__memprof_in_program";
 
 /// What a harness is put under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Form {
     fn file_name(self) -> &'static str {
         match self {
             Form::Test => "libmemprof_harness.rlib",
-            Form::Program => "libmemprof_program.rlib",
+            Form::Program => "lib__memprof_in_program.rlib",
         }
     }
 

@@ -81,7 +81,7 @@ impl Invocation {
             let (options, name) = match harness.visibility {
                 Visibility::Prelude => ("", "test="),
                 Visibility::Hidden => ("-Zunstable-options", "noprelude:test="),
-                Visibility::Forced => ("-Zunstable-options", "force:memprof_program="),
+                Visibility::Forced => ("-Zunstable-options", "force:__memprof_in_program="),
             };
             if !options.is_empty() {
                 added.push(options.into());

@@ -84,6 +84,13 @@ struct Shard {
 }
 
 impl Shard {
+    /// Where the user's own code was when the shard was recorded.
+    fn places(&self) -> Places {
+        let run = &self.summary.run;
+        let beside = run.beside.iter().map(|folder| folder.to_string().into()).collect();
+        Places { workspace: run.workspace_root.to_string().into(), beside }
+    }
+
     fn read(folder: &Utf8Path) -> Result<Shard, Error> {
         LastCommand::must_have_produced(folder, "cannot merge the shards")?;
         let run = RecordedRun::read(folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
@@ -114,10 +121,7 @@ fn write(mut shards: Vec<Shard>, command: &str, outputs: &Outputs) -> Result<Sum
             *files = profile.map(numbered).into_iter().collect();
         }
     }
-    let sources: Vec<(&Utf8Path, Places)> = shards
-        .iter()
-        .map(|shard| (&*shard.folder, Places { workspace: shard.summary.run.workspace_root.to_string().into() }))
-        .collect();
+    let sources: Vec<(&Utf8Path, Places)> = shards.iter().map(|shard| (&*shard.folder, shard.places())).collect();
     let mut summary = shards::merged(shards.iter().map(|shard| shard.summary.clone()).collect());
     summary.run.command = command.to_owned().into();
     let jobs = jobs(&mut summary, &sources);

@@ -10,6 +10,8 @@ use crate::run::RunFacts;
 use crate::runner::Measured;
 use crate::view::amount::{bytes, count, plural};
 use crate::view::benchmarks::{Row, Whole};
+use crate::view::plain::plain;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 /// What the programs of benchmarks of a run said of themselves.
@@ -122,15 +124,15 @@ impl Benchmarks {
 
 /// What must be said of the figures: of the benchmarks without, and of those whose are not all.
 pub fn warnings(readings: &[(&TestRecord, Reading)]) -> Vec<String> {
-    let mut without: BTreeMap<Why, Vec<&str>> = BTreeMap::new();
+    let mut without: BTreeMap<Why, Vec<Cow<'_, str>>> = BTreeMap::new();
     let mut elsewhere = Vec::new();
     for (test, reading) in readings {
         match reading {
-            Reading::Unknown(why) => without.entry(*why).or_default().push(&test.id.name),
+            Reading::Unknown(why) => without.entry(*why).or_default().push(plain(&test.id.name)),
             Reading::Iteration { elsewhere: values, .. } if values[ValueType::AllocObjects] > 0 => {
                 elsewhere.push(format!(
                     "{}: {} ({})",
-                    test.id.name,
+                    plain(&test.id.name),
                     plural_of(values[ValueType::AllocObjects], "allocation"),
                     bytes(values[ValueType::AllocSpace])
                 ))

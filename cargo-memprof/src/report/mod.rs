@@ -27,8 +27,9 @@ use crate::profile::{About, Profile, ProfileBuilder};
 use crate::record::{TestId, TestRecord, Unprofiled};
 use crate::run::{RanExecutable, RunFacts};
 use crate::shell::Shell;
-use crate::symbolize::{self, AddressMap, Cache, Places, Request, Symbols, Trimming, on_all_cores};
+use crate::symbolize::{self, AddressMap, Cache, Request, Symbols, Trimming, on_all_cores};
 use crate::view::amount;
+use crate::view::plain::plain;
 use crate::view::{self, table};
 use benchmarks::{Benchmarks, Reading};
 use camino::{Utf8Path, Utf8PathBuf};
@@ -148,9 +149,9 @@ fn resolve(facts: &RunFacts, shell: &Shell, tests: &[Recorded]) -> (Symbols, Vec
     let mut request = Request::default();
     let maps = tests.iter().map(|test| request.add(&test.modules, &test.addresses)).collect();
     let progress = shell.progress("Symbolising", request.len());
-    let places = Places { workspace: facts.workspace_root.clone().into() };
+    let places = &facts.places;
     let cache = Cache::new(facts.target_dir.join(SYMBOLS).into());
-    let symbols = request.resolve(&cache, &places, &|done| progress.inc(done));
+    let symbols = request.resolve(&cache, places, &|done| progress.inc(done));
     progress.finish_and_clear();
     (symbols, maps)
 }
@@ -319,11 +320,11 @@ const LARGE: usize = 20_000;
 /// The test for people: unique in a run, but for the processes that it started, which are named by their program.
 pub fn title(id: &TestId, child: Option<&str>) -> String {
     let target = id.target_label();
-    let started = child.map_or(String::new(), |program| format!(" › {program}"));
+    let started = child.map_or(String::new(), |program| format!(" › {}", plain(program)));
     if id.package == id.target {
-        format!("{target} {}{started}", id.name)
+        format!("{target} {}{started}", plain(&id.name))
     } else {
-        format!("{} {target} {}{started}", id.package, id.name)
+        format!("{} {target} {}{started}", id.package, plain(&id.name))
     }
 }
 

@@ -53,6 +53,9 @@ pub struct Run<'a> {
     pub provenance: Option<Provenance>,
     pub filtered: bool,
     pub workspace_root: Cow<'a, str>,
+    /// Folders of members that lie beside it.
+    #[serde(default)]
+    pub beside: Vec<Cow<'a, str>>,
     pub cargo_memprof: Cow<'static, str>,
     /// Start of the first test, in nanoseconds since the Unix epoch; 0 = there was none.
     pub started_ns: u64,
@@ -187,6 +190,7 @@ impl<'a> Summary<'a> {
             partition: facts.modes.partition.map(|partition| partition.to_string()),
             provenance: facts.provenance.clone(),
             workspace_root: facts.workspace_root.as_str().into(),
+            beside: facts.places.beside.iter().map(|folder| folder.to_string_lossy()).collect(),
             cargo_memprof: env!("CARGO_PKG_VERSION").into(),
             started_ns: tests.iter().map(|test| test.started_ns).min().unwrap_or(0),
             cargo_exit: facts.cargo_exit,
@@ -374,6 +378,7 @@ impl Summary<'static> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::symbolize::Places;
     use memprof_harness::ledger::Counters;
 
     const DOCUMENTATION: &str = include_str!("../../../docs/summary-json.md");
@@ -436,6 +441,7 @@ mod tests {
             ledgers: "/".into(),
             lists: "/".into(),
             workspace_root: "/".into(),
+            places: Places { workspace: "/".into(), beside: Vec::new() },
             ran: Vec::new(),
             cargo_exit: 0,
             interrupted: false,

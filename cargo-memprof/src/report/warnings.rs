@@ -3,6 +3,8 @@
 use crate::record::{TestRecord, Unprofiled, WHOLE};
 use crate::run::{RanExecutable, RunFacts};
 use crate::view::amount::{bytes, count, plural, round_bytes};
+use crate::view::plain::plain;
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
@@ -136,9 +138,10 @@ fn lost(tests: &[TestRecord]) -> Vec<String> {
 const NAMED: usize = 5;
 
 fn cut_short(tests: &[TestRecord]) -> Option<String> {
-    let names: Vec<&str> = tests.iter().filter(|test| test.cut_short).map(|test| test.id.name.as_str()).collect();
+    let names: Vec<Cow<'_, str>> =
+        tests.iter().filter(|test| test.cut_short).map(|test| plain(&test.id.name)).collect();
     let more = if names.len() > NAMED { format!(" and {} more", names.len() - NAMED) } else { String::new() };
-    let first = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+    let first = names[..names.len().min(NAMED)].join(", ");
     let ended = if names.len() == 1 {
         "the process of 1 test ended".to_owned()
     } else {

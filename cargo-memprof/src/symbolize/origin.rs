@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 pub struct Places {
     /// Root of the workspace under test, absolute.
     pub workspace: PathBuf,
+    /// Folders of members that lie beside it, absolute.
+    pub beside: Vec<PathBuf>,
 }
 
 /// Parts of a path that only sources of the standard library have: as shipped, from the `rust-src` component, and
@@ -34,7 +36,8 @@ impl Places {
         if path.is_relative() {
             return Origin::Workspace;
         }
-        if let Ok(inside) = path.strip_prefix(&self.workspace) {
+        let roots = std::iter::once(&self.workspace).chain(&self.beside);
+        if let Some(inside) = roots.filter_map(|root| path.strip_prefix(root).ok()).next() {
             let first = inside.components().next().map(|part| part.as_os_str());
             let vendored = VENDORED.iter().any(|folder| first == Some(folder.as_ref()));
             // A target folder or a cargo home inside the workspace holds downloaded sources like any other.
@@ -58,10 +61,12 @@ mod tests {
 
     #[test]
     fn code_belongs_to_whoever_owns_its_file() {
-        let places = Places { workspace: "/home/me/app".into() };
+        let places = Places { workspace: "/home/me/app".into(), beside: vec!["/home/me/member".into()] };
         let of = |file| places.origin("f", file);
         assert_eq!(of("/home/me/app/src/lib.rs"), Origin::Workspace);
         assert_eq!(of("src/lib.rs"), Origin::Workspace);
+        assert_eq!(of("/home/me/member/src/lib.rs"), Origin::Workspace);
+        assert_eq!(of("/home/me/member/vendor/serde/src/lib.rs"), Origin::Dependency);
         assert_eq!(of("/home/me/app/vendor/serde/src/lib.rs"), Origin::Dependency);
         assert_eq!(of("/home/me/.cargo/registry/src/index.crates.io-1/serde-1.0.0/src/lib.rs"), Origin::Dependency);
         assert_eq!(of("/home/me/other/src/lib.rs"), Origin::Dependency);

@@ -46,8 +46,8 @@ const LEAF: &[Rule] = &[
     // The hook and what it does.
     Starts("memprof_harness::"),
     Starts("<memprof_harness::"),
-    Starts("memprof_program::"),
-    Starts("<memprof_program::"),
+    Starts("__memprof_in_program::"),
+    Starts("<__memprof_in_program::"),
     Starts("core::alloc::"),
     Is("alloc::boxed::box_new_uninit"),
     Is("alloc::boxed::box_new"),
@@ -100,8 +100,8 @@ const ROOT: &[Rule] = &[
     // The harness, by the names of its own two crates and of the one it stands in for.
     Starts("memprof_harness::"),
     Starts("<memprof_harness::"),
-    Starts("memprof_program::"),
-    Starts("<memprof_program::"),
+    Starts("__memprof_in_program::"),
+    Starts("<__memprof_in_program::"),
     Starts("test::"),
     Starts("<test::"),
 ];

@@ -2,6 +2,7 @@
 //! what programs allocated whose iterations are not known.
 
 use super::amount::count;
+use super::plain::plain;
 use crate::record::{Outcome, TestRecord};
 use anstyle::{AnsiColor, Style};
 
@@ -35,7 +36,7 @@ pub fn render(rows: &[Row<'_>], wholes: &[Whole<'_>]) -> String {
             let ns = figure(row.ns.map(nanoseconds));
             let space = figure(iteration.map(|iteration| count(iteration.alloc_space)));
             let objects = figure(iteration.map(|iteration| count(iteration.alloc_objects)));
-            (vec![ns, space, objects], label(row.test, &row.test.id.name))
+            (vec![ns, space, objects], label(row.test, &plain(&row.test.id.name)))
         });
         let (mut heads, mut lines) = (vec!["ns/iter", "B/iter", "allocs/iter"], lines.collect::<Vec<_>>());
         if rows.iter().all(|row| row.ns.is_none()) {

@@ -2,4 +2,5 @@
 
 pub mod amount;
 pub mod benchmarks;
+pub mod plain;
 pub mod table;

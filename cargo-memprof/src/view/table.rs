@@ -1,6 +1,7 @@
 //! The table at the end of a run: which tests allocate most.
 
 use super::amount::{bytes, count, plural};
+use super::plain::plain;
 use crate::record::{Outcome, TestRecord};
 use anstyle::{AnsiColor, Style};
 use std::collections::HashSet;
@@ -107,7 +108,7 @@ fn label(test: &TestRecord, target: &str, room: Option<usize>) -> String {
     let mark = mark(test).map_or(String::new(), |mark| format!(" {mark}"));
     let left = room.map(|room| room.saturating_sub(width(&mark)));
     // The name is worth more than the target, which many tests share.
-    let name = shortened(&test.id.name, left.map(|left| left.saturating_sub(width(target)).max(SHORTEST_NAME)));
+    let name = shortened(&plain(&test.id.name), left.map(|left| left.saturating_sub(width(target)).max(SHORTEST_NAME)));
     let target = shortened(target, left.map(|left| left.saturating_sub(width(&name))));
     format!("{DIM}{target}{DIM:#}{name}{BAD}{mark}{BAD:#}")
 }

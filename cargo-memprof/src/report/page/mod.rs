@@ -3,6 +3,7 @@
 use super::summary::{Files, Summary, Test};
 use crate::record::Outcome;
 use crate::view::amount::{bytes, count, plural, round_bytes};
+use crate::view::plain::plain;
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("page.css");
@@ -255,7 +256,8 @@ fn escape(text: &str) -> String {
             '>' => escaped.push_str("&gt;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            _ => escaped.push(letter),
+            '\n' | '\t' => escaped.push(letter),
+            letter => escaped.push_str(&plain(letter.encode_utf8(&mut [0; 4]))),
         }
     }
     escaped

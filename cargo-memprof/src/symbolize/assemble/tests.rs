@@ -38,7 +38,7 @@ fn symbols() -> (Symbols, AddressMap) {
         let frames = names.iter().map(frame).collect();
         table.insert(Resolved { address: index as u64 + 1, frames, has_lines: true });
     }
-    let objects = vec![ObjectSymbols::new(table, "app", &Places { workspace: "/".into() })];
+    let objects = vec![ObjectSymbols::new(table, "app", &Places { workspace: "/".into(), beside: Vec::new() })];
     (Symbols { modules, objects, unreadable: Vec::new() }, map)
 }
 
@@ -234,7 +234,7 @@ fn a_function_of_this_program_is_found_with_its_file_and_line() {
     let site = Recorded { stack: vec![inside], ..Recorded::default() };
     let folder = tempfile::tempdir().unwrap();
     let cache = crate::symbolize::Cache::new(folder.path().to_owned());
-    let places = Places { workspace: env!("CARGO_MANIFEST_DIR").into() };
+    let places = Places { workspace: env!("CARGO_MANIFEST_DIR").into(), beside: Vec::new() };
     for turn in ["resolved", "from the cache"] {
         let mut request = Request::default();
         let map = request.add(std::slice::from_ref(&module), &[inside]);

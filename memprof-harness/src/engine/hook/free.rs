@@ -24,7 +24,7 @@ use crate::engine::store::ledger_map::{Errno, Lock};
 #[cfg(memprof_injected)]
 use std::arch::global_asm;
 use std::cell::{Cell, UnsafeCell};
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::mem::{transmute, MaybeUninit};
 use std::ptr;
 use std::sync::atomic::AtomicPtr;
@@ -315,17 +315,31 @@ fn ask_loader() -> Option<Next> {
         realloc: unsafe { transmute::<usize, Realloc>(realloc) },
         // SAFETY: as glibc, which came with it, has it.
         usable_size: unsafe { transmute::<usize, UsableSize>(usable_size) },
-        are_glibcs: [free, realloc, usable_size].map(object_of) == [object_of(behind("gnu_get_libc_version\0")); 3],
+        are_glibcs: are_in_one_object([free, realloc, usable_size, behind("gnu_get_libc_version\0")]),
     })
 }
 
-/// Where the object begins that an address lies in; 0 = in none.
-fn object_of(address: usize) -> usize {
-    let mut info = MaybeUninit::<libc::Dl_info>::zeroed();
-    // SAFETY: any address may be asked for, and there is a place for the answer.
-    unsafe { libc::dladdr(ptr::without_provenance(address), info.as_mut_ptr()) };
-    // SAFETY: zeros are valid for it.
-    unsafe { info.assume_init() }.dli_fbase.addr()
+/// Whether all of these addresses lie in one object.
+fn are_in_one_object(addresses: [usize; 4]) -> bool {
+    unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _: usize, asked: *mut c_void) -> c_int {
+        // SAFETY: the loader passes on what `dl_iterate_phdr` was given.
+        let addresses = unsafe { &*asked.cast::<[usize; 4]>() };
+        // SAFETY: the loader's, for the length of this call.
+        let info = unsafe { &*info };
+        // SAFETY: so many headers are there.
+        let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
+        let has = |address: usize| {
+            let relative = address.wrapping_sub(info.dlpi_addr as usize);
+            headers.iter().any(|header| {
+                header.p_type == libc::PT_LOAD
+                    && relative.wrapping_sub(header.p_vaddr as usize) < header.p_memsz as usize
+            })
+        };
+        c_int::from(addresses.iter().all(|&address| has(address)))
+    }
+    let asked = ptr::from_ref(&addresses).cast_mut().cast();
+    // SAFETY: the function only reads what it is given.
+    unsafe { libc::dl_iterate_phdr(Some(look), asked) != 0 }
 }
 
 /// The address of the function of this name, which ends with a 0, in the objects behind the

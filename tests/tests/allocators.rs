@@ -205,6 +205,8 @@ fn blocks_of_cs_malloc_that_rust_drops_work_as_without_us_and_are_not_counted() 
     // What the blocks that were grown have afterwards: 12 of theirs, of twice the bytes and one.
     let sizes = [1, 8, 16, 24, 100, 1000, 1023, 1024, 1025, 5000, 100_000, 2_000_000_u64];
     let grown: u64 = sizes.iter().map(|size| size * 2 + 1).sum();
+    let aligned = (4..13).flat_map(|power| [1, 1024, 50_000_u64].map(|size| size.next_multiple_of(1 << power)));
+    let (most, aligned) = aligned.fold((0, 0), |(most, sum), size| (most.max(size * 3 / 2), sum + size * 3 / 2));
     for rate in ["0", "1", "4096", "524288"] {
         let asked = format!("test --test made_by_c --memprofilerate {rate} -- --test-threads=1");
         let profiled = fixture.memprof(&asked).succeed();
@@ -214,6 +216,7 @@ fn blocks_of_cs_malloc_that_rust_drops_work_as_without_us_and_are_not_counted() 
             ("dropped", [3, 120, 0, 40, 0, 0]),
             ("dropped_where_nothing_is_in_front", [3, 120, 0, 40, 0, 0]),
             ("grown", [15, 120 + grown, 12, 4_000_001, 0, 0]),
+            ("aligned_by_c", [30, 120 + aligned, 27, most, 0, 0]),
         ] {
             assert_eq!(figures(&summary, name), expected, "{name} at rate {rate}");
         }

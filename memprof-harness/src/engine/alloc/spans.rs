@@ -178,6 +178,11 @@ impl OpenSpans {
     pub(crate) unsafe fn put(&self, class: usize, block: *mut u8, start: *mut u8) {
         let Some(id) = SpanId::of(block, start) else { return };
         let (span, start) = (id.span(), id.start(start));
+        if usize::from(span.class.load(Relaxed)) != class {
+            // Its program gave it back with another size than it was asked for, which C's `free` does not
+            // mind: the span's books are another class's, and it is in use for good.
+            return;
+        }
         let had_room = span.has_room(bytes_of(class));
         let behind = match span.first.load(Relaxed) {
             0 => ptr::null_mut(),

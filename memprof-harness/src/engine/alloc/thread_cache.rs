@@ -379,6 +379,22 @@ mod tests {
     }
 
     #[test]
+    fn a_block_that_is_given_back_with_another_size_is_on_no_list_of_its_span() {
+        let _alone = alone();
+        let lane = none_yet();
+        let blocks: Vec<_> = (0..1000).map(|_| lane.take(100).expect("room")).collect();
+        let before = spans::carved_and_free(size_class(100));
+        let in_use = spans::in_use();
+        for block in blocks {
+            // As of a vector that was made of another's parts, with its length as its capacity.
+            // SAFETY: a live slot; that its class is another is what this is about.
+            unsafe { slots::put_back(block, 20) };
+        }
+        assert_eq!((spans::carved_and_free(size_class(100)), spans::in_use()), (before, in_use));
+        empty(&lane);
+    }
+
+    #[test]
     fn what_outgrows_a_cell_moves_elsewhere_or_stays_as_it_was() {
         let _alone = alone();
         let lane = none_yet();

@@ -1,5 +1,6 @@
 //! Which tests the arguments of `cargo test` choose: as far as it takes to know that they choose some. Pure.
 
+use memprof_harness::libtest_flags;
 use std::borrow::Cow;
 use std::ffi::OsString;
 
@@ -24,10 +25,6 @@ const WITH_VALUE: [&str; 16] = [
     "--message-format",
     "--lockfile-path",
 ];
-/// The flags of libtest that have their value behind them.
-const OF_LIBTEST: [&str; 5] = ["--test-threads", "--format", "--color", "--logfile", "-Z"];
-/// The flags of libtest that choose tests.
-const CHOOSING: [&str; 2] = ["--skip", "--ignored"];
 
 fn has_value_behind(word: &str, flags: &[&str]) -> bool {
     flags.contains(&word)
@@ -87,8 +84,7 @@ pub fn is_filtered(given: &[OsString]) -> bool {
         (0..words.len()).any(|at| !words[at].starts_with('-') && !behind_a_flag(at))
     };
     let harness = words.get(dashes + 1..).unwrap_or_default();
-    let chosen = harness.iter().any(|word| CHOOSING.contains(&word.split('=').next().unwrap_or(word)));
-    named(&words[..dashes], &cargos) || named(harness, &OF_LIBTEST) || chosen
+    named(&words[..dashes], &cargos) || libtest_flags::leave_out(harness.iter().map(|word| &**word))
 }
 
 #[cfg(test)]
@@ -109,6 +105,16 @@ mod tests {
         for whole in ["", "--lib", "-p a --test b -j 2", "--features x -- --test-threads 1", "-- --include-ignored -q"]
         {
             assert!(!is_filtered(&words(whole)), "{whole}");
+        }
+    }
+
+    #[test]
+    fn what_leaves_tests_out_is_seen_on_both_sides_of_the_dashes() {
+        for line in ["-- --exclude-should-panic", "-- --skip=a", "-p a -- -x", "name", "-- --test-threads 1 name"] {
+            assert!(is_filtered(&words(line)), "{line}");
+        }
+        for line in ["-p a -- --shuffle-seed 5 -Zunstable-options", "--features x -- -q --test-threads=1"] {
+            assert!(!is_filtered(&words(line)), "{line}");
         }
     }
 

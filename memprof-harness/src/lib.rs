@@ -40,6 +40,8 @@ pub mod environment;
 pub mod file_limit;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod ledger;
+#[cfg(not(memprof_program))]
+pub mod libtest_flags;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #[cfg(not(memprof_program))]
 pub mod limit;

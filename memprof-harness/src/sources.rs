@@ -14,6 +14,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("emulator.rs", include_str!("emulator.rs")),
     ("environment.rs", include_str!("environment.rs")),
     ("file_limit.rs", include_str!("file_limit.rs")),
+    ("libtest_flags.rs", include_str!("libtest_flags.rs")),
     ("libtest_shapes.rs", include_str!("libtest_shapes.rs")),
     ("limit.rs", include_str!("limit.rs")),
     ("link_marker.rs", include_str!("link_marker.rs")),

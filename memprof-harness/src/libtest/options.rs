@@ -1,6 +1,7 @@
 //! Our flags on a test executable, and the few of libtest's that change what we do. Everything else on the command
 //! line is passed on as it stands.
 
+use crate::libtest_flags;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -17,8 +18,6 @@ Memory profiling (cargo memprof):
 const RATE_FLAG: &str = "memprofilerate";
 const FOLDER_FLAG: &str = "memprofile";
 
-/// libtest's options that take a value, which may stand in the next argument and look like anything.
-const VALUED: [&str; 6] = ["logfile", "test-threads", "skip", "color", "format", "shuffle-seed"];
 /// libtest's variable that stands for `--no-capture`, unless it holds `0`.
 pub const NO_CAPTURE: &str = "RUST_TEST_NOCAPTURE";
 /// The one short option that takes a value.
@@ -159,7 +158,7 @@ pub fn parse(arguments: &[String]) -> Result<Options, OptionsError> {
                 _ => {}
             }
             options.rest.push(argument.clone());
-            if inline.is_none() && VALUED.contains(&name) {
+            if inline.is_none() && libtest_flags::named(name).is_some_and(|flag| flag.takes_value) {
                 options.rest.extend(arguments.next().cloned());
             }
         } else {

@@ -266,6 +266,7 @@ fn record(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestRecord {
             alloc_space: ledger.counters.alloc_space,
         }),
         lifetimes: Lifetimes::of(ledger),
+        leaked_at: Vec::new(),
         source_file,
         start_line: identity.start_line,
     }

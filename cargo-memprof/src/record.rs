@@ -1,5 +1,6 @@
 //! What is known of one test besides its stacks: plain values, made by `collect`, read by `view` and `report`.
 
+use crate::profile::leaked::LeakedAt;
 use memprof_harness::ledger::{Counters, Hook, Ledger, Losses, SiteValues};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -74,6 +75,8 @@ pub struct TestRecord {
     pub iteration: Option<Iteration>,
     /// `None` where not every allocation had its stack noted.
     pub lifetimes: Option<Lifetimes>,
+    /// Where what is leaked was allocated; nothing where not every allocation had its stack noted.
+    pub leaked_at: Vec<LeakedAt>,
     /// Where the test function stands; empty and 0 where it is not known.
     pub source_file: PathBuf,
     pub start_line: u32,

@@ -67,7 +67,7 @@ mod probe;
 /// use memprof_harness::budget;
 ///
 /// // Above or below `#[test]`.
-/// #[budget(alloc_objects = 12, peak_space = "64KiB", leaks = 0)]
+/// #[budget(alloc_objects = 12, peak_space = "64KiB", leaked = 0)]
 /// fn parses_a_number() -> Result<(), std::num::ParseIntError> {
 ///     let number: u32 = String::from("12").parse()?;
 ///     assert_eq!(number, 12);
@@ -77,7 +77,8 @@ mod probe;
 /// ```
 ///
 /// Each limit is the most that a figure of [`Figures`] may be: a number, an expression that gives one, or for bytes also a text
-/// with a unit. `leaks` is another word for `inuse_space`. It works on tests that return something, that `#[should_panic]`, and on
+/// with a unit. `leaked` is in no [`Figures`]: bytes of the whole test that are in use at its end and that nothing leads to any more,
+/// which `cargo memprof` alone finds out. It works on tests that return something, that `#[should_panic]`, and on
 /// async functions. Above `#[tokio::test]` the budget is of the test, below it the runtime is in the figures too.
 #[cfg(feature = "macros")]
 pub use memprof_harness_macros::budget;

@@ -21,9 +21,12 @@ pub const BEGIN: u32 = 0;
 /// Ends it: the numbers are then allocations, their bytes, reallocs, frees, the bytes given back, the bytes by which the live
 /// total rose above where it began, how far that may be from the truth, and 0.
 pub const END: u32 = 1;
+/// Limits the bytes that the whole process may have leaked when the window has ended, by the first number. Where that is not looked at,
+/// nothing is written and 0 is given.
+pub const LIMIT_LEAKED: u32 = 2;
 
 /// Set to `1` by a user: a budget that cannot be measured fails.
-const REQUIRE: &str = "MEMPROF_REQUIRE";
+pub(crate) const REQUIRE: &str = "MEMPROF_REQUIRE";
 
 /// What a closure gave and what it allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +71,10 @@ impl Region {
     pub(crate) fn begin() -> Region {
         let mut numbers = [0; NUMBERS];
         Region(ask(BEGIN, &mut numbers).then_some(numbers))
+    }
+
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.0.is_some()
     }
 
     /// `None` = nothing is recorded.
@@ -115,11 +122,21 @@ impl<T> Measured<T> {
     }
 }
 
+/// Whether a budget that cannot be checked fails.
+pub(crate) fn is_required() -> bool {
+    std::env::var_os(REQUIRE).is_some_and(|value| value == "1")
+}
+
+/// Limits what the whole process may have leaked at its end, in bytes; `false` where it is recorded and nobody looks at that.
+pub(crate) fn limit_leaked(bytes: u64) -> bool {
+    ask(LIMIT_LEAKED, &mut [bytes; NUMBERS])
+}
+
 /// See [`Measured::figures_or_note`].
 pub(crate) fn or_note(figures: Option<Figures>) -> Option<Figures> {
     if figures.is_none() {
         assert!(
-            std::env::var_os(REQUIRE).is_none_or(|value| value != "1"),
+            !is_required(),
             "a budget cannot be checked: nothing is recorded, and {REQUIRE}=1 is set; run the tests with `cargo memprof test`"
         );
         static SAID: Once = Once::new();
@@ -135,7 +152,7 @@ pub(crate) fn or_note(figures: Option<Figures>) -> Option<Figures> {
 }
 
 /// Runs a block and asserts on what it allocated: any number of comparisons of fields of [`Figures`] with numbers, and
-/// then the block, whose value is given. `leaks` is another word for `inuse_space`.
+/// then the block, whose value is given.
 ///
 /// ```
 /// let text = memprof_harness::assert_allocs!(alloc_objects <= 1, peak_space <= 16, inuse_objects <= 1, {
@@ -169,8 +186,10 @@ macro_rules! assert_allocs {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __figure {
-    ($figures:ident, leaks) => {
-        $figures.inuse_space
+    ($figures:ident, leaked) => {
+        ::std::compile_error!(
+            "`leaked` is known of a whole test alone: write `#[budget(leaked = 0)]` on it; a region knows `inuse_space`"
+        )
     };
     ($figures:ident, $figure:ident) => {
         $figures.$figure
@@ -234,7 +253,7 @@ mod tests {
     fn without_a_recording_budgets_hold_and_values_pass_through() {
         let measured = measure(|| String::from("x"));
         assert_eq!((measured.value.as_str(), measured.figures), ("x", None));
-        assert_eq!(assert_allocs!(alloc_objects <= 0, leaks == 0, peak_space < 1, { vec![1, 2] }), [1, 2]);
+        assert_eq!(assert_allocs!(alloc_objects <= 0, inuse_space == 0, peak_space < 1, { vec![1, 2] }), [1, 2]);
     }
 
     #[test]

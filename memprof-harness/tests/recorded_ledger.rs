@@ -174,7 +174,7 @@ fn check_counters(ledger: &Ledger, truth: &Truth) {
 
 /// Nothing is lost between the sites and the counters.
 fn check_sites(ledger: &Ledger, truth: &Truth) {
-    assert_eq!(ledger.losses.lost_objects + ledger.losses.unreadable_sites + ledger.losses.unreadable_bytes, 0);
+    assert_eq!(ledger.losses.unattributed_objects + ledger.losses.unreadable_sites + ledger.losses.unreadable_bytes, 0);
     let sum =
         |figure: fn(&ledger::SiteValues) -> i64| ledger.sites.iter().map(|site| figure(&site.values)).sum::<i64>();
     assert_eq!(sum(|v| v.alloc_objects as i64), truth.alloc_objects as i64);

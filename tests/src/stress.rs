@@ -11,7 +11,8 @@ pub fn stress(hook: Hook, rate: u64, events: u64) -> Probed {
     let probed = probe_at(hook, &format!("stress-{events}"), rate);
     assert!(probed.status.success() && probed.ledger.end.whole, "{}", probed.status);
     let losses = probed.ledger.losses;
-    let lost = [losses.lost_objects, losses.untracked_samples, losses.unreadable_sites, losses.unreadable_bytes];
+    let lost =
+        [losses.unattributed_objects, losses.untracked_samples, losses.unreadable_sites, losses.unreadable_bytes];
     assert_eq!(lost, [0; 4], "{losses:?}");
     // Whoever opens the window counts too.
     assert_eq!(probed.ledger.counters.threads, 9);

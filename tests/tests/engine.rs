@@ -315,7 +315,7 @@ fn a_limit_on_file_sizes_costs_stacks_and_neither_counts_nor_the_process() {
     at_every_rate("file-limit", |probed| {
         peak_is_exact(probed);
         if probed.ledger.rate == 1 {
-            assert!(probed.ledger.losses.lost_objects > 0);
+            assert!(probed.ledger.losses.unattributed_objects > 0);
             assert!(probed.ledger.sites.len() > 50);
         }
     });
@@ -326,7 +326,7 @@ fn a_ledger_that_has_grown_as_far_as_it_may_costs_stacks_and_not_counts() {
     at_every_rate("little-ledger", |probed| {
         peak_is_exact(probed);
         if probed.ledger.rate == 1 {
-            assert!(probed.ledger.losses.lost_objects > 0 && probed.ledger.losses.own_memory < 1 << 20);
+            assert!(probed.ledger.losses.unattributed_objects > 0 && probed.ledger.losses.own_memory < 1 << 20);
             assert!(probed.ledger.sites.len() > 50);
         }
     });

@@ -67,7 +67,7 @@ fn stacks_add_up_to_the_counters_where_threads_go_on() {
     assert_eq!(ledgers.len(), 50);
     for Ledger { counters, losses, sites, .. } in ledgers {
         let sum = |value: fn(&SiteValues) -> u64| sites.iter().map(|site| value(&site.values)).sum::<u64>();
-        assert_eq!(losses.lost_objects, 0);
+        assert_eq!(losses.unattributed_objects, 0);
         assert_eq!(sum(|values| values.alloc_objects), counters.alloc_objects);
         assert_eq!(sum(|values| values.alloc_space), counters.alloc_space);
         assert_eq!(sum(|values| values.frees), counters.frees);

@@ -194,12 +194,17 @@ impl Tables {
 
 /// Which of the file's columns each of our figures is in.
 fn columns(file: &FileTables, texts: &Texts) -> Result<Vec<(ValueType, usize)>, String> {
+    /// Profiles that were written before these were known have none of them.
+    const LATER: [ValueType; 2] = [ValueType::LeakedObjects, ValueType::LeakedSpace];
     let column = |value: ValueType| {
         let mut names = file.sample_types.iter().map(|kind| texts.get(kind.r#type));
-        let column = names.position(|name| name == Ok(value.name()));
-        column.map(|column| (value, column)).ok_or_else(|| format!("it has no `{}`", value.name()))
+        match names.position(|name| name == Ok(value.name())) {
+            Some(column) => Some(Ok((value, column))),
+            None if LATER.contains(&value) => None,
+            None => Some(Err(format!("it has no `{}`", value.name()))),
+        }
     };
-    ValueType::ALL.into_iter().map(column).collect()
+    ValueType::ALL.into_iter().filter_map(column).collect()
 }
 
 /// Samples on their way into the profile.

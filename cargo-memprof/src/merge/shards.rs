@@ -92,6 +92,10 @@ pub fn merged(mut shards: Vec<Summary<'static>>) -> Summary<'static> {
         }
         run.inuse_objects = run.inuse_objects.saturating_add(other.inuse_objects);
         run.inuse_space = run.inuse_space.saturating_add(other.inuse_space);
+        run.leaked_objects = run.leaked_objects.saturating_add(other.leaked_objects);
+        run.leaked_space = run.leaked_space.saturating_add(other.leaked_space);
+        run.reachable_objects = run.reachable_objects.saturating_add(other.reachable_objects);
+        run.reachable_space = run.reachable_space.saturating_add(other.reachable_space);
         run.unreadable_ledgers += other.unreadable_ledgers;
         // A share without tests has no start.
         run.started_ns = [run.started_ns, other.started_ns].into_iter().filter(|ns| *ns > 0).min().unwrap_or(0);

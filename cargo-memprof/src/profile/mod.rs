@@ -3,6 +3,7 @@
 
 mod hash;
 pub mod iteration;
+pub mod leaked;
 pub mod table;
 
 pub mod function;

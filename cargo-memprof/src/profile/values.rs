@@ -28,6 +28,10 @@ pub enum ValueType {
     TemporaryObjects,
     /// Blocks given back within 4096 bytes of allocation, the temporary ones included.
     ShortLivedObjects,
+    /// Blocks of `InuseObjects` that nothing leads to any more. Known only where every allocation was recorded.
+    LeakedObjects,
+    /// Bytes in them.
+    LeakedSpace,
 }
 
 /// What a figure counts.
@@ -39,7 +43,7 @@ pub enum Unit {
 
 impl ValueType {
     /// All of them, in order.
-    pub const ALL: [ValueType; 10] = [
+    pub const ALL: [ValueType; 12] = [
         ValueType::AllocObjects,
         ValueType::AllocSpace,
         ValueType::InuseObjects,
@@ -50,6 +54,8 @@ impl ValueType {
         ValueType::LifetimeSpace,
         ValueType::TemporaryObjects,
         ValueType::ShortLivedObjects,
+        ValueType::LeakedObjects,
+        ValueType::LeakedSpace,
     ];
 
     /// Its name in pprof files, in JSON and on the command line.
@@ -65,15 +71,19 @@ impl ValueType {
             ValueType::LifetimeSpace => "lifetime_space",
             ValueType::TemporaryObjects => "temporary_objects",
             ValueType::ShortLivedObjects => "short_lived_objects",
+            ValueType::LeakedObjects => "leaked_objects",
+            ValueType::LeakedSpace => "leaked_space",
         }
     }
 
     /// What it counts.
     pub fn unit(self) -> Unit {
         match self {
-            ValueType::AllocSpace | ValueType::InuseSpace | ValueType::PeakSpace | ValueType::LifetimeSpace => {
-                Unit::Bytes
-            }
+            ValueType::AllocSpace
+            | ValueType::InuseSpace
+            | ValueType::PeakSpace
+            | ValueType::LifetimeSpace
+            | ValueType::LeakedSpace => Unit::Bytes,
             _ => Unit::Count,
         }
     }

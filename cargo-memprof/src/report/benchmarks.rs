@@ -74,7 +74,7 @@ impl Benchmarks {
         let losses = &test.losses;
         Some(match profile {
             _ if test.rate != 1 => Reading::Unknown(Why::NotEveryStack),
-            _ if losses.lost_objects > 0 || losses.truncated_stacks > 0 => Reading::Unknown(Why::StacksLost),
+            _ if losses.unattributed_objects > 0 || losses.truncated_stacks > 0 => Reading::Unknown(Why::StacksLost),
             None => Reading::Unknown(Why::NothingRecorded),
             Some(profile) => {
                 let question = Question {

@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 /// What could not be recorded; see [`Losses`].
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct TestLosses {
-    pub lost_objects: u64,
-    pub lost_space: u64,
+    pub unattributed_objects: u64,
+    pub unattributed_space: u64,
     pub truncated_stacks: u64,
     pub unwalkable_stacks: u64,
     pub untracked_samples: u64,
@@ -27,8 +27,8 @@ pub struct TestLosses {
 impl From<&Losses> for TestLosses {
     fn from(losses: &Losses) -> TestLosses {
         TestLosses {
-            lost_objects: losses.lost_objects,
-            lost_space: losses.lost_space,
+            unattributed_objects: losses.unattributed_objects,
+            unattributed_space: losses.unattributed_space,
             truncated_stacks: losses.truncated_stacks,
             unwalkable_stacks: losses.unwalkable_stacks,
             untracked_samples: losses.untracked_samples,

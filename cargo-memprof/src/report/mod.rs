@@ -4,6 +4,7 @@
 mod benchmarks;
 mod last_command;
 pub mod layout;
+mod leaks;
 mod losses;
 mod page;
 mod summary;
@@ -20,6 +21,7 @@ use crate::error::Error;
 use crate::export::{flamegraph, pprof};
 use crate::intake::PlainPath;
 use crate::interrupt;
+use crate::profile::leaked::{LeakedAt, leaked_at};
 use crate::profile::scale::SampleRate;
 use crate::profile::tree::Tree;
 use crate::profile::values::ValueType;
@@ -55,8 +57,13 @@ pub struct Written {
 }
 
 /// What flamegraphs are drawn of, where there is anything to draw.
-const PICTURES: [ValueType; 4] =
-    [ValueType::AllocObjects, ValueType::AllocSpace, ValueType::PeakSpace, ValueType::InuseSpace];
+const PICTURES: [ValueType; 5] = [
+    ValueType::AllocObjects,
+    ValueType::AllocSpace,
+    ValueType::PeakSpace,
+    ValueType::InuseSpace,
+    ValueType::LeakedSpace,
+];
 /// Where resolved addresses are kept, below cargo's target folder.
 const SYMBOLS: &str = "memprof/build/symbols";
 
@@ -204,10 +211,16 @@ fn write_tests(
     });
     progress.finish_and_clear();
     let done = done.into_iter().collect::<Result<Vec<_>, Error>>()?;
-    let (files, readings): (Vec<Files>, Vec<Option<Reading>>) = done.into_iter().unzip();
+    let mut records = records;
+    let mut files: Vec<Files> = Vec::with_capacity(done.len());
+    let mut readings: Vec<Option<Reading>> = Vec::with_capacity(done.len());
+    for (record, done) in records.iter_mut().zip(done) {
+        record.leaked_at = done.leaked_at;
+        files.push(done.files);
+        readings.push(done.reading);
+    }
     let read = records.iter().zip(&readings).filter_map(|(record, reading)| Some((record, (*reading)?)));
     let warnings = benchmarks::warnings(&read.collect::<Vec<_>>());
-    let mut records = records;
     for (record, reading) in records.iter_mut().zip(readings) {
         if let Some(Reading::Iteration { iteration, .. }) = reading {
             record.iteration = Some(iteration);
@@ -257,10 +270,11 @@ impl Job<'_> {
         outputs: &Outputs,
         symbols: &Symbols,
         gathered: &Mutex<Vec<ProfileBuilder>>,
-    ) -> Result<(Files, Option<Reading>), Error> {
+    ) -> Result<Done, Error> {
         let mut test = self.test.lock().expect("no thread panicked with the lock held");
-        if test.record.stacks == 0 && test.record.losses.lost_objects == 0 {
-            return Ok((Files::new(), self.benchmarks.read(&test.record, None, self.shares_name)));
+        if test.record.stacks == 0 && test.record.losses.unattributed_objects == 0 {
+            let reading = self.benchmarks.read(&test.record, None, self.shares_name);
+            return Ok(Done { files: Files::new(), reading, leaked_at: Vec::new() });
         }
         let record = test.record.clone();
         let title = title(&record.id, record.child.as_deref());
@@ -273,18 +287,27 @@ impl Job<'_> {
         };
         let profile = symbolize::assemble(&test.take_ledger()?, self.map, symbols, about, Trimming::Glue);
         drop(test);
+        let files = write_formats(outputs, self.folder, &profile, &title)?;
+        let leaked_at = leaked_at(&profile);
         if record.child.is_some() {
             // The run's profile has what its totals have: the tests' own.
-            return Ok((write_formats(outputs, self.folder, &profile, &title)?, None));
+            return Ok(Done { files, reading: None, leaked_at });
         }
-        let files = write_formats(outputs, self.folder, &profile, &title)?;
         let reading = self.benchmarks.read(&record, Some(&profile), self.shares_name);
         let lock = || gathered.lock().expect("no thread panicked with the lock held");
         let mut gathering = lock().pop().unwrap_or_default();
         gathering.append(ProfileBuilder::from_profile(profile, Some(&title)));
         lock().push(gathering);
-        Ok((files, reading))
+        Ok(Done { files, reading, leaked_at })
     }
+}
+
+/// What became of a test's profile.
+struct Done {
+    files: Files,
+    /// Of a benchmark.
+    reading: Option<Reading>,
+    leaked_at: Vec<LeakedAt>,
 }
 
 /// Writes `profile` in every format into `folder`.
@@ -366,6 +389,8 @@ fn say(
     if has_benchmarks {
         tables.push(view::benchmarks::render(&rows, &wholes));
     }
+    let leaks = view::leaked::render(records);
+    tables.extend((!leaks.is_empty()).then_some(leaks));
     let table = tables.join("\n");
     let sampled = records.iter().any(|record| record.stacks > 0);
     shell.result(&format!("\n{table}\n{}\n", pointers(written, sampled)));

@@ -1,10 +1,12 @@
 //! `summary.json`: every exact figure of a run, for programs. `docs/summary-json.md` describes it; a field is added
 //! there and here together.
 
+use super::leaks::Leaks;
 use super::losses::TestLosses;
 use crate::collect::Collected;
 use crate::conditions::Conditions;
 use crate::intake::PlainPath;
+use crate::profile::leaked::LeakedAt;
 use crate::provenance::Provenance;
 use crate::record::{Iteration, Lifetimes, NotRun, Outcome, TestId, TestRecord, Unprofiled};
 use crate::run::RunFacts;
@@ -69,6 +71,14 @@ pub struct Run<'a> {
     pub frees: u64,
     pub inuse_objects: i64,
     pub inuse_space: i64,
+    #[serde(default)]
+    pub leaked_objects: i64,
+    #[serde(default)]
+    pub leaked_space: i64,
+    #[serde(default)]
+    pub reachable_objects: i64,
+    #[serde(default)]
+    pub reachable_space: i64,
     /// What the processes allocated that tests started or forked; it is in none of the above.
     pub children_alloc_objects: u64,
     pub children_alloc_space: u64,
@@ -102,6 +112,8 @@ pub struct Test<'a> {
     pub peak_error: u64,
     pub inuse_objects: i64,
     pub inuse_space: i64,
+    #[serde(flatten)]
+    pub leaks: Leaks,
     pub size_classes: Vec<SizeClass>,
     pub threads: u32,
     pub started_ns: u64,
@@ -111,6 +123,8 @@ pub struct Test<'a> {
     pub iteration: Option<Iteration>,
     #[serde(default)]
     pub lifetimes: Option<Lifetimes>,
+    #[serde(default)]
+    pub leaked_at: Cow<'a, [LeakedAt]>,
     pub losses: TestLosses,
     pub files: Files,
     /// The processes that the test started or forked; their figures are in none of the above.
@@ -135,6 +149,8 @@ pub struct Process<'a> {
     pub peak_error: u64,
     pub inuse_objects: i64,
     pub inuse_space: i64,
+    #[serde(flatten)]
+    pub leaks: Leaks,
     pub threads: u32,
     pub started_ns: u64,
     pub duration_ns: u64,
@@ -202,6 +218,10 @@ impl<'a> Summary<'a> {
             frees: sum(|test| test.counters.frees),
             inuse_objects: signed(|test| test.counters.inuse_objects),
             inuse_space: signed(|test| test.counters.inuse_space),
+            leaked_objects: signed(|test| test.counters.leaks.leaked_objects),
+            leaked_space: signed(|test| test.counters.leaks.leaked_space),
+            reachable_objects: signed(|test| test.counters.reachable().0),
+            reachable_space: signed(|test| test.counters.reachable().1),
             children_alloc_objects: of_children(|child| child.counters.alloc_objects),
             children_alloc_space: of_children(|child| child.counters.alloc_space),
             files: Files::new(),
@@ -289,6 +309,7 @@ impl<'a> Process<'a> {
             peak_error: counters.peak_error,
             inuse_objects: counters.inuse_objects,
             inuse_space: counters.inuse_space,
+            leaks: Leaks::from(counters),
             threads: counters.threads,
             started_ns: process.started_ns,
             duration_ns: process.duration_ns,
@@ -327,6 +348,7 @@ impl<'a> Test<'a> {
             peak_error: counters.peak_error,
             inuse_objects: counters.inuse_objects,
             inuse_space: counters.inuse_space,
+            leaks: Leaks::from(counters),
             size_classes: size_classes(&counters.classes),
             threads: counters.threads,
             started_ns: test.started_ns,
@@ -334,6 +356,7 @@ impl<'a> Test<'a> {
             stacks: test.stacks,
             iteration: test.iteration,
             lifetimes: test.lifetimes,
+            leaked_at: Cow::Borrowed(&test.leaked_at),
             losses: TestLosses::from(&test.losses),
             files: files.own.clone(),
             children: test.children.iter().zip(&files.children).map(Process::new).collect(),
@@ -419,6 +442,13 @@ mod tests {
             stacks: 0,
             iteration: Some(Iteration { ns: Some(1.5), alloc_objects: 1, alloc_space: 8 }),
             lifetimes: Some(Lifetimes::default()),
+            leaked_at: vec![LeakedAt {
+                function: "f".into(),
+                file: "/f.rs".into(),
+                line: 1,
+                leaked_objects: 1,
+                leaked_space: 8,
+            }],
             source_file: "src/lib.rs".into(),
             start_line: 1,
         }

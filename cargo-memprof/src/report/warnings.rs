@@ -88,14 +88,14 @@ fn lost(tests: &[TestRecord]) -> Vec<String> {
     let affected =
         |figure: fn(&TestRecord) -> u64| plural(tests.iter().filter(|test| figure(test) > 0).count(), "test");
     let mut texts = Vec::new();
-    let objects = sum(|test| test.losses.lost_objects);
+    let objects = sum(|test| test.losses.unattributed_objects);
     if objects > 0 {
         texts.push(format!(
             "{} allocations ({}) of {} are counted but have no stack: the ledger could not hold more, or could not grow\n\
              (it ends at 1 GiB; a full disk, a limit on files or descriptors, or a test that moves to another root or user ends it before)",
             count(objects),
-            bytes(sum(|test| test.losses.lost_space)),
-            affected(|test| test.losses.lost_objects)
+            bytes(sum(|test| test.losses.unattributed_space)),
+            affected(|test| test.losses.unattributed_objects)
         ));
     }
     let truncated = sum(|test| test.losses.truncated_stacks);

@@ -85,6 +85,8 @@ fn observed(site: &Site) -> Observed {
     observed[ValueType::LifetimeSpace] = signed(values.lifetime_space);
     observed[ValueType::TemporaryObjects] = signed(values.temporary);
     observed[ValueType::ShortLivedObjects] = signed(values.short_lived);
+    observed[ValueType::LeakedObjects] = values.leaked_objects;
+    observed[ValueType::LeakedSpace] = values.leaked_space;
     observed
 }
 
@@ -412,12 +414,12 @@ impl Assembly<'_> {
 
     /// Counts what has no stack, so that the samples of an exact profile add up to its counters.
     fn add_lost(&mut self, losses: &Losses) {
-        if losses.lost_objects == 0 {
+        if losses.unattributed_objects == 0 {
             return;
         }
         let mut observed = Observed::default();
-        observed[ValueType::AllocObjects] = i64::try_from(losses.lost_objects).unwrap_or(i64::MAX);
-        observed[ValueType::AllocSpace] = i64::try_from(losses.lost_space).unwrap_or(i64::MAX);
+        observed[ValueType::AllocObjects] = i64::try_from(losses.unattributed_objects).unwrap_or(i64::MAX);
+        observed[ValueType::AllocSpace] = i64::try_from(losses.unattributed_space).unwrap_or(i64::MAX);
         let stack = self.made_up(None, LOST);
         self.builder.add(stack, None, 0, &estimate(&observed, SampleRate(1), 0, 0.0));
     }

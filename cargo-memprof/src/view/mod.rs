@@ -2,5 +2,6 @@
 
 pub mod amount;
 pub mod benchmarks;
+pub mod leaked;
 pub mod plain;
 pub mod table;

@@ -33,7 +33,7 @@ pub fn render(tests: &[TestRecord], unrecorded: usize, columns: Option<usize>) -
         _ => format!("{}::{} ", test.id.package, test.id.target_label()),
     };
     let room = columns.map(|columns| columns.saturating_sub(FIGURES).max(SHORTEST_NAME));
-    let mut out = format!("{HEAD}{:>13}{:>11}{:>11}{:>11}  test{HEAD:#}\n", "allocs", "bytes", "peak", "at end");
+    let mut out = format!("{HEAD}{:>13}{:>11}{:>11}{:>11}  test{HEAD:#}\n", "allocs", "bytes", "peak", "in use");
     for test in order.iter().take(LISTED) {
         let figures = &test.counters;
         // Of a test that is seen in part these are what there is at least.
@@ -169,6 +169,7 @@ pub(super) mod tests {
             stacks: 0,
             iteration: None,
             lifetimes: None,
+            leaked_at: Vec::new(),
             source_file: "".into(),
             start_line: 0,
         }
@@ -185,7 +186,7 @@ pub(super) mod tests {
         let tests = [failed, test("lib", "b", 1234, 5000), test("lib", "idle", 0, 0)];
         assert_eq!(
             plain(&tests, None),
-            "       allocs      bytes       peak     at end  test
+            "       allocs      bytes       peak     in use  test
         1,234    4.9 KiB    4.9 KiB        0 B  b
             1      100 B      100 B        0 B  a FAILED, cut short
         1,235    5.0 KiB                   0 B  3 tests (1 without allocations)

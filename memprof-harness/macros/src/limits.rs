@@ -1,4 +1,4 @@
-//! What stands between the attribute's parentheses: `alloc_objects = 12, peak_space = "64KiB", leaks = 0`.
+//! What stands between the attribute's parentheses: `alloc_objects = 12, peak_space = "64KiB", leaked = 0`.
 
 use crate::{Wrong, amount, braces, code, spelling};
 use proc_macro::{Delimiter, Group, Ident, Literal, Span, TokenStream, TokenTree};
@@ -7,8 +7,8 @@ use proc_macro::{Delimiter, Group, Ident, Literal, Span, TokenStream, TokenTree}
 const COUNTS: [&str; 3] = ["alloc_objects", "inuse_objects", "reallocs"];
 /// All figures that can be limited.
 const FIGURES: [&str; 7] =
-    ["alloc_objects", "alloc_space", "peak_space", "leaks", "inuse_objects", "inuse_space", "reallocs"];
-const EXAMPLE: &str = "alloc_objects = 12, peak_space = \"64KiB\", leaks = 0";
+    ["alloc_objects", "alloc_space", "peak_space", "leaked", "inuse_objects", "inuse_space", "reallocs"];
+const EXAMPLE: &str = "alloc_objects = 12, peak_space = \"64KiB\", leaked = 0";
 
 /// Figures and the most that each may be, in the order they were written.
 pub struct Limits(Vec<(Ident, TokenStream)>);

@@ -7,19 +7,22 @@
 //! | `hook::c_library`, `malloc` and its kin (`--cfg memprof_native`) | both | glibc's, each in a table | `record::native`, `store::blocks` |
 //!
 //! `alloc` has the blocks and what is noted in front of them, `record` what an event changes in the ledger, `unwind` the calling
-//! stack, `store` the engine's own memory, `life` the process and its threads.
+//! stack, `store` the engine's own memory, `life` the process and its threads, `leaks` the search for what can no longer be reached.
 //!
 //! Nothing here allocates through the hook while the window is open, formats, or panics, and nothing here calls out to the rest of the
 //! crate but for the ledger's layout.
 
 mod alloc;
 pub(crate) mod hook;
+mod leaks;
 mod life;
 mod record;
 mod store;
 mod unwind;
 
 pub use hook::rust::Hook;
+#[cfg(all(memprof_injected, not(memprof_program)))]
+pub use leaks::budget::{leak_budget, LeakBudget};
 #[cfg(all(memprof_program, memprof_native))]
 pub use life::ending::threads;
 #[cfg(memprof_native)]
@@ -34,4 +37,4 @@ pub use life::process::{end_program, leave_out_set_up, open_in_frame};
 #[cfg(all(memprof_injected, not(memprof_program)))]
 pub use life::thread::anchor;
 pub use life::thread::{suspend, Suspended};
-pub use record::region::{BEGIN, END, NUMBERS};
+pub use record::region::{BEGIN, END, LIMIT_LEAKED, NUMBERS};

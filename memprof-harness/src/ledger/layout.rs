@@ -69,6 +69,27 @@ pub mod outcome {
     pub const TIMED_OUT: u32 = 3;
 }
 
+/// Values of [`Header::leak_check`]: whether what is still in use was told into what can be reached and what is leaked.
+pub mod leak_check {
+    /// The process ended before.
+    pub const NONE: u32 = 0;
+    pub const DONE: u32 = 1;
+    /// Why it was not: the process is a fork,
+    pub const FORKED: u32 = 2;
+    /// not all blocks are known: address space is limited, or the program has a sanitizer,
+    pub const BLOCKS_UNKNOWN: u32 = 3;
+    /// a thread did not sleep,
+    pub const THREAD_RUNNING: u32 = 4;
+    /// there is more memory, or there are more blocks, than are searched,
+    pub const TOO_MUCH: u32 = 5;
+    /// the program has forbidden itself system calls,
+    pub const FILTERED: u32 = 6;
+    /// the system does not say what has to be known,
+    pub const UNREADABLE: u32 = 7;
+    /// or has no memory for it.
+    pub const NO_MEMORY: u32 = 8;
+}
+
 /// The start of the file, one page.
 #[repr(C)]
 pub struct Header {
@@ -109,10 +130,10 @@ pub struct Header {
     /// Bytes by which one lane's unflushed total can be off; the error of the peak is at most this times the lanes.
     pub batch: AtomicU32,
     /// Allocations and frees that found no room for a site: they are in the counters, without a stack.
-    pub lost_objects: AtomicU64,
-    pub lost_space: AtomicU64,
-    pub lost_frees: AtomicU64,
-    pub lost_freed_space: AtomicU64,
+    pub unattributed_objects: AtomicU64,
+    pub unattributed_space: AtomicU64,
+    pub unattributed_frees: AtomicU64,
+    pub unattributed_freed_space: AtomicU64,
     /// Allocations and frees of threads that got no lane; added to the counters by the reader.
     pub laneless_objects: AtomicU64,
     pub laneless_space: AtomicU64,
@@ -140,6 +161,15 @@ pub struct Header {
     /// that they may have had. They are among the frees.
     pub outside_frees: AtomicU64,
     pub outside_freed_space: AtomicU64,
+    /// One of [`leak_check`].
+    pub leak_check: AtomicU32,
+    pub reserved: AtomicU32,
+    /// Of all blocks that are leaked, and of all that are in use: as in [`LeakRecord`].
+    pub leaked_objects: AtomicU64,
+    pub leaked_room: AtomicU64,
+    pub leaked_slack: AtomicU64,
+    pub live_room: AtomicU64,
+    pub live_slack: AtomicU64,
     /// Reserved: the most memory that the process had in use, in bytes.
     pub vm_hwm: AtomicU64,
     /// Reserved: the most memory that the process was allowed, in bytes.
@@ -159,7 +189,13 @@ impl Header {
         for word in [&self.live, &self.peak] {
             word.store(0, Relaxed);
         }
-        for word in [&self.wall_ns, &self.lost_objects, &self.lost_space, &self.lost_frees, &self.lost_freed_space] {
+        for word in [
+            &self.wall_ns,
+            &self.unattributed_objects,
+            &self.unattributed_space,
+            &self.unattributed_frees,
+            &self.unattributed_freed_space,
+        ] {
             word.store(0, Relaxed);
         }
         for word in [&self.laneless_objects, &self.laneless_space, &self.laneless_frees, &self.laneless_freed_space] {
@@ -172,6 +208,10 @@ impl Header {
             word.store(0, Relaxed);
         }
         for word in [&self.outside_frees, &self.outside_freed_space, &self.vm_hwm] {
+            word.store(0, Relaxed);
+        }
+        self.leak_check.store(leak_check::NONE, Relaxed);
+        for word in [&self.leaked_objects, &self.leaked_room, &self.leaked_slack, &self.live_room, &self.live_slack] {
             word.store(0, Relaxed);
         }
     }
@@ -191,7 +231,8 @@ pub mod kind {
     pub const STACKS: u32 = 5;
     /// [`super::PeakRecord`]s.
     pub const PEAKS: u32 = 6;
-    /// What was still in use at the end and could no longer be reached.
+    /// [`super::LeakRecord`]s of all sites with blocks in use at the end, where some of those could no longer be reached, and every
+    /// stack is noted.
     pub const LEAKS: u32 = 7;
     /// Reserved: the live total over time.
     pub const TIMELINE: u32 = 8;
@@ -283,6 +324,21 @@ pub struct PeakRecord {
     pub space: AtomicI64,
     /// The site's [`Site::origin`] before.
     pub origin: AtomicU64,
+}
+
+/// What of a site's blocks that are in use can no longer be reached.
+#[repr(C)]
+pub struct LeakRecord {
+    /// The site's offset in the file.
+    pub site: AtomicU64,
+    /// Leaked blocks.
+    pub objects: AtomicU64,
+    /// Bytes that they have, which is what was asked for and at most `slack` more.
+    pub room: AtomicU64,
+    pub slack: AtomicU64,
+    /// The same of all blocks of the site that are in use.
+    pub live_room: AtomicU64,
+    pub live_slack: AtomicU64,
 }
 
 /// A site's stack, told as what differs from the one before, in the order in which a lane first met them: `fresh` return

@@ -1,6 +1,6 @@
 //! The ledger: the file that one recorded process leaves. `layout` has its bytes, `create` the parts that are written
 //! by ordinary code (who the process is, how it ended), `executable` what it ran, `seed` what its samplers begin with, `parts`,
-//! `stacks` and `read` take it in again. The hot writing is the engine's.
+//! `stacks`, `leaks` and `read` take it in again. The hot writing is the engine's.
 
 pub mod executable;
 pub mod layout;
@@ -9,6 +9,8 @@ mod callees;
 mod create;
 mod inventory;
 // What is slipped under a test writes ledgers and reads none.
+#[cfg(not(memprof_injected))]
+mod leaks;
 #[cfg(not(memprof_injected))]
 mod model;
 #[cfg(not(memprof_injected))]
@@ -23,6 +25,8 @@ pub use callees::{Callee, Callees};
 pub(crate) use create::push_pair;
 pub use create::{Finish, Hook, Identity, LedgerFile, OutcomeCode};
 pub use inventory::{Inventory, Listed};
+#[cfg(not(memprof_injected))]
+pub use leaks::{LeakCheck, Leaks};
 #[cfg(not(memprof_injected))]
 pub use model::{Counters, End, Ledger, LedgerError, Losses, Module, Site, SiteValues};
 #[cfg(not(memprof_injected))]

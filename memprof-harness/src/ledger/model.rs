@@ -2,6 +2,7 @@
 //! from bytes; nothing here knows them.
 
 use super::layout;
+use super::leaks::Leaks;
 use super::stacks::{StackId, Stacks};
 use super::{Identity, OutcomeCode};
 use std::path::PathBuf;
@@ -71,6 +72,8 @@ pub struct Counters {
     pub classes: [u64; layout::SIZE_CLASSES],
     /// Threads that allocated or freed.
     pub threads: u32,
+    /// What of it that is in use is leaked.
+    pub leaks: Leaks,
 }
 
 impl Default for Counters {
@@ -88,6 +91,7 @@ impl Default for Counters {
             inuse_space: 0,
             classes: [0; layout::SIZE_CLASSES],
             threads: 0,
+            leaks: Leaks::default(),
         }
     }
 }
@@ -96,8 +100,8 @@ impl Default for Counters {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Losses {
     /// Allocations that are in the counters and have no stack, and their bytes.
-    pub lost_objects: u64,
-    pub lost_space: u64,
+    pub unattributed_objects: u64,
+    pub unattributed_space: u64,
     /// Distinct stacks in the middle of which frames are left out.
     pub truncated_stacks: u64,
     /// Distinct stacks whose frame pointers led off the thread's stack.
@@ -146,6 +150,14 @@ pub struct Site {
     pub values: SiteValues,
 }
 
+impl Counters {
+    /// Blocks that are in use and not leaked, and their bytes.
+    #[must_use]
+    pub fn reachable(&self) -> (i64, i64) {
+        (self.inuse_objects - self.leaks.leaked_objects, self.inuse_space - self.leaks.leaked_space)
+    }
+}
+
 impl Ledger {
     /// The words of a site's stack, innermost first: return addresses, and where frames are left out how many.
     #[must_use]
@@ -178,6 +190,9 @@ pub struct SiteValues {
     pub temporary: u64,
     /// Freed within 4096 bytes of allocation, `temporary` included.
     pub short_lived: u64,
+    /// Live at the end and leaked; 0 where stacks are sampled.
+    pub leaked_objects: i64,
+    pub leaked_space: i64,
 }
 
 impl SiteValues {
@@ -196,6 +211,8 @@ impl SiteValues {
         sum(&mut self.timed_frees, other.timed_frees);
         sum(&mut self.temporary, other.temporary);
         sum(&mut self.short_lived, other.short_lived);
+        sum_signed(&mut self.leaked_objects, other.leaked_objects);
+        sum_signed(&mut self.leaked_space, other.leaked_space);
     }
 
     /// Blocks live at the end.

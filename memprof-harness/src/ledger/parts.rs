@@ -1,7 +1,10 @@
 //! A ledger's chunks, taken apart: what is in them, found by its offset in the file. Every number that leads somewhere is
 //! checked before it is followed.
 
-use super::layout::{self, kind, site_flag, ChunkHeader, Header, Lane, ModuleRecord, PeakRecord, StackRecord};
+use super::layout::{
+    self, kind, site_flag, ChunkHeader, Header, Lane, LeakRecord, ModuleRecord, PeakRecord, StackRecord,
+};
+use super::leaks::LeakSums;
 use super::model::Module;
 use super::stacks::{StackId, StackTable, Stacks};
 use std::collections::HashMap;
@@ -53,6 +56,8 @@ pub(super) struct Parts<'a> {
     sites: Records<'a>,
     records: StackRecords<'a>,
     peaks: Records<'a>,
+    /// By the site's offset in the file.
+    pub(super) leaks: HashMap<u64, LeakSums>,
     pub(super) unreadable_bytes: u64,
 }
 
@@ -84,6 +89,7 @@ impl<'a> Parts<'a> {
                     self.records.add(lane, (at + CHUNK) as u64, payload);
                 }
                 kind::PEAKS => self.peaks.add((at + CHUNK) as u64, payload),
+                kind::LEAKS => self.add_leaks(payload),
                 _ => self.unreadable_bytes += len as u64,
             }
             at += len;
@@ -102,6 +108,14 @@ impl<'a> Parts<'a> {
         };
         while let (Some(key), Some(value)) = (next(), next()) {
             self.text.insert(String::from_utf8_lossy(key).into_owned(), value.to_vec());
+        }
+    }
+
+    fn add_leaks(&mut self, payload: View<'a>) {
+        for at in (0..payload.len() / LEAK).map(|i| i * LEAK) {
+            let record = payload.part(at, LEAK);
+            let site = record.u64(offset_of!(LeakRecord, site));
+            self.leaks.entry(site).or_default().add(LeakSums::of_record(record));
         }
     }
 
@@ -130,10 +144,12 @@ impl<'a> Parts<'a> {
         self.sites.chunks.iter().map(|(_, payload)| payload.len() / SITE).sum()
     }
 
-    /// Every site, in the order of the file.
-    pub(super) fn sites(&self) -> impl Iterator<Item = View<'a>> + '_ {
-        let of_chunk = |payload: View<'a>| (0..payload.len() / SITE).map(move |i| payload.part(i * SITE, SITE));
-        self.sites.chunks.iter().flat_map(move |(_, payload)| of_chunk(*payload))
+    /// Every site with its offset in the file, in the order of the file.
+    pub(super) fn sites(&self) -> impl Iterator<Item = (u64, View<'a>)> + '_ {
+        let of_chunk = |start: u64, payload: View<'a>| {
+            (0..payload.len() / SITE).map(move |i| (start + (i * SITE) as u64, payload.part(i * SITE, SITE)))
+        };
+        self.sites.chunks.iter().flat_map(move |(start, payload)| of_chunk(*start, *payload))
     }
 
     /// The site at an offset in the file.
@@ -161,6 +177,7 @@ impl<'a> Parts<'a> {
 }
 
 const SITE: usize = size_of::<layout::Site>();
+const LEAK: usize = size_of::<LeakRecord>();
 
 /// A site and what it leads to.
 #[derive(Clone, Copy)]

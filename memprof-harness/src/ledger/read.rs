@@ -2,6 +2,7 @@
 //! of it, somebody may have edited it.
 
 use super::layout::{self, outcome, site_flag, state, Header, Lane, PeakRecord, StackRecord};
+use super::leaks::{LeakCheck, LeakSums, Leaks};
 use super::model::{signed, Counters, End, Ledger, LedgerError, Losses, Site, SiteValues};
 use super::parts::{Parts, SiteParts, View};
 use super::{Hook, Identity, OutcomeCode, Seed};
@@ -31,8 +32,9 @@ pub fn read(bytes: &[u8]) -> Result<Ledger, LedgerError> {
     parts.collect(file);
     let mut losses = losses(file);
     losses.unreadable_bytes = parts.unreadable_bytes;
-    let counters = counters(file, &parts.lanes);
+    let mut counters = counters(file, &parts.lanes);
     let sites = sites(file, &parts, &mut losses);
+    counters.leaks = leaks(file, &counters, &sites);
     let stacks = parts.take_stacks();
     let end = end(file, parts.text.remove("message"));
     Ok(Ledger {
@@ -53,8 +55,8 @@ pub fn read(bytes: &[u8]) -> Result<Ledger, LedgerError> {
 
 fn losses(file: View<'_>) -> Losses {
     Losses {
-        lost_objects: file.u64(offset_of!(Header, lost_objects)),
-        lost_space: file.u64(offset_of!(Header, lost_space)),
+        unattributed_objects: file.u64(offset_of!(Header, unattributed_objects)),
+        unattributed_space: file.u64(offset_of!(Header, unattributed_space)),
         truncated_stacks: file.u64(offset_of!(Header, truncated_stacks)),
         unwalkable_stacks: file.u64(offset_of!(Header, unwalkable_stacks)),
         untracked_samples: file.u64(offset_of!(Header, untracked_samples)),
@@ -105,7 +107,29 @@ fn counters(file: View<'_>, lanes: &[View<'_>]) -> Counters {
         inuse_space,
         classes,
         threads: file.u32(offset_of!(Header, threads)),
+        leaks: Leaks::default(),
     }
+}
+
+/// What is leaked of all that is in use: by site, where every leaked block has its site; else of all together.
+fn leaks(file: View<'_>, counters: &Counters, sites: &[Site]) -> Leaks {
+    let check = LeakCheck::of_code(file.u32(offset_of!(Header, leak_check)));
+    if check != LeakCheck::Done {
+        return Leaks { check, ..Leaks::default() };
+    }
+    let sums = LeakSums {
+        objects: file.u64(offset_of!(Header, leaked_objects)),
+        room: file.u64(offset_of!(Header, leaked_room)),
+        slack: file.u64(offset_of!(Header, leaked_slack)),
+        live_room: file.u64(offset_of!(Header, live_room)),
+        live_slack: file.u64(offset_of!(Header, live_slack)),
+    };
+    let (leaked_objects, leaked_space) = sums.of(counters.inuse_objects, counters.inuse_space);
+    let of_sites = sites.iter().fold((0i64, 0i64), |(objects, space), site| {
+        (objects.saturating_add(site.values.leaked_objects), space.saturating_add(site.values.leaked_space))
+    });
+    let leaked_space = if of_sites.0 == leaked_objects { of_sites.1 } else { leaked_space };
+    Leaks { check, leaked_objects, leaked_space: leaked_space.clamp(0, counters.inuse_space.max(0)) }
 }
 
 /// With one lane its own mark, unless that was lowered to watch a region: then the header has the peak.
@@ -129,9 +153,15 @@ fn sites(file: View<'_>, parts: &Parts<'_>, losses: &mut Losses) -> Vec<Site> {
     let epoch = file.u32(offset_of!(Header, epoch));
     let at_peak = is_at_peak(file, &parts.lanes);
     let mut sites = Vec::with_capacity(parts.site_count());
-    for site in parts.sites() {
+    let mut leaked: HashMap<_, LeakSums> = HashMap::new();
+    for (offset, site) in parts.sites() {
         match counted(parts, site, epoch, at_peak) {
-            Some(site) => sites.push(site),
+            Some(site) => {
+                if let Some(sums) = parts.leaks.get(&offset) {
+                    leaked.entry((site.stack, site.size)).or_default().add(*sums);
+                }
+                sites.push(site);
+            }
             None => losses.unreadable_sites += 1,
         }
     }
@@ -146,6 +176,14 @@ fn sites(file: View<'_>, parts: &Parts<'_>, losses: &mut Losses) -> Vec<Site> {
         }
         same
     });
+    if !leaked.is_empty() {
+        for site in &mut sites {
+            if let Some(sums) = leaked.get(&(site.stack, site.size)) {
+                let values = &mut site.values;
+                (values.leaked_objects, values.leaked_space) = sums.of(values.inuse_objects(), values.inuse_space());
+            }
+        }
+    }
     sites.shrink_to_fit();
     sites
 }
@@ -192,6 +230,8 @@ fn values(parts: SiteParts<'_>, epoch: u32, at_peak: bool) -> SiteValues {
         timed_frees: frees,
         temporary: u64::from(site.u32(offset_of!(S, temporary))),
         short_lived: u64::from(site.u32(offset_of!(S, short_lived))),
+        leaked_objects: 0,
+        leaked_space: 0,
     };
     // What was kept is the value at the peak only if the site changed since; else it still has it.
     if at_peak || site.u32(offset_of!(S, epoch)) != epoch {

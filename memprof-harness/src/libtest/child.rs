@@ -4,8 +4,9 @@
 
 use super::face::{OnPanic, FAILURE};
 use super::{bencher, options, verdict};
-use crate::engine;
-use crate::ledger::layout::state;
+use crate::engine::{self, LeakBudget};
+use crate::ledger::layout::{leak_check, state};
+use crate::measure;
 use crate::modes::Modes;
 use crate::seeds;
 use crate::std_start;
@@ -68,10 +69,11 @@ pub(super) fn run(tests: &[&TestDescAndFn], asked: Asked, on_panic: OnPanic) -> 
         .name(test.desc.name.as_slice().to_owned())
         .spawn(move || record(body, panic_text.as_deref()));
     let status = match spawned {
-        Ok(thread) => thread.join().unwrap_or(FAILURE),
+        Ok(thread) => status_of(thread),
         Err(error) => refuse(&format!("no thread can be had: {error}")),
     };
     engine::close();
+    let status = hold_leak_budget(status, test.desc.should_panic);
     // Flushes stdout, and does not wait for threads that the test left running.
     process::exit(status)
 }
@@ -142,6 +144,52 @@ fn record(body: Body, panic_text: Option<&Path>) -> i32 {
             verdict::CHILD_FAILED
         }
     }
+}
+
+/// Waits for the thread; gives the process's exit status. A function of its own, so that what the thread's end left in its result's unused
+/// bytes is not on the stack when that is searched for pointers.
+#[inline(never)]
+fn status_of(thread: thread::JoinHandle<i32>) -> i32 {
+    thread.join().unwrap_or(FAILURE)
+}
+
+/// Holds what the test has leaked against what it allows itself; gives the process's exit status.
+fn hold_leak_budget(status: i32, should_panic: ShouldPanic) -> i32 {
+    let said = match engine::leak_budget() {
+        LeakBudget::Kept => return status,
+        LeakBudget::Exceeded { limit, objects, space } => format!(
+            "over budget: `leaked` is {space}, and at most {limit} may be\n  \
+             blocks that nothing leads to any more: {objects}; `cargo memprof test --memprofilerate 1` says where they were allocated"
+        ),
+        LeakBudget::Unchecked(code) => {
+            let why = match code {
+                leak_check::BLOCKS_UNKNOWN => "its address space is limited, or it has a sanitizer",
+                leak_check::THREAD_RUNNING => "a thread that it started still runs",
+                leak_check::TOO_MUCH => "it has too much memory in use",
+                leak_check::FILTERED => "it has forbidden itself system calls",
+                leak_check::NO_MEMORY => "there is no memory for it",
+                _ => "the system does not say what has to be known",
+            };
+            let said = format!("the budget of `leaked` cannot be checked: {why}");
+            if !measure::is_required() {
+                eprintln!("note: {said}");
+                return status;
+            }
+            format!("{said}, and {}=1 is set", measure::REQUIRE)
+        }
+    };
+    eprintln!("{said}");
+    if should_panic != ShouldPanic::No {
+        // What libtest takes for a panic is an error, too; so it has returned, which is not what was expected.
+        engine::report(state::RETURNED, Some(&said));
+        return 0;
+    }
+    if status == 0 {
+        engine::report(state::RETURNED_ERR, Some(&said));
+        return verdict::CHILD_FAILED;
+    }
+    // A test that failed has failed of that.
+    status
 }
 
 fn report_panic(text: Option<&str>, keep_text: Option<&Path>) {

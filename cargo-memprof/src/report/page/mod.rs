@@ -12,11 +12,12 @@ const SCRIPT: &str = include_str!("page.js");
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'";
 
 /// What can be opened of a test or of the run: its key in `files`, its text, what it shows.
-const LINKS: [(&str, &str, &str); 5] = [
+const LINKS: [(&str, &str, &str); 6] = [
     ("alloc_space", "bytes", "flamegraph of the bytes allocated"),
     ("alloc_objects", "allocs", "flamegraph of the allocations"),
     ("peak_space", "peak", "flamegraph of what was live at the peak"),
-    ("inuse_space", "left", "flamegraph of what was still live at the end"),
+    ("leaked_space", "leaked", "flamegraph of what was leaked: nothing led to it any more"),
+    ("inuse_space", "in use", "flamegraph of what was in use at the end, leaked or not"),
     ("profile", "pprof", "profile for `go tool pprof` and other readers of pprof's format"),
 ];
 
@@ -66,7 +67,8 @@ fn header(html: &mut String, summary: &Summary<'_>) {
     }
     tile("allocations", &count(run.alloc_objects));
     tile("bytes allocated", &bytes(run.alloc_space));
-    tile("left at the end", &bytes(run.inuse_space));
+    tile("in use at the end", &bytes(run.inuse_space));
+    tile("of that leaked", &bytes(run.leaked_space));
     let _ = write!(html, "</dl>\n<p class=\"links\">whole run: {}</p>\n</header>\n", links(&run.files));
 }
 
@@ -105,7 +107,7 @@ fn table(html: &mut String, summary: &Summary<'_>) {
          aria-label=\"filter tests\"> <span id=\"shown\" aria-live=\"polite\"></span></p>\n\
          <div class=\"scroll\"><table id=\"tests\">\n<thead><tr>\
          <th data-sort=\"text\">test</th><th data-sort=\"number\">allocs</th><th data-sort=\"number\">bytes</th>\
-         <th data-sort=\"number\">reallocs</th><th data-sort=\"number\">peak</th><th data-sort=\"number\">at end</th>\
+         <th data-sort=\"number\">reallocs</th><th data-sort=\"number\">peak</th><th data-sort=\"number\">in use</th>\
          <th class=\"open\">open</th></tr></thead>\n<tbody>\n",
     );
     let mut order: Vec<&Test<'_>> = summary.tests.iter().collect();
@@ -129,7 +131,7 @@ fn row(html: &mut String, test: &Test<'_>, most: u64) {
         "<tr><td><small>{label}</small> {name}{marks}{children}</td><td data-v=\"{objects}\">{objects_text}</td>\
          <td data-v=\"{space}\" title=\"{space_text} bytes\" class=\"bar\" style=\"--share:{share:.1}%\">{space_short}</td>\
          <td data-v=\"{reallocs}\">{reallocs_text}</td><td data-v=\"{peak}\" title=\"{peak_text} bytes\">{peak_short}</td>\
-         <td data-v=\"{left}\" title=\"{left_text} bytes in {left_objects} blocks\">{left_short}</td><td>{links}</td></tr>",
+         <td data-v=\"{in_use}\" title=\"{in_use_title}\">{in_use_short}</td><td>{links}</td></tr>",
         label = escape(&label),
         name = escape(&test.name),
         marks = marks(test),
@@ -144,12 +146,27 @@ fn row(html: &mut String, test: &Test<'_>, most: u64) {
         peak = test.peak_space,
         peak_text = count(test.peak_space),
         peak_short = figure(bytes(test.peak_space)),
-        left = test.inuse_space,
-        left_text = count(test.inuse_space),
-        left_objects = count(test.inuse_objects),
-        left_short = bytes(test.inuse_space),
+        in_use = test.inuse_space,
+        in_use_title = in_use(test),
+        in_use_short = bytes(test.inuse_space),
         links = links(&test.files),
     );
+}
+
+/// What is in use at the end, exactly: what of it is leaked, and what can be reached.
+fn in_use(test: &Test<'_>) -> String {
+    let leaks = &test.leaks;
+    let amount = |space: i64, objects: i64| format!("{} bytes in {} blocks", count(space), count(objects));
+    let all = amount(test.inuse_space, test.inuse_objects);
+    match &*leaks.leak_check {
+        "done" if leaks.leaked_objects > 0 => format!(
+            "{all}: {} are leaked, {} can be reached",
+            amount(leaks.leaked_space, leaks.leaked_objects),
+            amount(leaks.reachable_space, leaks.reachable_objects)
+        ),
+        "done" => format!("{all}, all of which can be reached"),
+        skipped => format!("{all}; what of it is leaked is not known ({})", escape(skipped)),
+    }
 }
 
 /// What is not as it should be, with the reason where there is one.
@@ -161,7 +178,7 @@ fn marks(test: &Test<'_>) -> String {
         Outcome::Unknown => Some("no verdict"),
     };
     let losses = &test.losses;
-    let lost = losses.lost_objects > 0 || losses.unreadable_sites > 0 || losses.unreadable_bytes > 0;
+    let lost = losses.unattributed_objects > 0 || losses.unreadable_sites > 0 || losses.unreadable_bytes > 0;
     let broken = losses.truncated_stacks > 0 || losses.unwalkable_stacks > 0;
     let message = test.message.as_deref().map(escape).unwrap_or_default();
     let mut text = String::new();
@@ -178,7 +195,7 @@ fn marks(test: &Test<'_>) -> String {
         mark("bad", "its allocator goes past the C library: the figures are of what did not", "seen in part");
     }
     if lost {
-        mark("odd", &format!("{} allocations have no stack", count(losses.lost_objects)), "stacks lost");
+        mark("odd", &format!("{} allocations have no stack", count(losses.unattributed_objects)), "stacks lost");
     }
     if broken {
         let title = format!(
@@ -187,6 +204,11 @@ fn marks(test: &Test<'_>) -> String {
             count(losses.unwalkable_stacks)
         );
         mark("odd", &title, "stacks cut");
+    }
+    if test.leaks.leaked_objects > 0 {
+        let places = test.leaked_at.iter().take(5).map(|place| escape(&crate::view::leaked::place(place)));
+        let places = places.collect::<Vec<_>>().join("\n");
+        mark("odd", &places, &format!("{} leaked", bytes(test.leaks.leaked_space)));
     }
     if losses.forks > 0 {
         mark("odd", "what forked processes allocated is not in these figures", "forked");

@@ -7,9 +7,10 @@
 
 #![allow(unsafe_code)] // an allocator
 
-use crate::engine::alloc::block_tag::{mark_free, BatchTag, SlotTag, BIRTH_BITS};
+use crate::engine::alloc::block_tag::{mark_free, BatchTag, SlotState, SlotTag, BIRTH_BITS};
 use crate::engine::alloc::spans::{self, OpenSpans, SPAN};
 use crate::engine::life::weak_symbol::weak_address;
+use crate::engine::record::site_predictor::Number;
 use crate::engine::store::ledger_map::{Errno, Lock};
 use std::ptr;
 use std::sync::atomic::Ordering::{Relaxed, Release};
@@ -326,9 +327,55 @@ pub(crate) fn forget_all() {
 
 /// Every slot of this process that is in use: its block, and how many bytes the block may have. For when no other thread is about;
 /// else some may be missing, and some be free by then.
-#[cfg_attr(not(test), allow(dead_code))] // for the search for what can no longer be reached
 pub(crate) fn for_each_live(visit: impl FnMut(*mut u8, usize)) {
     spans::for_each_live(START.load(Relaxed), visit);
+}
+
+/// Addresses from `start` on, `len` of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) start: usize,
+    pub(crate) len: usize,
+}
+
+/// Where slots were ever carved.
+pub(crate) fn extent() -> Extent {
+    Extent { start: START.load(Relaxed).addr(), len: spans::used_bytes() }
+}
+
+/// All address space for slots, whoever's they are; nothing where there are none.
+pub(crate) fn reserved() -> Extent {
+    Extent { start: START.load(Relaxed).addr(), len: RESERVED.load(Relaxed) }
+}
+
+/// The slot that is in use at this address, any byte of its block: the block, and how many bytes it may have. For when no other
+/// thread is about, as are those below.
+pub(crate) fn holding(address: usize) -> Option<(*mut u8, usize)> {
+    spans::holding(START.load(Relaxed), address)
+}
+
+/// Words that a block may have.
+pub(crate) const MOST_WORDS: usize = bytes_of(CLASSES - 1) / size_of::<usize>();
+
+/// The words of a slot that is in use, as they are now.
+pub(crate) fn copy_of(block: usize, into: &mut [usize; MOST_WORDS]) -> &[usize] {
+    let Some((block, room)) = holding(block) else { return &[] };
+    let words = room / size_of::<usize>();
+    for (i, copy) in into.iter_mut().enumerate().take(words) {
+        // Atomic, because a thread may wake up and write.
+        // SAFETY: memory of slots that were carved stays; the word is aligned, and within the block.
+        *copy = unsafe { &*block.cast::<AtomicUsize>().wrapping_add(i) }.load(Relaxed);
+    }
+    into.get(..words).unwrap_or(&[])
+}
+
+/// Where the stack of a slot's block was noted, if it was.
+pub(crate) fn site_of(block: *mut u8) -> Option<Number> {
+    // SAFETY: its callers have it from `for_each_live`.
+    match unsafe { SlotTag::read(block) }.state() {
+        SlotState::Noted(note) => note.tag.site(),
+        SlotState::Free | SlotState::Unsampled | SlotState::Tracked => None,
+    }
 }
 
 /// Slots of a class that are in batches of its central list.

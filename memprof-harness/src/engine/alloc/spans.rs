@@ -12,7 +12,7 @@
 
 #![allow(unsafe_code)] // an allocator
 
-use crate::engine::alloc::block_tag::mark_free;
+use crate::engine::alloc::block_tag::{mark_free, SlotState, SlotTag};
 use crate::engine::alloc::slots::{bytes_of, next_of, set_next, usable_span, ALIGN, ROOM};
 use crate::engine::store::ledger_map::{Errno, Lock};
 use std::ptr;
@@ -344,10 +344,13 @@ pub(crate) fn class_of(block: *mut u8, start: *mut u8) -> usize {
     SpanId::of(block, start).map_or(0, |id| usize::from(id.span().class.load(Relaxed)))
 }
 
+/// Bytes of spans that were ever used, from the start.
+pub(crate) fn used_bytes() -> usize {
+    POOL.made.load(Relaxed) * SPAN
+}
+
 /// See [`crate::engine::alloc::slots::for_each_live`]. `start` is where spans begin.
-#[cfg_attr(not(test), allow(dead_code))] // for the search for what can no longer be reached
 pub(crate) fn for_each_live(start: *mut u8, mut visit: impl FnMut(*mut u8, usize)) {
-    use crate::engine::alloc::block_tag::{SlotState, SlotTag};
     for id in (POOL.own.load(Relaxed)..POOL.made.load(Relaxed)).filter_map(SpanId::at) {
         let class = usize::from(id.span().class.load(Relaxed));
         if class == 0 {
@@ -357,11 +360,38 @@ pub(crate) fn for_each_live(start: *mut u8, mut visit: impl FnMut(*mut u8, usize
         for i in 0..usize::from(id.span().carved.load(Relaxed)) {
             let block = id.start(start).wrapping_add(ALIGN + i * bytes);
             // SAFETY: a slot that was carved has a tag.
-            if unsafe { SlotTag::read(block) }.state() != SlotState::Free {
-                visit(block, bytes - ALIGN / 2);
+            if unsafe { is_live(block) } {
+                visit(block, room_of(bytes));
             }
         }
     }
+}
+
+/// See [`crate::engine::alloc::slots::holding`].
+pub(crate) fn holding(start: *mut u8, address: usize) -> Option<(*mut u8, usize)> {
+    let offset = address.checked_sub(start.addr()).filter(|offset| *offset < used_bytes())?;
+    let id = SpanId::at(offset / SPAN)?;
+    let bytes = bytes_of(usize::from(id.span().class.load(Relaxed)));
+    let behind_first = (offset % SPAN).checked_sub(ALIGN)?;
+    let i = behind_first.checked_div(bytes)?;
+    if i >= usize::from(id.span().carved.load(Relaxed)) || behind_first % bytes >= room_of(bytes) {
+        return None;
+    }
+    let block = id.start(start).wrapping_add(ALIGN + i * bytes);
+    // SAFETY: a slot that was carved has a tag.
+    unsafe { is_live(block) }.then(|| (block, room_of(bytes)))
+}
+
+/// How many bytes a block may have whose slots are so long: up to the next one's tag.
+const fn room_of(bytes: usize) -> usize {
+    bytes - ALIGN / 2
+}
+
+/// # Safety
+/// `block` is a slot's.
+unsafe fn is_live(block: *mut u8) -> bool {
+    // SAFETY: by contract.
+    unsafe { SlotTag::read(block) }.state() != SlotState::Free
 }
 
 /// Slots of a class that were carved, and those that are on their spans' lists.

@@ -133,13 +133,19 @@ pub(crate) fn forget_all() {
 }
 
 /// Every block that is here. For when no other thread is about.
-#[cfg_attr(not(test), allow(dead_code))] // for the search for what can no longer be reached
 pub(crate) fn for_each(mut visit: impl FnMut(usize)) {
+    /// Places that are looked at together: nearly all are empty.
+    const TOGETHER: usize = 64;
     for leaf in leaves() {
         let start = leaf.number.load(Relaxed) << LEAF_BITS;
-        for (i, byte) in leaf.bytes.iter().enumerate() {
-            if let Some(units) = byte.load(Relaxed).checked_sub(1) {
-                visit(start + (i << KIB_BITS) + usize::from(units) * 16);
+        for (i, bytes) in leaf.bytes.chunks(TOGETHER).enumerate() {
+            if bytes.iter().fold(0, |any, byte| any | byte.load(Relaxed)) == 0 {
+                continue;
+            }
+            for (j, byte) in bytes.iter().enumerate() {
+                if let Some(units) = byte.load(Relaxed).checked_sub(1) {
+                    visit(start + ((i * TOGETHER + j) << KIB_BITS) + usize::from(units) * 16);
+                }
             }
         }
     }

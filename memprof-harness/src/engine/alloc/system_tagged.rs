@@ -302,8 +302,30 @@ unsafe fn has_header(block: *mut u8) -> bool {
     }
     // SAFETY: it is in the block's page, or in one that is there. The C library has its own words there, others may have any.
     let words = unsafe { header.read() };
+    of_header(block.addr(), words).is_some()
+}
+
+/// Bytes that may be in front of a block, least first.
+pub(crate) fn fronts() -> impl Iterator<Item = usize> {
+    (HEADER.ilog2()..=MOST_FRONT.ilog2()).map(|bits| 1 << bits)
+}
+
+/// A block with a larger alignment is not looked for in the C library's heap.
+const MOST_FRONT: usize = 4096;
+
+/// Where the header of a block is.
+pub(crate) fn header_address(block: usize) -> usize {
+    block - HEADER
+}
+
+/// What two words in front of a block say if they are its header: how many bytes are in front of it, and its note, where it is the test's.
+pub(crate) fn of_header(block: usize, words: [u64; 2]) -> Option<(usize, Option<Note>)> {
     let marks = address_marks(block);
-    (0..2).all(|i| words[i] & ADDRESS_BITS[i] == marks[i])
+    if (0..2).any(|i| words[i] & ADDRESS_BITS[i] != marks[i]) {
+        return None;
+    }
+    let front = 1 << (words[0] >> FRONT_SHIFT & FRONT_MOST);
+    Some((front, Note::of_words([words[0] & !NOT_THE_NOTES[0], words[1] & !NOT_THE_NOTES[1]])))
 }
 
 fn is_mapped(page: *mut u8) -> bool {
@@ -318,8 +340,8 @@ fn is_mapped(page: *mut u8) -> bool {
 /// What the bits of a header that say which block it is are for this one. Those of the second word are never 0: of what is in front of a
 /// block of the C library, which is its size, they are.
 #[inline(always)]
-fn address_marks(block: *mut u8) -> [u64; 2] {
-    let spread = spread(block.addr());
+fn address_marks(block: usize) -> [u64; 2] {
+    let spread = spread(block);
     [spread >> 24 & ADDRESS_BITS[0], spread & ADDRESS_BITS[1] | 1 << 48]
 }
 
@@ -328,7 +350,7 @@ fn address_marks(block: *mut u8) -> [u64; 2] {
 #[inline(always)]
 pub(crate) unsafe fn write_note(block: *mut u8, align: usize, note: Option<Note>) {
     let [tag, birth] = note.map_or([0; 2], Note::words);
-    let marks = address_marks(block);
+    let marks = address_marks(block.addr());
     let front = u64::from(align.max(HEADER).ilog2()) << FRONT_SHIFT;
     // SAFETY: as the caller promises the 16 bytes in front are ours, aligned for two words.
     unsafe { header_of(block).write([tag | marks[0] | front, birth & !NOT_THE_NOTES[1] | marks[1]]) }

@@ -134,8 +134,7 @@ fn look(
     is_settled: &impl Fn(&Thread, &Now) -> bool,
 ) -> Option<bool> {
     let folder = File::open(c"/proc/self/task", libc::O_DIRECTORY)?;
-    // SAFETY: has no preconditions.
-    let own = unsafe { libc::syscall(libc::SYS_gettid) } as libc::pid_t;
+    let own = own_id();
     let mut settled = true;
     loop {
         let read = folder.entries(entries)?;
@@ -164,11 +163,17 @@ fn look(
     }
 }
 
+/// The calling thread's number.
+pub(crate) fn own_id() -> libc::pid_t {
+    // SAFETY: has no preconditions.
+    unsafe { libc::syscall(libc::SYS_gettid) as libc::pid_t }
+}
+
 /// Whether a thread sleeps, and the CPU time that it used, in nanoseconds; `None` if it is gone.
-fn state_of(id: libc::pid_t) -> Option<(bool, u64)> {
+pub(crate) fn state_of(id: libc::pid_t) -> Option<(bool, u64)> {
     // Behind the name, which is in parentheses and may hold any byte: up to 15 of them behind the number, with 10 digits.
     let mut text = [0u8; 64];
-    let read = File::open(Path::of(id).as_c_str()?, 0)?.read(&mut text)?;
+    let read = File::open(Path::of(b"/proc/self/task/", id, b"/stat").as_c_str()?, 0)?.read(&mut text)?;
     let text = text.get(..read)?;
     let end_of_name = text.iter().rposition(|&byte| byte == b')')?;
     match text.get(end_of_name + 2)? {
@@ -196,18 +201,19 @@ fn clock(clock: libc::clockid_t) -> u64 {
     }
 }
 
-fn sleep(nanoseconds: u64) {
+pub(crate) fn sleep(nanoseconds: u64) {
     let time = libc::timespec { tv_sec: 0, tv_nsec: nanoseconds as libc::c_long };
     // Where a signal ends it, the threads are looked at earlier.
     // SAFETY: `time` can be read, and what is left of it is not asked for.
     unsafe { libc::nanosleep(&time, ptr::null_mut()) };
 }
 
-/// `/proc/self/task/ID/stat`, which is made without memory.
-struct Path([u8; 40]);
+/// A path with the number of a thread or a process in it, which is made without memory.
+pub(crate) struct Path([u8; 40]);
 
 impl Path {
-    fn of(id: libc::pid_t) -> Path {
+    /// What comes before and behind the number has 29 bytes at most.
+    pub(crate) fn of(before: &[u8], id: libc::pid_t, behind: &[u8]) -> Path {
         let mut digits = [0u8; 10];
         let mut first = digits.len();
         let mut rest = id.unsigned_abs();
@@ -217,19 +223,19 @@ impl Path {
             rest /= 10;
         }
         let mut path = [0u8; 40];
-        let parts = [b"/proc/self/task/".as_slice(), &digits[first..], b"/stat"];
+        let parts = [before, &digits[first..], behind];
         path.iter_mut().zip(parts.into_iter().flatten()).for_each(|(place, byte)| *place = *byte);
         Path(path)
     }
 
-    fn as_c_str(&self) -> Option<&CStr> {
+    pub(crate) fn as_c_str(&self) -> Option<&CStr> {
         CStr::from_bytes_until_nul(&self.0).ok()
     }
 }
 
 /// The numbers among the names of a folder's entries.
-struct Ids<'a> {
-    entries: &'a [u8],
+pub(crate) struct Ids<'a> {
+    pub(crate) entries: &'a [u8],
 }
 
 impl Iterator for Ids<'_> {
@@ -252,23 +258,23 @@ impl Iterator for Ids<'_> {
 }
 
 /// An open file that closes itself.
-struct File(libc::c_int);
+pub(crate) struct File(libc::c_int);
 
 impl File {
-    fn open(path: &CStr, flags: libc::c_int) -> Option<File> {
+    pub(crate) fn open(path: &CStr, flags: libc::c_int) -> Option<File> {
         // SAFETY: `path` is a C string for the length of the call.
         let descriptor = unsafe { libc::open(path.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC | flags) };
         (descriptor >= 0).then_some(File(descriptor))
     }
 
-    fn read(&self, place: &mut [u8]) -> Option<usize> {
+    pub(crate) fn read(&self, place: &mut [u8]) -> Option<usize> {
         // SAFETY: `place` has room for as many bytes as it is long.
         let read = unsafe { libc::read(self.0, place.as_mut_ptr().cast(), place.len()) };
         usize::try_from(read).ok()
     }
 
     /// The next entries of a folder; 0 bytes of them where there are no more.
-    fn entries(&self, place: &mut [u8]) -> Option<usize> {
+    pub(crate) fn entries(&self, place: &mut [u8]) -> Option<usize> {
         // SAFETY: `place` has room for as many bytes as it is long.
         let read = unsafe { libc::syscall(libc::SYS_getdents64, self.0, place.as_mut_ptr(), place.len()) };
         usize::try_from(read).ok()

@@ -8,6 +8,7 @@ use crate::engine::alloc::start_map;
 use crate::engine::alloc::system_untagged;
 use crate::engine::hook;
 use crate::engine::hook::observer;
+use crate::engine::leaks;
 use crate::engine::life::ending;
 #[cfg(memprof_native)]
 use crate::engine::life::loader;
@@ -149,6 +150,7 @@ pub fn close() {
     if !ledger_map::is_attached() {
         return;
     }
+    leaks::check();
     if modules::count() != OBJECTS.load(Relaxed) {
         modules::note();
     }
@@ -254,6 +256,7 @@ fn leave_to_parent() {
     lane::forget_all();
     slots::forget_all();
     start_map::force_open();
+    leaks::threads::STACKS.force_open();
     if state::mode() == Some(Mode::Sampled) {
         // In exact mode being there says that a block has a header.
         start_map::forget_all();

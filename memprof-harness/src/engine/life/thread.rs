@@ -6,6 +6,8 @@
 
 #![allow(unsafe_code)] // pthread calls
 
+use crate::engine::leaks::threads::STACKS;
+use crate::engine::life::ending;
 #[cfg(memprof_program)]
 use crate::engine::life::frames::{self, Event, Watch};
 use crate::engine::life::process;
@@ -15,6 +17,7 @@ use crate::engine::life::std_itself;
 use crate::engine::life::std_itself::Part;
 use crate::engine::record::lane::{self, Local};
 use crate::engine::store::ledger_map::{self, Errno};
+use crate::engine::store::ranges::Range;
 use crate::engine::unwind::frame_pointer::Bounds;
 #[cfg(any(memprof_program, memprof_injected))]
 use crate::engine::unwind::frame_pointer::Frame;
@@ -330,12 +333,22 @@ impl Thread {
         }
         if !self.counted.replace(true) {
             ledger_map::header().threads.fetch_add(1, Relaxed);
+            self.tell_stack();
         }
         self.local.set(Some(local));
         self.record.set(Some(local.record));
         watch_end();
         self.joining.set(false);
         Some(local)
+    }
+
+    /// Has the stack known as one, by what this very thread-local says.
+    fn tell_stack(&self) {
+        let Bounds { low, high } = self.bounds.get();
+        if low < high {
+            let place = self.bounds.as_ptr().addr();
+            STACKS.enter_again(Range { start: low, end: high, kept: [place, ending::own_id() as usize] });
+        }
     }
 
     /// In a forked child: the lane is the parent's.

@@ -245,15 +245,15 @@ impl Local {
 #[cold]
 fn lose(size: u64) {
     let header = ledger_map::header();
-    header.lost_objects.fetch_add(1, Relaxed);
-    header.lost_space.fetch_add(size, Relaxed);
+    header.unattributed_objects.fetch_add(1, Relaxed);
+    header.unattributed_space.fetch_add(size, Relaxed);
 }
 
 #[cold]
 fn lose_free(size: u64) {
     let header = ledger_map::header();
-    header.lost_frees.fetch_add(1, Relaxed);
-    header.lost_freed_space.fetch_add(size, Relaxed);
+    header.unattributed_frees.fetch_add(1, Relaxed);
+    header.unattributed_freed_space.fetch_add(size, Relaxed);
 }
 
 /// A lane for the calling thread, or `None` where the ledger has no room for one.

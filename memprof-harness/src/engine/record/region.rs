@@ -3,12 +3,14 @@
 
 #![allow(unsafe_code)] // a symbol that the linker is to find, and memory of its caller
 
+#[cfg(memprof_injected)]
+use crate::engine::leaks::budget;
 use crate::engine::life::process;
 use crate::engine::life::state;
 use crate::engine::record::lane;
 use crate::engine::record::peak;
 use crate::engine::store::ledger_map;
-pub use crate::measure::{BEGIN, END, NUMBERS};
+pub use crate::measure::{BEGIN, END, LIMIT_LEAKED, NUMBERS};
 
 /// From here on the symbol is part of the program.
 pub(crate) fn keep() {
@@ -64,6 +66,11 @@ unsafe extern "C" fn memprof_region_v1(what: u32, numbers: *mut [u64; NUMBERS]) 
         BEGIN => begin(),
         // SAFETY: the caller's promise.
         END => end(unsafe { numbers.read() }),
+        LIMIT_LEAKED => {
+            // SAFETY: the caller's promise.
+            let numbers = unsafe { numbers.read() };
+            (is_recorded() && budget::limit(numbers[0])).then_some(numbers)
+        }
         _ => None,
     };
     let Some(answer) = answer else { return 0 };

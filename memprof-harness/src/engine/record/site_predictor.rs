@@ -117,6 +117,12 @@ pub(crate) fn reserve(len: usize) -> bool {
     true
 }
 
+/// Visits where the links of a ledger of `len` bytes begin and end.
+pub(crate) fn for_own(len: usize, visit: &mut impl FnMut(usize, usize)) {
+    let base = BASE.load(Relaxed).addr();
+    visit(base, base + bytes(len));
+}
+
 /// Makes the links of the first `len` bytes of the ledger usable.
 ///
 /// # Errors

@@ -106,6 +106,16 @@ impl<const WORDS: usize, const SKIPPED: u32> Table<WORDS, SKIPPED> {
         Some(words)
     }
 
+    /// Every block that is in it.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(usize, [u64; WORDS])) {
+        for entry in self.entries() {
+            let address = entry.address.load(Relaxed) as usize;
+            if address != 0 {
+                visit(address, entry.words());
+            }
+        }
+    }
+
     /// Where a block belongs.
     #[inline(always)]
     fn home(entries: &[Entry<WORDS>], address: u64) -> usize {

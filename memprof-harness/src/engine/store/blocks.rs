@@ -66,6 +66,13 @@ pub(crate) fn take(address: usize) -> Option<Block> {
     shard.lock.hold(|| shard.table.take(address)).map(Block::of)
 }
 
+/// Every block that is there.
+pub(crate) fn for_each(mut visit: impl FnMut(usize, Block)) {
+    for shard in &SHARDS {
+        shard.lock.hold(|| shard.table.for_each(|address, words| visit(address, Block::of(words))));
+    }
+}
+
 /// In a forked child: none of the blocks it inherits is its own, and new tables are made.
 pub(crate) fn forget_all() {
     for shard in &SHARDS {

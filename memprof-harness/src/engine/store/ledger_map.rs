@@ -9,6 +9,7 @@
 #![allow(unsafe_code)] // mmap and what lies in it
 
 use crate::engine::record::site_predictor;
+use crate::engine::store::ranges::{Range, Ranges};
 use crate::ledger::layout::{ChunkHeader, Header, Lane, PeakRecord, Site, StackRecord, CHUNK_ALIGN};
 use std::cell::UnsafeCell;
 use std::ffi::CStr;
@@ -37,6 +38,8 @@ static SEALED: AtomicBool = AtomicBool::new(true);
 static ABANDONED: AtomicBool = AtomicBool::new(false);
 /// Bytes of private memory the engine holds.
 static OWN_MEMORY: AtomicU64 = AtomicU64::new(0);
+/// The private memory.
+static PRIVATE: Ranges = Ranges::new();
 static LOCK: Lock = Lock(AtomicBool::new(false));
 static PATH: PathCell = PathCell(UnsafeCell::new([0; libc::PATH_MAX as usize]));
 
@@ -306,6 +309,7 @@ pub(crate) fn abandon() {
     ABANDONED.store(true, Relaxed);
     SEALED.store(true, Relaxed);
     LOCK.force_open();
+    PRIVATE.force_open();
 }
 
 #[inline(always)]
@@ -348,6 +352,11 @@ pub(crate) fn page_out(start: u64, end: u64) {
     errno.restore();
 }
 
+/// Bytes of the file that are in chunks.
+pub(crate) fn used() -> u64 {
+    header().arena_end.load(Relaxed)
+}
+
 /// `words` 8-byte words at `offset`, in a chunk of stacks or of text.
 pub(crate) fn words(offset: u64, words: usize) -> &'static [AtomicU64] {
     debug_assert!(offset % 8 == 0);
@@ -388,6 +397,8 @@ pub(crate) fn private_bytes(bytes: usize) -> Option<NonNull<u8>> {
         return None;
     }
     holds(bytes as u64);
+    let start = memory.addr();
+    PRIVATE.enter(Range { start, end: start + bytes, kept: [0; 2] });
     NonNull::new(memory.cast())
 }
 
@@ -417,8 +428,18 @@ pub(crate) unsafe fn release<T>(memory: &'static [T]) {
 /// `memory` is `bytes` bytes long, came from [`private_bytes`], and nothing refers to it any more.
 pub(crate) unsafe fn release_bytes(memory: NonNull<u8>, bytes: usize) {
     OWN_MEMORY.fetch_sub(bytes as u64, AcqRel);
+    PRIVATE.leave(memory.as_ptr().addr());
     // SAFETY: by contract the whole mapping is ours and unused.
     unsafe { libc::munmap(memory.as_ptr().cast(), bytes) };
+}
+
+/// Visits where the engine's memory begins and ends: the file as it is mapped, and all that is private. `false` where not all of it is
+/// known.
+pub(crate) fn for_each_own(mut visit: impl FnMut(usize, usize)) -> bool {
+    let base = BASE.load(Relaxed).addr();
+    visit(base, base + MAPPED.load(Relaxed));
+    site_predictor::for_own(MAPPED.load(Relaxed), &mut visit);
+    PRIVATE.for_each(|range| visit(range.start, range.end))
 }
 
 /// Counts private memory, in bytes, as the engine's.

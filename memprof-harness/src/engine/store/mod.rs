@@ -1,8 +1,9 @@
-//! Memory of the engine's own: the mapped ledger, and tables of blocks by address.
+//! Memory of the engine's own: the mapped ledger, tables of blocks by address, and ranges of addresses.
 
 pub(crate) mod address_table;
 #[cfg(any(test, memprof_native))]
 #[cfg_attr(not(memprof_native), allow(dead_code))]
 pub(crate) mod blocks;
 pub(crate) mod ledger_map;
+pub(crate) mod ranges;
 pub(crate) mod tracked;

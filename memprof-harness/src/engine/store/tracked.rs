@@ -88,6 +88,11 @@ pub(crate) fn take(address: usize) -> Option<Tracked> {
     })
 }
 
+/// Every block that is there.
+pub(crate) fn for_each(mut visit: impl FnMut(usize, Tracked)) {
+    LOCK.hold(|| TABLE.for_each(|address, words| visit(address, Tracked::of_words(words))));
+}
+
 /// Opens the lock in a forked child.
 pub(crate) fn force_open() {
     LOCK.force_open();

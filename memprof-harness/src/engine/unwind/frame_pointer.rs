@@ -7,6 +7,7 @@
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 
 /// The stack of one thread, as addresses: `low` inclusive, `high` exclusive.
+#[repr(C)] // two words in that order, by which a stack is known
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Bounds {
     pub(crate) low: usize,

@@ -1,0 +1,158 @@
+//! What is still in use when the window has ended: can the program still reach it, or is it leaked? Memory is searched for anything that
+//! may be a pointer to a block, from its roots on: all that can be written to, but for the blocks themselves, the engine's own memory,
+//! the stacks of threads that have ended, what of stacks lies beyond where their threads are, and what the C library's heap has free.
+//!
+//! The search is conservative: a number that looks like a pointer is one, to any byte of a block. So what it finds leaked is leaked,
+//! unless the program hides its pointers; what it finds reachable may be leaked all the same.
+//! Where it cannot be sure that it saw all pointers, it finds nothing leaked and says why.
+
+pub(crate) mod array;
+pub(crate) mod blocks;
+#[cfg(any(memprof_injected, test))]
+#[cfg_attr(not(memprof_injected), allow(dead_code))]
+pub(crate) mod budget;
+pub(crate) mod c_heap;
+pub(crate) mod filters;
+pub(crate) mod mappings;
+pub(crate) mod memory;
+pub(crate) mod registers;
+pub(crate) mod roots;
+pub(crate) mod tally;
+pub(crate) mod threads;
+
+use crate::engine::alloc::slots;
+use crate::engine::leaks::array::Array;
+use crate::engine::leaks::blocks::Blocks;
+use crate::engine::leaks::mappings::Mapping;
+use crate::engine::leaks::memory::Memory;
+use crate::engine::leaks::registers::Registers;
+use crate::engine::leaks::roots::Unused;
+use crate::engine::leaks::tally::Tally;
+use crate::engine::leaks::threads::Sleeper;
+use crate::engine::life::ending;
+use crate::engine::record::lane;
+use crate::engine::store::ledger_map;
+use crate::ledger::layout::leak_check;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// More memory than this, in bytes, is not searched.
+const MOST: usize = 1 << 30;
+/// How often it is searched again because a thread woke up meanwhile.
+const ATTEMPTS: u32 = 4;
+
+/// Why nothing was searched. Its value is what the ledger has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Skipped {
+    /// The process is the fork of another, whose blocks it has too.
+    Forked = leak_check::FORKED,
+    /// Not all blocks are known: address space is limited, or the program has a sanitizer.
+    BlocksUnknown = leak_check::BLOCKS_UNKNOWN,
+    /// A thread goes on: what it holds may be anywhere.
+    ThreadRunning = leak_check::THREAD_RUNNING,
+    /// There is too much memory, or there are too many blocks.
+    TooMuch = leak_check::TOO_MUCH,
+    /// Not all system calls are allowed.
+    Filtered = leak_check::FILTERED,
+    /// The kernel does not say what has to be known.
+    Unreadable = leak_check::UNREADABLE,
+    NoMemory = leak_check::NO_MEMORY,
+}
+
+/// Finds out what is leaked, and writes it down. The window was shut, and the ledger is attached.
+#[inline(never)]
+pub(crate) fn check() {
+    let errno = ledger_map::Errno::save();
+    // What is below on the stack is the search's own. What callers have in registers is searched with the stack.
+    let registers = Registers::read();
+    let outcome = search(registers.address());
+    registers.keep();
+    ledger_map::header()
+        .leak_check
+        .store(outcome.map_or_else(|skipped| skipped as u32, |()| leak_check::DONE), Relaxed);
+    errno.restore();
+}
+
+/// `own_stack` is from where on the calling thread's stack is searched.
+#[inline(never)]
+fn search(own_stack: usize) -> Result<(), Skipped> {
+    if lane::generation() > 0 {
+        return Err(Skipped::Forked);
+    }
+    if !cfg!(memprof_native) && slots::reserved().len == 0 {
+        return Err(Skipped::BlocksUnknown);
+    }
+    if !is_anything_in_use() {
+        return Ok(());
+    }
+    if filters::were_added() {
+        return Err(Skipped::Filtered);
+    }
+    let own = (ending::own_id(), own_stack);
+    let mut sleepers = Array::new(threads::MOST).ok_or(Skipped::NoMemory)?;
+    let mut mappings = Array::new(mappings::MOST).ok_or(Skipped::NoMemory)?;
+    let mut memory = Memory::new().ok_or(Skipped::NoMemory)?;
+    for _ in 0..ATTEMPTS {
+        threads::find_asleep(&mut sleepers)?;
+        let found = find(own, &sleepers, &mut mappings, &mut memory);
+        if threads::still_sleep(&sleepers) {
+            found?.write();
+            return Ok(());
+        }
+    }
+    Err(Skipped::ThreadRunning)
+}
+
+fn is_anything_in_use() -> bool {
+    let [alloc_objects, _, _, frees, _] = lane::totals();
+    let header = ledger_map::header();
+    let laneless = header.laneless_objects.load(Relaxed).wrapping_sub(header.laneless_frees.load(Relaxed));
+    alloc_objects.wrapping_sub(frees).wrapping_add(laneless) as i64 > 0
+}
+
+/// One search.
+fn find(
+    own: (libc::pid_t, usize),
+    sleepers: &[Sleeper],
+    mappings: &mut Array<Mapping>,
+    memory: &mut Memory,
+) -> Result<Tally, Skipped> {
+    let mut blocks = Blocks::new().ok_or(Skipped::NoMemory)?;
+    let mut unused = Unused::new().ok_or(Skipped::NoMemory)?;
+    mappings::read(mappings)?;
+    roots::add_known_blocks(&mut blocks, &mut unused, memory)?;
+    roots::walk_c_heaps(mappings, &mut blocks, &mut unused, memory)?;
+    roots::leave_out_own(own, sleepers, mappings, &mut unused, memory)?;
+    blocks.complete()?;
+    unused.complete();
+    let mut left = MOST;
+    let mut read = |bytes: usize| {
+        left = left.checked_sub(bytes).ok_or(Skipped::TooMuch)?;
+        Ok(())
+    };
+    for sleeper in sleepers {
+        blocks.consider(&sleeper.arguments)?;
+    }
+    for mapping in mappings.iter() {
+        let is_c_librarys = roots::is_of_c_library(*mapping);
+        unused.for_each_gap(mapping.start, mapping.end, |mut start, end| {
+            while start < end {
+                let words = memory.words(start, end)?;
+                if words.is_empty() {
+                    break;
+                }
+                let len = size_of_val(words);
+                read(len)?;
+                if is_c_librarys {
+                    blocks.consider_c_librarys(words)?
+                } else {
+                    blocks.consider(words)?
+                };
+                start += len;
+            }
+            Ok(())
+        })?;
+    }
+    blocks.follow(memory, &mut read)?;
+    Tally::of(&blocks)
+}

@@ -132,7 +132,7 @@ pub fn ask(
 
 /// The one of `names` that the program does not know by that name; `None` = it knows all of them, or leaves none out when asked to.
 /// `list` makes it list its tests with more flags.
-fn unknown<'a>(names: &'a [String], list: impl Fn(&[&str]) -> Option<Vec<String>>) -> Option<&'a String> {
+fn unknown(names: &[String], list: impl Fn(&[&str]) -> Option<Vec<String>>) -> Option<&String> {
     // No argument can hold a zero.
     if let Some(name) = names.iter().find(|name| name.contains('\0')) {
         return Some(name);

@@ -231,10 +231,10 @@ fn read_all(folder: &Path) -> BTreeMap<String, Ledger> {
     let mut ledgers = BTreeMap::new();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().unwrap() == Inventory::EXTENSION {
+        if [Inventory::EXTENSION, Inventory::BEGUN].iter().any(|list| path.extension().unwrap() == *list) {
             continue;
         }
-        assert_eq!(path.extension().unwrap(), "ledger", "nothing but ledgers and their list is left behind");
+        assert_eq!(path.extension().unwrap(), "ledger", "nothing but ledgers and their lists is left behind");
         let ledger = ledger::read(&std::fs::read(&path).unwrap()).unwrap();
         assert!(ledgers.insert(ledger.identity.name.clone(), ledger).is_none(), "{}", path.display());
     }

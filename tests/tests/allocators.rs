@@ -198,31 +198,56 @@ fn where_no_c_library_can_be_hooked_the_wish_is_refused_with_the_reason() {
     assert!(told.contains("`#[global_allocator]`") && told.contains("`crt-static`"), "{told}");
 }
 
-#[test]
-fn blocks_of_cs_malloc_that_rust_drops_work_as_without_us_and_are_not_counted() {
-    let fixture = Fixture::copy("allocators");
-    let plain = fixture.cargo("test --test made_by_c -- --test-threads=1").succeed();
+/// What the tests of `made_by_c` are recorded with, on any machine, and at any rate.
+fn assert_blocks_of_cs_are_not_counted(summary: &Summary, case: &str) {
     // What the blocks that were grown have afterwards: 12 of theirs, of twice the bytes and one.
     let sizes = [1, 8, 16, 24, 100, 1000, 1023, 1024, 1025, 5000, 100_000, 2_000_000_u64];
     let grown: u64 = sizes.iter().map(|size| size * 2 + 1).sum();
     let aligned = (4..13).flat_map(|power| [1, 1024, 50_000_u64].map(|size| size.next_multiple_of(1 << power)));
     let (most, aligned) = aligned.fold((0, 0), |(most, sum), size| (most.max(size * 3 / 2), sum + size * 3 / 2));
+    for (name, expected) in [
+        ("dropped", [3, 120, 0, 40, 0, 0]),
+        ("dropped_where_nothing_is_in_front", [3, 120, 0, 40, 0, 0]),
+        ("grown", [15, 120 + grown, 12, 4_000_001, 0, 0]),
+        ("aligned_by_c", [30, 120 + aligned, 27, most, 0, 0]),
+    ] {
+        assert_eq!(figures(summary, name), expected, "{name} {case}");
+    }
+    // What a thread takes to start is in it; that is below what one of the blocks has.
+    let other = figures(summary, "dropped_by_another_thread");
+    assert!(other[1] < 5000 && other[4..] == [0, 0], "{other:?} {case}");
+}
+
+#[test]
+fn blocks_of_cs_malloc_that_rust_drops_work_as_without_us_and_are_not_counted() {
+    let fixture = Fixture::copy("allocators");
+    let plain = fixture.cargo("test --test made_by_c -- --test-threads=1").succeed();
     for rate in ["0", "1", "4096", "524288"] {
         let asked = format!("test --test made_by_c --memprofilerate {rate} -- --test-threads=1");
         let profiled = fixture.memprof(&asked).succeed();
         assert_same(&plain, &profiled);
-        let summary = fixture.summary();
-        for (name, expected) in [
-            ("dropped", [3, 120, 0, 40, 0, 0]),
-            ("dropped_where_nothing_is_in_front", [3, 120, 0, 40, 0, 0]),
-            ("grown", [15, 120 + grown, 12, 4_000_001, 0, 0]),
-            ("aligned_by_c", [30, 120 + aligned, 27, most, 0, 0]),
-        ] {
-            assert_eq!(figures(&summary, name), expected, "{name} at rate {rate}");
-        }
-        // What a thread takes to start is in it; that is below what one of the blocks has.
-        let other = figures(&summary, "dropped_by_another_thread");
-        assert!(other[1] < 5000 && other[4..] == [0, 0], "{other:?} at rate {rate}");
+        assert_blocks_of_cs_are_not_counted(&fixture.summary(), &format!("at rate {rate}"));
     }
     fixture.memprof("test --test made_by_c --native").succeed();
+}
+
+#[test]
+fn blocks_of_cs_malloc_are_not_counted_where_address_space_is_limited() {
+    let fixture = Fixture::copy("allocators");
+    fixture.memprof("test --test made_by_c --no-run").succeed();
+    for (rate, limit) in [("0", 8_000_000), ("1", 8_000_000), ("4096", 1_500_000), ("524288", 1_500_000)] {
+        let line = format!("ulimit -v {limit} && exec cargo memprof test --test made_by_c --memprofilerate {rate}");
+        fixture.program("sh").args(["-c", &line]).succeed();
+        assert_blocks_of_cs_are_not_counted(&fixture.summary(), &format!("at rate {rate}, of {limit} KiB"));
+    }
+}
+
+#[test]
+fn blocks_of_cs_malloc_are_not_counted_where_a_sanitizer_must_know_all_blocks() {
+    let fixture = Fixture::copy("allocators");
+    for rate in ["0", "1", "524288"] {
+        let asked = format!("test --test made_by_c --memprofilerate {rate}");
+        fixture.memprof(&asked).env("RUSTFLAGS", "--cfg has_a_sanitizers_symbol").succeed();
+        assert_blocks_of_cs_are_not_counted(&fixture.summary(), &format!("at rate {rate}"));
+    }
 }

@@ -145,7 +145,8 @@ pub struct Header {
     pub unwalkable_stacks: AtomicU64,
     /// Sampled blocks that the table of live samples had no room for: their frees are not known.
     pub untracked_samples: AtomicU64,
-    /// Blocks from before the window that the table had no room for: frees of them count as frees.
+    /// Blocks that there was no room to know: those from before the window, whose frees count as frees; and small ones of the test's
+    /// that are no slots, after which the frees of others count, too.
     pub untracked_foreign: AtomicU64,
     /// Times that there was no room to keep what a site had at a peak.
     pub lost_peaks: AtomicU64,

@@ -24,7 +24,9 @@ pub(crate) const ALIGN: usize = 16;
 pub(crate) const CLASSES: usize = size_class(LARGEST) + 1;
 /// Address space for slots, in bytes. What a program wants beyond it comes from the C library.
 pub(crate) const ROOM: usize = if cfg!(miri) { LEAST_ROOM } else { 2 << 30 };
-const LEAST_ROOM: usize = if cfg!(miri) { 16 * STEP } else { 64 << 20 };
+const LEAST_ROOM: usize = if cfg!(miri) { 16 * STEP } else { 8 << 20 };
+/// Of limited address space one byte in so many is for slots: most of it is the program's.
+const LIMIT_FOR_EACH_BYTE: usize = 8;
 /// Memory is made usable when it is wanted, so much at a time.
 const STEP: usize = 1 << 20;
 
@@ -255,17 +257,16 @@ fn extend(end: usize) -> bool {
 }
 
 /// Takes address space for slots, and says whether there is some. Called once, before any is wanted; without it there are none. Nor are
-/// there where address space is limited: it is the program's; or where a sanitizer looks for what is wrong with blocks: it must know
-/// them all.
+/// there where a sanitizer looks for what is wrong with blocks: it must know them all.
 pub(crate) fn reserve() -> bool {
-    if is_space_limited() || has_sanitizer() {
+    if has_sanitizer() {
         return false;
     }
     // Miri knows neither memory that is promised twice nor pages that may not be touched.
     let (access, unreserved) =
         if cfg!(miri) { (libc::PROT_READ | libc::PROT_WRITE, 0) } else { (libc::PROT_NONE, libc::MAP_NORESERVE) };
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | unreserved;
-    let mut room = ROOM;
+    let mut room = room_within_limit();
     while room >= LEAST_ROOM {
         // One span more than are used, so that they can be aligned.
         // SAFETY: a fresh anonymous mapping chosen by the kernel overlaps nothing of ours.
@@ -280,7 +281,7 @@ pub(crate) fn reserve() -> bool {
             extend(STEP);
             return true;
         }
-        room /= 2;
+        room = room / 2 - room / 2 % STEP;
     }
     false
 }
@@ -299,14 +300,16 @@ fn has_sanitizer() -> bool {
     .any(|&address| address != 0)
 }
 
-fn is_space_limited() -> bool {
+/// How much address space to ask for: all of [`ROOM`], or a part of what the process may have.
+fn room_within_limit() -> usize {
     if cfg!(miri) {
-        return false;
+        return ROOM;
     }
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is a valid place for the answer.
-    let answered = unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) } == 0;
-    !answered || limit.rlim_cur != libc::RLIM_INFINITY
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `limit` is a valid place for the answer; without one it stays as it is.
+    unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) };
+    let share = usize::try_from(limit.rlim_cur).map_or(usize::MAX, |most| most / LIMIT_FOR_EACH_BYTE);
+    ROOM.min(share - share % STEP)
 }
 
 /// In a forked child, whose only thread this is: all slots so far are the parent's. Its own begin at the next span.

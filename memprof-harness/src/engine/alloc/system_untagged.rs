@@ -18,12 +18,13 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Set where there are no slots, or no place for all small blocks that are none: one that is not known is then taken for the test's.
-static UNKNOWN_SMALL_ARE_OURS: AtomicBool = AtomicBool::new(true);
+/// Set where there was no place for a small block that is no slot: one that is not known is then taken for the test's, and the ledger
+/// says so.
+static UNKNOWN_SMALL_ARE_OURS: AtomicBool = AtomicBool::new(false);
 
-/// Once it is known whether there are slots; and in a forked child, whose small blocks are all known.
-pub(crate) fn know_small(known: bool) {
-    UNKNOWN_SMALL_ARE_OURS.store(!known, Relaxed);
+/// In a forked child, whose small blocks are all known.
+pub(crate) fn forget_all() {
+    UNKNOWN_SMALL_ARE_OURS.store(false, Relaxed);
 }
 
 /// Whose a block is that is about to be given back or moved.
@@ -77,6 +78,7 @@ pub(crate) fn own(block: *mut u8, size: usize) {
         && !tracked::enter(block.addr(), Tracked::Unsampled { generation: lane::generation() })
     {
         UNKNOWN_SMALL_ARE_OURS.store(true, Relaxed);
+        ledger_map::header().untracked_foreign.fetch_add(1, Relaxed);
     }
 }
 

@@ -57,7 +57,7 @@ pub fn attach(path: &Path) -> io::Result<()> {
         state::decide(if ledger_map::header().rate.load(Relaxed) == 1 { Mode::Exact } else { Mode::Sampled });
     } else if matches!(state::mode(), Some(Mode::Exact | Mode::Sampled)) {
         ledger_map::attach(path)?;
-        system_untagged::know_small(slots::reserve());
+        slots::reserve();
     } else {
         return Err(io::Error::other("this process was not started to be recorded: MEMPROF_CHILD was not set"));
     }
@@ -260,7 +260,7 @@ fn leave_to_parent() {
     if state::mode() == Some(Mode::Sampled) {
         // In exact mode being there says that a block has a header.
         start_map::forget_all();
-        system_untagged::know_small(true);
+        system_untagged::forget_all();
     }
     tracked::force_open();
     peak::forget();

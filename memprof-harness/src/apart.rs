@@ -2,6 +2,7 @@
 //! knows nothing of it. For before `main`, where there is one thread.
 #![allow(unsafe_code)] // fork, and memory that two processes share
 
+use std::mem::size_of;
 use std::ptr::{self, NonNull};
 
 /// Bytes that can be said: some paths, which are shorter than a page each.

@@ -3,6 +3,7 @@
 use crate::measure::{limit_leaked, or_note, Figures, Measured, Region};
 use std::any::Any;
 use std::future::{poll_fn, Future};
+use std::mem::size_of_val;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe, Location};
 use std::pin::pin;
 use std::task::Poll;
@@ -130,6 +131,7 @@ impl Figures {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::mem::size_of;
 
     #[test]
     fn all_limits_that_do_not_hold_are_said() {

@@ -51,6 +51,8 @@ mod measure;
 pub mod modes;
 pub mod pattern;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod provenance;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #[cfg(memprof_injected)]
 mod seeds;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]

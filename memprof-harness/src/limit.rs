@@ -67,7 +67,7 @@ pub fn end_like(status: ExitStatus) -> ! {
         // The other process has left what memory image there is to be left.
         let none = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: reads the one structure, which lives until the call is over.
-        let _ = unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
+        let _ = unsafe { libc::setrlimit(libc::RLIMIT_CORE, &none) };
         do_as_usual(signal);
     }
     process::exit(status.code().unwrap_or(FAILURE))

@@ -17,7 +17,7 @@ const NOT_SEEN: i32 = 84;
 /// The loader calls what is listed here, after the C library is ready, and before the constructors of the program, which are not
 /// to be run for this.
 #[used]
-#[unsafe(link_section = ".init_array.00100")]
+#[link_section = ".init_array.00100"]
 static ANSWER: extern "C" fn() = answer;
 
 extern "C" fn answer() {

@@ -10,7 +10,7 @@ use std::ffi::{CStr, OsStr};
 use std::hint::black_box;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::panic::{self, PanicHookInfo};
+use std::panic;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::OnceLock;
@@ -28,7 +28,7 @@ const DOCTEST: &str = "RUSTDOC_DOCTEST_RUN_NB_TEST";
 
 /// The loader calls what is listed here, after the C library is ready and before `main`.
 #[used]
-#[unsafe(link_section = ".init_array")]
+#[link_section = ".init_array"]
 static SET_UP: extern "C" fn() = set_up;
 
 extern "C" fn set_up() {
@@ -320,10 +320,13 @@ fn hook() -> Hook {
 /// Keeps what the default panic hook does out of the recording, as under a test. A hook that the program sets itself is
 /// recorded.
 fn wrap_panic_hook() {
+    // By its old name, which is the only one that compilers before 1.81 know.
+    #[allow(deprecated)]
+    type Info<'a> = panic::PanicInfo<'a>;
     /// Beside the hook and not in it: a box of something that has no size takes no memory.
-    static PREVIOUS: OnceLock<Box<dyn Fn(&PanicHookInfo<'_>) + Sync + Send>> = OnceLock::new();
+    static PREVIOUS: OnceLock<Box<dyn Fn(&Info<'_>) + Sync + Send>> = OnceLock::new();
     if PREVIOUS.set(panic::take_hook()).is_ok() {
-        panic::set_hook(Box::new(|info: &PanicHookInfo<'_>| {
+        panic::set_hook(Box::new(|info: &Info<'_>| {
             let _outside = engine::suspend();
             if let Some(previous) = PREVIOUS.get() {
                 previous(info);
@@ -337,7 +340,7 @@ fn wrap_panic_hook() {
 #[cfg(target_env = "gnu")]
 fn watch_exit() {
     use std::ffi::{c_int, c_void};
-    unsafe extern "C" {
+    extern "C" {
         fn on_exit(function: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
     }
     extern "C" fn end(status: c_int, _: *mut c_void) {

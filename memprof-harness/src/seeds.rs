@@ -22,7 +22,7 @@ pub fn fix() {
 /// # Safety
 /// As of the C function: `buffer` can be written for `length` bytes.
 #[cfg(target_os = "linux")]
-#[unsafe(no_mangle)]
+#[no_mangle]
 #[linkage = "weak"]
 unsafe extern "C" fn getrandom(buffer: *mut libc::c_void, length: libc::size_t, flags: libc::c_uint) -> libc::ssize_t {
     if !FIXED.load(Relaxed) {

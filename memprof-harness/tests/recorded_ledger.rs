@@ -60,7 +60,7 @@ fn allocate(size: usize, align: usize, zeroed: bool) -> Block {
         unsafe { Hook.alloc(layout) }
     };
     let start = black_box(start);
-    assert!(!start.is_null() && start.addr() % align == 0);
+    assert!(!start.is_null() && start as usize % align == 0);
     if zeroed {
         // SAFETY: the block was just made with that size.
         assert!(unsafe { std::slice::from_raw_parts(start, size) }.iter().all(|&byte| byte == 0));

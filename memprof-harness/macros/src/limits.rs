@@ -1,6 +1,6 @@
 //! What stands between the attribute's parentheses: `alloc_objects = 12, peak_space = "64KiB", leaked = 0`.
 
-use crate::{Wrong, amount, braces, code, spelling};
+use crate::{amount, braces, code, spelling, Wrong};
 use proc_macro::{Delimiter, Group, Ident, Literal, Span, TokenStream, TokenTree};
 
 /// The figures that count blocks or calls.

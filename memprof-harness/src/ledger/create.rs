@@ -7,6 +7,7 @@ use crate::file_limit;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::mem::offset_of;
+use std::mem::size_of;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 

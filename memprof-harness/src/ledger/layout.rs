@@ -6,6 +6,7 @@
 //! order of the machine that wrote the file. Fields that several threads or a reader in another process see are
 //! atomics; a field that only its own lane writes is written with plain relaxed stores.
 
+use std::mem::size_of;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicI64, AtomicU16, AtomicU32, AtomicU64};
 

@@ -5,6 +5,7 @@ use super::layout;
 use super::leaks::Leaks;
 use super::stacks::{StackId, Stacks};
 use super::{Identity, OutcomeCode};
+use std::mem::size_of_val;
 use std::path::PathBuf;
 
 /// One ledger, with the lanes merged.

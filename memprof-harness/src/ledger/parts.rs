@@ -10,6 +10,7 @@ use super::stacks::{StackId, StackTable, Stacks};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::mem::offset_of;
+use std::mem::size_of;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 

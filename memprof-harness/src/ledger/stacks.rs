@@ -26,6 +26,7 @@
 
 use super::callees::{Callee, Callees};
 use std::collections::HashMap;
+use std::mem::size_of;
 use std::num::NonZeroU32;
 
 /// Stands for a stack of one ledger, and for its innermost node.

@@ -16,7 +16,7 @@ use std::ffi::OsString;
 use std::hint::black_box;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
+use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::{fs, io, process, thread};
 
@@ -214,7 +214,7 @@ fn text_of(payload: &(dyn Any + Send)) -> Option<&str> {
 /// that takes the hook gets this one, which does what the one below it does; a hook that a test sets itself is recorded.
 fn wrap_panic_hook(on_panic: OnPanic, panic_text: Option<PathBuf>) {
     let previous = panic::take_hook();
-    panic::set_hook(Box::new(move |info: &PanicHookInfo<'_>| {
+    panic::set_hook(Box::new(move |info| {
         let _outside = engine::suspend();
         previous(info);
         if on_panic == OnPanic::Abort {

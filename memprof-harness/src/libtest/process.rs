@@ -136,7 +136,7 @@ fn enlarge(pipe: &File) {
 fn held(pipe: &File) -> io::Result<u64> {
     let mut held: libc::c_int = 0;
     // SAFETY: FIONREAD writes one `int` through the pointer, which is to one; the descriptor is open.
-    let result = unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &raw mut held) };
+    let result = unsafe { libc::ioctl(pipe.as_raw_fd(), libc::FIONREAD, &mut held) };
     if result == -1 {
         Err(io::Error::last_os_error())
     } else {

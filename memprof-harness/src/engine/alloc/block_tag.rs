@@ -14,6 +14,7 @@
 use crate::engine::record::lane;
 use crate::engine::record::site_predictor::{Number, NUMBER_BITS};
 use crate::engine::record::sites;
+use std::mem::size_of;
 use std::num::NonZeroU64;
 
 /// What is noted of a block that is the test's.

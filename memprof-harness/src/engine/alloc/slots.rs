@@ -12,6 +12,8 @@ use crate::engine::alloc::spans::{self, OpenSpans, SPAN};
 use crate::engine::life::weak_symbol::weak_address;
 use crate::engine::record::site_predictor::Number;
 use crate::engine::store::ledger_map::{Errno, Lock};
+use crate::provenance::{self, Address};
+use std::mem::size_of;
 use std::ptr;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
@@ -119,13 +121,13 @@ pub(crate) fn are_for_notes(size: usize, align: usize, clock: u64) -> bool {
 /// Whether a block is a slot of this process's.
 #[inline(always)]
 pub(crate) fn have(block: *mut u8) -> bool {
-    block.addr().wrapping_sub(OWN.first.load(Relaxed)) < OWN.len.load(Relaxed)
+    block.address().wrapping_sub(OWN.first.load(Relaxed)) < OWN.len.load(Relaxed)
 }
 
 pub(crate) fn origin(block: *mut u8) -> Origin {
     if have(block) {
         Origin::Own
-    } else if block.addr().wrapping_sub(START.load(Relaxed).addr()) < RESERVED.load(Relaxed) {
+    } else if block.address().wrapping_sub(START.load(Relaxed).address()) < RESERVED.load(Relaxed) {
         Origin::Inherited
     } else {
         Origin::System
@@ -196,7 +198,7 @@ impl CentralList {
         self.lock.hold(|| {
             let batches = self.batches.load(Relaxed);
             if batches < batches_kept(class) {
-                let next = self.first.load(Relaxed).addr();
+                let next = self.first.load(Relaxed).address();
                 // SAFETY: its slots are free, and were the caller's.
                 unsafe { BatchTag { next, slots: batch_of(class) }.write(batch) };
                 self.first.store(batch, Relaxed);
@@ -222,7 +224,7 @@ impl CentralList {
             }
             // SAFETY: it is in this list.
             let BatchTag { next, slots } = unsafe { BatchTag::read(batch) };
-            let next = if next == 0 { ptr::null_mut() } else { START.load(Relaxed).with_addr(next) };
+            let next = if next == 0 { ptr::null_mut() } else { provenance::with_address(START.load(Relaxed), next) };
             self.first.store(next, Relaxed);
             self.batches.store(self.batches.load(Relaxed) - 1, Relaxed);
             // SAFETY: nobody else has it now.
@@ -272,10 +274,10 @@ pub(crate) fn reserve() -> bool {
         // SAFETY: a fresh anonymous mapping chosen by the kernel overlaps nothing of ours.
         let mapped = unsafe { libc::mmap(ptr::null_mut(), room + SPAN, access, flags, -1, 0) };
         if mapped != libc::MAP_FAILED {
-            let start = mapped.cast::<u8>().wrapping_add(mapped.addr().next_multiple_of(SPAN) - mapped.addr());
+            let start = mapped.cast::<u8>().wrapping_add(mapped.address().next_multiple_of(SPAN) - mapped.address());
             START.store(start, Relaxed);
             RESERVED.store(room, Relaxed);
-            OWN.first.store(start.addr(), Relaxed);
+            OWN.first.store(start.address(), Relaxed);
             OWN.len.store(room, Release);
             // The first ones are there whatever system calls a test forbids itself.
             extend(STEP);
@@ -324,7 +326,7 @@ pub(crate) fn forget_all() {
     let reserved = RESERVED.load(Relaxed);
     if reserved != 0 {
         OWN.len.store(reserved - inherited, Relaxed);
-        OWN.first.store(START.load(Relaxed).addr() + inherited, Relaxed);
+        OWN.first.store(START.load(Relaxed).address() + inherited, Relaxed);
     }
 }
 
@@ -343,12 +345,12 @@ pub(crate) struct Extent {
 
 /// Where slots were ever carved.
 pub(crate) fn extent() -> Extent {
-    Extent { start: START.load(Relaxed).addr(), len: spans::used_bytes() }
+    Extent { start: START.load(Relaxed).address(), len: spans::used_bytes() }
 }
 
 /// All address space for slots, whoever's they are; nothing where there are none.
 pub(crate) fn reserved() -> Extent {
-    Extent { start: START.load(Relaxed).addr(), len: RESERVED.load(Relaxed) }
+    Extent { start: START.load(Relaxed).address(), len: RESERVED.load(Relaxed) }
 }
 
 /// The slot that is in use at this address, any byte of its block: the block, and how many bytes it may have. For when no other

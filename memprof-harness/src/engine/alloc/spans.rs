@@ -15,6 +15,7 @@
 use crate::engine::alloc::block_tag::{mark_free, SlotState, SlotTag};
 use crate::engine::alloc::slots::{bytes_of, next_of, set_next, usable_span, ALIGN, ROOM};
 use crate::engine::store::ledger_map::{Errno, Lock};
+use crate::provenance::Address;
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU16, AtomicUsize};
@@ -74,7 +75,7 @@ impl SpanId {
 
     /// Which one a slot's block lies in.
     fn of(block: *mut u8, start: *mut u8) -> Option<SpanId> {
-        SpanId::at(block.addr().wrapping_sub(start.addr()) / SPAN)
+        SpanId::at(block.address().wrapping_sub(start.address()) / SPAN)
     }
 
     fn start(self, start: *mut u8) -> *mut u8 {
@@ -155,7 +156,7 @@ impl OpenSpans {
             let block = start.wrapping_add(usize::from(free) * ALIGN);
             // SAFETY: a free slot of this span, whose list only the class's lock gives access to.
             let behind = unsafe { next_of(block) };
-            free = if behind.is_null() { 0 } else { (behind.addr().wrapping_sub(start.addr()) / ALIGN) as u16 };
+            free = if behind.is_null() { 0 } else { (behind.address().wrapping_sub(start.address()) / ALIGN) as u16 };
             // SAFETY: as above.
             unsafe { set_next(block, first) };
             (first, count) = (block, count + 1);
@@ -190,7 +191,7 @@ impl OpenSpans {
         };
         // SAFETY: as the caller promises.
         unsafe { set_next(block, behind) };
-        span.first.store((block.addr().wrapping_sub(start.addr()) / ALIGN) as u16, Relaxed);
+        span.first.store((block.address().wrapping_sub(start.address()) / ALIGN) as u16, Relaxed);
         span.free.store(span.free.load(Relaxed) + 1, Relaxed);
         if span.is_empty() {
             if had_room {
@@ -369,7 +370,7 @@ pub(crate) fn for_each_live(start: *mut u8, mut visit: impl FnMut(*mut u8, usize
 
 /// See [`crate::engine::alloc::slots::holding`].
 pub(crate) fn holding(start: *mut u8, address: usize) -> Option<(*mut u8, usize)> {
-    let offset = address.checked_sub(start.addr()).filter(|offset| *offset < used_bytes())?;
+    let offset = address.checked_sub(start.address()).filter(|offset| *offset < used_bytes())?;
     let id = SpanId::at(offset / SPAN)?;
     let bytes = bytes_of(usize::from(id.span().class.load(Relaxed)));
     let behind_first = (offset % SPAN).checked_sub(ALIGN)?;

@@ -7,6 +7,8 @@
 #![allow(unsafe_code)] // memory of its own
 
 use crate::engine::store::ledger_map::{private_bytes, Lock};
+use crate::provenance::Address;
+use std::mem::size_of;
 use std::ptr;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize};
@@ -54,7 +56,7 @@ fn mark(block: usize) -> u8 {
 /// Enters a large block that was just made. `false` where there is no memory for it.
 #[inline(always)]
 pub(crate) fn enter(block: *mut u8) -> bool {
-    let block = block.addr();
+    let block = block.address();
     let Some(leaf) = leaf(block).or_else(|| make(block >> LEAF_BITS)) else {
         INCOMPLETE.store(true, Relaxed);
         return false;
@@ -72,7 +74,7 @@ pub(crate) fn is_incomplete() -> bool {
 /// Takes a block out that is about to be given back or moved: afterwards its address may be another's. `false` where it is not here.
 #[inline(always)]
 pub(crate) fn leave(block: *mut u8) -> bool {
-    let block = block.addr();
+    let block = block.address();
     let Some(leaf) = leaf(block) else { return false };
     let place = place(leaf, block);
     let is_here = place.load(Relaxed) == mark(block);
@@ -84,7 +86,7 @@ pub(crate) fn leave(block: *mut u8) -> bool {
 
 /// Whether a block is here.
 pub(crate) fn has(block: *mut u8) -> bool {
-    let block = block.addr();
+    let block = block.address();
     leaf(block).is_some_and(|leaf| place(leaf, block).load(Relaxed) == mark(block))
 }
 
@@ -154,6 +156,7 @@ pub(crate) fn for_each(mut visit: impl FnMut(usize)) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provenance;
     use std::collections::BTreeSet;
 
     #[test]
@@ -163,7 +166,7 @@ mod tests {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (random >> 33) as usize % below
         };
-        let at = |address: usize| ptr::without_provenance_mut::<u8>(address);
+        let at = |address: usize| provenance::without_provenance_mut::<u8>(address);
         let mut here: BTreeSet<usize> = BTreeSet::new();
         for _ in 0..if cfg!(miri) { 300 } else { 50_000 } {
             // In two GiB, one of them the last.

@@ -4,8 +4,10 @@
 
 #![allow(unsafe_code)] // an allocator
 
+use crate::provenance::Address;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::c_void;
+use std::mem::size_of;
 use std::ptr;
 use std::sync::atomic::AtomicPtr;
 use std::sync::atomic::Ordering::{Acquire, Release};
@@ -83,7 +85,7 @@ pub(crate) unsafe fn fewest_bytes(block: *mut u8, usable: usize) -> usize {
         // SAFETY: it is glibc's, which has a word with the block's size and three flags in front of
         // it.
         let word = unsafe { block.wrapping_sub(size_of::<usize>()).cast::<usize>().read() };
-        fewest_of_glibc(block.addr(), usable, word & IS_MAPPED != 0)
+        fewest_of_glibc(block.address(), usable, word & IS_MAPPED != 0)
     } else {
         // No allocator gives twice of what it was asked for.
         usable / 2 + 1
@@ -115,10 +117,10 @@ mod tests {
         let usable = unsafe { libc::malloc_usable_size(block) };
         // SAFETY: the program's allocator is glibc's, which has its word there.
         let word = unsafe { block.cast::<usize>().wrapping_sub(1).read() };
-        let fewest = fewest_of_glibc(block.addr(), usable, word & IS_MAPPED != 0);
+        let fewest = fewest_of_glibc(block.address(), usable, word & IS_MAPPED != 0);
         assert!((1..=size).contains(&fewest), "{fewest} for {size}, of which {usable} can be used");
         let more = if word & IS_MAPPED == 0 { 47 } else { 2 * 4096 };
-        assert!(block.addr() % 64 == 0 || size - fewest <= more + 47, "{fewest} for {size}");
+        assert!(block.address() % 64 == 0 || size - fewest <= more + 47, "{fewest} for {size}");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::engine::record::lane::Local;
 use crate::engine::store::address_table::spread;
 use crate::engine::store::ledger_map::Errno;
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
+use crate::provenance::Address;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 
@@ -297,12 +298,12 @@ unsafe fn has_header(block: *mut u8) -> bool {
     const PAGE: usize = 4096;
     let header = header_of(block);
     // Blocks of others may begin where nothing is in front.
-    if block.addr() % PAGE < HEADER && !is_mapped(header.cast::<u8>().wrapping_sub(header.addr() % PAGE)) {
+    if block.address() % PAGE < HEADER && !is_mapped(header.cast::<u8>().wrapping_sub(header.address() % PAGE)) {
         return false;
     }
     // SAFETY: it is in the block's page, or in one that is there. The C library has its own words there, others may have any.
     let words = unsafe { header.read() };
-    of_header(block.addr(), words).is_some()
+    of_header(block.address(), words).is_some()
 }
 
 /// Bytes that may be in front of a block, least first.
@@ -350,7 +351,7 @@ fn address_marks(block: usize) -> [u64; 2] {
 #[inline(always)]
 pub(crate) unsafe fn write_note(block: *mut u8, align: usize, note: Option<Note>) {
     let [tag, birth] = note.map_or([0; 2], Note::words);
-    let marks = address_marks(block.addr());
+    let marks = address_marks(block.address());
     let front = u64::from(align.max(HEADER).ilog2()) << FRONT_SHIFT;
     // SAFETY: as the caller promises the 16 bytes in front are ours, aligned for two words.
     unsafe { header_of(block).write([tag | marks[0] | front, birth & !NOT_THE_NOTES[1] | marks[1]]) }

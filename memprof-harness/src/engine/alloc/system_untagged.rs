@@ -14,6 +14,7 @@ use crate::engine::record::lane::{self, Local};
 use crate::engine::store::ledger_map;
 use crate::engine::store::tracked::{self, Tracked};
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
+use crate::provenance::Address;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
@@ -75,7 +76,7 @@ pub(crate) fn own(block: *mut u8, size: usize) {
     if size >= start_map::LEAST {
         start_map::enter(block);
     } else if !UNKNOWN_SMALL_ARE_OURS.load(Relaxed)
-        && !tracked::enter(block.addr(), Tracked::Unsampled { generation: lane::generation() })
+        && !tracked::enter(block.address(), Tracked::Unsampled { generation: lane::generation() })
     {
         UNKNOWN_SMALL_ARE_OURS.store(true, Relaxed);
         ledger_map::header().untracked_foreign.fetch_add(1, Relaxed);
@@ -97,7 +98,7 @@ pub(crate) fn sample_if_due(
         return;
     }
     let Some(site) = local.sample(frame, bounds, size as u64, realloc, clock) else { return };
-    if !tracked::enter(block.addr(), Tracked::Sampled(local.note(Some(site), clock))) {
+    if !tracked::enter(block.address(), Tracked::Sampled(local.note(Some(site), clock))) {
         ledger_map::header().untracked_samples.fetch_add(1, Relaxed);
     }
 }
@@ -111,7 +112,7 @@ pub(crate) fn allocated_while_shut(block: *mut u8, size: usize) {
     if size >= start_map::LEAST && !start_map::is_incomplete() {
         // Should one have been here that went without a word.
         start_map::leave(block);
-    } else if !tracked::enter(block.addr(), Tracked::NotTheTests) && ledger_map::is_attached() {
+    } else if !tracked::enter(block.address(), Tracked::NotTheTests) && ledger_map::is_attached() {
         ledger_map::header().untracked_foreign.fetch_add(1, Relaxed);
     }
 }
@@ -145,7 +146,7 @@ fn freed(owner: Owner, size: usize) {
 #[inline(always)]
 fn take_out(block: *mut u8, size: usize) -> Owner {
     let is_in_map = size >= start_map::LEAST && start_map::leave(block);
-    let known = if tracked::may_hold(block.addr()) { tracked::take(block.addr()) } else { None };
+    let known = if tracked::may_hold(block.address()) { tracked::take(block.address()) } else { None };
     match known {
         Some(Tracked::Sampled(note)) => Owner::Test(Some(note)),
         Some(Tracked::Unsampled { generation }) if generation == lane::generation() => Owner::Test(None),
@@ -170,7 +171,7 @@ pub(crate) struct FromOutside {
 /// nothing is known. `usable_size` is C's.
 pub(crate) fn take_from_outside(block: *mut u8, usable_size: UsableSize) -> FromOutside {
     let is_in_map = start_map::leave(block);
-    let tracked = if tracked::may_hold(block.addr()) { tracked::take(block.addr()) } else { None };
+    let tracked = if tracked::may_hold(block.address()) { tracked::take(block.address()) } else { None };
     let known = match tracked {
         Some(Tracked::Sampled(note)) => note.size(),
         Some(Tracked::NotTheTests) | None if !is_in_map => Some(0),
@@ -206,7 +207,7 @@ impl FromOutside {
             start_map::enter(self.block);
         }
         if let Some(tracked) = self.tracked {
-            tracked::enter(self.block.addr(), tracked);
+            tracked::enter(self.block.address(), tracked);
         }
     }
 }
@@ -218,10 +219,10 @@ fn put_in(block: *mut u8, size: usize, owner: Owner) {
         // It was there a moment ago, so there is room, here and below.
         Owner::Test(Some(note)) => {
             own(block, size);
-            tracked::enter(block.addr(), Tracked::Sampled(note));
+            tracked::enter(block.address(), Tracked::Sampled(note));
         }
         Owner::Test(None) => own(block, size),
-        Owner::Other => _ = tracked::enter(block.addr(), Tracked::NotTheTests),
+        Owner::Other => _ = tracked::enter(block.address(), Tracked::NotTheTests),
     }
 }
 

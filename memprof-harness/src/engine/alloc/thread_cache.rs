@@ -145,6 +145,7 @@ mod tests {
     use super::*;
     use crate::engine::alloc::block_tag::SlotTag;
     use crate::engine::alloc::spans;
+    use crate::provenance::Address;
     use std::alloc::{GlobalAlloc, System};
     use std::collections::{BTreeMap, HashSet};
     use std::mem::MaybeUninit;
@@ -249,7 +250,7 @@ mod tests {
                 _ if live.len() < most => {
                     let size = random(1023) + 1;
                     let block = lane.take(size).expect("room");
-                    assert!(slots::have(block) && block.addr() % 16 == 0);
+                    assert!(slots::have(block) && block.address() % 16 == 0);
                     // SAFETY: just taken.
                     unsafe { SlotTag::UNSAMPLED.write(block) };
                     fill(block, size, byte);
@@ -272,12 +273,12 @@ mod tests {
         let consumer = std::thread::spawn(move || {
             let lane = none_yet();
             // SAFETY: live slots of that size.
-            freed.iter().for_each(|block| unsafe { lane.put(ptr::with_exposed_provenance_mut(block), SIZE) });
+            freed.iter().for_each(|block| unsafe { lane.put(block as *mut u8, SIZE) });
         });
         let lane = none_yet();
         let blocks: HashSet<usize> = (0..rounds)
             .map(|_| {
-                let block = lane.take(SIZE).expect("room").expose_provenance();
+                let block = lane.take(SIZE).expect("room") as usize;
                 to_free.send(block).expect("a consumer");
                 block
             })

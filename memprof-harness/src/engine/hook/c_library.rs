@@ -12,10 +12,12 @@ compile_error!("only glibc, linked dynamically, has a second name for its alloca
 use crate::engine::hook::observer;
 use crate::engine::record::native::{allocated, freeing, is_on, not_reallocated, reallocated, reallocating};
 use crate::engine::unwind::frame_pointer::Frame;
+use crate::provenance::Address;
 use libc::{c_int, c_void, size_t};
+use std::mem::size_of;
 use std::ptr;
 
-unsafe extern "C" {
+extern "C" {
     fn __libc_malloc(size: size_t) -> *mut c_void;
     fn __libc_calloc(count: size_t, size: size_t) -> *mut c_void;
     fn __libc_realloc(block: *mut c_void, size: size_t) -> *mut c_void;
@@ -29,14 +31,14 @@ unsafe extern "C" {
 #[inline(always)]
 fn noted(block: *mut c_void, size: size_t) -> *mut c_void {
     if is_on() {
-        allocated(Frame::here(), block.addr(), size);
+        allocated(Frame::here(), block.address(), size);
     }
     block
 }
 
 /// # Safety
 /// As the C library's.
-#[unsafe(no_mangle)]
+#[no_mangle]
 #[inline(never)]
 pub unsafe extern "C" fn malloc(size: size_t) -> *mut c_void {
     // SAFETY: has no preconditions.
@@ -45,7 +47,7 @@ pub unsafe extern "C" fn malloc(size: size_t) -> *mut c_void {
 
 /// # Safety
 /// As the C library's.
-#[unsafe(no_mangle)]
+#[no_mangle]
 #[inline(never)]
 pub unsafe extern "C" fn calloc(count: size_t, size: size_t) -> *mut c_void {
     // SAFETY: has no preconditions.
@@ -54,7 +56,7 @@ pub unsafe extern "C" fn calloc(count: size_t, size: size_t) -> *mut c_void {
 
 /// # Safety
 /// As the C library's.
-#[unsafe(no_mangle)]
+#[no_mangle]
 #[inline(never)]
 pub unsafe extern "C" fn realloc(block: *mut c_void, size: size_t) -> *mut c_void {
     // SAFETY: the caller upholds `realloc`'s contract.
@@ -63,7 +65,7 @@ pub unsafe extern "C" fn realloc(block: *mut c_void, size: size_t) -> *mut c_voi
 
 /// # Safety
 /// As the C library's.
-#[unsafe(no_mangle)]
+#[no_mangle]
 #[inline(never)]
 pub unsafe extern "C" fn reallocarray(block: *mut c_void, count: size_t, size: size_t) -> *mut c_void {
     let Some(size) = count.checked_mul(size) else { return out_of_memory() };
@@ -85,20 +87,20 @@ unsafe fn resize(block: *mut c_void, size: size_t) -> *mut c_void {
     }
     if size == 0 {
         // glibc takes this for a free.
-        freeing(block.addr());
+        freeing(block.address());
         // SAFETY: the caller upholds `realloc`'s contract.
         return unsafe { __libc_realloc(block, 0) };
     }
     // Before the call: afterwards another thread may have the old address.
-    let old = reallocating(block.addr());
+    let old = reallocating(block.address());
     let old_size = old.map_or(0, |old| old.size as usize);
     let resizing = observer::resizing(block.cast());
     // SAFETY: the caller upholds `realloc`'s contract.
     let moved = unsafe { __libc_realloc(block, size) };
     if moved.is_null() {
-        not_reallocated(old, block.addr());
+        not_reallocated(old, block.address());
     } else {
-        reallocated(Frame::here(), old, moved.addr(), size);
+        reallocated(Frame::here(), old, moved.address(), size);
     }
     resizing.done(block.cast(), old_size, moved.cast(), size);
     moved
@@ -106,11 +108,11 @@ unsafe fn resize(block: *mut c_void, size: size_t) -> *mut c_void {
 
 /// # Safety
 /// As the C library's.
-#[unsafe(no_mangle)]
+#[no_mangle]
 #[inline(never)]
 pub unsafe extern "C" fn free(block: *mut c_void) {
     if is_on() && !block.is_null() {
-        freeing(block.addr());
+        freeing(block.address());
     }
     // SAFETY: the caller upholds `free`'s contract.
     unsafe { __libc_free(block) }
@@ -120,7 +122,7 @@ pub unsafe extern "C" fn free(block: *mut c_void) {
 ///
 /// # Safety
 /// As the C library's.
-#[unsafe(no_mangle)]
+#[no_mangle]
 #[inline(never)]
 pub unsafe extern "C" fn free_sized(block: *mut c_void, _: size_t) {
     // SAFETY: the caller upholds `free`'s contract.
@@ -131,7 +133,7 @@ pub unsafe extern "C" fn free_sized(block: *mut c_void, _: size_t) {
 ///
 /// # Safety
 /// As the C library's.
-#[unsafe(no_mangle)]
+#[no_mangle]
 #[inline(never)]
 pub unsafe extern "C" fn free_aligned_sized(block: *mut c_void, _: size_t, _: size_t) {
     // SAFETY: the caller upholds `free`'s contract.
@@ -140,7 +142,7 @@ pub unsafe extern "C" fn free_aligned_sized(block: *mut c_void, _: size_t, _: si
 
 /// # Safety
 /// As the C library's.
-#[unsafe(no_mangle)]
+#[no_mangle]
 #[inline(never)]
 pub unsafe extern "C" fn posix_memalign(place: *mut *mut c_void, align: size_t, size: size_t) -> c_int {
     if !align.is_power_of_two() || align % size_of::<*mut c_void>() != 0 {
@@ -158,7 +160,7 @@ pub unsafe extern "C" fn posix_memalign(place: *mut *mut c_void, align: size_t, 
 
 /// # Safety
 /// As the C library's.
-#[unsafe(no_mangle)]
+#[no_mangle]
 #[inline(never)]
 pub unsafe extern "C" fn aligned_alloc(align: size_t, size: size_t) -> *mut c_void {
     if !align.is_power_of_two() {
@@ -170,7 +172,7 @@ pub unsafe extern "C" fn aligned_alloc(align: size_t, size: size_t) -> *mut c_vo
 
 /// # Safety
 /// As the C library's.
-#[unsafe(no_mangle)]
+#[no_mangle]
 #[inline(never)]
 pub unsafe extern "C" fn memalign(align: size_t, size: size_t) -> *mut c_void {
     // SAFETY: has no preconditions.
@@ -179,7 +181,7 @@ pub unsafe extern "C" fn memalign(align: size_t, size: size_t) -> *mut c_void {
 
 /// # Safety
 /// As the C library's.
-#[unsafe(no_mangle)]
+#[no_mangle]
 #[inline(never)]
 pub unsafe extern "C" fn valloc(size: size_t) -> *mut c_void {
     // SAFETY: has no preconditions.
@@ -188,7 +190,7 @@ pub unsafe extern "C" fn valloc(size: size_t) -> *mut c_void {
 
 /// # Safety
 /// As the C library's.
-#[unsafe(no_mangle)]
+#[no_mangle]
 #[inline(never)]
 pub unsafe extern "C" fn pvalloc(size: size_t) -> *mut c_void {
     // SAFETY: has no preconditions.

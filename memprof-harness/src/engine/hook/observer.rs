@@ -121,7 +121,7 @@ fn leave() {
 /// # Safety
 /// With [`WATCH`], `observer` points at one that lives as long as the process and whose functions may be called on any thread.
 #[cfg(memprof_injected)]
-#[unsafe(no_mangle)]
+#[no_mangle]
 #[linkage = "weak"]
 unsafe extern "C" fn memprof_observe_v1(what: u32, observer: *mut Observer) -> u32 {
     match what {

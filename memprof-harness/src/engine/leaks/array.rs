@@ -3,6 +3,7 @@
 #![allow(unsafe_code)] // memory of its own
 
 use crate::engine::store::ledger_map;
+use std::mem::size_of;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
 

@@ -6,6 +6,8 @@ use crate::engine::leaks::c_heap;
 use crate::engine::leaks::memory::Memory;
 use crate::engine::leaks::Skipped;
 use crate::engine::record::site_predictor::Number;
+use crate::provenance::Address;
+use std::mem::size_of_val;
 
 /// Blocks that are no slots. With more, nothing is searched.
 const MOST: usize = 1 << 22;
@@ -114,7 +116,7 @@ impl Blocks {
         for &word in words {
             if word.wrapping_sub(self.slots.start) < self.slots.len {
                 if let Some((block, _)) = slots::holding(word) {
-                    self.mark_slot(block.addr())?;
+                    self.mark_slot(block.address())?;
                 }
             } else if word.wrapping_sub(self.low) < self.len {
                 self.mark_other(word, &is_pointer)?;
@@ -176,7 +178,7 @@ impl Blocks {
     /// Visits all blocks: whether something leads to it, its room, how much of that is more than was asked for at most, and its site.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(bool, usize, u32, Option<Number>)) {
         slots::for_each_live(|block, room| {
-            let bit = (block.addr() - self.slots.start) / slots::ALIGN;
+            let bit = (block.address() - self.slots.start) / slots::ALIGN;
             visit(is_set(&self.marked_slots, bit), room, slots::ALIGN as u32 - 1, slots::site_of(block));
         });
         for (place, block) in self.others.iter().enumerate() {

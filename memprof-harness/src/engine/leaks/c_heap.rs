@@ -9,6 +9,7 @@
 use crate::engine::leaks::mappings::{Kind, Mapping};
 use crate::engine::leaks::memory::Memory;
 use crate::engine::leaks::Skipped;
+use crate::provenance::Address;
 
 /// The two words in front of what a chunk gives its user.
 pub(crate) const HEADER: usize = 16;
@@ -51,7 +52,7 @@ pub(crate) fn mark_of_cached(memory: &mut Memory) -> Result<Option<usize>, Skipp
     for (mark, len) in marks.iter_mut().zip([24, 56]) {
         // SAFETY: has no preconditions.
         let block = unsafe { libc::malloc(len) };
-        let start = block.addr();
+        let start = block.address();
         // SAFETY: made above, and not used any more: what is in it is read by its number.
         unsafe { libc::free(block) };
         memory.forget();
@@ -146,6 +147,7 @@ fn follow(
 #[cfg(not(miri))]
 mod tests {
     use super::*;
+    use std::mem::size_of_val;
 
     /// A heap as glibc makes it: lengths, and whether the chunk is in use. The last is what is left.
     fn heap(chunks: &[(usize, bool)]) -> Vec<u64> {
@@ -161,7 +163,7 @@ mod tests {
     }
 
     fn found(words: &[u64]) -> Vec<Part> {
-        let start = words.as_ptr().addr();
+        let start = words.as_ptr().address();
         let mapping = Mapping { start, end: start + size_of_val(words), kind: Kind::Heap };
         let mut memory = Memory::new().expect("some pages");
         let mut parts = Vec::new();

@@ -5,6 +5,8 @@
 
 use crate::engine::leaks::array::Array;
 use crate::engine::leaks::Skipped;
+use crate::provenance;
+use std::mem::{size_of, size_of_val};
 
 const WORD: usize = size_of::<usize>();
 const PAGE: usize = 4096;
@@ -76,7 +78,7 @@ impl Memory {
 /// Reads memory of this process; gives how many bytes could be read, from the first on.
 fn read(start: usize, into: &mut [usize]) -> Result<usize, Skipped> {
     let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: size_of_val(into) };
-    let remote = libc::iovec { iov_base: std::ptr::without_provenance_mut(start), iov_len: size_of_val(into) };
+    let remote = libc::iovec { iov_base: provenance::without_provenance_mut(start), iov_len: size_of_val(into) };
     // SAFETY: has no preconditions.
     let process = unsafe { libc::getpid() };
     // SAFETY: `into` has room for as many bytes; what is read may be anything, and may not be there.
@@ -96,13 +98,14 @@ fn read(start: usize, into: &mut [usize]) -> Result<usize, Skipped> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provenance::Address;
 
     #[test]
     #[cfg_attr(miri, ignore = "Miri does not have the system call")]
     fn what_is_not_there_reads_as_zeros_and_ends_nothing() {
         let mut memory = Memory::new().expect("some pages");
         let data: Vec<usize> = (1..=3 * PAGE / WORD).collect();
-        let start = data.as_ptr().addr().next_multiple_of(WORD);
+        let start = data.as_ptr().address().next_multiple_of(WORD);
         let read = memory.words(start, start + size_of_val(data.as_slice()));
         assert_eq!(read.ok(), Some(data.as_slice()));
         assert_eq!(memory.words_at(start + 8), Ok(Some([2, 3])));

@@ -33,6 +33,7 @@ use crate::engine::life::ending;
 use crate::engine::record::lane;
 use crate::engine::store::ledger_map;
 use crate::ledger::layout::leak_check;
+use std::mem::size_of_val;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// More memory than this, in bytes, is not searched.

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code)] // reads registers
 
+use crate::provenance::Address;
 use std::hint::black_box;
 
 #[cfg(target_arch = "x86_64")]
@@ -55,7 +56,7 @@ impl Registers {
     /// Where they are on the stack. What its callers have lies behind.
     #[inline(always)]
     pub(crate) fn address(&self) -> usize {
-        black_box(&self.0).as_ptr().addr()
+        black_box(&self.0).as_ptr().address()
     }
 
     /// They are on the stack until now.

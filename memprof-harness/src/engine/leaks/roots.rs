@@ -9,6 +9,7 @@ use crate::engine::leaks::memory::Memory;
 use crate::engine::leaks::threads::{self, Sleeper};
 use crate::engine::leaks::Skipped;
 use crate::engine::store::ledger_map;
+use crate::provenance::Address;
 
 /// Ranges that are not searched. With more, the others are.
 const MOST: usize = 1 << 22;
@@ -156,7 +157,7 @@ fn add_tagged(start: usize, blocks: &mut Blocks, unused: &mut Unused, memory: &m
 
 #[cfg(not(memprof_native))]
 fn at(address: usize) -> *mut u8 {
-    std::ptr::without_provenance_mut(address)
+    crate::provenance::without_provenance_mut(address)
 }
 
 /// How many bytes a block of the C library's may have.
@@ -168,7 +169,7 @@ fn room(start: usize, memory: &mut Memory) -> Result<Option<usize>, Skipped> {
         return Ok(None);
     }
     // SAFETY: a block of the C library's that was not given back.
-    Ok(Some(unsafe { libc::malloc_usable_size(std::ptr::without_provenance_mut(start)) }))
+    Ok(Some(unsafe { libc::malloc_usable_size(crate::provenance::without_provenance_mut(start)) }))
 }
 
 /// How much more the C library may have given than was asked for: up to a unit of its chunks and what is too little for another chunk, or
@@ -243,12 +244,12 @@ fn add_small_tagged(
 /// Whether the C library's own variables are in this mapping.
 #[allow(unsafe_code)]
 pub(crate) fn is_of_c_library(mapping: Mapping) -> bool {
-    unsafe extern "C" {
+    extern "C" {
         /// Points to one of them.
         static stdout: *const libc::FILE;
     }
     // SAFETY: set by the loader; a program that changes it writes an aligned word.
-    let variable = unsafe { (&raw const stdout).read_volatile() }.addr();
+    let variable = unsafe { std::ptr::addr_of!(stdout).read_volatile() }.address();
     (mapping.start..mapping.end).contains(&variable)
 }
 

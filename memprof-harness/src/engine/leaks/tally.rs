@@ -10,6 +10,7 @@ use crate::engine::life::state::{self, Mode};
 use crate::engine::record::site_predictor::Number;
 use crate::engine::store::ledger_map;
 use crate::ledger::layout::{kind, ChunkHeader, LeakRecord};
+use std::mem::size_of;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
 /// Of a site, or of all: see [`LeakRecord`].

@@ -128,6 +128,7 @@ pub(crate) fn for_each_unused(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provenance::Address;
     use std::sync::mpsc;
 
     #[test]
@@ -137,7 +138,7 @@ mod tests {
         let (end, ended) = mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
             let local = [0u8; 64];
-            tell.send((ending::own_id(), std::hint::black_box(&local).as_ptr().addr())).expect("somebody waits");
+            tell.send((ending::own_id(), std::hint::black_box(&local).as_ptr().address())).expect("somebody waits");
             ended.recv().is_err()
         });
         let (id, local) = told.recv().expect("it tells");

@@ -9,6 +9,7 @@
 
 use crate::engine::store::ledger_map;
 use std::ffi::CStr;
+use std::mem::size_of;
 use std::mem::MaybeUninit;
 use std::ptr;
 
@@ -247,8 +248,8 @@ impl Iterator for Ids<'_> {
         const NAME: usize = 19;
         loop {
             let len = u16::from_ne_bytes(self.entries.get(LEN..LEN + 2)?.try_into().ok()?);
-            let (entry, rest) = self.entries.split_at_checked(usize::from(len))?;
-            self.entries = rest;
+            let entry = self.entries.get(..usize::from(len))?;
+            self.entries = self.entries.get(usize::from(len)..)?;
             let name = CStr::from_bytes_until_nul(entry.get(NAME..)?).ok()?;
             if let Some(id) = name.to_str().ok().and_then(|name| name.parse().ok()) {
                 return Some(id);

@@ -5,6 +5,7 @@
 use crate::engine::store::ledger_map;
 use crate::ledger::layout::{kind, ChunkHeader, ModuleRecord};
 use std::ffi::CStr;
+use std::mem::{size_of, size_of_val};
 use std::sync::atomic::Ordering::Release;
 
 /// Writes all loaded objects into a new chunk of the ledger. Gives how many there are.
@@ -37,7 +38,7 @@ struct List {
 impl List {
     fn go_through(&mut self) {
         // SAFETY: `add` has the required signature and takes its data for what is passed here, which outlives the call.
-        unsafe { libc::dl_iterate_phdr(Some(add), (&raw mut *self).cast()) };
+        unsafe { libc::dl_iterate_phdr(Some(add), std::ptr::from_mut(self).cast()) };
     }
 
     fn add(&mut self, record: &ModuleRecord, path: &[u8]) {
@@ -74,7 +75,7 @@ pub(crate) fn bias_of_program() -> u64 {
     }
     let mut bias = 0u64;
     // SAFETY: `first` has the required signature and takes its data for what is passed here, which outlives the call.
-    unsafe { libc::dl_iterate_phdr(Some(first), (&raw mut bias).cast()) };
+    unsafe { libc::dl_iterate_phdr(Some(first), std::ptr::from_mut(&mut bias).cast()) };
     bias
 }
 
@@ -82,7 +83,7 @@ pub(crate) fn bias_of_program() -> u64 {
 pub(crate) fn count() -> usize {
     let mut count = 0usize;
     // SAFETY: as above; `add_one` takes its data for a `usize`.
-    unsafe { libc::dl_iterate_phdr(Some(add_one), (&raw mut count).cast()) };
+    unsafe { libc::dl_iterate_phdr(Some(add_one), std::ptr::from_mut(&mut count).cast()) };
     count
 }
 

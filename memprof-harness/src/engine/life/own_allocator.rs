@@ -6,6 +6,7 @@
 #![allow(unsafe_code)] // calls an allocator by hand
 
 use crate::engine::life::state::{self, PROBED};
+use crate::provenance::Address;
 use std::alloc::{alloc, dealloc, Layout};
 use std::hint::black_box;
 use std::sync::atomic::AtomicUsize;
@@ -45,7 +46,7 @@ fn block_is_seen(size: usize) -> bool {
     if block.is_null() {
         return false;
     }
-    let address = block.addr();
+    let address = block.address();
     // SAFETY: just allocated, with this layout.
     unsafe { dealloc(block, layout) };
     // An allocator may put something in front of the block, and the block may then begin anywhere.

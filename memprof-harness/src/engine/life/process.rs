@@ -29,6 +29,7 @@ use crate::engine::store::tracked;
 use crate::engine::unwind::code_at;
 use crate::ledger::layout::{self, kind, ChunkHeader};
 use std::io;
+use std::mem::size_of;
 use std::path::Path;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};

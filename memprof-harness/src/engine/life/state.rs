@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)] // madvise
 
+use std::mem::size_of;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU8};
 

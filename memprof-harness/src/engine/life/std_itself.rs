@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)] // reads the frame pointers of the calling thread's own stack
 
+use crate::provenance::Address;
 use std::ffi::{c_int, c_void};
 
 /// Whether std is about to say that there was no memory, and to end the process. By the unwinder and not by frame pointers: a
@@ -18,7 +19,7 @@ pub(crate) fn say_there_is_no_memory() -> bool {
     extern "C" fn look(frame: *mut c_void, data: *mut c_void) -> c_int {
         // SAFETY: the unwinder passes a frame that is valid for the length of this call.
         let function = unsafe { _Unwind_GetRegionStart(frame) };
-        if function != (std::alloc::handle_alloc_error as *const c_void).addr() {
+        if function != (std::alloc::handle_alloc_error as *const c_void).address() {
             return GO_ON;
         }
         // SAFETY: the place that is passed below.
@@ -27,7 +28,7 @@ pub(crate) fn say_there_is_no_memory() -> bool {
     }
     let mut found = false;
     // SAFETY: `look` has the required signature, and takes its data for a `bool`, which outlives the call.
-    unsafe { _Unwind_Backtrace(look, (&raw mut found).cast()) };
+    unsafe { _Unwind_Backtrace(look, std::ptr::from_mut(&mut found).cast()) };
     found
 }
 

@@ -22,12 +22,12 @@ use crate::engine::unwind::frame_pointer::Bounds;
 #[cfg(any(memprof_program, memprof_injected))]
 use crate::engine::unwind::frame_pointer::Frame;
 use crate::ledger::layout::Lane;
+use crate::provenance::{self, Address};
 use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
 #[cfg(not(memprof_native))]
 use std::mem::MaybeUninit;
-use std::ptr;
 use std::sync::atomic::Ordering::{self, Relaxed};
 use std::sync::atomic::{compiler_fence, AtomicU32};
 
@@ -346,7 +346,7 @@ impl Thread {
     fn tell_stack(&self) {
         let Bounds { low, high } = self.bounds.get();
         if low < high {
-            let place = self.bounds.as_ptr().addr();
+            let place = self.bounds.as_ptr().address();
             STACKS.enter_again(Range { start: low, end: high, kept: [place, ending::own_id() as usize] });
         }
     }
@@ -435,7 +435,7 @@ fn ask_own_stack() -> Option<Bounds> {
     if unsafe { libc::pthread_getattr_np(me, attributes.as_mut_ptr()) } != 0 {
         return None;
     }
-    let (mut low, mut size) = (ptr::null_mut(), 0);
+    let (mut low, mut size) = (std::ptr::null_mut(), 0);
     // SAFETY: the call above filled the attributes in; both places are valid.
     let result = unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &mut low, &mut size) };
     // SAFETY: filled in above and not used afterwards.
@@ -464,7 +464,7 @@ pub(crate) fn prepare() -> io::Result<()> {
 fn watch_end() {
     if let Some(key) = KEY.load(Relaxed).checked_sub(1) {
         // Any value that is not null.
-        let value = ptr::without_provenance(1);
+        let value = provenance::without_provenance(1);
         // SAFETY: the key was made by `prepare` and is never deleted.
         unsafe { libc::pthread_setspecific(key, value) };
     }

@@ -18,6 +18,7 @@ use crate::engine::unwind::frame_pointer::{Bounds, Frame};
 use crate::engine::unwind::kept_walk::KeptWalk;
 use crate::ledger::layout::{kind, ChunkHeader, Lane, Site};
 use std::cell::{Cell, RefCell};
+use std::mem::size_of;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32};
 
@@ -337,7 +338,7 @@ macro_rules! write_in_place {
         let _ = |$type { $($field: _,)* $($zeros: _),* }: $type| ();
         $(
             // SAFETY: the fresh pages are large and aligned enough, and nobody else knows of them.
-            unsafe { (&raw mut (*$place).$field).write($value) };
+            unsafe { std::ptr::addr_of_mut!((*$place).$field).write($value) };
         )*
     };
 }

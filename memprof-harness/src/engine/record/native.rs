@@ -13,6 +13,7 @@ use crate::engine::record::lane::Local;
 use crate::engine::store::blocks::{self, Block, Entered};
 use crate::engine::store::ledger_map;
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
+use crate::provenance;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Whether anything is to be noted at all. Touches no thread-local: the loader allocates before there are any.
@@ -42,7 +43,7 @@ pub(crate) fn allocated(frame: Frame, address: usize, size: usize) {
         Access::Laneless => count_laneless(Some(size), None),
         Access::Shut => {}
     }
-    observer::allocated(std::ptr::without_provenance_mut(address), size);
+    observer::allocated(provenance::without_provenance_mut(address), size);
 }
 
 /// The block at `address` is about to be freed.
@@ -50,7 +51,7 @@ pub(crate) fn allocated(frame: Frame, address: usize, size: usize) {
 pub(crate) fn freeing(address: usize) {
     process::notice_fork();
     let Some(block) = blocks::take(address) else { return };
-    observer::freed(std::ptr::without_provenance_mut(address), block.size as usize);
+    observer::freed(provenance::without_provenance_mut(address), block.size as usize);
     match access() {
         Access::Lane(local, _) => count_free(local, block),
         Access::Laneless => count_laneless(None, Some(block.size as usize)),

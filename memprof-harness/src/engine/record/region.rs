@@ -59,7 +59,7 @@ fn is_recorded() -> bool {
 /// # Safety
 /// `numbers` can be read and written.
 #[cfg(memprof_injected)]
-#[unsafe(no_mangle)]
+#[no_mangle]
 #[linkage = "weak"]
 unsafe extern "C" fn memprof_region_v1(what: u32, numbers: *mut [u64; NUMBERS]) -> u32 {
     let answer = match what {

@@ -16,6 +16,7 @@ use crate::engine::store::ledger_map;
 use crate::engine::store::tracked::{self, Tracked};
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
 use crate::ledger::layout::Lane;
+use crate::provenance::Address;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -119,7 +120,7 @@ unsafe fn note_sample(
     let Some(site) = local.sample(frame, bounds, size as u64, realloc, clock) else { return };
     let tag = match local.slot_tag(clock, Some(site)) {
         Some(tag) => tag,
-        None if tracked::enter(block.addr(), Tracked::Sampled(local.note(Some(site), clock))) => SlotTag::TRACKED,
+        None if tracked::enter(block.address(), Tracked::Sampled(local.note(Some(site), clock))) => SlotTag::TRACKED,
         None => {
             ledger_map::header().untracked_samples.fetch_add(1, Relaxed);
             return;
@@ -221,7 +222,7 @@ pub(crate) unsafe fn take_slot_from_outside(block: *mut u8) {
 fn note_of(tag: SlotTag, block: *mut u8) -> Option<Note> {
     match tag.state() {
         SlotState::Noted(note) => Some(note),
-        SlotState::Tracked => match tracked::take(block.addr()) {
+        SlotState::Tracked => match tracked::take(block.address()) {
             Some(Tracked::Sampled(note)) => Some(note),
             Some(Tracked::Unsampled { .. } | Tracked::NotTheTests) | None => None,
         },
@@ -254,7 +255,7 @@ unsafe fn realloc_slot(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
     if moved.is_null() {
         if let Some(note) = note.filter(|_| tag == SlotTag::TRACKED) {
             // It was there a moment ago, so there is room.
-            tracked::enter(block.addr(), Tracked::Sampled(note));
+            tracked::enter(block.address(), Tracked::Sampled(note));
         }
         count_failure();
         return moved;

@@ -62,7 +62,7 @@ pub(crate) fn mix(seed: u64, part: u64) -> u64 {
 /// and waits for those that it is made of. For the same reason nothing here is a branch.
 fn minus_ln(k: u64) -> f64 {
     /// The mantissa of the square root of 2.
-    const SQRT_2: u64 = std::f64::consts::SQRT_2.to_bits() & MANTISSA;
+    const SQRT_2: u64 = 0x3ff6_a09e_667f_3bcd & MANTISSA;
     const MANTISSA: u64 = (1 << 52) - 1;
     const ONE: u64 = 1023;
     // Exact: an f64 has 53 bits.

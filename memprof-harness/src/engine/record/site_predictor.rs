@@ -8,7 +8,9 @@
 
 use crate::engine::store::ledger_map::{self, LIMIT};
 use crate::ledger::layout::Site;
+use crate::provenance::Address;
 use std::io;
+use std::mem::size_of;
 use std::ptr;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64};
@@ -119,7 +121,7 @@ pub(crate) fn reserve(len: usize) -> bool {
 
 /// Visits where the links of a ledger of `len` bytes begin and end.
 pub(crate) fn for_own(len: usize, visit: &mut impl FnMut(usize, usize)) {
-    let base = BASE.load(Relaxed).addr();
+    let base = BASE.load(Relaxed).address();
     visit(base, base + bytes(len));
 }
 

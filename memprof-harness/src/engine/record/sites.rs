@@ -16,6 +16,7 @@ use crate::ledger::layout::{
     kind, site_flag, ChunkHeader, PeakRecord, Site, StackRecord, DEFAULT_DEPTH, MOST_DEPTH, PEAKED,
 };
 use std::cell::Cell;
+use std::mem::{size_of, size_of_val};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicU32, AtomicU64};
 

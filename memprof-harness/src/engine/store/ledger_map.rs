@@ -11,9 +11,11 @@
 use crate::engine::record::site_predictor;
 use crate::engine::store::ranges::{Range, Ranges};
 use crate::ledger::layout::{ChunkHeader, Header, Lane, PeakRecord, Site, StackRecord, CHUNK_ALIGN};
+use crate::provenance::Address;
 use std::cell::UnsafeCell;
 use std::ffi::CStr;
 use std::io::{self, Write};
+use std::mem::{size_of, size_of_val};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr::{self, NonNull};
@@ -397,7 +399,7 @@ pub(crate) fn private_bytes(bytes: usize) -> Option<NonNull<u8>> {
         return None;
     }
     holds(bytes as u64);
-    let start = memory.addr();
+    let start = memory.address();
     PRIVATE.enter(Range { start, end: start + bytes, kept: [0; 2] });
     NonNull::new(memory.cast())
 }
@@ -428,7 +430,7 @@ pub(crate) unsafe fn release<T>(memory: &'static [T]) {
 /// `memory` is `bytes` bytes long, came from [`private_bytes`], and nothing refers to it any more.
 pub(crate) unsafe fn release_bytes(memory: NonNull<u8>, bytes: usize) {
     OWN_MEMORY.fetch_sub(bytes as u64, AcqRel);
-    PRIVATE.leave(memory.as_ptr().addr());
+    PRIVATE.leave(memory.as_ptr().address());
     // SAFETY: by contract the whole mapping is ours and unused.
     unsafe { libc::munmap(memory.as_ptr().cast(), bytes) };
 }
@@ -436,7 +438,7 @@ pub(crate) unsafe fn release_bytes(memory: NonNull<u8>, bytes: usize) {
 /// Visits where the engine's memory begins and ends: the file as it is mapped, and all that is private. `false` where not all of it is
 /// known.
 pub(crate) fn for_each_own(mut visit: impl FnMut(usize, usize)) -> bool {
-    let base = BASE.load(Relaxed).addr();
+    let base = BASE.load(Relaxed).address();
     visit(base, base + MAPPED.load(Relaxed));
     site_predictor::for_own(MAPPED.load(Relaxed), &mut visit);
     PRIVATE.for_each(|range| visit(range.start, range.end))

@@ -6,6 +6,8 @@
 #![allow(unsafe_code)] // memory of its own
 
 use crate::engine::store::ledger_map::Lock;
+use crate::provenance::Address;
+use std::mem::size_of;
 use std::ptr;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize};
@@ -81,7 +83,7 @@ impl Ranges {
         self.lock.hold(|| {
             self.places().for_each(|place| visit(read(place)));
             for page in self.pages().skip(1) {
-                let start = ptr::from_ref(page).addr();
+                let start = ptr::from_ref(page).address();
                 visit(Range { start, end: start + size_of::<Page>(), kept: [0; 2] });
             }
         });
@@ -183,7 +185,7 @@ mod tests {
             }
         }
         let mut found = BTreeMap::new();
-        let pages: Vec<usize> = ranges.pages().skip(1).map(|page| ptr::from_ref(page).addr()).collect();
+        let pages: Vec<usize> = ranges.pages().skip(1).map(|page| ptr::from_ref(page).address()).collect();
         assert!(ranges.for_each(|range| _ = found.insert(range.start, range)));
         assert!(pages.iter().all(|page| found.remove(page).is_some_and(|range| range.end == page + size_of::<Page>())));
         assert_eq!(found, truth);

@@ -8,6 +8,7 @@
 use crate::engine::life::weak_symbol::weak_address;
 use crate::engine::unwind::memory::peek;
 use crate::engine::unwind::tables;
+use std::mem::size_of;
 use std::mem::{offset_of, MaybeUninit};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{fence, AtomicU32, AtomicUsize};
@@ -214,6 +215,7 @@ fn put_loaded(file: usize) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provenance::Address;
 
     #[test]
     #[cfg_attr(miri, ignore = "Miri has no loader")]
@@ -231,7 +233,7 @@ mod tests {
         }
         assert!(is_in_own_object(addresses[0]) && !is_in_own_object(addresses[1]));
         let local = 0u8;
-        for address in [0, 8, usize::MAX, std::ptr::from_ref(&local).addr()] {
+        for address in [0, 8, usize::MAX, std::ptr::from_ref(&local).address()] {
             assert_eq!((object_at(address), listed(address)), (None, None));
         }
         // As the loader keeps it for debuggers, whatever was known before.

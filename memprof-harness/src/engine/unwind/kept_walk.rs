@@ -19,6 +19,7 @@ use crate::engine::unwind::code_at;
 use crate::engine::unwind::frame_pointer::{finish, mix, raw_record, Bounds, Frame, SEED};
 use crate::engine::unwind::table_walk::{Ending, Root, Step, TableWalk, Words};
 use std::cell::Cell;
+use std::mem::size_of;
 use std::ptr::NonNull;
 use std::sync::atomic::{compiler_fence, Ordering};
 

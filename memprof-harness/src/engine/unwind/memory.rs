@@ -130,6 +130,7 @@ fn ends_with_a_call(code: [u8; 8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provenance::Address;
 
     #[test]
     #[cfg(target_arch = "x86_64")]
@@ -151,7 +152,7 @@ mod tests {
     #[cfg_attr(miri, ignore = "Miri has no process_vm_readv")]
     fn what_is_not_there_is_not_read() {
         let word = std::hint::black_box(0x1234_5678_usize);
-        assert_eq!(peek(std::ptr::from_ref(&word).addr()), Some(word));
+        assert_eq!(peek(std::ptr::from_ref(&word).address()), Some(word));
         assert_eq!([0, 8, usize::MAX - 7].map(peek), [None; 3]);
         assert!(!follows_a_call(8));
     }

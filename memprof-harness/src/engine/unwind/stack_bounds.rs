@@ -100,6 +100,7 @@ impl Search {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provenance::Address;
 
     #[test]
     fn a_mapping_is_found_by_any_address_in_it() {
@@ -119,7 +120,7 @@ mod tests {
     fn a_threads_stack_is_where_its_variables_are() {
         let local = || {
             let variable = 0u8;
-            let here = std::ptr::from_ref(std::hint::black_box(&variable)).addr();
+            let here = std::ptr::from_ref(std::hint::black_box(&variable)).address();
             let bounds = stack_of_this_thread().expect("the system says");
             assert!((bounds.low..bounds.high).contains(&here), "{here:x} {bounds:x?}");
             bounds

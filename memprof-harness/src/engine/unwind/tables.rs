@@ -213,6 +213,7 @@ fn find(address: u64) -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provenance::Address;
 
     #[test]
     fn a_packed_rule_is_the_rule() {
@@ -257,7 +258,7 @@ mod tests {
         }
         assert!(tables > 1000, "{tables}");
         let local = 0_u8;
-        for address in [0, 1, 8, std::ptr::from_ref(&local).addr() as u64, u64::MAX] {
+        for address in [0, 1, 8, std::ptr::from_ref(&local).address() as u64, u64::MAX] {
             assert_eq!(rule(address).rule, Rule::NoCode);
         }
     }

@@ -9,9 +9,11 @@
 
 use crate::engine::alloc::block_tag::{mark_free, BatchTag, SlotState, SlotTag, BIRTH_BITS};
 use crate::engine::alloc::spans::{self, OpenSpans, SPAN};
+use crate::engine::life::seccomp;
 use crate::engine::life::weak_symbol::weak_address;
 use crate::engine::record::site_predictor::Number;
 use crate::engine::store::ledger_map::{Errno, Lock};
+use crate::engine::store::limits;
 use crate::provenance::{self, Address};
 use std::mem::size_of;
 use std::ptr;
@@ -244,7 +246,7 @@ pub(crate) fn usable_span(place: usize) -> bool {
 #[cold]
 fn extend(end: usize) -> bool {
     let usable = end.next_multiple_of(STEP);
-    if usable > RESERVED.load(Relaxed) {
+    if usable > RESERVED.load(Relaxed) || !seccomp::allows_calls() {
         return false;
     }
     let errno = Errno::save();
@@ -253,9 +255,17 @@ fn extend(end: usize) -> bool {
     let done = cfg!(miri) || unsafe { libc::mprotect(START.load(Relaxed).cast(), usable, access) } == 0;
     errno.restore();
     if done {
-        USABLE.store(usable, Relaxed);
+        USABLE.fetch_max(usable, Relaxed);
     }
     done
+}
+
+/// The program is about to forbid itself system calls: makes memory usable that may be wanted.
+pub(crate) fn take_ahead() {
+    let most = if limits::is_data_limited() { LEAST_ROOM } else { ROOM };
+    let rooms = [most, most / 4, LEAST_ROOM].into_iter().map(|room| room.min(RESERVED.load(Relaxed)));
+    // Where there is none, blocks are the C library's.
+    let _ = rooms.filter(|&room| room > USABLE.load(Relaxed)).any(extend);
 }
 
 /// Takes address space for slots, and says whether there is some. Called once, before any is wanted; without it there are none. Nor are

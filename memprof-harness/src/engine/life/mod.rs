@@ -10,6 +10,7 @@ pub(crate) mod modules;
 #[cfg(memprof_native)]
 pub(crate) mod own_allocator;
 pub(crate) mod process;
+pub(crate) mod seccomp;
 pub(crate) mod state;
 pub(crate) mod std_itself;
 pub(crate) mod thread;

@@ -13,6 +13,7 @@ use crate::engine::life::ending;
 #[cfg(memprof_native)]
 use crate::engine::life::loader;
 use crate::engine::life::modules;
+use crate::engine::life::seccomp;
 use crate::engine::life::state;
 use crate::engine::life::state::{Mode, ENDED, FORKED, OPEN};
 #[cfg(any(memprof_program, memprof_injected))]
@@ -133,13 +134,14 @@ pub fn report(outcome: u32, message: Option<&str>) {
 /// Shuts the window on every thread, for good: once the threads that are ending are gone. The ledger is still to be closed.
 pub fn shut() {
     notice_fork();
-    if ledger_map::is_attached() && state::is_open() {
+    let may_look = seccomp::allows_calls_at_the_end();
+    if may_look && ledger_map::is_attached() && state::is_open() {
         let _outside = thread::suspend();
         ending::wait_for_threads();
     }
     state::clear(OPEN);
     state::set(ENDED);
-    if ledger_map::is_attached() {
+    if may_look && ledger_map::is_attached() {
         ending::wait_for_events();
     }
 }
@@ -238,6 +240,14 @@ pub(crate) fn notice_fork() {
     }
 }
 
+/// As [`notice_fork`]; and the child gets its ledger, if it is to have one.
+pub(crate) fn see_to_fork() {
+    notice_fork();
+    if state::is_forked() {
+        start_forked();
+    }
+}
+
 /// In a forked child: the mapping is the parent's ledger, which is not ours to write. Most children go on to `exec`, so
 /// a ledger of its own is made at the first event, if there is one.
 #[cold]
@@ -273,7 +283,7 @@ fn leave_to_parent() {
 
 /// The first event of a forked child. It has one thread, so nobody else is on the way here.
 #[cold]
-pub(crate) fn start_forked() {
+fn start_forked() {
     let started = ledger_map::reattach(PREFIX.load(Relaxed));
     state::restart(if started { OPEN } else { ENDED });
     if started {

@@ -11,6 +11,8 @@ use crate::engine::life::ending;
 #[cfg(memprof_program)]
 use crate::engine::life::frames::{self, Event, Watch};
 use crate::engine::life::process;
+#[cfg(memprof_native)]
+use crate::engine::life::seccomp;
 use crate::engine::life::state::{self, EXACT, MULTI, NEVER, OBSERVED, OPEN};
 use crate::engine::life::std_itself;
 #[cfg(memprof_program)]
@@ -192,10 +194,7 @@ impl Thread {
     #[cold]
     #[inline(never)]
     fn ask(&self) -> Access {
-        process::notice_fork();
-        if state::is_forked() {
-            process::start_forked();
-        }
+        process::see_to_fork();
         if self.suspended.get() > 0 || self.joining.get() {
             return Access::Shut;
         }
@@ -418,7 +417,9 @@ pub(crate) fn join() {
 fn own_stack() -> Bounds {
     let errno = Errno::save();
     #[cfg(memprof_native)]
-    let bounds = crate::engine::unwind::stack_bounds::stack_of_this_thread();
+    let bounds =
+        if seccomp::allows_calls() { crate::engine::unwind::stack_bounds::stack_of_this_thread() } else { None };
+    // What this asks the kernel, std asks for each thread that it starts.
     #[cfg(not(memprof_native))]
     let bounds = ask_own_stack();
     let bounds = bounds.unwrap_or(Bounds::NOWHERE);

@@ -107,6 +107,11 @@ fn bytes(len: usize) -> usize {
     len.div_ceil(STRIDE) * size_of::<Link>()
 }
 
+/// Bytes of address space that a ledger of `len` bytes takes with its links.
+pub(crate) fn with_links(len: usize) -> u64 {
+    (len + bytes(len)) as u64
+}
+
 /// Takes address space for the links of a ledger that may become `len` bytes long.
 pub(crate) fn reserve(len: usize) -> bool {
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;

@@ -8,7 +8,9 @@
 
 #![allow(unsafe_code)] // mmap and what lies in it
 
+use crate::engine::life::seccomp;
 use crate::engine::record::site_predictor;
+use crate::engine::store::limits;
 use crate::engine::store::ranges::{Range, Ranges};
 use crate::ledger::layout::{ChunkHeader, Header, Lane, PeakRecord, Site, StackRecord, CHUNK_ALIGN};
 use crate::provenance::Address;
@@ -27,6 +29,11 @@ pub(crate) const LIMIT: usize = 1 << 30;
 /// The file grows by its own length, but by no more than this at a time.
 const LARGEST_STEP: u64 = 16 << 20;
 const PAGE: u64 = 4096;
+/// What the file grows by before the program forbids itself system calls, if there is room for so much.
+const AHEAD: [u64; 4] = [16 << 20, 4 << 20, 1 << 20, 256 << 10];
+/// Bytes of private memory that are kept ready then: address space, until they are touched.
+const PRIVATE_AHEAD: usize = 64 << 20;
+const LEAST_PRIVATE_AHEAD: usize = 1 << 20;
 
 static BASE: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 static MAPPED: AtomicUsize = AtomicUsize::new(0);
@@ -42,6 +49,10 @@ static ABANDONED: AtomicBool = AtomicBool::new(false);
 static OWN_MEMORY: AtomicU64 = AtomicU64::new(0);
 /// The private memory.
 static PRIVATE: Ranges = Ranges::new();
+/// Private memory that is ready, and how much of it is given out.
+static READY: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
+static READY_LEN: AtomicUsize = AtomicUsize::new(0);
+static READY_USED: AtomicUsize = AtomicUsize::new(0);
 static LOCK: Lock = Lock(AtomicBool::new(false));
 static PATH: PathCell = PathCell(UnsafeCell::new([0; libc::PATH_MAX as usize]));
 
@@ -92,8 +103,12 @@ impl Lock {
 
     pub(crate) fn hold<R>(&self, work: impl FnOnce() -> R) -> R {
         while self.0.compare_exchange_weak(false, true, Acquire, Relaxed).is_err() {
-            // SAFETY: `sched_yield` has no preconditions.
-            unsafe { libc::sched_yield() };
+            if seccomp::allows_calls() {
+                // SAFETY: `sched_yield` has no preconditions.
+                unsafe { libc::sched_yield() };
+            } else {
+                std::hint::spin_loop();
+            }
         }
         let result = work();
         self.0.store(false, Release);
@@ -148,7 +163,7 @@ pub(crate) fn reattach(prefix: u64) -> bool {
 }
 
 fn try_reattach(prefix: u64) -> Option<()> {
-    if !BASE.load(Acquire).is_null() && file_size_limit() >= prefix {
+    if !BASE.load(Acquire).is_null() && seccomp::allows_calls() && limits::file_size() >= prefix {
         // SAFETY: has no preconditions.
         let pid = unsafe { libc::getpid() };
         // In place, because the stack we are on may have less room than a path takes.
@@ -184,9 +199,14 @@ fn try_reattach(prefix: u64) -> Option<()> {
     None
 }
 
-/// Maps as much of the range as the address space limit allows, and the file's own length at least.
+/// Maps as much of the range as the engine may take, and the file's own length at least.
 fn map_shared(file: &Descriptor, len: u64) -> io::Result<(*mut u8, usize)> {
     let mut want = LIMIT;
+    if let Some(space) = limits::space_for_the_engine() {
+        while site_predictor::with_links(want) > space && want as u64 / 2 >= len {
+            want /= 2;
+        }
+    }
     loop {
         // SAFETY: a fresh mapping chosen by the kernel overlaps nothing of ours; the descriptor is open.
         let base = unsafe {
@@ -246,6 +266,34 @@ pub(crate) fn chunk(kind: u32, lane: u32, payload: usize) -> Option<u64> {
     })
 }
 
+/// The program is about to forbid itself system calls: takes what may be wanted without any.
+pub(crate) fn take_ahead() {
+    LOCK.hold(|| {
+        let end = header().arena_end.load(Relaxed);
+        // Where there is no room at all, what does not fit into the file is counted.
+        let _ = !SEALED.load(Relaxed)
+            && AHEAD.iter().map(|more| end + more).any(|end| end <= FILE_LEN.load(Relaxed) || grow(end));
+    });
+    let most = limits::space_for_the_engine().map_or(PRIVATE_AHEAD, |space| PRIVATE_AHEAD.min(space as usize));
+    let mut len = PRIVATE_AHEAD;
+    while len >= LEAST_PRIVATE_AHEAD && READY.load(Relaxed).is_null() {
+        if let Some(memory) = (len <= most).then(|| map_private(len)).flatten() {
+            READY_LEN.store(len, Relaxed);
+            READY.store(memory.as_ptr(), Release);
+        }
+        len /= 2;
+    }
+}
+
+/// From what [`take_ahead`] took. It is never given back.
+fn ready_bytes(bytes: usize) -> Option<NonNull<u8>> {
+    let bytes = bytes.next_multiple_of(PAGE as usize);
+    let memory = NonNull::new(READY.load(Acquire))?;
+    let take = |used: usize| used.checked_add(bytes).filter(|&end| end <= READY_LEN.load(Relaxed));
+    let used = READY_USED.fetch_update(Relaxed, Relaxed, take).ok()?;
+    NonNull::new(memory.as_ptr().wrapping_add(used))
+}
+
 /// Takes blocks on the disk up to `end` at least. Called with the lock held.
 fn grow(end: u64) -> bool {
     let old = FILE_LEN.load(Relaxed);
@@ -264,8 +312,7 @@ fn grow(end: u64) -> bool {
 }
 
 fn reserve(from: u64, to: u64) -> bool {
-    // Past RLIMIT_FSIZE the kernel would send SIGXFSZ, which kills: ask first.
-    if file_size_limit() < to {
+    if !seccomp::allows_calls() || limits::file_size() < to {
         return false;
     }
     let Some(file) = reopen() else { return false };
@@ -273,15 +320,6 @@ fn reserve(from: u64, to: u64) -> bool {
     // SAFETY: touches no memory; the descriptor is open.
     let taken = unsafe { libc::posix_fallocate(file.0, at, len) } == 0;
     taken && site_predictor::cover(to).is_ok()
-}
-
-fn file_size_limit() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: `limit` is a valid place for the answer.
-    match unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) } {
-        0 => limit.rlim_cur,
-        _ => 0,
-    }
 }
 
 /// The ledger's file again, if its path still leads to it.
@@ -296,7 +334,7 @@ pub(crate) fn seal() {
     LOCK.hold(|| {
         SEALED.store(true, Relaxed);
         let end = header().arena_end.load(Relaxed).next_multiple_of(PAGE);
-        if end >= FILE_LEN.load(Relaxed) {
+        if end >= FILE_LEN.load(Relaxed) || !seccomp::allows_calls_at_the_end() {
             return;
         }
         let (Some(file), Ok(end)) = (reopen(), libc::off_t::try_from(end)) else { return };
@@ -344,7 +382,7 @@ pub(crate) fn peak_record(offset: u64) -> &'static PeakRecord {
 /// where it is touched again.
 pub(crate) fn page_out(start: u64, end: u64) {
     let (first, last) = (start.next_multiple_of(PAGE), end / PAGE * PAGE);
-    if first >= last {
+    if first >= last || !seccomp::allows_calls() {
         return;
     }
     let errno = Errno::save();
@@ -387,6 +425,12 @@ fn address(offset: u64) -> *mut u8 {
 
 /// `bytes` of zeroed private memory, page-aligned. `None` where the system has no more.
 pub(crate) fn private_bytes(bytes: usize) -> Option<NonNull<u8>> {
+    let memory = if seccomp::allows_calls() { map_private(bytes) } else { ready_bytes(bytes) }?;
+    holds(bytes as u64);
+    Some(memory)
+}
+
+fn map_private(bytes: usize) -> Option<NonNull<u8>> {
     let errno = Errno::save();
     let protection = libc::PROT_READ | libc::PROT_WRITE;
     // Miri knows no memory that is promised twice.
@@ -398,7 +442,6 @@ pub(crate) fn private_bytes(bytes: usize) -> Option<NonNull<u8>> {
     if memory == libc::MAP_FAILED {
         return None;
     }
-    holds(bytes as u64);
     let start = memory.address();
     PRIVATE.enter(Range { start, end: start + bytes, kept: [0; 2] });
     NonNull::new(memory.cast())
@@ -430,6 +473,9 @@ pub(crate) unsafe fn release<T>(memory: &'static [T]) {
 /// `memory` is `bytes` bytes long, came from [`private_bytes`], and nothing refers to it any more.
 pub(crate) unsafe fn release_bytes(memory: NonNull<u8>, bytes: usize) {
     OWN_MEMORY.fetch_sub(bytes as u64, AcqRel);
+    if !seccomp::allows_calls() {
+        return;
+    }
     PRIVATE.leave(memory.as_ptr().address());
     // SAFETY: by contract the whole mapping is ours and unused.
     unsafe { libc::munmap(memory.as_ptr().cast(), bytes) };

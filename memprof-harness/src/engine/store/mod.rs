@@ -5,5 +5,6 @@ pub(crate) mod address_table;
 #[cfg_attr(not(memprof_native), allow(dead_code))]
 pub(crate) mod blocks;
 pub(crate) mod ledger_map;
+pub(crate) mod limits;
 pub(crate) mod ranges;
 pub(crate) mod tracked;

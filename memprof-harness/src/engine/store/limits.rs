@@ -1,0 +1,76 @@
+//! What the limits of the process leave: some would have it killed, and what others leave is the program's first of all.
+
+#![allow(unsafe_code)] // getrlimit, and a look into `/proc`
+
+/// The longest that a file may be. Past it the kernel sends SIGXFSZ, which kills.
+pub(crate) fn file_size() -> u64 {
+    soft(libc::RLIMIT_FSIZE).unwrap_or(0)
+}
+
+/// Whether private memory is limited, touched or not.
+pub(crate) fn is_data_limited() -> bool {
+    soft(libc::RLIMIT_DATA) != Some(libc::RLIM_INFINITY)
+}
+
+/// How much address space the engine may take where it is limited; `None` = it is not. A quarter of what is left: the rest is
+/// the program's.
+pub(crate) fn space_for_the_engine() -> Option<u64> {
+    let limit = match soft(libc::RLIMIT_AS) {
+        Some(libc::RLIM_INFINITY) => return None,
+        limit => limit.unwrap_or(0),
+    };
+    if cfg!(miri) {
+        return None;
+    }
+    // Where nobody says how much is taken, as if it were most of it.
+    let taken = space_taken().unwrap_or(limit / 4 * 3);
+    Some(limit.saturating_sub(taken) / 4)
+}
+
+/// `None` = the system does not say.
+fn soft(which: libc::__rlimit_resource_t) -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid place for the answer.
+    (unsafe { libc::getrlimit(which, &mut limit) } == 0).then_some(limit.rlim_cur)
+}
+
+/// Bytes of address space that the process has. Takes no memory.
+fn space_taken() -> Option<u64> {
+    // SAFETY: the path is a C string.
+    let file = unsafe { libc::open(c"/proc/self/statm".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+    if file < 0 {
+        return None;
+    }
+    let mut text = [0u8; 128];
+    // SAFETY: `text` has room for as many bytes as it is long.
+    let read = unsafe { libc::read(file, text.as_mut_ptr().cast(), text.len()) };
+    // SAFETY: opened above.
+    unsafe { libc::close(file) };
+    let pages = first_number(text.get(..usize::try_from(read).ok()?)?)?;
+    // SAFETY: has no preconditions.
+    let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    pages.checked_mul(u64::try_from(page).ok()?)
+}
+
+fn first_number(text: &[u8]) -> Option<u64> {
+    let digits = text.split(|byte| *byte == b' ').next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_number_is_the_size_of_all() {
+        assert_eq!(first_number(b"1234 56 7 8 0 9 0\n"), Some(1234));
+        assert_eq!(first_number(b"x"), None);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no /proc")]
+    fn the_system_says_how_much_is_taken() {
+        // Whatever else there is, the program and its libraries take a megabyte.
+        assert!(space_taken().expect("there is `/proc`") > 1 << 20);
+    }
+}

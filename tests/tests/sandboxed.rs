@@ -1,0 +1,88 @@
+//! Tests that forbid themselves system calls, and are killed where another is made: recording one makes none that it would not make.
+
+use memprof_tests::fixture::Fixture;
+
+const TESTS: [&str; 6] = [
+    "its_thread_then_many_stacks",
+    "all_threads_then_many_stacks",
+    "all_but_a_few",
+    "opening_of_files_for_all_threads",
+    "in_a_child_that_has_not_allocated",
+    "nothing_for_the_filter_is_refused",
+];
+
+#[test]
+fn who_forbids_itself_system_calls_is_recorded_and_not_killed_at_every_rate() {
+    let fixture = Fixture::copy("sandboxed");
+    // Without us each in a process of its own, too: what one forbids, all others of the process lack.
+    for name in TESTS {
+        fixture.cargo("test --lib").arg(format!("tests::{name}")).succeed().says("1 passed");
+    }
+    fixture.cargo("test --test program").succeed();
+    for options in ["", " --native"] {
+        for rate in [0, 1, 524_288] {
+            fixture.memprof(&format!("test{options} --memprofilerate={rate}")).succeed();
+            let summary = fixture.summary();
+            let check = |name: &str, objects: u64, space: u64, left: i64| {
+                let test = summary.test(name);
+                let figures = test.figures();
+                let found = (figures.alloc_objects, figures.alloc_space, figures.inuse_objects);
+                assert_eq!(found, (objects, space, left), "{name} at rate {rate}{options}");
+                for loss in [
+                    "unattributed_objects",
+                    "lost_peaks",
+                    "untracked_samples",
+                    "untracked_foreign",
+                    "unwalkable_stacks",
+                ] {
+                    assert_eq!(
+                        test.json["losses"][loss], 0,
+                        "{name} at rate {rate}{options}: {:#}",
+                        test.json["losses"]
+                    );
+                }
+                assert_eq!(test.json["cut_short"], false, "{name} at rate {rate}{options}");
+                let many = name.contains("many") || name.contains("files") || name.contains("nothing");
+                let stacks = test.json["stacks"].as_u64().expect("a number");
+                assert!(rate != 1 || !many || stacks >= 1 << 14, "{name}{options}: {stacks} stacks");
+            };
+            const MANY: u64 = 1 << 14;
+            for name in ["its_thread_then", "all_threads_then"] {
+                check(&format!("tests::{name}_many_stacks"), 3 + MANY, (3 + MANY) * 50, 3 + MANY as i64);
+            }
+            check("tests::opening_of_files_for_all_threads", 3 + MANY, (3 + MANY) * 50, 3 + MANY as i64);
+            check("tests::nothing_for_the_filter_is_refused", MANY, MANY * 50, MANY as i64);
+            check("tests::all_but_a_few", 3006, 300 + 3000 * 3001 / 2, 6);
+            let name = "tests::in_a_child_that_has_not_allocated";
+            check(name, 3, 150, 3);
+            let test = summary.test(name);
+            let child = &test.json["children"][0];
+            assert_eq!((&child["alloc_objects"], &child["alloc_space"]), (&5.into(), &350.into()), "{child:#}");
+            let program =
+                summary.tests().into_iter().find(|test| test.json["target"] == "program").expect("it was recorded");
+            let figures = program.figures();
+            assert_eq!(program.outcome(), "ok");
+            // With `--native`, what the C library allocates before `main` is in the figures.
+            let (objects, space) = (figures.alloc_objects, figures.alloc_space);
+            assert!(if options.is_empty() { (objects, space) == (8, 500) } else { objects >= 8 && space >= 500 });
+        }
+    }
+}
+
+#[test]
+fn a_process_with_little_address_space_has_most_of_it_for_its_threads_and_blocks() {
+    let fixture = Fixture::copy("sandboxed");
+    for rate in [0, 1, 524_288] {
+        let line = format!("test --lib --memprofilerate={rate}");
+        fixture.memprof(&format!("{line} --no-run")).succeed();
+        // In KiB. Of this the tests need 350,000 without us, most of it for threads' stacks and heaps.
+        let limited = format!("ulimit -v 600000; exec cargo memprof {line} ten_threads");
+        fixture.program("sh").args(["-c", &limited]).succeed();
+        let test = fixture.summary();
+        let test = test.test("tests::ten_threads_and_a_large_block");
+        let figures = test.figures();
+        assert_eq!((test.outcome(), figures.inuse_objects, figures.inuse_space), ("ok", 0, 0), "at rate {rate}");
+        assert!(figures.peak_space >= 100 << 20);
+        assert_eq!(test.json["losses"]["unattributed_objects"], 0);
+    }
+}

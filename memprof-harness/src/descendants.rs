@@ -71,10 +71,10 @@ impl Mark {
     }
 }
 
-/// ROOT and FOLDER of `RATE ROOT FOLDER`.
+/// ROOT and FOLDER of what [`environment::PROGRAM`] says.
 fn parts(value: &[u8]) -> Option<(&[u8], &[u8])> {
-    let mut words = value.splitn(3, |byte| *byte == b' ');
-    let (_rate, root, folder) = (words.next()?, words.next()?, words.next()?);
+    let mut words = value.splitn(4, |byte| *byte == b' ');
+    let (_detail, _seed, root, folder) = (words.next()?, words.next()?, words.next()?, words.next()?);
     Some((root, folder))
 }
 
@@ -100,7 +100,7 @@ mod tests {
     fn a_mark_is_one_ledgers_and_no_other() {
         let mark = |root: &str, named: bool| {
             let mut command = Command::new("true");
-            command.env(environment::PROGRAM, format!("512 {root} /a b/ledgers"));
+            command.env(environment::PROGRAM, format!("512 5eed {root} /a b/ledgers"));
             if named {
                 command.env(environment::NAME, "");
             }
@@ -108,14 +108,20 @@ mod tests {
         };
         let has = |mark: &Mark, text: &str| mark.is_in(text.as_bytes());
         let test = mark("0123-1", false);
-        assert!(has(&test, "MEMPROF_PROGRAM=512 0123-1 /a b/ledgers"));
-        for other in ["512 0123-1-2 /a b/ledgers", "512 0123-10 /a b/ledgers", "512 0123-1 /a", "512 0123-1", ""] {
+        assert!(has(&test, "MEMPROF_PROGRAM=512 5eed 0123-1 /a b/ledgers"));
+        for other in [
+            "512 5eed 0123-1-2 /a b/ledgers",
+            "512 5eed 0123-10 /a b/ledgers",
+            "512 5eed 0123-1 /a",
+            "512 5eed 0123-1",
+            "",
+        ] {
             assert!(!has(&test, &format!("MEMPROF_PROGRAM={other}")), "{other}");
         }
-        assert!(!has(&test, "PROGRAM=512 0123-1 /a b/ledgers"));
+        assert!(!has(&test, "PROGRAM=512 5eed 0123-1 /a b/ledgers"));
         let program = mark("program-7-000001", true);
-        assert!(has(&program, "MEMPROF_PROGRAM=1 program-7-000001-0000000009-1 /a b/ledgers"));
-        assert!(!has(&program, "MEMPROF_PROGRAM=1 program-7-000002-0000000009-1 /a b/ledgers"));
+        assert!(has(&program, "MEMPROF_PROGRAM=1 5eed program-7-000001-0000000009-1 /a b/ledgers"));
+        assert!(!has(&program, "MEMPROF_PROGRAM=1 5eed program-7-000002-0000000009-1 /a b/ledgers"));
         assert_eq!(Mark::of(&Command::new("true")), None);
     }
 

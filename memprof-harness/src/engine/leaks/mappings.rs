@@ -30,8 +30,9 @@ pub(crate) enum Kind {
 unsafe impl Plain for Mapping {}
 
 /// All mappings that may hold pointers, lowest first.
-pub(crate) fn read(into: &mut Array<Mapping>) -> Result<(), Skipped> {
+pub(crate) fn read(into: &mut Array<Mapping>, guards: &mut Guards) -> Result<(), Skipped> {
     into.clear();
+    guards.0.clear();
     let file = File::open(c"/proc/self/maps", 0).ok_or(Skipped::Unreadable)?;
     let mut line = Line::default();
     let mut buffer = [0u8; 2048];
@@ -41,11 +42,38 @@ pub(crate) fn read(into: &mut Array<Mapping>) -> Result<(), Skipped> {
             return Ok(());
         }
         for byte in buffer.iter().take(read) {
-            if let Some(mapping) = line.take(*byte) {
-                into.push(mapping).ok_or(Skipped::TooMuch)?;
+            match line.take(*byte) {
+                Some(Found::MayHold(mapping)) => into.push(mapping).ok_or(Skipped::TooMuch)?,
+                Some(Found::Guard(end)) => guards.0.push(end).ok_or(Skipped::TooMuch)?,
+                None => {}
             }
         }
     }
+}
+
+/// Where guards end: a few pages that nobody may touch, as the C library has them in front of each stack that it makes.
+pub(crate) struct Guards(Array<usize>);
+
+impl Guards {
+    /// More is no guard's: memory that is reserved looks the same.
+    const LONGEST: usize = 64 << 10;
+
+    pub(crate) fn new() -> Option<Guards> {
+        Array::new(MOST).map(Guards)
+    }
+
+    /// Whether memory that begins there has a guard in front.
+    pub(crate) fn stand_before(&self, start: usize) -> bool {
+        self.0.binary_search(&start).is_ok()
+    }
+}
+
+/// What a line tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    MayHold(Mapping),
+    /// It ends there.
+    Guard(usize),
 }
 
 /// Takes lines `START-END PERMISSIONS OFFSET DEVICE INODE NAME`, byte by byte: a name may be longer than any buffer.
@@ -66,8 +94,8 @@ struct Line {
 const NAME: usize = 5;
 
 impl Line {
-    /// The line's mapping, where this was its last byte and it may hold pointers.
-    fn take(&mut self, byte: u8) -> Option<Mapping> {
+    /// What the line tells, where this was its last byte.
+    fn take(&mut self, byte: u8) -> Option<Found> {
         match (byte, self.field) {
             (b'\n', _) => return std::mem::take(self).finish(),
             (b'-', 0) => (self.start, self.number) = (self.number, 0),
@@ -92,8 +120,12 @@ impl Line {
         None
     }
 
-    fn finish(self) -> Option<Mapping> {
+    fn finish(self) -> Option<Found> {
         let [read, write, _, shared] = self.permissions;
+        if &self.permissions == b"---p" && !self.has_file {
+            let is_short = self.end.saturating_sub(self.start) <= Guards::LONGEST;
+            return is_short.then_some(Found::Guard(self.end));
+        }
         // What was made read-only may have been written before; of what is in a file that is improbable.
         let may_hold = read == b'r' && (write == b'w' || shared == b'p' && !self.has_file);
         let kind = match &self.name {
@@ -103,7 +135,7 @@ impl Line {
             name if name.starts_with(b"[v") => return None,
             _ => Kind::Other,
         };
-        may_hold.then_some(Mapping { start: self.start, end: self.end, kind })
+        may_hold.then_some(Found::MayHold(Mapping { start: self.start, end: self.end, kind }))
     }
 }
 
@@ -118,7 +150,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_be_written_to_may_hold_pointers_and_what_is_the_kernels_may_not() {
+    fn what_can_be_written_to_may_hold_pointers_and_a_few_pages_that_nobody_may_touch_are_a_guard() {
         let text = "\
 1000-3000 r-xp 00000000 08:01 5                  /bin/a-b c [heap]
 3000-4000 rw-p 00002000 08:01 5                  /bin/a-b c
@@ -127,17 +159,19 @@ mod tests {
 7000-8000 rw-p 00000000 00:00 0                  [heap]
 8000-9000 ---p 00000000 00:00 0
 9000-a000 rw-s 00000000 00:01 77                 /dev/zero (deleted)
+7f0000000000-7f0004000000 ---p 00000000 00:00 0
 7ffc00000000-7ffc00021000 rw-p 00000000 00:00 0  [stack]
 7ffc00100000-7ffc00104000 r--p 00000000 00:00 0  [vvar]
 7ffc00104000-7ffc00106000 r-xp 00000000 00:00 0  [vdso]
 ";
         let mut line = Line::default();
-        let found: Vec<Mapping> = text.bytes().filter_map(|byte| line.take(byte)).collect();
-        let of = |start, end, kind| Mapping { start, end, kind };
+        let found: Vec<Found> = text.bytes().filter_map(|byte| line.take(byte)).collect();
+        let of = |start, end, kind| Found::MayHold(Mapping { start, end, kind });
         let expected = [
             of(0x3000, 0x4000, Kind::Other),
             of(0x6000, 0x7000, Kind::Other),
             of(0x7000, 0x8000, Kind::Heap),
+            Found::Guard(0x9000),
             of(0x9000, 0xa000, Kind::Other),
             of(0x7ffc_0000_0000, 0x7ffc_0002_1000, Kind::Stack),
         ];

@@ -23,7 +23,7 @@ pub(crate) mod threads;
 use crate::engine::alloc::slots;
 use crate::engine::leaks::array::Array;
 use crate::engine::leaks::blocks::Blocks;
-use crate::engine::leaks::mappings::Mapping;
+use crate::engine::leaks::mappings::{Guards, Mapping};
 use crate::engine::leaks::memory::Memory;
 use crate::engine::leaks::registers::Registers;
 use crate::engine::leaks::roots::Unused;
@@ -121,10 +121,11 @@ fn find(
 ) -> Result<Tally, Skipped> {
     let mut blocks = Blocks::new().ok_or(Skipped::NoMemory)?;
     let mut unused = Unused::new().ok_or(Skipped::NoMemory)?;
-    mappings::read(mappings)?;
+    let mut guards = Guards::new().ok_or(Skipped::NoMemory)?;
+    mappings::read(mappings, &mut guards)?;
     roots::add_known_blocks(&mut blocks, &mut unused, memory)?;
     roots::walk_c_heaps(mappings, &mut blocks, &mut unused, memory)?;
-    roots::leave_out_own(own, sleepers, mappings, &mut unused, memory)?;
+    roots::leave_out_own(own, sleepers, (&**mappings, &guards), &mut unused, memory)?;
     blocks.complete()?;
     unused.complete();
     let mut left = MOST;

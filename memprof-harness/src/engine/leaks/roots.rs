@@ -4,7 +4,7 @@ use crate::engine::alloc::slots;
 use crate::engine::leaks::array::{Array, Plain};
 use crate::engine::leaks::blocks::{Block, Blocks};
 use crate::engine::leaks::c_heap::{self, Part};
-use crate::engine::leaks::mappings::{Kind, Mapping};
+use crate::engine::leaks::mappings::{Guards, Kind, Mapping};
 use crate::engine::leaks::memory::Memory;
 use crate::engine::leaks::threads::{self, Sleeper};
 use crate::engine::leaks::Skipped;
@@ -257,7 +257,7 @@ pub(crate) fn is_of_c_library(mapping: Mapping) -> bool {
 pub(crate) fn leave_out_own(
     own: (libc::pid_t, usize),
     sleepers: &[Sleeper],
-    mappings: &[Mapping],
+    (mappings, guards): (&[Mapping], &Guards),
     unused: &mut Unused,
     memory: &mut Memory,
 ) -> Result<(), Skipped> {
@@ -272,7 +272,13 @@ pub(crate) fn leave_out_own(
             false
         }
     };
-    let all_stacks = threads::for_each_unused(own, sleepers, still_says, |start, end| unused.add(start, end));
+    // A stack that the program made itself has no guard, or one of its own: the kernel lists it together with whatever adjoins, and
+    // the program may use it for something else once its thread has ended.
+    let all_stacks = threads::for_each_unused(own, sleepers, still_says, |start, end| {
+        if guards.stand_before(start) {
+            unused.add(start, end);
+        }
+    });
     if let Some(failed) = failed {
         return Err(failed);
     }

@@ -104,7 +104,7 @@ impl<'a> Surroundings<'a> {
         env::non_empty(env::CARGO_BUILD_BUILD_DIR).is_some() || self.config.text(&["build", "build-dir"]).is_some()
     }
 
-    /// Every target that tests may be compiled for, as `--target` names it: those asked for, and the host, for which
+    /// Every target that tests may be compiled for, as cargo names it to rustc: those asked for, and the host, for which
     /// the tests of proc macros are.
     pub fn targets(&self, host: &str) -> Vec<String> {
         let asked: Vec<String> = if !self.args.targets.is_empty() {
@@ -112,11 +112,27 @@ impl<'a> Surroundings<'a> {
         } else if let Some(target) = env::non_empty(env::CARGO_BUILD_TARGET) {
             vec![target.to_string_lossy().into_owned()]
         } else {
-            self.config.texts(&["build", "target"])
+            let (path, described) = (["build", "target"], |target: &String| target.ends_with(".json"));
+            let targets = self.config.texts(&path);
+            match targets.iter().any(described).then(|| self.config.home_of(&path)).flatten() {
+                Some(home) => targets
+                    .into_iter()
+                    .map(
+                        |target| {
+                            if described(&target) { home.join(target).to_string_lossy().into_owned() } else { target }
+                        },
+                    )
+                    .collect(),
+                None => targets,
+            }
         };
         let mut targets: Vec<String> = Vec::new();
         for target in asked.into_iter().chain([host.to_owned()]) {
-            let target = if target == "host-tuple" { host.to_owned() } else { target };
+            let target = match fs_err::canonicalize(&target) {
+                Ok(path) if target.ends_with(".json") => path.to_string_lossy().into_owned(),
+                _ if target == "host-tuple" => host.to_owned(),
+                _ => target,
+            };
             if !targets.contains(&target) {
                 targets.push(target);
             }

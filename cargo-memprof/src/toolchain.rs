@@ -66,6 +66,24 @@ impl Toolchain {
     }
 }
 
+/// Flags that are newer than the oldest Rust whose crates are profiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Takes {
+    /// `--check-cfg`, since 1.80. Before, no compiler warned of conditions it was not told of.
+    pub check_cfg: bool,
+    /// `-Cforce-frame-pointers=non-leaf`, which came some releases after the yes and no.
+    pub non_leaf: bool,
+}
+
+impl Takes {
+    /// What a compiler takes that says `rustc 1.95.0 (59807616e 2026-04-14)` of itself; all of it, where that has no number.
+    pub fn of(version: &str) -> Takes {
+        let release = version.split_whitespace().nth(1).and_then(minor_version);
+        let since = |least| release.is_none_or(|release| release >= least);
+        Takes { check_cfg: since((1, 80)), non_leaf: since((1, 82)) }
+    }
+}
+
 /// Major and minor number of a release; `None` where the text has none.
 fn minor_version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(['.', '-']);
@@ -95,5 +113,17 @@ mod tests {
         assert!(minor_version("1.100.0-nightly") > minor_version("1.88"));
         assert!(minor_version("1.87.0") < minor_version("1.88"));
         assert_eq!(minor_version("dev"), None);
+    }
+
+    #[test]
+    fn an_old_compiler_is_given_no_flag_that_it_does_not_know() {
+        let takes = |version| {
+            let Takes { check_cfg, non_leaf } = Takes::of(version);
+            [check_cfg, non_leaf]
+        };
+        assert_eq!(takes("rustc 1.79.0 (129f3b996 2024-06-10)"), [false, false]);
+        assert_eq!(takes("rustc 1.80.1 (3f5fd8dd4 2024-08-06)"), [true, false]);
+        assert_eq!(takes("rustc 1.100.0-nightly (0a1b2c3d4 2026-09-01)"), [true, true]);
+        assert_eq!(takes("rustc at home"), [true, true]);
     }
 }

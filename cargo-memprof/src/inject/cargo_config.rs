@@ -52,6 +52,11 @@ impl CargoConfig {
         }
     }
 
+    /// The folder that what is written at `path` is relative to; `None` = it is not from a file.
+    pub fn home_of(&self, path: &[&str]) -> Option<PathBuf> {
+        Some(origin_of(&self.get(&["--show-origin"])?, path)?.parent()?.parent()?.to_owned())
+    }
+
     /// Whether the value at `path` is a list; `None` = there is none.
     pub fn is_list(&self, path: &[&str]) -> Option<bool> {
         self.at(path).map(Value::is_array)
@@ -97,8 +102,7 @@ impl CargoConfig {
 
     fn resolved(&self, path: &[&str], program: &str) -> OsString {
         // Cargo reads a key of a table such as `cfg(…)` differently than it writes it, so it is asked for all of them.
-        let origin = || origin_of(&self.get(&["--show-origin"])?, path);
-        resolve(program.as_ref(), || Some(origin()?.parent()?.parent()?.to_owned()))
+        resolve(program.as_ref(), || self.home_of(path))
     }
 
     fn at(&self, path: &[&str]) -> Option<&Value> {
@@ -159,6 +163,10 @@ pub fn cfgs(rustc: &OsStr, target: Option<&str>) -> Vec<Cfg> {
     command.args(["--print", "cfg"]);
     if let Some(target) = target {
         command.args(["--target", target]);
+        if target.ends_with(".json") {
+            // Newer compilers read no description of a target unless they may.
+            command.arg("-Zunstable-options").env(env::RUSTC_BOOTSTRAP, "1");
+        }
     }
     let Ok(output) = command.output() else { return Vec::new() };
     String::from_utf8_lossy(&output.stdout).lines().filter_map(|line| Cfg::from_str(line).ok()).collect()

@@ -2,11 +2,12 @@
 
 use crate::error::Error;
 use crate::inject::harness::{Built, Form, Hooked, PROGRAM_CRATE};
-use crate::inject::invocation::{CFG, CODEGEN, Invocation, expand};
+use crate::inject::invocation::{self, Invocation, expand};
 use crate::inject::note::{Doctest, Note};
 use crate::inject::plan::Plan;
 use crate::inject::{diagnostics, env, harness};
 use crate::outlet;
+use crate::toolchain::Takes;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -194,7 +195,7 @@ impl<'a> Call<'a> {
 
     fn command(&self, added: &[OsString]) -> Command {
         let mut command = Command::new(&self.plan.rustc);
-        command.args(&self.args).args(CODEGEN).args(CFG).args(added);
+        command.args(&self.args).args(invocation::for_all(Takes::of(&self.plan.rustc_version))).args(added);
         if self.runner.is_none() {
             match &self.plan.bootstrap {
                 Some(value) => command.env(env::RUSTC_BOOTSTRAP, value),

@@ -5,7 +5,7 @@ use crate::inject::libtest::Way;
 use crate::inject::plan::Plan;
 use crate::inject::{depot, diagnostics, env, libtest};
 use crate::outlet;
-use crate::toolchain::Toolchain;
+use crate::toolchain::{Takes, Toolchain};
 use memprof_harness::link_marker;
 use rustix::process::Pid;
 use std::ffi::OsString;
@@ -102,7 +102,7 @@ const REFUSED: i32 = 1;
 /// may depend on; with bitcode, profiles with link-time optimisation can link it. It is only ever linked into executables: told
 /// so, and in one piece, it finds its own variables without the detours that a shared object needs, at every allocation. Its
 /// functions that call no other one need no frame: nobody looks for their callers while they run.
-const FLAGS: [&str; 20] = [
+const FLAGS: [&str; 19] = [
     "--crate-type",
     "rlib",
     "--edition",
@@ -116,7 +116,6 @@ const FLAGS: [&str; 20] = [
     "-Crelocation-model=pie",
     "-Zdirect-access-external-data=yes",
     "-Zunstable-options",
-    "-Cforce-frame-pointers=non-leaf",
     "-Cmetadata=memprof",
     "-Cembed-bitcode=yes",
     "-Cdebuginfo=limited",
@@ -124,6 +123,9 @@ const FLAGS: [&str; 20] = [
     "--error-format=human",
     "--color=never",
 ];
+
+/// Frame pointers of the harness, for compilers that know the first and for those that do not.
+const FRAME_POINTERS: [&str; 2] = ["-Cforce-frame-pointers=non-leaf", "-Cforce-frame-pointers=yes"];
 
 /// Which calls the harness hooks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -167,6 +169,7 @@ pub fn fingerprint() -> u64 {
     let mut hasher = DefaultHasher::new();
     memprof_harness::sources::FILES.hash(&mut hasher);
     FLAGS.hash(&mut hasher);
+    FRAME_POINTERS.hash(&mut hasher);
     memprof_harness::libtest_shapes::SHAPES.hash(&mut hasher);
     Form::ALL.map(Form::flags).hash(&mut hasher);
     [Hooked::Rust, Hooked::Native].map(Hooked::flags).hash(&mut hasher);
@@ -243,7 +246,13 @@ pub fn build(
         outlet::put(path, text).map_err(told)?;
     }
     let mut command = Command::new(&compiler.rustc);
-    command.args(FLAGS).args(["--crate-name", form.crate_name()]).args(form.flags()).args(hooked.flags());
+    let frame_pointers = FRAME_POINTERS[usize::from(!Takes::of(&compiler.version).non_leaf)];
+    command
+        .args(FLAGS)
+        .arg(frame_pointers)
+        .args(["--crate-name", form.crate_name()])
+        .args(form.flags())
+        .args(hooked.flags());
     // The harness names the toolchain's own `test` and `libc`, which stable compilers keep to themselves.
     command.env(env::RUSTC_BOOTSTRAP, form.crate_name());
     if target != compiler.host {

@@ -1,5 +1,6 @@
 //! A call of rustc, read and rewritten. Pure: what the arguments mean and what they become.
 
+use crate::toolchain::Takes;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,9 @@ pub const CODEGEN: [&str; 8] =
     ["-C", "force-frame-pointers=yes", "-C", "debuginfo=limited", "-C", "strip=none", "-C", "split-debuginfo=off"];
 
 /// So that a crate can tell, as with `cfg(miri)`.
-pub const CFG: [&str; 4] = ["--cfg", "memprof", "--check-cfg", "cfg(memprof)"];
+const CFG: [&str; 2] = ["--cfg", "memprof"];
+/// So that it is not warned of it.
+const CHECK_CFG: [&str; 2] = ["--check-cfg", "cfg(memprof)"];
 
 /// For a stable compiler that is made to take unstable options: since Rust 1.93 it then names symbols as a nightly one does,
 /// and a program that prints a backtrace would print another. To go when stable compilers do so too.
@@ -17,7 +20,13 @@ const MANGLING: [&str; 2] = ["-C", "symbol-mangling-version=legacy"];
 
 /// What all the flags are, for the fingerprint.
 pub fn flags_in_words() -> String {
-    CODEGEN.iter().chain(&CFG).chain(&MANGLING).copied().collect::<Vec<_>>().join(" ")
+    CODEGEN.iter().chain(&CFG).chain(&CHECK_CFG).chain(&MANGLING).copied().collect::<Vec<_>>().join(" ")
+}
+
+/// What everything the user compiles is given.
+pub fn for_all(takes: Takes) -> impl Iterator<Item = &'static str> {
+    let check_cfg = CHECK_CFG.into_iter().filter(move |_| takes.check_cfg);
+    CODEGEN.into_iter().chain(CFG).chain(check_cfg)
 }
 
 /// What a call of rustc is for.
@@ -72,11 +81,11 @@ impl Invocation {
     }
 
     /// The arguments to add. `harness` goes under a test executable; `None` = it is to be compiled without.
-    pub fn additions(&self, harness: Option<&Harness>) -> Vec<OsString> {
+    pub fn additions(&self, harness: Option<&Harness>, takes: Takes) -> Vec<OsString> {
         if self.purpose == Purpose::Untouched {
             return Vec::new();
         }
-        let mut added: Vec<OsString> = CODEGEN.iter().chain(&CFG).map(OsString::from).collect();
+        let mut added: Vec<OsString> = for_all(takes).map(OsString::from).collect();
         if let Some(harness) = harness {
             let (options, name) = match harness.visibility {
                 Visibility::Prelude => ("", "test="),
@@ -301,6 +310,8 @@ mod tests {
         Invocation::read(&words(text), false)
     }
 
+    const ALL: Takes = Takes { check_cfg: true, non_leaf: true };
+
     const TEST: &str = "--crate-name csv --edition=2021 src/lib.rs --error-format=json --json=artifacts \
         --emit=dep-info,link -C debuginfo=2 --test --cfg feature=\"a\" -C metadata=12 -C extra-filename=-34 \
         --out-dir /t/debug/deps --extern serde=/t/libserde.rlib -L dependency=/t/debug/deps";
@@ -312,17 +323,20 @@ mod tests {
         assert_eq!(invocation.executable, Some("/t/debug/deps/csv-34".into()));
         assert_eq!(invocation.source, Path::new("src/lib.rs"));
         let harness = Harness { rlib: Path::new("/c/lib.rlib"), visibility: Visibility::Prelude, stable: true };
-        let added = invocation.additions(Some(&harness));
+        let added = invocation.additions(Some(&harness), ALL);
         assert_eq!(added[added.len() - 2..], ["--extern", "test=/c/lib.rlib"]);
         assert!(added.iter().any(|arg| arg == "strip=none"));
-        assert!(!invocation.additions(None).iter().any(|arg| arg == "--extern"));
+        assert!(!invocation.additions(None, ALL).iter().any(|arg| arg == "--extern"));
+        assert!(added.iter().any(|arg| arg == "--check-cfg"));
+        let old = invocation.additions(Some(&harness), Takes::of("rustc 1.79.0"));
+        assert!(!old.iter().any(|arg| arg == "--check-cfg") && old.iter().any(|arg| arg == "--cfg"));
     }
 
     #[test]
     fn a_stable_compiler_that_takes_an_unstable_option_names_symbols_as_ever() {
         let named = |line: &str, visibility, stable| {
             let harness = Harness { rlib: Path::new("/c/lib.rlib"), visibility, stable };
-            read(line).additions(Some(&harness)).iter().any(|flag| flag == MANGLING[1])
+            read(line).additions(Some(&harness), ALL).iter().any(|flag| flag == MANGLING[1])
         };
         let program = "--crate-name t src/main.rs --crate-type bin --out-dir x";
         assert!(named(program, Visibility::Forced, true) && !named(program, Visibility::Forced, false));
@@ -343,7 +357,7 @@ mod tests {
         ] {
             let invocation = read(line);
             assert_eq!(invocation.purpose, purpose, "{line}");
-            assert!(invocation.additions(None).is_empty(), "{line}");
+            assert!(invocation.additions(None, ALL).is_empty(), "{line}");
             assert_eq!(invocation.executable, None, "{line}");
         }
     }

@@ -10,6 +10,7 @@ use crate::inject::plan::Plan;
 use crate::inject::{build_script, env};
 use crate::inject::{dep_info, diagnostics, harness};
 use crate::outlet;
+use crate::toolchain::Takes;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -282,7 +283,7 @@ impl Call<'_> {
         let mut command = Command::new(first);
         command.args(programs);
         if self.plan.harness.contains_key(self.target()) {
-            command.args(self.invocation.additions(harness));
+            command.args(self.invocation.additions(harness, Takes::of(&self.plan.rustc_version)));
         }
         self.plan.saved.restore(&mut command);
         if let (Some(_), Some((stand_in, _))) = (harness, self.stand_in()) {

@@ -248,3 +248,23 @@ fn criterion_and_divan_run_one_benchmark_a_process() {
         ran.all()
     );
 }
+
+#[test]
+fn tests_and_benchmarks_of_one_run_have_a_table_each() {
+    let fixture = Fixture::copy("known");
+    let manifest = fixture
+        .read("Cargo.toml")
+        .replace("[workspace]", "[[bench]]\nname = \"pushing\"\nharness = false\n\n[workspace]");
+    fixture.write("Cargo.toml", &manifest);
+    fixture.write("benches/pushing.rs", "fn main() {\n    std::hint::black_box(vec![0_u8; 10]);\n}\n");
+    let ran = fixture.memprof("test --all-targets --memprofilerate 1").succeed();
+    let (_, tables) = ran.stdout.split_once("in use  test").expect("there is a table of tests");
+    let (tests, benchmarks) = tables.split_once("program of benchmarks").expect("there is a table of benchmarks");
+    assert!(tests.contains("tests::megabytes") && !tests.contains("pushing"), "{}", ran.stdout);
+    let of_the_program: Vec<&str> =
+        benchmarks.trim_start().lines().next().unwrap_or_default().split_whitespace().collect();
+    assert_eq!(of_the_program, ["10", "1", "pushing"], "{}", ran.stdout);
+    let summary = fixture.summary();
+    assert_eq!(summary.test("(whole program)").text("kind"), "bench");
+    ran.never_says("B/iter");
+}

@@ -68,3 +68,16 @@ fn every_fork_samples_by_a_seed_of_its_own_which_is_the_same_on_every_run() {
     };
     assert_eq!(seeds(), seeds());
 }
+
+#[test]
+fn ledgers_that_are_kept_are_those_of_forked_processes_too() {
+    let fixture = Fixture::copy("forks");
+    fixture.memprof("test --keep-ledgers --memprofilerate 1").succeed();
+    let summary = fixture.summary();
+    let of_children: usize = summary.tests().iter().map(|test| children(test).len()).sum();
+    assert!(of_children > 3, "{of_children}");
+    let forked = fixture.all_ledgers().into_iter().filter(|ledger| ledger.fork_of.is_some()).count();
+    assert_eq!(forked, of_children);
+    fixture.memprof("test --memprofilerate 1").succeed();
+    assert!(!fixture.path("target/memprof/ledgers").exists());
+}

@@ -193,3 +193,16 @@ fn a_test_that_removes_the_folder_of_the_run_is_no_run_without_tests() {
     ran.complains("cannot report on the tests").complains("was removed before all of them had ended");
     fixture.memprof("gate --no-run --baseline x").run().ended_with(6);
 }
+
+#[test]
+fn a_limit_on_the_size_of_files_ends_no_executable() {
+    let fixture = Fixture::copy("known");
+    // Built before, as the compiler needs larger files.
+    fixture.memprof("test --test outside").succeed();
+    let line = "ulimit -f 100; exec cargo memprof test --test outside";
+    let limited = fixture.program("sh").args(["-c", line]).run();
+    assert!(limited.status.code().is_some(), "{}", limited.all());
+    let limited = limited.never_says("SIGXFSZ").never_says("signal: 25");
+    // Each test that cannot be recorded says so and fails, and libtest comes to its end.
+    limited.says("test result: FAILED").says("in a process of its own").says("help: see that `");
+}

@@ -531,9 +531,11 @@ impl Run<'_> {
                 let not_recorded = not_recorded && ended.code == ExitCode::OK;
                 let meant = facts.ran.iter().any(|executable| executable.leaves != Trace::Nothing);
                 if written.tests == 0 && written.without_trace == 0 && meant {
-                    self.shell.note(match facts.modes.only.is_empty() {
-                        true => "no test was run: they are ignored, or no name fits the filter",
-                        false => "no test was profiled: `--memprof-only` fits none that ran",
+                    self.shell.note(match (ended.code == ExitCode::OK, facts.modes.only.is_empty()) {
+                        // Such as a flag that the program does not know: no filter is to blame.
+                        (false, true) => "no test was recorded; why the command failed stands above",
+                        (true, true) => "no test was run: they are ignored, or no name fits the filter",
+                        (_, false) => "no test was profiled: `--memprof-only` fits none that ran",
                     });
                 }
                 if !written.produced && facts.out_dir.join(report::SUMMARY).exists() {

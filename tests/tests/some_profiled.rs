@@ -104,6 +104,11 @@ fn a_run_that_records_no_test_keeps_the_run_before_and_says_so() {
     assert_eq!(last()["command"], "cargo memprof test nothing_is_called_so");
     assert_eq!(last()["produced"], false);
 
+    // The same where libtest refuses a flag, for which no filter is to blame.
+    let ran = fixture.memprof("test -- --no-such-flag").run().ended_with(101).never_says("no name fits");
+    ran.complains("no test was recorded").complains("is of an earlier run");
+    assert!(profile.exists());
+
     // The same where cargo ran nothing at all.
     fixture.memprof("test one_box").succeed();
     fixture.write("src/lib.rs", "this is no Rust");

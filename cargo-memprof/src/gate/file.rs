@@ -169,7 +169,10 @@ fn taken(
         ));
     }
     if changes.taken.is_empty() && changes.removed.is_empty() {
-        return Err(("no test of the run has figures to take".to_owned(), "see why its tests failed".to_owned()));
+        return Err((
+            "no test of the run has figures to take".to_owned(),
+            "see above why its tests failed, or why their targets were not profiled".to_owned(),
+        ));
     }
     Ok((new, changes))
 }

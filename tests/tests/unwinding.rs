@@ -99,6 +99,7 @@ fn is(recorded: &[u64], truth: &[Frame], is_excerpt: bool) -> bool {
 fn stacks_are_true(name: &str, flags: &[&str]) {
     let (ledger, mut truth) = recorded(name, flags);
     below_made_code_it_is_marked(&ledger, &truth.remove(&60).expect("the program did so"));
+    below_untold_code_it_is_whole_or_marked(&ledger, &mut truth);
     let mut found = BTreeMap::<u64, BTreeMap<Vec<u64>, u64>>::new();
     for site in &ledger.sites {
         let size = site.values.alloc_space / site.values.alloc_objects;
@@ -138,12 +139,54 @@ fn below_made_code_it_is_marked(ledger: &Ledger, truth: &[(Vec<Frame>, u64)]) {
     let [(truth, _)] = truth else { panic!("{truth:?}") };
     let (made, known) = truth.split_last().expect("frames");
     assert_eq!(made.1, 0, "{made:x?} is not what the program made");
-    let marked: Vec<_> = ledger.sites.iter().filter(|site| site.unwalkable).collect();
-    let [marked] = marked.as_slice() else { panic!("{marked:x?}") };
-    assert_eq!((ledger.losses.unwalkable_stacks, marked.values.alloc_space), (1, 60));
     let known: Vec<u64> = known.iter().map(|frame| frame.0).collect();
-    let stack = ledger.stack(marked);
-    assert!(stack.ends_with(&known), "{stack:x?} {known:x?}");
+    let (stack, is_marked) = only_stack(ledger, 60);
+    assert!(is_marked && stack.ends_with(&known), "{stack:x?} {known:x?}");
+    let mut marked: Vec<_> =
+        ledger.sites.iter().filter(|site| site.unwalkable).map(|site| site.values.alloc_space).collect();
+    marked.sort_unstable();
+    assert_eq!((ledger.losses.unwalkable_stacks, marked), (6, vec![60, 61, 62, 63, 65, 68]));
+}
+
+/// The stack on which the block of `size` bytes was allocated, and whether it is marked.
+fn only_stack(ledger: &Ledger, size: u64) -> (Vec<u64>, bool) {
+    let sites: Vec<_> = ledger
+        .sites
+        .iter()
+        .filter(|site| [site.values.alloc_objects, site.values.alloc_space, site.values.reallocs] == [1, size, 0])
+        .collect();
+    let [site] = sites.as_slice() else { panic!("{size}: {sites:x?}") };
+    (ledger.stack(site).to_vec(), site.unwalkable)
+}
+
+/// Below code without tables a stack is whole where the code has a frame pointer, or is a linker's stub; else it ends there, marked, with nothing
+/// that the register held, and no caller is passed over. The unwinder knows only what is inside of that code.
+fn below_untold_code_it_is_whole_or_marked(ledger: &Ledger, truth: &mut Truth) {
+    let (whole, _) = only_stack(ledger, 67);
+    let outer = &whole[whole.len() - 3..];
+    for (size, is_marked) in [(61, true), (62, true), (63, true), (64, false), (65, true), (66, false), (68, true)] {
+        let truth = truth.remove(&size).expect("the program did so");
+        let [(truth, 1)] = truth.as_slice() else { panic!("{truth:?}") };
+        let known: Vec<u64> = truth.iter().map(|frame| frame.0).collect();
+        let (stack, found) = only_stack(ledger, size);
+        assert_eq!(found, is_marked, "{size}: {stack:x?}");
+        if is_marked {
+            assert!(stack.ends_with(&known), "{size}: {stack:x?} {known:x?}");
+            continue;
+        }
+        // The code itself is the last that the unwinder knows.
+        let at = stack.iter().position(|address| address == known.last().expect("frames")).expect("it is there");
+        assert!(stack[..=at].ends_with(&known), "{size}: {stack:x?} {known:x?}");
+        // Then `through`, where it was called, and `go_through`.
+        let callers = if size == 64 { 2 } else { 1 };
+        let beyond = &stack[at + 1 + callers..];
+        assert!(whole.ends_with(beyond) && beyond.ends_with(outer), "{size}: {stack:x?} {whole:x?}");
+        assert_eq!(
+            beyond.len(),
+            whole.len() - whole.iter().position(|address| beyond.first() == Some(address)).expect("a frame")
+        );
+    }
+    truth.remove(&67);
 }
 
 #[test]

@@ -322,11 +322,14 @@ impl Local {
             return false;
         }
         let Some((outermost, rest)) = addresses.split_last() else { return false };
-        let has_frame_pointer = |address: &Cell<u64>| tables::frame_pointer(address.get()) != FramePointer::Missing;
+        let frame_pointer = |address: &Cell<u64>| tables::frame_pointer(address.get());
         let ends = match end {
             End::AtRoot => true,
-            End::NoCaller => has_frame_pointer(outermost),
-            End::Astray => tables::rule(outermost.get()).rule == Rule::Outermost,
+            End::NoCaller => frame_pointer(outermost) == FramePointer::Known,
+            End::Astray => {
+                let is_guess = rest.last().is_some_and(|inner| frame_pointer(inner) == FramePointer::Guessed);
+                !is_guess && tables::rule(outermost.get()).rule == Rule::Outermost
+            }
         };
         let known = if desk.previous.is_chain && desk.previous.unloads == code_at::unloads() {
             let outermost_first = addresses.iter().rev().map(Cell::get);
@@ -334,8 +337,13 @@ impl Local {
         } else {
             0
         };
-        let fresh = rest.get(..addresses.len().saturating_sub(known).min(rest.len()));
-        let is_stack = ends && fresh.unwrap_or(&[]).iter().all(has_frame_pointer);
+        let fresh = rest.get(..addresses.len().saturating_sub(known).min(rest.len())).unwrap_or(&[]);
+        let leads_on = |(address, caller): (&Cell<u64>, &Cell<u64>)| match frame_pointer(address) {
+            FramePointer::Known => true,
+            FramePointer::Guessed => tables::calls_without_table(caller.get()),
+            FramePointer::Missing => false,
+        };
+        let is_stack = ends && fresh.iter().zip(addresses.iter().skip(1)).all(leads_on);
         if !is_stack {
             if let Some(place) = desk.detour(key) {
                 *place = key;

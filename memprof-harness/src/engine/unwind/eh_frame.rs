@@ -21,6 +21,16 @@ pub(crate) fn find(object: Object, call: usize) -> Option<(Found, usize)> {
     Some((Found { rule, function }, end))
 }
 
+/// Where the last function ends that begins before `address` and has a table; where there is none, where the object begins.
+pub(crate) fn end_before(object: Object, address: usize) -> usize {
+    last_entry(object, address).map_or(object.start, |(_, end)| end)
+}
+
+/// Whether there is a table for an address.
+pub(crate) fn has(object: Object, address: usize) -> bool {
+    entry_at(object, address).is_some()
+}
+
 /// Whether a function begins at an address.
 pub(crate) fn begins_at(object: Object, address: usize) -> bool {
     entry_at(object, address).is_some_and(|(entry, _)| entry.start == address)
@@ -131,8 +141,13 @@ struct Entry {
     own: Cursor,
 }
 
-/// Finds the entry in the index: a table of functions by their beginning, sorted. Gives where the function ends, too.
+/// Finds the entry of the function that holds `call`. Gives where the function ends, too.
 fn entry_at(object: Object, call: usize) -> Option<(Entry, usize)> {
+    last_entry(object, call).filter(|(entry, end)| (entry.start..*end).contains(&call))
+}
+
+/// Finds the last entry up to `call` in the index: a table of functions by their beginning, sorted. Gives where the function ends, too.
+fn last_entry(object: Object, call: usize) -> Option<(Entry, usize)> {
     const SORTED_TABLE: u8 = 0x3b;
     let index = object.index?;
     let mut cursor = Cursor { at: index, end: object.end };
@@ -160,7 +175,7 @@ fn entry_at(object: Object, call: usize) -> Option<(Entry, usize)> {
     let (_, description) = entry(low.checked_sub(1)?)?;
     let (entry, len) = description_at(description, object)?;
     let end = entry.start.checked_add(len)?;
-    (entry.start..end).contains(&call).then_some((entry, end))
+    Some((entry, end))
 }
 
 /// Reads a function's description. Gives how long the function is, too.

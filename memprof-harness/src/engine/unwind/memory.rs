@@ -92,8 +92,8 @@ pub(crate) fn peek(at: usize) -> Option<usize> {
     copy(&mut word, at).then(|| usize::from_ne_bytes(word))
 }
 
-/// Copies what lies at an address; `false` where it is not there.
-fn copy(to: &mut [u8; 8], from: usize) -> bool {
+/// Copies what lies at an address; `false` where it is not all there.
+fn copy(to: &mut [u8], from: usize) -> bool {
     if !seccomp::allows_calls() {
         return false;
     }
@@ -106,6 +106,60 @@ fn copy(to: &mut [u8; 8], from: usize) -> bool {
     let copied = unsafe { libc::process_vm_readv(me, &here, 1, &there, 1, 0) };
     errno.restore();
     copied == to.len() as isize
+}
+
+/// Code of one function that is looked through for a frame pointer. In bytes.
+#[cfg(target_arch = "x86_64")]
+const LONGEST_FUNCTION: usize = 256 << 10;
+
+/// Whether a frame pointer is set between two addresses, the start of which may lie in another function before: `mov %rsp, %rbp`,
+/// which assemblers write in two ways.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn sets_frame_pointer(start: usize, end: usize) -> bool {
+    const LEN: usize = 3;
+    let start = start.max(end.saturating_sub(LONGEST_FUNCTION));
+    let mut code = [0u8; 256];
+    // From the end on, which is nearer; what lies across two parts is in both.
+    let mut part_end = end;
+    while part_end.saturating_sub(start) >= LEN {
+        let part_start = start.max(part_end.saturating_sub(code.len()));
+        let Some(part) = code.get_mut(..part_end - part_start).filter(|part| !part.is_empty()) else { return false };
+        if !copy(part, part_start) {
+            return false;
+        }
+        if part.windows(LEN).any(|code| matches!(code, [0x48, 0x89, 0xe5] | [0x48, 0x8b, 0xec])) {
+            return true;
+        }
+        if part_start == start {
+            return false;
+        }
+        part_end = part_start + LEN - 1;
+    }
+    false
+}
+
+/// How far the stack has grown since the call, where an instruction of a linker's stub stands: `jmp *ADDRESS; push NUMBER; jmp FIRST`
+/// at a multiple of 16 (System V ABI for x86-64, figure 5.2).
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn grown_in_stub(at: usize) -> Option<u32> {
+    let mut code = [0u8; 16];
+    let is_stub = copy(&mut code, at & !15) && matches!(code, [0xff, 0x25, _, _, _, _, 0x68, _, _, _, _, 0xe9, ..]);
+    match at & 15 {
+        0 | 6 if is_stub => Some(0),
+        11 if is_stub => Some(8),
+        _ => None,
+    }
+}
+
+/// What the call before an address calls; `None`: what is found as the program runs.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn called_before(address: usize) -> Option<usize> {
+    let mut code = [0u8; 8];
+    if !copy(&mut code, address.wrapping_sub(8)) {
+        return None;
+    }
+    let [_, _, _, 0xe8, way @ ..] = code else { return None };
+    Some(address.wrapping_add(i32::from_le_bytes(way) as isize as usize))
 }
 
 /// Whether there is code at an address, with a call before it, as there is at every return address.
@@ -150,6 +204,36 @@ mod tests {
         ] {
             assert_eq!(ends_with_a_call(code), is_call, "{code:x?}");
         }
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    #[cfg_attr(miri, ignore = "Miri has no process_vm_readv")]
+    fn frame_pointers_stubs_and_calls_are_read_from_code() {
+        let mut code = vec![0x90u8; 1000];
+        let start = code.as_ptr().address();
+        assert!(!sets_frame_pointer(start, start + 1000));
+        for at in [0, 100, 743, 744, 745, 746, 997] {
+            for mov in [[0x48, 0x89, 0xe5], [0x48, 0x8b, 0xec]] {
+                code[at..at + 3].copy_from_slice(&mov);
+                assert!(sets_frame_pointer(start, start + 1000), "{at}");
+                assert!(
+                    !sets_frame_pointer(start + at + 1, start + 1000) && !sets_frame_pointer(start, start + at + 2)
+                );
+                code[at..at + 3].fill(0x90);
+            }
+        }
+        assert!(!sets_frame_pointer(start + 2, start) && !sets_frame_pointer(8, 4096));
+
+        let stub = start.next_multiple_of(16) - start;
+        code[stub..stub + 16].copy_from_slice(&[0xff, 0x25, 1, 2, 3, 4, 0x68, 5, 0, 0, 0, 0xe9, 6, 0, 0, 0]);
+        let grown: Vec<_> = (0..16).filter_map(|way| Some((way, grown_in_stub(start + stub + way)?))).collect();
+        assert_eq!(grown, [(0, 0), (6, 0), (11, 8)]);
+        assert_eq!(grown_in_stub(start + stub + 16), None);
+
+        code[500..505].copy_from_slice(&[0xe8, 0xf6, 0xff, 0xff, 0xff]);
+        assert_eq!(called_before(start + 505), Some(start + 495));
+        assert_eq!([called_before(start + 506), called_before(8)], [None; 2]);
     }
 
     #[test]

@@ -95,8 +95,9 @@ impl TableWalk {
     pub(crate) fn go(&mut self, frame: Frame, mut visit: impl FnMut(Step, &Words) -> bool) -> Ending {
         self.memory.start_at(frame.0);
         let Some(mut at) = self.record(frame.0) else { return Ending::Lost };
+        let mut came = Came::Surely;
         for _ in 0..MOST_STEPS {
-            if at.address == 0 {
+            if at.address == 0 && came != Came::ByGuess {
                 let is_enough = visit(Step { address: 0, by_table: None }, &at.words);
                 return if is_enough { Ending::Stopped } else { Ending::Whole };
             }
@@ -108,18 +109,31 @@ impl TableWalk {
             };
             let is_table = matches!(found.rule, Rule::Table { .. });
             let step = Step { address: at.address, by_table: is_table.then_some(found.function) };
+            if came == Came::ByGuess {
+                // What no call comes before is no return address, and the frame pointer was none.
+                if matches!(found.rule, Rule::Outermost | Rule::NoCode) || !tables::calls_without_table(at.address) {
+                    return Ending::Lost;
+                }
+            }
             if found.rule != Rule::NoCode && visit(step, &at.words) {
                 return Ending::Stopped;
             }
             let rule = found.rule;
+            // Where no table says so, an interrupted function need not have called anything, nor have set its frame pointer.
+            let is_told = rule != Rule::Outermost && frame_pointer != FramePointer::Guessed;
+            if came == Came::ByInterruption && !is_told {
+                return Ending::Lost;
+            }
+            came = Came::Surely;
             if rule == Rule::FramePointer {
                 // Where a frame pointer is 0, somebody says that there is no caller.
                 if at.frame == 0 {
-                    return Ending::Whole;
+                    return if frame_pointer == FramePointer::Guessed { Ending::Lost } else { Ending::Whole };
                 }
                 self.entered = None;
                 if frame_pointer == FramePointer::Guessed {
                     self.has_guessed = true;
+                    came = Came::ByGuess;
                     self.memory.ask_for(at.frame);
                 }
                 let Some(next) = self.record(at.frame) else { return Ending::Lost };
@@ -139,6 +153,9 @@ impl TableWalk {
             if rule == Rule::Outermost {
                 self.found = self.entered.filter(|root| self.memory.is_own(root.place));
                 return Ending::Whole;
+            }
+            if matches!(rule, Rule::Signal { .. }) {
+                came = Came::ByInterruption;
             }
             match self.step(at, rule) {
                 Some(next) => at = next,
@@ -206,6 +223,16 @@ impl TableWalk {
         let words = Words { place, address: word, frame, others: Some(others) };
         Some(Registers { address: unsigned(word) as u64, stack, frame, words })
     }
+}
+
+/// How a walk came to a return address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Came {
+    Surely,
+    /// By a frame pointer that no table vouches for.
+    ByGuess,
+    /// It is no return address: a signal came there.
+    ByInterruption,
 }
 
 /// What is known where a function is returned to.

@@ -33,7 +33,8 @@ pub(crate) enum Rule {
     Signal { stack: u32, address: u32, frame: u32 },
     /// Nothing called the function.
     Outermost,
-    /// There is no table for the function. It is of the program itself and follows a call: it is taken to have a frame pointer.
+    /// There is no table for the function. It is of the program itself, and code like it sets a frame pointer: it is taken to have
+    /// one.
     NoTable,
     /// There is code, but what the tables say of it cannot be followed, or there are none.
     Unknown,
@@ -193,6 +194,12 @@ fn find(address: u64) -> Found {
     {
         let follows_a_call = || memory::follows_a_call(address as usize);
         match eh_frame::find(object, call) {
+            Some((Found { rule: Rule::Unknown, .. }, _)) | None if memory::grown_in_stub(call).is_some() => {
+                // A signal came there: nothing is called by a stub.
+                let grown = memory::grown_in_stub(call).unwrap_or(0);
+                let rule = Rule::Table { base: Base::Stack, end: 8 + grown, frame: None };
+                Found { rule, function: (call & !15) as u64 }
+            }
             Some((found, end)) => {
                 // The beginning of a function stands where a return address belongs: whoever made the stack has put it there, and nothing
                 // called. Only a call that does not return ends a function.
@@ -204,9 +211,29 @@ fn find(address: u64) -> Found {
                 }
             }
             None if !follows_a_call() => nowhere(Rule::Outermost),
-            None if code_at::is_in_own_object(call) => nowhere(Rule::NoTable),
+            None if code_at::is_in_own_object(call)
+                && memory::sets_frame_pointer(eh_frame::end_before(object, call), call) =>
+            {
+                nowhere(Rule::NoTable)
+            }
             None => nowhere(Rule::Unknown),
         }
+    }
+}
+
+/// Whether a function without a table may be what is called before the address `caller`. Where what is called has a table, the
+/// frame pointer was not that function's: it was left as the caller had it, and led past the caller.
+pub(crate) fn calls_without_table(caller: u64) -> bool {
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = caller;
+        true
+    }
+    #[cfg(target_arch = "x86_64")]
+    {
+        let Some(called) = memory::called_before(caller as usize) else { return true };
+        let has_table = || code_at::object_at(called).is_some_and(|object| eh_frame::has(object, called));
+        memory::grown_in_stub(called).is_some() || !has_table()
     }
 }
 

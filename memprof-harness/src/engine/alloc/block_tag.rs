@@ -2,7 +2,7 @@
 //!
 //! | | of whose blocks | its bits, from the highest |
 //! | --- | --- | --- |
-//! | [`SlotTag`] | slots of this process | lane 5, birth 35, site 24; a lane of 0 is a free slot, 31 one in use without a note |
+//! | [`SlotTag`] | slots of this process | lane 5, birth 35, site 24; a lane of 0 is a free slot, 31 one in use without a note, and then the lowest bits are its class |
 //! | [`Tag`] | all others | ours 1, generation 7, lane 16, unused 16, site 24; 0 where the block is not the test's |
 //!
 //! That a slot is free, that a lane has no slots of its own and that a block is not the test's are values of three types, so
@@ -130,9 +130,14 @@ pub(crate) enum SlotState {
 
 impl SlotTag {
     const FREE: SlotTag = SlotTag(0);
-    /// All ones, which instructions have room for.
-    pub(crate) const UNSAMPLED: SlotTag = SlotTag(u64::MAX);
     pub(crate) const TRACKED: SlotTag = SlotTag(NO_LANE << LANE_SHIFT);
+
+    /// Of a block without a note in a slot of that class: one word tells a free whether there is anything to look up, and whether the
+    /// slot is of the class that the program says.
+    #[inline(always)]
+    pub(crate) fn unsampled(class: usize) -> SlotTag {
+        SlotTag(!(class as u64))
+    }
 
     /// Of a block of that lane's. With no site there was no room for it. `birth` has [`BIRTH_BITS`] at most.
     #[inline(always)]
@@ -278,7 +283,8 @@ mod tests {
 
     #[test]
     fn what_has_no_note_in_front_is_in_use_and_no_lanes() {
-        for (tag, state) in [(SlotTag::UNSAMPLED, SlotState::Unsampled), (SlotTag::TRACKED, SlotState::Tracked)] {
+        let unsampled = [1, 7, 65].map(|class| (SlotTag::unsampled(class), SlotState::Unsampled));
+        for (tag, state) in unsampled.into_iter().chain([(SlotTag::TRACKED, SlotState::Tracked)]) {
             assert_eq!(tag.state(), state);
             tag.must_be_in_use();
             assert!((1..=MOST_LANES).filter_map(LaneTag::of).all(|lane| !tag.is_of(lane)));

@@ -15,6 +15,7 @@ use crate::engine::record::site_predictor::Number;
 use crate::engine::store::ledger_map::{Errno, Lock};
 use crate::engine::store::limits;
 use crate::provenance::{self, Address};
+use std::alloc::Layout;
 use std::mem::size_of;
 use std::ptr;
 use std::sync::atomic::Ordering::{Relaxed, Release};
@@ -141,6 +142,24 @@ pub(crate) fn origin(block: *mut u8) -> Origin {
 pub(crate) fn sizes_of(block: *mut u8) -> (usize, usize) {
     let most = bytes_of(spans::class_of(block, START.load(Relaxed))).saturating_sub(size_of::<SlotTag>());
     (most.saturating_sub(ALIGN - 1).max(1), most)
+}
+
+/// Whether a slot is of the class for blocks of `size` bytes. It is not where its program gives it back with another size than it
+/// asked for. C's `free` does not mind that, and compilers rely on it: what is resized only to be given back they give back without
+/// resizing it, with the new size.
+#[inline(always)]
+pub(crate) fn is_for(block: *mut u8, size: usize) -> bool {
+    spans::class_of(block, START.load(Relaxed)) == size_class(size)
+}
+
+/// The layout of a slot's block, which its program says is this one: where the slot is of another class, with the fewest bytes that
+/// it may have been asked for.
+#[inline(always)]
+pub(crate) fn layout_of(block: *mut u8, said: Layout) -> Layout {
+    if is_for(block, said.size()) {
+        return said;
+    }
+    Layout::from_size_align(sizes_of(block).0, said.align()).unwrap_or(said)
 }
 
 /// # Safety

@@ -75,6 +75,7 @@ impl SpanId {
     }
 
     /// Which one a slot's block lies in.
+    #[inline(always)]
     fn of(block: *mut u8, start: *mut u8) -> Option<SpanId> {
         SpanId::at(block.address().wrapping_sub(start.address()) / SPAN)
     }
@@ -180,11 +181,6 @@ impl OpenSpans {
     pub(crate) unsafe fn put(&self, class: usize, block: *mut u8, start: *mut u8) {
         let Some(id) = SpanId::of(block, start) else { return };
         let (span, start) = (id.span(), id.start(start));
-        if usize::from(span.class.load(Relaxed)) != class {
-            // Its program gave it back with another size than it was asked for, which C's `free` does not
-            // mind: the span's books are another class's, and it is in use for good.
-            return;
-        }
         let had_room = span.has_room(bytes_of(class));
         let behind = match span.first.load(Relaxed) {
             0 => ptr::null_mut(),
@@ -342,6 +338,7 @@ pub(crate) fn forget_all() -> usize {
 }
 
 /// Of which class a slot is. `start` is where spans begin.
+#[inline(always)]
 pub(crate) fn class_of(block: *mut u8, start: *mut u8) -> usize {
     SpanId::of(block, start).map_or(0, |id| usize::from(id.span().class.load(Relaxed)))
 }

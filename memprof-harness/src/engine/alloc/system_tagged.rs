@@ -117,7 +117,7 @@ pub(crate) unsafe fn realloc(frame: Frame, block: *mut u8, layout: Layout, size:
         return ptr::null_mut();
     };
     // SAFETY: the caller upholds `realloc`'s contract.
-    let Some(old) = (unsafe { take_header(block, Some(layout.size())) }) else {
+    let Some(old) = (unsafe { take_header(block) }) else {
         // SAFETY: the caller upholds `realloc`'s contract, and it is the C library's.
         return unsafe { adopt(frame, block, layout, size) };
     };
@@ -169,7 +169,7 @@ fn note_moved(frame: Frame, old: Option<Note>, old_size: usize, size: usize) -> 
 #[inline(never)]
 pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
     // SAFETY: the caller upholds `dealloc`'s contract.
-    let Some(note) = (unsafe { take_header(block, Some(layout.size())) }) else {
+    let Some(note) = (unsafe { take_header(block) }) else {
         // SAFETY: as above, and it is the C library's, which asks for no layout.
         return unsafe { system::dealloc(block, layout) };
     };
@@ -225,7 +225,7 @@ pub(crate) unsafe fn take_from_outside(block: *mut u8, usable_size: UsableSize) 
     // SAFETY: as the caller promises.
     let (front, room) = unsafe { measure(block, usable_size) }?;
     // SAFETY: as above.
-    let note = unsafe { take_header(block, None) }?;
+    let note = unsafe { take_header(block) }?;
     let start = block.wrapping_sub(front);
     if let Some(note) = note.filter(|note| state::is_open() && note.is_of_this_process()) {
         // SAFETY: C's block begins there.
@@ -268,20 +268,16 @@ unsafe fn measure(block: *mut u8, usable_size: UsableSize) -> Option<(usize, usi
 }
 
 /// Takes the header off a block that is about to be given back or moved, and gives what it says: the inner `None` = the block is not the
-/// test's. The outer `None` = there is no header: the block was not made here. `size` is `None`
-/// where nobody knows it.
+/// test's. The outer `None` = there is no header: the block was not made here.
 ///
 /// # Safety
-/// `block` is live, of `size` bytes, and the caller's.
+/// `block` is live, and the caller's.
 #[inline(always)]
-unsafe fn take_header(block: *mut u8, size: Option<usize>) -> Option<Option<Note>> {
-    let is_large = |size| size >= start_map::LEAST;
-    let (may_be_large, must_be_large) = (size.map(is_large) != Some(false), size.map(is_large) == Some(true));
-    if !(may_be_large && start_map::leave(block)) {
-        // SAFETY: as the caller promises.
-        if must_be_large && !start_map::is_incomplete() || !unsafe { has_header(block) } {
-            return None;
-        }
+unsafe fn take_header(block: *mut u8) -> Option<Option<Note>> {
+    // Whatever size the program says: it may be another than it asked for.
+    // SAFETY: as the caller promises.
+    if !start_map::leave(block) && !unsafe { has_header(block) } {
+        return None;
     }
     // SAFETY: the 16 bytes before the block are the header, aligned for two words.
     let [tag, birth] = unsafe { header_of(block).read() };

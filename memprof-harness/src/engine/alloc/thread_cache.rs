@@ -106,7 +106,7 @@ impl Free {
 /// from, where the block may be one.
 ///
 /// # Safety
-/// `block` is a slot of this process or of one it was forked from, in use, and `layout` its layout. What `elsewhere` gives has room.
+/// `block` is a slot of this process or of one it was forked from, in use, and `layout` its layout, see [`slots::layout_of`]. What `elsewhere` gives has room.
 #[inline(always)]
 pub(crate) unsafe fn resize(
     cache: Option<&ThreadCache>,
@@ -127,8 +127,9 @@ pub(crate) unsafe fn resize(
     if moved.is_null() {
         return moved;
     }
+    // All that the slot has: its program may know better than `layout` how much of it is in use.
     // SAFETY: both have room for as many, and are not the same.
-    unsafe { ptr::copy_nonoverlapping(block, moved, layout.size().min(size)) };
+    unsafe { ptr::copy_nonoverlapping(block, moved, slots::sizes_of(block).1.min(size)) };
     match cache {
         // Whoever inherits a slot leaves it: a block there could not be told from an inherited one.
         _ if !own => {}
@@ -252,7 +253,7 @@ mod tests {
                     let block = lane.take(size).expect("room");
                     assert!(slots::have(block) && block.address() % 16 == 0);
                     // SAFETY: just taken.
-                    unsafe { SlotTag::UNSAMPLED.write(block) };
+                    unsafe { SlotTag::unsampled(size_class(size)).write(block) };
                     fill(block, size, byte);
                     assert!(live.insert(block, Block { size, byte }).is_none());
                 }
@@ -327,7 +328,7 @@ mod tests {
                     let size = if random(4) == 0 { random(1023) + 1 } else { 40 * (phase + 1) };
                     let block = lane.take(size).expect("room");
                     // SAFETY: just taken.
-                    unsafe { SlotTag::UNSAMPLED.write(block) };
+                    unsafe { SlotTag::unsampled(size_class(size)).write(block) };
                     live.push((block, size));
                 } else if !live.is_empty() {
                     let (block, size) = live.swap_remove(random(live.len()));
@@ -380,19 +381,21 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_is_given_back_with_another_size_is_on_no_list_of_its_span() {
+    fn a_slot_is_for_sizes_of_its_class_and_no_others() {
         let _alone = alone();
         let lane = none_yet();
-        let blocks: Vec<_> = (0..1000).map(|_| lane.take(100).expect("room")).collect();
-        let before = spans::carved_and_free(size_class(100));
-        let in_use = spans::in_use();
-        for block in blocks {
-            // As of a vector that was made of another's parts, with its length as its capacity.
-            // SAFETY: a live slot; that its class is another is what this is about.
-            unsafe { slots::put_back(block, 20) };
+        let layout = |size| Layout::from_size_align(size, 4).expect("small");
+        for size in [1, 8, 9, 100, 1000, slots::LARGEST] {
+            let block = lane.take(size).expect("room");
+            for said in (1..=slots::LARGEST).chain([5000, usize::MAX / 4]) {
+                let is_for = said <= slots::LARGEST && size_class(said) == size_class(size);
+                assert_eq!(slots::is_for(block, said), is_for, "{said} for {size}");
+                let known = if is_for { said } else { slots::sizes_of(block).0 };
+                assert_eq!(slots::layout_of(block, layout(said)), layout(known), "{said} for {size}");
+            }
+            // SAFETY: a live slot of that size.
+            unsafe { lane.put(block, size) };
         }
-        assert_eq!((spans::carved_and_free(size_class(100)), spans::in_use()), (before, in_use));
-        empty(&lane);
     }
 
     #[test]

@@ -173,9 +173,9 @@ unsafe fn take_back(block: *mut u8) -> Left {
     let Some(mode) = are_recorded() else { return Left::ForC };
     match (slots::origin(block), mode) {
         // SAFETY: it is a slot of this process, that nobody uses.
-        (Origin::Own, Mode::Exact) => unsafe { exact::take_slot_from_outside(block) },
+        (Origin::Own, Mode::Exact) => unsafe { exact::take_slot_of_unknown_size(block) },
         // SAFETY: as above.
-        (Origin::Own, _) => unsafe { sampled::take_slot_from_outside(block) },
+        (Origin::Own, _) => unsafe { sampled::take_slot_of_unknown_size(block) },
         (Origin::Inherited, _) => {}
         (Origin::System, Mode::Exact) => {
             // SAFETY: it is live, nobody uses it, and it is no slot.

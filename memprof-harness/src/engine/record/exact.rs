@@ -49,7 +49,7 @@ pub(crate) unsafe fn alloc_zeroed(size: usize, align: usize) -> *mut u8 {
 
 #[inline(never)]
 pub(crate) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
-    if slots::have(block) {
+    if slots::have(block) && slots::is_for(block, size) {
         // SAFETY: it is ready.
         let (local, _) = unsafe { thread::local() };
         if let Some((lane, cache)) = local.noted_slots() {
@@ -126,6 +126,8 @@ pub(crate) mod unready {
         match slots::origin(block) {
             // SAFETY: the caller upholds `dealloc`'s contract.
             Origin::System => unsafe { system_tagged::dealloc(block, layout) },
+            // SAFETY: it is a slot of this process, that nobody uses.
+            Origin::Own if !slots::is_for(block, layout.size()) => unsafe { take_slot_of_unknown_size(block) },
             Origin::Own => {
                 // SAFETY: it is a slot.
                 let tag = unsafe { SlotTag::read(block) };
@@ -138,11 +140,11 @@ pub(crate) mod unready {
     }
 }
 
-/// Takes back a slot that code outside of Rust gives back.
+/// Takes back a slot that code outside of Rust gives back, or Rust with a size that it was not asked for.
 ///
 /// # Safety
 /// `block` is a slot of this process, and nobody uses it any more.
-pub(crate) unsafe fn take_slot_from_outside(block: *mut u8) {
+pub(crate) unsafe fn take_slot_of_unknown_size(block: *mut u8) {
     // SAFETY: it is a slot.
     let tag = unsafe { SlotTag::read(block) };
     tag.must_be_in_use();
@@ -191,11 +193,12 @@ fn note_of(tag: SlotTag) -> Option<Note> {
 /// `block` is a slot, of this process or of one it was forked from. As for `GlobalAlloc::realloc`.
 #[inline(always)]
 unsafe fn realloc_slot(access: Access, frame: Frame, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-    let old_size = layout.size();
     // SAFETY: by contract.
     let tag = unsafe { SlotTag::read(block) };
     tag.must_be_in_use();
     let own = slots::have(block);
+    let layout = slots::layout_of(block, layout);
+    let old_size = layout.size();
     let lane = match access {
         Access::Lane(local, _) => noted_slots(local, size, layout.align()),
         Access::Laneless | Access::Shut => None,

@@ -5,7 +5,7 @@
 #![allow(unsafe_code)] // an allocator
 
 use crate::engine::alloc::block_tag::{Note, SlotState, SlotTag};
-use crate::engine::alloc::slots::{self, Origin};
+use crate::engine::alloc::slots::{self, size_class, Origin};
 use crate::engine::alloc::system_untagged;
 use crate::engine::alloc::thread_cache::resize;
 use crate::engine::hook::rust::{self, count_failure, count_laneless, count_outside, free_while_shut};
@@ -69,7 +69,7 @@ fn slot(local: &Local, size: usize, align: usize) -> Option<*mut u8> {
 #[inline(always)]
 unsafe fn allocated(block: *mut u8, size: usize) -> *mut u8 {
     // SAFETY: by contract.
-    unsafe { SlotTag::UNSAMPLED.write(block) };
+    unsafe { SlotTag::unsampled(size_class(size)).write(block) };
     // SAFETY: by contract.
     let record = unsafe { record() };
     let clock = record.add_alloc(size as u64, size as i64);
@@ -133,7 +133,7 @@ unsafe fn note_sample(
 #[inline(never)]
 pub(crate) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
     // SAFETY: where it is a slot.
-    if !slots::have(block) || unsafe { SlotTag::read(block) } != SlotTag::UNSAMPLED {
+    if !slots::have(block) || unsafe { SlotTag::read(block) } != SlotTag::unsampled(size_class(size)) {
         // SAFETY: they are a layout's, which the caller of the hook passed.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         // SAFETY: the caller upholds `dealloc`'s contract.
@@ -188,6 +188,8 @@ pub(crate) mod unready {
         match slots::origin(block) {
             // SAFETY: the caller upholds `dealloc`'s contract.
             Origin::System => unsafe { system_untagged::dealloc(block, layout) },
+            // SAFETY: it is a slot of this process, that nobody uses.
+            Origin::Own if !slots::is_for(block, layout.size()) => unsafe { take_slot_of_unknown_size(block) },
             Origin::Own => {
                 // SAFETY: it is a slot.
                 let tag = unsafe { SlotTag::read(block) };
@@ -201,11 +203,11 @@ pub(crate) mod unready {
     }
 }
 
-/// Takes back a slot that code outside of Rust gives back.
+/// Takes back a slot that code outside of Rust gives back, or Rust with a size that it was not asked for.
 ///
 /// # Safety
 /// `block` is a slot of this process, and nobody uses it any more.
-pub(crate) unsafe fn take_slot_from_outside(block: *mut u8) {
+pub(crate) unsafe fn take_slot_of_unknown_size(block: *mut u8) {
     // SAFETY: it is a slot.
     let tag = unsafe { SlotTag::read(block) };
     tag.must_be_in_use();
@@ -239,6 +241,7 @@ unsafe fn realloc_slot(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
     // SAFETY: by contract.
     let tag = unsafe { SlotTag::read(block) };
     tag.must_be_in_use();
+    let layout = slots::layout_of(block, layout);
     let cache = match access {
         Access::Lane(local, _) if slots::are_for(size, layout.align()) => Some(local.cache()),
         _ => None,
@@ -270,7 +273,7 @@ unsafe fn realloc_slot(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
                 return moved;
             }
             // SAFETY: it is a slot.
-            unsafe { SlotTag::UNSAMPLED.write(moved) };
+            unsafe { SlotTag::unsampled(size_class(size)).write(moved) };
             if local.record.sample_is_due(clock) {
                 // SAFETY: it is a slot.
                 unsafe { note_sample(local, bounds, frame, moved, size, true, clock) };

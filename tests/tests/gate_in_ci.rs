@@ -61,7 +61,7 @@ fn a_regression_is_explained_in_text_annotations_markdown_junit_json_and_picture
     check_junit(&xml);
     assert!(xml.contains(&format!(">{SITE}</failure>")), "{xml}");
 
-    let json: serde_json::Value = serde_json::from_str(&fixture.read("target/memprof/gate/gate.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&fixture.read("target/memprof/gate/gate.json")).expect("JSON");
     assert_eq!(json["verdict"], "over-budget");
     let test = json["tests"].as_array().unwrap().iter().find(|test| test["name"] == "tests::loads_three_rows").unwrap();
     assert_eq!((&test["before"]["alloc_objects"], &test["now"]["alloc_objects"]), (&4.into(), &7.into()));
@@ -235,9 +235,9 @@ fn a_revision_is_recorded_again_where_what_it_is_built_with_has_changed() {
 
 /// What the gate's files say: the verdict, and the heading for people.
 fn said(fixture: &Fixture) -> (String, String) {
-    let json: serde_json::Value = serde_json::from_str(&fixture.read("target/memprof/gate/gate.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&fixture.read("target/memprof/gate/gate.json")).expect("JSON");
     let markdown = fixture.read("target/memprof/gate/summary.md");
-    (json["verdict"].as_str().unwrap().to_owned(), markdown.lines().next().unwrap_or_default().to_owned())
+    (json["verdict"].as_str().expect("a verdict").to_owned(), markdown.lines().next().unwrap_or_default().to_owned())
 }
 
 /// How many cases of the JUnit file are said not to have gone well.

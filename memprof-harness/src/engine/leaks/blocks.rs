@@ -52,7 +52,7 @@ enum Item {
 
 impl Item {
     /// Slots are at multiples of 16.
-    fn to_word(self) -> usize {
+    fn into_word(self) -> usize {
         match self {
             Item::Slot(address) => address,
             Item::Other(place) => place << 1 | 1,
@@ -128,7 +128,7 @@ impl Blocks {
     fn mark_slot(&mut self, block: usize) -> Result<(), Skipped> {
         let bit = (block - self.slots.start) / slots::ALIGN;
         if set(&mut self.marked_slots, bit) {
-            self.work.push(Item::Slot(block).to_word()).ok_or(Skipped::ThreadRunning)?;
+            self.work.push(Item::Slot(block).into_word()).ok_or(Skipped::ThreadRunning)?;
         }
         Ok(())
     }
@@ -138,7 +138,7 @@ impl Blocks {
         let Some(place) = after.checked_sub(1) else { return Ok(()) };
         let is_inside = self.others.get(place).is_some_and(|block| word < block.end && is_pointer(word, block.end));
         if is_inside && set(&mut self.marked_others, place) {
-            self.work.push(Item::Other(place).to_word()).ok_or(Skipped::ThreadRunning)?;
+            self.work.push(Item::Other(place).into_word()).ok_or(Skipped::ThreadRunning)?;
         }
         Ok(())
     }

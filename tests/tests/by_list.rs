@@ -37,8 +37,12 @@ fn listed(call: Call) -> Call {
 }
 
 fn compare(name: &str, rate: &str) {
+    compare_with(name, rate, "test");
+}
+
+fn compare_with(name: &str, rate: &str, command: &str) {
     let fixture = Fixture::copy(name);
-    let test = || fixture.memprof("test").args(["--memprofilerate", rate]);
+    let test = || fixture.memprof(command).args(["--memprofilerate", rate]);
     test().succeed();
     let usual = tests(&fixture);
     listed(test())
@@ -55,6 +59,11 @@ fn compare(name: &str, rate: &str) {
 #[test]
 fn the_counts_of_tests_of_every_kind_are_those_of_the_usual_way() {
     compare("known", "1");
+}
+
+#[test]
+fn the_counts_are_those_of_the_usual_way_at_the_native_hook_too() {
+    compare_with("known", "1", "test --native");
 }
 
 #[test]

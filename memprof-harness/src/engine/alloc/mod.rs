@@ -1,5 +1,8 @@
 //! Where a recorded program's blocks come from, and what is noted in front of each.
 
+// Under the native hook blocks are the C library's own, and most of this has no caller.
+#![cfg_attr(memprof_native, allow(dead_code))]
+
 pub(crate) mod block_tag;
 pub(crate) mod slots;
 pub(crate) mod spans;

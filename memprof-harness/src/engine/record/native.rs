@@ -4,9 +4,13 @@
 use crate::engine::alloc::block_tag::Note;
 use crate::engine::hook::observer;
 use crate::engine::hook::rust::{count_failure, count_laneless, free_while_shut};
+#[cfg(memprof_program)]
+use crate::engine::life::frames;
 use crate::engine::life::loader;
 use crate::engine::life::own_allocator;
 use crate::engine::life::process;
+#[cfg(memprof_program)]
+use crate::engine::life::state::ENDED;
 use crate::engine::life::state::{self, Mode, FORKED, OPEN, PROBED};
 use crate::engine::life::thread::{access, Access};
 use crate::engine::record::lane::Local;
@@ -20,7 +24,19 @@ use std::sync::atomic::Ordering::Relaxed;
 #[inline(always)]
 pub(crate) fn is_on() -> bool {
     let flags = state::flags();
-    flags & (OPEN | FORKED | PROBED) != 0 || state::are_wiped(flags)
+    flags & (OPEN | FORKED | PROBED) != 0 || state::are_wiped(flags) || is_watching(flags)
+}
+
+/// Whether an event may open the window: where that is a frame of the test's stack.
+#[inline(always)]
+fn is_watching(flags: u32) -> bool {
+    #[cfg(memprof_program)]
+    return flags & ENDED == 0 && frames::is_watching();
+    #[cfg(not(memprof_program))]
+    {
+        let _ = flags;
+        false
+    }
 }
 
 /// The C library gave a block of `size` bytes to the function that `frame` returns to; 0 = it gave none.

@@ -89,6 +89,7 @@ pub(crate) fn take(address: usize) -> Option<Tracked> {
 }
 
 /// Every block that is there.
+#[cfg_attr(memprof_native, allow(dead_code))] // only the leak search under the Rust hook asks
 pub(crate) fn for_each(mut visit: impl FnMut(usize, Tracked)) {
     LOCK.hold(|| TABLE.for_each(|address, words| visit(address, Tracked::of_words(words))));
 }

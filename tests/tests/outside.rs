@@ -144,7 +144,8 @@ fn of_rust() {
     for rate in ["1", "524288"] {
         let call = fixture.memprof(&format!("test --test freed_by_c --memprofilerate {rate}"));
         let ran = call.env("RUSTFLAGS", flags).run().ended_with(101);
-        let told = "munmap_chunk(): invalid pointer\ntest process was killed by signal 6 (SIGABRT)\nnote: C's free";
+        // Before it stands what the C library says, which depends on what the block looks like to it.
+        let told = "\ntest process was killed by signal 6 (SIGABRT)\nnote: C's free";
         let ran = ran.says(told).says("(without crt-static)");
         assert_eq!(ran.verdicts().len(), 2);
         assert_eq!(fixture.summary().test("of_c").outcome(), "ok");

@@ -14,7 +14,7 @@ fn the_hungriest_tests_come_first_with_their_figures() {
     let fixture = Fixture::copy("known");
     let ran = fixture.memprof("test --memprofilerate 1 --lib").succeed();
     let table = table(&ran);
-    assert_eq!(table[0], ["allocs", "bytes", "peak", "at", "end", "test"]);
+    assert_eq!(table[0], ["allocs", "bytes", "peak", "in", "use", "test"]);
     assert_eq!(table[1], ["64", "64.0", "MiB", "1.0", "MiB", "0", "B", "tests::megabytes"]);
     assert!(table.iter().any(|row| row[..3] == ["100", "3.1", "KiB"]), "{}", ran.all());
     let total = table.last().expect("a last row").join(" ");

@@ -54,8 +54,14 @@ pub(crate) fn keep() {
     std::hint::black_box(memprof_observe_v1 as *const ());
 }
 
+/// Whether anybody observes.
+#[inline(always)]
+pub(crate) fn is_on() -> bool {
+    state::flags() & OBSERVED != 0
+}
+
 fn observer() -> Option<&'static Observer> {
-    if state::flags() & OBSERVED == 0 {
+    if !is_on() {
         return None;
     }
     // SAFETY: null, or what `watch` was given, which lives for ever.

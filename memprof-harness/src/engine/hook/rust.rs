@@ -101,7 +101,79 @@ mod unready {
 
     #[inline(never)]
     pub(crate) unsafe fn alloc(layout: Layout) -> *mut u8 {
-        let block = match decided() {
+        if observer::is_on() {
+            // SAFETY: the caller upholds `alloc`'s contract.
+            return unsafe { observed_alloc(layout) };
+        }
+        // SAFETY: as above. Nothing is left to do afterwards, so that this is a jump, and no frame of a thread's first event.
+        unsafe { alloc_unheard(layout) }
+    }
+
+    #[inline(never)]
+    pub(crate) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
+        if observer::is_on() {
+            // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+            return unsafe { observed_alloc_zeroed(layout) };
+        }
+        // SAFETY: as above. Nothing is left to do afterwards, so that this is a jump, and no frame of a thread's first event.
+        unsafe { alloc_zeroed_unheard(layout) }
+    }
+
+    #[inline(never)]
+    pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
+        if observer::is_on() {
+            // SAFETY: the caller upholds `dealloc`'s contract.
+            return unsafe { observed_dealloc(block, layout) };
+        }
+        // SAFETY: as above. Nothing is left to do afterwards, so that this is a jump, and no frame of a thread's first event.
+        unsafe { dealloc_unheard(block, layout) }
+    }
+
+    #[inline(never)]
+    pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if observer::is_on() {
+            // SAFETY: the caller upholds `realloc`'s contract.
+            return unsafe { observed_realloc(block, layout, size) };
+        }
+        // SAFETY: as above. Nothing is left to do afterwards, so that this is a jump, and no frame of a thread's first event.
+        unsafe { realloc_unheard(block, layout, size) }
+    }
+
+    #[inline(never)]
+    unsafe fn observed_alloc(layout: Layout) -> *mut u8 {
+        // SAFETY: the caller upholds `alloc`'s contract.
+        let block = unsafe { alloc_unheard(layout) };
+        observer::allocated(block, layout.size());
+        block
+    }
+
+    #[inline(never)]
+    unsafe fn observed_alloc_zeroed(layout: Layout) -> *mut u8 {
+        // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+        let block = unsafe { alloc_zeroed_unheard(layout) };
+        observer::allocated(block, layout.size());
+        block
+    }
+
+    #[inline(never)]
+    unsafe fn observed_dealloc(block: *mut u8, layout: Layout) {
+        observer::freed(block, layout.size());
+        // SAFETY: the caller upholds `dealloc`'s contract.
+        unsafe { dealloc_unheard(block, layout) }
+    }
+
+    #[inline(never)]
+    unsafe fn observed_realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let resizing = observer::resizing(block);
+        // SAFETY: the caller upholds `realloc`'s contract.
+        let moved = unsafe { realloc_unheard(block, layout, size) };
+        resizing.done(block, layout.size(), moved, size);
+        moved
+    }
+
+    #[inline(always)]
+    unsafe fn alloc_unheard(layout: Layout) -> *mut u8 {
+        match decided() {
             // SAFETY: the caller upholds `alloc`'s contract.
             Mode::Exact => unsafe { exact::unready::alloc(layout) },
             // SAFETY: the caller upholds `alloc`'s contract.
@@ -111,14 +183,12 @@ mod unready {
             Mode::Sampled => unsafe { system_untagged::alloc(layout) },
             // SAFETY: the caller upholds `alloc`'s contract.
             Mode::Plain => unsafe { System.alloc(layout) },
-        };
-        observer::allocated(block, layout.size());
-        block
+        }
     }
 
-    #[inline(never)]
-    pub(crate) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
-        let block = match decided() {
+    #[inline(always)]
+    unsafe fn alloc_zeroed_unheard(layout: Layout) -> *mut u8 {
+        match decided() {
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
             Mode::Exact => unsafe { exact::unready::alloc_zeroed(layout) },
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
@@ -127,14 +197,11 @@ mod unready {
             Mode::Sampled => unsafe { system_untagged::alloc_zeroed(layout) },
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
             Mode::Plain => unsafe { System.alloc_zeroed(layout) },
-        };
-        observer::allocated(block, layout.size());
-        block
+        }
     }
 
-    #[inline(never)]
-    pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
-        observer::freed(block, layout.size());
+    #[inline(always)]
+    unsafe fn dealloc_unheard(block: *mut u8, layout: Layout) {
         match decided() {
             // SAFETY: the caller upholds `dealloc`'s contract. Every block was made in this mode:
             // the first allocation decided it.
@@ -146,10 +213,9 @@ mod unready {
         }
     }
 
-    #[inline(never)]
-    pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        let resizing = observer::resizing(block);
-        let moved = match decided() {
+    #[inline(always)]
+    unsafe fn realloc_unheard(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        match decided() {
             // SAFETY: the caller upholds `realloc`'s contract. Every block was made in this mode:
             // the first allocation decided it.
             Mode::Exact => unsafe { exact::unready::realloc(block, layout, size) },
@@ -157,9 +223,7 @@ mod unready {
             Mode::Sampled => unsafe { sampled::unready::realloc(block, layout, size) },
             // SAFETY: the caller upholds `realloc`'s contract.
             Mode::Plain => unsafe { System.realloc(block, layout, size) },
-        };
-        resizing.done(block, layout.size(), moved, size);
-        moved
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! How much a test may have leaked, if it says so itself.
 
+#![cfg_attr(memprof_program, allow(dead_code))] // a program of its own has no such budget
+
 use crate::engine::record::lane;
 use crate::engine::store::ledger_map;
 use crate::ledger::layout::leak_check;

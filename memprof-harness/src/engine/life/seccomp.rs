@@ -72,9 +72,10 @@ mod calls {
     unsafe extern "C" fn call(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long) -> c_long {
         // C's own types for these are 32 bits long, and what is above is anything.
         let first = a as u32;
-        let sets = match number {
-            SYS_seccomp => first == SECCOMP_SET_MODE_STRICT || first == SECCOMP_SET_MODE_FILTER,
-            _ => first == PR_SET_SECCOMP as u32,
+        let sets = if number == SYS_seccomp {
+            first == SECCOMP_SET_MODE_STRICT || first == SECCOMP_SET_MODE_FILTER
+        } else {
+            first == PR_SET_SECCOMP as u32
         };
         if !sets {
             // SAFETY: as the caller promises.

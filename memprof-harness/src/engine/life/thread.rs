@@ -404,9 +404,11 @@ pub(crate) fn was_refused() {
     });
 }
 
-/// Gives the calling thread its lane before it needs one.
+/// Gives the calling thread its lane before it needs one. It has long begun.
 pub(crate) fn join() {
     THREAD.with(|thread| {
+        #[cfg(any(memprof_program, memprof_injected))]
+        thread.early.set(0);
         if thread.local.get().is_none() {
             thread.join();
         }

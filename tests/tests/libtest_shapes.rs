@@ -2,7 +2,7 @@
 //! calls is the harness's or does not compile. The newer interface is that of a stand-in where the toolchain at hand is older.
 #![allow(clippy::unwrap_used)] // tests throughout
 
-use memprof_harness::ledger::{self, Inventory, OutcomeCode};
+use memprof_harness::ledger::{self, OutcomeCode};
 use memprof_harness::libtest_shapes::{SHAPES, Shape};
 use memprof_tests::output::comparable;
 use memprof_tests::{libtest, workspace};
@@ -167,7 +167,7 @@ fn an_entry_point_that_no_harness_knows_does_not_compile_and_never_runs_unrecord
 /// Objects and bytes that each test allocated, and its verdict.
 fn counted(ledgers: &Path) -> BTreeMap<String, (u64, u64, OutcomeCode)> {
     let paths = std::fs::read_dir(ledgers).unwrap().map(|entry| entry.unwrap().path());
-    let ledgers = paths.filter(|path| path.extension().is_some_and(|end| end != Inventory::EXTENSION)).map(|path| {
+    let ledgers = paths.filter(|path| path.extension().is_some_and(|end| end == "ledger")).map(|path| {
         let ledger = ledger::read(&std::fs::read(&path).unwrap()).unwrap();
         let counters = ledger.counters;
         (ledger.identity.name, (counters.alloc_objects, counters.alloc_space, ledger.end.outcome.unwrap()))

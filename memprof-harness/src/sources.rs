@@ -173,4 +173,18 @@ mod tests {
             }
         }
     }
+
+    /// They are compiled to reach their own variables directly, as those of a shared object cannot be reached on every processor.
+    #[test]
+    fn no_variable_of_another_object_is_named_in_them() {
+        for (path, text) in FILES {
+            for line in text.lines().map(str::trim_start) {
+                let declared = line.trim_start_matches("pub ").strip_prefix("static ");
+                assert!(
+                    declared.map_or(true, |rest| rest.contains('=') || !rest.ends_with(';')),
+                    "{path} names a variable of another object: `{line}`; ask for it with weak_address!"
+                );
+            }
+        }
+    }
 }

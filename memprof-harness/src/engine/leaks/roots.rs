@@ -8,6 +8,7 @@ use crate::engine::leaks::mappings::{Guards, Kind, Mapping};
 use crate::engine::leaks::memory::Memory;
 use crate::engine::leaks::threads::{self, Sleeper};
 use crate::engine::leaks::Skipped;
+use crate::engine::life::weak_symbol::weak_address;
 use crate::engine::store::ledger_map;
 use crate::provenance::Address;
 
@@ -244,12 +245,13 @@ fn add_small_tagged(
 /// Whether the C library's own variables are in this mapping.
 #[allow(unsafe_code)]
 pub(crate) fn is_of_c_library(mapping: Mapping) -> bool {
-    extern "C" {
-        /// Points to one of them.
-        static stdout: *const libc::FILE;
+    // Asked for as a weak symbol, since only the linker knows how the variable of another object is reached.
+    let place: usize = weak_address!("stdout");
+    if place == 0 {
+        return false;
     }
-    // SAFETY: set by the loader; a program that changes it writes an aligned word.
-    let variable = unsafe { std::ptr::addr_of!(stdout).read_volatile() }.address();
+    // SAFETY: it points to one of the C library's variables, is set by the loader, and a program that changes it writes an aligned word.
+    let variable = unsafe { (place as *const *const libc::FILE).read_volatile() }.address();
     (mapping.start..mapping.end).contains(&variable)
 }
 

@@ -46,11 +46,12 @@ pub fn wrap(args: &[OsString]) -> Result<ExitCode, Error> {
     let list = plan.ran.with_file_name(format!("doctests-{:010}", std::process::id()));
     let mut real = command(&plan, args);
     real.args(["-Zunstable-options", "--test-builder"]).arg(plan.links.join(COMPILER));
-    if !has("--test-runtool") {
+    if !has(RUNTOOL) && !has(OLD_RUNTOOL) {
         // Cargo before 1.89 has doctests run without its runner.
         let exe = std::env::current_exe().map_err(|error| Error::new("cannot find this program").caused_by(error))?;
-        real.arg("--test-runtool").arg(exe);
-        real.args(["--test-runtool-arg", runner::COMMAND, "--test-runtool-arg", &plan.host]);
+        let runtool = runtool(&plan);
+        let argument = format!("{runtool}-arg");
+        real.arg(runtool).arg(exe).args([&argument, runner::COMMAND, &argument, &plan.host]);
     }
     // What rustdoc says itself needs no stable compiler, but these two options do.
     real.env(env::RUSTC_BOOTSTRAP, bootstrap(args)).env(env::DOCTESTS, &list);
@@ -61,6 +62,18 @@ pub fn wrap(args: &[OsString]) -> Result<ExitCode, Error> {
         let status = real.status().map_err(|error| cannot_start(&real, &error))?;
         Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(101)))
     })
+}
+
+/// The option that names what starts a doctest.
+const RUNTOOL: &str = "--test-runtool";
+/// What it was called before it was stable.
+const OLD_RUNTOOL: &str = "--runtool";
+
+/// The one that rustdoc knows.
+fn runtool(plan: &Plan) -> &'static str {
+    let help = command(plan, &["--help".into()]).stdin(Stdio::null()).stderr(Stdio::null()).output();
+    let old = help.is_ok_and(|help| !String::from_utf8_lossy(&help.stdout).contains(RUNTOOL));
+    if old { OLD_RUNTOOL } else { RUNTOOL }
 }
 
 /// What allows rustdoc, called with `args`, the options that are added.

@@ -26,7 +26,7 @@ impl Places {
         if file.is_empty() {
             return from_name(function);
         }
-        if STD.iter().any(|part| file.contains(part)) {
+        if is_of_std(file) {
             return Origin::Std;
         }
         if !file.ends_with(".rs") {
@@ -46,6 +46,17 @@ impl Places {
         }
         Origin::Dependency
     }
+}
+
+/// Whether the file is one of the standard library, or of the crates that it is built from.
+fn is_of_std(file: &str) -> bool {
+    // Whoever builds a toolchain from its release has the sources in a folder named after it: `rustc-1.96.0`, `rustc-1.96.0-src`.
+    let of_a_release = |part: &str| {
+        part.strip_prefix("rustc-").is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+    };
+    let mut parts = file.split('/');
+    STD.iter().any(|part| file.contains(part))
+        || parts.any(of_a_release) && parts.next().is_some_and(|folder| ["library", "vendor"].contains(&folder))
 }
 
 /// All there is to go by where no file is known.
@@ -71,6 +82,9 @@ mod tests {
         assert_eq!(of("/home/me/.cargo/registry/src/index.crates.io-1/serde-1.0.0/src/lib.rs"), Origin::Dependency);
         assert_eq!(of("/home/me/other/src/lib.rs"), Origin::Dependency);
         assert_eq!(of("/rustc/0123/library/alloc/src/vec/mod.rs"), Origin::Std);
+        assert_eq!(of("/usr/src/rustc-1.96.0/library/alloc/src/vec/mod.rs"), Origin::Std);
+        assert_eq!(of("/usr/src/debug/rust-1.96.0/rustc-1.96.0-src/vendor/hashbrown-0.16.0/src/lib.rs"), Origin::Std);
+        assert_eq!(of("/home/me/.cargo/registry/src/i/rustc-hash-2.1.0/src/lib.rs"), Origin::Dependency);
         assert_eq!(of("/home/me/app/zlib/inflate.c"), Origin::Native);
         assert_eq!(places.origin("<alloc::vec::Vec<T> as Drop>::drop", ""), Origin::Std);
         assert_eq!(places.origin("start_thread", ""), Origin::Native);

@@ -192,7 +192,11 @@ mod names {
             ["/rustc/", "/registry/src/", "/git/checkouts/", "/lib/rustlib/src/", "memprof-harness/src/"];
         let text = file.to_string_lossy().replace('\\', "/");
         let is_ours = file.starts_with(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
-        !is_ours && !OTHERS.iter().any(|part| text.contains(part))
+        // Whoever builds a toolchain from its release has std in a folder named after it: `rustc-1.96.0`, `rustc-1.96.0-src`.
+        let of_a_release = text.split('/').any(|part| {
+            part.strip_prefix("rustc-").is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()))
+        });
+        !is_ours && !of_a_release && !OTHERS.iter().any(|part| text.contains(part))
     }
 
     /// As seen from the package that is tested.
@@ -205,8 +209,8 @@ mod names {
 
     /// `k::tests::works::{{closure}}` is `works::{closure}`.
     pub(super) fn short(name: &str) -> String {
-        let name = name.split('<').next().filter(|head| !head.is_empty()).unwrap_or(name);
-        let mut parts: Vec<&str> = name.split("::").filter(|part| !part.is_empty()).collect();
+        let bare = without_types(name);
+        let mut parts: Vec<&str> = bare.split("::").filter(|part| !part.is_empty()).collect();
         let mut closures = 0;
         while parts.last().is_some_and(|part| part.starts_with('{')) {
             parts.pop();
@@ -219,6 +223,22 @@ mod names {
         format!("{function}{}", if closures > 0 { "::{closure}" } else { "" })
     }
 
+    /// Without what stands in angle brackets.
+    fn without_types(name: &str) -> String {
+        let (mut depth, mut before) = (0_usize, ' ');
+        let mut bare = String::new();
+        for letter in name.chars() {
+            match letter {
+                '<' => depth += 1,
+                '>' if before != '-' => depth = depth.saturating_sub(1),
+                _ if depth == 0 => bare.push(letter),
+                _ => {}
+            }
+            before = letter;
+        }
+        bare
+    }
+
     #[cfg(test)]
     mod tests {
         use super::*;
@@ -229,12 +249,17 @@ mod names {
             assert_eq!(short("k::tests::works::{closure#0}::{closure#1}"), "works::{closure}");
             assert_eq!(short("k::step"), "step");
             assert_eq!(short("k::step<alloc::string::String>"), "step");
+            assert_eq!(short("<k::Line>::step::<alloc::string::String>"), "step");
+            assert_eq!(short("<k::works::{closure#0} as core::ops::function::FnOnce<()>>::call_once"), "call_once");
+            assert_eq!(short("core::ops::function::FnOnce::call_once<fn() -> k::here>"), "call_once");
         }
 
         #[test]
         fn only_the_users_own_files_are_his() {
             assert!(is_users(Path::new("/home/u/k/src/lib.rs")));
             assert!(!is_users(Path::new("/rustc/59807616e/library/alloc/src/vec/mod.rs")));
+            assert!(!is_users(Path::new("/usr/src/rustc-1.96.0/library/core/src/ops/function.rs")));
+            assert!(is_users(Path::new("/home/u/rustc-tools/src/lib.rs")));
             assert!(!is_users(Path::new("/home/u/.cargo/registry/src/index.crates.io-1/serde-1.0.0/src/lib.rs")));
         }
     }

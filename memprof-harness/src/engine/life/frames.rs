@@ -81,7 +81,7 @@ pub(crate) fn look(watch: Watch, bounds: impl FnOnce() -> Bounds) -> (Event, Wat
         Watch::Left => (Event::OfHarness, Watch::Left),
         Watch::Unseen if state::is_open() => (Event::Usual, Watch::Unseen),
         Watch::Unseen if state::has_ended() => (Event::OfHarness, Watch::Unseen),
-        Watch::Unseen => match find(here, bounds()) {
+        Watch::Unseen => match find_among_callers_or_beyond(here, bounds()) {
             Some((at, words)) => (Event::OfTest, Watch::Inside { at, words }),
             None => (Event::OfHarness, Watch::Unseen),
         },
@@ -96,6 +96,33 @@ pub(crate) fn look(watch: Watch, bounds: impl FnOnce() -> Bounds) -> (Event, Wat
             }
         }
     }
+}
+
+/// The frame that returns into one of the functions, and its two words: among the callers of `frame`, or where these cannot be followed.
+fn find_among_callers_or_beyond(frame: Frame, bounds: Bounds) -> Option<(usize, [usize; 2])> {
+    // The runner has libtest start a thread for the test, so it is none of the first's, whose stack is not mapped as a whole.
+    find(frame, bounds).or_else(|| if is_first_thread() { None } else { find_beyond(frame, bounds) })
+}
+
+fn is_first_thread() -> bool {
+    // SAFETY: have no preconditions.
+    let (process, thread) = unsafe { (libc::getpid(), libc::gettid()) };
+    process == thread
+}
+
+/// Where code that keeps no frame pointer is among the callers, or they are on a stack of their own, words tell: nothing but a
+/// return address lies within the functions' code.
+fn find_beyond(frame: Frame, bounds: Bounds) -> Option<(usize, [usize; 2])> {
+    const WORD: usize = std::mem::size_of::<usize>();
+    let lowest = if bounds.hold(frame.0) { frame.0 } else { bounds.low };
+    // Nothing where the thread's stack is not known.
+    let (lowest, highest) = (lowest.checked_next_multiple_of(WORD)?, bounds.high.checked_sub(2 * WORD)? & !(WORD - 1));
+    // The functions are called near the upper end, where the stack begins.
+    (0..).map(|index| highest - index * WORD).take_while(|&at| at >= lowest).find_map(|at| {
+        // SAFETY: both words lie inside the calling thread's stack, all of which can be read.
+        let words = unsafe { read(at) };
+        is_inside(words[1] as u64).then_some((at, words))
+    })
 }
 
 /// The innermost frame that returns into one of the functions, and its two words.

@@ -101,13 +101,14 @@ pub(crate) fn look(watch: Watch, bounds: impl FnOnce() -> Bounds) -> (Event, Wat
 /// The frame that returns into one of the functions, and its two words: among the callers of `frame`, or where these cannot be followed.
 fn find_among_callers_or_beyond(frame: Frame, bounds: Bounds) -> Option<(usize, [usize; 2])> {
     // The runner has libtest start a thread for the test, so it is none of the first's, whose stack is not mapped as a whole.
-    find(frame, bounds).or_else(|| if is_first_thread() { None } else { find_beyond(frame, bounds) })
+    find(frame, bounds).or_else(|| if is_first_threads(bounds) { None } else { find_beyond(frame, bounds) })
 }
 
-fn is_first_thread() -> bool {
-    // SAFETY: have no preconditions.
-    let (process, thread) = unsafe { (libc::getpid(), libc::gettid()) };
-    process == thread
+/// Whether `bounds` are those of the first thread's stack, on which the kernel has put some bytes. No system call: a filter may be set.
+fn is_first_threads(bounds: Bounds) -> bool {
+    // SAFETY: has no preconditions.
+    let bytes = unsafe { libc::getauxval(libc::AT_RANDOM) } as usize;
+    (bounds.low..bounds.high).contains(&bytes)
 }
 
 /// Where code that keeps no frame pointer is among the callers, or they are on a stack of their own, words tell: nothing but a
@@ -175,6 +176,7 @@ fn is_inside(address: u64) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provenance::Address;
 
     #[test]
     fn ranges_are_read_as_the_runner_writes_them_and_nothing_else_is() {
@@ -183,5 +185,17 @@ mod tests {
         assert!(is_inside(0x11f1) && is_inside(0x1200) && is_inside(0x3008));
         assert!(!is_inside(0x11f0) && !is_inside(0x1201) && !is_inside(0x3009) && !is_inside(0));
         assert!(!watch(b"", 0) && !watch(b"1f0", 0) && !is_watching());
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri's threads have no stacks")]
+    fn only_the_first_threads_stack_has_the_kernels_bytes() {
+        let variable = 0usize;
+        let here = std::ptr::addr_of!(variable).address() & !4095;
+        assert!(!is_first_threads(Bounds { low: here, high: here + 4096 }));
+        // SAFETY: has no preconditions.
+        let bytes = unsafe { libc::getauxval(libc::AT_RANDOM) } as usize;
+        assert!(is_first_threads(Bounds { low: bytes & !4095, high: (bytes & !4095) + 4096 }));
+        assert!(!is_first_threads(Bounds::NOWHERE));
     }
 }

@@ -2,6 +2,7 @@
 //! error would do.
 #![allow(unsafe_code)] // std knows no signals
 
+use crate::os::task;
 use std::mem::MaybeUninit;
 use std::ptr;
 
@@ -19,9 +20,8 @@ pub fn as_error<T>(write: impl FnOnce() -> T) -> T {
     }
     let result = write();
     // The kernel sends it to the thread that writes. What came is taken, so that it does not come later.
-    let at_once = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: reads the set and the time, which live until the call is over; no place for more is given.
-    unsafe { libc::sigtimedwait(signal.as_ptr(), ptr::null_mut(), &at_once) };
+    // SAFETY: made above.
+    unsafe { task::take_pending(signal.as_ptr()) };
     // SAFETY: `before` was written by the call that blocked the signal.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };
     result

@@ -49,6 +49,8 @@ pub mod link_marker;
 mod measure;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod modes;
+#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+mod os;
 pub mod pattern;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 mod provenance;

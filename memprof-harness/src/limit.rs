@@ -5,6 +5,7 @@
 #![allow(unsafe_code)] // std has neither process groups to kill nor signal handlers
 
 use crate::descendants::{self, Mark};
+use crate::os::task;
 use crate::terminal::Loan;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{self, Child, Command, ExitStatus};
@@ -87,19 +88,12 @@ pub const WAITER_STACK: usize = 128 * 1024;
 /// Has a process killed when the thread that starts it is gone, as it is when this process is killed. A group of its own
 /// is not reached by what kills ours.
 fn end_with_this_process(command: &mut Command) {
-    #[cfg(target_os = "linux")]
-    {
-        let ask = || {
-            // A kernel that refuses leaves a process that may outlive this one, and nothing else.
-            // SAFETY: PR_SET_PDEATHSIG takes a signal's number and touches no memory of ours.
-            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-            Ok(())
-        };
-        // SAFETY: what runs between fork and exec is one system call, which neither allocates nor takes a lock.
-        unsafe { command.pre_exec(ask) };
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = command;
+    let ask = || {
+        task::end_with_parent();
+        Ok(())
+    };
+    // SAFETY: what runs between fork and exec is one system call, which neither allocates nor takes a lock.
+    unsafe { command.pre_exec(ask) };
 }
 
 /// A child, not yet waited for, and what it started: so its number is nobody else's.

@@ -340,15 +340,10 @@ fn wrap_panic_hook() {
 #[cfg(target_env = "gnu")]
 fn watch_exit() {
     use std::ffi::{c_int, c_void};
-    extern "C" {
-        fn on_exit(function: extern "C" fn(c_int, *mut c_void), argument: *mut c_void) -> c_int;
-    }
     extern "C" fn end(status: c_int, _: *mut c_void) {
         engine::end_program(Some(status));
     }
-    // SAFETY: `end` is a function of the program, so it outlives every exit, and it does not unwind. A refusal (no memory)
-    // leaves a ledger that says it was cut short.
-    let _ = unsafe { on_exit(end, std::ptr::null_mut()) };
+    crate::os::task::at_exit(end);
 }
 
 /// As above, where the C library does not tell the status.

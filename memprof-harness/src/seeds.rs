@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code)] // a C function that the linker is to find, and a system call
 
+use crate::os::task;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 static FIXED: AtomicBool = AtomicBool::new(false);
@@ -21,13 +22,12 @@ pub fn fix() {
 ///
 /// # Safety
 /// As of the C function: `buffer` can be written for `length` bytes.
-#[cfg(target_os = "linux")]
 #[no_mangle]
 #[linkage = "weak"]
 unsafe extern "C" fn getrandom(buffer: *mut libc::c_void, length: libc::size_t, flags: libc::c_uint) -> libc::ssize_t {
     if !FIXED.load(Relaxed) {
         // SAFETY: the caller's promise is the one the system call asks for.
-        return unsafe { libc::syscall(libc::SYS_getrandom, buffer, length, flags) as libc::ssize_t };
+        return unsafe { task::random(buffer, length, flags) };
     }
     for at in 0..length {
         let byte = buffer.cast::<u8>().wrapping_add(at);

@@ -4,6 +4,7 @@
 use super::layout::{self, kind, Header};
 use super::seed::Seed;
 use crate::file_limit;
+use crate::os;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::mem::offset_of;
@@ -257,12 +258,9 @@ fn write_chunk(file: &File, at: u64, kind: u32, payload: &[u8], spare: usize) ->
 }
 
 /// Gives the file real blocks up to `len`, so that writing to its mapping can never meet a full disk.
-#[allow(unsafe_code)] // std has no fallocate
 fn reserve(file: &File, len: u64) -> io::Result<()> {
     use std::os::fd::AsRawFd;
-    let len = libc::off_t::try_from(len).map_err(io::Error::other)?;
-    // SAFETY: `posix_fallocate` touches no memory of ours; the descriptor is open for as long as `file` is borrowed.
-    let error = unsafe { libc::posix_fallocate(file.as_raw_fd(), 0, len) };
+    let error = os::file::allocate(file.as_raw_fd(), 0, len);
     if error == 0 {
         Ok(())
     } else {

@@ -8,6 +8,7 @@ use crate::engine::{self, LeakBudget};
 use crate::ledger::layout::{leak_check, state};
 use crate::measure;
 use crate::modes::Modes;
+use crate::os;
 use crate::seeds;
 use crate::std_start;
 use real::{Bencher, ShouldPanic, TestDescAndFn, TestFn};
@@ -35,7 +36,9 @@ pub(super) struct Asked {
 /// Runs the test that is asked for and ends the process.
 pub(super) fn run(tests: &[&TestDescAndFn], asked: Asked, on_panic: OnPanic) -> ! {
     let Asked { index, ledger, modes, thread_info } = asked;
-    end_with_parent();
+    // Under libtest a test ends with its harness, also where that is killed or stops at the first failure. The parent's thread that
+    // started this process waits for it, so it is the parent's end that counts.
+    os::task::end_with_parent();
     // The parent has understood them, so they are what it gave on.
     let modes = modes.and_then(|modes| modes.to_str()?.parse::<Modes>().ok()).unwrap_or_default();
     if modes.deterministic {
@@ -224,15 +227,6 @@ fn wrap_panic_hook(on_panic: OnPanic, panic_text: Option<PathBuf>) {
             process::exit(verdict::CHILD_FAILED);
         }
     }));
-}
-
-/// Under libtest a test ends with its harness, also where that is killed or stops at the first failure. The parent's
-/// thread that started this process waits for it, so it is the parent's end that counts.
-fn end_with_parent() {
-    #[cfg(target_os = "linux")]
-    // SAFETY: PR_SET_PDEATHSIG takes a signal's number and touches no memory of ours. A kernel that refuses leaves a test
-    // that may outlive its parent, and nothing else.
-    let _ = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
 }
 
 /// Ends a child that cannot run its test; the parent shows what it says and names the moment.

@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // std has neither `poll` nor a way to ask a pipe how much it holds
 
 use crate::limit::{self, WAITER_STACK};
+use crate::os::file;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -125,11 +126,7 @@ fn poll<const N: usize>(pipes: [&File; N], limit: libc::c_int) -> io::Result<[li
 /// Lets the pipe hold what a chatty test prints between two reads, so that it is seldom stopped. Where the system grants
 /// no more than the usual, it is stopped more often and that is all.
 fn enlarge(pipe: &File) {
-    #[cfg(target_os = "linux")]
-    // SAFETY: F_SETPIPE_SZ takes a number and touches no memory of ours; the descriptor is open.
-    let _ = unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, 1 << 20) };
-    #[cfg(not(target_os = "linux"))]
-    let _ = pipe;
+    file::enlarge(pipe.as_raw_fd(), 1 << 20);
 }
 
 /// Bytes that the pipe holds.

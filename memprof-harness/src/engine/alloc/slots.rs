@@ -10,10 +10,11 @@
 use crate::engine::alloc::block_tag::{mark_free, BatchTag, SlotState, SlotTag, BIRTH_BITS};
 use crate::engine::alloc::spans::{self, OpenSpans, SPAN};
 use crate::engine::life::seccomp;
-use crate::engine::life::weak_symbol::weak_address;
 use crate::engine::record::site_predictor::Number;
 use crate::engine::store::ledger_map::{Errno, Lock};
 use crate::engine::store::limits;
+use crate::os::memory;
+use crate::os::weak_symbol::weak_address;
 use crate::provenance::{self, Address};
 use std::alloc::Layout;
 use std::mem::size_of;
@@ -293,10 +294,9 @@ pub(crate) fn reserve() -> bool {
     if has_sanitizer() {
         return false;
     }
-    // Miri knows neither memory that is promised twice nor pages that may not be touched.
-    let (access, unreserved) =
-        if cfg!(miri) { (libc::PROT_READ | libc::PROT_WRITE, 0) } else { (libc::PROT_NONE, libc::MAP_NORESERVE) };
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | unreserved;
+    // Miri knows no pages that may not be touched.
+    let access = if cfg!(miri) { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_NONE };
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | memory::UNRESERVED;
     let mut room = room_within_limit();
     while room >= LEAST_ROOM {
         // One span more than are used, so that they can be aligned.

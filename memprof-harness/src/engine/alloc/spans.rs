@@ -16,6 +16,7 @@ use crate::engine::alloc::block_tag::{mark_free, SlotState, SlotTag};
 use crate::engine::alloc::slots::{bytes_of, next_of, set_next, usable_span, ALIGN, ROOM};
 use crate::engine::life::seccomp;
 use crate::engine::store::ledger_map::{Errno, Lock};
+use crate::os::memory;
 use crate::provenance::Address;
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -319,7 +320,7 @@ fn give_to_system(start: *mut u8) {
     let errno = Errno::save();
     // Where it fails the memory stays.
     // SAFETY: a span without a slot in use, which is nobody's while it is on no list.
-    unsafe { libc::madvise(start.cast(), SPAN, libc::MADV_DONTNEED) };
+    unsafe { memory::give_back(start.cast(), SPAN) };
     errno.restore();
 }
 

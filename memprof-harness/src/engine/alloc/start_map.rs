@@ -8,6 +8,7 @@
 
 use crate::engine::life::seccomp;
 use crate::engine::store::ledger_map::{private_bytes, Lock};
+use crate::os::memory;
 use crate::provenance::Address;
 use std::mem::size_of;
 use std::ptr;
@@ -129,7 +130,7 @@ pub(crate) fn forget_all() {
     for leaf in leaves() {
         let start = leaf.bytes.as_ptr().cast_mut().cast();
         // SAFETY: the bytes are the first pages of a private mapping; the child has one thread, which is here.
-        if !seccomp::allows_calls() || unsafe { libc::madvise(start, PLACES, libc::MADV_DONTNEED) } != 0 {
+        if !(seccomp::allows_calls() && unsafe { memory::give_back(start, PLACES) }) {
             leaf.bytes.iter().filter(|byte| byte.load(Relaxed) != 0).for_each(|byte| byte.store(0, Relaxed));
         }
     }

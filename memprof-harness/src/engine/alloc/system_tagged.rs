@@ -18,6 +18,7 @@ use crate::engine::record::lane::Local;
 use crate::engine::store::address_table::spread;
 use crate::engine::store::ledger_map::Errno;
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
+use crate::os::memory;
 use crate::provenance::Address;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr;
@@ -331,10 +332,8 @@ fn is_mapped(page: *mut u8) -> bool {
     if !seccomp::allows_calls() {
         return true;
     }
-    let mut state = 0u8;
     let errno = Errno::save();
-    // SAFETY: one page is asked for, and there is room for the answer.
-    let is_mapped = unsafe { libc::mincore(page.cast(), 1, &mut state) == 0 };
+    let is_mapped = memory::is_mapped(page.cast());
     errno.restore();
     is_mapped
 }

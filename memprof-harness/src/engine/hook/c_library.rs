@@ -12,6 +12,7 @@ compile_error!("only glibc, linked dynamically, has a second name for its alloca
 use crate::engine::hook::observer;
 use crate::engine::record::native::{allocated, freeing, is_on, not_reallocated, reallocated, reallocating};
 use crate::engine::unwind::frame_pointer::Frame;
+use crate::os::errno;
 use crate::provenance::Address;
 use libc::{c_int, c_void, size_t};
 use std::mem::size_of;
@@ -206,9 +207,6 @@ fn out_of_memory() -> *mut c_void {
 }
 
 fn fail(error: c_int) -> *mut c_void {
-    // SAFETY: has no preconditions.
-    let place = unsafe { libc::__errno_location() };
-    // SAFETY: always a valid address of this thread's `errno`.
-    unsafe { place.write(error) };
+    errno::set(error);
     ptr::null_mut()
 }

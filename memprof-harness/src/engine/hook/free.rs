@@ -18,9 +18,11 @@ use crate::engine::alloc::system::{self, Free, Next, Realloc, UsableSize};
 use crate::engine::alloc::{system_tagged, system_untagged};
 use crate::engine::life::process;
 use crate::engine::life::state::{self, Mode};
-use crate::engine::life::weak_symbol::weak_address;
 use crate::engine::record::{exact, sampled};
 use crate::engine::store::ledger_map::{Errno, Lock};
+use crate::os::errno;
+use crate::os::loader;
+use crate::os::weak_symbol::weak_address;
 #[cfg(memprof_injected)]
 use std::arch::global_asm;
 use std::cell::{Cell, UnsafeCell};
@@ -138,10 +140,7 @@ unsafe extern "C" fn realloc(block: *mut c_void, size: usize) -> *mut c_void {
 /// As C's `reallocarray`.
 unsafe extern "C" fn reallocarray(block: *mut c_void, count: usize, size: usize) -> *mut c_void {
     let Some(size) = count.checked_mul(size) else {
-        // SAFETY: has no preconditions.
-        let place = unsafe { libc::__errno_location() };
-        // SAFETY: always a valid address of this thread's `errno`.
-        unsafe { place.write(libc::ENOMEM) };
+        errno::set(libc::ENOMEM);
         return ptr::null_mut();
     };
     // SAFETY: the caller upholds `realloc`'s contract.
@@ -339,7 +338,7 @@ fn are_in_one_object(addresses: [usize; 4]) -> bool {
     }
     let asked = ptr::from_ref(&addresses).cast_mut().cast();
     // SAFETY: the function only reads what it is given.
-    unsafe { libc::dl_iterate_phdr(Some(look), asked) != 0 }
+    unsafe { loader::for_each_object(look, asked) != 0 }
 }
 
 /// The address of the function of this name, which ends with a 0, in the objects behind the

@@ -5,7 +5,7 @@
 
 use crate::engine::leaks::array::Array;
 use crate::engine::leaks::Skipped;
-use crate::provenance;
+use crate::os;
 use std::mem::{size_of, size_of_val};
 
 const WORD: usize = size_of::<usize>();
@@ -77,19 +77,12 @@ impl Memory {
 
 /// Reads memory of this process; gives how many bytes could be read, from the first on.
 fn read(start: usize, into: &mut [usize]) -> Result<usize, Skipped> {
-    let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: size_of_val(into) };
-    let remote = libc::iovec { iov_base: provenance::without_provenance_mut(start), iov_len: size_of_val(into) };
-    // SAFETY: has no preconditions.
-    let process = unsafe { libc::getpid() };
-    // SAFETY: `into` has room for as many bytes; what is read may be anything, and may not be there.
-    let read = unsafe { libc::process_vm_readv(process, &local, 1, &remote, 1, 0) };
+    // SAFETY: `into` has room for as many bytes.
+    let read = unsafe { os::memory::copy_if_there(into.as_mut_ptr().cast(), start, size_of_val(into)) };
     if let Ok(read) = usize::try_from(read) {
         return Ok(read);
     }
-    // SAFETY: has no preconditions.
-    let place = unsafe { libc::__errno_location() };
-    // SAFETY: always a valid address of this thread's `errno`.
-    match unsafe { *place } {
+    match os::errno::get() {
         libc::EFAULT => Ok(0),
         _ => Err(Skipped::Unreadable),
     }

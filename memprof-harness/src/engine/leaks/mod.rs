@@ -29,11 +29,11 @@ use crate::engine::leaks::registers::Registers;
 use crate::engine::leaks::roots::Unused;
 use crate::engine::leaks::tally::Tally;
 use crate::engine::leaks::threads::Sleeper;
-use crate::engine::life::ending;
 use crate::engine::life::seccomp;
 use crate::engine::record::lane;
 use crate::engine::store::ledger_map;
 use crate::ledger::layout::leak_check;
+use crate::os;
 use std::mem::size_of_val;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -90,7 +90,7 @@ fn search(own_stack: usize) -> Result<(), Skipped> {
     if !seccomp::allows_calls_at_the_end() || filters::were_added() {
         return Err(Skipped::Filtered);
     }
-    let own = (ending::own_id(), own_stack);
+    let own = (os::thread::id(), own_stack);
     let mut sleepers = Array::new(threads::MOST).ok_or(Skipped::NoMemory)?;
     let mut mappings = Array::new(mappings::MOST).ok_or(Skipped::NoMemory)?;
     let mut memory = Memory::new().ok_or(Skipped::NoMemory)?;

@@ -8,8 +8,8 @@ use crate::engine::leaks::mappings::{Guards, Kind, Mapping};
 use crate::engine::leaks::memory::Memory;
 use crate::engine::leaks::threads::{self, Sleeper};
 use crate::engine::leaks::Skipped;
-use crate::engine::life::weak_symbol::weak_address;
 use crate::engine::store::ledger_map;
+use crate::os::weak_symbol::weak_address;
 use crate::provenance::Address;
 
 /// Ranges that are not searched. With more, the others are.
@@ -170,7 +170,7 @@ fn room(start: usize, memory: &mut Memory) -> Result<Option<usize>, Skipped> {
         return Ok(None);
     }
     // SAFETY: a block of the C library's that was not given back.
-    Ok(Some(unsafe { libc::malloc_usable_size(crate::provenance::without_provenance_mut(start)) }))
+    Ok(Some(unsafe { crate::os::memory::usable_size(crate::provenance::without_provenance_mut(start)) }))
 }
 
 /// How much more the C library may have given than was asked for: up to a unit of its chunks and what is too little for another chunk, or

@@ -4,6 +4,7 @@ use crate::engine::leaks::array::{Array, Plain};
 use crate::engine::leaks::Skipped;
 use crate::engine::life::ending::{self, File, Ids, Path};
 use crate::engine::store::ranges::{Range, Ranges};
+use crate::os;
 
 /// Threads that are looked at. With more, nothing is searched.
 pub(crate) const MOST: usize = 1 << 14;
@@ -58,7 +59,7 @@ fn look(sleepers: &mut Array<Sleeper>) -> Result<bool, Skipped> {
     }
     let folder = File::open(c"/proc/self/task", libc::O_DIRECTORY).ok_or(Skipped::Unreadable)?;
     let mut entries = [0u8; 1024];
-    let own = ending::own_id();
+    let own = os::thread::id();
     loop {
         let read = folder.entries(&mut entries).ok_or(Skipped::Unreadable)?;
         if read == 0 {
@@ -138,7 +139,7 @@ mod tests {
         let (end, ended) = mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
             let local = [0u8; 64];
-            tell.send((ending::own_id(), std::hint::black_box(&local).as_ptr().address())).expect("somebody waits");
+            tell.send((os::thread::id(), std::hint::black_box(&local).as_ptr().address())).expect("somebody waits");
             ended.recv().is_err()
         });
         let (id, local) = told.recv().expect("it tells");

@@ -8,6 +8,7 @@
 #![allow(unsafe_code)] // system calls, and memory of our own
 
 use crate::engine::store::ledger_map;
+use crate::os;
 use std::ffi::CStr;
 use std::mem::size_of;
 use std::mem::MaybeUninit;
@@ -135,7 +136,7 @@ fn look(
     is_settled: &impl Fn(&Thread, &Now) -> bool,
 ) -> Option<bool> {
     let folder = File::open(c"/proc/self/task", libc::O_DIRECTORY)?;
-    let own = own_id();
+    let own = os::thread::id();
     let mut settled = true;
     loop {
         let read = folder.entries(entries)?;
@@ -162,12 +163,6 @@ fn look(
             };
         }
     }
-}
-
-/// The calling thread's number.
-pub(crate) fn own_id() -> libc::pid_t {
-    // SAFETY: has no preconditions.
-    unsafe { libc::syscall(libc::SYS_gettid) as libc::pid_t }
 }
 
 /// Whether a thread sleeps, and the CPU time that it used, in nanoseconds; `None` if it is gone.
@@ -276,9 +271,7 @@ impl File {
 
     /// The next entries of a folder; 0 bytes of them where there are no more.
     pub(crate) fn entries(&self, place: &mut [u8]) -> Option<usize> {
-        // SAFETY: `place` has room for as many bytes as it is long.
-        let read = unsafe { libc::syscall(libc::SYS_getdents64, self.0, place.as_mut_ptr(), place.len()) };
-        usize::try_from(read).ok()
+        os::file::entries(self.0, place)
     }
 }
 

@@ -11,6 +11,7 @@
 
 use crate::engine::life::state;
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
+use crate::os::loader;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicU64, AtomicUsize};
 
@@ -106,9 +107,7 @@ fn find_among_callers_or_beyond(frame: Frame, bounds: Bounds) -> Option<(usize, 
 
 /// Whether `bounds` are those of the first thread's stack, on which the kernel has put some bytes. No system call: a filter may be set.
 fn is_first_threads(bounds: Bounds) -> bool {
-    // SAFETY: has no preconditions.
-    let bytes = unsafe { libc::getauxval(libc::AT_RANDOM) } as usize;
-    (bounds.low..bounds.high).contains(&bytes)
+    (bounds.low..bounds.high).contains(&loader::above_first_stack())
 }
 
 /// Where code that keeps no frame pointer is among the callers, or they are on a stack of their own, words tell: nothing but a
@@ -193,8 +192,7 @@ mod tests {
         let variable = 0usize;
         let here = std::ptr::addr_of!(variable).address() & !4095;
         assert!(!is_first_threads(Bounds { low: here, high: here + 4096 }));
-        // SAFETY: has no preconditions.
-        let bytes = unsafe { libc::getauxval(libc::AT_RANDOM) } as usize;
+        let bytes = loader::above_first_stack();
         assert!(is_first_threads(Bounds { low: bytes & !4095, high: (bytes & !4095) + 4096 }));
         assert!(!is_first_threads(Bounds::NOWHERE));
     }

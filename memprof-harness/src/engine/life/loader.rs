@@ -2,9 +2,10 @@
 //! library it loads. How often it does so hangs on when earlier threads ended, so figures with it would differ from run
 //! to run.
 
-#![allow(unsafe_code)] // dl_iterate_phdr
+#![allow(unsafe_code)] // what the loader passes
 
 use crate::engine::unwind::frame_pointer::Frame;
+use crate::os;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -15,7 +16,7 @@ static END: AtomicUsize = AtomicUsize::new(0);
 /// Finds the loader among the loaded objects. Ordinary code: called while the window is shut.
 pub(crate) fn find() {
     // SAFETY: `look` has the required signature and takes no data.
-    unsafe { libc::dl_iterate_phdr(Some(look), std::ptr::null_mut()) };
+    unsafe { os::loader::for_each_object(look, std::ptr::null_mut()) };
 }
 
 /// Whether the function that `frame` returns to is the loader's.
@@ -26,8 +27,7 @@ pub(crate) fn calls(frame: Frame) -> bool {
 }
 
 extern "C" fn look(info: *mut libc::dl_phdr_info, _: usize, _: *mut libc::c_void) -> libc::c_int {
-    // SAFETY: has no preconditions.
-    let loader = unsafe { libc::getauxval(libc::AT_BASE) };
+    let loader = os::loader::base_of_loader();
     // SAFETY: the system passes a valid object description for the length of this call.
     let info = unsafe { &*info };
     if loader == 0 || info.dlpi_addr != loader || info.dlpi_phnum == 0 {

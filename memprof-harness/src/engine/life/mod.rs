@@ -14,4 +14,3 @@ pub(crate) mod seccomp;
 pub(crate) mod state;
 pub(crate) mod std_itself;
 pub(crate) mod thread;
-pub(crate) mod weak_symbol;

@@ -1,9 +1,10 @@
 //! The loaded objects of this process, for whoever turns addresses into names later.
 
-#![allow(unsafe_code)] // dl_iterate_phdr
+#![allow(unsafe_code)] // what the loader passes
 
 use crate::engine::store::ledger_map;
 use crate::ledger::layout::{kind, ChunkHeader, ModuleRecord};
+use crate::os::loader;
 use std::ffi::CStr;
 use std::mem::{size_of, size_of_val};
 use std::sync::atomic::Ordering::Release;
@@ -38,7 +39,7 @@ struct List {
 impl List {
     fn go_through(&mut self) {
         // SAFETY: `add` has the required signature and takes its data for what is passed here, which outlives the call.
-        unsafe { libc::dl_iterate_phdr(Some(add), std::ptr::from_mut(self).cast()) };
+        unsafe { loader::for_each_object(add, std::ptr::from_mut(self).cast()) };
     }
 
     fn add(&mut self, record: &ModuleRecord, path: &[u8]) {
@@ -75,7 +76,7 @@ pub(crate) fn bias_of_program() -> u64 {
     }
     let mut bias = 0u64;
     // SAFETY: `first` has the required signature and takes its data for what is passed here, which outlives the call.
-    unsafe { libc::dl_iterate_phdr(Some(first), std::ptr::from_mut(&mut bias).cast()) };
+    unsafe { loader::for_each_object(first, std::ptr::from_mut(&mut bias).cast()) };
     bias
 }
 
@@ -83,7 +84,7 @@ pub(crate) fn bias_of_program() -> u64 {
 pub(crate) fn count() -> usize {
     let mut count = 0usize;
     // SAFETY: as above; `add_one` takes its data for a `usize`.
-    unsafe { libc::dl_iterate_phdr(Some(add_one), std::ptr::from_mut(&mut count).cast()) };
+    unsafe { loader::for_each_object(add_one, std::ptr::from_mut(&mut count).cast()) };
     count
 }
 

@@ -11,6 +11,7 @@
 use crate::engine::alloc::slots;
 use crate::engine::life::{process, state, thread};
 use crate::engine::store::ledger_map::{self, Errno};
+use crate::os;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -45,17 +46,10 @@ fn prepare(everywhere: bool) {
             errno.restore();
         }
     }
-    if everywhere || allows_calls() && is_first_thread() {
+    if everywhere || allows_calls() && os::thread::is_first() {
         AT_THE_END.store(true, Relaxed);
     }
     SOMEWHERE.store(true, Relaxed);
-}
-
-fn is_first_thread() -> bool {
-    // SAFETY: has no preconditions.
-    let process = unsafe { libc::getpid() };
-    // SAFETY: has no preconditions.
-    process == unsafe { libc::gettid() }
 }
 
 #[cfg(memprof_injected)]
@@ -119,10 +113,7 @@ mod calls {
             );
         }
         if (-4095..0).contains(&result) {
-            // SAFETY: has no preconditions.
-            let place = unsafe { libc::__errno_location() };
-            // SAFETY: always a valid address of this thread's `errno`.
-            unsafe { *place = -result as i32 };
+            crate::os::errno::set(-result as i32);
             return -1;
         }
         result

@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)] // madvise
 
+use crate::os::memory;
 use std::mem::size_of;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU8};
@@ -129,11 +130,8 @@ pub(crate) fn attach() {
     }
     let start: *const Words = &WORDS;
     // SAFETY: whole pages with nothing in them but the flags and the epoch, which are atomics, for which zeros are valid.
-    let result = unsafe { libc::madvise(start.cast_mut().cast(), PAGE, libc::MADV_WIPEONFORK) };
-    // A kernel refuses advice that it does not know. An emulator may take any and heed none (qemu-user before version 8).
-    // SAFETY: as above; no advice has this number.
-    let is_heeded = unsafe { libc::madvise(start.cast_mut().cast(), PAGE, libc::c_int::MAX) } != 0;
-    WIPING.store(result == 0 && is_heeded, Relaxed);
+    let wipes = unsafe { memory::wipe_in_forks(start.cast_mut().cast(), PAGE) };
+    WIPING.store(wipes, Relaxed);
 }
 
 /// Whether the kernel empties the flags in forked children.

@@ -7,7 +7,6 @@
 #![allow(unsafe_code)] // pthread calls
 
 use crate::engine::leaks::threads::STACKS;
-use crate::engine::life::ending;
 #[cfg(memprof_program)]
 use crate::engine::life::frames::{self, Event, Watch};
 use crate::engine::life::process;
@@ -24,12 +23,11 @@ use crate::engine::unwind::frame_pointer::Bounds;
 #[cfg(any(memprof_program, memprof_injected))]
 use crate::engine::unwind::frame_pointer::Frame;
 use crate::ledger::layout::Lane;
+use crate::os;
 use crate::provenance::{self, Address};
 use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
-#[cfg(not(memprof_native))]
-use std::mem::MaybeUninit;
 use std::sync::atomic::Ordering::{self, Relaxed};
 use std::sync::atomic::{compiler_fence, AtomicU32};
 
@@ -346,7 +344,7 @@ impl Thread {
         let Bounds { low, high } = self.bounds.get();
         if low < high {
             let place = self.bounds.as_ptr().address();
-            STACKS.enter_again(Range { start: low, end: high, kept: [place, ending::own_id() as usize] });
+            STACKS.enter_again(Range { start: low, end: high, kept: [place, os::thread::id() as usize] });
         }
     }
 
@@ -423,27 +421,10 @@ fn own_stack() -> Bounds {
         if seccomp::allows_calls() { crate::engine::unwind::stack_bounds::stack_of_this_thread() } else { None };
     // What this asks the kernel, std asks for each thread that it starts.
     #[cfg(not(memprof_native))]
-    let bounds = ask_own_stack();
+    let bounds = os::thread::stack().map(|(low, high)| Bounds { low, high });
     let bounds = bounds.unwrap_or(Bounds::NOWHERE);
     errno.restore();
     bounds
-}
-
-#[cfg(not(memprof_native))]
-fn ask_own_stack() -> Option<Bounds> {
-    let mut attributes = MaybeUninit::uninit();
-    // SAFETY: always the calling thread's own handle.
-    let me = unsafe { libc::pthread_self() };
-    // SAFETY: `attributes` is a valid place for the answer.
-    if unsafe { libc::pthread_getattr_np(me, attributes.as_mut_ptr()) } != 0 {
-        return None;
-    }
-    let (mut low, mut size) = (std::ptr::null_mut(), 0);
-    // SAFETY: the call above filled the attributes in; both places are valid.
-    let result = unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &mut low, &mut size) };
-    // SAFETY: filled in above and not used afterwards.
-    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
-    (result == 0).then(|| Bounds { low: low as usize, high: low as usize + size })
 }
 
 /// The pthread key whose destructor tells that a thread ends, plus 1; 0 = none was made.

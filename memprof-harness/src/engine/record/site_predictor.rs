@@ -8,6 +8,7 @@
 
 use crate::engine::store::ledger_map::{self, LIMIT};
 use crate::ledger::layout::Site;
+use crate::os::memory;
 use crate::provenance::Address;
 use std::io;
 use std::mem::size_of;
@@ -114,7 +115,7 @@ pub(crate) fn with_links(len: usize) -> u64 {
 
 /// Takes address space for the links of a ledger that may become `len` bytes long.
 pub(crate) fn reserve(len: usize) -> bool {
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | memory::UNRESERVED;
     // SAFETY: a fresh anonymous mapping chosen by the kernel overlaps nothing of ours.
     let base = unsafe { libc::mmap(ptr::null_mut(), bytes(len), libc::PROT_NONE, flags, -1, 0) };
     if base == libc::MAP_FAILED {

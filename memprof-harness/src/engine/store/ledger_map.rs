@@ -13,6 +13,7 @@ use crate::engine::record::site_predictor;
 use crate::engine::store::limits;
 use crate::engine::store::ranges::{Range, Ranges};
 use crate::ledger::layout::{ChunkHeader, Header, Lane, PeakRecord, Site, StackRecord, CHUNK_ALIGN};
+use crate::os;
 use crate::provenance::Address;
 use std::cell::UnsafeCell;
 use std::ffi::CStr;
@@ -175,9 +176,7 @@ fn try_reattach(prefix: u64) -> Option<()> {
             return None;
         }
         let file = Descriptor::open(PATH.get()?, libc::O_CREAT | libc::O_EXCL).ok()?;
-        let len = libc::off_t::try_from(prefix.next_multiple_of(PAGE)).ok()?;
-        // SAFETY: touches no memory; the descriptor is open.
-        if unsafe { libc::posix_fallocate(file.0, 0, len) } != 0 {
+        if os::file::allocate(file.0, 0, prefix.next_multiple_of(PAGE)) != 0 {
             return None;
         }
         let prefix = usize::try_from(prefix).ok()?;
@@ -316,10 +315,7 @@ fn reserve(from: u64, to: u64) -> bool {
         return false;
     }
     let Some(file) = reopen() else { return false };
-    let (Ok(at), Ok(len)) = (libc::off_t::try_from(from), libc::off_t::try_from(to - from)) else { return false };
-    // SAFETY: touches no memory; the descriptor is open.
-    let taken = unsafe { libc::posix_fallocate(file.0, at, len) } == 0;
-    taken && site_predictor::cover(to).is_ok()
+    os::file::allocate(file.0, from, to - from) == 0 && site_predictor::cover(to).is_ok()
 }
 
 /// The ledger's file again, if its path still leads to it.
@@ -388,7 +384,7 @@ pub(crate) fn page_out(start: u64, end: u64) {
     let errno = Errno::save();
     // Nothing is lost where it fails.
     // SAFETY: a shared mapping of a file: dropping its pages changes nothing of what is read from them.
-    unsafe { libc::madvise(address(first).cast(), (last - first) as usize, libc::MADV_DONTNEED) };
+    unsafe { os::memory::give_back(address(first).cast(), (last - first) as usize) };
     errno.restore();
 }
 
@@ -433,9 +429,7 @@ pub(crate) fn private_bytes(bytes: usize) -> Option<NonNull<u8>> {
 fn map_private(bytes: usize) -> Option<NonNull<u8>> {
     let errno = Errno::save();
     let protection = libc::PROT_READ | libc::PROT_WRITE;
-    // Miri knows no memory that is promised twice.
-    let unreserved = if cfg!(miri) { 0 } else { libc::MAP_NORESERVE };
-    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | unreserved;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | os::memory::UNRESERVED;
     // SAFETY: a fresh anonymous mapping chosen by the kernel overlaps nothing of ours.
     let memory = unsafe { libc::mmap(ptr::null_mut(), bytes, protection, flags, -1, 0) };
     errno.restore();
@@ -505,17 +499,11 @@ pub(crate) struct Errno(i32);
 
 impl Errno {
     pub(crate) fn save() -> Errno {
-        // SAFETY: has no preconditions.
-        let place = unsafe { libc::__errno_location() };
-        // SAFETY: always a valid address of this thread's `errno`.
-        Errno(unsafe { *place })
+        Errno(os::errno::get())
     }
 
     pub(crate) fn restore(self) {
-        // SAFETY: has no preconditions.
-        let place = unsafe { libc::__errno_location() };
-        // SAFETY: always a valid address of this thread's `errno`.
-        unsafe { *place = self.0 }
+        os::errno::set(self.0);
     }
 }
 

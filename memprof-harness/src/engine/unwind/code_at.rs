@@ -5,9 +5,10 @@
 
 #![allow(unsafe_code)] // the loader's functions
 
-use crate::engine::life::weak_symbol::weak_address;
 use crate::engine::unwind::memory::peek;
 use crate::engine::unwind::tables;
+use crate::os::loader;
+use crate::os::weak_symbol::weak_address;
 use std::mem::size_of;
 use std::mem::{offset_of, MaybeUninit};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
@@ -102,7 +103,7 @@ pub(crate) fn prepare() {
         VERSION.fetch_add(1, AcqRel);
         LISTED.store(0, Relaxed);
         // SAFETY: `list` has the required signature and takes no data.
-        unsafe { libc::dl_iterate_phdr(Some(list), std::ptr::null_mut()) };
+        unsafe { loader::for_each_object(list, std::ptr::null_mut()) };
         VERSION.fetch_add(1, Release);
     }
 }
@@ -221,7 +222,7 @@ mod tests {
     #[cfg_attr(miri, ignore = "Miri has no loader")]
     fn the_loader_and_the_list_know_the_same_objects() {
         // SAFETY: as in `prepare`.
-        unsafe { libc::dl_iterate_phdr(Some(list), std::ptr::null_mut()) };
+        unsafe { loader::for_each_object(list, std::ptr::null_mut()) };
         let addresses = [listed as *const () as usize, libc::qsort as *const () as usize];
         for address in addresses {
             let from_list = listed(address).expect("it is loaded");

@@ -5,6 +5,7 @@
 use crate::engine::life::seccomp;
 use crate::engine::store::ledger_map::Errno;
 use crate::engine::unwind::frame_pointer::{raw_record, Bounds};
+use crate::os;
 
 const PAGE: usize = 4096;
 /// What is farther away was not reached by calls alone. In bytes.
@@ -98,12 +99,8 @@ fn copy(to: &mut [u8], from: usize) -> bool {
         return false;
     }
     let errno = Errno::save();
-    let here = libc::iovec { iov_base: to.as_mut_ptr().cast(), iov_len: to.len() };
-    let there = libc::iovec { iov_base: from as *mut libc::c_void, iov_len: to.len() };
-    // SAFETY: has no preconditions.
-    let me = unsafe { libc::getpid() };
-    // SAFETY: `here` is as long as it says; whatever the address is that is copied from, nothing happens but an error.
-    let copied = unsafe { libc::process_vm_readv(me, &here, 1, &there, 1, 0) };
+    // SAFETY: `to` has room for as many bytes as it is long.
+    let copied = unsafe { os::memory::copy_if_there(to.as_mut_ptr().cast(), from, to.len()) };
     errno.restore();
     copied == to.len() as isize
 }

@@ -6,6 +6,7 @@
 #![allow(unsafe_code)] // system calls
 
 use crate::engine::unwind::frame_pointer::Bounds;
+use crate::os;
 
 /// For a first thread whose stack may grow without limit: as far as it is believed to.
 const UNLIMITED: usize = 1 << 30;
@@ -13,7 +14,7 @@ const PAGE: usize = 4096;
 
 /// `None` where the system does not say.
 pub(crate) fn stack_of_this_thread() -> Option<Bounds> {
-    if is_first_thread() {
+    if os::thread::is_first() {
         return first_stack();
     }
     // glibc keeps its description of a thread at the upper end of the thread's stack, whoever made that.
@@ -23,19 +24,11 @@ pub(crate) fn stack_of_this_thread() -> Option<Bounds> {
     (low..high).contains(&description).then_some(Bounds { low, high: description & !15 })
 }
 
-fn is_first_thread() -> bool {
-    // SAFETY: has no preconditions.
-    let process = unsafe { libc::getpid() };
-    // SAFETY: has no preconditions.
-    process == unsafe { libc::gettid() }
-}
-
 /// The first thread's stack grows as it is used, up to the limit.
 fn first_stack() -> Option<Bounds> {
     // The kernel puts these bytes above the place where the stack begins to grow. Not the loader's `__libc_stack_end`: the harness is
     // compiled to reach variables directly, and not everywhere can a shared library's be reached so.
-    // SAFETY: has no preconditions.
-    let end = unsafe { libc::getauxval(libc::AT_RANDOM) } as usize;
+    let end = os::loader::above_first_stack();
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid place for the answer.
     if end == 0 || unsafe { libc::getrlimit(libc::RLIMIT_STACK, &mut limit) } != 0 {

@@ -1,0 +1,58 @@
+//! Memory: what is promised, given back, forgotten in forks, and read although it may not be there.
+
+use libc::{c_int, c_void};
+
+/// For a mapping of which most is never touched: it needs no promise of memory. Miri knows no such thing.
+pub(crate) const UNRESERVED: c_int = if cfg!(miri) { 0 } else { libc::MAP_NORESERVE };
+
+/// Gives pages back; they come again where they are touched, as zeros or from their file. Gives whether that was done.
+///
+/// # Safety
+/// Whole pages of one mapping, of which nobody minds.
+pub(crate) unsafe fn give_back(start: *mut c_void, len: usize) -> bool {
+    // SAFETY: by contract.
+    unsafe { libc::madvise(start, len, libc::MADV_DONTNEED) == 0 }
+}
+
+/// Has pages be zero in every process that is forked from now on. Gives whether the kernel does so.
+///
+/// # Safety
+/// Whole pages of private memory, in which zeros are valid.
+pub(crate) unsafe fn wipe_in_forks(start: *mut c_void, len: usize) -> bool {
+    // SAFETY: by contract.
+    let result = unsafe { libc::madvise(start, len, libc::MADV_WIPEONFORK) };
+    // A kernel refuses advice that it does not know. An emulator may take any and heed none (qemu-user before version 8).
+    // SAFETY: as above; no advice has this number.
+    let is_heeded = unsafe { libc::madvise(start, len, c_int::MAX) } != 0;
+    result == 0 && is_heeded
+}
+
+/// Whether there is a page.
+pub(crate) fn is_mapped(page: *mut c_void) -> bool {
+    let mut state = 0u8;
+    // SAFETY: one page is asked for, and there is room for the answer.
+    unsafe { libc::mincore(page, 1, &mut state) == 0 }
+}
+
+/// Copies `len` bytes of this process that may not be there; gives how many there were, from the first on, and otherwise less than 0
+/// with `errno` set.
+///
+/// # Safety
+/// `to` has room for them.
+pub(crate) unsafe fn copy_if_there(to: *mut c_void, from: usize, len: usize) -> isize {
+    let here = libc::iovec { iov_base: to, iov_len: len };
+    let there = libc::iovec { iov_base: crate::provenance::without_provenance_mut(from), iov_len: len };
+    // SAFETY: has no preconditions.
+    let process = unsafe { libc::getpid() };
+    // SAFETY: `to` has room by contract; whatever the address is that is copied from, nothing happens but an error.
+    unsafe { libc::process_vm_readv(process, &here, 1, &there, 1, 0) }
+}
+
+/// How many bytes of a block of the C library's may be used.
+///
+/// # Safety
+/// It is one, and was not given back.
+pub(crate) unsafe fn usable_size(block: *mut c_void) -> usize {
+    // SAFETY: by contract.
+    unsafe { libc::malloc_usable_size(block) }
+}

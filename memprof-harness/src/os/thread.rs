@@ -1,0 +1,34 @@
+//! The calling thread.
+
+use std::mem::MaybeUninit;
+
+/// Its number. Not by the C library, which may be older than that function of its.
+pub(crate) fn id() -> libc::pid_t {
+    // SAFETY: has no preconditions.
+    let id = unsafe { libc::syscall(libc::SYS_gettid) };
+    id as libc::pid_t
+}
+
+/// Whether it is the process's first.
+pub(crate) fn is_first() -> bool {
+    // SAFETY: has no preconditions.
+    let process = unsafe { libc::getpid() };
+    process == id()
+}
+
+/// Where its stack begins and ends. What the C library asks the kernel for this, std asks for each thread that it starts.
+pub(crate) fn stack() -> Option<(usize, usize)> {
+    let mut attributes = MaybeUninit::uninit();
+    // SAFETY: always the calling thread's own handle.
+    let me = unsafe { libc::pthread_self() };
+    // SAFETY: `attributes` is a valid place for the answer.
+    if unsafe { libc::pthread_getattr_np(me, attributes.as_mut_ptr()) } != 0 {
+        return None;
+    }
+    let (mut low, mut size) = (std::ptr::null_mut(), 0);
+    // SAFETY: the call above filled the attributes in; both places are valid.
+    let result = unsafe { libc::pthread_attr_getstack(attributes.as_ptr(), &mut low, &mut size) };
+    // SAFETY: filled in above and not used afterwards.
+    unsafe { libc::pthread_attr_destroy(attributes.as_mut_ptr()) };
+    (result == 0).then(|| (low as usize, low as usize + size))
+}

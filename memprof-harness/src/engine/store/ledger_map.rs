@@ -511,10 +511,13 @@ impl Errno {
 struct Descriptor(libc::c_int);
 
 impl Descriptor {
+    /// Opens a ledger. A link in its place is none: whoever can write to the folder would have the recording written to
+    /// what the link leads to.
     fn open(path: &CStr, flags: libc::c_int) -> io::Result<Descriptor> {
         const MODE: libc::c_uint = 0o644;
+        const ALWAYS: libc::c_int = libc::O_RDWR | libc::O_CLOEXEC | libc::O_NOFOLLOW;
         // SAFETY: `path` is a C string for the length of the call.
-        let fd = unsafe { libc::open(path.as_ptr(), libc::O_RDWR | libc::O_CLOEXEC | flags, MODE) };
+        let fd = unsafe { libc::open(path.as_ptr(), ALWAYS | flags, MODE) };
         if fd < 0 {
             Err(io::Error::last_os_error())
         } else {
@@ -537,5 +540,26 @@ impl Drop for Descriptor {
     fn drop(&mut self) {
         // SAFETY: opened by us and closed only here.
         unsafe { libc::close(self.0) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::CString;
+    use std::fs;
+
+    #[test]
+    fn a_link_in_the_place_of_a_ledger_is_not_followed() {
+        let folder = std::env::temp_dir().join(format!("memprof-ledger-map-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let (file, link) = (folder.join("file"), folder.join("link"));
+        fs::write(&file, "theirs").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let open = |path: &Path| Descriptor::open(&CString::new(path.as_os_str().as_bytes()).unwrap(), 0);
+        assert!(open(&file).is_ok());
+        assert_eq!(open(&link).err().and_then(|error| error.raw_os_error()), Some(libc::ELOOP));
+        assert_eq!(fs::read(&file).unwrap(), b"theirs");
+        fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -209,6 +209,8 @@ fn criterion_and_divan_run_one_benchmark_a_process() {
         "benches/real.rs",
         "use criterion::{criterion_group, criterion_main, BatchSize, Criterion};\nfn all(criterion: &mut Criterion) {\n    \
          criterion.bench_function(\"three boxes\", |bencher| bencher.iter(|| benchmarks::three()));\n    \
+         let input: Vec<String> = (0..3).map(|number| number.to_string()).collect();\n    \
+         criterion.bench_function(\"prepared\", |bencher| bencher.iter(|| benchmarks::block(input.len())));\n    \
          let mut group = criterion.benchmark_group(\"group\");\n    \
          group.bench_function(\"batched\", |bencher| {\n        \
          bencher.iter_batched(|| benchmarks::block(7), |block| block.len(), BatchSize::SmallInput)\n    });\n}\n\
@@ -227,7 +229,9 @@ fn criterion_and_divan_run_one_benchmark_a_process() {
     // Criterion measures for as long as it is told.
     let quick = "bench --bench real -- --warm-up-time 0.1 --measurement-time 0.1 --sample-size 10";
     let ran = fixture.memprof(quick).succeed();
-    let expected = [("group/batched", Some((1, 7))), ("three boxes", Some((3, 60)))];
+    // What was prepared before is no part of an iteration, and nothing that another thread did.
+    let ran = ran.never_says("other threads");
+    let expected = [("group/batched", Some((1, 7))), ("prepared", Some((1, 3))), ("three boxes", Some((3, 60)))];
     assert_eq!(
         iterations(&fixture.summary()),
         expected.map(|(name, figures)| (name.to_owned(), figures)),

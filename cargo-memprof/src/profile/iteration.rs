@@ -22,6 +22,8 @@ pub enum Owner {
 pub struct Question<'a> {
     /// Whose the function of a name is.
     pub owner: &'a dyn Fn(&str) -> Owner,
+    /// The program's own crate, as symbols name it.
+    pub program: &'a str,
     /// The bencher calls the benchmark again and again, from several lines, the first of which is one iteration.
     pub first_call: bool,
     /// The function that the benchmark is, where others ran too: the end of its path.
@@ -38,7 +40,7 @@ pub struct Iteration {
 
 /// What one iteration did; `None` where the stacks do not tell.
 pub fn of(profile: &Profile, question: &Question<'_>) -> Option<Iteration> {
-    let stacks = Stacks { profile, owner: question.owner };
+    let stacks = Stacks { profile, owner: question.owner, program: question.program };
     let mut found = Iteration::default();
     let mut calls: Vec<Call<'_>> = Vec::new();
     for sample in &profile.samples {
@@ -84,6 +86,7 @@ struct Call<'a> {
 struct Stacks<'a> {
     profile: &'a Profile,
     owner: &'a dyn Fn(&str) -> Owner,
+    program: &'a str,
 }
 
 impl<'a> Stacks<'a> {
@@ -135,12 +138,20 @@ impl<'a> Stacks<'a> {
     }
 
     /// Whether it is the user's code on a thread that the framework did not start. What starts a thread gives it a closure to
-    /// run, while `main` and what is inlined into it are functions.
+    /// run, or is a crate's that has threads of its own; `main` and what is inlined into it are functions of the program.
     fn is_of_another_thread(&self, frames: &[Frame]) -> bool {
         let first = frames.iter().rfind(|frame| self.origin(**frame) != Origin::Std);
-        first.is_some_and(|first| is_closure(self.name(*first)) || self.origin(*first) == Origin::Dependency)
+        first.is_some_and(|first| is_closure(self.name(*first)) || self.is_of_a_dependency(*first))
             && frames.iter().all(|frame| self.owner(*frame) == Owner::Other)
             && frames.iter().any(|frame| self.origin(*frame) == Origin::Workspace)
+    }
+
+    /// Whether the function is another crate's. What a macro made has the macro's file, and may be the program's all the
+    /// same: criterion's make its `main`.
+    fn is_of_a_dependency(&self, frame: Frame) -> bool {
+        let path = self.name(frame).trim_start_matches('<');
+        let is_the_programs = path.strip_prefix(self.program).is_some_and(|rest| rest.starts_with("::"));
+        self.origin(frame) == Origin::Dependency && !is_the_programs
     }
 
     /// The benchmark's own function: what the framework called.
@@ -182,6 +193,8 @@ mod tests {
                 let (name, line) = name.split_once('@').unwrap_or((name, "0"));
                 let origin = match name {
                     name if name.starts_with("alloc::") => Origin::Std,
+                    // As if a macro of the framework's had made it.
+                    "mine::main" => Origin::Dependency,
                     name if name.starts_with("mine::") => Origin::Workspace,
                     _ => Origin::Dependency,
                 };
@@ -210,14 +223,16 @@ mod tests {
 
     /// Bytes of the iteration, and of other threads.
     fn read(stacks: &[&[&str]], first_call: bool, routine: Option<&str>) -> Option<(i64, i64)> {
-        let found = of(&profile(stacks), &Question { owner: &owner, first_call, routine })?;
+        let found = of(&profile(stacks), &Question { owner: &owner, program: "mine", first_call, routine })?;
         Some((found.values[ValueType::AllocSpace], found.elsewhere[ValueType::AllocSpace]))
     }
 
     #[test]
     fn an_iteration_is_what_the_bencher_calls_for_by_way_of_the_benchmark() {
-        let stacks: [&[&str]; 9] = [
+        let stacks: [&[&str]; 11] = [
             &["mine::main", "fw::run", "mine::bench", "alloc::vec"],
+            // Before the bencher is called at all.
+            &["mine::main", "mine::bench", "alloc::vec"],
             &["mine::main", "fw::run", "mine::bench", "fw::Bencher::iter", "mine::bench::{{closure}}", "alloc::vec"],
             // The bencher's own, and what it uses.
             &["mine::main", "fw::run", "mine::bench", "fw::Bencher::iter_batched", "alloc::vec"],
@@ -238,8 +253,9 @@ mod tests {
             ],
             // On a thread of its own.
             &["mine::bench::{{closure}}", "mine::work", "alloc::vec"],
+            &["pool::worker", "mine::work", "alloc::vec"],
         ];
-        assert_eq!(read(&stacks, false, None), Some((4, 1)));
+        assert_eq!(read(&stacks, false, None), Some((4, 2)));
     }
 
     #[test]

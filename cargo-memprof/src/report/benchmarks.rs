@@ -79,6 +79,7 @@ impl Benchmarks {
             Some(profile) => {
                 let question = Question {
                     owner: &|name| framework.owner(name),
+                    program: &test.id.target.replace('-', "_"),
                     first_call: framework.dialect == Dialect::Bencher,
                     routine: (shared && framework.dialect == Dialect::Bencher).then_some(test.id.name.as_str()),
                 };

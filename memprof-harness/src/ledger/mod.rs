@@ -31,6 +31,6 @@ pub use leaks::{LeakCheck, Leaks};
 pub use model::{Counters, End, Ledger, LedgerError, Losses, Module, Site, SiteValues};
 #[cfg(not(memprof_injected))]
 pub use read::read;
-pub use seed::{fnv1a, target_of, Seed};
+pub use seed::{fnv1a, source_in_every_checkout, target_of, Seed};
 #[cfg(not(memprof_injected))]
 pub use stacks::{AddressId, StackId, StackNode, StackTable, Stacks};

@@ -65,6 +65,18 @@ pub fn target_of(exe: &Path) -> String {
     }
 }
 
+/// A source file as it is called in every checkout. Of a package outside of the workspace's root rustc is given whole paths: there it is
+/// the path within the package, or the name alone where the file is outside of that too, as what a build script made is.
+#[must_use]
+pub fn source_in_every_checkout<'a>(file: &'a str, package: &Path) -> &'a str {
+    let path = Path::new(file);
+    if path.is_relative() {
+        return file;
+    }
+    let within = path.strip_prefix(package).ok().filter(|within| within.is_relative());
+    within.and_then(Path::to_str).or_else(|| path.file_name()?.to_str()).unwrap_or("")
+}
+
 /// What FNV-1a of 64 bits begins with.
 const FIRST: u64 = 0xcbf2_9ce4_8422_2325;
 
@@ -123,6 +135,19 @@ mod tests {
         }
         // 1000 in each, of which the standard deviation is 30.
         assert!(tenths.iter().all(|count| (880..=1120).contains(count)), "{tenths:?}");
+    }
+
+    #[test]
+    fn a_source_file_is_called_the_same_in_every_checkout() {
+        for (file, package, name) in [
+            ("mem/src/lib.rs", "/a/ws/mem", "mem/src/lib.rs"),
+            ("/a/mem/src/lib.rs", "/a/mem", "src/lib.rs"),
+            ("/b/deep er/mem/src/lib.rs", "/b/deep er/mem", "src/lib.rs"),
+            ("/a/ws/target/debug/build/mem-0123/out/made.rs", "/a/mem", "made.rs"),
+            ("/a/mem/src/lib.rs", "", "lib.rs"),
+        ] {
+            assert_eq!(source_in_every_checkout(file, Path::new(package)), name);
+        }
     }
 
     #[test]

@@ -11,7 +11,8 @@ use super::shape::{self, Ended};
 use super::verdict::{self, Ending, Expectation};
 use crate::emulator::Emulator;
 use crate::ledger::{
-    fnv1a, layout, target_of, Finish, Hook, Identity, Inventory, LedgerFile, Listed, OutcomeCode, Seed,
+    fnv1a, layout, source_in_every_checkout, target_of, Finish, Hook, Identity, Inventory, LedgerFile, Listed,
+    OutcomeCode, Seed,
 };
 use crate::modes::{Detail, Modes};
 use crate::std_start::StdStart;
@@ -389,7 +390,8 @@ impl Test {
 
     /// `repeat` tells the recordings of a test apart that one run makes.
     fn record(&self, run: &Run, repeat: u64) -> io::Result<Ending> {
-        let seed = Seed::of_test(&run.package, &target_of(&run.exe.path), self.source_file, &self.name, repeat);
+        let source_file = source_in_every_checkout(self.source_file, &run.manifest_dir);
+        let seed = Seed::of_test(&run.package, &target_of(&run.exe.path), source_file, &self.name, repeat);
         let time = run.modes.timeout;
         let (ledger, ended) = self.start(run, seed)?;
         let ending = self.finish(&ledger, &ended, time)?;

@@ -50,11 +50,47 @@ fn children_are_counted_apart_however_they_were_made_and_whatever_they_free_at_e
             check("by_fork_and_resizes_a_large_block_of_the_parents", of(1, 5000), &[of(1, 20_000)]);
             check("by_a_fork_of_a_fork", of(6, 10), &[of(1000, 100)]);
             check("past_the_c_library_twice_deep", of(6, 10), &[of(7, 70), of(1000, 100)]);
+            check("by_fork_and_forbids_itself_files", of(2, 10), &[]);
+            check("past_the_c_library_and_forbids_itself_files", of(2, 10), &[]);
+            check("by_a_fork_of_a_fork_and_forbids_itself_files", of(2, 10), &[of(3, 30)]);
+            check("by_a_fork_that_forks_before_it_allocates", of(0, 0), &[of(500, 400); 10]);
             let beside = summary.test("past_the_c_library_beside_threads");
             assert_eq!(children(&beside), vec![of(50, 100); 20], "at rate {rate}{options}");
             assert_eq!(beside.json["losses"]["forks"], 20);
         }
     }
+}
+
+#[test]
+fn a_fork_that_can_make_no_ledger_is_a_loss_that_is_told() {
+    let fixture = Fixture::copy("forks");
+    for options in ["", " --native"] {
+        let output = fixture.memprof(&format!("test{options}")).succeed();
+        output.complains("4 forked processes of 2 tests could not make ledgers of their own");
+        let summary = fixture.summary();
+        for test in summary.tests() {
+            let lost = match test.name() {
+                "by_fork_and_forbids_itself_files" => 3,
+                "by_a_fork_of_a_fork_and_forbids_itself_files" => 1,
+                // What nobody told of says no more in its parent's ledger than that it is there.
+                _ => 0,
+            };
+            assert_eq!(test.json["losses"]["lost_forks"], lost, "{}{options}", test.name());
+        }
+    }
+}
+
+#[test]
+fn forks_of_a_fork_that_did_not_allocate_have_a_seed_each_which_is_the_same_on_every_run() {
+    let fixture = Fixture::copy("forks");
+    let mut runs = (0..2).map(|_| {
+        fixture.memprof("test --keep-ledgers by_a_fork_that_forks_before_it_allocates").succeed();
+        let forked = fixture.all_ledgers().into_iter().filter(|ledger| ledger.fork_of.is_some());
+        forked.map(|ledger| ledger.identity.seed.0).collect::<BTreeSet<u64>>()
+    });
+    let (first, second) = (runs.next().expect("two runs"), runs.next().expect("two runs"));
+    assert_eq!(first.len(), 10);
+    assert_eq!(first, second);
 }
 
 #[test]

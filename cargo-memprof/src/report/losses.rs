@@ -21,6 +21,8 @@ pub struct TestLosses {
     pub unreadable_sites: u64,
     pub unreadable_bytes: u64,
     pub forks: u32,
+    #[serde(default)]
+    pub lost_forks: u64,
     pub own_memory: u64,
 }
 
@@ -39,6 +41,7 @@ impl From<&Losses> for TestLosses {
             unreadable_sites: losses.unreadable_sites,
             unreadable_bytes: losses.unreadable_bytes,
             forks: losses.forks,
+            lost_forks: losses.lost_forks,
             own_memory: losses.own_memory,
         }
     }

@@ -240,6 +240,7 @@ fn nested(records: Vec<TestRecord>, files: Vec<Files>) -> (Vec<TestRecord>, Vec<
     for (record, files) in records.into_iter().zip(files) {
         match (tests.last_mut(), of_tests.last_mut()) {
             (Some(test), Some(of_test)) if record.child.is_some() => {
+                test.losses.lost_forks += record.losses.lost_forks;
                 test.children.push(record);
                 of_test.children.push(files);
             }

@@ -127,6 +127,18 @@ fn lost(tests: &[TestRecord]) -> Vec<String> {
             if outside == 1 { "it was" } else { "they were" },
         ));
     }
+    let forks = sum(|test| test.losses.lost_forks);
+    if forks > 0 {
+        texts.push(format!(
+            "{} of {} could not make {} of {} own: what {} allocated is in no figure\n\
+             (a process that moves to another root or user, limits its files or forbids itself system calls before it allocates can make none)",
+            if forks == 1 { "1 forked process".to_owned() } else { format!("{} forked processes", count(forks)) },
+            affected(|test| test.losses.lost_forks),
+            if forks == 1 { "a ledger" } else { "ledgers" },
+            if forks == 1 { "its" } else { "their" },
+            if forks == 1 { "it" } else { "they" },
+        ));
+    }
     let damaged = |test: &TestRecord| test.losses.unreadable_bytes + test.losses.unreadable_sites;
     if sum(damaged) > 0 {
         texts.push(format!("parts of the ledgers of {} could not be read: figures are missing", affected(damaged)));

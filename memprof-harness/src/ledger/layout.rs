@@ -174,6 +174,8 @@ pub struct Header {
     pub live_slack: AtomicU64,
     /// Reserved: the most memory that the process had in use, in bytes.
     pub vm_hwm: AtomicU64,
+    /// Forked processes that allocated and could not make a ledger: each counts itself.
+    pub lost_forks: AtomicU64,
     /// Reserved: the most memory that the process was allowed, in bytes.
     pub memory_limit: AtomicU64,
 }
@@ -209,7 +211,7 @@ impl Header {
         for word in [&self.untracked_foreign, &self.lost_peaks, &self.own_memory] {
             word.store(0, Relaxed);
         }
-        for word in [&self.outside_frees, &self.outside_freed_space, &self.vm_hwm] {
+        for word in [&self.outside_frees, &self.outside_freed_space, &self.vm_hwm, &self.lost_forks] {
             word.store(0, Relaxed);
         }
         self.leak_check.store(leak_check::NONE, Relaxed);

@@ -125,6 +125,8 @@ pub struct Losses {
     pub own_memory: u64,
     /// Processes forked by the test, which this ledger does not cover.
     pub forks: u32,
+    /// Those of them, and of their forks, that allocated and could not make a ledger.
+    pub lost_forks: u64,
 }
 
 /// One loaded object.

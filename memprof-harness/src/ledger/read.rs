@@ -68,6 +68,7 @@ fn losses(file: View<'_>) -> Losses {
         unreadable_bytes: 0,
         own_memory: file.u64(offset_of!(Header, own_memory)).saturating_add(file.len() as u64),
         forks: file.u32(offset_of!(Header, forks)),
+        lost_forks: file.u64(offset_of!(Header, lost_forks)),
     }
 }
 

@@ -33,12 +33,17 @@ use std::io;
 use std::mem::size_of;
 use std::path::Path;
 use std::sync::atomic::Ordering::{Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 
 /// Objects that were loaded when the ledger was mapped.
 static OBJECTS: AtomicUsize = AtomicUsize::new(0);
 /// Which of its parent's forks this process is, counted from 1; 0 = it is none.
 static ORDINAL: AtomicU32 = AtomicU32::new(0);
+/// Forks that this one made by the C library's word while it had no ledger.
+static UNRECORDED_FORKS: AtomicU32 = AtomicU32::new(0);
+/// Set in a forked child of which the C library told: one that it was not told of says no more in its parent's
+/// ledger than that it is there.
+static TOLD: AtomicBool = AtomicBool::new(false);
 /// End of what a forked child's ledger has in common with its parent's: the identity and the loaded objects.
 static PREFIX: AtomicU64 = AtomicU64::new(0);
 
@@ -214,6 +219,8 @@ extern "C" fn before_fork() {
     notice_fork();
     if ledger_map::is_attached() {
         thread::set_fork(ledger_map::header().forks.fetch_add(1, Relaxed) + 1);
+    } else if state::is_forked() {
+        thread::set_fork(distant(u64::from(UNRECORDED_FORKS.fetch_add(1, Relaxed))));
     }
 }
 
@@ -257,11 +264,16 @@ fn leave_to_parent() {
     let number = match told {
         // Made by the bare system call: nobody has counted it. That much is the parent's to know.
         0 if ledger_map::is_attached() => ledger_map::header().forks.fetch_add(1, Relaxed) + 1,
-        // The fork of a fork that has no ledger yet.
-        0 => ORDINAL.load(Relaxed).wrapping_mul(31).wrapping_add(1),
+        // Made so by a fork that has no ledger yet: only the time tells it from its like.
+        0 if seccomp::allows_calls() => {
+            distant(std::time::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos() as u64))
+        }
+        0 => distant(0),
         number => number,
     };
+    TOLD.store(told != 0, Relaxed);
     ORDINAL.store(number, Relaxed);
+    UNRECORDED_FORKS.store(0, Relaxed);
     let recorded = state::was_open();
     ledger_map::abandon();
     lane::forget_all();
@@ -293,7 +305,15 @@ fn start_forked() {
         header.seed.store(sampler::mix(header.seed.load(Relaxed), fork_part(ORDINAL.load(Relaxed))), Relaxed);
         header.state.store(layout::state::OPEN, Relaxed);
         note_origin(parent);
+    } else if TOLD.load(Relaxed) {
+        ledger_map::count_lost_fork();
     }
+}
+
+/// The number of a fork of a fork that has no ledger yet; `which` tells it from the others of that one's. Not 0, and none of those that a
+/// process with a ledger gives.
+fn distant(which: u64) -> u32 {
+    1 << 31 | sampler::mix(u64::from(ORDINAL.load(Relaxed)), which) as u32
 }
 
 /// What the seed of a fork differs by: nothing that a lane's does.

@@ -76,12 +76,11 @@ impl PathCell {
         true
     }
 
-    /// Makes it longer, in place. `false` where it would be too long.
-    fn append(&self, more: &[u8]) -> bool {
+    /// Has it end with `more` from `start` on, in place. `false` where it would be too long.
+    fn set_end(&self, start: usize, more: &[u8]) -> bool {
         // SAFETY: nobody reads it meanwhile, see above.
         let place = unsafe { &mut *self.0.get() };
-        let Some(end) = place.iter().position(|&byte| byte == 0) else { return false };
-        let Some(room) = place.get_mut(end..=end + more.len()) else { return false };
+        let Some(room) = place.get_mut(start..=start + more.len()) else { return false };
         room.fill(0);
         room.iter_mut().zip(more).for_each(|(byte, &new)| *byte = new);
         true
@@ -164,38 +163,76 @@ pub(crate) fn reattach(prefix: u64) -> bool {
 }
 
 fn try_reattach(prefix: u64) -> Option<()> {
-    if !BASE.load(Acquire).is_null() && seccomp::allows_calls() && limits::file_size() >= prefix {
-        // SAFETY: has no preconditions.
-        let pid = unsafe { libc::getpid() };
+    if BASE.load(Acquire).is_null() || !seccomp::allows_calls() || limits::file_size() < prefix {
+        return None;
+    }
+    // SAFETY: has no preconditions.
+    let file = create_beside(&PATH, unsafe { libc::getpid() })?;
+    let done = replace_by(&file, prefix);
+    if let (None, Some(path)) = (done, PATH.get()) {
+        // Nobody is to take it for a ledger.
+        // SAFETY: `path` is a C string for the length of the call.
+        unsafe { libc::unlink(path.as_ptr()) };
+    }
+    done
+}
+
+/// Makes a file whose name begins as that at `path`, and has `path` lead there.
+fn create_beside(path: &PathCell, pid: libc::pid_t) -> Option<Descriptor> {
+    /// How many processes of one number are told apart: each may be the first of its namespace.
+    const ALIKE: u32 = 1 << 16;
+    let start = path.get()?.to_bytes().len();
+    for number in 1..=ALIKE {
         // In place, because the stack we are on may have less room than a path takes.
         let mut ending = [0u8; 32];
         let mut rest = ending.as_mut_slice();
-        write!(rest, ".fork-{pid}").ok()?;
+        match number {
+            1 => write!(rest, ".fork-{pid}").ok()?,
+            _ => write!(rest, ".fork-{pid}-{number}").ok()?,
+        }
         let unused = rest.len();
-        if !PATH.append(ending.get(..ending.len() - unused)?) {
+        if !path.set_end(start, ending.get(..ending.len() - unused)?) {
             return None;
         }
-        let file = Descriptor::open(PATH.get()?, libc::O_CREAT | libc::O_EXCL).ok()?;
-        if os::file::allocate(file.0, 0, prefix.next_multiple_of(PAGE)) != 0 {
-            return None;
+        match Descriptor::open(path.get()?, libc::O_CREAT | libc::O_EXCL) {
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {}
+            result => return result.ok(),
         }
-        let prefix = usize::try_from(prefix).ok()?;
-        // SAFETY: the parent's ledger is still mapped, and is at least as long as its beginning.
-        let written = unsafe { libc::pwrite(file.0, address(0).cast(), prefix, 0) };
-        if usize::try_from(written).ok()? != prefix {
-            return None;
-        }
-        recognise(&file.stat().ok()?);
-        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
-        // SAFETY: replaces our own mapping by one of the same length; nothing of the parent's ledger is used any more.
-        let base = unsafe { libc::mmap(address(0).cast(), MAPPED.load(Relaxed), protection, flags, file.0, 0) };
-        if base == libc::MAP_FAILED {
-            return None;
-        }
-        header().restart(prefix as u64);
-        return Some(());
     }
     None
+}
+
+/// Maps the file where the parent's ledger was, with the same `prefix` bytes in it.
+fn replace_by(file: &Descriptor, prefix: u64) -> Option<()> {
+    if os::file::allocate(file.0, 0, prefix.next_multiple_of(PAGE)) != 0 {
+        return None;
+    }
+    let prefix = usize::try_from(prefix).ok()?;
+    // SAFETY: the parent's ledger is still mapped, and is at least as long as its beginning.
+    let written = unsafe { libc::pwrite(file.0, address(0).cast(), prefix, 0) };
+    if usize::try_from(written).ok()? != prefix {
+        return None;
+    }
+    recognise(&file.stat().ok()?);
+    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_FIXED);
+    // SAFETY: replaces our own mapping by one of the same length; nothing of the parent's ledger is used any more.
+    let base = unsafe { libc::mmap(address(0).cast(), MAPPED.load(Relaxed), protection, flags, file.0, 0) };
+    if base == libc::MAP_FAILED {
+        // The kernel may have taken the old mapping away before it failed.
+        if !os::memory::is_mapped(address(0).cast()) {
+            BASE.store(ptr::null_mut(), Release);
+        }
+        return None;
+    }
+    header().restart(prefix as u64);
+    Some(())
+}
+
+/// In a forked child that could make no ledger: that much of it is its parent's to know.
+pub(crate) fn count_lost_fork() {
+    if !BASE.load(Acquire).is_null() && ABANDONED.load(Relaxed) {
+        header().lost_forks.fetch_add(1, Relaxed);
+    }
 }
 
 /// Maps as much of the range as the engine may take, and the file's own length at least.
@@ -560,6 +597,31 @@ mod tests {
         assert!(open(&file).is_ok());
         assert_eq!(open(&link).err().and_then(|error| error.raw_os_error()), Some(libc::ELOOP));
         assert_eq!(fs::read(&file).unwrap(), b"theirs");
+        fs::remove_dir_all(&folder).unwrap();
+    }
+
+    #[test]
+    fn forks_with_the_same_number_have_a_file_each() {
+        let folder = std::env::temp_dir().join(format!("memprof-ledger-alike-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let parents = folder.join("a.ledger");
+        for _ in 0..12 {
+            let path = PathCell(UnsafeCell::new([0; libc::PATH_MAX as usize]));
+            assert!(path.set(parents.as_os_str().as_bytes()));
+            assert!(create_beside(&path, 1).is_some());
+            // One of its own forks.
+            assert!(create_beside(&path, 1).is_some());
+        }
+        let mut names: Vec<String> = fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .filter(|name| !name.ends_with(".fork-1.fork-1"))
+            .collect();
+        names.sort_unstable();
+        assert_eq!(names.len(), 23, "{names:?}");
+        for name in ["a.ledger.fork-1", "a.ledger.fork-1-2", "a.ledger.fork-1-12", "a.ledger.fork-1-12.fork-1"] {
+            assert_eq!(names.iter().any(|made| made == name), !name.ends_with(".fork-1.fork-1"), "{name}");
+        }
         fs::remove_dir_all(&folder).unwrap();
     }
 }

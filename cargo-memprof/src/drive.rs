@@ -486,9 +486,13 @@ impl Run<'_> {
         if let Some(failure) = &ended.harness_failure
             && self.harness_missed().exists()
         {
+            let help = match harness::is_about_the_text(failure) {
+                true => format!("{} may be too new or too old for cargo-memprof {}", facts.rustc, harness::VERSION),
+                false => "see to what the compiler says, and run again".to_owned(),
+            };
             return Err(Error::new("cannot profile the tests: the memprof harness does not compile")
                 .caused_by(failure)
-                .help(format!("{} may be too new or too old for cargo-memprof {}", facts.rustc, harness::VERSION)));
+                .help(help));
         }
         if self.options.cargo.only_asks {
             // No test ran, so the outputs of the run before are still the latest.

@@ -84,19 +84,27 @@ pub fn ask(
     if !contains(FLAG) {
         return Answer::Whole(None);
     }
+    let formless = without_format(args);
     let list = |coloured: bool, flags: &[&str]| {
-        let first = ["--list", "--format", "terse"];
-        let words: Vec<OsString> = first.iter().chain(flags).map(OsString::from).chain(args.iter().cloned()).collect();
+        let words = LIST.iter().chain(flags).map(OsString::from).chain(formless.iter().cloned());
+        let words: Vec<OsString> = words.collect();
         let mut command = command(&words);
         if coloured {
             command.env(COLOURED, "1");
         }
         if libtest { of_libtest(command) } else { listed(command) }
     };
-    let Some(all) = list(false, &[]) else { return Answer::Whole(None) };
+    let Some(all) = list(false, &[]) else {
+        let why = "recorded as one: what it says to `--list` is no list of libtest's";
+        return Answer::Whole(libtest.then(|| why.to_owned()));
+    };
+    if libtest && all.is_empty() {
+        let alone = Box::new(only);
+        return Answer::Tests(Tests { names: all, on_threads: true, window: None, jobs: 1, alone });
+    }
     // A program that does not listen would say the same again.
-    let nobody = ["--list", "--format", "terse", "--exact", NOBODY].map(OsString::from);
-    if all.is_empty() || listed(command(&nobody)).is_none_or(|names| !names.is_empty()) {
+    let nobody: Vec<OsString> = LIST.iter().chain(&["--exact", NOBODY]).map(OsString::from).collect();
+    if all.is_empty() || !libtest && listed(command(&nobody)).is_none_or(|names| !names.is_empty()) {
         return Answer::Whole(None);
     }
     // Some take letters that colour a terminal out of what they print elsewhere, out of names as well.
@@ -169,7 +177,8 @@ pub fn skipping(
             let first = first.iter().chain(exact).map(OsString::from);
             first.chain(skips.iter().cloned()).chain(args.iter().cloned()).collect()
         };
-        let listed = listed(command(&words(&["--list", "--format", "terse"])))?;
+        let asked: Vec<OsString> = LIST.iter().map(OsString::from).chain(without_format(&words(&[]))).collect();
+        let listed = listed(command(&asked))?;
         let left: HashSet<&str> = listed.iter().map(String::as_str).filter(|name| known.contains(name)).collect();
         (left == share).then(|| words(&[]))
     })
@@ -185,6 +194,28 @@ pub fn of_nextest(args: &[OsString]) -> Option<&str> {
 /// Whether the program `exe` runs its tests on threads of their own, if it may.
 pub fn is_threaded(exe: &Path) -> bool {
     fs_err::read(exe).is_ok_and(|bytes| THREADED.iter().any(|name| memchr::memmem::find(&bytes, name).is_some()))
+}
+
+/// Has libtest list its tests, a line each.
+const LIST: [&str; 3] = ["--list", "--format", "terse"];
+
+/// The arguments without the format that the user chose, which may be given only once.
+fn without_format(args: &[OsString]) -> Vec<OsString> {
+    let mut rest = args.iter();
+    let mut kept = Vec::new();
+    while let Some(arg) = rest.next() {
+        if arg == "--" {
+            kept.push(arg.clone());
+            break;
+        }
+        if arg == "--format" {
+            rest.next();
+        } else if !arg.to_string_lossy().starts_with("--format=") {
+            kept.push(arg.clone());
+        }
+    }
+    kept.extend(rest.cloned());
+    kept
 }
 
 /// Processes at once: as many as the user allows threads.
@@ -212,10 +243,16 @@ fn listed(command: Command) -> Option<Vec<String>> {
 /// The names that libtest lists: benchmarks too, which it runs among the tests.
 pub fn of_libtest(command: Command) -> Option<Vec<String>> {
     let said = said(command)?;
+    // Known to be libtest's, so what else the executable prints before is no reason to doubt it.
+    let lines = said.split_inclusive('\n').filter(|line| KINDS.iter().any(|kind| line.trim_end().ends_with(kind)));
+    let said: String = lines.collect();
     let mut names = parse(&said, "test")?;
     names.extend(parse(&said, BENCHMARK)?);
     Some(names)
 }
+
+/// How a line ends that libtest prints of a test or a benchmark.
+const KINDS: [&str; 3] = [": test", ": bench", ": benchmark"];
 
 /// What a program says and ends well with; `None` where it does not, or is not soon done.
 fn said(mut command: Command) -> Option<String> {
@@ -318,6 +355,13 @@ mod tests {
         assert_eq!(left(&["b"]).as_deref(), Some("b"));
         assert_eq!(left(&["a", "b"]), None);
         assert_eq!(unknown(&["x\0".to_owned()], |_| None).map(String::as_str), Some("x\0"));
+    }
+
+    #[test]
+    fn the_users_format_is_left_out_of_a_list() {
+        let words = |text: &str| -> Vec<OsString> { text.split(' ').map(OsString::from).collect() };
+        let left = without_format(&words("--format json a --format=terse -q --skip b -- --format x"));
+        assert_eq!(left, words("a -q --skip b -- --format x"));
     }
 
     #[test]

@@ -29,6 +29,7 @@ use memprof_harness::environment;
 use memprof_harness::ledger::{Inventory, Listed};
 use memprof_harness::limit;
 use memprof_harness::modes::Modes;
+use rustix::process::Signal;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -252,7 +253,9 @@ impl<'a> Call<'a> {
         let Some(time) = self.modes.timeout else {
             let mut whole = self.of_some(&tests, &[], args).unwrap_or(whole);
             let status = whole.status().map_err(|error| cannot_run(whole.get_program(), &error))?;
-            if status.signal().is_none() {
+            // A test that ends the process ends nothing but itself where it runs alone. Who was told to stop stops.
+            let told_to_stop = [Signal::INT, Signal::TERM, Signal::HUP, Signal::QUIT].map(Signal::as_raw);
+            if status.signal().is_none_or(|signal| !told_to_stop.contains(&signal)) {
                 self.record_each(&tests, args)?;
             }
             limit::end_like(status)

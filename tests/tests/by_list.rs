@@ -117,6 +117,27 @@ fn a_baseline_of_one_way_is_not_compared_with_the_other() {
 }
 
 #[test]
+fn a_test_that_ends_the_process_costs_no_other_its_profile() {
+    let fixture = Fixture::copy("verdicts");
+    let ran =
+        listed(fixture.memprof("test --memprofilerate 1 --lib -- --include-ignored dies::by_abort returns::")).run();
+    assert_ne!(ran.status.code(), Some(0));
+    let names: Vec<String> = tests(&fixture).into_keys().collect();
+    assert!(names.iter().any(|name| name.contains("dies::by_abort")), "{names:?}");
+    assert!(names.iter().filter(|name| name.contains("returns::")).count() > 3, "{names:?}");
+}
+
+#[test]
+fn the_users_format_is_no_reason_to_record_all_tests_as_one() {
+    let fixture = Fixture::copy("listed");
+    for format in ["--format=terse", "--format pretty"] {
+        let test = fixture.memprof("test --memprofilerate 1 -- ").args(format.split_whitespace());
+        listed(test).succeed().complains("was recorded by the list of its tests");
+        assert_eq!(tests(&fixture).len(), 10, "{format}");
+    }
+}
+
+#[test]
 fn a_way_that_is_none_is_refused() {
     let fixture = Fixture::copy("listed");
     let refused = fixture.memprof("test").env("CARGO_MEMPROF_LIBTEST", "no").run().ended_with(2);

@@ -2,7 +2,7 @@
 //! nobody uses any more.
 
 use crate::inject::env;
-use crate::inject::harness::{Built, Form};
+use crate::inject::harness::{self, Built, Form};
 use crate::outlet;
 use rustix::fs::FlockOperation;
 use std::fs::File;
@@ -31,7 +31,8 @@ pub fn claim(place: &Path, forms: &[Form]) -> bool {
     let _lock = place.parent().and_then(|depot| lock(depot, FlockOperation::LockShared));
     // One that is somebody else's is not ours to remove either.
     let _ = File::open(place).and_then(|place| place.set_modified(SystemTime::now()));
-    forms.iter().all(|form| Built::look(place, *form).is_some())
+    // Of each one, or a damaged one is found when the others were made again.
+    forms.iter().filter(|form| !harness::is_whole(place, **form)).count() == 0
 }
 
 /// Removes the drafts that killed runs left in `depot`, and the harnesses that no run has used for long.
@@ -87,6 +88,9 @@ mod tests {
             let place = depot.join(name);
             fs_err::create_dir(&place).unwrap();
             fs_err::write(place.join(file), "").unwrap();
+            if let Some(form) = Form::ALL.into_iter().find(|form| form.rlib(&place) == place.join(file)) {
+                harness::seal(&place.join(file), &place, form).unwrap();
+            }
             File::open(&place).unwrap().set_modified(used).unwrap();
         };
         let [test, program] = Form::ALL.map(|form| form.rlib(Path::new("")).to_str().unwrap().to_owned());
@@ -94,14 +98,23 @@ mod tests {
         make("unused-too", &program, days(31));
         make("used", &test, days(29));
         make("claimed", &test, days(99));
+        make("damaged", &test, days(29));
         make("a-strangers", "notes", days(99));
         make(".draft-old", &test, days(2));
         make(".draft-new", &test, days(0));
+        let (damaged, rlib) = (depot.join("damaged"), depot.join("damaged").join(&test));
+        for (then, now) in [("whole", "wh"), ("whole", "who e")] {
+            fs_err::write(&rlib, then).unwrap();
+            harness::seal(&rlib, &damaged, Form::Test).unwrap();
+            assert!(claim(&damaged, &[Form::Test]));
+            fs_err::write(&rlib, now).unwrap();
+            assert!(!claim(&damaged, &[Form::Test]) && Built::look(&damaged, Form::Test).is_none());
+        }
         assert!(claim(&depot.join("claimed"), &[Form::Test]));
         assert!(!claim(&depot.join("claimed"), &Form::ALL) && !claim(&depot.join("missing"), &[Form::Test]));
         sweep(depot).unwrap();
         let mut left: Vec<_> = fs_err::read_dir(depot).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
-        assert_eq!(left, [".draft-new", "a-strangers", "claimed", "used"]);
+        assert_eq!(left, [".draft-new", "a-strangers", "claimed", "damaged", "used"]);
     }
 }

@@ -83,11 +83,70 @@ impl Built {
     /// `None` = nobody has tried yet.
     pub fn look(place: &Path, form: Form) -> Option<Built> {
         let rlib = form.rlib(place);
-        if rlib.exists() {
+        // A power cut or a full disk may leave a part of it.
+        if let (Some(seal), Ok(rlib_now)) = (Seal::read(place, form), fs_err::metadata(&rlib))
+            && seal.len == rlib_now.len()
+        {
             return Some(Built::Rlib(rlib));
         }
         let reason = fs_err::read_to_string(place.join(NO_LIBTEST)).ok().filter(|_| form == Form::Test)?;
         Some(Built::NoLibtest(reason))
+    }
+}
+
+/// What a compiled harness is to be: kept beside it, since it may be damaged, and what is linked with it then is as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seal {
+    /// In bytes.
+    len: u64,
+    hash: u64,
+}
+
+impl Seal {
+    fn path(place: &Path, form: Form) -> PathBuf {
+        form.rlib(place).with_extension("seal")
+    }
+
+    fn of(rlib: &Path) -> io::Result<Seal> {
+        let bytes = fs_err::read(rlib)?;
+        let mut hasher = DefaultHasher::new();
+        hasher.write(&bytes);
+        Ok(Seal { len: bytes.len() as u64, hash: hasher.finish() })
+    }
+
+    /// `None` where there is none.
+    fn read(place: &Path, form: Form) -> Option<Seal> {
+        let text = fs_err::read_to_string(Seal::path(place, form)).ok()?;
+        let (len, hash) = text.trim().split_once(' ')?;
+        Some(Seal { len: len.parse().ok()?, hash: u64::from_str_radix(hash, 16).ok()? })
+    }
+
+    fn write(self, place: &Path, form: Form) -> io::Result<()> {
+        outlet::put(Seal::path(place, form), format!("{} {:016x}", self.len, self.hash))
+    }
+}
+
+/// Writes down in `place` what its harness is to be, which is now in the file `rlib`.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn seal(rlib: &Path, place: &Path, form: Form) -> io::Result<()> {
+    Seal::of(rlib)?.write(place, form)
+}
+
+/// Whether what is in `place` is as it was compiled. One that is not goes, so that it is made again.
+pub fn is_whole(place: &Path, form: Form) -> bool {
+    match Built::look(place, form) {
+        Some(Built::Rlib(rlib)) => {
+            let whole = Seal::read(place, form) == Seal::of(&rlib).ok();
+            if !whole {
+                // Where it cannot be removed, its seal may.
+                let _ = fs_err::remove_file(Seal::path(place, form));
+                let _ = fs_err::remove_file(rlib);
+            }
+            whole
+        }
+        other => other.is_some(),
     }
 }
 
@@ -264,7 +323,7 @@ pub fn build(
                 command.arg("--cfg").arg(format!("memprof_libtest=\"{}\"", shape.name));
                 outlet::put(place.join(SHAPE), shape.name).map_err(told)?;
             }
-            Err(said) if libtest::compiles_at_all(compiler, target, draft.path()) => {
+            Err(said) if is_about_the_text(&said) && libtest::compiles_at_all(compiler, target, draft.path()) => {
                 return settle(place, compiler, &said).map_err(told);
             }
             Err(said) => return Err(said),
@@ -273,12 +332,22 @@ pub fn build(
     let draft = draft.path().join(form.file_name());
     command.arg("-o").arg(&draft);
     match compile(command, sources, wanted)? {
-        Compiled::Well => fs_err::rename(draft, form.rlib(place)).map_err(told),
-        Compiled::Not { said, code } if form == Form::Test && code == Some(REFUSED) => {
+        Compiled::Well => {
+            // On the disk before it has its name.
+            fs_err::File::open(&draft).and_then(|draft| draft.sync_all()).map_err(told)?;
+            seal(&draft, place, form).map_err(told)?;
+            fs_err::rename(draft, form.rlib(place)).map_err(told)
+        }
+        Compiled::Not { said, code } if form == Form::Test && code == Some(REFUSED) && is_about_the_text(&said) => {
             settle(place, compiler, &said).map_err(told)
         }
         Compiled::Not { said, .. } => Err(said),
     }
+}
+
+/// Whether the compiler refused what it read: such errors have a code (`error[E0432]`), and a full disk's has none.
+pub fn is_about_the_text(said: &str) -> bool {
+    said.lines().any(|line| line.trim_start().starts_with("error[E"))
 }
 
 /// Writes down for all runs with this toolchain that its libtest is none that the harness knows: the compiler has `said` so.
@@ -416,4 +485,17 @@ pub fn is_alive(process: u32) -> bool {
     let process = i32::try_from(process).ok().and_then(Pid::from_raw);
     let Some(process) = process else { return false };
     !matches!(rustix::process::test_kill_process(process), Err(rustix::io::Errno::SRCH))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_says_nothing_of_a_text() {
+        assert!(is_about_the_text("error[E0432]: unresolved import `real::TestList`\n --> src/lib.rs:1:5"));
+        assert!(!is_about_the_text(
+            "error: failed to build archive at `x.rlib`: No space left on device (os error 28)"
+        ));
+    }
 }

@@ -32,7 +32,7 @@ impl Call<'_> {
                 "; its symbols are missing, so each test's figures have what libtest does on the test's thread",
             );
         }
-        self.ran.remark = Some(remark);
+        self.ran.remark = Some(remark).filter(|_| !tests.names.is_empty());
         self.leave_inventory()
     }
 

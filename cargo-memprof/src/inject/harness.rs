@@ -239,7 +239,12 @@ pub fn fingerprint() -> u64 {
 /// What objects that the harness is linked with must have been built with. A toolchain is not in it: that cargo sees to.
 /// Nor is what it leads to that its libtest has no shape that is known.
 pub fn build_key(way: Way) -> String {
-    let way = if way == Way::List { " list" } else { "" };
+    // With `auto` they may have been left to the list, which `wrap` forbids.
+    let way = match way {
+        Way::Auto => "",
+        Way::Wrap => " wrap",
+        Way::List => " list",
+    };
     format!("{VERSION} {:016x}{way}\n", fingerprint())
 }
 

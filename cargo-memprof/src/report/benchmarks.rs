@@ -37,6 +37,7 @@ pub enum Why {
     NotEveryStack,
     StacksLost,
     NoBencher,
+    NotMeasured,
 }
 
 impl Why {
@@ -52,6 +53,7 @@ impl Why {
             Why::NoBencher => {
                 "no stack shows which function of the framework calls them, or which of its calls is the first"
             }
+            Why::NotMeasured => "divan printed no time for them, and nothing that they allocated was recorded",
         }
     }
 }
@@ -85,6 +87,14 @@ impl Benchmarks {
                 };
                 match iteration::of(profile, &question) {
                     None => Reading::Unknown(Why::NoBencher),
+                    // It lists benchmarks that have nothing to run.
+                    Some(found)
+                        if framework.dialect == Dialect::Divan
+                            && self.ns(test).is_none()
+                            && found.values[ValueType::AllocObjects] == 0 =>
+                    {
+                        Reading::Unknown(Why::NotMeasured)
+                    }
                     Some(found) => Reading::Iteration {
                         iteration: Iteration {
                             ns: self.ns(test),

@@ -186,26 +186,11 @@ impl Recording {
         text
     }
 
-    /// The same on every run: of a root by the one test that it runs, of others by what they are, what they are to do, and how many the
-    /// root started before.
-    fn own_seed(&self, exe: &Path) -> Seed {
-        if self.is_root {
-            return self.seed.with(self.name.as_bytes());
-        }
-        let prefix = format!("{}.child-", self.stem);
-        let before = fs::read_dir(&self.folder).map_or(0, |entries| {
-            let names = entries.filter_map(|entry| Some(entry.ok()?.file_name()));
-            names.filter(|name| name.as_bytes().starts_with(prefix.as_bytes())).count()
-        });
-        let program = self.seed.with(target_of(exe).as_bytes()).with(&(before as u64).to_le_bytes());
-        env::args_os().skip(1).fold(program, |seed, argument| seed.with(argument.as_bytes()))
-    }
-
     fn create_ledger(&self) -> io::Result<LedgerFile> {
         let exe = env::current_exe()?;
-        let identity = Identity {
+        let program = self.seed.with(target_of(&exe).as_bytes());
+        let mut identity = Identity {
             name: self.name.clone(),
-            seed: self.own_seed(&exe),
             exe,
             package: env::var("CARGO_PKG_NAME").unwrap_or_default(),
             manifest_dir: env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default(),
@@ -214,11 +199,19 @@ impl Recording {
             ..Identity::default()
         };
         // As long for every process, so that what is inherited takes as many bytes in every run.
-        let process = process::id();
-        let kind = if self.is_root { "-" } else { ".child-" };
-        let stem = format!("{}{kind}{process:010}", self.stem);
-        for again in 1.. {
-            let path = self.folder.join(format!("{stem}-{again}.ledger"));
+        let start = if self.is_root {
+            format!("{}-{:010}", self.stem, process::id())
+        } else {
+            format!("{}.child-{}", self.stem, program.to_text())
+        };
+        for number in self.first_number(&start).. {
+            let path = self.folder.join(format!("{start}-{number}.ledger"));
+            // The same on every run: of a root by the one test that it runs, of others by which program it is, and how many of
+            // these the root has started. Arguments are not in it: they name temporary folders, ports and processes.
+            identity.seed = match self.is_root {
+                true => self.seed.with(self.name.as_bytes()),
+                false => program.with(&number.to_le_bytes()),
+            };
             match LedgerFile::create(&path, self.detail.rate, &identity) {
                 Ok(ledger) => {
                     if let Some(depth) = self.detail.depth {
@@ -228,7 +221,7 @@ impl Recording {
                     let _ = (!self.is_root).then(|| executable::keep(&identity.exe, &path));
                     return Ok(ledger);
                 }
-                // The number of a process that is gone, or a program that became another one.
+                // The number of a process that is gone, or a program that became another one, or another that was quicker.
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) if error.kind() == io::ErrorKind::NotFound && !Path::new(&self.folder).exists() => {
                     fs::create_dir_all(&self.folder)?;
@@ -237,6 +230,22 @@ impl Recording {
             }
         }
         unreachable!("there are more numbers than files")
+    }
+
+    /// From which number on there is no ledger yet whose name begins so.
+    fn first_number(&self, start: &str) -> u64 {
+        let exists = |number: u64| self.folder.join(format!("{start}-{number}.ledger")).exists();
+        // Found in a few steps, however many there are: they have the numbers from 1 on.
+        let mut free = 1;
+        while exists(free) {
+            free *= 2;
+        }
+        let mut taken = free / 2;
+        while free - taken > 1 {
+            let middle = taken + (free - taken) / 2;
+            *(if exists(middle) { &mut taken } else { &mut free }) = middle;
+        }
+        free
     }
 }
 

@@ -99,7 +99,12 @@ impl Fixture {
 
     /// As [`Fixture::ledgers`], all of a test that was recorded several times among them.
     pub fn all_ledgers(&self) -> Vec<Ledger> {
-        let folder = self.path("target/memprof/ledgers");
+        self.ledgers_in("target/memprof/ledgers")
+    }
+
+    /// As [`Fixture::all_ledgers`], from another folder below the copy.
+    pub fn ledgers_in(&self, folder: &str) -> Vec<Ledger> {
+        let folder = self.path(folder);
         let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
         let ledgers = entries.map(|entry| {
             let path = entry.expect("the folder can be read").path();

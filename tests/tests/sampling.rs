@@ -5,6 +5,7 @@
 use memprof_tests::fixture::Fixture;
 use memprof_tests::pprof::{Raw, can_read};
 use memprof_tests::summary::{Figures, Summary};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Sizes in bytes, how many blocks of each are allocated, and how many of them are left live: one in so many, 0 = none.
 const SIZES: &[(u64, u64, u64)] = &[
@@ -211,4 +212,101 @@ fn the_errors_of_equal_tests_cancel_and_are_the_same_on_every_run_and_in_every_c
             assert_eq!(of(&first, name), of(&elsewhere, name), "{name} in another checkout");
         }
     }
+}
+
+/// Allocates 4000 blocks of 1 to 4000 bytes, one in four of which it keeps; and starts itself where it is told so, with the rest of its
+/// arguments.
+const BUSY: &str = "use std::hint::black_box;
+
+#[inline(never)]
+fn busy() {
+    for size in 1..=4000_usize {
+        let block = black_box(vec![1_u8; size]);
+        if size % 4 == 0 {
+            std::mem::forget(block);
+        }
+    }
+}
+
+fn main() {
+    busy();
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|first| first == \"nest\") {
+        let me = std::env::current_exe().unwrap();
+        assert!(std::process::Command::new(me).args(arguments).status().unwrap().success());
+    }
+}
+";
+
+/// Starts it with arguments that are others on every run.
+const STARTS_BUSY: &str = "use std::process::{Child, Command};
+use std::time::SystemTime;
+
+fn start(first: &str) -> Child {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_nanos();
+    let varying = std::env::temp_dir().join(format!(\"{}-{since}\", std::process::id()));
+    Command::new(env!(\"CARGO_BIN_EXE_busy\")).arg(first).arg(&varying).arg(varying.join(\"port\")).spawn().unwrap()
+}
+
+#[test]
+fn one_after_the_other() {
+    for _ in 0..5 {
+        assert!(start(\"\").wait().unwrap().success());
+    }
+}
+
+#[test]
+fn that_starts_another() {
+    for _ in 0..3 {
+        assert!(start(\"nest\").wait().unwrap().success());
+    }
+}
+
+#[test]
+fn from_eight_threads() {
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| (0..3).for_each(|_| assert!(start(\"\").wait().unwrap().success())));
+        }
+    });
+}
+";
+
+#[test]
+fn what_a_test_starts_has_the_same_samples_whatever_its_arguments_are_and_wherever_it_lies() {
+    const RATE: f64 = 65_536.0;
+    const PROCESSES: usize = 5 + 6 + 24;
+    let (fixture, other) = (Fixture::copy("programs"), Fixture::copy_as("programs", "elsewhere"));
+    for fixture in [&fixture, &other] {
+        fixture.write("src/bin/busy.rs", BUSY);
+        fixture.write("tests/starts_busy.rs", STARTS_BUSY);
+    }
+    // Of each process the seed, and of what it sampled the sizes, how often, and how many of them are in use.
+    let samples = |fixture: &Fixture, target: &str| {
+        let call = fixture.memprof(&format!("test --test starts_busy --keep-ledgers --memprofilerate={RATE}"));
+        call.env("CARGO_TARGET_DIR", fixture.path(target)).succeed();
+        let started = fixture.ledgers_in(&format!("{target}/memprof/ledgers")).into_iter();
+        let started = started.filter(|ledger| !ledger.identity.root.is_empty()).map(|ledger| {
+            assert!(ledger.counters.alloc_objects >= 4000);
+            let values =
+                ledger.sites.iter().map(|site| (site.size, site.values.alloc_objects, site.values.inuse_objects()));
+            let mut values: Vec<_> = values.collect();
+            values.sort_unstable();
+            (ledger.identity.seed.0, values)
+        });
+        started.collect::<BTreeMap<_, _>>()
+    };
+    let first = samples(&fixture, "target");
+    assert_eq!(first.len(), PROCESSES, "each has a seed of its own");
+    assert_eq!(first.values().collect::<BTreeSet<_>>().len(), PROCESSES);
+    // A block stands for as many as its chance to be sampled says, which is nearly its size by the rate: so the bytes' variance is at most
+    // theirs times the rate.
+    let stands_for = |size: u64| 1.0 / (1.0 - (-(size as f64) / RATE).exp());
+    let sampled = first.values().flatten().filter(|(size, ..)| *size <= 4000);
+    let found: f64 = sampled.map(|&(size, objects, _)| (size * objects) as f64 * stands_for(size)).sum();
+    let truth = (PROCESSES * 4000 * 4001 / 2) as f64;
+    assert!((found - truth).abs() <= 4.0 * (truth * RATE).sqrt(), "{found} for {truth}");
+    assert_eq!(first, samples(&fixture, "target"), "on another run");
+    assert_eq!(first, samples(&fixture, "another/target/folder"), "in another target folder");
+    assert_eq!(first, samples(&other, "target"), "in another checkout");
 }

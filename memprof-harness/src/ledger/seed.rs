@@ -58,7 +58,10 @@ impl FromStr for Seed {
 /// The name of the target that an executable was made of: what cargo adds to it is another in every checkout.
 #[must_use]
 pub fn target_of(exe: &Path) -> String {
-    let name = exe.file_stem().unwrap_or_default().to_string_lossy();
+    // The kernel says of a file that nobody else can find any more that it is gone.
+    let name = exe.file_name().unwrap_or_default().to_string_lossy();
+    let name = Path::new(name.strip_suffix(" (deleted)").unwrap_or(&name)).file_stem().unwrap_or_default();
+    let name = name.to_string_lossy();
     match name.rsplit_once('-') {
         Some((stem, hash)) if hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()) => stem.to_owned(),
         _ => name.into_owned(),
@@ -157,6 +160,8 @@ mod tests {
             ("/a/out/my-tests", "my-tests"),
             ("/a/out/my-0123456789abcdeg", "my-0123456789abcdeg"),
             ("rust_out", "rust_out"),
+            ("/a/target/debug/known-0123456789abcdef (deleted)", "known"),
+            ("/a/target/debug/known (deleted)", "known"),
         ] {
             assert_eq!(target_of(Path::new(exe)), target);
         }

@@ -1,7 +1,7 @@
 //! `cargo memprof clean`: removes what this program made below the target folder.
 
-use crate::cargo_args::CargoArgs;
 use crate::cli::CleanOptions;
+use crate::context::cargo_args::CargoArgs;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::folders;

@@ -1,5 +1,6 @@
 //! What exact figures depend on besides the code: figures of different conditions are not compared.
 
+use crate::context::cargo_args::CargoArgs;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -72,23 +73,17 @@ impl fmt::Display for Difference {
 
 /// The features of a run as one word: `default`, `all`, `none`, `default,a,b`. Taken from the arguments of `cargo test`. `package` is the
 /// one that they are of where no package is named; `None` = they are of several.
-pub fn features(args: &[impl AsRef<std::ffi::OsStr>], package: Option<&str>) -> String {
-    let words: Vec<String> = args.iter().map(|arg| arg.as_ref().to_string_lossy().into_owned()).collect();
-    let words: Vec<&str> = words.iter().map(String::as_str).take_while(|word| *word != "--").collect();
-    if words.contains(&"--all-features") {
+pub fn features(args: &CargoArgs, package: Option<&str>) -> String {
+    if args.has("all-features") {
         return "all".to_owned();
     }
-    let mut named: Vec<&str> = Vec::new();
-    for (at, word) in words.iter().enumerate() {
-        let list = match word.strip_prefix("--features").or_else(|| word.strip_prefix("-F")) {
-            Some("") => words.get(at + 1).copied(),
-            Some(inline) if word.starts_with("-F") => Some(inline.trim_start_matches('=')),
-            Some(inline) => inline.strip_prefix('='),
-            None => None,
-        };
-        named.extend(list.into_iter().flat_map(|list| list.split([',', ' '])).filter(|name| !name.is_empty()));
-    }
-    let of_package = one_package(&words).unwrap_or(package);
+    let lists =
+        args.arguments().filter_map(|argument| Some(argument.value_of("features")?.to_string_lossy().into_owned()));
+    let lists: Vec<String> = lists.collect();
+    let names = lists.iter().flat_map(|list| list.split([',', ' '])).filter(|name| !name.is_empty());
+    let mut named: Vec<&str> = names.collect();
+    let given = one_package(args);
+    let of_package = given.as_ref().map_or(package, |given| given.as_deref());
     for name in &mut named {
         // The same feature, spelt with its package.
         if let Some((spelt, feature)) = name.split_once('/')
@@ -99,19 +94,18 @@ pub fn features(args: &[impl AsRef<std::ffi::OsStr>], package: Option<&str>) -> 
     }
     named.sort_unstable();
     named.dedup();
-    if !words.contains(&"--no-default-features") {
+    if !args.has("no-default-features") {
         named.retain(|name| *name != "default");
         named.insert(0, "default");
     }
     if named.is_empty() { "none".to_owned() } else { named.join(",") }
 }
 
-/// The one package that `words` name; `None` = they name none, and inside of that: they name several.
-fn one_package<'a>(words: &[&'a str]) -> Option<Option<&'a str>> {
-    let mut named = words.iter().enumerate().filter_map(|(at, word)| match *word {
-        "-p" | "--package" => words.get(at + 1).copied(),
-        "--workspace" | "--all" => Some("*"),
-        word => word.strip_prefix("--package=").or_else(|| word.strip_prefix("-p").filter(|name| !name.is_empty())),
+/// The one package that `args` name; `None` = they name none, and inside of that: they name several.
+fn one_package(args: &CargoArgs) -> Option<Option<String>> {
+    let mut named = args.arguments().filter_map(|argument| match argument.value_of("package") {
+        Some(name) => Some(name.to_string_lossy().into_owned()),
+        None => (argument.has("workspace") || argument.has("all")).then(|| "*".to_owned()),
     });
     let first = named.next()?;
     let is_name = !first.contains(['*', '?', '[', '@', '#', '/', ':']);
@@ -121,10 +115,15 @@ fn one_package<'a>(words: &[&'a str]) -> Option<Option<&'a str>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::cargo_flags::Tool;
+
+    fn read(line: &str) -> CargoArgs {
+        CargoArgs::read(Tool::Cargo, line.split(' ').map(Into::into).collect())
+    }
 
     #[test]
     fn a_feature_spelt_with_its_package_is_that_feature() {
-        let of = |line: &str, package| features(&line.split(' ').collect::<Vec<_>>(), package);
+        let of = |line: &str, package| features(&read(line), package);
         for line in ["--features b", "--features x/b", "-p x -F x/b", "-px --features=b", "--package=x -F b,x/b"] {
             assert_eq!(of(line, Some("x")), "default,b", "{line}");
         }
@@ -136,7 +135,7 @@ mod tests {
 
     #[test]
     fn features_are_one_word_whatever_their_spelling() {
-        let of = |line: &str| features(&line.split(' ').collect::<Vec<_>>(), None);
+        let of = |line: &str| features(&read(line), None);
         assert_eq!(of("--lib"), "default");
         assert_eq!(of("--all-features -Fx"), "all");
         assert_eq!(of("--no-default-features"), "none");

@@ -1,11 +1,10 @@
 //! A run from its beginning to its end: the folders and the harness are made ready, cargo does the work, and the facts
 //! go to the report.
 
-use crate::cargo_args::CargoArgs;
-use crate::chosen;
 use crate::conditions::{self, Conditions};
 use crate::config::{Config, ListLimit};
-use crate::context::machine;
+use crate::context::cargo_args::CargoArgs;
+use crate::context::{machine, test_filter};
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::folders::{self, Folders};
@@ -66,7 +65,7 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
     }
     let git = git.as_ref();
     let shares = options.modes.partition.is_some();
-    let provenance = shares.then(|| Provenance::look(&workspace.root, &options.cargo.given));
+    let provenance = shares.then(|| Provenance::look(&workspace.root, &options.cargo));
     let run = Run {
         options,
         surroundings,
@@ -194,7 +193,7 @@ fn conditions_of(
         rustc: toolchain.release.clone(),
         target: targets.join(","),
         profile: options.cargo.profile.clone().unwrap_or_else(|| options.task.usual_profile().into()),
-        features: conditions::features(&options.cargo.given, default),
+        features: conditions::features(&options.cargo, default),
         seeds: if options.modes.deterministic { "fixed" } else { "random" }.into(),
         counting: if options.own.native { conditions::COUNTING_NATIVE } else { conditions::COUNTING },
     }
@@ -250,7 +249,7 @@ impl Run<'_> {
             modes: self.options.modes.clone(),
             provenance: self.provenance.as_ref().map(|one| one.with_lock(&self.workspace.root)),
             last_attempts: self.options.task == Task::Nextest,
-            filtered: chosen::is_filtered(&self.options.cargo.given),
+            filtered: test_filter::is_filtered(&self.options.cargo),
             target_dir,
             out_dir: self.folders.out.clone(),
             ledgers: self.folders.ledgers(),
@@ -469,7 +468,7 @@ impl Run<'_> {
     /// is compiled, that is seen when it comes to it.
     fn expects_own_allocators(&self) -> bool {
         !self.options.own.native
-            && chosen::choice(&self.options.cargo.given).is_none()
+            && test_filter::choice(&self.options.cargo).is_none()
             && Hooked::Native.refusal(&self.toolchain.host, None).is_none()
             && self.workspace.sources().any(harness::names_an_allocator)
     }

@@ -6,6 +6,8 @@ pub mod benches;
 pub mod frameworks;
 pub mod printed;
 
+use crate::context::cargo_args::only_asks;
+use crate::context::cargo_flags::{Argument, Arguments, Tool};
 use crate::error::Error;
 use benches::Benchmarks;
 use std::collections::HashSet;
@@ -72,13 +74,13 @@ pub fn ask(
     limit: usize,
     command: impl Fn(&[OsString]) -> Command,
 ) -> Answer {
-    let has = |flags: &[&str]| args.iter().any(|arg| flags.iter().any(|flag| arg == *flag));
-    if has(&["--list", "--help", "-h"]) {
+    let has = |flag| Arguments::new(Tool::Libtest, args).has(flag);
+    if only_asks(args) {
         return Answer::NoRun;
     }
     let Ok(bytes) = fs_err::read(exe) else { return Answer::Whole(None) };
     let contains = |text: &[u8]| memchr::memmem::find(&bytes, text).is_some();
-    if has(&["--bench"]) {
+    if has("bench") {
         return benches::ask(&bytes, args, &command);
     }
     if !contains(FLAG) {
@@ -124,7 +126,7 @@ pub fn ask(
             name.escape_debug()
         )));
     }
-    let wanted = if has(&["--ignored", "--include-ignored"]) {
+    let wanted = if has("ignored") || has("include-ignored") {
         all
     } else {
         let ignored: HashSet<String> = list(coloured, &["--ignored"]).unwrap_or_default().into_iter().collect();
@@ -201,38 +203,31 @@ const LIST: [&str; 3] = ["--list", "--format", "terse"];
 
 /// The arguments without the format that the user chose, which may be given only once.
 fn without_format(args: &[OsString]) -> Vec<OsString> {
-    let mut rest = args.iter();
-    let mut kept = Vec::new();
-    while let Some(arg) = rest.next() {
-        if arg == "--" {
-            kept.push(arg.clone());
-            break;
-        }
-        if arg == "--format" {
-            rest.next();
-        } else if !arg.to_string_lossy().starts_with("--format=") {
-            kept.push(arg.clone());
-        }
-    }
-    kept.extend(rest.cloned());
+    let mut arguments = Arguments::new(Tool::Libtest, args);
+    let kept = arguments.by_ref().filter(|argument| !argument.has("format"));
+    let mut kept: Vec<OsString> = kept.flat_map(|argument| argument.words.iter().cloned()).collect();
+    kept.extend_from_slice(arguments.rest());
     kept
 }
 
 /// Processes at once: as many as the user allows threads.
 fn jobs(args: &[OsString]) -> usize {
-    let text = args.iter().enumerate().find_map(|(at, arg)| match arg.to_str()? {
-        "--test-threads" => args.get(at + 1)?.to_str().map(str::to_owned),
-        arg => arg.strip_prefix("--test-threads=").map(str::to_owned),
-    });
+    let mut arguments = Arguments::new(Tool::Libtest, args);
+    let text = arguments.find_map(|argument| Some(argument.value_of("test-threads")?.to_str()?.to_owned()));
     let text = text.or_else(|| std::env::var("RUST_TEST_THREADS").ok());
     let asked = text.and_then(|text| text.parse::<NonZero<usize>>().ok());
     asked.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get)
 }
 
+/// Those of `args` that have tests run which are ignored.
+pub fn about_ignored(args: &[OsString]) -> impl Iterator<Item = OsString> + '_ {
+    let about = |argument: &Argument<'_>| argument.has("ignored") || argument.has("include-ignored");
+    Arguments::new(Tool::Libtest, args).filter(about).flat_map(|argument| argument.words.iter().cloned())
+}
+
 /// The arguments by which a program runs one of its tests; `args` are those of the user.
 fn only(name: &str, args: &[OsString]) -> Vec<OsString> {
-    let kept = args.iter().filter(|arg| *arg == "--ignored" || *arg == "--include-ignored").cloned();
-    kept.chain(["--exact", "--test-threads=2", "--", name].map(OsString::from)).collect()
+    about_ignored(args).chain(["--exact", "--test-threads=2", "--", name].map(OsString::from)).collect()
 }
 
 /// The names that a program lists; `None` where what it says is no list.

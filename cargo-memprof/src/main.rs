@@ -4,8 +4,6 @@
 
 #![forbid(unsafe_code)]
 
-mod cargo_args;
-mod chosen;
 mod clean;
 mod cli;
 mod collect;

@@ -1,7 +1,7 @@
 //! The command line of `cargo memprof test`, read once: our own flags are taken out wherever they stand, every other
-//! argument stays as and where the user put it. What must be known of cargo's flags is in `cargo_args`.
+//! argument stays as and where the user put it. What must be known of cargo's flags is in `context/cargo_args`.
 
-use crate::cargo_args::CargoArgs;
+use crate::context::cargo_args::CargoArgs;
 use crate::error::Error;
 use memprof_harness::ledger::layout::{DEFAULT_DEPTH, LEAST_DEPTH, MOST_DEPTH};
 use memprof_harness::modes::{Modes, StackDepth};

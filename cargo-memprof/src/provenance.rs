@@ -1,12 +1,12 @@
 //! What a shard was made of: shards of one run are of one commit, one lock file and the same arguments. Conditions are
 //! compared apart from it.
 
-use crate::chosen;
+use crate::context::cargo_args::CargoArgs;
+use crate::context::test_filter;
 use crate::git::Git;
 use camino::Utf8Path;
 use memprof_harness::ledger::fnv1a;
 use serde::{Deserialize, Serialize};
-use std::ffi::OsString;
 
 /// See the head of this file.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,16 +15,16 @@ pub struct Provenance {
     pub commit: String,
     /// A hash of `Cargo.lock`; empty = there is none.
     pub lock: String,
-    /// Those that choose what is built and which tests run, as [`chosen::choosing`] has them.
+    /// Those that choose what is built and which tests run, as [`test_filter::choosing`] has them.
     pub arguments: Vec<String>,
 }
 
 impl Provenance {
     /// Of what is in the workspace at `root` before the tests run, which take long enough for somebody to check out something else. The
     /// lock file comes with the run, where there is none.
-    pub fn look(root: &Utf8Path, given: &[OsString]) -> Provenance {
+    pub fn look(root: &Utf8Path, args: &CargoArgs) -> Provenance {
         let commit = Git::find().ok().and_then(|git| git.repository(root).ok()?.commit("HEAD", root).ok());
-        Provenance { commit: commit.unwrap_or_default(), lock: String::new(), arguments: chosen::choosing(given) }
+        Provenance { commit: commit.unwrap_or_default(), lock: String::new(), arguments: test_filter::choosing(args) }
     }
 
     /// The same with the lock file that the tests were built with.

@@ -11,7 +11,7 @@ mod libtest;
 pub use benchmarks::Measured;
 pub use doctest::run_one_of_many;
 
-use crate::cargo_args::only_asks;
+use crate::context::cargo_args::only_asks;
 use crate::context::executable::ExecutablePath;
 use crate::error::Error;
 use crate::inject::note::Note;

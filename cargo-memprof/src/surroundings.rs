@@ -1,7 +1,7 @@
 //! What the user has around the package, as cargo would find it: cargo itself, its configuration, the compiler, the
 //! wrapper and runners of the user's own, the targets and the target folder. Nothing is changed here.
 
-use crate::cargo_args::CargoArgs;
+use crate::context::cargo_args::CargoArgs;
 use crate::error::Error;
 use crate::inject::cargo_config::{self, CargoConfig};
 use crate::inject::env;

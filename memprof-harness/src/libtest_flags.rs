@@ -10,22 +10,32 @@ pub struct Flag {
     pub takes_value: bool,
     /// Tests that would run do not run with it.
     pub leaves_out: bool,
+    /// It changes how much is printed or done at once, and nothing else.
+    pub is_idle: bool,
 }
 
 const fn plain(name: &'static str) -> Flag {
-    Flag { name, takes_value: false, leaves_out: false }
+    Flag { name, takes_value: false, leaves_out: false, is_idle: false }
 }
 
 const fn valued(name: &'static str) -> Flag {
-    Flag { name, takes_value: true, leaves_out: false }
+    Flag { takes_value: true, ..plain(name) }
+}
+
+const fn idle(flag: Flag) -> Flag {
+    Flag { is_idle: true, ..flag }
+}
+
+const fn filter(flag: Flag) -> Flag {
+    Flag { leaves_out: true, ..flag }
 }
 
 /// All of them.
 pub const FLAGS: [Flag; 26] = [
     plain("include-ignored"),
-    Flag { name: "ignored", takes_value: false, leaves_out: true },
+    filter(plain("ignored")),
     plain("force-run-in-process"),
-    Flag { name: "exclude-should-panic", takes_value: false, leaves_out: true },
+    filter(plain("exclude-should-panic")),
     plain("test"),
     plain("bench"),
     plain("list"),
@@ -33,14 +43,14 @@ pub const FLAGS: [Flag; 26] = [
     plain("h"),
     plain("help"),
     valued("logfile"),
-    plain("no-capture"),
-    plain("nocapture"),
-    valued("test-threads"),
-    Flag { name: "skip", takes_value: true, leaves_out: true },
-    plain("q"),
-    plain("quiet"),
+    idle(plain("no-capture")),
+    idle(plain("nocapture")),
+    idle(valued("test-threads")),
+    filter(valued("skip")),
+    idle(plain("q")),
+    idle(plain("quiet")),
     plain("exact"),
-    valued("color"),
+    idle(valued("color")),
     valued("format"),
     plain("show-output"),
     valued("Z"),
@@ -54,43 +64,6 @@ pub const FLAGS: [Flag; 26] = [
 /// The flag called `name`, without dashes; `None` = it is none that is known.
 pub fn named(name: &str) -> Option<Flag> {
     FLAGS.iter().copied().find(|flag| flag.name == name)
-}
-
-/// Whether words of a test executable's command line leave out tests: filters, flags that do, and flags that are not known.
-pub fn leave_out<'a>(words: impl IntoIterator<Item = &'a str>) -> bool {
-    let mut words = words.into_iter();
-    while let Some(word) = words.next() {
-        if word == "--" {
-            return words.next().is_some();
-        }
-        let (flags, has_value) = match (word.strip_prefix("--"), word.strip_prefix('-')) {
-            (Some(long), _) => {
-                let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
-                (vec![named(name)], value.is_some())
-            }
-            (None, Some(short)) if !short.is_empty() => {
-                // What follows a valued flag in the same word is its value.
-                let end = short.char_indices().find(|(_, letter)| is_valued(*letter));
-                let end = end.map_or(short.len(), |(at, letter)| at + letter.len_utf8());
-                let flags = short[..end].chars().map(|letter| named(letter.encode_utf8(&mut [0; 4]))).collect();
-                (flags, end < short.len())
-            }
-            _ => return true,
-        };
-        match flags.iter().copied().collect::<Option<Vec<Flag>>>() {
-            Some(flags) if !flags.iter().any(|flag| flag.leaves_out) => {
-                if !has_value && flags.iter().any(|flag| flag.takes_value) {
-                    words.next();
-                }
-            }
-            _ => return true,
-        }
-    }
-    false
-}
-
-fn is_valued(letter: char) -> bool {
-    named(letter.encode_utf8(&mut [0; 4])).is_some_and(|flag| flag.takes_value)
 }
 
 #[cfg(test)]
@@ -119,39 +92,5 @@ mod tests {
             }
         }
         assert!(seen >= 18, "{help}");
-    }
-
-    #[test]
-    fn filters_and_what_is_not_known_leave_tests_out() {
-        for line in [
-            "name",
-            "--skip a",
-            "--skip=a",
-            "--ignored",
-            "-q --exclude-should-panic",
-            "--test-threads 1 name",
-            "-Zunstable-options name",
-            "--of-tomorrow",
-            "-x",
-            "-- -q",
-            "-",
-        ] {
-            assert!(leave_out(line.split(' ')), "{line}");
-        }
-    }
-
-    #[test]
-    fn values_are_no_filters() {
-        for line in [
-            "-q",
-            "--test-threads 1 --nocapture",
-            "--shuffle-seed 5 -Z unstable-options",
-            "-qZ unstable-options --format=json --color never --logfile name",
-            "--include-ignored --show-output --exact",
-            "--",
-        ] {
-            assert!(!leave_out(line.split(' ')), "{line}");
-        }
-        assert!(!leave_out([]));
     }
 }

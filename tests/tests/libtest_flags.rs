@@ -83,7 +83,9 @@ fn unstable_flags_work_on_nightly() {
     let events = json.stdout.lines().map_while(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let passed = events.filter(|event| event["type"] == "test" && event["event"] == "ok");
     assert_eq!(passed.count(), 20, "{}", json.all());
+    assert_eq!(fixture.summary().json["run"]["filtered"], false);
     let shuffled = nightly("-- -Zunstable-options --shuffle-seed 7 --test-threads=1");
+    assert_eq!(fixture.summary().json["run"]["filtered"], false);
     assert!(shuffled.stdout.contains("(shuffle seed: 7)"), "{}", shuffled.all());
     assert_eq!(fixture.ledgers()["tests::growing_vec"].counters.alloc_space, 1008);
 }

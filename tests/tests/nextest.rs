@@ -30,6 +30,11 @@ fn figures_are_those_of_cargo_memprof_test_and_partitions_merge() {
     assert_eq!(tests(&fixture.summary()), tests(&whole));
     assert_eq!(fixture.summary().json["not_run"], whole.json["not_run"]);
     fixture.summary().test("tests::loads_three_rows").file("profile");
+    for (arguments, filtered) in [("--retries 2 --status-level=fail", false), ("-E test(three)", true)] {
+        fixture.memprof(&format!("nextest run {arguments}")).succeed();
+        assert_eq!(fixture.summary().json["run"]["filtered"], filtered, "{arguments}");
+    }
+    fixture.memprof("nextest run --memprofilerate 1").succeed();
     fixture.memprof("gate --no-run").succeed().says("within budget");
 
     for scheme in ["slice", "hash"] {

@@ -5,13 +5,14 @@ mod help;
 mod refusal;
 
 use self::help::{Cli, Command, help_of};
-use crate::cargo_args::CargoArgs;
+use crate::context::cargo_args::CargoArgs;
+use crate::context::cargo_flags::Tool;
 use crate::error::Error;
 use crate::gate::flags::{Flag, Format, GateFlags};
 use crate::gate::pattern::Pattern;
 use crate::gate::{AcceptOptions, GateOptions};
 use crate::merge::MergeOptions;
-use crate::options::{self, OwnFlags, SampleRate, Task, TestOptions, split_at_equals};
+use crate::options::{self, OwnFlags, SampleRate, Task, TestOptions};
 use clap::{CommandFactory, Parser};
 use memprof_harness::modes::Partition;
 use std::ffi::OsString;
@@ -86,7 +87,7 @@ fn run(args: &[OsString], command: &str) -> Result<Option<Request>, Error> {
     let Some((_, rest)) = rest.split_first().filter(|(first, _)| *first == "run" || *first == "r") else {
         return Ok(None);
     };
-    let mut cargo = CargoArgs::read(rest.to_vec());
+    let mut cargo = CargoArgs::read(Tool::CargoRun, rest.to_vec());
     if cargo.help {
         return Ok(Some(Request::Show(help_of("run"))));
     }
@@ -129,7 +130,8 @@ impl Verb {
 
     fn read(self, flags: GateFlags, args: Vec<OsString>, command: String) -> Result<Request, Error> {
         let (mut own, rest) = OwnFlags::take(args)?;
-        let mut cargo = CargoArgs::read(rest[1..].to_vec());
+        let tool = if self == Verb::Nextest { Tool::Nextest } else { Tool::Cargo };
+        let mut cargo = CargoArgs::read(tool, rest[1..].to_vec());
         if cargo.help {
             return Ok(Request::Show(help_of(match self {
                 Verb::Test => "test",
@@ -176,7 +178,7 @@ impl Verb {
 }
 
 /// nextest's flags by which it runs executables that another call built.
-const BUILT_ELSEWHERE: [&str; 2] = ["--archive-file", "--binaries-metadata"];
+const BUILT_ELSEWHERE: [&str; 2] = ["archive-file", "binaries-metadata"];
 
 /// The arguments of `cargo nextest run`, and the share of the tests that it was given.
 fn nextest(mut cargo: CargoArgs, command: &str) -> Result<(CargoArgs, Option<Partition>), Error> {
@@ -186,20 +188,17 @@ fn nextest(mut cargo: CargoArgs, command: &str) -> Result<(CargoArgs, Option<Par
             .help("write `cargo memprof nextest run`; for the others, call `cargo nextest`"));
     }
     cargo.given.remove(0);
-    let before = cargo.given.iter().take_while(|arg| *arg != "--");
-    let elsewhere = before.filter_map(|arg| BUILT_ELSEWHERE.into_iter().find(|flag| split_at_equals(arg).0 == *flag));
-    if let Some(flag) = elsewhere.into_iter().next() {
+    if let Some(flag) = BUILT_ELSEWHERE.into_iter().find(|flag| cargo.has(flag)) {
         return Err(Error::usage(format!("cannot run `{command}`"))
             .caused_by(format!(
-                "`{flag}` runs what was built elsewhere, and only what is built here has the harness in it"
+                "`--{flag}` runs what was built elsewhere, and only what is built here has the harness in it"
             ))
             .help(
                 "leave it out, and the tests are built and profiled; `cargo nextest run` runs the archive unprofiled",
             ));
     }
-    let cargo = cargo.of_nextest();
     // What nextest does not understand, it says.
-    let partition = cargo.value_of("--partition").and_then(|share| share.parse().ok());
+    let partition = cargo.value_of("partition").and_then(|share| share.parse().ok());
     Ok((cargo, partition))
 }
 

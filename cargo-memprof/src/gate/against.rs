@@ -113,9 +113,9 @@ impl Against<'_> {
         }
         if !lock.exists() {
             // As cargo is about to do for the tests. Where it must not, or cannot, it says so itself then.
-            let given = |flag: &str| self.options.cargo.given.iter().any(|arg| arg == flag);
-            let offline = given("--offline").then_some("--offline");
-            if !given("--locked") && !given("--frozen") {
+            let cargo = &self.options.cargo;
+            let offline = cargo.has("offline").then_some("--offline");
+            if !cargo.has("locked") && !cargo.has("frozen") {
                 let mut command = Command::new(self.here.surroundings.cargo());
                 command.args(["generate-lockfile", "--quiet", "--manifest-path"]).arg(root.join("Cargo.toml"));
                 let _ = command.args(offline).stdin(Stdio::null()).output();
@@ -129,7 +129,7 @@ impl Against<'_> {
         let failed = || self.failed("find in the revision what this run is of");
         let current = std::env::current_dir().map_err(|error| failed().caused_by(error))?;
         let current = Utf8PathBuf::try_from(current).map_err(|error| failed().caused_by(error))?;
-        let place = checkout.place(&current, &self.options.cargo.given).map_err(|why| {
+        let place = checkout.place(&current, &self.options.cargo).map_err(|why| {
             let new = "what is new has nothing to be compared with: name a revision that has it, or record a baseline";
             failed().caused_by(why).help(new)
         })?;

@@ -1,6 +1,7 @@
 //! Another revision's files: where in them this run's package is, and how cargo is kept from taking them for a part of the
 //! user's own workspace, in whose folder they lie.
 
+use crate::context::cargo_args::CargoArgs;
 use crate::git::{Copy, Git};
 use crate::intake;
 use crate::outlet;
@@ -44,7 +45,7 @@ impl Checkout<'_> {
     ///
     /// # Errors
     /// Where the revision has neither; says so.
-    pub fn place(&self, current: &Utf8Path, given: &[OsString]) -> Result<Place, String> {
+    pub fn place(&self, current: &Utf8Path, given: &CargoArgs) -> Result<Place, String> {
         let (named, args) = self.without_manifest(given);
         let ours = match &named {
             Some(path) => current.join(path),
@@ -106,23 +107,16 @@ impl Checkout<'_> {
     }
 
     /// Takes the manifest that the user named out of the arguments, and leads paths into the user's checkout into the other.
-    fn without_manifest(&self, given: &[OsString]) -> (Option<Utf8PathBuf>, Vec<OsString>) {
+    fn without_manifest(&self, given: &CargoArgs) -> (Option<Utf8PathBuf>, Vec<OsString>) {
         let (mut named, mut rest) = (None, Vec::new());
-        let mut given = given.iter();
-        while let Some(arg) = given.next() {
-            let text = arg.to_string_lossy();
-            if arg == "--" {
-                rest.push(arg.clone());
-                rest.extend(given.cloned());
-                break;
-            } else if text == MANIFEST_PATH {
-                named = given.next().map(|path| Utf8PathBuf::from(path.to_string_lossy().into_owned()));
-            } else if let Some(path) = text.strip_prefix(MANIFEST_PATH).and_then(|rest| rest.strip_prefix('=')) {
-                named = Some(path.into());
-            } else {
-                rest.push(self.translated(arg));
+        let mut arguments = given.arguments();
+        for argument in arguments.by_ref() {
+            match argument.value_of("manifest-path") {
+                Some(path) => named = Some(Utf8PathBuf::from(path.to_string_lossy().into_owned())),
+                None => rest.extend(argument.words.iter().map(|word| self.translated(word))),
             }
         }
+        rest.extend_from_slice(arguments.rest());
         (named, rest)
     }
 
@@ -156,6 +150,7 @@ fn package_name(manifest: &Utf8Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::context::cargo_flags::Tool;
 
     #[test]
     fn paths_into_the_checkout_lead_into_the_other() {
@@ -183,14 +178,15 @@ mod tests {
         }
         fs_err::create_dir_all(root.join("repo/a/src/new")).unwrap();
         let args = |words: &str| words.split_whitespace().map(OsString::from).collect::<Vec<_>>();
-        let place = checkout.place(&root.join("repo/a/src/new"), &args("--lib -- --manifest-path x")).unwrap();
+        let cargo = |words: &str| CargoArgs::read(Tool::Cargo, args(words));
+        let place = checkout.place(&root.join("repo/a/src/new"), &cargo("--lib -- --manifest-path x")).unwrap();
         assert_eq!((place.manifest, place.folder), (root.join("tree/a/Cargo.toml"), root.join("tree/a")));
         assert_eq!(place.args, args("--lib -- --manifest-path x"));
-        let place = checkout.place(&root.join("repo"), &args("--lib --manifest-path a/Cargo.toml")).unwrap();
+        let place = checkout.place(&root.join("repo"), &cargo("--lib --manifest-path a/Cargo.toml")).unwrap();
         assert_eq!(place.folder, root.join("tree"));
         assert_eq!(place.args, args(&format!("--manifest-path {root}/tree/a/Cargo.toml --lib")));
         fs_err::write(root.join("repo/b.toml"), "[workspace]\n").unwrap();
-        let missing = checkout.place(&root.join("repo"), &args("--manifest-path=b.toml")).unwrap_err();
+        let missing = checkout.place(&root.join("repo"), &cargo("--manifest-path=b.toml")).unwrap_err();
         assert_eq!(missing, "the revision has no `b.toml`");
     }
 }

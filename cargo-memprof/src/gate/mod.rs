@@ -31,8 +31,8 @@ mod store;
 mod text;
 mod varying;
 
-use crate::chosen;
 use crate::config::Config;
+use crate::context::test_filter;
 use crate::drive::{self, Here};
 use crate::error::Error;
 use crate::exit_code::ExitCode;
@@ -71,7 +71,7 @@ impl GateOptions {
             return Ok(());
         }
         let modes = (self.flags.modes != Modes::default()).then(|| "--repeat or --deterministic".to_owned());
-        let Some(word) = chosen::choice(&self.test.cargo.given).or(modes) else { return Ok(()) };
+        let Some(word) = test_filter::choice(&self.test.cargo).or(modes) else { return Ok(()) };
         Err(Error::usage(format!("cannot use `{word}` with `--no-run`"))
             .caused_by("the last run is compared as it is")
             .help("choose when the tests run: leave `--no-run` out"))

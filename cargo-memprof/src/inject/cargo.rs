@@ -1,12 +1,12 @@
 //! This program as cargo, called by a test: a `cargo run` is made one whose program is recorded as the test's child, and
 //! everything else becomes the real cargo, in the environment without us.
 
+use crate::context::cargo_flags::{Argument, Arguments, Tool};
 use crate::error::Error;
 use crate::inject::nested::{self, Additions};
 use crate::inject::stand_in::{FoundBy, StandIn};
 use crate::inject::{env, plan};
-use crate::options::split_at_equals;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -75,50 +75,27 @@ struct RunCall {
     program: Vec<OsString>,
 }
 
-/// Flags of cargo's that take a value in the next word.
-const VALUED: [&str; 17] = [
-    "--package",
-    "--features",
-    "--jobs",
-    "--profile",
-    "--target",
-    "--target-dir",
-    "--manifest-path",
-    "--lockfile-path",
-    "--message-format",
-    "--color",
-    "--config",
-    "--artifact-dir",
-    "-p",
-    "-F",
-    "-j",
-    "-Z",
-    "-C",
-];
-/// Those that may do without one.
-const MAYBE_VALUED: [&str; 3] = ["--bin", "--example", "--target"];
-
 impl RunCall {
     /// `None` = it is another command, or runs nothing, or works from another folder than this one.
     fn read(args: &[OsString]) -> Option<RunCall> {
         let mut call = RunCall::default();
-        let mut args = args.iter().peekable();
-        if let Some(word) = args.next_if(|word| word.as_encoded_bytes().starts_with(b"+")) {
-            call.toolchain = Some(OsStr::to_str(word)?[1..].into());
+        let mut args = args;
+        if let Some((word, rest)) = args.split_first().filter(|(word, _)| word.as_encoded_bytes().starts_with(b"+")) {
+            call.toolchain = Some(word.to_str()?[1..].into());
+            args = rest;
         }
-        while let Some(word) = args.next_if(|word| is_flag(word)) {
-            take_flag(word, &mut args, &mut call.before);
-        }
-        if !args.next().is_some_and(|command| command == "run" || command == "r") {
+        let mut before = Arguments::new(Tool::CargoRun, args);
+        let stops_before = before.by_ref().filter(stops).count() > 0;
+        let (command, rest) = before.rest().split_first()?;
+        if command != "run" && command != "r" {
             return None;
         }
-        while let Some(word) = args.next_if(|word| is_flag(word) && *word != "--") {
-            take_flag(word, &mut args, &mut call.flags);
-        }
-        call.program = args.cloned().collect();
-        let stops = |word: &OsString| word == "--help" || word == "-h" || word.as_encoded_bytes().starts_with(b"-C");
-        let runs = !call.before.iter().chain(&call.flags).any(stops);
-        runs.then_some(call)
+        call.before = args[..args.len() - before.rest().len()].to_vec();
+        let mut flags = Arguments::new(Tool::CargoRun, rest);
+        let stops_behind = flags.by_ref().filter(stops).count() > 0;
+        call.flags = rest[..rest.len() - flags.rest().len()].to_vec();
+        call.program = flags.rest().to_vec();
+        (!stops_before && !stops_behind).then_some(call)
     }
 
     /// What cargo itself is told by, apart from the command.
@@ -133,44 +110,16 @@ impl RunCall {
             word.push(toolchain);
             word
         });
-        let mut flags = Vec::new();
-        let mut given = self.flags.iter();
-        while let Some(flag) = given.next() {
-            let (name, inline) = split_at_equals(flag);
-            if name != "--target-dir" {
-                flags.push(flag.clone());
-            } else if inline.is_none() {
-                given.next();
-            }
-        }
+        let flags = Arguments::new(Tool::CargoRun, &self.flags).filter(|argument| !argument.has("target-dir"));
+        let flags = flags.flat_map(|argument| argument.words.iter().cloned());
         let words = toolchain.chain(self.before.iter().cloned()).chain(["run".into()]).chain(flags);
         words.chain(added.iter().map(OsString::from)).chain(self.program.iter().cloned()).collect()
     }
 }
 
-fn is_flag(word: &OsStr) -> bool {
-    word.as_encoded_bytes().starts_with(b"-")
-}
-
-/// Takes a flag, and its value where that is the next word.
-fn take_flag<'a>(
-    flag: &OsString,
-    words: &mut std::iter::Peekable<impl Iterator<Item = &'a OsString>>,
-    taken: &mut Vec<OsString>,
-) {
-    taken.push(flag.clone());
-    let text = flag.to_string_lossy();
-    let takes = if MAYBE_VALUED.contains(&&*text) {
-        words.peek().is_some_and(|word| !is_flag(word))
-    } else {
-        // Of short flags in one word the last may take one: `-qp name`, but not `-pname`.
-        let short = !text.starts_with("--") && text.len() > 2;
-        let first = text.char_indices().skip(1).find(|(_, letter)| "pFjZC".contains(*letter));
-        VALUED.contains(&&*text) || (short && first.is_some_and(|(at, _)| at + 1 == text.len()))
-    };
-    if takes {
-        taken.extend(words.next().cloned());
-    }
+/// Nothing runs with it, or something in another folder.
+fn stops(argument: &Argument<'_>) -> bool {
+    argument.has("help") || argument.has("C")
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //! is among it, since cargo shows the one and the program would see the other. The compiler is wrapped by a flag, and
 //! the wrapper finds its plan by the number of the cargo that calls it.
 
-use crate::cargo_args::CargoArgs;
+use crate::context::cargo_args::CargoArgs;
+use crate::context::cargo_flags::Tool;
 use crate::error::Error;
 use crate::folders;
 use crate::inject::env::{self, Saved};
@@ -73,7 +74,7 @@ pub fn answer(args: &[OsString]) -> Result<Additions, Error> {
     let [process, plan, flags @ ..] = args else { return Err(refused("it is no question")) };
     let process = process.to_str().and_then(|text| text.parse().ok()).ok_or_else(|| refused("it has no number"))?;
     let outer = Plan::read(Path::new(plan))?;
-    let args = CargoArgs::read(flags.to_vec());
+    let args = CargoArgs::read(Tool::CargoRun, flags.to_vec());
     let (surroundings, workspace) = Surroundings::look(&args);
     let workspace = workspace.map_err(|error| match error {
         NoWorkspace::Failed(error) => error,

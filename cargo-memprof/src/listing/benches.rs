@@ -117,9 +117,8 @@ impl<C: Fn(&[OsString]) -> Command> Program<'_, C> {
             }
         }
         shared.dedup();
-        let flags = ["--ignored", "--include-ignored"];
-        let ignored = flags.iter().filter(|flag| self.kept.iter().any(|arg| arg == *flag));
-        let flags: Vec<String> = test.iter().chain(ignored).map(|flag| (*flag).to_owned()).collect();
+        let ignored = super::about_ignored(&self.kept).map(|flag| flag.to_string_lossy().into_owned());
+        let flags: Vec<String> = test.iter().map(|flag| (*flag).to_owned()).chain(ignored).collect();
         // All by their names: what is missing then has another name than it seems, and would not run alone.
         let exact = |names: &[String]| -> Vec<String> {
             let ends = ["--exact", "--"].map(str::to_owned);

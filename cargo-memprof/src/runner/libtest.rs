@@ -2,6 +2,7 @@
 //! test, how it is asked for one, and what it has.
 
 use super::{Call, cannot_note};
+use crate::context::cargo_flags::{Arguments, Tool};
 use crate::error::Error;
 use crate::listing::{self, Tests};
 use crate::outlet;
@@ -22,7 +23,7 @@ impl Call<'_> {
     /// Where what it has cannot be written down.
     pub fn as_libtest(&mut self, tests: &mut Tests, args: &[OsString]) -> Result<(), Error> {
         let Some(why) = self.ran.note.as_ref().and_then(|note| note.listed.clone()) else { return Ok(()) };
-        let measures = args.iter().any(|arg| arg == "--bench");
+        let measures = Arguments::new(Tool::Libtest, args).has("bench");
         tests.alone = if measures { Box::new(iteration) } else { Box::new(only) };
         tests.on_threads = true;
         tests.window = window(self.ran.exe.as_path());
@@ -67,7 +68,7 @@ pub fn window(exe: &Path) -> Option<String> {
 
 /// The arguments by which libtest runs one of its tests: on a thread of its own, and with an output that nobody keeps in memory.
 fn only(name: &str, args: &[OsString]) -> Vec<OsString> {
-    let kept = args.iter().filter(|arg| *arg == "--ignored" || *arg == "--include-ignored").cloned();
+    let kept = listing::about_ignored(args);
     kept.chain(["--exact", "--test-threads=2", "--nocapture", "--", name].map(OsString::from)).collect()
 }
 

@@ -6,6 +6,7 @@
 //! `--cfg memprof_injected`.
 
 #![cfg_attr(memprof_injected, feature(test, rustc_private, linkage))]
+#![cfg_attr(memprof_alloc_error_hook, feature(alloc_error_hook))]
 #![deny(unsafe_code)]
 
 // Where nothing can be recorded, a crate with budgets compiles all the same: they are not checked there.
@@ -99,6 +100,8 @@ pub use libtest::*;
 // The same engine under a program whose `main` is its own; such a crate knows nothing of libtest.
 #[cfg(all(memprof_program, memprof_native))]
 mod apart;
+#[cfg(memprof_injected)]
+mod no_memory;
 #[cfg(memprof_program)]
 mod program;
 #[cfg(any(test, memprof_program, memprof_injected))]

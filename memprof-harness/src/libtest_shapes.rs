@@ -1,5 +1,6 @@
 //! The shapes that libtest's interface has had, newest first, and for each a probe: a crate that compiles where the toolchain's libtest
-//! has that shape. `libtest/shape/` has what is compiled then. What the versions of a toolchain are called is never asked.
+//! has that shape. `libtest/shape/` has what is compiled then. And the same for what else of the toolchain's may be another tomorrow.
+//! What the versions of a toolchain are called is never asked.
 
 /// One shape of libtest's interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,6 +44,13 @@ pub fn bench(run: Box<dyn Fn(&mut test::Bencher) -> Run + Send>) -> test::TestFn
 ",
     },
 ];
+
+/// A crate that compiles where std lets a program say what happens when there is no memory.
+pub const ALLOC_ERROR_HOOK: &str = "#![feature(alloc_error_hook)]
+use std::alloc::Layout;
+pub fn take() -> fn(Layout) { std::alloc::take_alloc_error_hook() }
+pub fn set(hook: fn(Layout)) { std::alloc::set_alloc_error_hook(hook) }
+";
 
 /// What the crate of a probe is called: `RUSTC_BOOTSTRAP` takes the name.
 pub const PROBE_CRATE: &str = "memprof_probe";

@@ -5,7 +5,7 @@
 use crate::ledger::{executable, target_of, Hook, Identity, LedgerFile, Seed};
 use crate::modes::{Detail, Modes};
 use crate::std_start::{self, StdStart};
-use crate::{engine, environment, link_marker, seeds};
+use crate::{engine, environment, link_marker, no_memory, seeds};
 use std::ffi::{CStr, OsStr};
 use std::hint::black_box;
 use std::io;
@@ -288,6 +288,7 @@ impl<'a> Prepared<'a> {
         }
         engine::attach(self.ledger)?;
         wrap_panic_hook();
+        no_memory::leave_out_message();
         watch_exit();
         if let Some(function) = std_start::ranges(self.thread_info).next() {
             engine::leave_out_thread_info(function);

@@ -20,6 +20,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("link_marker.rs", include_str!("link_marker.rs")),
     ("measure.rs", include_str!("measure.rs")),
     ("modes.rs", include_str!("modes.rs")),
+    ("no_memory.rs", include_str!("no_memory.rs")),
     ("os/errno.rs", include_str!("os/errno.rs")),
     ("os/file.rs", include_str!("os/file.rs")),
     ("os/loader.rs", include_str!("os/loader.rs")),

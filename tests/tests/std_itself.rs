@@ -10,8 +10,19 @@ const PROGRAM: &str = "fn main() {
 }
 ";
 
-/// 10 bytes, and then more than there are; the other goes on after it was refused as much.
-const REFUSED: &str = "use std::hint::black_box;
+/// 10 bytes, and then more than there are; one goes on after it was refused as much. The others report by themselves that there is no
+/// memory: after they were refused some and went on, without having asked for any, and on a thread of their own.
+const REFUSED: &str = "use std::alloc::{handle_alloc_error, Layout};
+use std::hint::black_box;
+
+fn refused() {
+    let mut bytes: Vec<u8> = Vec::new();
+    assert!(bytes.try_reserve(black_box(1 << 46)).is_err());
+}
+
+fn report() -> ! {
+    handle_alloc_error(Layout::new::<[u8; 99]>())
+}
 
 #[test]
 fn takes_what_there_is_not() {
@@ -21,12 +32,33 @@ fn takes_what_there_is_not() {
 
 #[test]
 fn asks_for_what_there_is_not() {
-    let mut bytes: Vec<u8> = Vec::new();
     for _ in 0..10 {
-        assert!(bytes.try_reserve(black_box(1 << 46)).is_err());
+        refused();
         drop(black_box(vec![1_u8; 10]));
     }
-    black_box(bytes);
+}
+
+#[test]
+fn goes_on_and_then_reports_what_it_was_refused() {
+    refused();
+    drop(black_box(vec![1_u8; 10]));
+    drop(black_box(vec![1_u8; 10]));
+    report();
+}
+
+#[test]
+fn reports_without_having_asked() {
+    drop(black_box(vec![1_u8; 10]));
+    report();
+}
+
+#[test]
+fn reports_on_a_thread() {
+    let mut handle = Some(std::thread::spawn(|| {
+        drop(black_box(vec![1_u8; 10]));
+        report()
+    }));
+    handle.take().map(|handle| handle.join());
 }
 ";
 
@@ -108,15 +140,30 @@ fn a_program_has_the_figures_of_its_main() {
 fn a_backtrace_for_want_of_memory_is_not_the_tests() {
     let fixture = Fixture::copy("known");
     fixture.write("tests/refused.rs", REFUSED);
-    for rate in [0, 1, 524_288] {
-        let call = fixture.memprof(&format!("test --test refused --memprofilerate {rate}"));
-        call.env("RUST_BACKTRACE", "1").run().ended_with(101).complains("Profiled 2 tests");
-        let summary = fixture.summary();
-        let refused = |name: &str| {
-            let test = summary.test(name);
-            (test.figures().alloc_objects, test.json["failed_allocs"].as_u64())
+    for (options, rate) in [("", 0), ("", 1), ("", 524_288), (" --native", 1)] {
+        let found = |backtrace: &str| {
+            let call = fixture.memprof(&format!("test --test refused{options} --memprofilerate {rate}"));
+            call.env("RUST_BACKTRACE", backtrace).run().ended_with(101).complains("Profiled 5 tests");
+            let summary = fixture.summary();
+            let names = [
+                "takes_what_there_is_not",
+                "asks_for_what_there_is_not",
+                "goes_on_and_then_reports_what_it_was_refused",
+                "reports_without_having_asked",
+                "reports_on_a_thread",
+            ];
+            names.map(|name| {
+                let test = summary.test(name);
+                let figures = test.figures();
+                (figures.alloc_objects, figures.alloc_space, test.json["failed_allocs"].as_u64())
+            })
         };
-        assert_eq!(refused("takes_what_there_is_not"), (1, Some(1)), "at rate {rate}");
-        assert_eq!(refused("asks_for_what_there_is_not"), (10, Some(10)), "at rate {rate}");
+        let with_backtrace = found("1");
+        let [takes, asks, goes_on, reports, on_a_thread] = with_backtrace;
+        let shown = format!("at rate {rate}{options}");
+        assert_eq!((takes, asks), ((1, 10, Some(1)), (10, 100, Some(10))), "{shown}");
+        assert_eq!((goes_on, reports), ((2, 20, Some(1)), (1, 10, Some(0))), "{shown}");
+        // Without a backtrace next to nothing is allocated for the message; what starts a thread takes is the same.
+        assert_eq!(on_a_thread, found("0")[4], "{shown}");
     }
 }

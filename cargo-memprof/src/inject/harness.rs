@@ -229,7 +229,7 @@ pub fn fingerprint() -> u64 {
     memprof_harness::sources::FILES.hash(&mut hasher);
     FLAGS.hash(&mut hasher);
     FRAME_POINTERS.hash(&mut hasher);
-    memprof_harness::libtest_shapes::SHAPES.hash(&mut hasher);
+    (memprof_harness::libtest_shapes::SHAPES, memprof_harness::libtest_shapes::ALLOC_ERROR_HOOK).hash(&mut hasher);
     Form::ALL.map(Form::flags).hash(&mut hasher);
     [Hooked::Rust, Hooked::Native].map(Hooked::flags).hash(&mut hasher);
     super::invocation::flags_in_words().hash(&mut hasher);
@@ -333,6 +333,9 @@ pub fn build(
             }
             Err(said) => return Err(said),
         }
+    }
+    if libtest::has_alloc_error_hook(compiler, target, draft.path()) {
+        command.args(["--cfg", "memprof_alloc_error_hook"]);
     }
     let draft = draft.path().join(form.file_name());
     command.arg("-o").arg(&draft);

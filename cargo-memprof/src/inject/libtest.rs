@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::inject::env;
 use crate::inject::harness::Compiler;
 use crate::outlet;
-use memprof_harness::libtest_shapes::{PROBE_CRATE, SHAPES, Shape};
+use memprof_harness::libtest_shapes::{ALLOC_ERROR_HOOK, PROBE_CRATE, SHAPES, Shape};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -59,6 +59,11 @@ pub fn shape(compiler: &Compiler, target: &str, scratch: &Path) -> Result<Shape,
 /// Whether `compiler` compiles for `target` what asks for nothing: a std that is not installed says nothing of libtest.
 pub fn compiles_at_all(compiler: &Compiler, target: &str, scratch: &Path) -> bool {
     try_crate(compiler, target, "nothing", "#![feature(test)]\nextern crate test;\n", scratch).is_ok()
+}
+
+/// Whether the std of `compiler` for `target` lets a program say what happens when there is no memory.
+pub fn has_alloc_error_hook(compiler: &Compiler, target: &str, scratch: &Path) -> bool {
+    try_crate(compiler, target, "alloc_error_hook", ALLOC_ERROR_HOOK, scratch).is_ok()
 }
 
 fn try_probe(compiler: &Compiler, target: &str, shape: &Shape, scratch: &Path) -> Result<(), String> {

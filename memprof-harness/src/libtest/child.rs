@@ -8,6 +8,7 @@ use crate::engine::{self, LeakBudget};
 use crate::ledger::layout::{leak_check, state};
 use crate::measure;
 use crate::modes::Modes;
+use crate::no_memory;
 use crate::os;
 use crate::seeds;
 use crate::std_start;
@@ -68,6 +69,7 @@ pub(super) fn run(tests: &[&TestDescAndFn], asked: Asked, on_panic: OnPanic) -> 
     // This thread is the harness's, and the window is open while it waits for the other.
     let _outside = engine::suspend();
     wrap_panic_hook(on_panic, panic_text.clone());
+    no_memory::leave_out_message();
     let spawned = thread::Builder::new()
         .name(test.desc.name.as_slice().to_owned())
         .spawn(move || record(body, panic_text.as_deref()));

@@ -293,7 +293,6 @@ pub(crate) fn count_laneless(allocated: Option<usize>, freed: Option<usize>) {
 pub(crate) fn count_failure() {
     if let Access::Lane(local, _) = access() {
         local.record.count_failure();
-        thread::was_refused();
     }
 }
 

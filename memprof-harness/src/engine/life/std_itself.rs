@@ -1,36 +1,7 @@
 //! What of std's is on the stack: what its set-up allocates before it calls `main` is not the program's, nor is what it takes to list the
-//! threads that are alive, or to say that there was no memory.
+//! threads that are alive.
 
 #![allow(unsafe_code)] // reads the frame pointers of the calling thread's own stack
-
-use crate::provenance::Address;
-use std::ffi::{c_int, c_void};
-
-/// Whether std is about to say that there was no memory, and to end the process. By the unwinder and not by frame pointers: a
-/// backtrace goes through C, which has none. It takes no memory, and microseconds, so it is asked seldom.
-#[cold]
-pub(crate) fn say_there_is_no_memory() -> bool {
-    const GO_ON: c_int = 0;
-    const STOP: c_int = 4;
-    extern "C" {
-        fn _Unwind_Backtrace(look: extern "C" fn(*mut c_void, *mut c_void) -> c_int, data: *mut c_void) -> c_int;
-        fn _Unwind_GetRegionStart(frame: *mut c_void) -> usize;
-    }
-    extern "C" fn look(frame: *mut c_void, data: *mut c_void) -> c_int {
-        // SAFETY: the unwinder passes a frame that is valid for the length of this call.
-        let function = unsafe { _Unwind_GetRegionStart(frame) };
-        if function != (std::alloc::handle_alloc_error as *const c_void).address() {
-            return GO_ON;
-        }
-        // SAFETY: the place that is passed below.
-        unsafe { *data.cast::<bool>() = true };
-        STOP
-    }
-    let mut found = false;
-    // SAFETY: `look` has the required signature, and takes its data for a `bool`, which outlives the call.
-    unsafe { _Unwind_Backtrace(look, std::ptr::from_mut(&mut found).cast()) };
-    found
-}
 
 #[cfg(any(memprof_program, memprof_injected))]
 pub(crate) use callers::{is_in_thread_info, knows_thread_info, set_thread_info};

@@ -13,6 +13,7 @@ use crate::engine::life::process;
 #[cfg(memprof_native)]
 use crate::engine::life::seccomp;
 use crate::engine::life::state::{self, EXACT, MULTI, NEVER, OBSERVED, OPEN};
+#[cfg(any(memprof_program, memprof_injected))]
 use crate::engine::life::std_itself;
 #[cfg(memprof_program)]
 use crate::engine::life::std_itself::Part;
@@ -41,8 +42,6 @@ pub(crate) struct Thread {
     counted: Cell<bool>,
     /// In the middle of its first event: what the C library allocates for the engine meanwhile is nobody's.
     joining: Cell<bool>,
-    /// The last allocation was refused: what comes next may be std's, which says so.
-    refused: Cell<bool>,
     /// Events left in which it may still enter itself in std's map of threads.
     #[cfg(any(memprof_program, memprof_injected))]
     early: Cell<u8>,
@@ -73,7 +72,6 @@ thread_local! {
             suspended: Cell::new(0),
             counted: Cell::new(false),
             joining: Cell::new(false),
-            refused: Cell::new(false),
             #[cfg(any(memprof_program, memprof_injected))]
             early: Cell::new(EARLY),
             #[cfg(memprof_program)]
@@ -208,7 +206,7 @@ impl Thread {
         if !state::is_open() {
             return Access::Shut;
         }
-        if self.is_setting_up() || self.is_ending() {
+        if self.is_setting_up() {
             return Access::Shut;
         }
         let Some(local) = self.local.get().or_else(|| self.join()) else { return Access::Laneless };
@@ -253,15 +251,6 @@ impl Thread {
             self.joining.set(false);
         }
         self.bounds.get()
-    }
-
-    /// Whether this event is std's as it says that there was no memory, with a backtrace perhaps. Nothing of the thread's comes after.
-    fn is_ending(&self) -> bool {
-        let ends = self.refused.replace(false) && std_itself::say_there_is_no_memory();
-        if ends {
-            self.suspended.set(self.suspended.get() + 1);
-        }
-        ends
     }
 
     /// Whether std's set-up, which is not recorded, may still be to come on this thread: every event has to ask.
@@ -389,15 +378,6 @@ pub(crate) fn own_lane() -> Option<&'static Local> {
 pub(crate) fn expect_set_up() {
     THREAD.with(|thread| {
         thread.setting_up.set(true);
-        thread.expect_nothing();
-    });
-}
-
-/// The calling thread was refused an allocation: its next event has to ask whose it is.
-#[cold]
-pub(crate) fn was_refused() {
-    THREAD.with(|thread| {
-        thread.refused.set(true);
         thread.expect_nothing();
     });
 }

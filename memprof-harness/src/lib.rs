@@ -9,7 +9,7 @@
 #![cfg_attr(memprof_alloc_error_hook, feature(alloc_error_hook))]
 #![deny(unsafe_code)]
 
-// Where nothing can be recorded, a crate with budgets compiles all the same: they are not checked there.
+// Where nothing can be recorded, the crate compiles all the same, and has next to nothing.
 #[cfg(all(any(feature = "sources", memprof_injected), not(all(target_os = "linux", target_pointer_width = "64"))))]
 compile_error!(
     "allocations are recorded on 64-bit Linux only, so `cargo memprof` cannot be had here; `cargo test` runs the tests"
@@ -21,10 +21,6 @@ extern crate libc;
 #[cfg(all(memprof_injected, not(memprof_program)))]
 extern crate test as real;
 
-// What the attribute's expansion calls; nobody else does.
-#[doc(hidden)]
-#[path = "budget.rs"]
-pub mod __budget;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 #[cfg(not(memprof_program))]
 pub mod addresses;
@@ -47,7 +43,6 @@ pub mod libtest_flags;
 #[cfg(not(memprof_program))]
 pub mod limit;
 pub mod link_marker;
-mod measure;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
 pub mod modes;
 #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
@@ -65,30 +60,6 @@ mod terminal;
 #[cfg(memprof_native)]
 #[cfg_attr(not(memprof_injected), allow(dead_code))]
 mod probe;
-
-/// A test's own budget: the test fails where it allocates more.
-///
-/// ```
-/// use memprof_harness::budget;
-///
-/// // Above or below `#[test]`.
-/// #[budget(alloc_objects = 12, peak_space = "64KiB", leaked = 0)]
-/// fn parses_a_number() -> Result<(), std::num::ParseIntError> {
-///     let number: u32 = String::from("12").parse()?;
-///     assert_eq!(number, 12);
-///     Ok(())
-/// }
-/// # parses_a_number().unwrap();
-/// ```
-///
-/// Each limit is the most that a figure of [`Figures`] may be: a number, an expression that gives one, or for bytes also a text
-/// with a unit. `leaked` is in no [`Figures`]: bytes of the whole test that are in use at its end and that nothing leads to any more,
-/// which `cargo memprof` alone finds out. It works on tests that return something, that `#[should_panic]`, and on
-/// async functions. Above `#[tokio::test]` the budget is of the test, below it the runtime is in the figures too.
-#[cfg(feature = "macros")]
-pub use memprof_harness_macros::budget;
-
-pub use measure::{measure, Figures, Measured};
 
 // In an ordinary test build only the parts that know nothing of libtest are there, and nobody calls them but their tests.
 #[cfg(any(test, all(memprof_injected, not(memprof_program))))]

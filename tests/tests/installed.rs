@@ -8,7 +8,7 @@ use std::{env, fs};
 use tempfile::TempDir;
 
 /// The packages of all crates, unpacked into `folder` as a registry would give them out.
-fn unpacked(folder: &Path) -> [PathBuf; 3] {
+fn unpacked(folder: &Path) -> [PathBuf; 4] {
     let mut package = Command::new("cargo");
     command::clean(&mut package);
     package.current_dir(workspace::root()).args(["package", "--workspace", "--exclude", "memprof-tests"]);
@@ -30,9 +30,9 @@ fn unpacked(folder: &Path) -> [PathBuf; 3] {
     })
 }
 
-const NAMES: [&str; 3] = ["memprof-harness", "memprof-harness-macros", "cargo-memprof"];
+const NAMES: [&str; 4] = ["memprof-harness", "memprof-macros", "memprof", "cargo-memprof"];
 /// Where they are in the workspace.
-const FOLDERS: [&str; 3] = ["memprof-harness", "memprof-harness/macros", "cargo-memprof"];
+const FOLDERS: [&str; 4] = ["memprof-harness", "memprof-harness/live/macros", "memprof-harness/live", "cargo-memprof"];
 
 fn succeed(command: &mut Command) {
     let output = command.output().expect("the program starts");
@@ -77,7 +77,7 @@ fn forget_registry_of_harness(lock: &Path) {
 #[test]
 fn an_installed_program_profiles_a_crate() {
     let temporary = TempDir::new().expect("a temporary folder");
-    let [harness, _, program] = unpacked(temporary.path());
+    let [harness, _, _, program] = unpacked(temporary.path());
     let manifest = program.join("Cargo.toml");
     let text = fs::read_to_string(&manifest).expect("a manifest");
     // Under another name, since it shares the target folder, for the sake of its dependencies, with what the other

@@ -3,7 +3,6 @@
 use crate::count::owned;
 use crate::count::region::{State, Wanted};
 use crate::counts::Counts;
-use crate::measure;
 use crate::sites::{Line, Most, Sites};
 use std::fmt::Write;
 use std::sync::Arc;
@@ -20,6 +19,7 @@ pub struct Limit {
 const SHOWN: usize = 5;
 
 impl Limit {
+    /// By the field's name, the comparison and the number.
     pub const fn new(name: &'static str, is: &'static str, limit: u64) -> Limit {
         Limit { name, is, limit }
     }
@@ -101,19 +101,6 @@ fn say_lines(text: &mut String, what: &str, lines: &[Line], unkept: u64) {
     }
 }
 
-/// Runs `work`, and panics where a limit does not hold.
-#[doc(hidden)]
-#[track_caller]
-pub fn run<T>(limits: &[Limit], work: impl FnOnce() -> T) -> T {
-    let holds = |counts: &Counts| hold(limits, counts);
-    let (value, counts) = measure::run(wanted(limits), &holds, work, |state, counts| excess(limits, state, counts));
-    if let Some((_, Some(excess))) = counts {
-        let _uncounted = crate::count::events::uncounted();
-        panic!("{excess}");
-    }
-    value
-}
-
 /// Runs a block and asserts on what it allocated: any number of comparisons of fields of [`Counts`] with numbers, and then the block,
 /// whose value is given. Where one does not hold, the panic says which lines allocated.
 ///
@@ -131,9 +118,9 @@ pub fn run<T>(limits: &[Limit], work: impl FnOnce() -> T) -> T {
 macro_rules! assert_allocs {
     ($($name:ident $is:tt $limit:expr),+ , $work:block) => {{
         // A name that is none is the compiler's to tell.
-        $( let _ = |counts: &$crate::Counts| counts.$name; )+
-        $crate::__limits::run(
-            &[$( $crate::__limits::Limit::new(::std::stringify!($name), ::std::stringify!($is), $limit) ),+],
+        $( let _ = |counts: &$crate::Counts| $crate::__count!(counts, $name); )+
+        $crate::__budget::assert(
+            &[$( $crate::__budget::Limit::new(::std::stringify!($name), ::std::stringify!($is), $limit) ),+],
             || $work,
         )
     }};
@@ -153,5 +140,18 @@ macro_rules! assert_allocs {
 macro_rules! assert_no_alloc {
     ($work:block) => {
         $crate::assert_allocs!(alloc_objects == 0, $work)
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __count {
+    ($counts:ident, leaked) => {
+        ::std::compile_error!(
+            "`leaked` is known of a whole test alone: write `#[budget(leaked = 0)]` on it; a region knows `inuse_space`"
+        )
+    };
+    ($counts:ident, $name:ident) => {
+        $counts.$name
     };
 }

@@ -121,6 +121,11 @@ impl Open {
         Part::run(&self.0.state, false, work)
     }
 
+    /// As [`Open::part`], on whatever thread this is.
+    pub(crate) fn carried_part<T>(&self, work: impl FnOnce() -> T) -> T {
+        Part::run(&self.0.state, true, work)
+    }
+
     #[track_caller]
     pub(crate) fn end<R>(
         self,

@@ -1,12 +1,50 @@
 //! Under `cargo memprof` the allocator is the recording's, which passes on what it sees: the counting is the same.
 //!
-//! The recording crate is injected and this one is the test's own dependency, so they know one another by one symbol of the C kind.
+//! The recording crate is injected and this one is the test's own dependency, so they know one another by symbols of the C kind, and by nothing else.
 
 #![allow(unsafe_code)] // a symbol that may not be there, and the call of what is behind it
 
 use crate::count::events;
 use crate::count::owned::Taken;
 use std::ffi::c_void;
+
+/// The address of a symbol of the recording crate's; 0 where no such crate is linked. Stable Rust has no weak symbols, so the
+/// linker's table is read as a compiler of C would have it read.
+macro_rules! weak_address {
+    ($symbol:literal) => {{
+        #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
+        {
+            let address: usize;
+            // SAFETY: loads a word of the global offset table, which the linker makes: the symbol's address, or 0.
+            unsafe {
+                std::arch::asm!(
+                    concat!(".weak ", $symbol),
+                    concat!("mov {}, qword ptr [rip + ", $symbol, "@GOTPCREL]"),
+                    out(reg) address,
+                    options(nostack, preserves_flags, pure, readonly)
+                );
+            }
+            address
+        }
+        #[cfg(all(target_os = "linux", target_arch = "aarch64", not(miri)))]
+        {
+            let address: usize;
+            // SAFETY: as above.
+            unsafe {
+                std::arch::asm!(
+                    concat!(".weak ", $symbol),
+                    concat!("adrp {0}, :got:", $symbol),
+                    concat!("ldr {0}, [{0}, :got_lo12:", $symbol, "]"),
+                    out(reg) address,
+                    options(nostack, preserves_flags, pure, readonly)
+                );
+            }
+            address
+        }
+        #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(miri))))]
+        0_usize
+    }};
+}
 
 /// What the recording calls; the layout is that of `engine::hook::observer::Observer` in memprof-harness.
 #[repr(C)]
@@ -82,10 +120,37 @@ pub(crate) fn passes_on() -> bool {
     passes_on
 }
 
+/// What became of a limit of leaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LeakLimit {
+    /// The recording is going to look.
+    Set,
+    /// This is recorded, and nobody looks: a program ends as it ends, whatever it leaked.
+    OtherProgram,
+    NotRecorded,
+}
+
+/// Limits the bytes that the whole process may have leaked when its test has ended.
+pub(crate) fn limit_leaked(bytes: u64) -> LeakLimit {
+    type Function = unsafe extern "C" fn(u64) -> u32;
+    let address = weak_address!("memprof_limit_leaked_v1");
+    if address == 0 {
+        return LeakLimit::NotRecorded;
+    }
+    // SAFETY: the address of a symbol whose name stands for this signature.
+    let function = unsafe { std::mem::transmute::<usize, Function>(address) };
+    // SAFETY: it takes a number and keeps nothing.
+    match unsafe { function(bytes) } {
+        1 => LeakLimit::Set,
+        2 => LeakLimit::OtherProgram,
+        _ => LeakLimit::NotRecorded,
+    }
+}
+
 /// `false` where nothing records, or another observer is there.
 fn ask(what: u32) -> bool {
     type Function = unsafe extern "C" fn(u32, *const Observer) -> u32;
-    let address = recorder();
+    let address = weak_address!("memprof_observe_v1");
     if address == 0 {
         return false;
     }
@@ -93,41 +158,4 @@ fn ask(what: u32) -> bool {
     let function = unsafe { std::mem::transmute::<usize, Function>(address) };
     // SAFETY: the observer lives as long as the process, and its functions may be called on any thread.
     unsafe { function(what, &OBSERVER) != 0 }
-}
-
-/// The address of the recording crate's function; 0 where no such crate is linked. Stable Rust has no weak symbols, so the
-/// linker's table is read as a compiler of C would have it read.
-#[inline(always)]
-fn recorder() -> usize {
-    #[cfg(all(target_os = "linux", target_arch = "x86_64", not(miri)))]
-    {
-        let address: usize;
-        // SAFETY: loads a word of the global offset table, which the linker makes: the symbol's address, or 0.
-        unsafe {
-            std::arch::asm!(
-                ".weak memprof_observe_v1",
-                "mov {}, qword ptr [rip + memprof_observe_v1@GOTPCREL]",
-                out(reg) address,
-                options(nostack, preserves_flags, pure, readonly)
-            );
-        }
-        address
-    }
-    #[cfg(all(target_os = "linux", target_arch = "aarch64", not(miri)))]
-    {
-        let address: usize;
-        // SAFETY: as above.
-        unsafe {
-            std::arch::asm!(
-                ".weak memprof_observe_v1",
-                "adrp {0}, :got:memprof_observe_v1",
-                "ldr {0}, [{0}, :got_lo12:memprof_observe_v1]",
-                out(reg) address,
-                options(nostack, preserves_flags, pure, readonly)
-            );
-        }
-        address
-    }
-    #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"), not(miri))))]
-    0
 }

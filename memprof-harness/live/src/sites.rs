@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Addresses that are kept of a stack, from the allocator outwards.
+#[cfg(all(feature = "sites", not(miri)))]
 const DEPTH: usize = 64;
 /// Stacks that are kept from a region's beginning, whatever its limit.
 const FIRST: u64 = 64;

@@ -37,4 +37,3 @@ pub use life::process::{end_program, leave_out_set_up, open_in_frame};
 #[cfg(all(memprof_injected, not(memprof_program)))]
 pub use life::thread::anchor;
 pub use life::thread::{suspend, Suspended};
-pub use record::region::{BEGIN, END, LIMIT_LEAKED, NUMBERS};

@@ -1,7 +1,10 @@
 //! How much a test may have leaked, if it says so itself.
 
 #![cfg_attr(memprof_program, allow(dead_code))] // a program of its own has no such budget
+#![cfg_attr(memprof_injected, allow(unsafe_code))] // a symbol that the linker is to find
 
+#[cfg(memprof_injected)]
+use crate::engine::life::{process, state};
 use crate::engine::record::lane;
 use crate::engine::store::ledger_map;
 use crate::ledger::layout::leak_check;
@@ -11,14 +14,38 @@ use std::sync::atomic::Ordering::Relaxed;
 /// The least that was asked for, in bytes; the highest number = nobody did.
 static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
 
-/// Sets a limit. `false` where nobody is going to look at it: a program ends as it ends, whatever it leaked.
+/// Nothing is recorded.
 #[cfg(memprof_injected)]
-pub(crate) fn limit(bytes: u64) -> bool {
+const NOT_RECORDED: u32 = 0;
+/// The limit is set.
+#[cfg(memprof_injected)]
+const SET: u32 = 1;
+/// Nobody is going to look: a program ends as it ends, whatever it leaked.
+#[cfg(memprof_injected)]
+const OTHER_PROGRAM: u32 = 2;
+
+/// From here on the symbol is part of the program.
+#[cfg(memprof_injected)]
+pub(crate) fn keep() {
+    // The linker takes an archive's members only where something names them.
+    std::hint::black_box(memprof_limit_leaked_v1 as *const ());
+}
+
+/// Limits the bytes that the whole test may have leaked when its window has ended. For the crate `memprof`, which is the test's own
+/// dependency and knows this one by its symbols alone. The name changes with what it gives.
+#[cfg(memprof_injected)]
+#[no_mangle]
+#[linkage = "weak"]
+extern "C" fn memprof_limit_leaked_v1(bytes: u64) -> u32 {
+    process::notice_fork();
+    if !state::is_open() || !ledger_map::is_attached() {
+        return NOT_RECORDED;
+    }
     if cfg!(memprof_program) {
-        return false;
+        return OTHER_PROGRAM;
     }
     LIMIT.fetch_min(bytes, Relaxed);
-    true
+    SET
 }
 
 /// What became of a limit that a test set itself.

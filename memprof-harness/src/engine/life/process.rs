@@ -20,8 +20,6 @@ use crate::engine::life::state::{Mode, ENDED, FORKED, OPEN};
 use crate::engine::life::std_itself;
 use crate::engine::life::thread;
 use crate::engine::record::lane;
-use crate::engine::record::peak;
-use crate::engine::record::region;
 use crate::engine::record::sampler;
 #[cfg(memprof_native)]
 use crate::engine::store::blocks;
@@ -54,7 +52,8 @@ static PREFIX: AtomicU64 = AtomicU64::new(0);
 /// Whatever opening or mapping the file says; or where this process was not started to be recorded, so that its blocks
 /// have no headers.
 pub fn attach(path: &Path) -> io::Result<()> {
-    region::keep();
+    #[cfg(memprof_injected)]
+    leaks::budget::keep();
     observer::keep();
     if cfg!(memprof_native) {
         ledger_map::attach(path)?;
@@ -286,7 +285,6 @@ fn leave_to_parent() {
         system_untagged::forget_all();
     }
     tracked::force_open();
-    peak::forget();
     #[cfg(memprof_native)]
     blocks::forget_all();
     thread::forget();

@@ -37,8 +37,6 @@ pub(crate) const EXACT: u32 = 16;
 /// Set while the user's own allocator is tried, in a process that is not recorded.
 #[cfg(memprof_native)]
 pub(crate) const PROBED: u32 = 32;
-/// Set for good once something watches the live total.
-pub(crate) const WATCHED: u32 = 64;
 /// Set for good once there is a ledger. Where it once was and is not, the flags are those of a forked child that nobody saw to yet.
 const ATTACHED: u32 = 128;
 /// Set while the crate `memprof` counts a region: every event takes the slow path.

@@ -143,13 +143,13 @@ pub(crate) fn bounds() -> Bounds {
     THREAD.with(|thread| thread.bounds.get())
 }
 
-/// Has the calling thread's lane take note of the total.
+/// Has the calling thread's lane tell the shared total what changed.
 #[cold]
 #[inline(never)]
-pub(crate) fn attend() {
+pub(crate) fn flush() {
     THREAD.with(|thread| {
         if let Some(local) = thread.local.get() {
-            local.attend();
+            local.flush();
         }
     });
 }
@@ -220,7 +220,7 @@ impl Thread {
             return Access::Shut;
         }
         if flags & MULTI != 0 && self.expected() != flags {
-            local.attend();
+            local.flush();
         }
         if !watched && !self.may_set_up() && !self.is_early() && flags & OBSERVED == 0 {
             self.expect(flags);

@@ -1,7 +1,7 @@
 //! The exact counters of a lane, and its running total. Called at every event at every rate, so each is a few plain
 //! loads and stores in two cache lines.
 
-use crate::engine::life::state::{self, MULTI, WATCHED};
+use crate::engine::life::state;
 use crate::engine::life::thread;
 use crate::engine::store::ledger_map;
 use crate::ledger::layout::Lane;
@@ -96,11 +96,11 @@ impl Lane {
         clock >= self.next_sample.load(Relaxed)
     }
 
-    /// `live` went above `hi`: a single lane has a new peak, or there are several lanes, or something watches.
+    /// `live` went above `hi`: a single lane has a new peak, or there are several lanes.
     #[inline(always)]
     pub(crate) fn rose(&self) {
-        if state::flags() & (MULTI | WATCHED) != 0 {
-            thread::attend();
+        if state::is_multi() {
+            thread::flush();
         } else {
             let live = self.live.load(Relaxed);
             self.hi.store(live, Relaxed);
@@ -112,7 +112,7 @@ impl Lane {
     #[inline(always)]
     pub(crate) fn fell(&self) {
         if state::is_multi() {
-            thread::attend();
+            thread::flush();
         } else {
             self.lo.store(i64::MIN, Relaxed);
             ledger_map::header().epoch.store(state::next_epoch_alone(), Relaxed);

@@ -6,9 +6,8 @@
 
 use crate::engine::alloc::block_tag::{LaneTag, Note, SlotTag, Tag, BIRTH_BITS};
 use crate::engine::alloc::thread_cache::ThreadCache;
-use crate::engine::life::state::{self, MULTI, WATCHED};
+use crate::engine::life::state::{self, MULTI};
 use crate::engine::record::counters::bump;
-use crate::engine::record::peak;
 use crate::engine::record::sampler::Sampler;
 use crate::engine::record::site_predictor::Number;
 use crate::engine::record::sites::{Desk, Index, Room, FIRST_PEAKS, FIRST_ROOM};
@@ -70,33 +69,13 @@ fn bump_small(field: &AtomicU32) {
 }
 
 impl Local {
-    /// Takes note of the total: the lane's own, if it is alone, or else the shared one, which it tells what changed. Sets
-    /// when to do so next.
+    /// Tells the shared total what changed here, and sets when to do so next. A lane that is alone has nothing to tell.
     #[cold]
     #[inline(never)]
-    pub(crate) fn attend(&self) {
-        if state::is_multi() {
-            self.flush()
-        } else {
-            self.note_alone()
+    pub(crate) fn flush(&self) {
+        if !state::is_multi() {
+            return;
         }
-    }
-
-    /// With a single lane, and something that watches it: `hi` is no longer the peak, which is in the header instead.
-    fn note_alone(&self) {
-        let header = ledger_map::header();
-        let live = self.record.live.load(Relaxed);
-        let watched = peak::rose_to(live);
-        let peak = header.peak.load(Relaxed);
-        if live > peak {
-            header.peak.store(live, Relaxed);
-            self.record.lo.store(live, Relaxed);
-        }
-        self.record.hi.store(watched.min(peak.max(live)), Relaxed);
-    }
-
-    /// Tells the shared total what changed here, and sets when to do so next.
-    fn flush(&self) {
         let header = ledger_map::header();
         let total = self.tell();
         let peak = header.peak.fetch_max(total, AcqRel).max(total);
@@ -106,8 +85,7 @@ impl Local {
             header.epoch.store(state::next_epoch(), Relaxed);
         }
         let live = self.record.live.load(Relaxed);
-        let watched = if peak::is_on() { peak::rose_to(total) } else { i64::MAX };
-        let to_peak = (peak.min(watched) - total).clamp(0, BATCH);
+        let to_peak = (peak - total).clamp(0, BATCH);
         self.record.hi.store(live + to_peak, Relaxed);
         self.record.lo.store(if total == peak { live } else { live - BATCH }, Relaxed);
     }
@@ -236,9 +214,7 @@ impl Local {
 
     /// Gives the lane back: the next thread goes on with its counters.
     pub(crate) fn let_go(&self) {
-        if state::is_multi() {
-            self.attend();
-        }
+        self.flush();
         self.held.store(false, Release);
     }
 }
@@ -289,29 +265,6 @@ pub(crate) fn totals() -> [u64; 5] {
         totals.iter_mut().zip(numbers).for_each(|(total, number)| *total = total.wrapping_add(number));
     }
     totals
-}
-
-/// The live total of all lanes, as exact as can be had: what they kept to themselves is told for them.
-pub(crate) fn total() -> i64 {
-    if state::is_multi() {
-        lanes().fold(0, |_, lane| lane.tell())
-    } else {
-        lanes().map(|lane| lane.record.live.load(Relaxed)).sum()
-    }
-}
-
-/// From here on the peak of a single lane is in the header, and its `hi` may be lower. Called by the thread of that lane, if
-/// there is only one.
-pub(crate) fn prepare_to_watch() {
-    if peak::is_on() {
-        return;
-    }
-    if !state::is_multi() {
-        if let Some(only) = lanes().last() {
-            ledger_map::header().peak.fetch_max(only.record.hi.load(Relaxed), AcqRel);
-        }
-    }
-    state::set(WATCHED);
 }
 
 /// How many processes of a line of forks came before this one.

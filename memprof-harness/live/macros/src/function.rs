@@ -35,10 +35,10 @@ impl Function {
     pub fn measured(self, limits: &Limits) -> TokenStream {
         let Function { head, body, returns, is_async, should_panic } = self;
         let measure = match (is_async, should_panic) {
-            (false, false) => "::memprof_harness::__budget::run",
-            (false, true) => "::memprof_harness::__budget::run_to_panic",
-            (true, false) => "::memprof_harness::__budget::run_async",
-            (true, true) => "::memprof_harness::__budget::run_async_to_panic",
+            (false, false) => "::memprof::__budget::run",
+            (false, true) => "::memprof::__budget::run_to_panic",
+            (true, false) => "::memprof::__budget::run_async",
+            (true, true) => "::memprof::__budget::run_async_to_panic",
         };
         let body_span = body.span();
         let body = TokenStream::from(TokenTree::from(body));
@@ -47,7 +47,7 @@ impl Function {
             false => TokenStream::from_iter([code("move || ->"), returns, body]),
             true => TokenStream::from_iter([code("async move"), braces(awaited(returns, body)).into()]),
         };
-        let arguments = TokenStream::from_iter([code("&"), limits.to_array().into(), code(","), work]);
+        let arguments = TokenStream::from_iter([limits.to_budget(), code(","), work]);
         let call = TokenTree::from(Group::new(Delimiter::Parenthesis, arguments));
         let awaited = if is_async { code(".await") } else { TokenStream::new() };
         let mut measured = Group::new(Delimiter::Brace, TokenStream::from_iter([code(measure), call.into(), awaited]));

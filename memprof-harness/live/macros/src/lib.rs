@@ -1,4 +1,4 @@
-//! `#[budget]`: a test's limits, written at the test. This crate takes the function apart and puts a call of `memprof-harness`
+//! `#[budget]`: a test's limits, written at the test. This crate takes the function apart and puts a call of `memprof`
 //! around its body; what is measured, and what is said, is decided there.
 //!
 //! It parses by hand, because what it needs of a function is little, and nobody should wait for a parser of all of Rust.
@@ -14,7 +14,7 @@ use function::Function;
 use limits::Limits;
 use proc_macro::{Delimiter, Group, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
 
-/// See `memprof_harness::budget`.
+/// See `memprof::budget`.
 #[proc_macro_attribute]
 pub fn budget(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let parsed = Limits::parse(arguments).and_then(|limits| Ok((limits, Function::parse(item.clone())?)));

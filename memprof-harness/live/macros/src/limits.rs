@@ -8,6 +8,8 @@ const COUNTS: [&str; 3] = ["alloc_objects", "inuse_objects", "reallocs"];
 /// All figures that can be limited.
 const FIGURES: [&str; 7] =
     ["alloc_objects", "alloc_space", "peak_space", "leaked", "inuse_objects", "inuse_space", "reallocs"];
+/// The one that is of the whole test, and not of the function.
+const LEAKED: &str = "leaked";
 const EXAMPLE: &str = "alloc_objects = 12, peak_space = \"64KiB\", leaked = 0";
 
 /// Figures and the most that each may be, in the order they were written.
@@ -29,16 +31,29 @@ impl Limits {
         Ok(Limits(limits))
     }
 
-    /// `[("alloc_objects", { let most: u64 = 12; most }), …]`
-    pub fn to_array(&self) -> TokenTree {
-        let tuple = |(figure, most): &(Ident, TokenStream)| {
+    /// `::memprof::__budget::Budget { limits: &[…], leaked: None }`, which borrows for as long as the statement it is in.
+    pub fn to_budget(&self) -> TokenStream {
+        let (leaked, counts): (Vec<_>, Vec<_>) = self.0.iter().partition(|(figure, _)| figure.to_string() == LEAKED);
+        let number = |most: &TokenStream| {
             let typed = [code("let most: ::core::primitive::u64 ="), most.clone(), code("; most")];
-            let name = TokenTree::from(Literal::string(&figure.to_string()));
-            let tuple = [name.into(), code(","), braces(TokenStream::from_iter(typed)).into()];
-            let tuple = TokenTree::from(Group::new(Delimiter::Parenthesis, TokenStream::from_iter(tuple)));
-            [tuple.into(), code(",")]
+            TokenStream::from(braces(TokenStream::from_iter(typed)))
         };
-        Group::new(Delimiter::Bracket, self.0.iter().flat_map(tuple).collect()).into()
+        let call = |function: &str, arguments: TokenStream| {
+            let arguments = TokenTree::from(Group::new(Delimiter::Parenthesis, arguments));
+            TokenStream::from_iter([code(function), arguments.into()])
+        };
+        let limit = |(figure, most): &(Ident, TokenStream)| {
+            let name = TokenTree::from(Literal::string(&figure.to_string()));
+            let arguments = TokenStream::from_iter([name.into(), code(", \"<=\","), number(most)]);
+            [call("::memprof::__budget::Limit::new", arguments), code(",")]
+        };
+        let limits = Group::new(Delimiter::Bracket, counts.into_iter().flat_map(limit).collect());
+        let leaked = match leaked.first() {
+            Some((_, most)) => call("::core::option::Option::Some", number(most)),
+            None => code("::core::option::Option::None"),
+        };
+        let fields = [code("limits: &"), TokenTree::from(limits).into(), code(", leaked:"), leaked];
+        TokenStream::from_iter([code("::memprof::__budget::Budget"), braces(TokenStream::from_iter(fields)).into()])
     }
 }
 

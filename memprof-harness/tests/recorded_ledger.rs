@@ -189,7 +189,12 @@ fn check_sites(ledger: &Ledger, truth: &Truth) {
 fn break_it(bytes: &[u8], random: &mut Random) {
     // Truncated: at every byte of the header and the first chunks, and here and there behind them.
     for len in (0..6000.min(bytes.len())).chain((6000..bytes.len()).step_by(37)) {
-        let _ = ledger::read(&bytes[..len]);
+        let Ok(Ledger { counters, losses, sites, .. }) = ledger::read(&bytes[..len]) else { continue };
+        let sum = |figure: fn(&ledger::SiteValues) -> u64| sites.iter().map(|site| figure(&site.values)).sum::<u64>();
+        // What is cut away is the stacks', and so is named; or the counters are gone, and what has no stack is nothing.
+        let objects = sum(|values| values.alloc_objects) + losses.unattributed_objects;
+        let freed_space = sum(|values| values.freed_space) + losses.unattributed_freed_space;
+        assert_eq!((objects, freed_space), (counters.alloc_objects, counters.freed_space), "cut at {len}");
     }
     let mut broken = bytes.to_vec();
     // Flipped: every bit where the structure is, and here and there behind it.

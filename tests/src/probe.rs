@@ -107,9 +107,9 @@ impl Probed {
             let sum = |value: fn(&SiteValues) -> u64| ledger.sites.iter().map(|site| value(&site.values)).sum::<u64>();
             assert_eq!(sum(|values| values.alloc_objects) + ledger.losses.unattributed_objects, alloc_objects);
             assert_eq!(sum(|values| values.alloc_space) + ledger.losses.unattributed_space, alloc_space);
+            assert_eq!(sum(|values| values.frees) + ledger.losses.unattributed_frees, frees);
+            assert_eq!(sum(|values| values.freed_space) + ledger.losses.unattributed_freed_space, freed_space);
             if ledger.losses.unattributed_objects == 0 {
-                assert_eq!(sum(|values| values.frees), frees);
-                assert_eq!(sum(|values| values.freed_space), freed_space);
                 assert_eq!(sum(|values| values.reallocs), reallocs);
             }
         }

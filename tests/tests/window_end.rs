@@ -75,6 +75,87 @@ fn stacks_add_up_to_the_counters_where_threads_go_on() {
     }
 }
 
+/// Threads that do nothing but allocate, on many stacks, and then the process's end.
+const CUT_OFF: &str = "use std::hint::black_box;
+use std::time::Duration;
+
+#[inline(never)]
+fn keeps(depth: usize) {
+    if depth > 0 {
+        return keeps(black_box(depth - 1));
+    }
+    let mut bytes = black_box(vec![1_u8; 100]);
+    bytes.reserve(5000);
+    std::mem::forget(black_box(bytes));
+    drop(black_box(vec![1_u8; 40]));
+}
+
+fn cut_off(end: impl FnOnce()) {
+    for thread in 0..THREADS {
+        std::thread::spawn(move || (0..).for_each(|round| keeps((round + thread) % 50)));
+    }
+    std::thread::sleep(Duration::from_millis(20));
+    end();
+}
+const THREADS: usize = 4;
+
+extern \"C\" {
+    fn _exit(status: i32) -> !;
+    fn kill(process: i32, signal: i32) -> i32;
+}
+
+#[test]
+fn by_exit() {
+    cut_off(|| std::process::exit(0));
+}
+
+#[test]
+fn at_once() {
+    cut_off(|| unsafe { _exit(0) });
+}
+
+#[test]
+fn by_an_abort() {
+    cut_off(|| std::process::abort());
+}
+
+#[test]
+fn by_a_signal() {
+    cut_off(|| assert_eq!(unsafe { kill(std::process::id() as i32, 9) }, 0));
+}
+
+#[test]
+fn by_the_time_limit() {
+    cut_off(|| loop {
+        std::thread::park();
+    });
+}
+";
+
+#[test]
+fn what_a_process_that_is_cut_off_has_counted_has_its_stack_or_is_named() {
+    const THREADS: u64 = 4;
+    let fixture = Fixture::copy("known");
+    fixture.write("tests/cut_off.rs", CUT_OFF);
+    // A test that failed is not repeated.
+    let runs = (0..5).flat_map(|_| {
+        let call = fixture.memprof("test --test cut_off --memprofilerate 1 --keep-ledgers --test-timeout 1");
+        call.run().ended_with(101);
+        let ledgers = fixture.all_ledgers();
+        assert_eq!(ledgers.len(), 5);
+        ledgers
+    });
+    for Ledger { identity, counters, losses, sites, .. } in runs {
+        let sum = |value: fn(&SiteValues) -> u64| sites.iter().map(|site| value(&site.values)).sum::<u64>();
+        assert!(counters.alloc_objects > 100 && sites.len() > 50, "{}: {counters:?}", identity.name);
+        assert_eq!(sum(|values| values.alloc_objects) + losses.unattributed_objects, counters.alloc_objects);
+        assert_eq!(sum(|values| values.alloc_space) + losses.unattributed_space, counters.alloc_space);
+        assert_eq!(sum(|values| values.frees) + losses.unattributed_frees, counters.frees);
+        assert_eq!(sum(|values| values.freed_space) + losses.unattributed_freed_space, counters.freed_space);
+        assert!(losses.unattributed_objects.max(losses.unattributed_frees) <= THREADS, "{}: {losses:?}", identity.name);
+    }
+}
+
 #[test]
 fn a_test_may_forbid_its_thread_what_the_ledger_takes() {
     let fixture = Fixture::copy("threads");

@@ -8,6 +8,10 @@ use serde::{Deserialize, Serialize};
 pub struct TestLosses {
     pub unattributed_objects: u64,
     pub unattributed_space: u64,
+    #[serde(default)]
+    pub unattributed_frees: u64,
+    #[serde(default)]
+    pub unattributed_freed_space: u64,
     pub truncated_stacks: u64,
     pub unwalkable_stacks: u64,
     pub untracked_samples: u64,
@@ -31,6 +35,8 @@ impl From<&Losses> for TestLosses {
         TestLosses {
             unattributed_objects: losses.unattributed_objects,
             unattributed_space: losses.unattributed_space,
+            unattributed_frees: losses.unattributed_frees,
+            unattributed_freed_space: losses.unattributed_freed_space,
             truncated_stacks: losses.truncated_stacks,
             unwalkable_stacks: losses.unwalkable_stacks,
             untracked_samples: losses.untracked_samples,

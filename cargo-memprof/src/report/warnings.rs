@@ -92,7 +92,8 @@ fn lost(tests: &[TestRecord]) -> Vec<String> {
     if objects > 0 {
         texts.push(format!(
             "{} allocations ({}) of {} are counted but have no stack: the ledger could not hold more, or could not grow\n\
-             (it ends at 1 GiB; a full disk, a limit on files or descriptors, or a test that moves to another root or user ends it before)",
+             (it ends at 1 GiB; a full disk, a limit on files or descriptors, or a test that moves to another root or user ends it before; \
+             and of a process that was cut off, each thread may lack its last)",
             count(objects),
             bytes(sum(|test| test.losses.unattributed_space)),
             affected(|test| test.losses.unattributed_objects)

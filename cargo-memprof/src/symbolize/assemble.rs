@@ -414,12 +414,22 @@ impl Assembly<'_> {
 
     /// Counts what has no stack, so that the samples of an exact profile add up to its counters.
     fn add_lost(&mut self, losses: &Losses) {
-        if losses.unattributed_objects == 0 {
+        let [objects, space, frees, freed] = [
+            losses.unattributed_objects,
+            losses.unattributed_space,
+            losses.unattributed_frees,
+            losses.unattributed_freed_space,
+        ]
+        .map(|figure| i64::try_from(figure).unwrap_or(i64::MAX));
+        if [objects, space, frees, freed] == [0; 4] {
             return;
         }
         let mut observed = Observed::default();
-        observed[ValueType::AllocObjects] = i64::try_from(losses.unattributed_objects).unwrap_or(i64::MAX);
-        observed[ValueType::AllocSpace] = i64::try_from(losses.unattributed_space).unwrap_or(i64::MAX);
+        observed[ValueType::AllocObjects] = objects;
+        observed[ValueType::AllocSpace] = space;
+        // Less than nothing where the stack of an allocation is known, and not its free.
+        observed[ValueType::InuseObjects] = objects - frees;
+        observed[ValueType::InuseSpace] = space - freed;
         let stack = self.made_up(None, LOST);
         self.builder.add(stack, None, 0, &estimate(&observed, SampleRate(1), 0, 0.0));
     }

@@ -100,9 +100,12 @@ impl Default for Counters {
 /// What the ledger does not have, in its own words.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Losses {
-    /// Allocations that are in the counters and have no stack, and their bytes.
+    /// Allocations that are in the counters and have no stack, and their bytes; and the same of frees. Where every stack is noted, the sums over
+    /// all sites and these are the counters.
     pub unattributed_objects: u64,
     pub unattributed_space: u64,
+    pub unattributed_frees: u64,
+    pub unattributed_freed_space: u64,
     /// Distinct stacks in the middle of which frames are left out.
     pub truncated_stacks: u64,
     /// Distinct stacks whose frame pointers led off the thread's stack.

@@ -34,6 +34,9 @@ pub fn read(bytes: &[u8]) -> Result<Ledger, LedgerError> {
     losses.unreadable_bytes = parts.unreadable_bytes;
     let mut counters = counters(file, &parts.lanes);
     let sites = sites(file, &parts, &mut losses);
+    if file.u64(offset_of!(Header, rate)) == 1 {
+        losses.complete(&counters, &sites);
+    }
     counters.leaks = leaks(file, &counters, &sites);
     let stacks = parts.take_stacks();
     let end = end(file, parts.text.remove("message"));
@@ -57,6 +60,8 @@ fn losses(file: View<'_>) -> Losses {
     Losses {
         unattributed_objects: file.u64(offset_of!(Header, unattributed_objects)),
         unattributed_space: file.u64(offset_of!(Header, unattributed_space)),
+        unattributed_frees: file.u64(offset_of!(Header, unattributed_frees)),
+        unattributed_freed_space: file.u64(offset_of!(Header, unattributed_freed_space)),
         truncated_stacks: file.u64(offset_of!(Header, truncated_stacks)),
         unwalkable_stacks: file.u64(offset_of!(Header, unwalkable_stacks)),
         untracked_samples: file.u64(offset_of!(Header, untracked_samples)),
@@ -69,6 +74,20 @@ fn losses(file: View<'_>) -> Losses {
         own_memory: file.u64(offset_of!(Header, own_memory)).saturating_add(file.len() as u64),
         forks: file.u32(offset_of!(Header, forks)),
         lost_forks: file.u64(offset_of!(Header, lost_forks)),
+    }
+}
+
+impl Losses {
+    /// Of a ledger in which every stack was noted: what the counters have and no site has is without a stack. That is more than the engine
+    /// itself has counted so where the process was cut off after an event was counted and before its site was, or where a site cannot be read.
+    fn complete(&mut self, counters: &Counters, sites: &[Site]) {
+        let sum = |value: fn(&SiteValues) -> u64| {
+            sites.iter().fold(0_u64, |sum, site| sum.saturating_add(value(&site.values)))
+        };
+        self.unattributed_objects = counters.alloc_objects.saturating_sub(sum(|values| values.alloc_objects));
+        self.unattributed_space = counters.alloc_space.saturating_sub(sum(|values| values.alloc_space));
+        self.unattributed_frees = counters.frees.saturating_sub(sum(|values| values.frees));
+        self.unattributed_freed_space = counters.freed_space.saturating_sub(sum(|values| values.freed_space));
     }
 }
 

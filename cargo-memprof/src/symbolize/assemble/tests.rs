@@ -173,6 +173,7 @@ fn allocations_without_a_stack_are_in_the_sum() {
     let (symbols, map) = symbols();
     let mut ledger = ledger(vec![site(&[3, 4]), site(&[])]);
     (ledger.losses.unattributed_objects, ledger.losses.unattributed_space) = (5, 50);
+    (ledger.losses.unattributed_frees, ledger.losses.unattributed_freed_space) = (6, 20);
     let profile = assemble(&ledger, &map, &symbols, About::default(), Trimming::Glue);
     assert_eq!(text(&profile), [format!("{LOST} 6"), "app::tests::works > app::inner 1".into()]);
     let space: i64 = profile.samples.iter().map(|sample| sample.values[ValueType::AllocSpace]).sum();

@@ -203,3 +203,15 @@ fn the_gate_reads_no_more_of_a_run_than_its_own_files() {
     fixture.program("mkfifo").arg(fixture.path("memprof.baseline")).succeed();
     fixture.memprof("gate --no-run").run().ended_with(6).complains("it is a named pipe");
 }
+
+#[test]
+fn a_profile_of_which_a_few_bytes_make_very_much_is_refused() {
+    let fixture = shards();
+    let place = profile(&fixture);
+    // Locations of two million frames each, behind the honest ones. `\042\000` is an empty frame.
+    let script = "printf '\\010\\115' >\"$0.lines\"; yes | head -2097152 | tr -d '\\n' | sed 's/y/\\x22\\x00/g' >>\"$0.lines\"
+        { gzip -dc \"$0\"; for _ in $(seq 9); do printf '\\042\\202\\200\\200\\002'; cat \"$0.lines\"; done; } | gzip -1 >\"$0.new\"
+        mv \"$0.new\" \"$0\"; rm \"$0.lines\"";
+    fixture.program("sh").args(["-c", script]).arg(&place).succeed();
+    refused(&fixture, "is damaged: its locations have more than 16777216 frames");
+}

@@ -17,8 +17,30 @@ use std::collections::HashMap;
 
 /// Rows beyond which a table is not read: no program has as many functions, and none allocates at as many places.
 const MOST_ROWS: usize = 1 << 22;
+/// Calls that were inlined, of all locations together, beyond which they are not read.
+const MOST_FRAMES: usize = 4 * MOST_ROWS;
+/// Bytes of all strings together, and of all comments, beyond which they are not read: a comment is a number in the file, and any number
+/// of them may name the longest string.
+const MOST_TEXT: usize = 256 << 20;
+const MOST_COMMENTS: usize = 1 << 20;
 /// Nodes beyond which the stacks are not read. A million stacks that share little have ten million.
-const MOST_NODES: usize = 1 << 26;
+pub const MOST_NODES: usize = 1 << 26;
+/// Samples beyond which they are not read: of stacks, blocks' sizes and tests.
+pub const MOST_SAMPLES: usize = 1 << 24;
+
+/// Whether `builder` has no more than a profile may have. What was put together from many files is held to it as well as each of them.
+///
+/// # Errors
+/// Where it has more; says what.
+pub fn within_limits(builder: &ProfileBuilder) -> Result<(), String> {
+    if builder.nodes() > MOST_NODES {
+        return Err(format!("its stacks have more than {MOST_NODES} calls that they do not share"));
+    }
+    if builder.samples() > MOST_SAMPLES {
+        return Err(format!("it has more than {MOST_SAMPLES} samples"));
+    }
+    Ok(())
+}
 
 /// The profile in a gzipped file. Whose code a function is, is not in it: `places` says.
 ///
@@ -33,7 +55,7 @@ pub fn import(bytes: &[u8], places: &Places) -> Result<Profile, String> {
     let mut builder = ProfileBuilder::default();
     let tables = Tables::read(&file, texts, places, &mut builder)?;
     let columns = columns(&file, texts)?;
-    let mut samples = Samples { tables, columns, texts, builder, path: Vec::new() };
+    let mut samples = Samples { tables, columns, texts, builder, path: Vec::new(), calls: 0 };
     let mut sample = proto::Sample::default();
     fields::read(bytes, |field, value| {
         if field != proto::SAMPLE {
@@ -43,13 +65,12 @@ pub fn import(bytes: &[u8], places: &Places) -> Result<Profile, String> {
         sample.merge(value.bytes()?).map_err(|error| error.to_string())?;
         samples.add(&sample)
     })?;
-    let comments = file.comments.iter().map(|&comment| texts.get(comment).map(str::to_owned));
     let about = About {
         rate: SampleRate(unsigned(file.period)),
         started_ns: unsigned(file.time_nanos),
         duration_ns: unsigned(file.duration_nanos),
         executable: String::new(),
-        comments: comments.collect::<Result<_, _>>()?,
+        comments: file.comments()?,
     };
     Ok(samples.builder.finish(about))
 }
@@ -60,6 +81,8 @@ pub struct FileTables {
     pub sample_types: Vec<proto::ValueType>,
     pub mappings: Vec<proto::Mapping>,
     pub locations: Vec<proto::Location>,
+    /// Of all locations.
+    frames: usize,
     pub functions: Vec<proto::Function>,
     pub texts: Texts,
     pub comments: Vec<i64>,
@@ -88,7 +111,14 @@ impl FileTables {
         match field {
             1 => put(&mut self.sample_types, value.message()?),
             3 => put(&mut self.mappings, value.message()?),
-            4 => put(&mut self.locations, value.message()?),
+            4 => {
+                let location: proto::Location = value.message()?;
+                self.frames += location.line.len();
+                if self.frames > MOST_FRAMES {
+                    return Err(format!("its locations have more than {MOST_FRAMES} frames"));
+                }
+                put(&mut self.locations, location)
+            }
             5 => put(&mut self.functions, value.message()?),
             6 => self.texts.put(value.bytes()?),
             9 => number().map(|found| self.time_nanos = found),
@@ -97,6 +127,22 @@ impl FileTables {
             13 => value.numbers()?.into_iter().try_for_each(|comment| put(&mut self.comments, comment.cast_signed())),
             _ => Ok(()),
         }
+    }
+}
+
+impl FileTables {
+    fn comments(&self) -> Result<Vec<String>, String> {
+        let mut len = 0;
+        let comment = |&comment: &i64| {
+            let text = self.texts.get(comment)?;
+            len += text.len();
+            if len > MOST_COMMENTS {
+                Err(format!("its comments have more than {MOST_COMMENTS} bytes"))
+            } else {
+                Ok(text.to_owned())
+            }
+        };
+        self.comments.iter().map(comment).collect()
     }
 }
 
@@ -127,6 +173,9 @@ pub struct Texts {
 
 impl Texts {
     fn put(&mut self, text: &[u8]) -> Result<(), String> {
+        if self.all.len() + text.len() > MOST_TEXT {
+            return Err(format!("its names have more than {MOST_TEXT} bytes"));
+        }
         self.all.push_str(std::str::from_utf8(text).map_err(|error| error.to_string())?);
         put(&mut self.ends, self.all.len())
     }
@@ -215,6 +264,8 @@ struct Samples<'a> {
     builder: ProfileBuilder,
     /// The stack before, outermost first: the file's location, and the node it became. The next one shares most of it.
     path: Vec<(u64, StackId)>,
+    /// How many calls the nodes stand for, with those that were inlined: as many as will be drawn.
+    calls: usize,
 }
 
 impl Samples<'_> {
@@ -225,10 +276,15 @@ impl Samples<'_> {
         for id in ids().skip(shared) {
             let location = *self.tables.locations.get(id).ok_or_else(|| format!("there is no location {id}"))?;
             let caller = self.path.last().map(|(_, node)| *node);
+            let before = self.builder.nodes();
             self.path.push((*id, self.builder.stack(caller, location)));
-            if self.builder.nodes() > MOST_NODES {
+            if self.builder.nodes() > before {
+                self.calls += self.builder.tables().locations.get(location).frames.len();
+            }
+            if self.calls > MOST_NODES {
                 return Err(format!("its stacks have more than {MOST_NODES} calls that they do not share"));
             }
+            within_limits(&self.builder)?;
         }
         let (_, stack) = *self.path.last().ok_or("a sample has no stack")?;
         let (mut test, mut block_size): (Option<StringId>, u64) = (None, 0);
@@ -246,7 +302,7 @@ impl Samples<'_> {
             values[value] = *sample.value.get(column).ok_or("a sample lacks a figure")?;
         }
         self.builder.add(stack, test, block_size, &values);
-        Ok(())
+        within_limits(&self.builder)
     }
 }
 
@@ -266,6 +322,52 @@ mod tests {
         let written = export(&labelled.finish(about));
         let read = import(&written, &Places { workspace: "/w".into(), beside: Vec::new() }).unwrap();
         assert_eq!(export(&read), written);
+    }
+
+    fn gzipped(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut encoder, bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// A field of a message that holds bytes.
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut out = vec![number << 3 | 2];
+        let mut len = bytes.len();
+        while len > 0x7f {
+            out.push(len as u8 | 0x80);
+            len >>= 7;
+        }
+        out.push(len as u8);
+        out.extend(bytes);
+        out
+    }
+
+    /// An honest profile.
+    fn honest() -> Vec<u8> {
+        export(&profile(&[(&["main"], 8)]))
+    }
+
+    /// What is said of it with these fields behind its own.
+    fn refused(fields: &[u8]) -> String {
+        let mut bytes = Vec::new();
+        std::io::Read::read_to_end(&mut crate::intake::unpacking(&honest()), &mut bytes).unwrap();
+        bytes.extend(fields);
+        import(&gzipped(&bytes), &Places { workspace: "/w".into(), beside: Vec::new() }).unwrap_err()
+    }
+
+    #[test]
+    fn what_a_few_bytes_make_large_is_refused_before_it_is() {
+        // A location of two million frames, two bytes each, again and again.
+        let location = field(4, &[[8, 77].as_slice(), &[0x22, 0].repeat(2 << 20)].concat());
+        assert!(refused(&location.repeat(9)).contains("its locations have more than 16777216 frames"));
+        // A long string, and comments that all are that string.
+        let last = FileTables::read(&honest()).unwrap().texts.ends.len() as u8;
+        let comments = [field(6, &[b'x'; 1 << 16]), field(13, &[last; 20])].concat();
+        assert!(refused(&comments).contains("its comments have more than 1048576 bytes"));
+        // Names.
+        let name = field(6, &[b'x'; 15 << 20]);
+        assert!(refused(&name.repeat(18)).contains("its names have more than 268435456 bytes"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! `export::pprof` wrote.
 
 use super::figures::Figure;
-use crate::export::import::FileTables;
+use crate::export::import::{FileTables, MOST_NODES, MOST_SAMPLES};
 use crate::export::{fields, proto};
 use crate::profile::function::Origin;
 use crate::symbolize::Places;
@@ -166,8 +166,14 @@ impl Stacks {
                 let frames = locations.get(id).ok_or_else(|| format!("there is no location {id}"))?;
                 for frame in frames.clone().rev() {
                     node = Some(stacks.node_of(node, frame).ok_or("it has too many stacks")?);
+                    if stacks.nodes.len() > MOST_NODES {
+                        return Err("it has too many stacks".to_owned());
+                    }
                 }
                 path.push((*id, node.ok_or_else(|| format!("location {id} has no frame"))?));
+            }
+            if stacks.stacks.len() == MOST_SAMPLES {
+                return Err(format!("it has more than {MOST_SAMPLES} samples"));
             }
             let values = columns.map(|column| sample.value.get(column).copied().unwrap_or(0));
             stacks.stacks.push(Stack { innermost: path.last().map(|(_, node)| *node), values });

@@ -133,6 +133,7 @@ fn write(mut shards: Vec<Shard>, command: &str, outputs: &Outputs) -> Result<Sum
     let mut parts = gathered.into_inner().expect("no thread panicked with the lock held").into_iter();
     let mut whole = parts.next().unwrap_or_default();
     parts.for_each(|part| whole.append(part));
+    import::within_limits(&whole).map_err(|why| too_large(&why))?;
     write_whole(outputs, &mut summary, |about: About| whole.finish(about))?;
     Ok(summary)
 }
@@ -187,10 +188,18 @@ impl Job<'_> {
             let lock = || gathered.lock().expect("no thread panicked with the lock held");
             let mut gathering = lock().pop().unwrap_or_default();
             gathering.append(ProfileBuilder::from_profile(profile, Some(&title)));
+            import::within_limits(&gathering).map_err(|why| too_large(&why))?;
             lock().push(gathering);
         }
         Ok(files)
     }
+}
+
+fn too_large(why: &str) -> Error {
+    Error::new("cannot merge the profiles of the shards")
+        .caused_by(format!("the profile of the whole is too large: {why}"))
+        .help("record the shards with a higher `--memprofilerate`")
+        .with_code(ExitCode::CANNOT_COMPARE)
 }
 
 fn made(out: &Utf8Path) -> Result<&Utf8Path, Error> {

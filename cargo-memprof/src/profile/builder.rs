@@ -46,6 +46,11 @@ impl ProfileBuilder {
         self.profile.stacks.len()
     }
 
+    /// How many samples it has so far.
+    pub fn samples(&self) -> usize {
+        self.profile.samples.len()
+    }
+
     /// Counts `values` at `stack`, on top of what is there already for the same stack, test and block size.
     pub fn add(&mut self, stack: StackId, test: Option<StringId>, block_size: u64, values: &Estimated) {
         let sample = Sample { stack, test, block_size, values: *values };

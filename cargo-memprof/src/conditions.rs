@@ -1,6 +1,7 @@
 //! What exact figures depend on besides the code: figures of different conditions are not compared.
 
 use crate::context::cargo_args::CargoArgs;
+use crate::intake;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -17,14 +18,19 @@ pub const LISTED: u32 = 2000;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conditions {
     /// The compiler's release, such as `1.95.0`: `std` and the optimizer come with it.
+    #[serde(deserialize_with = "intake::line")]
     pub rustc: String,
     /// The triple that the tests were compiled for.
+    #[serde(deserialize_with = "intake::line")]
     pub target: String,
     /// Cargo's profile: optimized code may do without an allocation.
+    #[serde(deserialize_with = "intake::line")]
     pub profile: String,
     /// As [`features`] writes them.
+    #[serde(deserialize_with = "intake::line")]
     pub features: String,
     /// `random` as ever, or `fixed`, of hash tables and addresses.
+    #[serde(deserialize_with = "intake::line")]
     pub seeds: String,
     /// See [`COUNTING`].
     pub counting: u32,

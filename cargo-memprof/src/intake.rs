@@ -3,9 +3,11 @@
 //! a file gives is a plain path or it is refused, what is opened is a regular file below the folder that was meant, with
 //! no link on the way, and nothing is larger than what any of ours can be.
 
+use crate::view::plain::plain;
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use flate2::read::GzDecoder;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::fs::File;
@@ -51,6 +53,46 @@ impl<'de> Deserialize<'de> for PlainPath {
         let refused = format!("`{}` is no plain path below its folder", path.as_str().escape_debug());
         PlainPath::new(path).ok_or_else(|| serde::de::Error::custom(refused))
     }
+}
+
+/// A text of somebody else's that is to be one line and shows what it holds: for a field that `serde` reads. Names of tests come as they
+/// are, since figures for programs have them so; who shows one takes [`plain`].
+///
+/// # Errors
+/// Where it is no text.
+pub fn line<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(plain(&String::deserialize(deserializer)?).into_owned())
+}
+
+/// The same for a text that may have several lines. None of them is one that GitHub takes for a command, which it does wherever
+/// `::` comes first on a line of a job's output, spaces aside.
+///
+/// # Errors
+/// Where it is no text.
+pub fn lines<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let lines = text.split('\n').map(|line| match plain(line) {
+        line if line.trim_start().starts_with("::") => line.replacen(':', "\\u{3a}", 1),
+        line => line.into_owned(),
+    });
+    Ok(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// The same as [`line`] for a list of them.
+///
+/// # Errors
+/// Where it is no list of texts.
+pub fn list_of_lines<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    Ok(texts.iter().map(|text| plain(text).into_owned()).collect())
+}
+
+/// The JSON in `bytes`.
+///
+/// # Errors
+/// Where it is none, or is no `T`. The reason quotes from the file, so that it is one line.
+pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(bytes).map_err(|error| plain(&error.to_string()).into_owned())
 }
 
 /// A file in a folder that somebody else may have filled.
@@ -186,7 +228,7 @@ fn too_much(most: u64) -> io::Error {
 }
 
 fn told_of(path: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("cannot read `{}`: {error}", path.display()))
+    io::Error::new(error.kind(), format!("cannot read `{}`: {error}", plain(&path.display().to_string())))
 }
 
 impl fmt::Display for PlainPath {
@@ -201,20 +243,67 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::path::PathBuf;
 
-    fn plain(path: &str) -> Option<PlainPath> {
+    fn plain_path(path: &str) -> Option<PlainPath> {
         PlainPath::new(path.into())
     }
 
     #[test]
     fn only_names_one_below_the_other_are_a_plain_path() {
         for path in ["a", "a/b.gz", "p/lib-p/tests::a b/x", ".x", "..x", "a~2/…"] {
-            assert!(plain(path).is_some(), "{path}");
+            assert!(plain_path(path).is_some(), "{path}");
         }
         for path in ["", "/a", "..", "a/../b", "./a", "a/./b", "a//b", "a/", "a\nb", "a\0b", "a\u{1b}[2J"] {
-            assert!(plain(path).is_none(), "{path:?}");
+            assert!(plain_path(path).is_none(), "{path:?}");
         }
         let error = serde_json::from_str::<PlainPath>("\"../a\\n\"").unwrap_err().to_string();
         assert!(error.starts_with(r"`../a\n` is no plain path below its folder"), "{error}");
+    }
+
+    #[derive(Debug, Deserialize)]
+    struct Shown {
+        #[serde(deserialize_with = "line")]
+        one: String,
+        #[serde(deserialize_with = "lines")]
+        several: String,
+        #[serde(deserialize_with = "list_of_lines")]
+        list: Vec<String>,
+    }
+
+    #[test]
+    fn a_text_of_somebody_elses_moves_no_cursor_and_commands_no_runner() {
+        let text = r#"{"one":"x\n::error::y\u001b[2J\u202ez","several":"a: b\n  ::error::c\r\n::d::","list":["a\nb"]}"#;
+        let shown: Shown = json(text.as_bytes()).unwrap();
+        assert_eq!(shown.one, r"x\n::error::y\u{1b}[2J\u{202e}z");
+        assert_eq!(shown.several, "a: b\n  \\u{3a}:error::c\\r\n\\u{3a}:d::");
+        assert_eq!(shown.list, [r"a\nb"]);
+        let error = json::<crate::record::Outcome>(br#""x\n::error::y""#).unwrap_err();
+        assert!(!error.contains('\n') && error.contains(r"x\n::error::y"), "{error}");
+    }
+
+    /// Lines of a file that are fields of type `of`, with the line before each.
+    fn fields<'a>(text: &'a str, of: &str) -> Vec<(&'a str, &'a str)> {
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        let is_field = |line: &str| line.starts_with("pub ") && line.ends_with(&format!(": {of},"));
+        lines.windows(2).filter(|pair| is_field(pair[1])).map(|pair| (pair[0], pair[1])).collect()
+    }
+
+    #[test]
+    fn every_text_that_the_gate_reads_is_fit_to_be_shown() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut found = 0;
+        for file in ["gate/recorded.rs", "conditions.rs", "provenance.rs", "report/last_command.rs"] {
+            let text = fs_err::read_to_string(root.join(file)).unwrap();
+            let read = text
+                .split("#[derive(")
+                .filter(|part| part.lines().next().is_some_and(|line| line.contains("Deserialize")));
+            for (before, field) in read.flat_map(|part| [fields(part, "String"), fields(part, "Vec<String>")].concat())
+            {
+                let is_name = field == "pub name: String,";
+                assert!(is_name || before.contains("intake::l"), "`{field}` in `{file}`: as `intake::line` has it");
+                found += 1;
+            }
+        }
+        assert!(found > 20, "{found}");
     }
 
     #[test]
@@ -229,7 +318,8 @@ mod tests {
         symlink("..", folder.join("a/up")).unwrap();
         symlink("b", folder.join("a/inside")).unwrap();
         rustix::fs::mkfifoat(CWD, folder.join("a/pipe").as_std_path(), Mode::RUSR).unwrap();
-        let read = |path: &str| Place::new(&folder, &plain(path).unwrap()).read().map_err(|error| error.to_string());
+        let read =
+            |path: &str| Place::new(&folder, &plain_path(path).unwrap()).read().map_err(|error| error.to_string());
         assert_eq!(read("a/b/file").unwrap(), b"mine");
         for (path, why) in [
             ("a/link", "it is a link"),
@@ -245,7 +335,7 @@ mod tests {
         }
         // The folder itself may be a link, and so may a file that the user names.
         symlink(&folder, root.join("linked")).unwrap();
-        let linked = Place::new(&root.join("linked"), &plain("a/b/file").unwrap());
+        let linked = Place::new(&root.join("linked"), &plain_path("a/b/file").unwrap());
         assert_eq!(linked.read().unwrap(), b"mine");
         assert_eq!(super::read(folder.join("a/link").as_std_path()).unwrap(), b"theirs");
         assert!(super::read_unlinked(folder.join("a/link").as_std_path()).is_err());

@@ -4,6 +4,7 @@
 use crate::context::cargo_args::CargoArgs;
 use crate::context::test_filter;
 use crate::git::Git;
+use crate::intake;
 use camino::Utf8Path;
 use memprof_harness::ledger::fnv1a;
 use serde::{Deserialize, Serialize};
@@ -12,10 +13,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// The commit that is checked out; empty = there is none, or no git.
+    #[serde(deserialize_with = "intake::line")]
     pub commit: String,
     /// A hash of `Cargo.lock`; empty = there is none.
+    #[serde(deserialize_with = "intake::line")]
     pub lock: String,
     /// Those that choose what is built and which tests run, as [`test_filter::choosing`] has them.
+    #[serde(deserialize_with = "intake::list_of_lines")]
     pub arguments: Vec<String>,
 }
 

@@ -204,6 +204,92 @@ fn the_gate_reads_no_more_of_a_run_than_its_own_files() {
     fixture.memprof("gate --no-run").run().ended_with(6).complains("it is a named pipe");
 }
 
+/// What a terminal and GitHub's runner would obey.
+const COMMAND: &str = "x\n::error::not ours\u{1b}[31m\u{202e}y";
+
+/// Nothing in `text` is a command to a terminal or to a runner, which looks for one behind spaces too.
+#[track_caller]
+fn commands_nothing(text: &str) {
+    assert!(!text.contains(['\u{1b}', '\u{202e}', '\r']), "{text}");
+    assert!(!text.lines().any(|line| line.trim_start().starts_with("::error::not")), "{text}");
+}
+
+#[test]
+fn what_a_stranger_says_of_a_run_is_shown_and_not_obeyed() {
+    let fixture = shards();
+    fixture.memprof("test --save-baseline --lib --memprofile one").succeed();
+    let honest = fixture.read("one/summary.json");
+    let with = |pointer: &str, value: Value| {
+        let mut summary: Value = serde_json::from_str(&honest).expect("a summary is JSON");
+        summary["unprofiled"] =
+            json!([{ "package": "growing", "target": "t", "kind": "test", "reason": "r", "not_recorded": true }]);
+        *summary.pointer_mut(pointer).expect("it has the field") = value;
+        fixture.write("one/summary.json", &summary.to_string());
+    };
+    let pointers = [
+        "/run/conditions/rustc",
+        "/run/conditions/features",
+        "/unprofiled/0/target",
+        "/unprofiled/0/reason",
+        "/tests/0/package",
+        "/tests/0/kind",
+        "/tests/0/outcome",
+        "/tests/0/source_file",
+        "/tests/0/name",
+    ];
+    let judge = |what: &str, shown: bool| {
+        for format in ["text", "github"] {
+            let call = fixture.memprof("gate --no-run --memprofile one --output-format").arg(format);
+            let ran = call.run().ended_with(6);
+            commands_nothing(&ran.stdout);
+            commands_nothing(&ran.stderr);
+            assert_eq!(ran.all().contains("not ours"), shown, "{what}: {}", ran.all());
+            for file in ["summary.md", "junit.xml"] {
+                commands_nothing(&fixture.read(&format!("one/gate/{file}")));
+            }
+        }
+    };
+    for pointer in pointers {
+        with(pointer, json!(COMMAND));
+        judge(pointer, !["/tests/0/outcome", "/tests/0/source_file"].contains(&pointer));
+    }
+    fixture.write("one/summary.json", &honest);
+    let kept = fixture.read("memprof.baseline");
+    let hostile = COMMAND.replace('\n', "\\n");
+    for (old, new) in [("@rustc ", "@rustc ".to_owned() + &hostile), ("lib/growing ", format!("lib/{hostile} "))] {
+        fixture.write("memprof.baseline", &kept.replacen(old, &new, 1));
+        judge(old, true);
+    }
+    fixture.write("memprof.baseline", &kept);
+    let last = json!({ "command": COMMAND, "exit": 0, "produced": false, "interrupted": false });
+    fixture.write("one/last-command.json", &last.to_string());
+    judge("last-command.json", true);
+}
+
+#[test]
+fn a_summary_that_is_deeper_or_greater_than_any_is_an_error_or_the_same_run() {
+    let fixture = shards();
+    let honest = fixture.read("one/summary.json");
+    let deep = "[".repeat(1_000_000);
+    for (old, new) in [
+        ("{\"schema\":1", deep.clone()),
+        ("\"children\":[]", format!("\"children\":{}", deep.replace('[', "[{\"children\":"))),
+        ("\"alloc_objects\":", "\"alloc_objects\":1e400,\"x\":".to_owned()),
+        ("\"alloc_objects\":", "\"alloc_objects\":-1,\"x\":".to_owned()),
+        ("\"alloc_objects\":", "\"alloc_objects\":18446744073709551616,\"x\":".to_owned()),
+        ("\"tests\":", "\"tests\":[],\"tests\":".to_owned()),
+        ("\"schema\":1", "\"schema\":4294967296".to_owned()),
+    ] {
+        assert!(honest.contains(old), "{old}: {honest}");
+        fixture.write("one/summary.json", &honest.replace(old, &new));
+        refused(&fixture, "summary.json");
+    }
+    // What is not known is passed over, however deep it is.
+    let unknown = format!("\"unknown\":{deep}{},\"tests\":", deep.replace('[', "]"));
+    fixture.write("one/summary.json", &honest.replacen("\"tests\":", &unknown, 1));
+    fixture.memprof("merge one two").succeed().complains("Merged 3 tests of 2 shards");
+}
+
 #[test]
 fn a_profile_of_which_a_few_bytes_make_very_much_is_refused() {
     let fixture = shards();

@@ -20,6 +20,7 @@
 use super::figures::{Figure, Figures};
 use crate::conditions::Conditions;
 use crate::record::TestId;
+use crate::view::plain::plain;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -91,7 +92,7 @@ impl Baseline {
             }
             if let Some(entry) = line.strip_prefix('@') {
                 let (name, value) = entry.split_once(' ').unwrap_or((entry, ""));
-                if header.insert(name, unescaped(value.trim()).map_err(flaw)?).is_some() {
+                if header.insert(name, shown(value.trim()).map_err(flaw)?).is_some() {
                     return Err(flaw(format!("`@{name}` is there twice")));
                 }
                 check_version(name, value.trim(), number)?;
@@ -176,8 +177,8 @@ fn test_of(line: &str) -> Result<(TestId, Figures), String> {
     if name.is_empty() {
         return Err(format!("it names no test; {shape}"));
     }
-    let package = if package == NOTHING { String::new() } else { unescaped(package)? };
-    let id = TestId { package, target: unescaped(target)?, kind: unescaped(kind)?, name: unescaped(name)? };
+    let package = if package == NOTHING { String::new() } else { shown(package)? };
+    let id = TestId { package, target: shown(target)?, kind: shown(kind)?, name: unescaped(name)? };
     Ok((id, figures))
 }
 
@@ -208,6 +209,11 @@ fn escaped(text: &str) -> String {
         if letter.is_control() || letter == '\\' { out.extend(letter.escape_default()) } else { out.push(letter) }
     }
     out
+}
+
+/// The same for what is shown wherever it stands; a summary's come in so, too.
+fn shown(text: &str) -> Result<String, String> {
+    Ok(plain(&unescaped(text)?).into_owned())
 }
 
 fn unescaped(text: &str) -> Result<String, String> {

@@ -10,6 +10,7 @@ use crate::exit_code::ExitCode;
 use crate::intake;
 use crate::outlet;
 use crate::record::TestId;
+use crate::view::plain::plain;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
 use std::io;
@@ -65,7 +66,8 @@ impl BaselineFile {
             let help = flaw.help.unwrap_or_else(|| {
                 "restore it from git, or record it anew: remove it and run `cargo memprof test --save-baseline`".into()
             });
-            failed().caused_by(format!("{place}{}", flaw.what)).help(help)
+            // It quotes from the file.
+            failed().caused_by(format!("{place}{}", plain(&flaw.what))).help(help)
         })
     }
 

@@ -5,7 +5,7 @@ use super::doctest;
 use super::figures::Figures;
 use crate::conditions::Conditions;
 use crate::error::Error;
-use crate::intake::{Place, PlainPath};
+use crate::intake::{self, Place, PlainPath};
 use crate::provenance::Provenance;
 use crate::record::TestId;
 use crate::report::layout;
@@ -60,17 +60,22 @@ pub const PARTIAL: &str = "partial";
 /// One run of one test.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct RecordedTest {
+    #[serde(deserialize_with = "intake::line")]
     pub package: String,
+    #[serde(deserialize_with = "intake::line")]
     pub target: String,
+    #[serde(deserialize_with = "intake::line")]
     pub kind: String,
     pub name: String,
+    #[serde(deserialize_with = "intake::line")]
     pub outcome: String,
     pub cut_short: bool,
     #[serde(default)]
     pub forked: bool,
     /// `partial`: of what the test allocated, only a part was seen. Empty in older summaries.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "intake::line")]
     pub seen: String,
+    #[serde(deserialize_with = "intake::line")]
     pub source_file: String,
     pub start_line: u32,
     pub threads: u32,
@@ -84,9 +89,13 @@ pub struct RecordedTest {
 /// A target that ran and was not measured.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct UnprofiledTarget {
+    #[serde(deserialize_with = "intake::line")]
     pub package: String,
+    #[serde(deserialize_with = "intake::line")]
     pub target: String,
+    #[serde(deserialize_with = "intake::line")]
     pub kind: String,
+    #[serde(deserialize_with = "intake::lines")]
     pub reason: String,
     /// It carries the harness and ran, and left no recording.
     #[serde(default)]
@@ -96,8 +105,11 @@ pub struct UnprofiledTarget {
 /// A test that is there and did not run.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct NotRun {
+    #[serde(deserialize_with = "intake::line")]
     pub package: String,
+    #[serde(deserialize_with = "intake::line")]
     pub target: String,
+    #[serde(deserialize_with = "intake::line")]
     pub kind: String,
     pub name: String,
     pub ignored: bool,
@@ -143,7 +155,7 @@ impl RecordedRun {
             _ => failed().caused_by(error),
         })?;
         let broken = |why: &dyn std::fmt::Display| failed().caused_by(format!("`{path}`: {why}")).help(again);
-        let mut run: RecordedRun = serde_json::from_slice(&text).map_err(|error| broken(&error))?;
+        let mut run: RecordedRun = intake::json(&text).map_err(|error| broken(&error))?;
         if run.schema != SCHEMA {
             return Err(broken(&format!("its schema is {}; this program reads schema {SCHEMA}", run.schema)));
         }

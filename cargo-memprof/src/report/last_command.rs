@@ -15,6 +15,7 @@ pub const LAST_COMMAND: &str = "last-command.json";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastCommand {
     /// As the user gave it.
+    #[serde(deserialize_with = "intake::line")]
     pub command: String,
     /// What it ended with; `None` = it has not ended, or was killed.
     pub exit: Option<u8>,
@@ -69,7 +70,7 @@ impl LastCommand {
     /// `None` = there is none, or none of ours.
     pub fn read(out: &Utf8Path) -> Option<LastCommand> {
         let bytes = intake::read_unlinked(out.join(LAST_COMMAND).as_std_path()).ok()?;
-        serde_json::from_slice(&bytes).ok()
+        intake::json(&bytes).ok()
     }
 
     /// Looks whether the outputs in `out` are those of the last command. Where it left no word, as commands of older

@@ -5,7 +5,7 @@ use super::leaks::Leaks;
 use super::losses::TestLosses;
 use crate::collect::Collected;
 use crate::conditions::Conditions;
-use crate::intake::PlainPath;
+use crate::intake::{self, PlainPath};
 use crate::profile::leaked::LeakedAt;
 use crate::provenance::Provenance;
 use crate::record::{Iteration, Lifetimes, NotRun, Outcome, TestId, TestRecord, Unprofiled};
@@ -235,8 +235,8 @@ impl<'a> Summary<'a> {
     ///
     /// # Errors
     /// Where it is no summary, or one of another version.
-    pub fn from_json(text: &[u8]) -> serde_json::Result<Summary<'static>> {
-        serde_json::from_slice(text)
+    pub fn from_json(text: &[u8]) -> Result<Summary<'static>, String> {
+        intake::json(text)
     }
 
     /// The files of every test and of the processes that it started.

@@ -78,3 +78,34 @@ fn programs_and_doctests_are_repeated_and_their_seeds_are_fixed_too() {
         assert!((0..2).all(|_| record() == first), "{first:?}");
     }
 }
+
+/// A test that reads what a child writes, which is more in every other run: the file has a letter for each run so far.
+const READS: &str = "use std::io::Read;
+use std::process::{Command, Stdio};
+
+fn child() -> Command {
+    let mut command = Command::new(\"sh\");
+    let script = \"printf x >>\\\"$0\\\"; n=$(wc -c <\\\"$0\\\"); printf '%*s' $((n % 2 * 5000 + 10)) .\";
+    command.args([\"-c\", script]);
+    command
+}
+
+#[test]
+fn reads_to_the_end() {
+    let mut child = child().arg(concat!(env!(\"CARGO_MANIFEST_DIR\"), \"/target/runs\")).stdout(Stdio::piped()).spawn().unwrap();
+    let mut text = String::new();
+    child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
+    child.wait().unwrap();
+}
+";
+
+#[test]
+fn what_is_read_to_its_end_is_named_where_it_is_the_reason() {
+    let fixture = Fixture::copy("varying");
+    fixture.write("src/lib.rs", "");
+    fixture.write("tests/reads.rs", READS);
+    fixture.memprof("test --save-baseline --repeat 2").succeed();
+    let gated = fixture.memprof("gate --repeat 2").succeed();
+    let gated = gated.says("not the same on every run: varying test/reads reads_to_the_end");
+    gated.says("it reads something to its end: where that is a pipe or a socket");
+}

@@ -23,6 +23,8 @@ pub enum Cause {
     Time,
     /// What a child wrote arrived in other pieces.
     Pipe,
+    /// What something gave that was read to its end.
+    Read,
     Unknown,
 }
 
@@ -33,24 +35,35 @@ const TIMED: [&str; 5] = ["Instant", "SystemTime", "chrono::", "time::", "sleep"
 
 /// Parts of names of what reads a child's output.
 const PIPED: [&str; 6] = ["wait_with_output", "Command::output", "ChildStdout", "ChildStderr", "read2", "PipeReader"];
+/// Parts of names of what reads anything to its end. Names have no types in them where the mangling has none.
+const READ_TO_THE_END: [&str; 2] = ["default_read_to_end", "default_read_to_string"];
+/// What is read so and gives the same whenever it is read.
+const FILES: [&str; 1] = ["std::fs::"];
 
 /// What differs between the least and the most of a test's repeats, which ran with `threads`.
 pub fn varying(least: &Stacks, most: &Stacks, figure: Figure, threads: u32) -> Varying {
     let mut changes = explain::changes(least, most, figure);
     changes.sort_by_key(|change| std::cmp::Reverse(change.difference().unsigned_abs()));
-    let cause = if differs_at(&PIPED, least, most, figure) { Cause::Pipe } else { cause(&[least, most], threads) };
+    let cause = match cause(&[least, most], threads) {
+        _ if differs_at(&PIPED, &[], least, most, figure) => Cause::Pipe,
+        Cause::Unknown | Cause::Time if differs_at(&READ_TO_THE_END, &FILES, least, most, figure) => Cause::Read,
+        cause => cause,
+    };
     Varying { figure, changes, cause }
 }
 
-/// Whether stacks that lead through functions with one of `parts` in their names have other figures in `least` than in `most`.
-fn differs_at(parts: &[&str], least: &Stacks, most: &Stacks, figure: Figure) -> bool {
+/// Whether stacks that lead through functions with one of `parts` in their names, and none of `without`, have other figures in `least` than
+/// in `most`.
+fn differs_at(parts: &[&str], without: &[&str], least: &Stacks, most: &Stacks, figure: Figure) -> bool {
     let sum = |run: &Stacks| {
-        let mut leads: Vec<bool> = Vec::with_capacity(run.nodes().len());
+        // Of each node, whether one of `parts` and one of `without` is on the way to it.
+        let mut leads: Vec<[bool; 2]> = Vec::with_capacity(run.nodes().len());
         for (caller, frame) in run.nodes() {
-            let is_one = || parts.iter().any(|part| frame.function.contains(part));
-            leads.push(caller.is_some_and(|caller| leads[caller]) || is_one());
+            let before = caller.map_or([false; 2], |caller| leads[caller]);
+            let is_one = |of: &[&str]| of.iter().any(|part| frame.function.contains(part));
+            leads.push([before[0] || is_one(parts), before[1] || is_one(without)]);
         }
-        let leading = run.stacks.iter().filter(|stack| stack.node().is_some_and(|node| leads[node]));
+        let leading = run.stacks.iter().filter(|stack| stack.node().is_some_and(|node| leads[node] == [true, false]));
         leading.map(|stack| stack.value(figure)).sum::<i64>()
     };
     sum(least) != sum(most)
@@ -87,6 +100,9 @@ impl Cause {
             Cause::Pipe => {
                 "it reads what a child writes, which arrives in other pieces on every run: so its buffers grow"
             }
+            Cause::Read => {
+                "it reads something to its end: where that is a pipe or a socket, it arrives in other pieces on every run, so its buffers grow"
+            }
             Cause::Unknown => "one thread and no hash tables: look for time, random input, paths and process ids",
         }
     }
@@ -114,6 +130,9 @@ mod tests {
             ("chrono::format::format", 1, Cause::Time),
             ("std::process::Child::wait_with_output", 1, Cause::Pipe),
             ("std::process::Child::wait_with_output", 2, Cause::Pipe),
+            ("std::io::default_read_to_end", 1, Cause::Read),
+            ("std::io::default_read_to_end", 2, Cause::Threads),
+            ("std::io::default_read_to_end::<std::fs::File>", 1, Cause::Unknown),
         ] {
             let varying = varying(&stacks(function, 1), &stacks(function, 3), Figure::AllocObjects, threads);
             assert_eq!(varying.cause, cause, "{function}");

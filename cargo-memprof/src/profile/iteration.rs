@@ -106,9 +106,10 @@ impl<'a> Stacks<'a> {
 
     fn owner(&self, frame: Frame) -> Owner {
         let name = self.name(frame);
-        // The user may have written what is called by a trait of the framework's.
+        // The user may have written what is called by a trait of the framework's, or a program that is called as the framework is.
+        let may_be_the_users = || name.starts_with('<') || self.is_of_the_program(name);
         match (self.owner)(name) {
-            Owner::Harness if name.starts_with('<') && self.origin(frame) == Origin::Workspace => Owner::Other,
+            Owner::Harness if self.origin(frame) == Origin::Workspace && may_be_the_users() => Owner::Other,
             owner => owner,
         }
     }
@@ -149,9 +150,13 @@ impl<'a> Stacks<'a> {
     /// Whether the function is another crate's. What a macro made has the macro's file, and may be the program's all the
     /// same: criterion's make its `main`.
     fn is_of_a_dependency(&self, frame: Frame) -> bool {
-        let path = self.name(frame).trim_start_matches('<');
-        let is_the_programs = path.strip_prefix(self.program).is_some_and(|rest| rest.starts_with("::"));
-        self.origin(frame) == Origin::Dependency && !is_the_programs
+        self.origin(frame) == Origin::Dependency && !self.is_of_the_program(self.name(frame))
+    }
+
+    /// Whether a function of this name is in a crate that is called as the program is.
+    fn is_of_the_program(&self, name: &str) -> bool {
+        let path = name.trim_start_matches('<');
+        path.strip_prefix(self.program).is_some_and(|rest| rest.starts_with("::"))
     }
 
     /// The benchmark's own function: what the framework called.
@@ -195,7 +200,7 @@ mod tests {
                     name if name.starts_with("alloc::") => Origin::Std,
                     // As if a macro of the framework's had made it.
                     "mine::main" => Origin::Dependency,
-                    name if name.starts_with("mine::") => Origin::Workspace,
+                    name if name.starts_with("mine::") || name.starts_with("fw::of_the_program") => Origin::Workspace,
                     _ => Origin::Dependency,
                 };
                 let tables = builder.tables();
@@ -223,7 +228,11 @@ mod tests {
 
     /// Bytes of the iteration, and of other threads.
     fn read(stacks: &[&[&str]], first_call: bool, routine: Option<&str>) -> Option<(i64, i64)> {
-        let found = of(&profile(stacks), &Question { owner: &owner, program: "mine", first_call, routine })?;
+        read_of("mine", stacks, first_call, routine)
+    }
+
+    fn read_of(program: &str, stacks: &[&[&str]], first_call: bool, routine: Option<&str>) -> Option<(i64, i64)> {
+        let found = of(&profile(stacks), &Question { owner: &owner, program, first_call, routine })?;
         Some((found.values[ValueType::AllocSpace], found.elsewhere[ValueType::AllocSpace]))
     }
 
@@ -256,6 +265,16 @@ mod tests {
             &["pool::worker", "mine::work", "alloc::vec"],
         ];
         assert_eq!(read(&stacks, false, None), Some((4, 2)));
+    }
+
+    #[test]
+    fn a_program_may_be_called_as_its_framework_is() {
+        let stacks: [&[&str]; 2] = [
+            &["fw::main", "fw::run", "fw::Bencher::iter", "fw::of_the_program", "alloc::vec"],
+            &["fw::main", "fw::run", "fw::Bencher::iter", "fw::stats", "alloc::vec"],
+        ];
+        assert_eq!(read_of("fw", &stacks, false, None), Some((1, 0)));
+        assert_eq!(read_of("mine", &stacks, false, None), Some((0, 0)));
     }
 
     #[test]

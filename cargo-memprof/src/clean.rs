@@ -1,6 +1,5 @@
 //! `cargo memprof clean`: removes what this program made below the target folder.
 
-use crate::cli::CleanOptions;
 use crate::context::cargo_args::CargoArgs;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
@@ -9,18 +8,19 @@ use crate::surroundings::Surroundings;
 use crate::workspace::NoWorkspace;
 use std::io;
 
+/// What `cargo memprof clean` was asked for.
+#[derive(Debug)]
+pub struct CleanOptions {
+    /// Where the package is.
+    pub cargo: CargoArgs,
+}
+
 /// Removes the profiles and the separate build. Outputs in a folder of the user's choice are the user's.
 ///
 /// # Errors
 /// Where that fails.
 pub fn clean(options: &CleanOptions) -> Result<ExitCode, Error> {
-    let args = CargoArgs {
-        manifest_path: options.manifest_path.clone(),
-        target_dir: options.target_dir.clone(),
-        quiet: options.quiet,
-        ..CargoArgs::default()
-    };
-    let (surroundings, workspace) = Surroundings::look(&args);
+    let (surroundings, workspace) = Surroundings::look(&options.cargo);
     let shell = surroundings.shell();
     let workspace = match workspace {
         Ok(workspace) => workspace,

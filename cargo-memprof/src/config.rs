@@ -3,7 +3,6 @@
 
 use crate::error::Error;
 use crate::gate::policy::Policy;
-use crate::options;
 use camino::{Utf8Path, Utf8PathBuf};
 use memprof_harness::modes::StackDepth;
 use serde::{Deserialize, Deserializer};
@@ -97,7 +96,7 @@ fn suggestion(message: &str) -> Option<String> {
     let found = found.split('`').nth(1).filter(|_| found.contains("unknown"))?;
     let known: Vec<&str> = expected.split('`').skip(1).step_by(2).collect();
     let plain = |name: &str| name.replace('_', "-").to_lowercase();
-    let near = |name: &&&str| options::distance(&plain(found), &plain(name));
+    let near = |name: &&&str| strsim::damerau_levenshtein(&plain(found), &plain(name));
     match known.iter().min_by_key(near) {
         Some(nearest) if near(&nearest) <= 1 + found.len() / 4 => Some(format!("did you mean `{nearest}`?")),
         _ => Some(format!("there are {}", known.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "))),

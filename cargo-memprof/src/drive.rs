@@ -80,6 +80,12 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
         provenance,
     };
     let done = run.to_its_end(target_dir);
+    if let Ok(Done { code, outputs: None, .. }) = &done
+        && *code != ExitCode::OK
+    {
+        // What nobody knows has been refused.
+        options.suggestions.iter().for_each(|suggestion| shell.note(suggestion));
+    }
     if let Some(running) = running {
         let (exit, produced, interrupted) = match &done {
             Ok(done) => (done.exit_code(), done.outputs.is_some(), done.interrupted),

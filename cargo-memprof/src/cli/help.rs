@@ -1,348 +1,288 @@
-//! The help that teaches each command, and what clap knows of them. The flags of commands that take cargo's arguments are
-//! described here and read elsewhere, because cargo's and the harness's stand between them.
+//! What the help of each command teaches beyond its flags: how it is called, examples, exit codes. All of it is wrapped here,
+//! once, for the terminal that it is shown on; the text itself knows no lines.
 
-use crate::options;
-use clap::{Args, CommandFactory, Parser, Subcommand};
-use memprof_harness::ledger::layout::DEFAULT_DEPTH;
-use std::ffi::OsString;
-use std::path::PathBuf;
+use super::flags;
 
-/// Heap profiles of your tests: `go test -memprofile` for Rust
-#[derive(Debug, Parser)]
-#[command(
-    name = "cargo-memprof",
-    bin_name = "cargo memprof",
-    version,
-    styles = STYLES,
-    subcommand_required = true,
-    after_help = "\
-Examples:
-  cargo memprof test                        sample all tests, a stack per 512 KiB allocated
-  cargo memprof test --memprofilerate 1     record every allocation
-  cargo memprof test -p mycrate parse::     any argument of `cargo test` works
-  cargo memprof run --release -- input.txt  profile a program
-
-No edit to your crate is needed. Profiles, flamegraphs and summary.json go to target/memprof:
-  go tool pprof -top target/memprof/profile.pb.gz"
-)]
-pub struct Cli {
-    #[command(subcommand)]
-    pub command: Command,
+/// What a command's help has around its flags.
+struct Lesson {
+    command: &'static str,
+    /// Behind `cargo memprof`.
+    usage: &'static str,
+    /// A paragraph each.
+    text: &'static [&'static str],
+    /// A command and what it does.
+    examples: &'static [(&'static str, &'static str)],
+    /// Exit codes, or nothing.
+    codes: &'static str,
 }
 
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    #[command(visible_alias = "t")]
-    Test(TestHelp),
-    Bench(BenchHelp),
-    Nextest(NextestHelp),
-    #[command(visible_alias = "r")]
-    Run(RunHelp),
-    Gate(GateHelp),
-    Accept(AcceptHelp),
-    Merge(MergeHelp),
-    Clean(CleanOptions),
-}
-
-/// Run `cargo test` and write a heap profile and flamegraphs of every test
-#[derive(Debug, Args)]
-#[command(
-    override_usage = "cargo memprof test [OPTIONS] [CARGO TEST OPTIONS] [TESTNAME] [-- HARNESS OPTIONS]",
-    after_help = "\
-Our options may stand before or after the `--`; every other argument goes to `cargo test` untouched.
-Each test runs in a process of its own, so its counts are its own and the same in every run.
-
-Examples:
-  cargo memprof test                                sample; a table names the hungriest tests
-  cargo memprof test --memprofilerate 1 --lib       every allocation of the library's unit tests
-  cargo memprof test --memprofile prof --release -- parser --skip slow
-  go tool pprof -http=: target/memprof/profile.pb.gz
-  xdg-open target/memprof/index.html                every flamegraph
-
-Exit codes: cargo's own; 2 wrong use; 3 nothing could be run; 4 profiles not written; 130 Ctrl-C."
-)]
-pub struct TestHelp {
-    /// Mean bytes between two recorded allocations: 1 = every one, 0 = counts only, no stacks
-    #[arg(long, value_name = "N", default_value_t = options::DEFAULT_RATE.get())]
-    memprofilerate: u64,
-    /// Where the outputs go [default: target/memprof]
-    #[arg(long, value_name = "DIR")]
-    memprofile: Option<PathBuf>,
-    /// How many frames of a stack are kept, from 16 to 1024; the middle of a deeper one is left out
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_DEPTH)]
-    stack_depth: usize,
-    /// Keep the raw recordings in DIR/ledgers
-    #[arg(long)]
-    keep_ledgers: bool,
-    /// Record all that reaches the C library's malloc, C libraries included
-    #[arg(long)]
-    native: bool,
-    /// Write the exact figures to memprof.baseline, for `cargo memprof gate`
-    #[arg(long)]
-    save_baseline: bool,
-    /// Run only one share of the tests, for `cargo memprof merge`; count: by turns, hash: by name
-    #[arg(long, value_name = "count:M/N")]
-    partition: Option<String>,
-    /// Run each test N times
-    #[arg(long, value_name = "N")]
-    repeat: Option<u32>,
-    /// Fix the seeds of hash tables and the addresses, and run one test at a time
-    #[arg(long)]
-    deterministic: bool,
-    /// Kill a test that takes longer (or a program whose tests are not known, as a whole) with all it started: it has failed,
-    /// and its profile shows where it was until then
-    #[arg(long, value_name = "SECONDS")]
-    test_timeout: Option<f64>,
-    /// Profile these tests (a part of the name, or a pattern with `*`); the others run as ever
-    #[arg(long, value_name = "PATTERN")]
-    memprof_only: Vec<String>,
-    /// Whatever `cargo test` takes
-    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    cargo_args: Vec<OsString>,
-}
-
-/// Run `cargo bench` and write what one iteration of every benchmark allocates, with its profile
-#[derive(Debug, Args)]
-#[command(
-    override_usage = "cargo memprof bench [OPTIONS] [CARGO BENCH OPTIONS] [BENCHNAME] [-- HARNESS OPTIONS]",
-    after_help = "\
-The benchmarks run and measure as ever. Then one iteration of each is recorded in a process of its own: of `#[bench]`
-(nightly), criterion, divan, bencher and CodSpeed's copies; any other program is recorded as one.
-
-Examples:
-  cargo memprof bench                           a table of ns/iter, B/iter and allocs/iter
-  cargo memprof bench --bench parse -- rows     those with `rows` in their name
-
-Exit codes: cargo's own; 2 wrong use; 3 nothing could be run; 4 profiles not written; 130 Ctrl-C."
-)]
-pub struct BenchHelp {
-    /// Mean bytes between two recorded allocations: 1 = every one, 0 = counts only, no stacks
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    memprofilerate: u64,
-    /// Where the outputs go [default: target/memprof]
-    #[arg(long, value_name = "DIR")]
-    memprofile: Option<PathBuf>,
-    /// How many frames of a stack are kept, from 16 to 1024; the middle of a deeper one is left out
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_DEPTH)]
-    stack_depth: usize,
-    /// Keep the raw recordings in DIR/ledgers
-    #[arg(long)]
-    keep_ledgers: bool,
-    /// Profile these benchmarks (a part of the name, or a pattern with `*`); the others run as ever
-    #[arg(long, value_name = "PATTERN")]
-    memprof_only: Vec<String>,
-    /// Whatever `cargo bench` takes
-    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    cargo_args: Vec<OsString>,
-}
-
-/// Run `cargo nextest run` and write a heap profile and flamegraphs of every test
-#[derive(Debug, Args)]
-#[command(
-    override_usage = "cargo memprof nextest run [OPTIONS] [NEXTEST RUN OPTIONS] [FILTERS] [-- HARNESS OPTIONS]",
-    after_help = "\
-Scheduling, filters, retries, partitions, reports and the exit code are nextest's (https://nexte.st). Of a test that was
-retried, the last attempt is kept. Doctests are not run.
-
-Examples:
-  cargo memprof nextest run --memprofilerate 1 -E 'test(parser)'
-  cargo memprof nextest run --partition slice:1/2 --memprofile shard1   see `cargo memprof merge`
-
-Exit codes: nextest's own (100: tests failed); 2 wrong use; 3 nothing could be run; 4 profiles not written."
-)]
-pub struct NextestHelp {
-    /// Mean bytes between two recorded allocations: 1 = every one, 0 = counts only, no stacks
-    #[arg(long, value_name = "N", default_value_t = options::DEFAULT_RATE.get())]
-    memprofilerate: u64,
-    /// Where the outputs go [default: target/memprof]
-    #[arg(long, value_name = "DIR")]
-    memprofile: Option<PathBuf>,
-    /// How many frames of a stack are kept, from 16 to 1024; the middle of a deeper one is left out
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_DEPTH)]
-    stack_depth: usize,
-    /// Keep the raw recordings in DIR/ledgers
-    #[arg(long)]
-    keep_ledgers: bool,
-    /// Write the exact figures to memprof.baseline, for `cargo memprof gate`
-    #[arg(long)]
-    save_baseline: bool,
-    /// Profile these tests (a part of the name, or a pattern with `*`); the others run as ever
-    #[arg(long, value_name = "PATTERN")]
-    memprof_only: Vec<String>,
-    /// Whatever `cargo nextest run` takes
-    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    cargo_args: Vec<OsString>,
-}
-
-/// Run `cargo run` and write a heap profile and flamegraphs of the program
-#[derive(Debug, Args)]
-#[command(
-    override_usage = "cargo memprof run [OPTIONS] [CARGO RUN OPTIONS] [-- ARGUMENTS OF THE PROGRAM]",
-    after_help = "\
-Our options stand before the `--`; what follows it is the program's. The program has the terminal, stdin and stdout to
-itself, and its exit code is ours. What it starts of the same package has profiles below its own.
-
-Examples:
-  cargo memprof run --release -- input.txt           sample it, a stack per 512 KiB allocated
-  cargo memprof run --memprofilerate 1 --example x   every allocation of an example
-  go tool pprof -top target/memprof/profile.pb.gz
-
-Exit codes: the program's own; 2 wrong use; 3 nothing could be run; 4 profiles not written."
-)]
-pub struct RunHelp {
-    /// Mean bytes between two recorded allocations: 1 = every one, 0 = counts only, no stacks
-    #[arg(long, value_name = "N", default_value_t = options::DEFAULT_RATE.get())]
-    memprofilerate: u64,
-    /// Where the outputs go [default: target/memprof]
-    #[arg(long, value_name = "DIR")]
-    memprofile: Option<PathBuf>,
-    /// How many frames of a stack are kept, from 16 to 1024; the middle of a deeper one is left out
-    #[arg(long, value_name = "N", default_value_t = DEFAULT_DEPTH)]
-    stack_depth: usize,
-    /// Keep the raw recordings in DIR/ledgers
-    #[arg(long)]
-    keep_ledgers: bool,
-    /// Record all that reaches the C library's malloc, C libraries included
-    #[arg(long)]
-    native: bool,
-    /// Whatever `cargo run` takes
-    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    cargo_args: Vec<OsString>,
-}
-
-/// Run the tests and compare what they allocate with the committed baseline
-#[derive(Debug, Args)]
-#[command(
-    override_usage = "cargo memprof gate [OPTIONS] [CARGO TEST OPTIONS] [TESTNAME] [-- HARNESS OPTIONS]",
-    after_help = "\
-Limits are in .config/memprof.toml; without one, no test may make one allocation more than before.
-
-Examples:
-  cargo memprof test --save-baseline     record memprof.baseline; commit it
-  cargo memprof gate                     compare; names the lines that allocate more
-  cargo memprof gate --against origin/main   needs no committed file
-  cargo memprof accept                   take the new figures over, if they are meant
-  cargo memprof gate --no-run --self-test
-
-Exit codes: cargo's own if tests fail; 2 wrong use; 3 nothing could be run; 4 outputs not written;
-5 over budget; 6 cannot compare (no baseline, other conditions, tests missing)."
-)]
-pub struct GateHelp {
-    /// The committed file [default: memprof.baseline at the workspace's root]
-    #[arg(long, value_name = "FILE")]
-    baseline: Option<PathBuf>,
-    /// Where the baseline's profiles are kept [default: target/memprof/baseline]
-    #[arg(long, value_name = "DIR")]
-    baseline_dir: Option<PathBuf>,
-    /// Compare the last run of `cargo memprof`
-    #[arg(long)]
-    no_run: bool,
-    /// Compare with another revision: build and run it in a clone of our own
-    #[arg(long, value_name = "REV")]
-    against: Option<String>,
-    /// Only warn of: new, gone, not-run, unprofiled, conditions
-    #[arg(long, value_name = "WHAT,…")]
-    allow: Option<String>,
-    /// Run each test N times, compare the least, and name the tests that vary
-    #[arg(long, value_name = "N")]
-    repeat: Option<u32>,
-    /// Fix the seeds of hash tables and the addresses, and run one test at a time
-    #[arg(long)]
-    deterministic: bool,
-    /// Kill a test that takes longer; it has failed, and is not compared
-    #[arg(long, value_name = "SECONDS")]
-    test_timeout: Option<f64>,
-    /// What goes to stdout: text, github, markdown, junit or json; all of them go to target/memprof/gate
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
-    output_format: String,
-    /// Plant an allocation in every test's figures and show that the gate trips
-    #[arg(long)]
-    self_test: bool,
-    /// Mean bytes between two recorded allocations: 1 = every one, 0 = counts only, no explanations
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    memprofilerate: u64,
-    /// Whatever `cargo test` takes
-    #[arg(hide = true, trailing_var_arg = true, allow_hyphen_values = true)]
-    cargo_args: Vec<OsString>,
-}
-
-/// Take the last run's figures into the baseline
-#[derive(Debug, Args)]
-#[command(
-    override_usage = "cargo memprof accept [OPTIONS] [PATTERN]...",
-    after_help = "\
-Examples:
-  cargo memprof accept                   all tests of the last run; tests that are gone go
-  cargo memprof accept 'parser::*'       these alone: `*` is any text, `?` any letter"
-)]
-pub struct AcceptHelp {
-    /// Names of tests, whole [default: all]
-    #[arg(value_name = "PATTERN")]
-    patterns: Vec<String>,
-    /// The committed file [default: memprof.baseline at the workspace's root]
-    #[arg(long, value_name = "FILE")]
-    baseline: Option<PathBuf>,
-    /// Where the baseline's profiles are kept [default: target/memprof/baseline]
-    #[arg(long, value_name = "DIR")]
-    baseline_dir: Option<PathBuf>,
-    /// Where the run's outputs are [default: target/memprof]
-    #[arg(long, value_name = "DIR")]
-    memprofile: Option<PathBuf>,
-    /// Path to Cargo.toml
-    #[arg(long, value_name = "PATH")]
-    manifest_path: Option<PathBuf>,
-}
-
-/// Put the shards of a run together, as if it had been one
-#[derive(Debug, Args)]
-#[command(
-    override_usage = "cargo memprof merge [OPTIONS] <DIR>...",
-    after_help = "\
-Examples:
-  cargo memprof test --partition count:1/2 --memprofile shard1     on one machine
-  cargo memprof test --partition count:2/2 --memprofile shard2     on another
-  cargo memprof merge shard1 shard2                                every shard must be there
-  cargo memprof gate --no-run                                      one verdict"
-)]
-pub struct MergeHelp {
-    /// The outputs of each shard
-    #[arg(value_name = "DIR", required = true)]
-    folders: Vec<PathBuf>,
-    /// Where the whole goes [default: target/memprof]
-    #[arg(long, value_name = "DIR")]
-    memprofile: Option<PathBuf>,
-    /// Path to Cargo.toml
-    #[arg(long, value_name = "PATH")]
-    manifest_path: Option<PathBuf>,
-}
-
-/// Remove target/memprof: the profiles and the separate build
-#[derive(Debug, Args, PartialEq, Eq)]
-pub struct CleanOptions {
-    /// Path to Cargo.toml
-    #[arg(long, value_name = "PATH")]
-    pub manifest_path: Option<PathBuf>,
-    /// The target folder, where it is not the package's own
-    #[arg(long, value_name = "DIR")]
-    pub target_dir: Option<PathBuf>,
-    /// Say nothing
-    #[arg(short, long)]
-    pub quiet: bool,
-}
-
-const STYLES: clap::builder::Styles = {
-    use anstyle::AnsiColor::{Cyan, Green};
-    clap::builder::Styles::styled()
-        .header(Green.on_default().bold())
-        .usage(Green.on_default().bold())
-        .literal(Cyan.on_default().bold())
-        .placeholder(Cyan.on_default())
+/// What the help of `cargo memprof` itself has.
+const FIRST: Lesson = Lesson {
+    command: "",
+    usage: "<COMMAND>",
+    text: &["No edit to your crate is needed. Profiles, flamegraphs and summary.json go to target/memprof."],
+    examples: &[
+        ("cargo memprof test", "sample all tests, a stack per 512 KiB"),
+        ("cargo memprof test --memprofilerate 1", "record every allocation"),
+        ("cargo memprof test -p mycrate parse::", "all of `cargo test` works"),
+        ("cargo memprof run --release -- input.txt", "profile a program"),
+        ("go tool pprof -top target/memprof/profile.pb.gz", "read a profile"),
+    ],
+    codes: "",
 };
 
-/// The help of the command called `command`.
-pub fn help_of(command: &str) -> String {
-    let mut cli = Cli::command();
+const LESSONS: [Lesson; 8] = [
+    Lesson {
+        command: "test",
+        usage: "test [OPTIONS] [CARGO TEST OPTIONS] [TESTNAME] [-- HARNESS OPTIONS]",
+        text: &[
+            "Our options may stand before or after the `--`; every other argument goes to `cargo test` untouched. \
+                 Each test runs in a process of its own, so its counts are its own and the same in every run.",
+        ],
+        examples: &[
+            ("cargo memprof test", "sample; a table names the largest tests"),
+            ("cargo memprof test --memprofilerate 1 --lib", "every allocation of unit tests"),
+            ("cargo memprof test --release -- parser --skip slow", "some tests, optimized"),
+            ("go tool pprof -http=: target/memprof/profile.pb.gz", "the profile in a browser"),
+        ],
+        codes: "cargo's own; 2 wrong use; 3 nothing could be run; 4 profiles not written; 7 not recorded; 130 Ctrl-C",
+    },
+    Lesson {
+        command: "bench",
+        usage: "bench [OPTIONS] [CARGO BENCH OPTIONS] [BENCHNAME] [-- HARNESS OPTIONS]",
+        text: &[
+            "The benchmarks run and measure as ever. Then one iteration of each is recorded in a process of its own: of \
+                 `#[bench]` (nightly), criterion, divan, bencher and CodSpeed's copies; any other program is recorded as one.",
+        ],
+        examples: &[
+            ("cargo memprof bench", "a table of ns/iter, B/iter and allocs/iter"),
+            ("cargo memprof bench --bench parse -- rows", "those with `rows` in their name"),
+        ],
+        codes: "cargo's own; 2 wrong use; 3 nothing could be run; 4 profiles not written; 130 Ctrl-C",
+    },
+    Lesson {
+        command: "nextest",
+        usage: "nextest run [OPTIONS] [NEXTEST RUN OPTIONS] [FILTERS] [-- HARNESS OPTIONS]",
+        text: &[
+            "Scheduling, filters, retries, partitions, reports and the exit code are nextest's (https://nexte.st). Of a \
+                 test that was retried, the last attempt is kept. Doctests are not run.",
+        ],
+        examples: &[
+            ("cargo memprof nextest run -E 'test(parser)'", "profile some tests"),
+            ("cargo memprof nextest run --partition slice:1/2", "a share, see `merge`"),
+        ],
+        codes: "nextest's own (100: tests failed); 2 wrong use; 3 nothing could be run; 4 profiles not written",
+    },
+    Lesson {
+        command: "run",
+        usage: "run [OPTIONS] [CARGO RUN OPTIONS] [-- ARGUMENTS OF THE PROGRAM]",
+        text: &[
+            "Our options stand before the `--`; what follows it is the program's. The program has the terminal, stdin and \
+                 stdout to itself, and its exit code is ours. What it starts of the same package has profiles below its own.",
+        ],
+        examples: &[
+            ("cargo memprof run --release -- input.txt", "sample it, a stack per 512 KiB"),
+            ("cargo memprof run --memprofilerate 1 --example x", "every allocation"),
+            ("go tool pprof -top target/memprof/profile.pb.gz", "read the profile"),
+        ],
+        codes: "the program's own; 2 wrong use; 3 nothing could be run; 4 profiles not written",
+    },
+    Lesson {
+        command: "gate",
+        usage: "gate [OPTIONS] [CARGO TEST OPTIONS] [TESTNAME] [-- HARNESS OPTIONS]",
+        text: &["Limits are in .config/memprof.toml; without one, no test may make one allocation more than before."],
+        examples: &[
+            ("cargo memprof test --save-baseline", "record memprof.baseline; commit it"),
+            ("cargo memprof gate", "compare; names the lines that allocate more"),
+            ("cargo memprof gate --against origin/main", "needs no committed file"),
+            ("cargo memprof accept", "take the new figures over, if they are meant"),
+        ],
+        codes: "cargo's own if tests fail; 2 wrong use; 3 nothing could be run; 4 outputs not written; 5 over budget; \
+                6 cannot compare (no baseline, other conditions, tests missing)",
+    },
+    Lesson {
+        command: "accept",
+        usage: "accept [OPTIONS] [PATTERN]...",
+        text: &[],
+        examples: &[
+            ("cargo memprof accept", "all tests of the last run; lines of deleted tests are removed"),
+            ("cargo memprof accept 'parser::*'", "these alone: `*` is any text, `?` any letter"),
+        ],
+        codes: "",
+    },
+    Lesson {
+        command: "merge",
+        usage: "merge [OPTIONS] <DIR>...",
+        text: &[
+            "The shards are made by `--partition` and `--memprofile`, each on a machine of its own; every one must be there.",
+        ],
+        examples: &[
+            ("cargo memprof test --partition count:1/2", "one shard; then copy target/memprof"),
+            ("cargo memprof merge shard1 shard2", "the whole, in target/memprof"),
+            ("cargo memprof gate --no-run", "one verdict"),
+        ],
+        codes: "",
+    },
+    Lesson {
+        command: "clean",
+        usage: "clean [OPTIONS]",
+        text: &["Outputs in a folder that you named with `--memprofile` are yours, and stay."],
+        examples: &[],
+        codes: "",
+    },
+];
+
+/// `cli` with the usage and the lesson of each command.
+pub fn teach(mut cli: clap::Command, columns: usize) -> clap::Command {
+    for lesson in &LESSONS {
+        cli = cli.mut_subcommand(lesson.command, |command| lesson.put(command, columns));
+    }
+    FIRST.put(cli, columns)
+}
+
+/// The help of the command called `name`, or of all where that is none.
+pub fn of(name: Option<&str>, columns: usize) -> String {
+    let mut cli = flags::command_line(columns);
     // Building first gives the subcommand its full name.
     cli.build();
-    cli.find_subcommand_mut(command).map(|test| test.render_help().ansi().to_string()).unwrap_or_default()
+    let command = match name {
+        Some(name) => cli.find_subcommand_mut(name),
+        None => Some(&mut cli),
+    };
+    command.map(|command| command.render_help().ansi().to_string()).unwrap_or_default()
+}
+
+impl Lesson {
+    fn put(&self, command: clap::Command, columns: usize) -> clap::Command {
+        let command = command.override_usage(self.usage(columns));
+        let text = self.text(columns);
+        if text.is_empty() { command } else { command.after_help(text) }
+    }
+
+    /// How it is called; what does not fit goes below, a little further in. What is in brackets stays in one line.
+    fn usage(&self, columns: usize) -> String {
+        let whole = self.usage.replace(' ', "\u{a0}").replace("]\u{a0}", "] ").replace("\u{a0}[", " [");
+        let lines = wrap(&format!("cargo\u{a0}memprof\u{a0}{whole}"), columns.saturating_sub("Usage:     ".len()));
+        lines.join("\n           ").replace('\u{a0}', " ")
+    }
+
+    fn text(&self, columns: usize) -> String {
+        let mut parts: Vec<String> = self.text.iter().map(|text| wrap(text, columns).join("\n")).collect();
+        if !self.examples.is_empty() {
+            parts.push(format!("Examples:\n{}", examples(self.examples, columns)));
+        }
+        if !self.codes.is_empty() {
+            // A code stays with what it means.
+            let codes = self.codes.split("; ").map(|code| match code.split_once(' ') {
+                Some((number, what)) if number.parse::<u8>().is_ok() => format!("{number}\u{a0}{what}"),
+                _ => code.to_owned(),
+            });
+            let codes = codes.collect::<Vec<_>>().join("; ");
+            let lines = wrap(&format!("Exit codes: {codes}."), columns);
+            parts.push(lines.join("\n").replace('\u{a0}', " "));
+        }
+        parts.join("\n\n")
+    }
+}
+
+/// Commands with what they do behind them, in a column of their own; below them where some would not fit.
+fn examples(examples: &[(&str, &str)], columns: usize) -> String {
+    let width = |text: &str| text.chars().count();
+    let column = examples.iter().map(|(command, _)| width(command)).max().unwrap_or(0) + 2;
+    let fits = examples.iter().all(|(_, what)| 2 + column + width(what) <= columns);
+    let lines = examples.iter().map(|(command, what)| {
+        if fits {
+            return format!("  {command:column$}{what}");
+        }
+        let below = wrap(what, columns.saturating_sub(6));
+        format!("  {command}\n      {}", below.join("\n      "))
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// `text` in lines of at most `columns` where its words allow it.
+fn wrap(text: &str, columns: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= columns => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The help of every command, and of all, without its styles.
+    fn helps(columns: usize) -> Vec<(&'static str, String)> {
+        let names = LESSONS.iter().map(|lesson| lesson.command);
+        let plain = |name| anstream::adapter::strip_str(&of(name, columns)).to_string();
+        names.map(|name| (name, plain(Some(name)))).chain([("", plain(None))]).collect()
+    }
+
+    #[test]
+    fn every_command_has_a_lesson() {
+        let cli = flags::command_line(100);
+        let commands: Vec<&str> = cli.get_subcommands().map(clap::Command::get_name).collect();
+        let lessons: Vec<&str> = LESSONS.iter().map(|lesson| lesson.command).collect();
+        for command in commands {
+            assert!(lessons.contains(&command), "{command}");
+        }
+    }
+
+    #[test]
+    fn no_line_is_longer_than_the_terminal() {
+        for columns in [60, 80, 120] {
+            for (name, help) in helps(columns) {
+                for line in help.lines() {
+                    assert!(line.chars().count() <= columns, "`{name}` at {columns}: {line}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn no_line_ends_before_the_next_word_would_not_fit() {
+        for columns in [60, 80, 120] {
+            for (name, help) in helps(columns) {
+                let lines: Vec<&str> = help.lines().collect();
+                for pair in lines.windows(2) {
+                    let indent = |line: &str| line.len() - line.trim_start().len();
+                    let (line, next) = (pair[0], pair[1].split_whitespace().next().unwrap_or_default());
+                    // Prose goes on in the next line with a small letter and the same indent; flags and commands do not.
+                    let goes_on = indent(line) == indent(pair[1])
+                        && next.starts_with(|letter: char| letter.is_lowercase())
+                        && !next.starts_with("cargo")
+                        && !next.starts_with("go")
+                        && indent(line) != 2;
+                    let would_fit = line.chars().count() + 1 + next.chars().count() <= columns;
+                    assert!(!(goes_on && would_fit), "`{name}` at {columns}: `{line}` could hold `{next}`");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_help_fits_one_screen_each() {
+        for (name, help) in helps(100) {
+            let lines = help.lines().count();
+            assert!((10..=45).contains(&lines), "`{name}` has {lines} lines");
+        }
+    }
+
+    #[test]
+    fn what_a_gate_allows_is_named_in_its_help() {
+        use clap::ValueEnum;
+        let help = of(Some("gate"), 120);
+        for allowed in crate::gate::flags::Allowed::value_variants() {
+            let name = allowed.to_possible_value().expect("none is hidden").get_name().to_owned();
+            assert!(help.contains(&name), "{name}");
+        }
+    }
 }

@@ -1,24 +1,26 @@
-//! The command line as a whole: which command, and what it was asked for. `help` teaches the commands, `refusal` says
-//! what is wrong with one; the flags of those that take cargo's arguments are read by `options` and `gate::flags`.
+//! The command line as a whole: which command, and what it was asked for. `flags` has our own flags, `take` tells them from
+//! cargo's, `help` teaches the commands, `refusal` says what is wrong with one, and `suggestion` what may have been meant.
 
+mod flags;
 mod help;
 mod refusal;
+mod suggestion;
+mod take;
 
-use self::help::{Cli, Command, help_of};
+use self::flags::{Command, command_line};
+use self::take::take;
+use crate::clean::CleanOptions;
 use crate::context::cargo_args::CargoArgs;
 use crate::context::cargo_flags::Tool;
 use crate::error::Error;
-use crate::gate::flags::{Flag, Format, GateFlags};
+use crate::gate::flags::{Format, GateFlags};
 use crate::gate::pattern::Pattern;
 use crate::gate::{AcceptOptions, GateOptions};
 use crate::merge::MergeOptions;
-use crate::options::{self, OwnFlags, SampleRate, Task, TestOptions};
-use clap::{CommandFactory, Parser};
+use crate::options::{self, SampleRate, Task, TestOptions};
+use crate::shell::Shell;
 use memprof_harness::modes::Partition;
 use std::ffi::OsString;
-use std::path::PathBuf;
-
-pub use self::help::CleanOptions;
 
 /// What the user wants.
 #[derive(Debug)]
@@ -37,142 +39,133 @@ pub enum Request {
 ///
 /// # Errors
 /// Where they make no sense.
-pub fn read(mut args: Vec<OsString>) -> Result<Request, Error> {
-    if args.first().is_some_and(|first| first == "memprof") {
-        args.remove(0);
-    }
-    if args.is_empty() {
-        return Ok(Request::Show(Cli::command().render_long_help().ansi().to_string()));
-    }
-    let command = format!("cargo memprof {}", options::shown(args.iter().map(OsString::as_os_str)));
-    if let Some(request) = run(&args, &command)? {
-        return Ok(request);
-    }
-    if let Some((verb, flags)) = Verb::of(&args) {
-        let (flags, args) = GateFlags::take(args, flags)?;
-        return verb.read(flags, args, command);
-    }
-    let (own, rest) = OwnFlags::take(args)?;
-    if own.given > 0 {
-        return Err(Error::usage(format!("cannot run `{command}`"))
-            .caused_by("only commands that run tests take this flag")
-            .help("write `cargo memprof test` first; see `cargo memprof test --help`"));
-    }
-    let line = std::iter::once(OsString::from("cargo memprof")).chain(rest);
-    match Cli::try_parse_from(line) {
-        Ok(Cli { command: Command::Clean(options) }) => Ok(Request::Clean(options)),
-        Ok(Cli { command: Command::Test(_) }) => Ok(Request::Show(help_of("test"))),
-        Ok(Cli { command: Command::Bench(_) }) => Ok(Request::Show(help_of("bench"))),
-        Ok(Cli { command: Command::Nextest(_) }) => Ok(Request::Show(help_of("nextest"))),
-        Ok(Cli { command: Command::Run(_) }) => Ok(Request::Show(help_of("run"))),
-        Ok(Cli { command: Command::Gate(_) }) => Ok(Request::Show(help_of("gate"))),
-        Ok(Cli { command: Command::Merge(_) }) => Ok(Request::Show(help_of("merge"))),
-        Ok(Cli { command: Command::Accept(_) }) => Ok(Request::Show(help_of("accept"))),
-        Err(error) => refusal::explain(&error, &command).map(Request::Show),
-    }
+pub fn read(args: Vec<OsString>) -> Result<Request, Error> {
+    let columns = Shell::new().result_columns().unwrap_or(UNKNOWN).clamp(LEAST, MOST);
+    CommandLine::new(args, columns).read()
 }
 
-/// The command `run`, if it is that: what follows the `--` is the program's, whatever it looks like.
-fn run(args: &[OsString], command: &str) -> Result<Option<Request>, Error> {
-    let cut = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
-    let (before, program) = args.split_at(cut);
-    // What is wrong with the flags of another command, that command says.
-    let Ok((own, rest)) = OwnFlags::take(before.to_vec()) else {
-        let is_run = before.iter().find(|arg| !arg.as_encoded_bytes().starts_with(b"-"));
-        return match is_run.is_some_and(|arg| arg == "run" || arg == "r") {
-            true => OwnFlags::take(before.to_vec()).map(|_| None),
-            false => Ok(None),
-        };
-    };
-    let Some((_, rest)) = rest.split_first().filter(|(first, _)| *first == "run" || *first == "r") else {
-        return Ok(None);
-    };
-    let mut cargo = CargoArgs::read(Tool::CargoRun, rest.to_vec());
-    if cargo.help {
-        return Ok(Some(Request::Show(help_of("run"))));
-    }
-    cargo.given.extend(program.iter().cloned());
-    // Stdout is the program's.
-    cargo.machine_output = true;
-    let command = command.to_owned();
-    let modes = Default::default();
-    let options = TestOptions { task: Task::Run, own, cargo, command, stdout_is_taken: false, modes };
-    Ok(Some(Request::Run(Box::new(options))))
+/// Columns of a terminal that does not say how many it has.
+const UNKNOWN: usize = 100;
+/// Columns within which a text can be read.
+const LEAST: usize = 40;
+const MOST: usize = 120;
+
+/// What is read.
+struct CommandLine {
+    cli: clap::Command,
+    columns: usize,
+    /// Behind the program's name.
+    args: Vec<OsString>,
+    /// The whole as the user could paste it.
+    command: String,
 }
 
-/// A command that takes cargo's arguments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verb {
-    Test,
-    Bench,
-    Nextest,
-    Gate,
-    Accept,
-    Merge,
-}
-
-impl Verb {
-    /// The first word that is one, and the gate's flags it takes. Our own flags may stand before it.
-    fn of(args: &[OsString]) -> Option<(Verb, &'static [Flag])> {
-        let verbs = [
-            ("test", Verb::Test, Flag::OF_TEST),
-            ("t", Verb::Test, Flag::OF_TEST),
-            ("bench", Verb::Bench, Flag::OF_BENCH),
-            ("nextest", Verb::Nextest, Flag::OF_NEXTEST),
-            ("gate", Verb::Gate, Flag::OF_GATE),
-            ("accept", Verb::Accept, Flag::OF_ACCEPT),
-            ("merge", Verb::Merge, Flag::OF_MERGE),
-        ];
-        let (_, rest) = OwnFlags::take(args.to_vec()).ok()?;
-        let first = rest.first()?;
-        verbs.into_iter().find(|(name, ..)| first == name).map(|(_, verb, flags)| (verb, flags))
-    }
-
-    fn read(self, flags: GateFlags, args: Vec<OsString>, command: String) -> Result<Request, Error> {
-        let (mut own, rest) = OwnFlags::take(args)?;
-        let tool = if self == Verb::Nextest { Tool::Nextest } else { Tool::Cargo };
-        let mut cargo = CargoArgs::read(tool, rest[1..].to_vec());
-        if cargo.help {
-            return Ok(Request::Show(help_of(match self {
-                Verb::Test => "test",
-                Verb::Bench => "bench",
-                Verb::Nextest => "nextest",
-                Verb::Gate => "gate",
-                Verb::Accept => "accept",
-                Verb::Merge => "merge",
-            })));
+impl CommandLine {
+    fn new(mut args: Vec<OsString>, columns: usize) -> CommandLine {
+        if args.first().is_some_and(|first| first == "memprof") {
+            args.remove(0);
         }
-        // Without stacks of every allocation a regression could not be explained, nor an iteration be told from what is
-        // around it.
-        if !own.rate_given && (matches!(self, Verb::Gate | Verb::Bench) || flags.save_baseline) {
+        let command = format!("cargo memprof {}", options::shown(args.iter().map(OsString::as_os_str)));
+        let mut cli = command_line(columns);
+        // Gives every command what it has from the whole.
+        cli.build();
+        CommandLine { cli, columns, args, command }
+    }
+
+    fn read(mut self) -> Result<Request, Error> {
+        if self.args.is_empty() {
+            return Ok(self.help(None));
+        }
+        // Our own flags may stand before the command.
+        let at = take::first_other(&self.cli, &self.args);
+        let verb = self.args.get(at).and_then(|word| self.cli.find_subcommand(word)).map(clap::Command::get_name);
+        let Some(verb) = verb.filter(|verb| *verb != "help").map(str::to_owned) else {
+            return match self.parse(None, &self.args) {
+                Ok(_) => Ok(self.help(None)),
+                Err(error) => refusal::explain(&error, &self.command, None).map(Request::Show),
+            };
+        };
+        self.args.remove(at);
+        let tool = match &*verb {
+            "test" | "bench" | "gate" => Tool::Cargo,
+            "nextest" => Tool::Nextest,
+            "run" => Tool::CargoRun,
+            _ => return self.running_nothing(&verb),
+        };
+        let Some(command) = self.cli.find_subcommand(&verb) else { return Ok(self.help(None)) };
+        let taken = take(command, tool, &self.args)?;
+        let cargo = CargoArgs::read(tool, taken.others);
+        if cargo.help {
+            return Ok(self.help(Some(&verb)));
+        }
+        match self.parse(Some(&verb), &taken.ours) {
+            Ok(command) => self.running(command, &verb, cargo),
+            Err(error) => refusal::explain(&error, &self.command, Some(&verb)).map(Request::Show),
+        }
+    }
+
+    fn help(&self, verb: Option<&str>) -> Request {
+        Request::Show(help::of(verb, self.columns))
+    }
+
+    /// Has clap read `words`, which are those of `verb`.
+    fn parse(&self, verb: Option<&str>, words: &[OsString]) -> Result<Command, clap::Error> {
+        let line = std::iter::once("cargo memprof").chain(verb).map(OsString::from).chain(words.iter().cloned());
+        let matches = self.cli.clone().try_get_matches_from(line)?;
+        Command::of(&matches)
+    }
+
+    /// A command that has cargo run something.
+    fn running(self, command: Command, verb: &str, mut cargo: CargoArgs) -> Result<Request, Error> {
+        let suggestions = suggestion::suggestions(&self.cli, verb, &cargo);
+        let (task, (mut own, flags)) = match command {
+            Command::Test(flags) => (Task::Test, flags.into_parts()),
+            Command::Gate(flags) => (Task::Test, flags.into_parts()),
+            Command::Bench(flags) => (Task::Bench, flags.into_parts()),
+            Command::Nextest(flags) => (Task::Nextest, flags.into_parts()),
+            Command::Run(flags) => (Task::Run, (flags.own, GateFlags::default())),
+            // The others were read elsewhere.
+            Command::Accept(_) | Command::Merge(_) | Command::Clean(_) => return Ok(self.help(Some(verb))),
+        };
+        let mut modes = flags.modes.clone();
+        if task == Task::Nextest {
+            (cargo, modes.partition) = nextest(cargo, &self.command)?;
+        }
+        // Without stacks of every allocation a regression could not be explained.
+        if flags.save_baseline && !own.rate_given {
             own.rate = SampleRate::EXACT;
         }
         let stdout_is_taken = flags.format != Format::Text;
-        cargo.machine_output |= stdout_is_taken;
-        let mut modes = flags.modes.clone();
-        let task = match self {
-            Verb::Bench => Task::Bench,
-            Verb::Nextest => {
-                (cargo, modes.partition) = nextest(cargo, &command)?;
-                Task::Nextest
-            }
-            _ => Task::Test,
+        // Stdout is the program's, where one is run for its own sake.
+        cargo.machine_output |= stdout_is_taken || task == Task::Run;
+        let test = TestOptions { task, own, cargo, command: self.command, stdout_is_taken, modes, suggestions };
+        Ok(match (task, verb) {
+            (Task::Run, _) => Request::Run(Box::new(test)),
+            (_, "gate") => Request::Gate(Box::new(GateOptions { test, flags })),
+            _ => Request::Test(Box::new(GateOptions { test, flags })),
+        })
+    }
+
+    /// A command whose words are all ours.
+    fn running_nothing(&self, verb: &str) -> Result<Request, Error> {
+        let command = match self.parse(Some(verb), &self.args) {
+            Ok(command) => command,
+            Err(error) => return refusal::explain(&error, &self.command, Some(verb)).map(Request::Show),
         };
-        let test = TestOptions { task, own, cargo, command, stdout_is_taken, modes };
-        Ok(match self {
-            Verb::Test | Verb::Bench | Verb::Nextest => Request::Test(Box::new(GateOptions { test, flags })),
-            Verb::Gate => Request::Gate(Box::new(GateOptions { test, flags })),
-            Verb::Accept => {
-                let patterns = bare_words(&test, "accept", "run the tests with `cargo memprof gate` first")?;
-                let patterns = patterns.into_iter().map(Pattern::new).collect();
-                Request::Accept(Box::new(AcceptOptions { test, flags, patterns }))
-            }
-            Verb::Merge => {
-                let folders =
-                    bare_words(&test, "merge", "record the shards with `cargo memprof test --partition` first")?;
-                let folders = folders.into_iter().map(PathBuf::from).collect();
-                Request::Merge(Box::new(MergeOptions { test, folders }))
-            }
+        Ok(match command {
+            Command::Accept(flags) => Request::Accept(Box::new(AcceptOptions {
+                cargo: flags.package.into_cargo_args(),
+                folder: flags.folder,
+                flags: flags.place.into(),
+                patterns: flags.patterns.into_iter().map(Pattern::new).collect(),
+            })),
+            Command::Merge(flags) => Request::Merge(Box::new(MergeOptions {
+                cargo: flags.package.into_cargo_args(),
+                folder: flags.folder,
+                folders: flags.folders,
+            })),
+            Command::Clean(package) => Request::Clean(CleanOptions { cargo: package.into_cargo_args() }),
+            _ => self.help(Some(verb)),
         })
     }
 }
@@ -202,54 +195,54 @@ fn nextest(mut cargo: CargoArgs, command: &str) -> Result<(CargoArgs, Option<Par
     Ok((cargo, partition))
 }
 
-/// The words of a command that runs nothing. Of what `cargo test` takes, it takes only what says where the package is.
-fn bare_words(test: &TestOptions, verb: &str, first: &str) -> Result<Vec<String>, Error> {
-    let mut bare = Vec::new();
-    let mut words = test.cargo.given.iter();
-    while let Some(word) = words.next() {
-        let text = word.to_string_lossy();
-        match text.as_ref() {
-            "--manifest-path" | "--config" | "--color" => drop(words.next()),
-            "-q" | "--quiet" | "--" => {}
-            _ if ["--manifest-path=", "--config=", "--color="].iter().any(|flag| text.starts_with(flag)) => {}
-            _ if text.starts_with('-') => {
-                return Err(Error::usage(format!("cannot run `{}`", test.command))
-                    .caused_by(format!("`{text}` is not understood here: `{verb}` runs nothing"))
-                    .help(format!("{first}; see `cargo memprof {verb} --help`")));
-            }
-            _ => bare.push(text.into_owned()),
-        }
-    }
-    Ok(bare)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::CommandFactory;
 
     fn request(line: &str) -> Result<Request, Error> {
         read(line.split_whitespace().map(OsString::from).collect())
     }
 
+    fn test(line: &str) -> GateOptions {
+        match request(line) {
+            Ok(Request::Test(options) | Request::Gate(options)) => *options,
+            other => panic!("`{line}` is no test run: {other:?}"),
+        }
+    }
+
+    fn refused(line: &str) -> Error {
+        request(line).map(|request| panic!("`{line}`: {request:?}")).unwrap_err()
+    }
+
     #[test]
-    fn the_help_fits_one_screen_each() {
-        Cli::command().debug_assert();
-        for line in [
-            "",
-            "memprof --help",
-            "memprof test --help",
-            "test -h",
-            "run -h",
-            "bench -h",
-            "nextest run -h",
-            "help test",
-            "gate -h",
-            "help accept",
+    fn every_way_to_ask_for_help_shows_it() {
+        flags::Cli::command().debug_assert();
+        for (line, usage) in [
+            ("", "cargo memprof <COMMAND>"),
+            ("memprof --help", "cargo memprof <COMMAND>"),
+            ("-h", "cargo memprof <COMMAND>"),
+            ("help", "cargo memprof <COMMAND>"),
+            ("memprof test --help", "cargo memprof test "),
+            ("test --lib -h", "cargo memprof test "),
+            ("--memprofilerate 1 t -h", "cargo memprof test "),
+            ("run -h", "cargo memprof run "),
+            ("bench -qh", "cargo memprof bench "),
+            ("nextest run -h", "cargo memprof nextest run "),
+            ("nextest --help", "cargo memprof nextest run "),
+            ("help test", "cargo memprof test "),
+            ("gate -h", "cargo memprof gate "),
+            ("help accept", "cargo memprof accept "),
+            ("accept -h", "cargo memprof accept "),
+            ("clean --help", "cargo memprof clean "),
+            ("merge -h", "cargo memprof merge "),
         ] {
             let Ok(Request::Show(text)) = request(line) else { panic!("`{line}` shows no help") };
-            let lines = text.lines().count();
-            assert!((10..=40).contains(&lines), "`{line}` has {lines} lines");
+            let text = anstream::adapter::strip_str(&text).to_string();
+            assert!(text.contains(&format!("Usage: {usage}")), "{line}: {text}");
         }
+        let Ok(Request::Show(version)) = request("--version") else { panic!("no version") };
+        assert!(version.contains(env!("CARGO_PKG_VERSION")), "{version}");
     }
 
     #[test]
@@ -265,20 +258,105 @@ mod tests {
     #[test]
     fn cargos_name_for_us_is_optional() {
         for line in ["memprof test --lib", "test --lib", "memprof t --lib", "memprof --memprofilerate 1 test --lib"] {
-            let Ok(Request::Test(options)) = request(line) else { panic!("`{line}` is no test run") };
-            assert_eq!(options.test.cargo.given, ["--lib"]);
+            assert_eq!(test(line).test.cargo.given, ["--lib"]);
         }
     }
 
     #[test]
     fn an_unknown_command_names_the_nearest() {
-        let error = request("memprof tset").unwrap_err();
+        let error = refused("memprof tset");
         assert_eq!(error.advice(), Some("a command with a similar name exists: `cargo memprof test`"));
     }
 
     #[test]
     fn the_command_is_remembered_as_it_was_given() {
-        let Ok(Request::Test(options)) = request("memprof test --memprofilerate=1 -- a") else { panic!("refused") };
+        let options = test("memprof test --memprofilerate=1 -- a");
         assert_eq!(options.test.command, "cargo memprof test --memprofilerate=1 -- a");
+    }
+
+    #[test]
+    fn every_flag_comes_to_where_it_is_used() {
+        let GateOptions { test: run, flags } = test(
+            "test --memprofilerate 0 --memprofile out --stack-depth 99 --keep-ledgers --native --baseline a --baseline-dir b \
+             --partition hash:1/3 --repeat 4 --test-timeout 0.5 --deterministic --memprof-only x --memprof-only y*",
+        );
+        assert_eq!((run.own.rate.get(), run.own.rate_given), (0, true));
+        assert_eq!(run.own.folder, Some("out".into()));
+        assert_eq!(run.own.stack_depth.map(|depth| depth.get()), Some(99));
+        assert!(run.own.keep_ledgers && run.own.native && run.modes.deterministic);
+        assert_eq!((flags.baseline, flags.baseline_dir), (Some("a".into()), Some("b".into())));
+        assert_eq!((run.modes.repeat, run.modes.timeout), (4, Some(std::time::Duration::from_millis(500))));
+        assert_eq!(run.modes.only, ["x", "y*"]);
+        assert_eq!(run.modes.partition.map(|share| share.to_string()), Some("hash:1/3".into()));
+        let GateOptions { test: run, flags } =
+            test("gate --no-run --self-test --allow gone,new --allow not-run --output-format json --against x -q");
+        assert!(flags.no_run && flags.self_test && run.stdout_is_taken && run.cargo.quiet);
+        assert_eq!(flags.allow.len(), 3);
+        assert_eq!(flags.against.as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn the_last_of_two_counts_and_the_rate_is_as_the_command_needs_it() {
+        for (line, rate) in [
+            ("test", 524_288),
+            ("test --memprofilerate 7 -- --memprofilerate=8", 8),
+            ("test --save-baseline", 1),
+            ("test --save-baseline --memprofilerate 9", 9),
+            ("gate", 1),
+            ("gate --memprofilerate 0", 0),
+            ("bench", 1),
+            ("nextest run", 524_288),
+        ] {
+            assert_eq!(test(line).test.own.rate.get(), rate, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused_with_advice() {
+        for (line, help) in [
+            ("gate --allow", "`--allow gone`"),
+            ("gate --allow everything", "`new`, `gone`"),
+            ("gate --output-format xml", "`junit`"),
+            ("gate --no-run=yes", "alone"),
+            ("test --test-timeout -1", "`--test-timeout 60`"),
+            ("test --test-timeout soon", "`--test-timeout 60`"),
+            ("test --repeat 0", "`--repeat 5`"),
+            ("test --partition slice:1/2", "`--partition count:1/3`"),
+            ("test --memprofilerate -1", "pass the mean bytes between two samples"),
+            ("test --stack-depth 1", "from 16 to 1024"),
+            ("accept --lib", "run the tests with `cargo memprof gate` first"),
+            ("accept --baselin x", "`--baseline`"),
+            ("merge", "see `cargo memprof merge --help`"),
+            ("merge a --bogus", "record the shards with `cargo memprof test --partition` first"),
+            ("accept --baseline", "`--baseline memprof.baseline`"),
+            ("clean --bogus", "see `cargo memprof clean --help`"),
+            ("--release test", "go behind the command"),
+            ("--memprofilerate 1", "go behind the command"),
+            ("nextest list", "`cargo memprof nextest run`"),
+            ("nextest run --archive-file x", "built and profiled"),
+        ] {
+            let error = refused(line);
+            assert!(error.advice().unwrap_or_default().contains(help), "{line}: {error}");
+            assert!(!error.causes().is_empty(), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn flags_that_nobody_knows_are_left_to_whom_they_may_belong_to() {
+        let options = test("test --memprofilrate 1 -- --of-tomorrow");
+        assert_eq!(options.test.cargo.given, ["--memprofilrate", "1", "--", "--of-tomorrow"]);
+        assert_eq!(options.test.suggestions.len(), 1);
+    }
+
+    #[test]
+    fn commands_that_run_nothing_know_where_the_package_is() {
+        let Ok(Request::Accept(options)) =
+            request("accept a 'b*' --manifest-path=x/Cargo.toml --config a=1 --config b=2 -q")
+        else {
+            panic!("it is no acceptance");
+        };
+        assert_eq!(options.cargo.manifest_path, Some("x/Cargo.toml".into()));
+        assert_eq!(options.cargo.config, ["a=1", "b=2"]);
+        assert!(options.cargo.quiet && options.patterns.len() == 2);
     }
 }

@@ -2,23 +2,70 @@
 
 use crate::error::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
+use std::error::Error as _;
+use std::ffi::OsStr;
 
-/// The text that is to be shown, where `error` is one.
+/// What is to stand behind a flag that takes a value: its kind, and an example.
+const VALUES: [(&str, &str, &str); 16] = [
+    ("memprofilerate", "a number", "1"),
+    ("memprofile", "a folder", "target/profiles"),
+    ("stack-depth", "a number", "256"),
+    ("baseline", "a file", "memprof.baseline"),
+    ("baseline-dir", "a folder", "ci/memprof"),
+    ("allow", "what is allowed", "gone"),
+    ("output-format", "a format", "github"),
+    ("against", "a revision", "origin/main"),
+    ("repeat", "a number of times", "5"),
+    ("partition", "a share", "count:1/3"),
+    ("memprof-only", "a name of tests, or a pattern", "parser::*"),
+    ("test-timeout", "a number of seconds", "60"),
+    ("manifest-path", "a path", "Cargo.toml"),
+    ("target-dir", "a folder", "target"),
+    ("config", "a key with its value, or a file", "term.quiet=true"),
+    ("color", "when to use colours", "never"),
+];
+
+/// The flag called `name` has no value.
+pub fn needs_value(name: &str) -> Error {
+    let (what, example) =
+        VALUES.iter().find(|(flag, ..)| *flag == name).map_or(("a value", "…"), |found| (found.1, found.2));
+    Error::usage(format!("cannot use `--{name}`"))
+        .caused_by(format!("it needs {what} after it"))
+        .help(format!("write `--{name} {example}` or `--{name}={example}`"))
+}
+
+/// The flag called `name` has one, and takes none.
+pub fn takes_no_value(name: &str, value: &OsStr) -> Error {
+    Error::usage(format!("cannot use `--{name}={}`", value.to_string_lossy()))
+        .caused_by(format!("`--{name}` takes no value"))
+        .help(format!("pass `--{name}` alone"))
+}
+
+/// The text that is to be shown, where `error` is one. `verb` is the command that was read, where there was one.
 ///
 /// # Errors
 /// Where `command` makes no sense.
-pub fn explain(error: &clap::Error, command: &str) -> Result<String, Error> {
+pub fn explain(error: &clap::Error, command: &str, verb: Option<&str>) -> Result<String, Error> {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         // Of a command and its short alias, the command.
         Some(ContextValue::Strings(texts)) => texts.iter().max_by_key(|text| text.len()).cloned(),
         _ => None,
     };
+    // `--allow <WHAT,…>`
+    let flag = context(ContextKind::InvalidArg).unwrap_or_default();
+    let name = first_word(&flag).trim_start_matches('-');
+    let see = verb
+        .map_or_else(|| "see `cargo memprof --help`".to_owned(), |verb| format!("see `cargo memprof {verb} --help`"));
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        return Ok(error.render().ansi().to_string());
+    }
+    // Our own parsers of values say all of it.
+    if let Some(ours) = error.source().and_then(|source| source.downcast_ref::<Error>()) {
+        return Err(ours.clone());
+    }
     let refusal = Error::usage(format!("cannot run `{command}`"));
     Err(match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
-            return Ok(error.render().ansi().to_string());
-        }
         ErrorKind::InvalidSubcommand => {
             let name = context(ContextKind::InvalidSubcommand).unwrap_or_default();
             refusal.caused_by(format!("there is no command `{name}`")).help(
@@ -29,15 +76,67 @@ pub fn explain(error: &clap::Error, command: &str) -> Result<String, Error> {
             )
         }
         ErrorKind::UnknownArgument => {
-            let flag = context(ContextKind::InvalidArg).unwrap_or_default();
-            refusal.caused_by(format!("`{flag}` is not understood here")).help(
-                "options of `cargo test` go behind the command: `cargo memprof test …`; see `cargo memprof --help`",
-            )
+            let help = match (context(ContextKind::SuggestedArg), verb) {
+                (Some(near), Some(_)) => format!("a flag with a similar name exists: `{}`; {see}", first_word(&near)),
+                (None, Some(verb)) => match RUNS_NOTHING.iter().find(|(name, _)| *name == verb) {
+                    Some((_, first)) => format!("`{verb}` runs nothing: {first}; {see}"),
+                    None => see,
+                },
+                (_, None) => {
+                    "options of `cargo test` go behind the command: `cargo memprof test …`; see `cargo memprof --help`"
+                        .to_owned()
+                }
+            };
+            refusal.caused_by(format!("`{}` is not understood here", first_word(&flag))).help(help)
+        }
+        ErrorKind::InvalidValue => {
+            let value = context(ContextKind::InvalidValue).unwrap_or_default();
+            let valid = match error.get(ContextKind::ValidValue) {
+                Some(ContextValue::Strings(valid)) if !valid.is_empty() => valid,
+                _ => return Err(needs_value(name)),
+            };
+            let valid: Vec<String> = valid.iter().map(|valid| format!("`{valid}`")).collect();
+            Error::usage(format!("cannot use `{value}` for `--{name}`"))
+                .caused_by("it is none of its values")
+                .help(format!("pass one of {}", valid.join(", ")))
         }
         _ => {
             let text = error.render().to_string();
             let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            refusal.caused_by(first).help("see `cargo memprof --help`")
+            refusal.caused_by(first.trim_end_matches(':')).help(see)
         }
     })
+}
+
+/// Commands that run nothing, and what runs something first.
+const RUNS_NOTHING: [(&str, &str); 2] = [
+    ("accept", "run the tests with `cargo memprof gate` first"),
+    ("merge", "record the shards with `cargo memprof test --partition` first"),
+];
+
+/// A flag without the value that clap shows behind it.
+fn first_word(flag: &str) -> &str {
+    flag.split([' ', '=']).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{flags, take};
+    use super::*;
+
+    #[test]
+    fn every_flag_with_a_value_has_an_example_and_no_other() {
+        let cli = flags::command_line(100);
+        let takes = |command: &clap::Command, name: &str| {
+            command.get_arguments().any(|flag| flag.get_long() == Some(name) && flag.get_action().takes_values())
+        };
+        for command in cli.get_subcommands() {
+            for name in take::names(command).filter(|name| takes(command, name)) {
+                assert!(VALUES.iter().any(|(flag, ..)| *flag == name), "`--{name}` of `{}`", command.get_name());
+            }
+        }
+        for (flag, ..) in VALUES {
+            assert!(cli.get_subcommands().any(|command| takes(command, flag)), "nobody takes `--{flag}`");
+        }
+    }
 }

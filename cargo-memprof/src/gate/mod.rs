@@ -32,6 +32,7 @@ mod text;
 mod varying;
 
 use crate::config::Config;
+use crate::context::cargo_args::CargoArgs;
 use crate::context::test_filter;
 use crate::drive::{self, Here};
 use crate::error::Error;
@@ -53,6 +54,7 @@ use outputs::Outputs;
 use pattern::Pattern;
 use policy::{Policy, Severity};
 use recorded::{RecordedRun, RecordedTest};
+use std::path::PathBuf;
 use store::Store;
 use text::Source;
 
@@ -72,16 +74,23 @@ impl GateOptions {
         }
         let modes = (self.flags.modes != Modes::default()).then(|| "--repeat or --deterministic".to_owned());
         let Some(word) = test_filter::choice(&self.test.cargo).or(modes) else { return Ok(()) };
+        let help = match self.test.suggestions.first() {
+            Some(suggestion) => suggestion.clone(),
+            None => "choose when the tests run: leave `--no-run` out".to_owned(),
+        };
         Err(Error::usage(format!("cannot use `{word}` with `--no-run`"))
             .caused_by("the last run is compared as it is")
-            .help("choose when the tests run: leave `--no-run` out"))
+            .help(help))
     }
 }
 
 /// What `cargo memprof accept` was asked for.
 #[derive(Debug)]
 pub struct AcceptOptions {
-    pub test: TestOptions,
+    /// Where the package is.
+    pub cargo: CargoArgs,
+    /// Where the run's outputs are; `None` = `memprof` below cargo's target folder.
+    pub folder: Option<PathBuf>,
     pub flags: GateFlags,
     /// Of tests' names; none = all.
     pub patterns: Vec<Pattern>,
@@ -124,12 +133,12 @@ pub fn test(options: &GateOptions) -> Result<ExitCode, Error> {
 /// # Errors
 /// Where there is no last run, or the baseline cannot be written.
 pub fn accept(options: &AcceptOptions) -> Result<ExitCode, Error> {
-    let here = match Here::look(&options.test.cargo)? {
+    let here = match Here::look(&options.cargo)? {
         Ok(here) => here,
         Err(code) => return Ok(code),
     };
     let place = Place::find(&here, &options.flags)?;
-    let folder = here.out_dir(options.test.own.folder.as_deref())?;
+    let folder = here.out_dir(options.folder.as_deref())?;
     LastCommand::must_have_produced(&folder, "cannot accept the last run")?;
     let run = RecordedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
     if run.run.interrupted {

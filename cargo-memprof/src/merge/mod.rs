@@ -3,13 +3,13 @@
 
 mod shards;
 
+use crate::context::cargo_args::CargoArgs;
 use crate::drive::Here;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::export::import;
 use crate::gate::recorded::RecordedRun;
 use crate::intake::{Place, PlainPath};
-use crate::options::TestOptions;
 use crate::profile::{About, ProfileBuilder};
 use crate::record::TestId;
 use crate::report::layout;
@@ -24,7 +24,10 @@ use std::sync::Mutex;
 /// What `cargo memprof merge` was asked for.
 #[derive(Debug)]
 pub struct MergeOptions {
-    pub test: TestOptions,
+    /// Where the package is.
+    pub cargo: CargoArgs,
+    /// Where the whole goes; `None` = `memprof` below cargo's target folder.
+    pub folder: Option<PathBuf>,
     /// The outputs of each shard.
     pub folders: Vec<PathBuf>,
 }
@@ -34,11 +37,11 @@ pub struct MergeOptions {
 /// # Errors
 /// Where they are no shards of one run, one is missing, or the outputs cannot be written.
 pub fn merge(options: &MergeOptions) -> Result<ExitCode, Error> {
-    let here = match Here::look(&options.test.cargo)? {
+    let here = match Here::look(&options.cargo)? {
         Ok(here) => here,
         Err(code) => return Ok(code),
     };
-    let out = here.out_dir(options.test.own.folder.as_deref())?;
+    let out = here.out_dir(options.folder.as_deref())?;
     let folders: Vec<Utf8PathBuf> =
         options.folders.iter().map(|folder| absolute(folder, "merge")).collect::<Result<_, _>>()?;
     if folders.contains(&out) {

@@ -149,6 +149,19 @@ mod tests {
     }
 
     #[test]
+    fn the_units_are_those_of_budgets() {
+        // A crate of macros exports nothing else, so each has a parser; see docs/design/dependencies.md.
+        let units = |source: &str| -> Vec<String> {
+            let arms = source.lines().map(str::trim).filter(|line| line.starts_with('"') && line.contains("=> 1"));
+            let text = source.lines().map(str::trim).filter(|line| line.starts_with("other => return Err"));
+            arms.chain(text).map(str::to_owned).collect()
+        };
+        let ours = units(include_str!("limit.rs"));
+        assert_eq!(ours.len(), 8);
+        assert_eq!(units(include_str!("../../../memprof-harness/macros/src/amount.rs")), ours);
+    }
+
+    #[test]
     fn of_two_growths_the_larger_counts() {
         assert_eq!(most("+0", 12), Some(12));
         assert_eq!(most("+5%", 1000), Some(1050));

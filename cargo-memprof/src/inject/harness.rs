@@ -362,10 +362,7 @@ pub fn is_about_the_text(said: &str) -> bool {
 fn settle(place: &Path, compiler: &Compiler, said: &str) -> io::Result<()> {
     let error = diagnostics::first_error(said.as_bytes()).unwrap_or_default();
     let reason = format!("the libtest of {} is not known to cargo-memprof {VERSION} ({error})", compiler.version);
-    let draft = tempfile::NamedTempFile::new_in(place)?;
-    outlet::put(draft.path(), reason)?;
-    draft.persist(place.join(NO_LIBTEST))?;
-    Ok(())
+    outlet::put(place.join(NO_LIBTEST), reason)
 }
 
 /// As [`build`], in all `forms` at once; that for tests first.

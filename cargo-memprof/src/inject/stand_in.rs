@@ -185,14 +185,11 @@ fn put(source: &Path, place: &Path) -> io::Result<()> {
 }
 
 /// Has `make` make what is then put into `place`, where at every moment there is something whole.
-fn replace(place: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
-    let mut draft = place.as_os_str().to_owned();
-    draft.push(format!(".{}", std::process::id()));
-    let draft = PathBuf::from(draft);
-    // Left by a process of the same number that was killed.
-    let _ = fs_err::remove_file(&draft);
-    make(&draft)?;
-    fs_err::rename(draft, place)
+fn replace(place: &Path, make: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+    let folder = place.parent().unwrap_or(Path::new("."));
+    let draft = tempfile::Builder::new().prefix(".draft-").make_in(folder, |draft| make(draft))?;
+    draft.persist(place)?;
+    Ok(())
 }
 
 #[cfg(test)]

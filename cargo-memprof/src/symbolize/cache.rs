@@ -2,8 +2,8 @@
 //! no error, only work done again.
 
 use super::symbols::{Stored, SymbolTable};
+use crate::outlet;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -68,12 +68,7 @@ impl Cache {
     fn try_store(&self, key: &CacheKey, table: &SymbolTable) -> std::io::Result<()> {
         fs::create_dir_all(&self.folder)?;
         let body = serde_json::to_vec(&table.to_stored())?;
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        file.write_all(first_line(&body).as_bytes())?;
-        file.write_all(b"\n")?;
-        file.write_all(&body)?;
-        file.persist(self.path(key))?;
-        Ok(())
+        outlet::put(self.path(key), [first_line(&body).as_bytes(), b"\n", &body].concat())
     }
 
     /// Removes what was written long ago.

@@ -2,8 +2,8 @@
 
 use crate::context::executable::ExecutablePath;
 use crate::error::Error;
-use crate::inject::ran::Trace;
 use crate::intake;
+use crate::protocol::run_log::Trace;
 use crate::record::{Iteration, Lifetimes, NotRun, Outcome, TestId, TestRecord, Unprofiled, WHOLE};
 use crate::run::{RanExecutable, RunFacts};
 use crate::symbolize::on_all_cores;

@@ -9,15 +9,16 @@ use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::folders::{self, Folders};
 use crate::git::Git;
-use crate::inject::env::{self, Saved};
 use crate::inject::harness::{Compiler, Form, Hooked, Wanted};
 use crate::inject::libtest::Way;
-use crate::inject::plan::{self, Plan};
-use crate::inject::ran::Trace;
 use crate::inject::stand_in::{self, StandIn};
-use crate::inject::{build_script, depot, harness, ran, rustc, rustdoc};
+use crate::inject::{depot, harness, rustc, rustdoc};
 use crate::interrupt;
 use crate::options::{self, Task, TestOptions};
+use crate::protocol::env::{self, Saved};
+use crate::protocol::plan::{self, Plan};
+use crate::protocol::run_log::Trace;
+use crate::protocol::{build_script, run_log};
 use crate::provenance::Provenance;
 use crate::report;
 use crate::run::RunFacts;
@@ -234,7 +235,7 @@ struct Ended {
 impl Run<'_> {
     fn to_its_end(&self, target_dir: Utf8PathBuf) -> Result<Done, Error> {
         let ended = self.cargo_test()?;
-        let ran = self.workspace.identify(ran::read(&self.ran_file()));
+        let ran = self.workspace.identify(run_log::read(&self.ran_file()));
         let mut conditions =
             conditions_of(self.options, self.surroundings, self.toolchain, self.workspace.default_package());
         if ran.iter().any(|executable| executable.listed) {

@@ -25,6 +25,7 @@ mod merge;
 mod options;
 mod outlet;
 mod profile;
+mod protocol;
 mod provenance;
 mod record;
 mod report;

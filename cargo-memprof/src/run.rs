@@ -2,7 +2,7 @@
 
 use crate::conditions::Conditions;
 use crate::context::executable::ExecutablePath;
-use crate::inject::ran::Trace;
+use crate::protocol::run_log::Trace;
 use crate::provenance::Provenance;
 use crate::symbolize::Places;
 use camino::Utf8PathBuf;

@@ -2,9 +2,9 @@
 //! wrapper and runners of the user's own, the targets and the target folder. Nothing is changed here.
 
 use crate::context::cargo_args::CargoArgs;
+use crate::context::cargo_config::{self, CargoConfig};
 use crate::error::Error;
-use crate::inject::cargo_config::{self, CargoConfig};
-use crate::inject::env;
+use crate::protocol::env;
 use crate::shell::Shell;
 use crate::workspace::{NoWorkspace, Workspace};
 use camino::Utf8PathBuf;

@@ -3,8 +3,8 @@
 use crate::context::executable::ExecutablePath;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
-use crate::inject::note::Note;
-use crate::inject::ran::Ran;
+use crate::protocol::build_record::Note;
+use crate::protocol::run_log::Ran;
 use crate::run::RanExecutable;
 use crate::symbolize::Places;
 use camino::Utf8PathBuf;
@@ -249,7 +249,7 @@ pub fn stem(exe: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inject::ran::Trace;
+    use crate::protocol::run_log::Trace;
 
     /// A package with a library and a binary of one name, in one file, and a test.
     fn package() -> Package {

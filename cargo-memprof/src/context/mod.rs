@@ -2,6 +2,7 @@
 
 pub mod build_layout;
 pub mod cargo_args;
+pub mod cargo_config;
 pub mod cargo_flags;
 pub mod executable;
 pub mod machine;

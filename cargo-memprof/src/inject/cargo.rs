@@ -5,7 +5,7 @@ use crate::context::cargo_flags::{Argument, Arguments, Tool};
 use crate::error::Error;
 use crate::inject::nested::{self, Additions};
 use crate::inject::stand_in::{FoundBy, StandIn};
-use crate::inject::{env, plan};
+use crate::protocol::{env, plan};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};

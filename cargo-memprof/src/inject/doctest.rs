@@ -3,10 +3,11 @@
 use crate::error::Error;
 use crate::inject::harness::{Built, Form, Hooked, PROGRAM_CRATE};
 use crate::inject::invocation::{self, Invocation, expand};
-use crate::inject::note::{Doctest, Note};
-use crate::inject::plan::Plan;
-use crate::inject::{diagnostics, env, harness};
+use crate::inject::{diagnostics, harness};
 use crate::outlet;
+use crate::protocol::build_record::{Doctest, Note};
+use crate::protocol::env;
+use crate::protocol::plan::Plan;
 use crate::toolchain::Takes;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};

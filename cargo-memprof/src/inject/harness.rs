@@ -2,9 +2,10 @@
 
 use crate::inject::invocation::Unhookable;
 use crate::inject::libtest::Way;
-use crate::inject::plan::Plan;
-use crate::inject::{depot, diagnostics, env, libtest};
+use crate::inject::{depot, diagnostics, libtest};
 use crate::outlet;
+use crate::protocol::env;
+use crate::protocol::plan::Plan;
 use crate::toolchain::{Takes, Toolchain};
 use memprof_harness::link_marker;
 use rustix::process::Pid;

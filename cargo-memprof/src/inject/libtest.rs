@@ -2,9 +2,9 @@
 //! tests are recorded.
 
 use crate::error::Error;
-use crate::inject::env;
 use crate::inject::harness::Compiler;
 use crate::outlet;
+use crate::protocol::env;
 use memprof_harness::libtest_shapes::{ALLOC_ERROR_HOOK, PROBE_CRATE, SHAPES, Shape};
 use serde::{Deserialize, Serialize};
 use std::path::Path;

@@ -2,9 +2,9 @@
 //! doctests are asked for, because who compiles one learns its line alone.
 
 use crate::error::Error;
-use crate::inject::plan::Plan;
-use crate::inject::{build_script, env};
 use crate::outlet;
+use crate::protocol::plan::Plan;
+use crate::protocol::{build_script, env};
 use crate::runner;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;

@@ -2,12 +2,12 @@
 
 use super::{Call, FAILURE};
 use crate::error::Error;
-use crate::inject::env;
-use crate::inject::note::Doctest;
-use crate::inject::plan::Plan;
-use crate::inject::ran::Trace;
 use crate::inject::rustdoc::PROCESS;
 use crate::outlet;
+use crate::protocol::build_record::Doctest;
+use crate::protocol::env;
+use crate::protocol::plan::Plan;
+use crate::protocol::run_log::Trace;
 use memprof_harness::environment;
 use std::ffi::OsString;
 use std::path::PathBuf;

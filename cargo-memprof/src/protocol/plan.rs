@@ -2,12 +2,12 @@
 //! runner, which happen in processes of cargo's.
 
 use crate::error::Error;
-use crate::inject::env::{self, Saved};
 use crate::inject::harness::Compiler;
 use crate::inject::libtest::Way;
 use crate::inject::nested;
 use crate::inject::stand_in::StandIn;
 use crate::outlet;
+use crate::protocol::env::{self, Saved};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsString;

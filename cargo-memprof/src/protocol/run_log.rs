@@ -2,8 +2,8 @@
 //! lines when cargo has ended.
 
 use crate::context::executable::ExecutablePath;
-use crate::inject::note::Note;
 use crate::outlet;
+use crate::protocol::build_record::Note;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 //! it calls comes to us as well; it is to make what it makes without us, byte for byte. So this program stands aside where it is
 //! called below a build script, as wrapper, as runner and as rustdoc.
 
-use crate::inject::plan::Plan;
+use crate::protocol::plan::Plan;
 use std::env;
 use std::ffi::OsString;
 

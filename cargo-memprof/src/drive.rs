@@ -3,8 +3,7 @@
 
 use crate::conditions::{self, Conditions};
 use crate::config::{Config, ListLimit};
-use crate::context::cargo_args::CargoArgs;
-use crate::context::{machine, test_filter};
+use crate::context::{Context, machine, test_filter};
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::folders::{self, Folders};
@@ -27,7 +26,7 @@ use crate::shell::Shell;
 use crate::surroundings::{Surroundings, absolute, triple};
 use crate::toolchain::Toolchain;
 use crate::view::amount::plural;
-use crate::workspace::{NoWorkspace, Workspace};
+use crate::workspace::Workspace;
 use camino::{Utf8Path, Utf8PathBuf};
 use memprof_harness::modes::{Modes, StackDepth};
 use std::collections::BTreeMap;
@@ -42,8 +41,8 @@ use std::thread::JoinHandle;
 ///
 /// # Errors
 /// Where something of ours fails; what cargo says and ends with is passed on.
-pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
-    let Here { surroundings, workspace, shell, git } = here;
+pub fn test(options: &TestOptions, here: &Context<'_>) -> Result<Done, Error> {
+    let Context { surroundings, workspace, shell, git } = here;
     let libtest = Way::asked()?;
     let config = Config::read(&workspace.root, &workspace.metadata)?;
     let (list_limit, depth) = (config.list_limit, options.own.stack_depth.or(config.stack_depth));
@@ -104,7 +103,7 @@ pub fn test(options: &TestOptions, here: &Here<'_>) -> Result<Done, Error> {
 /// # Errors
 /// Where something of ours fails; what the program or cargo end with is passed on.
 pub fn run(options: &TestOptions) -> Result<ExitCode, Error> {
-    match Here::look(&options.cargo)? {
+    match Context::look(&options.cargo)? {
         Ok(here) => Ok(test(options, &here)?.exit_code()),
         Err(code) => Ok(code),
     }
@@ -118,15 +117,6 @@ fn refuse_native(targets: &[String]) -> Result<(), Error> {
             .caused_by(refusal)
             .help("run without it: what is allocated through Rust's global allocator is recorded on every target")),
     }
-}
-
-/// Where a command is given.
-pub struct Here<'a> {
-    pub surroundings: Surroundings<'a>,
-    pub workspace: Workspace,
-    pub shell: Shell,
-    /// Where the run is one side of a comparison of revisions: what hides from its tests in which of them they are.
-    pub git: Option<Git>,
 }
 
 /// A run that has ended.
@@ -152,37 +142,6 @@ impl Done {
         match self.code {
             ExitCode::OK if self.not_recorded => ExitCode::NOT_RECORDED,
             code => code,
-        }
-    }
-}
-
-impl<'a> Here<'a> {
-    /// Looks around for a command with the arguments `args`. Where cargo sees no package it says so itself, and what it
-    /// ended with is given.
-    ///
-    /// # Errors
-    /// Where cargo cannot be asked.
-    pub fn look(args: &'a CargoArgs) -> Result<Result<Here<'a>, ExitCode>, Error> {
-        let (surroundings, workspace) = Surroundings::look(args);
-        let shell = surroundings.shell();
-        match workspace {
-            Ok(workspace) => Ok(Ok(Here { surroundings, workspace, shell, git: None })),
-            Err(NoWorkspace::Failed(error)) => Err(error),
-            Err(NoWorkspace::Refused { stderr, code }) => {
-                shell.pass_on(&stderr);
-                Ok(Err(code))
-            }
-        }
-    }
-
-    /// The folder of the outputs, absolute; `asked` is the user's wish.
-    ///
-    /// # Errors
-    /// Where it is not UTF-8.
-    pub fn out_dir(&self, asked: Option<&Path>) -> Result<Utf8PathBuf, Error> {
-        match asked {
-            Some(folder) => absolute(folder, "--memprofile"),
-            None => Ok(self.surroundings.target_dir(&self.workspace)?.join(crate::folders::NAME)),
         }
     }
 }
@@ -217,7 +176,7 @@ struct Run<'a> {
     libtest: Way,
     folders: &'a Folders,
     shell: &'a Shell,
-    /// See [`Here::git`].
+    /// See [`Context::git`].
     git: Option<&'a Git>,
     list_limit: ListLimit,
     provenance: Option<Provenance>,

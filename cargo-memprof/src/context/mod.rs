@@ -7,3 +7,54 @@ pub mod cargo_flags;
 pub mod executable;
 pub mod machine;
 pub mod test_filter;
+
+use crate::error::Error;
+use crate::exit_code::ExitCode;
+use crate::folders;
+use crate::git::Git;
+use crate::shell::Shell;
+use crate::surroundings::{Surroundings, absolute};
+use crate::workspace::{NoWorkspace, Workspace};
+use camino::Utf8PathBuf;
+use cargo_args::CargoArgs;
+use std::path::Path;
+
+/// Where a command is given.
+pub struct Context<'a> {
+    pub surroundings: Surroundings<'a>,
+    pub workspace: Workspace,
+    pub shell: Shell,
+    /// Where the run is one side of a comparison of revisions: what hides from its tests in which of them they are.
+    pub git: Option<Git>,
+}
+
+impl<'a> Context<'a> {
+    /// Looks around for a command with the arguments `args`. Where cargo sees no package it says so itself, and what it
+    /// ended with is given.
+    ///
+    /// # Errors
+    /// Where cargo cannot be asked.
+    pub fn look(args: &'a CargoArgs) -> Result<Result<Context<'a>, ExitCode>, Error> {
+        let (surroundings, workspace) = Surroundings::look(args);
+        let shell = surroundings.shell();
+        match workspace {
+            Ok(workspace) => Ok(Ok(Context { surroundings, workspace, shell, git: None })),
+            Err(NoWorkspace::Failed(error)) => Err(error),
+            Err(NoWorkspace::Refused { stderr, code }) => {
+                shell.pass_on(&stderr);
+                Ok(Err(code))
+            }
+        }
+    }
+
+    /// The folder of the outputs, absolute; `asked` is the user's wish.
+    ///
+    /// # Errors
+    /// Where it is not UTF-8.
+    pub fn out_dir(&self, asked: Option<&Path>) -> Result<Utf8PathBuf, Error> {
+        match asked {
+            Some(folder) => absolute(folder, "--memprofile"),
+            None => Ok(self.surroundings.target_dir(&self.workspace)?.join(folders::NAME)),
+        }
+    }
+}

@@ -5,7 +5,7 @@
 
 use super::checkout::{Checkout, Place};
 use super::recorded::RecordedRun;
-use crate::drive::Here;
+use crate::context::Context;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::git::{Copy, Failure, Git, Repository};
@@ -33,7 +33,7 @@ pub struct Against<'a> {
     /// As the user named it.
     pub revision: &'a str,
     pub options: &'a TestOptions,
-    pub here: &'a Here<'a>,
+    pub here: &'a Context<'a>,
     pub git: &'a Git,
 }
 

@@ -32,9 +32,10 @@ mod text;
 mod varying;
 
 use crate::config::Config;
+use crate::context::Context;
 use crate::context::cargo_args::CargoArgs;
 use crate::context::test_filter;
-use crate::drive::{self, Here};
+use crate::drive;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::options::TestOptions;
@@ -101,7 +102,7 @@ pub struct AcceptOptions {
 /// # Errors
 /// Where something of ours fails.
 pub fn test(options: &GateOptions) -> Result<ExitCode, Error> {
-    let here = match Here::look(&options.test.cargo)? {
+    let here = match Context::look(&options.test.cargo)? {
         Ok(here) => here,
         Err(code) => return Ok(code),
     };
@@ -133,7 +134,7 @@ pub fn test(options: &GateOptions) -> Result<ExitCode, Error> {
 /// # Errors
 /// Where there is no last run, or the baseline cannot be written.
 pub fn accept(options: &AcceptOptions) -> Result<ExitCode, Error> {
-    let here = match Here::look(&options.cargo)? {
+    let here = match Context::look(&options.cargo)? {
         Ok(here) => here,
         Err(code) => return Ok(code),
     };
@@ -156,7 +157,7 @@ pub fn accept(options: &AcceptOptions) -> Result<ExitCode, Error> {
 /// # Errors
 /// Where something of ours fails, or there is nothing to compare.
 pub fn gate(options: &GateOptions) -> Result<ExitCode, Error> {
-    let mut here = match Here::look(&options.test.cargo)? {
+    let mut here = match Context::look(&options.test.cargo)? {
         Ok(here) => here,
         Err(code) => return Ok(code),
     };
@@ -195,7 +196,7 @@ fn refusal(error: &Error) -> Doubt {
     }
 }
 
-fn compare_run(options: &GateOptions, here: &mut Here<'_>, out: &Utf8Path) -> Result<Ended, Error> {
+fn compare_run(options: &GateOptions, here: &mut Context<'_>, out: &Utf8Path) -> Result<Ended, Error> {
     let place = Place::find(here, &options.flags)?;
     // A baseline that cannot be used should not cost a run of all tests.
     let (place, baseline) = match &options.flags.against {
@@ -239,7 +240,13 @@ fn compare_run(options: &GateOptions, here: &mut Here<'_>, out: &Utf8Path) -> Re
     Ok(Ended::Compared(outcome.exit_code()))
 }
 
-fn self_test(baseline: &Baseline, run: &RecordedRun, policy: &Policy, outcome: &Outcome, here: &Here<'_>) -> ExitCode {
+fn self_test(
+    baseline: &Baseline,
+    run: &RecordedRun,
+    policy: &Policy,
+    outcome: &Outcome,
+    here: &Context<'_>,
+) -> ExitCode {
     let result = self_test::run(baseline, run, policy, outcome);
     here.shell.result(&text::self_test(&result));
     if result.trips() { ExitCode::OK } else { ExitCode::CANNOT_COMPARE }
@@ -261,7 +268,7 @@ struct Place {
 }
 
 impl Place {
-    fn find(here: &Here<'_>, flags: &GateFlags) -> Result<Place, Error> {
+    fn find(here: &Context<'_>, flags: &GateFlags) -> Result<Place, Error> {
         let root = &here.workspace.root;
         let mut policy = Config::read(root, &here.workspace.metadata)?.gate;
         flags.soften(&mut policy);
@@ -302,7 +309,7 @@ impl Place {
         })
     }
 
-    fn take(&self, run: &RecordedRun, patterns: &[Pattern], here: &Here<'_>) -> Result<(), Error> {
+    fn take(&self, run: &RecordedRun, patterns: &[Pattern], here: &Context<'_>) -> Result<(), Error> {
         let changes = self.file.take(run, &self.policy, patterns)?;
         self.store.keep(run, &changes.taken)?;
         if !changes.without_figures.is_empty() {

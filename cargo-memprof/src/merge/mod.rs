@@ -3,8 +3,8 @@
 
 mod shards;
 
+use crate::context::Context;
 use crate::context::cargo_args::CargoArgs;
-use crate::drive::Here;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::export::import;
@@ -37,7 +37,7 @@ pub struct MergeOptions {
 /// # Errors
 /// Where they are no shards of one run, one is missing, or the outputs cannot be written.
 pub fn merge(options: &MergeOptions) -> Result<ExitCode, Error> {
-    let here = match Here::look(&options.cargo)? {
+    let here = match Context::look(&options.cargo)? {
         Ok(here) => here,
         Err(code) => return Ok(code),
     };

@@ -4,13 +4,12 @@
 
 #![forbid(unsafe_code)]
 
-mod clean;
 mod cli;
 mod collect;
+mod commands;
 mod conditions;
 mod config;
 mod context;
-mod drive;
 mod error;
 mod exit_code;
 mod export;
@@ -21,7 +20,6 @@ mod inject;
 mod intake;
 mod interrupt;
 mod listing;
-mod merge;
 mod options;
 mod outlet;
 mod profile;
@@ -76,12 +74,12 @@ fn main() -> ExitCode {
 
 fn user(args: Vec<OsString>) -> Result<ExitCode, Error> {
     let code = match cli::read(args)? {
-        Request::Test(options) => gate::test(&options)?,
-        Request::Run(options) => drive::run(&options)?,
-        Request::Gate(options) => gate::gate(&options)?,
-        Request::Accept(options) => gate::accept(&options)?,
-        Request::Merge(options) => merge::merge(&options)?,
-        Request::Clean(options) => clean::clean(&options)?,
+        Request::Test(options) => commands::test::test(&options)?,
+        Request::Run(options) => commands::run::run(&options)?,
+        Request::Gate(options) => commands::gate::gate(&options)?,
+        Request::Accept(options) => commands::accept::accept(&options)?,
+        Request::Merge(options) => commands::merge::merge(&options)?,
+        Request::Clean(options) => commands::clean::clean(&options)?,
         Request::Show(text) => {
             Shell::new().result(&text);
             exit_code::ExitCode::OK

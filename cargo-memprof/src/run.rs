@@ -1,4 +1,4 @@
-//! What one run of the tests was, as plain values: made by `drive`, read by `report`.
+//! What one run of the tests was, as plain values: made by `commands/recording`, read by `report`.
 
 use crate::conditions::Conditions;
 use crate::context::executable::ExecutablePath;

@@ -9,14 +9,15 @@ mod take;
 
 use self::flags::{Command, command_line};
 use self::take::take;
-use crate::clean::CleanOptions;
+use crate::commands::accept::AcceptOptions;
+use crate::commands::clean::CleanOptions;
+use crate::commands::gate::GateOptions;
+use crate::commands::merge::MergeOptions;
 use crate::context::cargo_args::CargoArgs;
 use crate::context::cargo_flags::Tool;
 use crate::error::Error;
 use crate::gate::flags::{Format, GateFlags};
 use crate::gate::pattern::Pattern;
-use crate::gate::{AcceptOptions, GateOptions};
-use crate::merge::MergeOptions;
 use crate::options::{self, SampleRate, Task, TestOptions};
 use crate::shell::Shell;
 use memprof_harness::modes::Partition;

@@ -99,7 +99,7 @@ fn regression(test: &Judged, explanation: Option<&Explanation>) -> String {
     }
     let mut pointer = |what: &str, paths: Vec<&Utf8PathBuf>| {
         if !paths.is_empty() {
-            let paths: Vec<String> = paths.iter().map(|path| super::near(path).into_string()).collect();
+            let paths: Vec<String> = paths.iter().map(|path| super::reference::near(path).into_string()).collect();
             out.push_str(&format!("  {what}: {}\n", paths.join(" ")));
         }
     };

@@ -41,7 +41,7 @@ use std::thread::JoinHandle;
 ///
 /// # Errors
 /// Where something of ours fails; what cargo says and ends with is passed on.
-pub fn test(options: &TestOptions, here: &Context<'_>) -> Result<Done, Error> {
+pub fn record(options: &TestOptions, here: &Context<'_>) -> Result<Done, Error> {
     let Context { surroundings, workspace, shell, git } = here;
     let libtest = Way::asked()?;
     let config = Config::read(&workspace.root, &workspace.metadata)?;
@@ -96,17 +96,6 @@ pub fn test(options: &TestOptions, here: &Context<'_>) -> Result<Done, Error> {
         return done.and_then(|done| said.map(|()| done));
     }
     done
-}
-
-/// Runs a program and reports on it.
-///
-/// # Errors
-/// Where something of ours fails; what the program or cargo end with is passed on.
-pub fn run(options: &TestOptions) -> Result<ExitCode, Error> {
-    match Context::look(&options.cargo)? {
-        Ok(here) => Ok(test(options, &here)?.exit_code()),
-        Err(code) => Ok(code),
-    }
 }
 
 /// Refuses `--native` where one of `targets` has no C library that can be hooked.

@@ -1,0 +1,47 @@
+//! `cargo memprof accept`: figures of the last run go into the baseline.
+
+use crate::context::Context;
+use crate::context::cargo_args::CargoArgs;
+use crate::error::Error;
+use crate::exit_code::ExitCode;
+use crate::gate::flags::GateFlags;
+use crate::gate::pattern::Pattern;
+use crate::gate::recorded::RecordedRun;
+use crate::gate::reference::Reference;
+use crate::report::LastCommand;
+use std::path::PathBuf;
+
+/// What `cargo memprof accept` was asked for.
+#[derive(Debug)]
+pub struct AcceptOptions {
+    /// Where the package is.
+    pub cargo: CargoArgs,
+    /// Where the run's outputs are; `None` = `memprof` below cargo's target folder.
+    pub folder: Option<PathBuf>,
+    pub flags: GateFlags,
+    /// Of tests' names; none = all.
+    pub patterns: Vec<Pattern>,
+}
+
+/// Takes figures of the last run into the baseline.
+///
+/// # Errors
+/// Where there is no last run, or the baseline cannot be written.
+pub fn accept(options: &AcceptOptions) -> Result<ExitCode, Error> {
+    let here = match Context::look(&options.cargo)? {
+        Ok(here) => here,
+        Err(code) => return Ok(code),
+    };
+    let place = Reference::find(&here, &options.flags)?;
+    let folder = here.out_dir(options.folder.as_deref())?;
+    LastCommand::must_have_produced(&folder, "cannot accept the last run")?;
+    let run = RecordedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
+    if run.run.interrupted {
+        return Err(Error::new("cannot accept the last run")
+            .caused_by("it was interrupted: tests are missing, and others were cut short")
+            .help("run the tests again, to their end")
+            .with_code(ExitCode::CANNOT_COMPARE));
+    }
+    place.take(&run, &options.patterns, &here)?;
+    Ok(ExitCode::OK)
+}

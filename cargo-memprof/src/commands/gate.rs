@@ -1,0 +1,147 @@
+//! `cargo memprof gate`: the tests run, or the last run is taken, and their figures are compared with the baseline.
+
+use super::recording;
+use crate::context::{Context, test_filter};
+use crate::error::Error;
+use crate::exit_code::ExitCode;
+use crate::gate::against::{self, Against};
+use crate::gate::baseline::Baseline;
+use crate::gate::evidence::{self, Evidence};
+use crate::gate::flags::GateFlags;
+use crate::gate::outcome::{Doubt, Outcome, Verdict};
+use crate::gate::outputs::Outputs;
+use crate::gate::policy::Policy;
+use crate::gate::recorded::RecordedRun;
+use crate::gate::reference::{Reference, nothing_ran};
+use crate::gate::text::{self, Source};
+use crate::gate::{compare, self_test};
+use crate::options::TestOptions;
+use crate::report::LastCommand;
+use camino::Utf8Path;
+use memprof_harness::modes::Modes;
+
+/// What `cargo memprof gate` was asked for; `test` with the gate's flags is the same.
+#[derive(Debug)]
+pub struct GateOptions {
+    pub test: TestOptions,
+    pub flags: GateFlags,
+}
+
+impl GateOptions {
+    /// Words that choose tests, or how they run, mean nothing where none is run; a user who wrote them thinks otherwise.
+    fn refuse_idle_words(&self) -> Result<(), Error> {
+        // With `--against`, the other revision may have to be run.
+        if !self.flags.no_run || self.flags.against.is_some() {
+            return Ok(());
+        }
+        let modes = (self.flags.modes != Modes::default()).then(|| "--repeat or --deterministic".to_owned());
+        let Some(word) = test_filter::choice(&self.test.cargo).or(modes) else { return Ok(()) };
+        let help = match self.test.suggestions.first() {
+            Some(suggestion) => suggestion.clone(),
+            None => "choose when the tests run: leave `--no-run` out".to_owned(),
+        };
+        Err(Error::usage(format!("cannot use `{word}` with `--no-run`"))
+            .caused_by("the last run is compared as it is")
+            .help(help))
+    }
+}
+
+/// Runs the tests (or takes the last run) and compares their figures.
+///
+/// # Errors
+/// Where something of ours fails, or there is nothing to compare.
+pub fn gate(options: &GateOptions) -> Result<ExitCode, Error> {
+    let mut here = match Context::look(&options.test.cargo)? {
+        Ok(here) => here,
+        Err(code) => return Ok(code),
+    };
+    options.refuse_idle_words()?;
+    let out = here.out_dir(options.test.own.folder.as_deref())?;
+    // Whatever happens from here on, nobody takes the verdict of before for this one's.
+    evidence::empty(&out)?;
+    let ended = compare_run(options, &mut here, &out);
+    let (doubt, code) = match ended {
+        Ok(Ended::Compared(code)) => return Ok(code),
+        Ok(Ended::Not { doubt, code }) => (doubt, Ok(code)),
+        Err(error) => (refusal(&error), Err(error)),
+    };
+    // Whoever reads the outcome alone is to learn that there is none. What went wrong before is the more important news.
+    let outcome = Outcome::refused(doubt);
+    let (evidence, root) = (Evidence::default(), &here.workspace.root);
+    let baseline = Source { name: String::new(), committed: false };
+    let outputs = Outputs { outcome: &outcome, evidence: &evidence, baseline: &baseline, told: true, root };
+    let _ = evidence::begin(&out).and_then(|()| outputs.give(&out, options.flags.format, &here.shell));
+    code
+}
+
+/// What became of a gate.
+enum Ended {
+    /// The outcome was given out.
+    Compared(ExitCode),
+    /// It did not come to a comparison, and the user has been told why.
+    Not { doubt: Doubt, code: ExitCode },
+}
+
+fn refusal(error: &Error) -> Doubt {
+    Doubt::Refused {
+        asked: error.asked().to_owned(),
+        causes: error.causes().to_vec(),
+        help: error.advice().map(str::to_owned),
+    }
+}
+
+fn compare_run(options: &GateOptions, here: &mut Context<'_>, out: &Utf8Path) -> Result<Ended, Error> {
+    let place = Reference::find(here, &options.flags)?;
+    // A baseline that cannot be used should not cost a run of all tests.
+    let (place, baseline) = match &options.flags.against {
+        Some(revision) => {
+            let git = against::git(revision)?;
+            let other = Against { revision, options: &options.test, here, git: &git };
+            let against = place.against(other)?;
+            here.git = Some(git);
+            against
+        }
+        None => {
+            let baseline = place.baseline()?;
+            (place, baseline)
+        }
+    };
+    let folder = if options.flags.no_run {
+        LastCommand::must_have_produced(out, "cannot compare the last run")?;
+        out.to_owned()
+    } else {
+        let done = recording::record(&options.test, here)?;
+        match done.outputs {
+            // There is nothing to be said of what the rest would have been.
+            _ if done.interrupted => return Ok(Ended::Not { doubt: Doubt::Interrupted, code: done.code }),
+            Some(folder) => folder,
+            None if done.code == ExitCode::OK => return Err(nothing_ran("compare allocations")),
+            None => {
+                let doubt = Doubt::TestsFailed { cargo_exit: i32::from(done.code.get()) };
+                return Ok(Ended::Not { doubt, code: done.code });
+            }
+        }
+    };
+    let run = RecordedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
+    let outcome = compare::compare(&baseline, &run, &place.policy);
+    let evidence = evidence::gather(&outcome, &run, &place.store, &here.workspace.places())?;
+    let root = &here.workspace.root;
+    let outputs = Outputs { outcome: &outcome, evidence: &evidence, baseline: &place.source, told: false, root };
+    outputs.give(&run.folder, options.flags.format, &here.shell)?;
+    if options.flags.self_test && outcome.verdict() == Verdict::Passed {
+        return Ok(Ended::Compared(show_that_it_trips(&baseline, &run, &place.policy, &outcome, here)));
+    }
+    Ok(Ended::Compared(outcome.exit_code()))
+}
+
+fn show_that_it_trips(
+    baseline: &Baseline,
+    run: &RecordedRun,
+    policy: &Policy,
+    outcome: &Outcome,
+    here: &Context<'_>,
+) -> ExitCode {
+    let result = self_test::run(baseline, run, policy, outcome);
+    here.shell.result(&text::self_test(&result));
+    if result.trips() { ExitCode::OK } else { ExitCode::CANNOT_COMPARE }
+}

@@ -1,0 +1,18 @@
+//! `cargo memprof run`: a program is built, run and reported on.
+
+use super::recording;
+use crate::context::Context;
+use crate::error::Error;
+use crate::exit_code::ExitCode;
+use crate::options::TestOptions;
+
+/// Runs a program and reports on it.
+///
+/// # Errors
+/// Where something of ours fails; what the program or cargo end with is passed on.
+pub fn run(options: &TestOptions) -> Result<ExitCode, Error> {
+    match Context::look(&options.cargo)? {
+        Ok(here) => Ok(recording::record(options, &here)?.exit_code()),
+        Err(code) => Ok(code),
+    }
+}

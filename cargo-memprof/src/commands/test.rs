@@ -1,0 +1,42 @@
+//! `cargo memprof test`, and `bench` and `nextest`, which differ in what cargo is called for: the tests run and are reported on, and
+//! where the user wants that their figures go into the baseline.
+
+use super::gate::GateOptions;
+use super::recording;
+use crate::context::Context;
+use crate::error::Error;
+use crate::exit_code::ExitCode;
+use crate::gate::recorded::RecordedRun;
+use crate::gate::reference::{Reference, nothing_ran};
+
+/// Runs the tests and, if the user wants that, takes their figures into the baseline.
+///
+/// # Errors
+/// Where something of ours fails.
+pub fn test(options: &GateOptions) -> Result<ExitCode, Error> {
+    let here = match Context::look(&options.test.cargo)? {
+        Ok(here) => here,
+        Err(code) => return Ok(code),
+    };
+    // Before a run that may take long, whether its end can be done.
+    let place = options.flags.save_baseline.then(|| Reference::find(&here, &options.flags)).transpose()?;
+    let done = recording::record(&options.test, &here)?;
+    let Some(place) = place else { return Ok(done.exit_code()) };
+    match done.outputs {
+        _ if done.not_recorded => {
+            here.shell
+                .warn(&format!("the baseline `{}` was not written: not all of it was recorded", place.file.path()));
+            Ok(done.exit_code())
+        }
+        Some(folder) if done.code == ExitCode::OK => {
+            place.take(&RecordedRun::read(&folder)?, &[], &here)?;
+            Ok(ExitCode::OK)
+        }
+        Some(_) => {
+            here.shell.warn(&format!("the baseline `{}` was not written: the tests did not pass", place.file.path()));
+            Ok(done.code)
+        }
+        None if done.code == ExitCode::OK => Err(nothing_ran("save a baseline")),
+        None => Ok(done.code),
+    }
+}

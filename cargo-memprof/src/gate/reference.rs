@@ -1,0 +1,139 @@
+//! What a run is compared with: where the baseline is, what holds for it, and how it is read and written.
+
+use super::against::Against;
+use super::baseline::Baseline;
+use super::compare;
+use super::file::{self, BaselineFile, Changes};
+use super::flags::GateFlags;
+use super::pattern::Pattern;
+use super::policy::{Policy, Severity};
+use super::recorded::{RecordedRun, RecordedTest};
+use super::store::Store;
+use super::text::Source;
+use crate::config::Config;
+use crate::context::Context;
+use crate::error::Error;
+use crate::exit_code::ExitCode;
+use crate::folders;
+use crate::report::layout;
+use crate::surroundings::absolute;
+use crate::view::amount::plural;
+use crate::view::plain::plain;
+use camino::{Utf8Path, Utf8PathBuf};
+
+/// See the head of this file.
+pub struct Reference {
+    pub file: BaselineFile,
+    /// The profiles that belong to it.
+    pub store: Store,
+    pub policy: Policy,
+    /// As the user knows it.
+    pub source: Source,
+}
+
+impl Reference {
+    /// What a run in this place is compared with; `flags` are the user's.
+    ///
+    /// # Errors
+    /// Where the configuration or a path cannot be used.
+    pub fn find(here: &Context<'_>, flags: &GateFlags) -> Result<Reference, Error> {
+        let root = &here.workspace.root;
+        let mut policy = Config::read(root, &here.workspace.metadata)?.gate;
+        flags.soften(&mut policy);
+        let path = match &flags.baseline {
+            Some(path) => absolute(path, "--baseline")?,
+            None => root.join(policy.baseline.as_deref().unwrap_or(file::DEFAULT)),
+        };
+        let folder = match &flags.baseline_dir {
+            Some(folder) => absolute(folder, "--baseline-dir")?,
+            None => {
+                let ours = here.surroundings.target_dir(&here.workspace)?.join(folders::NAME);
+                ours.join(layout::BASELINE)
+            }
+        };
+        let source = Source { name: near(&path).into_string(), committed: true };
+        Ok(Reference { file: BaselineFile::new(path), store: Store::Folder(folder), policy, source })
+    }
+
+    /// Another revision in place of the file.
+    ///
+    /// # Errors
+    /// Where that cannot be recorded.
+    pub fn against(mut self, against: Against<'_>) -> Result<(Reference, Baseline), Error> {
+        let run = against.record()?;
+        let whole = |repeats: &Vec<&RecordedTest>| repeats.iter().all(|test| test.is_whole());
+        let tests = run.by_test().into_iter().filter(|(_, repeats)| whole(repeats));
+        let tests = tests.filter_map(|(id, repeats)| compare::least(&repeats).map(|figures| (id, figures))).collect();
+        self.store = Store::of_run(&run);
+        self.source = Source { name: against.revision.to_owned(), committed: false };
+        // There is no line that could be removed when a test is.
+        self.policy.gone = self.policy.gone.min(Severity::Warn);
+        Ok((self, Baseline { conditions: run.run.conditions, tests }))
+    }
+
+    /// The committed file, read.
+    ///
+    /// # Errors
+    /// Where there is none, or it cannot be read.
+    pub fn baseline(&self) -> Result<Baseline, Error> {
+        self.file.read()?.ok_or_else(|| {
+            Error::new("cannot compare with the baseline")
+                .caused_by(format!("there is no `{}`", self.file.path()))
+                .help("record one with `cargo memprof test --save-baseline` and commit it")
+                .with_code(ExitCode::CANNOT_COMPARE)
+        })
+    }
+
+    /// Takes the figures of those tests of `run` that `patterns` fit; no pattern = all.
+    ///
+    /// # Errors
+    /// Where the file or its profiles cannot be written.
+    pub fn take(&self, run: &RecordedRun, patterns: &[Pattern], here: &Context<'_>) -> Result<(), Error> {
+        let changes = self.file.take(run, &self.policy, patterns)?;
+        self.store.keep(run, &changes.taken)?;
+        if !changes.without_figures.is_empty() {
+            let names: Vec<String> =
+                changes.without_figures.iter().map(|id| format!("`{}`", plain(&id.name))).collect();
+            here.shell
+                .warn(&format!("not taken, because they failed, were cut short or seen in part: {}", names.join(", ")));
+        }
+        let unstable = compare::unstable_tests(run, &changes.taken);
+        if !unstable.is_empty() {
+            let names: Vec<String> = unstable.iter().map(|id| format!("`{}`", plain(&id.name))).collect();
+            here.shell.warn(&format!(
+                "not the same on every run: {}\nthe least was taken; `cargo memprof gate --repeat {}` says where they differ, and what to do",
+                names.join(", "),
+                run.run.repeat
+            ));
+        }
+        here.shell.status("Baseline", &said(&changes, self.file.path()));
+        Ok(())
+    }
+}
+
+/// There is nothing to do `what` with.
+pub fn nothing_ran(what: &str) -> Error {
+    Error::new(format!("cannot {what}"))
+        .caused_by("no test was recorded")
+        .help("see that the package has tests, that no filter leaves them all out, and that their targets can be measured")
+        .with_code(ExitCode::CANNOT_COMPARE)
+}
+
+/// What was done to the baseline, as a status.
+fn said(changes: &Changes, path: &Utf8Path) -> String {
+    let parts: Vec<String> = [(&changes.added, "added"), (&changes.changed, "changed"), (&changes.removed, "removed")]
+        .into_iter()
+        .filter(|(tests, _)| !tests.is_empty())
+        .map(|(tests, what)| format!("{} {what}", plural(tests.len(), "test")))
+        .collect();
+    let same = format!("{} unchanged", plural(changes.taken.len(), "test"));
+    format!("{}: {}", near(path), if parts.is_empty() { same } else { parts.join(", ") })
+}
+
+/// `path` as one would type it here.
+pub fn near(path: &Utf8Path) -> Utf8PathBuf {
+    let here = std::env::current_dir().ok();
+    here.and_then(|here| path.as_std_path().strip_prefix(here).ok())
+        .and_then(|path| Utf8PathBuf::from_path_buf(path.to_owned()).ok())
+        .unwrap_or_else(|| path.to_owned())
+}

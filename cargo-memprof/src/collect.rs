@@ -2,6 +2,7 @@
 
 use crate::context::executable::ExecutablePath;
 use crate::error::Error;
+use crate::folders::{FORK, is_ledger};
 use crate::intake;
 use crate::protocol::run_log::Trace;
 use crate::record::{Iteration, Lifetimes, NotRun, Outcome, TestId, TestRecord, Unprofiled, WHOLE};
@@ -103,15 +104,6 @@ impl Recorded {
             None => read(&self.path).map_err(|cause| unreadable(&self.path, &cause)),
         }
     }
-}
-
-/// A forked process puts its ledger beside its parent's, under a longer name.
-const FORK: &str = ".ledger.fork-";
-
-/// Whether the file is called as a ledger is: of a test, of a program, or of a process that one of them forked.
-pub fn is_ledger(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.ends_with(".ledger") || name.contains(FORK)
 }
 
 /// Tests in their order, each followed by its children in theirs. A child whose test left nothing to be attached to

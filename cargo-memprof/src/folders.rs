@@ -1,15 +1,15 @@
 //! The folders of a run: where cargo builds for us, where the outputs go, and the scratch folder that is gone when the
 //! run has ended. Names below the outputs are `report`'s business.
 
-use crate::collect::is_ledger;
 use crate::error::Error;
-use crate::inject::harness::is_alive;
 use crate::intake;
 use crate::outlet;
 use camino::{Utf8Path, Utf8PathBuf};
 use memprof_harness::ledger::Inventory;
 use rustix::fs::FlockOperation;
+use rustix::process::Pid;
 use std::io;
+use std::path::Path;
 
 /// Below cargo's target folder: all that is ours.
 pub const NAME: &str = "memprof";
@@ -188,6 +188,22 @@ fn ledgers_in(folder: &Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
 
 fn cannot_write(folder: &Utf8Path, error: &io::Error, help: &str) -> Error {
     Error::new(format!("cannot write to `{folder}`")).caused_by(error).help(help)
+}
+
+/// A forked process puts its ledger beside its parent's, under a longer name.
+pub const FORK: &str = ".ledger.fork-";
+
+/// Whether the file is called as a ledger is: of a test, of a program, or of a process that one of them forked.
+pub fn is_ledger(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(".ledger") || name.contains(FORK)
+}
+
+/// Whether the process still runs.
+pub fn is_alive(process: u32) -> bool {
+    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+    let Some(process) = process else { return false };
+    !matches!(rustix::process::test_kill_process(process), Err(rustix::io::Errno::SRCH))
 }
 
 #[cfg(test)]

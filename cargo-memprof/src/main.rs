@@ -54,7 +54,7 @@ fn main() -> ExitCode {
             inject::rustdoc::COMPILER => inject::doctest::compile(&args),
             _ => Err(runner::run_one_of_many(&args)),
         }
-    } else if args.first().is_some_and(|first| first == runner::COMMAND) {
+    } else if args.first().is_some_and(|first| first == protocol::RUNNER) {
         Err(runner::run(&args[1..]))
     } else if args.first().is_some_and(|first| first == nested::COMMAND) {
         nested::answer(&args[1..]).map(|additions| {

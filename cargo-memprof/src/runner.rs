@@ -12,15 +12,17 @@ pub use benchmarks::Measured;
 pub use doctest::run_one_of_many;
 
 use crate::context::cargo_args::only_asks;
+use crate::context::env;
 use crate::context::executable::ExecutablePath;
 use crate::error::Error;
 use crate::listing::{self, Answer, Tests};
 use crate::options;
 use crate::outlet;
+use crate::protocol::RUNNER;
 use crate::protocol::build_record::Note;
+use crate::protocol::build_script;
 use crate::protocol::plan::Plan;
 use crate::protocol::run_log::{Ran, Trace};
-use crate::protocol::{build_script, env};
 use crate::record::WHOLE;
 use crate::shell::Shell;
 use attempt::Attempt;
@@ -37,15 +39,13 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// The word by which cargo calls us for this; the triple and then the executable with its arguments follow.
-pub const COMMAND: &str = "__runner";
 /// What a program ends with whose tests failed.
 const FAILURE: i32 = 101;
 
 /// Becomes the executable in `args`; comes back only where that fails.
 pub fn run(args: &[OsString]) -> Error {
     let [triple, program @ ..] = args else {
-        return Error::usage(format!("cannot use `{COMMAND}`"))
+        return Error::usage(format!("cannot use `{RUNNER}`"))
             .caused_by("it is how cargo calls this program back")
             .help("use `cargo memprof test`");
     };

@@ -3,8 +3,8 @@
 
 use crate::context::cargo_args::CargoArgs;
 use crate::context::cargo_config::{self, CargoConfig};
+use crate::context::env;
 use crate::error::Error;
-use crate::protocol::env;
 use crate::shell::Shell;
 use crate::workspace::{NoWorkspace, Workspace};
 use camino::Utf8PathBuf;

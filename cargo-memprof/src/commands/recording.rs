@@ -3,6 +3,7 @@
 
 use crate::conditions::{self, Conditions};
 use crate::config::{Config, ListLimit};
+use crate::context::env::{self, Saved};
 use crate::context::{Context, machine, test_filter};
 use crate::error::Error;
 use crate::exit_code::ExitCode;
@@ -14,14 +15,13 @@ use crate::inject::stand_in::{self, StandIn};
 use crate::inject::{depot, harness, rustc, rustdoc};
 use crate::interrupt;
 use crate::options::{self, Task, TestOptions};
-use crate::protocol::env::{self, Saved};
+use crate::protocol;
 use crate::protocol::plan::{self, Plan};
 use crate::protocol::run_log::Trace;
 use crate::protocol::{build_script, run_log};
 use crate::provenance::Provenance;
 use crate::report;
 use crate::run::RunFacts;
-use crate::runner;
 use crate::shell::Shell;
 use crate::surroundings::{Surroundings, absolute, triple};
 use crate::toolchain::Toolchain;
@@ -341,7 +341,7 @@ impl Run<'_> {
         for target in plan.harness.keys() {
             let triple = triple(target);
             let mut runner = OsString::from(program);
-            runner.push(format!(" {} {triple}", runner::COMMAND));
+            runner.push(format!(" {} {triple}", protocol::RUNNER));
             if let Some(list) = self.surroundings.runner_by_flag(&triple) {
                 let text = runner.to_string_lossy();
                 let words: Vec<&str> = text.split(' ').collect();
@@ -369,7 +369,7 @@ impl Run<'_> {
             }
         }
         let exe = std::env::current_exe().map_err(|error| cannot_call_back(&error))?;
-        for name in [rustdoc::COMPILER, rustdoc::PROCESS] {
+        for name in [rustdoc::COMPILER, protocol::DOCTEST_PROCESS] {
             fs_err::os::unix::fs::symlink(&exe, plan.links.join(name)).map_err(|error| cannot_call_back(&error))?;
         }
         // The same in every run: a build script may ask to be run again where the variable changes.

@@ -4,7 +4,7 @@
 //! Not by `cargo-config2` (0.1): that reads files and variables as cargo does, but neither `--config`, which users give and which goes above all
 //! else, nor `include`.
 
-use crate::protocol::env;
+use crate::context::env;
 use cargo_metadata::cargo_platform::{Cfg, Platform};
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};

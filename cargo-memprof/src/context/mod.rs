@@ -4,6 +4,7 @@ pub mod build_layout;
 pub mod cargo_args;
 pub mod cargo_config;
 pub mod cargo_flags;
+pub mod env;
 pub mod executable;
 pub mod machine;
 pub mod test_filter;

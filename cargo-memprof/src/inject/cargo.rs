@@ -2,10 +2,11 @@
 //! everything else becomes the real cargo, in the environment without us.
 
 use crate::context::cargo_flags::{Argument, Arguments, Tool};
+use crate::context::env;
 use crate::error::Error;
 use crate::inject::nested::{self, Additions};
 use crate::inject::stand_in::{FoundBy, StandIn};
-use crate::protocol::{env, plan};
+use crate::protocol::plan;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};

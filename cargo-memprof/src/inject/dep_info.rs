@@ -1,8 +1,8 @@
 //! The file in which rustc tells cargo what a compilation depends on. A program that was compiled with a stand-in for cargo
 //! in `CARGO` would be out of date for cargo at once: it compares that variable with its own path.
 
+use crate::context::env;
 use crate::outlet;
-use crate::protocol::env;
 use std::io;
 use std::path::{Path, PathBuf};
 

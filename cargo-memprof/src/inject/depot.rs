@@ -1,9 +1,9 @@
 //! Where compiled harnesses are kept for all runs of a user's, one folder for each: which of them are used, and the end of those that
 //! nobody uses any more.
 
+use crate::context::env;
 use crate::inject::harness::{self, Built, Form};
 use crate::outlet;
-use crate::protocol::env;
 use rustix::fs::FlockOperation;
 use std::fs::File;
 use std::io;

@@ -1,12 +1,12 @@
 //! This program as the compiler of doctests: it slips the harness under each that is going to run, and notes which it is.
 
+use crate::context::env;
 use crate::error::Error;
 use crate::inject::harness::{Built, Form, Hooked, PROGRAM_CRATE};
 use crate::inject::invocation::{self, Invocation, expand};
 use crate::inject::{diagnostics, harness};
 use crate::outlet;
 use crate::protocol::build_record::{Doctest, Note};
-use crate::protocol::env;
 use crate::protocol::plan::Plan;
 use crate::toolchain::Takes;
 use std::ffi::OsString;

@@ -1,10 +1,11 @@
 //! The harness: its sources compiled once for a toolchain and a target, kept where the next run finds it.
 
+use crate::context::env;
+use crate::folders::is_alive;
 use crate::inject::invocation::Unhookable;
 use crate::inject::libtest::Way;
 use crate::inject::{depot, diagnostics, libtest};
 use crate::outlet;
-use crate::protocol::env;
 use crate::protocol::plan::Plan;
 use crate::toolchain::{Takes, Toolchain};
 use memprof_harness::link_marker;
@@ -484,13 +485,6 @@ const ATTRIBUTE: &str = "global_allocator";
 /// Whether the source of a crate's root seems to have a global allocator. The compiler alone knows.
 pub fn names_an_allocator(source: &Path) -> bool {
     fs_err::read_to_string(source).is_ok_and(|text| text.contains(ATTRIBUTE))
-}
-
-/// Whether the process still runs.
-pub fn is_alive(process: u32) -> bool {
-    let process = i32::try_from(process).ok().and_then(Pid::from_raw);
-    let Some(process) = process else { return false };
-    !matches!(rustix::process::test_kill_process(process), Err(rustix::io::Errno::SRCH))
 }
 
 #[cfg(test)]

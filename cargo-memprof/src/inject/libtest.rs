@@ -1,10 +1,10 @@
 //! Which shape the toolchain's libtest has: asked by compiling a probe for each, not read from a version. And what the user says of how
 //! tests are recorded.
 
+use crate::context::env;
 use crate::error::Error;
 use crate::inject::harness::Compiler;
 use crate::outlet;
-use crate::protocol::env;
 use memprof_harness::libtest_shapes::{ALLOC_ERROR_HOOK, PROBE_CRATE, SHAPES, Shape};
 use serde::{Deserialize, Serialize};
 use std::path::Path;

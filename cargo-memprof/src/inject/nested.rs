@@ -4,12 +4,12 @@
 
 use crate::context::cargo_args::CargoArgs;
 use crate::context::cargo_flags::Tool;
+use crate::context::env::{self, Saved};
 use crate::error::Error;
 use crate::folders;
 use crate::inject::depot;
 use crate::inject::harness::{self, Form, Hooked};
 use crate::protocol::build_script;
-use crate::protocol::env::{self, Saved};
 use crate::protocol::plan::Plan;
 use crate::surroundings::Surroundings;
 use crate::toolchain::Toolchain;

@@ -1,6 +1,7 @@
 //! This program as cargo's rustc wrapper: it adds the flags the profiles need, slips the harness under test
 //! executables, and notes beside every executable whether that worked.
 
+use crate::context::env;
 use crate::error::Error;
 use crate::inject::harness::{Built, Form, Hooked};
 use crate::inject::invocation::{Harness, Invocation, Purpose, Visibility, expand, split_programs};
@@ -8,8 +9,8 @@ use crate::inject::libtest::Way;
 use crate::inject::{dep_info, diagnostics, harness};
 use crate::outlet;
 use crate::protocol::build_record::Note;
+use crate::protocol::build_script;
 use crate::protocol::plan::Plan;
-use crate::protocol::{build_script, env};
 use crate::toolchain::Takes;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
@@ -26,7 +27,7 @@ const LEFT_OUT: &str = "the linker left the harness out";
 /// Whether `args` (without this program's name) are cargo calling its wrapper: only while cargo runs for us, and only
 /// with a compiler in front.
 pub fn is_meant(args: &[OsString]) -> bool {
-    let ours = ["memprof", "test", "t", "bench", "nextest", "run", "r", "clean", "help", crate::runner::COMMAND];
+    let ours = ["memprof", "test", "t", "bench", "nextest", "run", "r", "clean", "help", crate::protocol::RUNNER];
     args.first().is_some_and(|first| !ours.iter().any(|name| first == name) && !starts_with_dash(first))
         && Plan::path().is_some()
 }

@@ -1,11 +1,12 @@
 //! This program as cargo's rustdoc: the real one runs, and has its doctests compiled by us; beside it the names of the
 //! doctests are asked for, because who compiles one learns its line alone.
 
+use crate::context::env;
 use crate::error::Error;
 use crate::outlet;
+use crate::protocol::build_script;
 use crate::protocol::plan::Plan;
-use crate::protocol::{build_script, env};
-use crate::runner;
+use crate::protocol::{DOCTEST_PROCESS, RUNNER};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -17,14 +18,12 @@ pub const FOLDER: &str = ".memprof-rustdoc";
 pub const NAME: &str = "rustdoc";
 /// The name of the link by which rustdoc calls us as the compiler of its doctests.
 pub const COMPILER: &str = "doctest-rustc";
-/// The name of the link by which doctests that were compiled as one start us for each of theirs.
-pub const PROCESS: &str = "doctest-process";
 
 /// Whether this process was called by one of the links above, and by which.
 pub fn called_as() -> Option<&'static str> {
     std::env::var_os(env::PLAN)?;
     let called = std::env::args_os().next()?;
-    [NAME, COMPILER, PROCESS].into_iter().find(|name| Path::new(&called).file_name() == Some(OsStr::new(name)))
+    [NAME, COMPILER, DOCTEST_PROCESS].into_iter().find(|name| Path::new(&called).file_name() == Some(OsStr::new(name)))
 }
 
 /// Does what rustdoc was called for.
@@ -51,7 +50,7 @@ pub fn wrap(args: &[OsString]) -> Result<ExitCode, Error> {
         let exe = std::env::current_exe().map_err(|error| Error::new("cannot find this program").caused_by(error))?;
         let runtool = runtool(&plan);
         let argument = format!("{runtool}-arg");
-        real.arg(runtool).arg(exe).args([&argument, runner::COMMAND, &argument, &plan.host]);
+        real.arg(runtool).arg(exe).args([&argument, RUNNER, &argument, &plan.host]);
     }
     // What rustdoc says itself needs no stable compiler, but these two options do.
     real.env(env::RUSTC_BOOTSTRAP, bootstrap(args)).env(env::DOCTESTS, &list);

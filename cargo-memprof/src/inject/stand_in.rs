@@ -7,8 +7,8 @@
 //! - `real`: a link to the cargo that is stood in for.
 //! - `ours`: a link to this program where it is otherwise.
 
+use crate::context::env;
 use crate::outlet;
-use crate::protocol::env;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::io;

@@ -3,6 +3,10 @@
 
 pub mod build_record;
 pub mod build_script;
-pub mod env;
 pub mod plan;
 pub mod run_log;
+
+/// The word by which cargo calls this program as its runner; the triple and then the executable with its arguments follow.
+pub const RUNNER: &str = "__runner";
+/// The name of the link by which doctests that were compiled as one start this program for each of theirs.
+pub const DOCTEST_PROCESS: &str = "doctest-process";

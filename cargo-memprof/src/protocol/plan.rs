@@ -1,13 +1,13 @@
 //! The plan of one run: what the driver decided, written down for the calls of this program as rustc wrapper and as
 //! runner, which happen in processes of cargo's.
 
+use crate::context::env::{self, Saved};
 use crate::error::Error;
 use crate::inject::harness::Compiler;
 use crate::inject::libtest::Way;
 use crate::inject::nested;
 use crate::inject::stand_in::StandIn;
 use crate::outlet;
-use crate::protocol::env::{self, Saved};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -1,11 +1,11 @@
 //! Running doctests: each is a program, or several are one that starts itself once for each.
 
 use super::{Call, FAILURE};
+use crate::context::env;
 use crate::error::Error;
-use crate::inject::rustdoc::PROCESS;
 use crate::outlet;
+use crate::protocol;
 use crate::protocol::build_record::Doctest;
-use crate::protocol::env;
 use crate::protocol::plan::Plan;
 use crate::protocol::run_log::Trace;
 use memprof_harness::environment;
@@ -56,7 +56,7 @@ impl Call<'_> {
             return Ok(self.record(command, "", doctest.begins.then_some(environment::CALL)).become_it());
         }
         // Each of its processes is to be looked after, so it starts this program in its own stead.
-        command.env(env::RUSTDOC_DOCTEST_BIN_PATH, self.plan.links.join(PROCESS));
+        command.env(env::RUSTDOC_DOCTEST_BIN_PATH, self.plan.links.join(protocol::DOCTEST_PROCESS));
         command.env(env::DOCTEST_PROGRAM, self.ran.exe.as_path());
         command.env(env::PLAN, env::non_empty(env::PLAN).unwrap_or_default());
         Ok(self.plain(command))

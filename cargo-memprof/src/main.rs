@@ -10,6 +10,8 @@ mod commands;
 mod conditions;
 mod config;
 mod context;
+#[cfg(test)]
+mod direction;
 mod error;
 mod exit_code;
 mod export;

@@ -1,0 +1,300 @@
+//! Which room of this program may know which. The test reads every path that begins with `crate::`, `self::` or `super::`, in `use` lines
+//! and elsewhere, outside of strings, comments and unit tests, and holds it against the order below.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// Modules that belong together.
+struct Room {
+    name: &'static str,
+    /// Folders and files directly below `src`.
+    modules: &'static [&'static str],
+    /// The rooms whose modules it may name, besides its own. All of them are further down.
+    knows: &'static [&'static str],
+}
+
+/// From top to bottom.
+const ROOMS: [Room; 13] = [
+    Room { name: "main", modules: &["main"], knows: &["cli", "commands", "runner", "inject", "ui"] },
+    Room { name: "cli", modules: &["cli"], knows: &["commands", "gate", "context", "ui"] },
+    Room {
+        name: "commands",
+        modules: &["commands"],
+        knows: &["gate", "report", "collect", "runner", "inject", "model", "protocol", "context", "files", "ui"],
+    },
+    Room {
+        name: "gate",
+        modules: &["gate"],
+        knows: &["report", "collect", "model", "protocol", "context", "files", "ui"],
+    },
+    Room { name: "report", modules: &["report"], knows: &["collect", "model", "protocol", "context", "files", "ui"] },
+    Room { name: "collect", modules: &["collect", "run"], knows: &["model", "protocol", "context", "files", "ui"] },
+    Room { name: "runner", modules: &["runner", "listing"], knows: &["protocol", "context", "files", "ui"] },
+    Room { name: "inject", modules: &["inject"], knows: &["protocol", "context", "files", "ui"] },
+    Room { name: "model", modules: &["export", "profile", "record", "symbolize", "view"], knows: &["files", "ui"] },
+    Room { name: "protocol", modules: &["protocol"], knows: &["context", "files", "ui"] },
+    Room {
+        name: "context",
+        modules: &[
+            "conditions",
+            "config",
+            "context",
+            "folders",
+            "git",
+            "options",
+            "provenance",
+            "surroundings",
+            "toolchain",
+            "workspace",
+        ],
+        knows: &["files", "ui"],
+    },
+    Room { name: "files", modules: &["intake", "outlet"], knows: &["ui"] },
+    Room { name: "ui", modules: &["error", "exit_code", "interrupt", "shell"], knows: &[] },
+];
+
+/// Arrows that go the wrong way today, from a file to a module, and why. The list may only become shorter.
+const EXCEPTIONS: [(&str, &str, &str); 15] = [
+    ("config", "gate/policy", "the configuration holds the gate's policy, which the gate reads"),
+    ("gate/against", "inject/harness", "what another revision was recorded with is part of its key"),
+    ("intake", "view/plain", "names in what is refused are shown without control letters"),
+    ("listing/frameworks", "profile/iteration", "a framework says what of a profile is one iteration"),
+    ("protocol/plan", "inject/harness", "the plan has the compiler by which a harness is made"),
+    ("protocol/plan", "inject/libtest", "the plan has the way in which libtest is recorded"),
+    ("protocol/plan", "inject/nested", "a process without the variable asks its ancestors for the plan"),
+    ("protocol/plan", "inject/stand_in", "the plan has what tests find in cargo's place"),
+    ("report/benchmarks", "listing/frameworks", "the report says how a framework counts"),
+    ("report/benchmarks", "runner", "what benchmarks were measured to take is read by who wrote it"),
+    ("runner", "record", "the name of a whole program's record"),
+    ("workspace", "protocol/build_record", "what ran is named by the packages"),
+    ("workspace", "protocol/run_log", "what ran is named by the packages"),
+    ("workspace", "run", "what ran is named by the packages"),
+    ("workspace", "symbolize", "where the user's own code is, is known by the packages"),
+];
+
+#[test]
+fn no_room_knows_one_that_is_above_it() {
+    let mut found = BTreeSet::new();
+    for (file, module) in arrows() {
+        let (from, to) = (room_of(&file), room_of(&module));
+        if from.name != to.name && !from.knows.contains(&to.name) {
+            found.insert((file, module));
+        }
+    }
+    let excepted: BTreeSet<(String, String)> =
+        EXCEPTIONS.iter().map(|(file, module, _)| ((*file).to_owned(), (*module).to_owned())).collect();
+    let new: Vec<_> = found.difference(&excepted).collect();
+    assert!(new.is_empty(), "these name what is no business of theirs: {new:#?}");
+    let gone: Vec<_> = excepted.difference(&found).collect();
+    assert!(gone.is_empty(), "these are no exceptions any more: {gone:#?}");
+}
+
+#[test]
+fn rooms_know_only_what_is_below_them_and_have_every_module() {
+    for (at, room) in ROOMS.iter().enumerate() {
+        for known in room.knows {
+            assert!(ROOMS[at + 1..].iter().any(|below| below.name == *known), "{} knows {known}", room.name);
+        }
+    }
+    let modules: BTreeSet<String> =
+        files().keys().map(|module| first(module)).filter(|module| module != "main").collect();
+    for module in &modules {
+        let _ = room_of(module);
+    }
+    // This file is in none.
+    let named = ROOMS.iter().flat_map(|room| room.modules).filter(|module| **module != "main");
+    for module in named {
+        assert!(modules.contains(*module), "there is no module `{module}`");
+    }
+}
+
+#[test]
+fn paths_are_found_wherever_they_stand_and_strings_and_comments_are_none() {
+    let text = "// crate::a\nuse crate::b::{self, c::{D, E as F}};\nfn f<'a>(x: &'a super::g::H) { let _ = (\"crate::i\", '\"', r#\"crate::j\"#); \
+                crate::k::l(crate::m::N) }\n/* crate::o /* */ crate::p */ use self::q::R;";
+    let paths: Vec<String> =
+        paths(&without_text(text), &["here".into(), "deep".into()]).iter().map(|path| path.join("::")).collect();
+    assert_eq!(paths, ["b", "b::c::D", "b::c::E", "here::g::H", "k::l", "m::N", "here::deep::q::R"]);
+}
+
+fn room_of(module: &str) -> &'static Room {
+    let first = first(module);
+    let room = ROOMS.iter().find(|room| room.modules.contains(&&*first));
+    room.unwrap_or_else(|| panic!("`{first}` is in no room: put it where it belongs"))
+}
+
+fn first(module: &str) -> String {
+    module.split('/').next().unwrap_or_default().to_owned()
+}
+
+/// Every module that a file names which is not its own, as paths below `src` without their endings.
+fn arrows() -> BTreeSet<(String, String)> {
+    let files = files();
+    let mut arrows = BTreeSet::new();
+    for (module, path) in &files {
+        let text = std::fs::read_to_string(path).unwrap();
+        let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+        let here: Vec<String> = module.split('/').filter(|part| *part != "main").map(str::to_owned).collect();
+        for mut named in paths(&without_text(text), &here) {
+            while !named.is_empty() && !files.contains_key(&named.join("/")) {
+                named.pop();
+            }
+            let named = if named.is_empty() { "main".to_owned() } else { named.join("/") };
+            if named != *module {
+                arrows.insert((module.clone(), named));
+            }
+        }
+    }
+    assert!(arrows.len() > 300, "only {} arrows were found", arrows.len());
+    arrows
+}
+
+/// The source of every module but this one, by its path below `src` without its ending.
+fn files() -> BTreeMap<String, PathBuf> {
+    fn walk(folder: &Path, source: &Path, files: &mut BTreeMap<String, PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, source, files);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let module = path.strip_prefix(source).unwrap().with_extension("");
+                let module = module.to_str().unwrap();
+                files.insert(module.strip_suffix("/mod").unwrap_or(module).to_owned(), path);
+            }
+        }
+    }
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = BTreeMap::new();
+    walk(&source, &source, &mut files);
+    files.remove("direction");
+    files
+}
+
+/// The source without its comments and strings.
+fn without_text(source: &str) -> String {
+    let mut code = String::new();
+    let mut rest = source;
+    while let Some(letter) = rest.chars().next() {
+        let raw = rest.strip_prefix('r').map(|text| text.len() - text.trim_start_matches('#').len());
+        let raw = raw.filter(|hashes| rest[1 + hashes..].starts_with('"') && !code.ends_with(is_of_name));
+        let skipped = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            end_of_comment(rest)
+        } else if let Some(hashes) = raw {
+            let open = hashes + 2;
+            let close = format!("\"{}", "#".repeat(hashes));
+            rest[open..].find(&close).map_or(rest.len(), |at| open + at + close.len())
+        } else if letter == '"' {
+            end_of_string(rest)
+        } else if letter == '\'' {
+            // A letter, or a lifetime.
+            match rest[1..].chars().next() {
+                Some('\\') => {
+                    2 + rest[2..].char_indices().skip(1).find(|(_, end)| *end == '\'').map_or(0, |(at, _)| at + 1)
+                }
+                Some(inner) if rest[1 + inner.len_utf8()..].starts_with('\'') => 2 + inner.len_utf8(),
+                _ => 0,
+            }
+        } else {
+            0
+        };
+        if skipped == 0 {
+            code.push(letter);
+        }
+        rest = &rest[skipped.max(letter.len_utf8())..];
+    }
+    code
+}
+
+fn end_of_comment(text: &str) -> usize {
+    let (mut depth, mut at) = (0, 0);
+    while at < text.len() {
+        if text.is_char_boundary(at) && text[at..].starts_with("/*") {
+            (depth, at) = (depth + 1, at + 2);
+        } else if text.is_char_boundary(at) && text[at..].starts_with("*/") {
+            (depth, at) = (depth - 1, at + 2);
+            if depth == 0 {
+                return at;
+            }
+        } else {
+            at += 1;
+        }
+    }
+    text.len()
+}
+
+fn end_of_string(text: &str) -> usize {
+    let mut letters = text.char_indices().skip(1);
+    while let Some((at, letter)) = letters.next() {
+        match letter {
+            '\\' => drop(letters.next()),
+            '"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+fn is_of_name(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '_'
+}
+
+/// The paths in `code`, which is that of the module `here`, from the crate's root.
+fn paths(code: &str, here: &[String]) -> Vec<Vec<String>> {
+    let mut found = Vec::new();
+    for (start, base) in [("crate::", 0), ("self::", here.len()), ("super::", here.len().saturating_sub(1))] {
+        for (at, _) in code.match_indices(start) {
+            // `pub(in crate::x)` counts; `a_crate::x` and `super::super::x` seen from within do not.
+            if !code[..at].ends_with(|letter| is_of_name(letter) || letter == ':') {
+                let (mut base, mut rest) = (base, &code[at + start.len()..]);
+                while let Some(further) = rest.strip_prefix("super::") {
+                    (base, rest) = (base.saturating_sub(1), further);
+                }
+                tree(rest, here[..base].to_vec(), &mut |path| found.push((at, path)));
+            }
+        }
+    }
+    found.sort();
+    found.into_iter().map(|(_, path)| path).collect()
+}
+
+/// Gives every path in a tree such as `a::{self, b::C as D}`, below `above`; gives what follows the tree.
+fn tree<'a>(text: &'a str, mut above: Vec<String>, give: &mut impl FnMut(Vec<String>)) -> &'a str {
+    let mut text = text.trim_start();
+    loop {
+        if let Some(mut inside) = text.strip_prefix('{') {
+            loop {
+                inside = inside.trim_start_matches(|letter: char| letter.is_whitespace() || letter == ',');
+                if let Some(behind) = inside.strip_prefix('}') {
+                    return behind;
+                }
+                if inside.is_empty() {
+                    return inside;
+                }
+                inside = tree(inside, above.clone(), give);
+            }
+        }
+        let end = text.find(|letter| !is_of_name(letter)).unwrap_or(text.len());
+        if end == 0 {
+            // `*`, or what is no path.
+            give(above);
+            return text.get(text.chars().next().map_or(0, char::len_utf8)..).unwrap_or_default();
+        }
+        let name = &text[..end];
+        text = &text[end..];
+        if name != "self" {
+            above.push(name.to_owned());
+        }
+        match text.strip_prefix("::") {
+            Some(further) => text = further.trim_start(),
+            None => {
+                give(above);
+                return match text.trim_start().strip_prefix("as ") {
+                    Some(alias) => alias.trim_start().trim_start_matches(is_of_name),
+                    None => text,
+                };
+            }
+        }
+    }
+}

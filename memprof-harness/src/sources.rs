@@ -92,6 +92,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("engine/store/tracked.rs", include_str!("engine/store/tracked.rs")),
     ("engine/unwind/mod.rs", include_str!("engine/unwind/mod.rs")),
     ("engine/unwind/cached.rs", include_str!("engine/unwind/cached.rs")),
+    ("engine/unwind/chain.rs", include_str!("engine/unwind/chain.rs")),
     ("engine/unwind/code_at.rs", include_str!("engine/unwind/code_at.rs")),
     ("engine/unwind/eh_frame.rs", include_str!("engine/unwind/eh_frame.rs")),
     ("engine/unwind/excerpt.rs", include_str!("engine/unwind/excerpt.rs")),

@@ -147,11 +147,14 @@ fn main() {
 
 /// What the walk of a stack costs at rate 1, as the ratio of the same blocks below two kinds of stack.
 fn cliffs(bench: &Workbench, wanted: &Wanted) {
-    const CLIFFS: [(&str, &str, &str); 6] = [
+    const CLIFFS: [(&str, &str, &str); 9] = [
         ("200 frames, over 120", "deep_200", "deep_120"),
         ("2000 frames, over 200", "deep_2000", "deep_200"),
+        ("10000 frames, over 2000", "deep_10000", "deep_2000"),
         ("40 frames on another stack, over the thread's own", "elsewhere_40", "deep_40"),
         ("120 frames on another stack, over the thread's own", "elsewhere_120", "deep_120"),
+        ("2000 frames on another stack, over the thread's own", "elsewhere_2000", "deep_2000"),
+        ("10000 frames on another stack, over the thread's own", "elsewhere_10000", "deep_10000"),
         ("40 frames in a signal handler on its own stack", "handler_40", "deep_40"),
         ("40 frames, and code of C without frame pointers", "c_40", "deep_40"),
     ];

@@ -5,7 +5,7 @@ use crate::engine::life::{state, thread};
 use crate::engine::record::lane::Local;
 use crate::engine::record::site_predictor::{Number, NUMBER_BITS};
 use crate::engine::store::ledger_map;
-use crate::engine::unwind::cached::{End, Kept};
+use crate::engine::unwind::chain::{End, Kept};
 use crate::engine::unwind::code_at;
 use crate::engine::unwind::excerpt::Excerpt;
 use crate::engine::unwind::frame_pointer::{self, Bounds, Frame};

@@ -1,89 +1,39 @@
-//! The stack of the event before. Most of it still stands at the next one: its outer frames are compared with memory, which
-//! is faster than following the chain from frame to frame, because no load waits for the one before; only what is
-//! inside of them is walked.
+//! The stack of the event before, if it is the thread's own and a chain of frame pointers: which room a chain is kept in, and what is
+//! known of the thread's stack besides. `chain` has how it is kept and compared.
 //!
-//! A frame record that holds what it held is followed by what followed it, so the outermost records that are all
-//! unchanged are the outer end of any chain that reaches one of them. Nothing is assumed that was not compared, but for the
-//! frames outside of an [`Recent::anchor`], which cannot change while it holds.
+//! A lane has room for [`NEAR`] frames. With a deeper stack it takes room for [`MOST_FRAMES`], which few threads need, and uses that until
+//! stacks are shallow again.
 
-#![allow(unsafe_code)] // reads the frames it has kept the addresses of
+#![allow(unsafe_code)] // a room that is made when it is needed
 
-use crate::engine::unwind::frame_pointer::{finish, mix, record as read_record, Bounds, Frame, SEED};
-use crate::engine::unwind::table_walk::{Root, TableWalk};
+use crate::engine::store::ledger_map;
+use crate::engine::unwind::chain::{Chain, Kept, OwnStack, Standing};
+use crate::engine::unwind::frame_pointer::{finish, Bounds, Frame};
+use crate::engine::unwind::table_walk::{Root, TableWalk, MOST_STEPS};
 use std::cell::Cell;
+use std::mem::size_of;
+use std::ptr::NonNull;
 use std::sync::atomic::{compiler_fence, Ordering};
 
-/// Frames of the deepest stack that is kept. What is deeper is walked anew at each event.
-pub(crate) const MOST_FRAMES: usize = 4096;
+/// Frames of the deepest stack that every lane has room for.
+const NEAR: usize = 4096;
+/// Frames of the deepest stack that is kept. What is deeper is walked anew at each event, and ends there.
+const MOST_FRAMES: usize = MOST_STEPS;
+/// A stack with fewer frames than this goes back to the room that every lane has. Half of it, so that one that grows and shrinks by
+/// some frames does not go back and forth.
+const SHALLOW: usize = NEAR / 2;
 
-/// Kept records: a stack of the greatest depth, the record without a return address that ends it, and in front of all one that is
-/// never used.
-const LEN: usize = MOST_FRAMES + 2;
+/// See [`Chain`].
+type Near = Chain<{ NEAR + 3 }>;
+type Deep = Chain<{ MOST_FRAMES + 3 }>;
 
-/// Records that are compared in one turn of a loop.
-const UNROLLED: usize = 4;
-
-/// How a chain of frame pointers ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
-    /// At the thread's root.
-    AtRoot,
-    /// At a record without a return address or a caller's frame.
-    NoCaller,
-    /// It led off the stack, or back.
-    Astray,
-}
-
-impl End {
-    /// What the hash of a chain begins with. A chain that ends at the root with the same addresses as one that does not may stand for
-    /// another stack.
-    pub(crate) fn seed(self) -> u64 {
-        match self {
-            End::AtRoot => SEED,
-            End::NoCaller | End::Astray => !SEED,
-        }
-    }
-}
-
-/// A stack that is kept.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Kept<'a> {
-    /// The return addresses, innermost first.
-    pub(crate) chain: &'a [Cell<u64>],
-    pub(crate) end: End,
-    /// Where it begins.
-    pub(crate) frame: Frame,
-}
-
-impl<'a> Kept<'a> {
-    pub(crate) fn addresses(self) -> impl Iterator<Item = u64> + 'a {
-        self.chain.iter().map(Cell::get)
-    }
-}
-
-/// Record `i` of each array is of one frame; 1 is the innermost that there may be. Those in use stand at the end, so what
-/// is outer keeps its place. Of the arrays mostly the ends are ever touched, and of the fresh ones the beginnings: they lie side by side, so
-/// that few pages are.
 #[repr(C)]
 pub(crate) struct Recent {
-    /// Where the record lies. It led to where the next one lies; the place after the last one's is what that one held, which is
-    /// anything. The place before the innermost one's is 0, so that a search ends there.
-    places: [Cell<usize>; LEN + 1],
-    /// The records of a walk, until it is known where they go.
-    fresh_places: [Cell<usize>; LEN],
-    /// The return address; 0 = the end of the chain.
-    addresses: [Cell<u64>; LEN],
-    fresh_addresses: [Cell<u64>; LEN],
-    /// The hash of the return addresses from this record outwards.
-    hashes: [Cell<u64>; LEN + 1],
-    /// The innermost; `LEN` = none is kept.
-    start: Cell<usize>,
-    /// The record of the anchor; `LEN` = there is none, or it is not on the stack.
-    fixed: Cell<usize>,
+    near: Near,
     /// Where the anchor lies, 0 = nowhere.
     anchor: Cell<usize>,
-    /// How the chain ended.
-    end: Cell<End>,
+    /// Room for a stack that `near` has none for, made when the first one is met. Where it keeps one, `near` keeps none.
+    deep: Cell<Option<NonNull<Deep>>>,
     /// Where the thread's own stack ends; `None`: it is not known.
     root: Cell<Option<Root>>,
     /// The root was looked for.
@@ -134,9 +84,10 @@ impl Recent {
     }
 
     fn empty(&self) {
-        self.begin_at(LEN);
-        self.fixed.set(LEN);
-        self.end.set(End::Astray);
+        self.near.empty();
+        if let Some(deep) = self.deep() {
+            deep.empty();
+        }
         self.parked.set(false);
     }
 
@@ -155,13 +106,6 @@ impl Recent {
         self.parked.get()
     }
 
-    /// Sets which record is the innermost.
-    #[inline(always)]
-    fn begin_at(&self, start: usize) {
-        at(&self.places, start - 1).set(0);
-        self.start.set(start);
-    }
-
     /// The hash of the stack from `frame` outwards, which is kept until [`Recent::release`] is called; `None` where it must be walked,
     /// and is not kept.
     #[inline(always)]
@@ -170,7 +114,10 @@ impl Recent {
             return None;
         }
         compiler_fence(Ordering::SeqCst);
-        let hash = self.update(frame.0, bounds);
+        let hash = match self.near.update(frame.0) {
+            Ok(hash) => Some(hash),
+            Err(standing) => self.know_anew(frame, bounds, standing),
+        };
         if hash.is_none() {
             self.release();
         }
@@ -186,221 +133,66 @@ impl Recent {
 
     /// The stack that is kept.
     pub(crate) fn kept(&self) -> Kept<'_> {
-        let start = self.start.get();
-        let mut addresses = self.addresses.get(start..).unwrap_or(&[]);
-        if let Some((last, rest)) = addresses.split_last() {
-            if last.get() == 0 {
-                addresses = rest;
-            }
-        }
-        Kept { chain: addresses, end: self.end.get(), frame: Frame(self.places.get(start).map_or(0, Cell::get)) }
-    }
-
-    #[inline(always)]
-    fn update(&self, frame: usize, bounds: Bounds) -> Option<u64> {
-        let standing = self.standing(frame);
-        match self.walk(frame, standing) {
-            Some(fresh) => Some(self.keep(fresh, standing)),
-            None => self.rebuild(frame, bounds, standing),
+        match self.deep().filter(|deep| deep.len() > 0) {
+            Some(deep) => deep.kept(),
+            None => self.near.kept(),
         }
     }
 
-    /// The innermost of the outermost records that stand unchanged, none of them inside of `frame`.
-    ///
-    /// One branch after the other, and nothing that waits for them all: the processor goes on with what comes after, as if it ended
-    /// where it thinks it will.
-    #[inline(always)]
-    fn standing(&self, frame: usize) -> usize {
-        let mut i = self.fixed.get();
-        let mut outer = at(&self.places, i).get();
-        loop {
-            for k in 0..UNROLLED {
-                let place = at(&self.places, i - k - 1).get();
-                if place < frame {
-                    return i - k;
-                }
-                let [next, address] = read(place);
-                if next != outer || address as u64 != at(&self.addresses, i - k - 1).get() {
-                    return i - k;
-                }
-                outer = place;
-            }
-            i -= UNROLLED;
-        }
-    }
-
-    /// Follows the chain up to the record `standing`. Gives the number of records on the way; `None` where the chain does anything
-    /// else than to lead there, through as many as there is room for.
-    #[inline(always)]
-    fn walk(&self, frame: usize, standing: usize) -> Option<usize> {
-        if standing == LEN {
-            return None;
-        }
-        let joins_at = at(&self.places, standing).get();
-        let mut place = frame;
-        let mut fresh = 0;
-        while place < joins_at {
-            if fresh + 2 >= standing {
-                return None;
-            }
-            let [next, address] = read(place);
-            at(&self.fresh_places, fresh).set(place);
-            at(&self.fresh_addresses, fresh).set(address as u64);
-            fresh += 1;
-            if address == 0 || next <= place || next & 7 != 0 {
-                return None;
-            }
-            place = next;
-        }
-        (place == joins_at).then_some(fresh)
-    }
-
-    /// Puts the fresh records before those from `join` on. Gives the hash of it all.
-    #[inline(always)]
-    fn keep(&self, fresh: usize, join: usize) -> u64 {
-        let mut hash = at(&self.hashes, join).get();
-        let start = join - fresh;
-        let mut i = fresh;
-        while i > 0 {
-            i -= 1;
-            let address = at(&self.fresh_addresses, i).get();
-            hash = mix(hash, address);
-            at(&self.places, start + i).set(at(&self.fresh_places, i).get());
-            at(&self.addresses, start + i).set(address);
-            at(&self.hashes, start + i).set(hash);
-        }
-        self.begin_at(start);
-        hash
-    }
-
-    /// As `walk` and `keep`, for any chain: it may go past records that stand, and end anywhere. `None` where it is too long.
+    /// Of a stack that does not just lead to what is kept in `near`.
     #[cold]
     #[inline(never)]
-    fn rebuild(&self, frame: usize, bounds: Bounds, standing: usize) -> Option<u64> {
+    fn know_anew(&self, frame: Frame, bounds: Bounds, standing: Standing) -> Option<u64> {
         if self.parked.get() {
             return None;
         }
         if !self.sought.replace(true) {
             let mut walk = TableWalk::new(bounds, None);
-            walk.go(Frame(frame), |_, _| false);
+            walk.go(frame, |_, _| false);
             self.root.set(walk.found_root());
         }
-        let Some(Walk { fresh, join, beyond, end }) =
-            self.walk_on(frame, bounds, standing).filter(|walk| walk.fresh < walk.join)
-        else {
-            self.empty();
-            return None;
-        };
-        let start = join - fresh;
-        self.places.get(join)?.set(beyond);
-        if let Some(end) = end {
-            self.end.set(end);
-            self.hashes.get(LEN)?.set(end.seed());
-        }
-        let mut hash = self.hashes.get(join)?.get();
-        for i in (0..fresh).rev() {
-            let address = self.fresh_addresses.get(i)?.get();
-            if address != 0 {
-                hash = mix(hash, address);
+        let own = OwnStack { bounds, root: self.root.get(), anchor: self.anchor.get() };
+        let deep = self.deep();
+        if !deep.is_some_and(|deep| deep.len() >= SHALLOW) {
+            if let Some(hash) = self.near.rebuild(frame.0, own, standing) {
+                deep.inspect(|deep| deep.empty());
+                return Some(hash);
             }
-            self.places.get(start + i)?.set(self.fresh_places.get(i)?.get());
-            self.addresses.get(start + i)?.set(address);
-            self.hashes.get(start + i)?.set(hash);
         }
-        self.begin_at(start);
-        let anchor = self.anchor.get();
-        self.fixed.set((start..LEN).find(|&i| at(&self.places, i).get() == anchor).unwrap_or(LEN));
-        // One record more than a stack may have, and it is no terminator.
-        if start == 1 && self.addresses.get(LEN - 1)?.get() != 0 {
-            self.empty();
-            return None;
+        let deep = deep.or_else(|| self.make_deep())?;
+        match deep.update(frame.0) {
+            Ok(hash) => Some(hash),
+            Err(standing) => deep.rebuild(frame.0, own, standing),
         }
-        Some(hash)
     }
 
-    /// Follows the chain until it reaches a record from `standing` on, or its end. `None` where it is too long.
-    fn walk_on(&self, frame: usize, bounds: Bounds, standing: usize) -> Option<Walk> {
-        let mut place = frame;
-        let mut join = standing;
-        let mut fresh = 0;
-        loop {
-            while join < LEN && self.places.get(join)?.get() < place {
-                join += 1;
-            }
-            if join < LEN && self.places.get(join)?.get() == place {
-                return Some(Walk { fresh, join, beyond: place, end: None });
-            }
-            let [next, address] = read(place);
-            self.fresh_places.get(fresh)?.set(place);
-            self.fresh_addresses.get(fresh)?.set(address as u64);
-            fresh += 1;
-            let end = if self.root.get() == Some(Root { place, address: address as u64 }) {
-                End::AtRoot
-            } else if address == 0 || next == 0 {
-                End::NoCaller
-            } else if next <= place || !bounds.hold(next) {
-                End::Astray
-            } else {
-                place = next;
-                continue;
-            };
-            return Some(Walk { fresh, join: LEN, beyond: next, end: Some(end) });
-        }
+    fn deep(&self) -> Option<&Deep> {
+        // SAFETY: zeroed memory of that length, aligned to a page, that is this lane's for good; zeros are valid cells.
+        self.deep.get().map(|deep| unsafe { deep.as_ref() })
     }
-}
 
-/// Where a walk came to.
-struct Walk {
-    /// Records on the way.
-    fresh: usize,
-    /// The record it reached; `LEN` = none.
-    join: usize,
-    /// Where the last of the fresh records led to.
-    beyond: usize,
-    /// How the chain ended, where it joined nothing.
-    end: Option<End>,
-}
-
-/// A frame record: the caller's frame and the return address.
-#[inline(always)]
-fn read(frame: usize) -> [usize; 2] {
-    // SAFETY: callers pass frames between the current one and the end of this thread's stack, aligned, which are mapped.
-    unsafe { read_record(frame) }
-}
-
-/// An element of one of the arrays.
-#[inline(always)]
-fn at<T>(array: &[T], i: usize) -> &T {
-    debug_assert!(i < array.len());
-    // SAFETY: records are numbered below `LEN`, and only the arrays that have one more are asked for `LEN` itself; a walk has fewer
-    // fresh ones than there are numbers before the record it joins, and a search ends at the place before the innermost.
-    unsafe { array.get_unchecked(i) }
+    fn make_deep(&self) -> Option<&Deep> {
+        self.deep.set(Some(ledger_map::private_bytes(size_of::<Deep>())?.cast()));
+        self.deep().inspect(|deep| deep.empty())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::unwind::chain::End;
+    use crate::engine::unwind::frame_pointer::{mix, record};
     use crate::provenance::Address;
+
+    /// Miri has no memory that nobody owns, which the room for deep stacks is in.
+    const MOST: usize = if cfg!(miri) { NEAR } else { MOST_FRAMES };
 
     /// Under Miri as many as take some seconds.
     const CHANGES: usize = if cfg!(miri) { 60 } else { 20_000 };
 
     fn empty() -> Box<Recent> {
-        let recent = Box::new(Recent {
-            places: [const { Cell::new(0) }; LEN + 1],
-            fresh_places: [const { Cell::new(0) }; LEN],
-            addresses: [const { Cell::new(0) }; LEN],
-            fresh_addresses: [const { Cell::new(0) }; LEN],
-            hashes: [const { Cell::new(0) }; LEN + 1],
-            start: Cell::new(0),
-            fixed: Cell::new(0),
-            anchor: Cell::new(0),
-            end: Cell::new(End::Astray),
-            root: Cell::new(None),
-            sought: Cell::new(true),
-            parked: Cell::new(false),
-            busy: Cell::new(false),
-        });
+        // SAFETY: zeros are a room that is ready once it forgets.
+        let recent: Box<Recent> = unsafe { Box::new(std::mem::zeroed()) };
         recent.forget();
         // Nothing is known of made-up addresses.
         recent.sought.set(true);
@@ -459,7 +251,8 @@ mod tests {
         let mut addresses = Vec::new();
         let mut place = frame.0;
         let end = loop {
-            let [next, address] = read(place);
+            // SAFETY: made below.
+            let [next, address] = unsafe { record(place) };
             if address == 0 {
                 break End::NoCaller;
             }
@@ -476,7 +269,7 @@ mod tests {
             place = next;
         };
         let hash = addresses.iter().rev().fold(end.seed(), |hash, &address| mix(hash, address));
-        (addresses.len() <= MOST_FRAMES).then_some((finish(hash), addresses, end))
+        (addresses.len() <= MOST).then_some((finish(hash), addresses, end))
     }
 
     /// What is kept of the stack, which is free again afterwards.
@@ -504,7 +297,7 @@ mod tests {
             let (frame, bounds) = (Frame(made.place(innermost)), made.bounds());
             assert!(truth(&recent, frame, bounds).is_some());
             assert_eq!(known(&recent, frame, bounds), truth(&recent, frame, bounds));
-            assert!(recent.fixed.get() < LEN);
+            assert!(recent.near.has_anchor());
         }
         // What was taken as fixed is looked at again without the anchor.
         recent.drop_anchor();
@@ -536,7 +329,7 @@ mod tests {
             }
         }
         assert!(kept > 0);
-        assert_eq!(deep > 0, records > 3 * MOST_FRAMES);
+        assert_eq!(deep > 0, records > 3 * MOST);
     }
 
     #[test]
@@ -572,9 +365,38 @@ mod tests {
     }
 
     #[test]
+    fn stacks_deeper_than_any_lane_has_room_for_are_kept_elsewhere() {
+        let changes = if cfg!(miri) { 3 } else { 400 };
+        check(4 * NEAR, changes, true);
+        check(4 * NEAR, changes, false);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no memory for it that nobody owns")]
     fn stacks_too_deep_to_keep_are_left_to_the_walk() {
-        check(4 * MOST_FRAMES, if cfg!(miri) { 3 } else { 200 }, true);
-        check(4 * MOST_FRAMES, if cfg!(miri) { 3 } else { 200 }, false);
+        check(4 * MOST, 24, true);
+        check(4 * MOST, 24, false);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no memory for it that nobody owns")]
+    fn one_room_alone_keeps_a_stack() {
+        let made = Made::new(3 * NEAR, 0);
+        for i in 0..3 * NEAR - 1 {
+            made.set(i, [made.place(i + 1), 0x1000 + i]);
+        }
+        let recent = empty();
+        let frames_in = |depth: usize| {
+            let frame = Frame(made.place(3 * NEAR - 1 - depth));
+            assert_eq!(known(&recent, frame, made.bounds()), truth(&recent, frame, made.bounds()), "{depth}");
+            [recent.near.len(), recent.deep().map_or(0, Deep::len)].map(|len| len.saturating_sub(1))
+        };
+        // Back only where a stack is much shallower, and of no use from then on.
+        let depths = [100, NEAR, NEAR + 1, 2 * NEAR, NEAR - 1, SHALLOW - 2, SHALLOW - 2, NEAR, 3 * NEAR - 1, 8, 8];
+        let deep = [false, false, true, true, true, true, false, false, true, true, false];
+        for (depth, is_deep) in depths.into_iter().zip(deep) {
+            assert_eq!(frames_in(depth), if is_deep { [0, depth] } else { [depth, 0] });
+        }
     }
 
     #[test]
@@ -595,11 +417,11 @@ mod tests {
 
     #[test]
     fn a_stack_of_the_greatest_depth_is_kept() {
-        let made = Made::new(MOST_FRAMES + 2, 0);
-        for i in 0..=MOST_FRAMES {
+        let made = Made::new(MOST + 2, 0);
+        for i in 0..=MOST {
             made.set(i, [made.place(i + 1), 0x1000 + i]);
         }
-        made.set(MOST_FRAMES + 1, [0, 0]);
+        made.set(MOST + 1, [0, 0]);
         let recent = empty();
         for first in [1, 0, 1, 0] {
             let frame = Frame(made.place(first));

@@ -17,36 +17,48 @@
 use crate::engine::store::ledger_map;
 use crate::engine::unwind::code_at;
 use crate::engine::unwind::frame_pointer::{finish, mix, raw_record, Bounds, Frame, SEED};
-use crate::engine::unwind::table_walk::{Ending, Root, Step, TableWalk, Words};
+use crate::engine::unwind::table_walk::{Ending, Root, Step, TableWalk, Words, MOST_STEPS};
 use std::cell::Cell;
 use std::mem::size_of;
 use std::ptr::NonNull;
 use std::sync::atomic::{compiler_fence, Ordering};
 
-/// Entries of the deepest walk that is kept.
-const LEN: usize = 2048;
+/// Entries of the deepest walk that a lane without deep stacks has room for.
+const NEAR: usize = 2048;
+/// Entries of the deepest walk that is kept. What is deeper is walked anew at each event, and ends there.
+const MOST_ENTRIES: usize = MOST_STEPS;
+/// A walk of fewer entries than this goes back to the smaller room. Half of it, so that one that grows and shrinks by some frames does
+/// not go back and forth.
+const SHALLOW: usize = NEAR / 2;
 /// Frames of a run that are looked through for the same function.
 const LONGEST_RUN: usize = 64;
 
-/// One lane's room for such a walk, made when it is first needed.
+/// One lane's rooms for such a walk, each made when it is first needed.
 pub(crate) struct KeptWalk {
-    room: Cell<Option<NonNull<Room>>>,
+    near: Cell<Option<NonNull<Near>>>,
+    /// For a walk that `near` has no room for. Where this keeps one, `near` keeps none.
+    deep: Cell<Option<NonNull<Deep>>>,
     /// In use: an event in a signal handler goes without.
     busy: Cell<bool>,
 }
 
-/// Entry `i` of each array is one step's; those in use stand at the end, so that what is outer keeps its place. Zeros are an empty room.
-struct Room {
+/// See [`Room`].
+type Near = Room<{ NEAR + 1 }>;
+type Deep = Room<{ MOST_ENTRIES + 1 }>;
+
+/// Room for `ENDS - 1` entries. Entry `i` of each array is one step's; those in use stand at the end, so that what is outer keeps its
+/// place, and behind the last one (`LEN`) is what that leads to. Zeros are an empty room.
+struct Room<const ENDS: usize> {
     /// Where the record lies, and what it holds: the frame pointer and the return address, as they are in memory. Of a scattered entry, only
     /// the return address lies where it would in a record.
-    records: [[Cell<usize>; 3]; LEN],
+    records: [[Cell<usize>; 3]; ENDS],
     /// The first scattered entry from this one on; `LEN` = none.
-    scattered: [Cell<u32>; LEN + 1],
+    scattered: [Cell<u32>; ENDS],
     /// Of a scattered entry: where its frame pointer lies, and a further word with its place.
-    others: [[Cell<usize>; 3]; LEN],
-    frames: [FrameOfEntry; LEN + 1],
+    others: [[Cell<usize>; 3]; ENDS],
+    frames: [FrameOfEntry; ENDS],
     /// The entries of a walk, until it is known where they go.
-    fresh: [FreshEntry; LEN],
+    fresh: [FreshEntry; ENDS],
     /// How many are kept.
     len: Cell<usize>,
     /// The entry whose record is the anchor's; `LEN` = it is not among them.
@@ -98,7 +110,7 @@ pub(crate) struct Known {
 
 impl KeptWalk {
     pub(crate) const fn new() -> KeptWalk {
-        KeptWalk { room: Cell::new(None), busy: Cell::new(false) }
+        KeptWalk { near: Cell::new(None), deep: Cell::new(None), busy: Cell::new(false) }
     }
 
     /// A thread may have died in the middle, and what was kept is of another thread.
@@ -109,9 +121,11 @@ impl KeptWalk {
 
     /// Frames that were taken to stay as they are do so no longer.
     pub(crate) fn empty(&self) {
-        if let Some(room) = self.room.get() {
-            // SAFETY: made below, and this lane's for good.
-            unsafe { room.as_ref() }.len.set(0);
+        if let Some(near) = in_room(&self.near) {
+            near.empty();
+        }
+        if let Some(deep) = in_room(&self.deep) {
+            deep.empty();
         }
     }
 
@@ -122,7 +136,8 @@ impl KeptWalk {
             return None;
         }
         compiler_fence(Ordering::SeqCst);
-        let known = self.room().and_then(|room| room.update(frame.0, home));
+        let same = in_room(&self.near).and_then(|near| near.same(frame.0, home));
+        let known = same.or_else(|| self.know_anew(frame.0, home));
         if known.is_none() {
             self.empty();
             self.release();
@@ -136,48 +151,108 @@ impl KeptWalk {
         self.busy.set(false);
     }
 
+    /// Of a stack that is not as a whole what `near` keeps.
+    #[cold]
+    #[inline(never)]
+    fn know_anew(&self, frame: usize, home: Home) -> Option<Known> {
+        let deep = in_room(&self.deep);
+        if !deep.is_some_and(|deep| deep.len.get() >= SHALLOW) {
+            let near = made(&self.near)?;
+            match near.update(frame, home) {
+                Err(NotKept::TooDeep) => near.empty(),
+                known => {
+                    if let Some(deep) = deep {
+                        deep.empty();
+                    }
+                    return known.ok();
+                }
+            }
+        }
+        let deep = made(&self.deep)?;
+        deep.same(frame, home).or_else(|| deep.update(frame, home).ok())
+    }
+
     /// The return addresses of the stack that is kept, innermost first.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = u64> + '_ {
-        let room = self.room();
-        let mut at = room.map_or(LEN, |room| LEN - room.len.get());
+        let near = in_room(&self.near).into_iter().flat_map(Room::addresses);
+        near.chain(in_room(&self.deep).into_iter().flat_map(Room::addresses))
+    }
+}
+
+/// A room, if it was made.
+fn in_room<const ENDS: usize>(room: &Cell<Option<NonNull<Room<ENDS>>>>) -> Option<&Room<ENDS>> {
+    // SAFETY: made below, and this lane's for good.
+    room.get().map(|room| unsafe { room.as_ref() })
+}
+
+/// A room, which is made now if it was not.
+fn made<const ENDS: usize>(room: &Cell<Option<NonNull<Room<ENDS>>>>) -> Option<&Room<ENDS>> {
+    if room.get().is_none() {
+        // Zeroed memory of that length, aligned to a page; zeros are valid cells, and `None`.
+        room.set(Some(ledger_map::private_bytes(size_of::<Room<ENDS>>())?.cast()));
+    }
+    in_room(room)
+}
+
+/// The root that a walk is to end at, as two words.
+fn root_of(home: Home) -> [u64; 2] {
+    home.root.map_or([0; 2], |root| [root.place as u64, root.address])
+}
+
+/// Why a walk is not kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum NotKept {
+    /// There is no room for it.
+    TooDeep,
+    /// It came to no end, or its next one may find something else though all words are what they were.
+    Unsure,
+}
+
+impl<const ENDS: usize> Room<ENDS> {
+    /// Entries; the number behind the last one.
+    const LEN: usize = ENDS - 1;
+
+    fn empty(&self) {
+        self.len.set(0);
+    }
+
+    /// The return addresses of the stack that is kept, innermost first.
+    fn addresses(&self) -> impl Iterator<Item = u64> + '_ {
+        let mut at = Self::LEN - self.len.get();
         std::iter::from_fn(move || {
-            let frame = room?.frames.get(at)?;
+            let frame = self.frames.get(at)?;
             at = frame.outer.get() as usize;
             Some(frame.address.get()).filter(|&address| address != 0)
         })
     }
 
-    fn room(&self) -> Option<&Room> {
-        if self.room.get().is_none() {
-            self.room.set(Some(ledger_map::private_bytes(size_of::<Room>())?.cast()));
-        }
-        // SAFETY: zeroed memory of that length, aligned to a page, that is this lane's for good; zeros are valid cells, and `None`.
-        self.room.get().map(|room| unsafe { room.as_ref() })
+    /// The stack from `frame` outwards, if it is as a whole what is kept.
+    #[inline(always)]
+    fn same(&self, frame: usize, home: Home) -> Option<Known> {
+        let start = Self::LEN - self.len.get();
+        let is_same = start < Self::LEN
+            && self.place(start) == Some(frame)
+            && self.root.get() == root_of(home)
+            && self.unloads.get() == code_at::unloads()
+            && self.standing(start) == Self::LEN;
+        is_same.then(|| self.known(None))
     }
-}
 
-impl Room {
-    /// `None` where the walk is too long, or its next one may find something else though all words are what they were.
-    fn update(&self, frame: usize, home: Home) -> Option<Known> {
-        let root = home.root.map_or([0; 2], |root| [root.place as u64, root.address]);
-        let unloads = code_at::unloads();
+    /// For a stack that is not as a whole what is kept.
+    fn update(&self, frame: usize, home: Home) -> Result<Known, NotKept> {
+        let (root, unloads) = (root_of(home), code_at::unloads());
         if self.root.replace(root) != root || self.unloads.replace(unloads) != unloads {
-            self.len.set(0);
-        }
-        let start = LEN - self.len.get();
-        if start < LEN && self.place(start) == Some(frame) && self.standing(start) == LEN {
-            return Some(self.known(None));
+            self.empty();
         }
         self.walk(frame, home)
     }
 
-    /// As [`Room::update`], for a stack that is not as a whole what it was.
     #[inline(never)]
-    fn walk(&self, frame: usize, home: Home) -> Option<Known> {
+    fn walk(&self, frame: usize, home: Home) -> Result<Known, NotKept> {
         let mut walk = TableWalk::new(home.own_stack, home.root);
         let mut fresh = 0;
         // Entries further in than this one are gone.
-        let mut from = LEN - self.len.get();
+        let mut from = Self::LEN - self.len.get();
         let mut begin = frame;
         loop {
             let mut search = Search { first: from, at: from, last_place: 0 };
@@ -191,38 +266,41 @@ impl Room {
                 full || joins_at.is_some()
             });
             let Some(join) = joins_at else {
-                if full || ending != Ending::Whole || walk.has_guessed() {
-                    return None;
+                if full {
+                    return Err(NotKept::TooDeep);
+                }
+                if ending != Ending::Whole || walk.has_guessed() {
+                    return Err(NotKept::Unsure);
                 }
                 self.end_with(SEED_OF_WALKS);
-                self.keep(fresh, LEN)?;
+                self.keep(fresh, Self::LEN).ok_or(NotKept::TooDeep)?;
                 let is_anchor = |at: &usize| self.place(*at) == Some(home.anchor) && !self.is_scattered(*at);
-                self.fixed.set((LEN - self.len.get()..LEN).rev().find(is_anchor).unwrap_or(LEN));
-                return Some(self.known(walk.found_root()));
+                self.fixed.set((Self::LEN - self.len.get()..Self::LEN).rev().find(is_anchor).unwrap_or(Self::LEN));
+                return Ok(self.known(walk.found_root()));
             };
             let changed = self.standing(join);
-            if changed == LEN {
+            if changed == Self::LEN {
                 if walk.has_guessed() {
-                    return None;
+                    return Err(NotKept::Unsure);
                 }
-                self.keep(fresh, join)?;
-                return Some(self.known(None));
+                self.keep(fresh, join).ok_or(NotKept::TooDeep)?;
+                return Ok(self.known(None));
             }
             // Again from the last frame record before what changed: all that a walk goes by is in it.
             let restart = (join..=changed).rev().find(|&at| !self.is_scattered(at)).unwrap_or(join);
             for entry in join..restart {
-                self.push_again(&mut fresh, entry)?;
+                self.push_again(&mut fresh, entry).ok_or(NotKept::TooDeep)?;
             }
-            begin = self.place(restart)?;
+            begin = self.place(restart).ok_or(NotKept::Unsure)?;
             from = changed + 1;
         }
     }
 
     fn known(&self, root: Option<Root>) -> Known {
-        let start = LEN - self.len.get();
+        let start = Self::LEN - self.len.get();
         let hash = self.frames.get(start).map_or(0, |frame| frame.hash.get());
-        let first_scattered = self.scattered.get(start).map_or(LEN, |first| first.get() as usize);
-        Known { hash: finish(hash), is_chain: first_scattered >= LEN, root }
+        let first_scattered = self.scattered.get(start).map_or(Self::LEN, |first| first.get() as usize);
+        Known { hash: finish(hash), is_chain: first_scattered >= Self::LEN, root }
     }
 
     fn place(&self, entry: usize) -> Option<usize> {
@@ -243,36 +321,24 @@ impl Room {
             let scattered = at(&self.scattered, i).get() as usize;
             let stop = scattered.min(fixed);
             // Innermost first. By turns of four, which takes a third of the instructions off.
-            while i + 4 <= stop {
-                for k in 0..4 {
-                    if !self.record_stands(i + k) {
-                        return i + k;
+            if i < stop {
+                let records = self.records.get(i..stop).unwrap_or(&[]);
+                i += 4 * records.chunks_exact(4).take_while(|turn| turn.iter().all(stands)).count();
+                for record in self.records.get(i..stop).unwrap_or(&[]) {
+                    if !stands(record) {
+                        return i;
                     }
+                    i += 1;
                 }
-                i += 4;
-            }
-            while i < stop {
-                if !self.record_stands(i) {
-                    return i;
-                }
-                i += 1;
             }
             if i >= fixed {
-                return LEN;
+                return Self::LEN;
             }
             if !self.scattered_stands(i) {
                 return i;
             }
             i += 1;
         }
-    }
-
-    #[inline(always)]
-    fn record_stands(&self, i: usize) -> bool {
-        let [place, old_frame, old_address] = at(&self.records, i);
-        // SAFETY: all words before this record are what they were, so they lead to this one.
-        let [frame, address] = unsafe { raw_record(place.get()) };
-        frame == old_frame.get() && address == old_address.get()
     }
 
     fn scattered_stands(&self, i: usize) -> bool {
@@ -321,9 +387,9 @@ impl Room {
 
     /// What hashes begin with at the outer end.
     fn end_with(&self, seed: u64) {
-        if let (Some(frame), Some(scattered)) = (self.frames.get(LEN), self.scattered.get(LEN)) {
+        if let (Some(frame), Some(scattered)) = (self.frames.get(Self::LEN), self.scattered.get(Self::LEN)) {
             frame.hash.set(seed);
-            scattered.set(LEN as u32);
+            scattered.set(Self::LEN as u32);
         }
     }
 
@@ -350,7 +416,7 @@ impl Room {
             frame.outer.set(outer as u32);
             frame.hash.set(if address == 0 { hash } else { mix(hash, address) });
         }
-        self.len.set(LEN - start);
+        self.len.set(Self::LEN - start);
         Some(())
     }
 
@@ -359,7 +425,7 @@ impl Room {
         let mut caller = next;
         let mut at = next;
         for _ in 0..LONGEST_RUN {
-            if function == 0 || at == LEN {
+            if function == 0 || at == Self::LEN {
                 break;
             }
             let frame = self.frames.get(at)?;
@@ -386,13 +452,13 @@ struct Search {
 
 impl Search {
     /// The frame record at `place`.
-    fn entry_at(&mut self, room: &Room, place: usize) -> Option<usize> {
+    fn entry_at<const ENDS: usize>(&mut self, room: &Room<ENDS>, place: usize) -> Option<usize> {
         // On another stack, any may come.
         if place < self.last_place {
             self.at = self.first;
         }
         self.last_place = place;
-        while self.at < LEN && room.place(self.at)? < place {
+        while self.at < Room::<ENDS>::LEN && room.place(self.at)? < place {
             self.at += 1;
         }
         let is_it = room.place(self.at)? == place && !room.is_scattered(self.at);
@@ -400,11 +466,19 @@ impl Search {
     }
 }
 
+/// Whether a record that lies side by side is what it was.
+#[inline(always)]
+fn stands([place, old_frame, old_address]: &[Cell<usize>; 3]) -> bool {
+    // SAFETY: all words before this record are what they were, so they lead to this one.
+    let [frame, address] = unsafe { raw_record(place.get()) };
+    frame == old_frame.get() && address == old_address.get()
+}
+
 /// An element of one of the arrays.
 #[inline(always)]
 fn at<T>(array: &[T], i: usize) -> &T {
     debug_assert!(i < array.len());
-    // SAFETY: entries are numbered below `LEN`, and only arrays that have one more are asked for `LEN` itself.
+    // SAFETY: entries are numbered up to `LEN`, the last number that the arrays have.
     unsafe { array.get_unchecked(i) }
 }
 
@@ -415,7 +489,7 @@ mod tests {
 
     /// A walk's steps, innermost first: an address, and the function if it was found by the stack pointer. Joins what is kept at `join`.
     fn keep(walk: &KeptWalk, steps: &[(u64, u64)], join: usize) -> Known {
-        let room = walk.room().expect("there is memory");
+        let room = made(&walk.near).expect("there is memory");
         let mut fresh = 0;
         for &(address, function) in steps {
             let step = Step { address, by_table: (function != 0).then_some(function) };
@@ -438,13 +512,13 @@ mod tests {
         let walk = KeptWalk::new();
         // sort calls itself, and compare; the caller of sort has a frame pointer.
         let outer = [(12, 10), (3, 0)];
-        let first = keep(&walk, &[&[(1, 0), (11, 10), (21, 20), (2, 0)], &outer[..]].concat(), LEN);
+        let first = keep(&walk, &[&[(1, 0), (11, 10), (21, 20), (2, 0)], &outer[..]].concat(), NEAR);
         assert_eq!(addresses(&walk), [1, 11, 21, 2, 12, 3]);
         // Deeper by a round, from the record of 2 on as before.
-        let deeper = keep(&walk, &[(1, 0), (11, 10), (13, 10), (12, 10), (21, 20)], LEN - 3);
+        let deeper = keep(&walk, &[(1, 0), (11, 10), (13, 10), (12, 10), (21, 20)], NEAR - 3);
         assert_eq!(addresses(&walk), [1, 11, 12, 21, 2, 12, 3]);
         // And by one more, which is the same stack with its middle left out.
-        let deepest = keep(&walk, &[(1, 0), (11, 10), (13, 10), (14, 10), (12, 10), (21, 20)], LEN - 3);
+        let deepest = keep(&walk, &[(1, 0), (11, 10), (13, 10), (14, 10), (12, 10), (21, 20)], NEAR - 3);
         assert_eq!(addresses(&walk), [1, 11, 12, 21, 2, 12, 3]);
         assert!(first.hash != deeper.hash && deeper.hash == deepest.hash && !first.is_chain);
     }
@@ -453,11 +527,11 @@ mod tests {
     #[cfg_attr(miri, ignore = "Miri has no memory for it that nobody owns")]
     fn a_walk_by_frame_pointers_alone_is_a_chain() {
         let walk = KeptWalk::new();
-        assert!(keep(&walk, &[(1, 0), (2, 0), (0, 0)], LEN).is_chain);
+        assert!(keep(&walk, &[(1, 0), (2, 0), (0, 0)], NEAR).is_chain);
         assert_eq!(addresses(&walk), [1, 2]);
-        assert!(!keep(&walk, &[(1, 0), (11, 10), (2, 0)], LEN).is_chain);
+        assert!(!keep(&walk, &[(1, 0), (11, 10), (2, 0)], NEAR).is_chain);
         // Without what was found by the stack pointer it is one again.
-        assert!(keep(&walk, &[(4, 0)], LEN - 1).is_chain);
+        assert!(keep(&walk, &[(4, 0)], NEAR - 1).is_chain);
         assert_eq!(addresses(&walk), [4, 2]);
         walk.empty();
         assert_eq!(addresses(&walk), [0; 0]);

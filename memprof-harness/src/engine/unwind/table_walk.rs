@@ -9,7 +9,7 @@ use crate::engine::unwind::memory::Memory;
 use crate::engine::unwind::tables::{self, Base, Found, FramePointer, Rule};
 
 /// Steps after which a walk is given up: tables that lead in a circle are nobody's.
-const MOST_STEPS: usize = 1 << 17;
+pub(crate) const MOST_STEPS: usize = 1 << 17;
 
 /// How a walk ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! From the ledgers of a run to its tests. A ledger that cannot be read is reported and costs that one test.
 
+pub mod targets;
+
 use crate::context::executable::ExecutablePath;
 use crate::error::Error;
 use crate::folders::{FORK, is_ledger};
@@ -266,7 +268,7 @@ fn record(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestRecord {
 
 /// The program's name without the hash that cargo gives it.
 fn program_name(exe: &Path) -> String {
-    crate::workspace::stem(exe)
+    memprof_harness::ledger::target_of(exe)
 }
 
 /// What cargo ran, by its path.

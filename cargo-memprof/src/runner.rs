@@ -121,7 +121,7 @@ impl<'a> Call<'a> {
                         self.ran.leaves = Trace::Ledger;
                         self.note()?;
                         let make = || self.record(self.command(args), "", None);
-                        let name = crate::workspace::stem(self.ran.exe.as_path());
+                        let name = memprof_harness::ledger::target_of(self.ran.exe.as_path());
                         return self.run_recorded(make, &format!("`{name}`"), FAILURE);
                     }
                     Answer::NoRun => {}
@@ -204,7 +204,7 @@ impl<'a> Call<'a> {
     /// A program that is recorded as one, and in another share, has its verdict there.
     fn leave_to_another_share(&self) -> Result<Error, Error> {
         self.note()?;
-        let name = crate::workspace::stem(self.ran.exe.as_path());
+        let name = memprof_harness::ledger::target_of(self.ran.exe.as_path());
         Shell::new().note(&format!("`{name}` is run as one, in another share of the tests than this"));
         std::process::exit(0)
     }
@@ -270,7 +270,7 @@ impl<'a> Call<'a> {
             say_late(&format!("test `{name}`"), time);
         }
         if ended.timed_out && alone.late.is_empty() {
-            let name = crate::workspace::stem(self.ran.exe.as_path());
+            let name = memprof_harness::ledger::target_of(self.ran.exe.as_path());
             let killed = Error::new(format!("`{name}` was killed: it took longer than all of its tests may take"))
                 .caused_by(format!("{} tests have {} s each (--test-timeout)", tests.names.len(), time.as_secs_f64()))
                 .help("allow more time with `--test-timeout`, or see what the program does besides its tests");

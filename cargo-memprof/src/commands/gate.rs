@@ -1,6 +1,7 @@
 //! `cargo memprof gate`: the tests run, or the last run is taken, and their figures are compared with the baseline.
 
 use super::recording;
+use crate::collect::targets;
 use crate::context::{Context, test_filter};
 use crate::error::Error;
 use crate::exit_code::ExitCode;
@@ -124,7 +125,7 @@ fn compare_run(options: &GateOptions, here: &mut Context<'_>, out: &Utf8Path) ->
     };
     let run = RecordedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
     let outcome = compare::compare(&baseline, &run, &place.policy);
-    let evidence = evidence::gather(&outcome, &run, &place.store, &here.workspace.places())?;
+    let evidence = evidence::gather(&outcome, &run, &place.store, &targets::places(&here.workspace))?;
     let root = &here.workspace.root;
     let outputs = Outputs { outcome: &outcome, evidence: &evidence, baseline: &place.source, told: false, root };
     outputs.give(&run.folder, options.flags.format, &here.shell)?;

@@ -1,6 +1,7 @@
 //! A run from its beginning to its end: the folders and the harness are made ready, cargo does the work, and the facts
 //! go to the report.
 
+use crate::collect::targets;
 use crate::conditions::{self, Conditions};
 use crate::config::{Config, ListLimit};
 use crate::context::env::{self, Saved};
@@ -183,7 +184,7 @@ struct Ended {
 impl Run<'_> {
     fn to_its_end(&self, target_dir: Utf8PathBuf) -> Result<Done, Error> {
         let ended = self.cargo_test()?;
-        let ran = self.workspace.identify(run_log::read(&self.ran_file()));
+        let ran = targets::identify(self.workspace, run_log::read(&self.ran_file()));
         let mut conditions =
             conditions_of(self.options, self.surroundings, self.toolchain, self.workspace.default_package());
         if ran.iter().any(|executable| executable.listed) {
@@ -210,7 +211,7 @@ impl Run<'_> {
             ledgers: self.folders.ledgers(),
             lists: self.folders.lists(),
             workspace_root: self.workspace.root.clone(),
-            places: self.workspace.places(),
+            places: targets::places(self.workspace),
             ran,
             cargo_exit: i32::from(ended.code.get()),
             interrupted: ended.interrupted || interrupt::requested().is_some(),

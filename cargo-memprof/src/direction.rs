@@ -50,14 +50,12 @@ const ROOMS: [Room; 13] = [
         knows: &["files", "ui"],
     },
     Room { name: "files", modules: &["intake", "outlet"], knows: &["ui"] },
-    Room { name: "ui", modules: &["error", "exit_code", "interrupt", "shell"], knows: &[] },
+    Room { name: "ui", modules: &["error", "exit_code", "interrupt", "shell", "ui"], knows: &[] },
 ];
 
 /// Arrows that go the wrong way today, from a file to a module, and why. The list may only become shorter.
-const EXCEPTIONS: [(&str, &str, &str); 11] = [
+const EXCEPTIONS: [(&str, &str, &str); 9] = [
     ("config", "gate/policy", "the configuration holds the gate's policy, which the gate reads"),
-    ("gate/against", "inject/harness", "what another revision was recorded with is part of its key"),
-    ("intake", "view/plain", "names in what is refused are shown without control letters"),
     ("listing/frameworks", "profile/iteration", "a framework says what of a profile is one iteration"),
     ("protocol/plan", "inject/harness", "the plan has the compiler by which a harness is made"),
     ("protocol/plan", "inject/libtest", "the plan has the way in which libtest is recorded"),

@@ -3,7 +3,7 @@
 //! a file gives is a plain path or it is refused, what is opened is a regular file below the folder that was meant, with
 //! no link on the way, and nothing is larger than what any of ours can be.
 
-use crate::view::plain::plain;
+use crate::ui::plain::plain;
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use flate2::read::GzDecoder;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};

@@ -35,6 +35,7 @@ mod shell;
 mod surroundings;
 mod symbolize;
 mod toolchain;
+mod ui;
 mod view;
 mod workspace;
 

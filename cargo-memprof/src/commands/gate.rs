@@ -16,6 +16,7 @@ use crate::gate::recorded::RecordedRun;
 use crate::gate::reference::{Reference, nothing_ran};
 use crate::gate::text::{self, Source};
 use crate::gate::{compare, self_test};
+use crate::inject::harness;
 use crate::options::TestOptions;
 use crate::report::LastCommand;
 use camino::Utf8Path;
@@ -97,7 +98,7 @@ fn compare_run(options: &GateOptions, here: &mut Context<'_>, out: &Utf8Path) ->
     let (place, baseline) = match &options.flags.against {
         Some(revision) => {
             let git = against::git(revision)?;
-            let other = Against { revision, options: &options.test, here, git: &git };
+            let other = Against { revision, options: &options.test, harness: harness::fingerprint(), here, git: &git };
             let against = place.against(other)?;
             here.git = Some(git);
             against

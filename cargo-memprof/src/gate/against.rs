@@ -9,7 +9,6 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::git::{Copy, Failure, Git, Repository};
-use crate::inject::harness;
 use crate::intake;
 use crate::options::{self, TestOptions};
 use crate::outlet;
@@ -33,6 +32,8 @@ pub struct Against<'a> {
     /// As the user named it.
     pub revision: &'a str,
     pub options: &'a TestOptions,
+    /// What the harness is made of, by which the revision is recorded.
+    pub harness: u64,
     pub here: &'a Context<'a>,
     pub git: &'a Git,
 }
@@ -86,7 +87,7 @@ impl Against<'_> {
     fn key(&self, repository: &Repository<'_>, hash: &str) -> Result<u64, Error> {
         let mut hasher = DefaultHasher::new();
         Toolchain::ask(self.here.surroundings.rustc())?.verbose.hash(&mut hasher);
-        harness::fingerprint().hash(&mut hasher);
+        self.harness.hash(&mut hasher);
         self.options.cargo.given.hash(&mut hasher);
         self.options.own.rate.get().hash(&mut hasher);
         self.options.own.native.hash(&mut hasher);

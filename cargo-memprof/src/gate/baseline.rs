@@ -20,7 +20,7 @@
 use super::figures::{Figure, Figures};
 use crate::conditions::Conditions;
 use crate::record::TestId;
-use crate::view::plain::plain;
+use crate::ui::plain::plain;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 

@@ -10,7 +10,7 @@ use crate::exit_code::ExitCode;
 use crate::intake;
 use crate::outlet;
 use crate::record::TestId;
-use crate::view::plain::plain;
+use crate::ui::plain::plain;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
 use std::io;

@@ -17,8 +17,8 @@ use crate::exit_code::ExitCode;
 use crate::folders;
 use crate::report::layout;
 use crate::surroundings::absolute;
+use crate::ui::plain::plain;
 use crate::view::amount::plural;
-use crate::view::plain::plain;
 use camino::{Utf8Path, Utf8PathBuf};
 
 /// See the head of this file.

@@ -8,9 +8,9 @@ use crate::profile::values::{Estimated, ValueType};
 use crate::record::{Iteration, TestRecord, WHOLE};
 use crate::run::RunFacts;
 use crate::runner::Measured;
+use crate::ui::plain::plain;
 use crate::view::amount::{bytes, count, plural};
 use crate::view::benchmarks::{Row, Whole};
-use crate::view::plain::plain;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 

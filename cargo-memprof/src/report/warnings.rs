@@ -2,8 +2,8 @@
 
 use crate::record::{TestRecord, Unprofiled, WHOLE};
 use crate::run::{RanExecutable, RunFacts};
+use crate::ui::plain::plain;
 use crate::view::amount::{bytes, count, plural, round_bytes};
-use crate::view::plain::plain;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

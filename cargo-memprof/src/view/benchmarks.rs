@@ -2,8 +2,8 @@
 //! what programs allocated whose iterations are not known.
 
 use super::amount::count;
-use super::plain::plain;
 use crate::record::{Outcome, TestRecord};
+use crate::ui::plain::plain;
 use anstyle::{AnsiColor, Style};
 
 const HEAD: Style = Style::new().bold();

@@ -3,5 +3,4 @@
 pub mod amount;
 pub mod benchmarks;
 pub mod leaked;
-pub mod plain;
 pub mod table;

@@ -1,8 +1,8 @@
 //! The table at the end of a run: which tests allocate most.
 
 use super::amount::{bytes, count, plural};
-use super::plain::plain;
 use crate::record::{Outcome, TestRecord};
+use crate::ui::plain::plain;
 use anstyle::{AnsiColor, Style};
 use std::collections::HashSet;
 

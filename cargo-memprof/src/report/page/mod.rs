@@ -2,8 +2,8 @@
 
 use super::summary::{Files, Summary, Test};
 use crate::record::Outcome;
+use crate::ui::plain::plain;
 use crate::view::amount::{bytes, count, plural, round_bytes};
-use crate::view::plain::plain;
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("page.css");

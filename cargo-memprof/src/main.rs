@@ -42,7 +42,7 @@ mod workspace;
 use cli::Request;
 use error::Error;
 use inject::nested;
-use inject::stand_in::StandIn;
+use protocol::stand_in::StandIn;
 use shell::Shell;
 use std::ffi::OsString;
 use std::process::ExitCode;

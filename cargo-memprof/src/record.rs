@@ -5,9 +5,6 @@ use memprof_harness::ledger::{Counters, Hook, Ledger, Losses, SiteValues};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
-/// What a program is called that is recorded as one.
-pub const WHOLE: &str = "(whole program)";
-
 /// Which test. The order is the one of the report: by package, target, kind, name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct TestId {

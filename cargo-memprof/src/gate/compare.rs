@@ -6,7 +6,8 @@ use super::figures::{Figure, Figures};
 use super::outcome::{Doubt, Finding, Judged, Outcome};
 use super::policy::{Policy, Severity};
 use super::recorded::{NotRun, PARTIAL, RecordedRun, RecordedTest};
-use crate::record::{TestId, WHOLE};
+use crate::protocol::WHOLE;
+use crate::record::TestId;
 use std::collections::BTreeMap;
 
 /// Why a test has no figures whose ledger is gone.

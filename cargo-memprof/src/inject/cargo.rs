@@ -5,8 +5,9 @@ use crate::context::cargo_flags::{Argument, Arguments, Tool};
 use crate::context::env;
 use crate::error::Error;
 use crate::inject::nested::{self, Additions};
-use crate::inject::stand_in::{FoundBy, StandIn};
+use crate::protocol::ancestors;
 use crate::protocol::plan;
+use crate::protocol::stand_in::{FoundBy, StandIn};
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -44,7 +45,7 @@ pub fn run(stand_in: &StandIn, found: FoundBy, args: &[OsString]) -> Error {
 /// The plan of the run that records the test which this process was started by; `None` = none does, or it is another
 /// run than the one that `stand_in` is of.
 fn plan_of_test(stand_in: &StandIn) -> Option<PathBuf> {
-    let path = nested::scratch()?.join(plan::FILE);
+    let path = ancestors::scratch()?.join(plan::FILE);
     let plan = plan::Plan::read(&path).ok()?;
     (plan.stand_in.as_ref() == Some(stand_in)).then_some(path)
 }

@@ -3,10 +3,10 @@
 use crate::context::env;
 use crate::folders::is_alive;
 use crate::inject::invocation::Unhookable;
-use crate::inject::libtest::Way;
 use crate::inject::{depot, diagnostics, libtest};
 use crate::outlet;
 use crate::protocol::plan::Plan;
+use crate::protocol::way::Way;
 use crate::toolchain::{Takes, Toolchain};
 use memprof_harness::link_marker;
 use rustix::process::Pid;
@@ -270,6 +270,13 @@ pub struct Compiler {
     pub version: String,
 }
 
+impl Compiler {
+    /// That of the run that `plan` is of.
+    pub fn of(plan: &Plan) -> Compiler {
+        Compiler { rustc: plan.rustc.clone().into(), host: plan.host.clone(), version: plan.rustc_version.clone() }
+    }
+}
+
 /// How soon a harness is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted {
@@ -434,7 +441,7 @@ pub fn native(plan: &Plan, target: &str, unhookable: Option<&Unhookable>, form: 
     }
     let place = plan.native_harness.get(target).ok_or("there is no native harness for its target")?;
     if !depot::claim(place, &[form]) {
-        build(&plan.compiler(), target, place, Hooked::Native, form, Wanted::Now)
+        build(&Compiler::of(plan), target, place, Hooked::Native, form, Wanted::Now)
             .map_err(|failure| format!("the native harness does not compile: {failure}"))?;
     }
     match Built::look(place, form) {

@@ -1,44 +1,11 @@
-//! Which shape the toolchain's libtest has: asked by compiling a probe for each, not read from a version. And what the user says of how
-//! tests are recorded.
+//! Which shape the toolchain's libtest has: asked by compiling a probe for each, not read from a version.
 
 use crate::context::env;
-use crate::error::Error;
 use crate::inject::harness::Compiler;
 use crate::outlet;
 use memprof_harness::libtest_shapes::{ALLOC_ERROR_HOOK, PROBE_CRATE, SHAPES, Shape};
-use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::process::{Command, Stdio};
-
-/// How executables with libtest are recorded: `CARGO_MEMPROF_LIBTEST`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Way {
-    /// By wrapping libtest, or where that cannot be had, by its list.
-    #[default]
-    Auto,
-    /// By wrapping libtest, or not at all.
-    Wrap,
-    /// By its list: each test in a process that libtest itself runs it in.
-    List,
-}
-
-impl Way {
-    /// What the user asks for.
-    ///
-    /// # Errors
-    /// Where it is none of the three words.
-    pub fn asked() -> Result<Way, Error> {
-        let Some(word) = env::non_empty(env::CARGO_MEMPROF_LIBTEST) else { return Ok(Way::default()) };
-        match word.to_str() {
-            Some("auto") => Ok(Way::Auto),
-            Some("wrap") => Ok(Way::Wrap),
-            Some("list") => Ok(Way::List),
-            _ => Err(Error::usage(format!("cannot use `{}` as the way tests are recorded", word.display()))
-                .caused_by(format!("`{}` is `auto`, `wrap` or `list`", env::CARGO_MEMPROF_LIBTEST))
-                .help("unset it: `auto` wraps libtest where it can, and reads its list where it cannot")),
-        }
-    }
-}
 
 /// The newest shape that the libtest of `compiler` for `target` has; where it has none of them, what the compiler said to the newest.
 /// `scratch` is a folder for what compiles.

@@ -11,4 +11,3 @@ pub mod libtest;
 pub mod nested;
 pub mod rustc;
 pub mod rustdoc;
-pub mod stand_in;

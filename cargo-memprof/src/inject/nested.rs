@@ -8,13 +8,13 @@ use crate::context::env::{self, Saved};
 use crate::error::Error;
 use crate::folders;
 use crate::inject::depot;
-use crate::inject::harness::{self, Form, Hooked};
+use crate::inject::harness::{self, Compiler, Form, Hooked};
+use crate::protocol::ancestors::plan_path;
 use crate::protocol::build_script;
 use crate::protocol::plan::Plan;
 use crate::surroundings::Surroundings;
 use crate::toolchain::Toolchain;
 use crate::workspace::NoWorkspace;
-use memprof_harness::environment;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -30,41 +30,6 @@ pub struct Additions {
     pub flags: Vec<String>,
     /// Variables and their values; `None` = to be taken away.
     pub variables: Vec<(String, Option<String>)>,
-}
-
-/// The folder of the run that records the test or program to which this process belongs; `None` = none does.
-pub fn scratch() -> Option<PathBuf> {
-    // Rate, seed, ledger and folder.
-    let asked = std::env::var(environment::PROGRAM).ok()?;
-    let scratch = Path::new(asked.splitn(4, ' ').nth(3)?).parent()?.to_owned();
-    // Where there is a name, a program is to be recorded and has not begun to be.
-    std::env::var_os(environment::NAME).is_none().then_some(scratch)
-}
-
-/// Where the plan is for the wrapper that the cargo with this number calls.
-fn plan_path(scratch: &Path, cargo: u32) -> PathBuf {
-    scratch.join(format!("nested-{cargo:010}.json"))
-}
-
-/// The plan for this process as a wrapper below such a cargo; `None` = it is none.
-pub fn plan_of_ancestors() -> Option<PathBuf> {
-    let scratch = scratch()?;
-    let mut process = std::os::unix::process::parent_id();
-    // Whatever stands between is not many.
-    for _ in 0..16 {
-        let path = plan_path(&scratch, process);
-        if path.exists() {
-            return Some(path);
-        }
-        process = parent_of(process)?;
-    }
-    None
-}
-
-fn parent_of(process: u32) -> Option<u32> {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name, in parentheses, may hold anything; the state and the parent follow.
-    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
 }
 
 /// Answers the question in `args`.
@@ -87,7 +52,7 @@ pub fn answer(args: &[OsString]) -> Result<Additions, Error> {
     let nested = Nested { outer: &outer, surroundings: &surroundings, toolchain: &toolchain, process };
     let plan = nested.plan(build.as_std_path());
     for (target, place) in plan.harness.iter().filter(|(_, place)| !depot::claim(place, &Form::ALL)) {
-        harness::build_all(&plan.compiler(), target, place, hooked(&outer), &Form::ALL).map_err(refused)?;
+        harness::build_all(&Compiler::of(&plan), target, place, hooked(&outer), &Form::ALL).map_err(refused)?;
     }
     plan.write(&plan_path(&plan.links, process))?;
     nested.additions(build.as_str())
@@ -189,16 +154,4 @@ impl Additions {
 
 fn text(value: &OsStr) -> Result<&str, Error> {
     value.to_str().ok_or_else(|| refused(format!("`{}` is not UTF-8", value.display())))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_process_finds_its_ancestors() {
-        let parent = std::os::unix::process::parent_id();
-        assert_eq!(parent_of(std::process::id()), Some(parent));
-        assert!(parent_of(parent).is_some_and(|process| process != parent));
-    }
 }

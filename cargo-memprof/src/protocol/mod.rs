@@ -1,12 +1,17 @@
 //! What the driver, the rustc wrapper and the runner tell each other, who are this program called in different ways: in variables of the
 //! environment, in the plan of the run, and in notes beside what they made.
 
+pub mod ancestors;
 pub mod build_record;
 pub mod build_script;
 pub mod plan;
 pub mod run_log;
+pub mod stand_in;
+pub mod way;
 
 /// The word by which cargo calls this program as its runner; the triple and then the executable with its arguments follow.
 pub const RUNNER: &str = "__runner";
 /// The name of the link by which doctests that were compiled as one start this program for each of theirs.
 pub const DOCTEST_PROCESS: &str = "doctest-process";
+/// What a program is called that is recorded as one.
+pub const WHOLE: &str = "(whole program)";

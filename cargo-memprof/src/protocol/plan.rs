@@ -3,11 +3,10 @@
 
 use crate::context::env::{self, Saved};
 use crate::error::Error;
-use crate::inject::harness::Compiler;
-use crate::inject::libtest::Way;
-use crate::inject::nested;
-use crate::inject::stand_in::StandIn;
 use crate::outlet;
+use crate::protocol::ancestors;
+use crate::protocol::stand_in::StandIn;
+use crate::protocol::way::Way;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -81,11 +80,6 @@ impl Plan {
         outlet::put(path, text).map_err(|error| failed(&error))
     }
 
-    /// What harnesses are compiled with.
-    pub fn compiler(&self) -> Compiler {
-        Compiler { rustc: self.rustc.clone().into(), host: self.host.clone(), version: self.rustc_version.clone() }
-    }
-
     /// The plan of the run that this process belongs to.
     ///
     /// # Errors
@@ -99,7 +93,7 @@ impl Plan {
 
     /// Where the plan is for this process; `None` = it has no part in a run.
     pub fn path() -> Option<PathBuf> {
-        env::non_empty(env::PLAN).map(PathBuf::from).or_else(nested::plan_of_ancestors)
+        env::non_empty(env::PLAN).map(PathBuf::from).or_else(ancestors::plan_of_ancestors)
     }
 
     /// # Errors

@@ -1,6 +1,7 @@
 //! What the user must know about the figures before believing them. Pure: text from facts.
 
-use crate::record::{TestRecord, Unprofiled, WHOLE};
+use crate::protocol::WHOLE;
+use crate::record::{TestRecord, Unprofiled};
 use crate::run::{RanExecutable, RunFacts};
 use crate::ui::plain::plain;
 use crate::view::amount::{bytes, count, plural, round_bytes};

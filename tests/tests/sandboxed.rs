@@ -2,7 +2,9 @@
 
 use memprof_tests::fixture::Fixture;
 
-const TESTS: [&str; 6] = [
+const TESTS: [&str; 8] = [
+    "past_the_c_library_for_all_threads",
+    "beside_a_thread_that_has_not_allocated",
     "its_thread_then_many_stacks",
     "all_threads_then_many_stacks",
     "all_but_a_few",
@@ -52,6 +54,18 @@ fn who_forbids_itself_system_calls_is_recorded_and_not_killed_at_every_rate() {
             }
             check("tests::opening_of_files_for_all_threads", 3 + MANY, (3 + MANY) * 50, 3 + MANY as i64);
             check("tests::nothing_for_the_filter_is_refused", MANY, MANY * 50, MANY as i64);
+            check("tests::past_the_c_library_for_all_threads", 10, 500, 10);
+            check("tests::beside_a_thread_that_has_not_allocated", 15, 900, 15);
+            // The main thread may look where the filter is the test's thread's own.
+            for (name, leak_check) in [
+                ("its_thread_then_many_stacks", "done"),
+                ("all_but_a_few", "done"),
+                ("all_threads_then_many_stacks", "skipped: filtered"),
+                ("past_the_c_library_for_all_threads", "skipped: filtered"),
+            ] {
+                let test = summary.test(&format!("tests::{name}"));
+                assert_eq!(test.text("leak_check"), leak_check, "{name} at rate {rate}{options}");
+            }
             check("tests::all_but_a_few", 3006, 300 + 3000 * 3001 / 2, 6);
             let name = "tests::in_a_child_that_has_not_allocated";
             check(name, 3, 150, 3);

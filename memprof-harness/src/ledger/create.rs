@@ -223,8 +223,20 @@ impl LedgerFile {
     /// # Errors
     /// Whatever the file system says.
     pub fn state(&self) -> io::Result<u32> {
+        self.get_u32(offset_of!(Header, state))
+    }
+
+    /// Whether the recording was being ended when the process was.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn was_ending(&self) -> io::Result<bool> {
+        Ok(self.get_u32(offset_of!(Header, leak_check))? == layout::leak_check::ENDING)
+    }
+
+    fn get_u32(&self, at: usize) -> io::Result<u32> {
         let mut bytes = [0; 4];
-        self.file.read_exact_at(&mut bytes, offset_of!(Header, state) as u64)?;
+        self.file.read_exact_at(&mut bytes, at as u64)?;
         Ok(u32::from_ne_bytes(bytes))
     }
 

@@ -89,6 +89,8 @@ pub mod leak_check {
     pub const UNREADABLE: u32 = 7;
     /// or has no memory for it.
     pub const NO_MEMORY: u32 = 8;
+    /// The recording is being ended. Where it stays so, the process was ended in the middle of that.
+    pub const ENDING: u32 = 9;
 }
 
 /// The start of the file, one page.

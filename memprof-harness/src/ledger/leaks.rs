@@ -29,8 +29,9 @@ pub enum LeakCheck {
 }
 
 impl LeakCheck {
-    const ALL: [(u32, LeakCheck, &'static str); 9] = [
+    const ALL: [(u32, LeakCheck, &'static str); 10] = [
         (leak_check::NONE, LeakCheck::NotReached, "skipped: cut_short"),
+        (leak_check::ENDING, LeakCheck::NotReached, "skipped: cut_short"),
         (leak_check::DONE, LeakCheck::Done, "done"),
         (leak_check::FORKED, LeakCheck::Forked, "skipped: forked"),
         (leak_check::BLOCKS_UNKNOWN, LeakCheck::BlocksUnknown, "skipped: blocks_unknown"),
@@ -133,7 +134,7 @@ mod tests {
 
     #[test]
     fn every_code_has_a_name_and_unknown_ones_are_no_check() {
-        let names: Vec<&str> = (0..9).map(|code| LeakCheck::of_code(code).name()).collect();
+        let names: Vec<&str> = (0..10).map(|code| LeakCheck::of_code(code).name()).collect();
         assert!(names.iter().all(|name| !name.is_empty()), "{names:?}");
         assert_eq!(LeakCheck::of_code(77), LeakCheck::Unreadable);
     }

@@ -8,7 +8,7 @@ use super::folder;
 use super::options::{Options, Plan, SampleRate, NO_CAPTURE};
 use super::process::{self, run_collecting, run_inheriting};
 use super::shape::{self, Ended};
-use super::verdict::{self, Ending, Expectation};
+use super::verdict::{self, Ending, Expectation, Reached};
 use crate::emulator::Emulator;
 use crate::ledger::{
     fnv1a, layout, source_in_every_checkout, target_of, Finish, Hook, Identity, Inventory, LedgerFile, Listed,
@@ -492,10 +492,13 @@ impl Test {
     fn finish(&self, ledger: &LedgerFile, ended: &process::Ended, time: Option<Duration>) -> io::Result<Ending> {
         let ending = match time.filter(|_| ended.process.timed_out) {
             Some(time) => Ending::timed_out(time),
-            None => Ending::new(ledger.state()?, ended.process.status, || match self.expectation {
-                Expectation::PanicWith(_) => take_panic_text(ledger.path()),
-                _ => None,
-            }),
+            None => {
+                let reached = Reached { state: ledger.state()?, was_ending: ledger.was_ending()? };
+                Ending::new(reached, ended.process.status, || match self.expectation {
+                    Expectation::PanicWith(_) => take_panic_text(ledger.path()),
+                    _ => None,
+                })
+            }
         };
         ledger.finish(Finish {
             outcome: ending.outcome(self.expectation),

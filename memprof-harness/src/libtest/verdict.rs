@@ -30,14 +30,27 @@ pub enum Ending {
     TimedOut(String),
 }
 
+/// How far a child came, as its ledger says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reached {
+    pub state: u32,
+    /// It was ending the recording, which the test has no part in.
+    pub was_ending: bool,
+}
+
 impl Ending {
-    /// Reads an ending from the ledger's state and the process's status. `panic_text` is only asked after a panic.
-    pub fn new(state: u32, status: ExitStatus, panic_text: impl FnOnce() -> Option<String>) -> Ending {
-        match (state, status.code()) {
+    /// Reads an ending from what the ledger says and from the process's status. `panic_text` is only asked after a panic.
+    pub fn new(reached: Reached, status: ExitStatus, panic_text: impl FnOnce() -> Option<String>) -> Ending {
+        // The test has forbidden its process a system call, and the recording's end made it.
+        let is_ours = reached.was_ending && status.signal() == Some(libc::SIGSYS);
+        match (reached.state, status.code()) {
             (state::RETURNED, Some(0)) => Ending::Returned,
             (state::RETURNED_ERR, Some(CHILD_FAILED)) => Ending::ReturnedErr,
             (state::PANICKED, Some(CHILD_FAILED)) => Ending::Panicked(panic_text()),
-            _ => Ending::Broken(sentence(state, status)),
+            (state::RETURNED, _) if is_ours => Ending::Returned,
+            (state::RETURNED_ERR, _) if is_ours => Ending::ReturnedErr,
+            (state::PANICKED, _) if is_ours => Ending::Panicked(panic_text()),
+            (state, _) => Ending::Broken(sentence(state, status)),
         }
     }
 
@@ -137,7 +150,22 @@ mod tests {
     }
 
     fn ending(state: u32, status: ExitStatus) -> Ending {
-        Ending::new(state, status, || Some("text".to_owned()))
+        Ending::new(Reached { state, was_ending: false }, status, || Some("text".to_owned()))
+    }
+
+    #[test]
+    fn a_filter_that_ends_the_recording_is_not_the_tests_fault() {
+        let ended = |state, was_ending, signal| {
+            Ending::new(Reached { state, was_ending }, ExitStatus::from_raw(signal), || Some("text".to_owned()))
+        };
+        assert_eq!(ended(state::RETURNED, true, libc::SIGSYS), Ending::Returned);
+        assert_eq!(ended(state::RETURNED_ERR, true, libc::SIGSYS), Ending::ReturnedErr);
+        assert_eq!(ended(state::PANICKED, true, libc::SIGSYS), Ending::Panicked(Some("text".to_owned())));
+        let broken =
+            [(state::OPEN, true, libc::SIGSYS), (state::RETURNED, false, libc::SIGSYS), (state::RETURNED, true, 9)];
+        for (state, was_ending, signal) in broken {
+            assert!(matches!(ended(state, was_ending, signal), Ending::Broken(_)));
+        }
     }
 
     #[test]

@@ -61,18 +61,16 @@ pub(crate) enum Skipped {
     NoMemory = leak_check::NO_MEMORY,
 }
 
-/// Finds out what is leaked, and writes it down. The window was shut, and the ledger is attached.
+/// Finds out what is leaked, and writes it down; gives whether it did, as the ledger has it. The window was shut, and the ledger is attached.
 #[inline(never)]
-pub(crate) fn check() {
+pub(crate) fn check() -> u32 {
     let errno = ledger_map::Errno::save();
     // What is below on the stack is the search's own. What callers have in registers is searched with the stack.
     let registers = Registers::read();
     let outcome = search(registers.address());
     registers.keep();
-    ledger_map::header()
-        .leak_check
-        .store(outcome.map_or_else(|skipped| skipped as u32, |()| leak_check::DONE), Relaxed);
     errno.restore();
+    outcome.map_or_else(|skipped| skipped as u32, |()| leak_check::DONE)
 }
 
 /// `own_stack` is from where on the calling thread's stack is searched.

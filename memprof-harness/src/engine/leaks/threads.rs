@@ -16,6 +16,9 @@ const ARGUMENTS: usize = 6;
 /// Bytes behind the stack pointer that a function may use without moving it.
 pub(crate) const RED_ZONE: usize = 128;
 
+/// In the place of a thread's number where that is not known.
+pub(crate) const NOBODY: libc::pid_t = 0;
+
 /// The stacks that threads of this process had when they were first recorded: with each the place of the thread-local that says the same
 /// as long as the stack is a stack, and the thread's number.
 pub(crate) static STACKS: Ranges = Ranges::new();
@@ -110,8 +113,8 @@ pub(crate) fn for_each_unused(
     STACKS.for_each(|range| {
         let [place, id] = range.kept;
         let id = id as libc::pid_t;
-        if range.kept == [0; 2] {
-            // Where ranges are noted, which is no stack.
+        if id == NOBODY {
+            // Where ranges are noted, which is no stack; or somebody may be on it.
         } else if is_on(&range, own.1) {
             visit(range.start, own.1);
         } else if let Some(on) = sleepers.iter().find(|sleeper| is_on(&range, sleeper.stack_pointer)) {

@@ -9,26 +9,87 @@
 #![allow(unsafe_code)] // system calls, and C functions that the linker is to find
 
 use crate::engine::alloc::slots;
+use crate::engine::leaks::array::Array;
+use crate::engine::leaks::mappings::{self, Guards, Mapping};
 use crate::engine::life::{process, state, thread};
 use crate::engine::store::ledger_map::{self, Errno};
-use crate::os;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
+use crate::engine::unwind::frame_pointer::{Bounds, Frame};
+use std::cell::Cell;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize};
 
 /// Some thread has a filter.
 static SOMEWHERE: AtomicBool = AtomicBool::new(false);
-/// So has the thread that ends the recording.
-static AT_THE_END: AtomicBool = AtomicBool::new(false);
+/// Every thread has.
+static EVERYWHERE: AtomicBool = AtomicBool::new(false);
 
-/// Whether an event may make system calls that the program would not make.
-#[inline]
-pub(crate) fn allows_calls() -> bool {
-    !SOMEWHERE.load(Relaxed)
+/// What is known of the calling thread. A thread's filters are those of the thread that started it, too, so that of most nothing is.
+struct Own {
+    /// It was there before there was any filter.
+    is_first: Cell<bool>,
+    has_filter: Cell<bool>,
+    /// It ends the recording, and may make system calls for that.
+    ends: Cell<bool>,
 }
 
-/// Whether the end of the recording may make them.
+thread_local! {
+    static OWN: Own =
+        const { Own { is_first: Cell::new(false), has_filter: Cell::new(false), ends: Cell::new(false) } };
+}
+
+/// The calling thread is the process's first. No filter was set yet.
+pub(crate) fn notice_first_thread() {
+    OWN.with(|own| own.is_first.set(true));
+}
+
+/// Whether the engine may make system calls that the program would not make.
+#[inline]
+pub(crate) fn allows_calls() -> bool {
+    !SOMEWHERE.load(Relaxed) || OWN.with(|own| own.ends.get())
+}
+
+/// Whether the calling thread may make them as it ends the recording, which no event comes after that counts.
 pub(crate) fn allows_calls_at_the_end() -> bool {
-    !AT_THE_END.load(Relaxed)
+    let is_free = |own: &Own| own.is_first.get() && !own.has_filter.get();
+    !EVERYWHERE.load(Relaxed) && (!SOMEWHERE.load(Relaxed) || OWN.with(is_free))
+}
+
+/// The calling thread ends the recording. Gives whether it may make system calls for that.
+pub(crate) fn begin_the_end() -> bool {
+    let may = allows_calls_at_the_end();
+    OWN.with(|own| own.ends.set(may));
+    may
+}
+
+/// What the process had mapped before it set its first filter.
+static MAPPINGS: AtomicPtr<Mapping> = AtomicPtr::new(std::ptr::null_mut());
+static MAPPINGS_LEN: AtomicUsize = AtomicUsize::new(0);
+
+/// Where the calling thread's stack lies, if that was there before the first filter. Otherwise nobody knows without a system call, but the
+/// first thread's is nowhere.
+pub(crate) fn known_stack() -> Option<Bounds> {
+    let (start, len) = (MAPPINGS.load(Acquire), MAPPINGS_LEN.load(Relaxed));
+    // SAFETY: null, or a list of so many that is never taken down nor changed.
+    let mappings: &[Mapping] = if start.is_null() { &[] } else { unsafe { std::slice::from_raw_parts(start, len) } };
+    // glibc keeps its description of a thread at the upper end of the thread's stack, whoever made that.
+    // SAFETY: has no preconditions.
+    let description = unsafe { libc::pthread_self() } as usize;
+    let found = mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&description));
+    match found.filter(|mapping| (mapping.start..description).contains(&Frame::here().0)) {
+        Some(mapping) => Some(Bounds { low: mapping.start, high: description & !15 }),
+        None => OWN.with(|own| own.is_first.get()).then_some(Bounds::NOWHERE),
+    }
+}
+
+/// Keeps for [`known_stack`] what is mapped.
+#[cfg_attr(not(memprof_injected), allow(dead_code))]
+fn keep_mappings() {
+    let (Some(mut list), Some(mut guards)) = (Array::new(mappings::MOST), Guards::new()) else { return };
+    if MAPPINGS.load(Relaxed).is_null() && mappings::read(&mut list, &mut guards).is_ok() {
+        MAPPINGS_LEN.store(list.len(), Relaxed);
+        MAPPINGS.store(list.as_mut_ptr(), Release);
+        std::mem::forget(list);
+    }
 }
 
 #[cfg_attr(not(memprof_injected), allow(dead_code))]
@@ -43,18 +104,20 @@ fn prepare(everywhere: bool) {
             let errno = Errno::save();
             ledger_map::take_ahead();
             slots::take_ahead();
+            keep_mappings();
             errno.restore();
         }
     }
-    if everywhere || allows_calls() && os::thread::is_first() {
-        AT_THE_END.store(true, Relaxed);
+    if everywhere {
+        EVERYWHERE.store(true, Relaxed);
     }
+    OWN.with(|own| own.has_filter.set(true));
     SOMEWHERE.store(true, Relaxed);
 }
 
 #[cfg(memprof_injected)]
 mod calls {
-    use super::{allows_calls, allows_calls_at_the_end, prepare, AT_THE_END, SOMEWHERE};
+    use super::{prepare, EVERYWHERE, OWN, SOMEWHERE};
     use libc::{c_long, SYS_prctl, SYS_seccomp, PR_SET_SECCOMP, SECCOMP_FILTER_FLAG_TSYNC};
     use libc::{SECCOMP_SET_MODE_FILTER, SECCOMP_SET_MODE_STRICT};
     use std::sync::atomic::Ordering::Relaxed;
@@ -75,14 +138,16 @@ mod calls {
             // SAFETY: as the caller promises.
             return unsafe { bare(number, a, b, c, d, e) };
         }
-        let before = [allows_calls(), allows_calls_at_the_end()];
+        let before = [&SOMEWHERE, &EVERYWHERE].map(|place| place.load(Relaxed));
+        let had_filter = OWN.with(|own| own.has_filter.get());
         prepare(number == SYS_seccomp && b as u64 & SECCOMP_FILTER_FLAG_TSYNC as u64 != 0);
         // SAFETY: as the caller promises.
         let result = unsafe { bare(number, a, b, c, d, e) };
         if result < 0 {
             // It was not set.
-            SOMEWHERE.store(!before[0], Relaxed);
-            AT_THE_END.store(!before[1], Relaxed);
+            SOMEWHERE.store(before[0], Relaxed);
+            EVERYWHERE.store(before[1], Relaxed);
+            OWN.with(|own| own.has_filter.set(had_filter));
         }
         result
     }

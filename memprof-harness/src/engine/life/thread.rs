@@ -6,11 +6,10 @@
 
 #![allow(unsafe_code)] // pthread calls
 
-use crate::engine::leaks::threads::STACKS;
+use crate::engine::leaks::threads::{NOBODY, STACKS};
 #[cfg(memprof_program)]
 use crate::engine::life::frames::{self, Event, Watch};
 use crate::engine::life::process;
-#[cfg(memprof_native)]
 use crate::engine::life::seccomp;
 use crate::engine::life::state::{self, EXACT, MULTI, NEVER, OBSERVED, OPEN};
 #[cfg(any(memprof_program, memprof_injected))]
@@ -333,7 +332,9 @@ impl Thread {
         let Bounds { low, high } = self.bounds.get();
         if low < high {
             let place = self.bounds.as_ptr().address();
-            STACKS.enter_again(Range { start: low, end: high, kept: [place, os::thread::id() as usize] });
+            // Whose it is takes a system call to find out.
+            let id = if seccomp::allows_calls() { os::thread::id() } else { NOBODY };
+            STACKS.enter_again(Range { start: low, end: high, kept: [place, id as usize] });
         }
     }
 
@@ -396,12 +397,14 @@ pub(crate) fn join() {
 /// Where the calling thread's stack lies; nowhere if the system does not say.
 fn own_stack() -> Bounds {
     let errno = Errno::save();
+    let is_free = seccomp::allows_calls();
     #[cfg(memprof_native)]
     let bounds =
-        if seccomp::allows_calls() { crate::engine::unwind::stack_bounds::stack_of_this_thread() } else { None };
-    // What this asks the kernel, std asks for each thread that it starts.
+        if is_free { crate::engine::unwind::stack_bounds::stack_of_this_thread() } else { seccomp::known_stack() };
+    // What this asks the kernel, std asks for each thread that it starts: so it may under a filter, if it started then.
     #[cfg(not(memprof_native))]
-    let bounds = os::thread::stack().map(|(low, high)| Bounds { low, high });
+    let bounds = if is_free { None } else { seccomp::known_stack() }
+        .or_else(|| os::thread::stack().map(|(low, high)| Bounds { low, high }));
     let bounds = bounds.unwrap_or(Bounds::NOWHERE);
     errno.restore();
     bounds

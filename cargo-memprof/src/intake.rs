@@ -346,6 +346,43 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_becomes_another_between_the_look_and_the_opening_is_not_read() {
+        let temporary = tempfile::tempdir().unwrap();
+        let root = Utf8Path::from_path(temporary.path()).unwrap();
+        let folder = root.join("shard");
+        fs_err::create_dir(&folder).unwrap();
+        fs_err::write(root.join("secret"), "theirs").unwrap();
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let place = Place::new(&folder, &plain_path("file").unwrap());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (file, next) = (folder.join("file"), folder.join("next"));
+                for turn in 0u32.. {
+                    if done.load(std::sync::atomic::Ordering::Relaxed) {
+                        break;
+                    }
+                    match turn % 3 {
+                        0 => fs_err::write(&next, "mine").unwrap(),
+                        1 => symlink(root.join("secret"), &next).unwrap(),
+                        _ => rustix::fs::mkfifoat(CWD, next.as_std_path(), Mode::RUSR | Mode::WUSR).unwrap(),
+                    }
+                    fs_err::rename(&next, &file).unwrap();
+                }
+            });
+            let (mut read, mut refused) = (0, 0);
+            // A pipe without a writer would stop it for good.
+            while read < 1000 || refused < 1000 {
+                match place.read() {
+                    Ok(bytes) if bytes == b"mine" || bytes.is_empty() => read += 1,
+                    Ok(bytes) => panic!("{}", String::from_utf8_lossy(&bytes)),
+                    Err(_) => refused += 1,
+                }
+            }
+            done.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+    }
+
+    #[test]
     fn what_is_too_large_is_not_read_to_its_end() {
         let temporary = tempfile::tempdir().unwrap();
         let path = temporary.path().join("large");
@@ -371,7 +408,16 @@ mod tests {
     fn whoever_reads_what_others_may_have_written_reads_it_here() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let mut files = Vec::new();
-        for room in ["commands", "gate", "report", "export", "collect.rs"] {
+        for room in [
+            "commands",
+            "gate",
+            "report",
+            "export",
+            "collect.rs",
+            "protocol/run_log.rs",
+            "runner/benchmarks.rs",
+            "symbolize/cache.rs",
+        ] {
             sources(root.join(room), &mut files);
         }
         assert!(files.len() > 40);

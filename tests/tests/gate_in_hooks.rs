@@ -262,3 +262,50 @@ fn a_repository_of_somebody_else_can_be_compared_by_who_trusts_it() {
     let trusting = gate().env("GIT_CONFIG_PARAMETERS", "'safe.directory'='*'");
     trusting.run().ended_with(5).says(SITE).complains("Known HEAD~1");
 }
+
+#[test]
+fn a_hook_that_stashes_what_is_not_staged_gets_all_of_it_back() {
+    let fixture = repository();
+    // As husky has it: hooks are files of the repository.
+    let stash = "git stash push --quiet --keep-index --include-untracked";
+    let back = "git reset --quiet --hard && git stash pop --quiet --index";
+    hook(&fixture, "pre-commit", &format!("{stash}\n{}\n{back}", gate(&fixture, "HEAD")));
+    fs::rename(fixture.path(".git/hooks"), fixture.path(".husky")).expect("both are in the fixture");
+    git(&fixture, &["config", "core.hooksPath", ".husky"]);
+    change(fixture.root(), BEFORE, AFTER);
+    git(&fixture, &["add", "--all"]);
+    change(fixture.root(), "/// The line", "/// Not staged: the line");
+    fixture.write("notes", "not to be committed");
+    git(&fixture, &["commit", "--quiet", "--message", "what is staged"]);
+    the_gate_said(&fixture, 5, SITE);
+    assert_eq!(git(&fixture, &["status", "--porcelain"]).stdout, " M src/parser.rs\n?? notes\n");
+    assert!(committed(&fixture, fixture.root()).contains("src/parser.rs\n"));
+    assert_eq!(git(&fixture, &["stash", "list"]).stdout, "");
+    // A stash is a revision as any other.
+    git(&fixture, &["stash", "--quiet"]);
+    fixture.memprof("gate --against stash@{0}").succeed().says("within budget: 3 tests compared");
+    assert_eq!(git(&fixture, &["stash", "list"]).stdout.lines().count(), 1);
+}
+
+#[test]
+fn a_repository_that_only_variables_lead_to_is_refused_and_stays_as_it_is() {
+    let fixture = repository();
+    let bare = fixture.outside().join("bare.git");
+    git(&fixture, &["clone", "--quiet", "--bare", ".", &bare.to_string_lossy()]);
+    fs::remove_dir_all(fixture.path(".git")).expect("it was just made");
+    let asked = |arguments: &[&str]| {
+        let call =
+            git_in(&fixture, fixture.root(), arguments).env("GIT_DIR", &bare).env("GIT_WORK_TREE", fixture.root());
+        call.succeed().stdout
+    };
+    asked(&["reset", "--quiet"]);
+    change(fixture.root(), BEFORE, AFTER);
+    let state = || [asked(&["status", "--porcelain"]), asked(&["diff"]), asked(&["for-each-ref"])];
+    let before = state();
+    let call = fixture.memprof("gate --against HEAD").env("GIT_DIR", &bare).env("GIT_WORK_TREE", fixture.root());
+    call.run()
+        .ended_with(6)
+        .complains("not a git repository")
+        .complains("variables such as `GIT_DIR` are not looked at");
+    assert_eq!(state(), before);
+}

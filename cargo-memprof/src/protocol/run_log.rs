@@ -2,6 +2,7 @@
 //! lines when cargo has ended.
 
 use crate::context::executable::ExecutablePath;
+use crate::intake;
 use crate::outlet;
 use crate::protocol::build_record::Note;
 use serde::{Deserialize, Serialize};
@@ -68,6 +69,6 @@ impl Ran {
 /// All of the list at `path`, in the order of the starts; nothing was run where there is no list. A line cut short by
 /// a crash is left out.
 pub fn read(path: &Path) -> Vec<Ran> {
-    let text = fs_err::read_to_string(path).unwrap_or_default();
-    text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    let text = intake::read_unlinked(path).unwrap_or_default();
+    text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }

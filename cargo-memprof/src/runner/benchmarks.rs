@@ -5,6 +5,7 @@ use super::heard::{self, Heard};
 use super::{Call, cannot_note, cannot_run};
 use crate::context::executable::ExecutablePath;
 use crate::error::Error;
+use crate::intake;
 use crate::listing::benches::Benchmarks;
 use crate::listing::frameworks::{Dialect, Framework};
 use crate::listing::printed;
@@ -36,7 +37,7 @@ impl Measured {
         let entries = std::fs::read_dir(lists).into_iter().flatten().flatten().map(|entry| entry.path());
         let files = entries.filter(|path| path.extension().is_some_and(|end| end == Self::EXTENSION));
         // A file that cannot be read is one of a folder that nothing can be read from.
-        let all = files.filter_map(|path| serde_json::from_slice::<Measured>(&std::fs::read(path).ok()?).ok());
+        let all = files.filter_map(|path| intake::json::<Measured>(&intake::read_unlinked(&path).ok()?).ok());
         all.map(|measured| (measured.exe.clone(), measured)).collect()
     }
 

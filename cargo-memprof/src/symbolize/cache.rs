@@ -2,6 +2,7 @@
 //! no error, only work done again.
 
 use super::symbols::{Stored, SymbolTable};
+use crate::intake;
 use crate::outlet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,7 @@ impl Cache {
     }
 
     fn try_load(&self, key: &CacheKey) -> Option<SymbolTable> {
-        let bytes = fs::read(self.path(key)).ok()?;
+        let bytes = intake::read_unlinked(&self.path(key)).ok()?;
         let end = bytes.iter().position(|byte| *byte == b'\n')?;
         let (head, body) = (&bytes[..end], &bytes[end + 1..]);
         if head != first_line(body).as_bytes() {

@@ -39,6 +39,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("engine/alloc/mod.rs", include_str!("engine/alloc/mod.rs")),
     ("engine/alloc/block_tag.rs", include_str!("engine/alloc/block_tag.rs")),
     ("engine/alloc/slots.rs", include_str!("engine/alloc/slots.rs")),
+    ("engine/alloc/span_pages.rs", include_str!("engine/alloc/span_pages.rs")),
     ("engine/alloc/spans.rs", include_str!("engine/alloc/spans.rs")),
     ("engine/alloc/start_map.rs", include_str!("engine/alloc/start_map.rs")),
     ("engine/alloc/system.rs", include_str!("engine/alloc/system.rs")),

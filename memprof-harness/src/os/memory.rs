@@ -27,6 +27,12 @@ pub(crate) unsafe fn wipe_in_forks(start: *mut c_void, len: usize) -> bool {
     result == 0 && is_heeded
 }
 
+/// Bytes of a page.
+pub(crate) fn page_size() -> usize {
+    // SAFETY: has no preconditions. The C library knows it from the start of the process, and asks nobody.
+    usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(0)
+}
+
 /// Whether there is a page.
 pub(crate) fn is_mapped(page: *mut c_void) -> bool {
     let mut state = 0u8;

@@ -5,6 +5,7 @@
 
 pub(crate) mod block_tag;
 pub(crate) mod slots;
+pub(crate) mod span_pages;
 pub(crate) mod spans;
 pub(crate) mod start_map;
 pub(crate) mod system;

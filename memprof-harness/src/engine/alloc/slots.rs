@@ -179,18 +179,38 @@ pub(crate) unsafe fn set_next(block: *mut u8, next: *mut u8) {
     unsafe { block.cast::<*mut u8>().write(next) }
 }
 
-/// A batch of free slots: the first, linked to the others, and how many they are. `None` where there is no room for more.
-pub(crate) fn take_batch(class: usize) -> Option<(*mut u8, u32)> {
-    CENTRAL.get(class)?.take(class)
+/// A batch of free slots: the first, linked to the others, and how many they are. Where some are to be carved, `wanted` at most.
+/// `None` where there is no room for more.
+pub(crate) fn take_batch(class: usize, wanted: u32) -> Option<(*mut u8, u32)> {
+    CENTRAL.get(class)?.take(class, wanted)
 }
 
 /// # Safety
-/// `batch` is the first of [`batch_of`] free slots of that class, linked to the others, which were the caller's.
-pub(crate) unsafe fn put_batch(class: usize, batch: *mut u8) {
+/// `batch` is the first of `count` free slots of that class, [`batch_of`] at most, linked to the others, which were the caller's.
+pub(crate) unsafe fn put_batch(class: usize, batch: *mut u8, count: u32) {
     if let Some(central) = CENTRAL.get(class) {
         // SAFETY: as the caller promises.
-        unsafe { central.put(class, batch) };
+        unsafe { central.put(class, batch, count) };
     }
+}
+
+/// Whether memory has grown, and [`release_unused`] is to be called before it grows further.
+#[inline]
+pub(crate) fn have_grown() -> bool {
+    spans::has_grown()
+}
+
+/// Has memory that nobody uses go back to the system: all but what lanes have.
+#[cold]
+pub(crate) fn release_unused() {
+    for (class, central) in CENTRAL.iter().enumerate().filter(|(_, central)| central.batches.load(Relaxed) > 0) {
+        central.empty(class);
+    }
+    spans::release_pages(START.load(Relaxed), |class, work| {
+        if let Some(central) = CENTRAL.get(class) {
+            central.lock.hold(|| work(&central.open));
+        }
+    });
 }
 
 /// Takes a block of `size` bytes back from a thread that is not recorded.
@@ -216,43 +236,65 @@ impl CentralList {
         }
     }
 
-    unsafe fn put(&self, class: usize, batch: *mut u8) {
+    unsafe fn put(&self, class: usize, batch: *mut u8, slots: u32) {
         self.lock.hold(|| {
             let batches = self.batches.load(Relaxed);
             if batches < batches_kept(class) {
                 let next = self.first.load(Relaxed).address();
                 // SAFETY: its slots are free, and were the caller's.
-                unsafe { BatchTag { next, slots: batch_of(class) }.write(batch) };
+                unsafe { BatchTag { next, slots }.write(batch) };
                 self.first.store(batch, Relaxed);
                 self.batches.store(batches + 1, Relaxed);
                 return;
             }
-            let mut block = batch;
-            while !block.is_null() {
-                // SAFETY: the caller gave the whole batch; what `put` does to a slot comes after it is left.
-                let next = unsafe { next_of(block) };
-                // SAFETY: as above.
-                unsafe { self.open.put(class, block, START.load(Relaxed)) };
-                block = next;
+            // SAFETY: the caller gave the whole batch.
+            unsafe { self.put_apart(class, batch) };
+        });
+    }
+
+    /// Gives each slot of a batch to its span. Called under the lock.
+    ///
+    /// # Safety
+    /// The batch is whole, its slots are free, and nobody has it.
+    unsafe fn put_apart(&self, class: usize, batch: *mut u8) {
+        let mut block = batch;
+        while !block.is_null() {
+            // SAFETY: by contract; what `put` does to a slot comes after it is left.
+            let next = unsafe { next_of(block) };
+            // SAFETY: as above.
+            unsafe { self.open.put(class, block, START.load(Relaxed)) };
+            block = next;
+        }
+    }
+
+    fn take(&self, class: usize, wanted: u32) -> Option<(*mut u8, u32)> {
+        self.lock.hold(|| self.pop().or_else(|| self.open.take(class, wanted, START.load(Relaxed))))
+    }
+
+    /// Gives the slots of all batches to their spans.
+    fn empty(&self, class: usize) {
+        self.lock.hold(|| {
+            while let Some((batch, _)) = self.pop() {
+                // SAFETY: it was in this list, and is nobody's now.
+                unsafe { self.put_apart(class, batch) };
             }
         });
     }
 
-    fn take(&self, class: usize) -> Option<(*mut u8, u32)> {
-        self.lock.hold(|| {
-            let batch = self.first.load(Relaxed);
-            if batch.is_null() {
-                return self.open.take(class, batch_of(class), START.load(Relaxed));
-            }
-            // SAFETY: it is in this list.
-            let BatchTag { next, slots } = unsafe { BatchTag::read(batch) };
-            let next = if next == 0 { ptr::null_mut() } else { provenance::with_address(START.load(Relaxed), next) };
-            self.first.store(next, Relaxed);
-            self.batches.store(self.batches.load(Relaxed) - 1, Relaxed);
-            // SAFETY: nobody else has it now.
-            unsafe { mark_free(batch) };
-            Some((batch, slots))
-        })
+    /// Takes a batch: its first slot, and how many it has. Called under the lock.
+    fn pop(&self) -> Option<(*mut u8, u32)> {
+        let batch = self.first.load(Relaxed);
+        if batch.is_null() {
+            return None;
+        }
+        // SAFETY: it is in this list.
+        let BatchTag { next, slots } = unsafe { BatchTag::read(batch) };
+        let next = if next == 0 { ptr::null_mut() } else { provenance::with_address(START.load(Relaxed), next) };
+        self.first.store(next, Relaxed);
+        self.batches.store(self.batches.load(Relaxed) - 1, Relaxed);
+        // SAFETY: nobody else has it now.
+        unsafe { mark_free(batch) };
+        Some((batch, slots))
     }
 }
 

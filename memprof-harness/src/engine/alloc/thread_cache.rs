@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // an allocator
 
 use crate::engine::alloc::block_tag::mark_free;
-use crate::engine::alloc::slots::{self, batch_of, next_of, set_next, size_class, CLASSES};
+use crate::engine::alloc::slots::{self, batch_of, bytes_of, next_of, set_next, size_class, CLASSES};
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::ptr;
@@ -11,7 +11,13 @@ use std::ptr;
 /// By class. Zeros are a lane that has none yet.
 pub(crate) struct ThreadCache {
     by_class: [Free; CLASSES],
+    /// Bytes of the batches that came and went since the lane last gave back what it has: it has no more.
+    moved: Cell<usize>,
 }
+
+/// A lane whose thread ends keeps what it has if no more than so many bytes of batches have come and gone: most likely another thread takes
+/// the lane soon, and does the same.
+const KEPT_WITHOUT_THREAD: usize = 256 << 10;
 
 /// Those of one class, linked through the first words of their blocks.
 #[repr(align(32))]
@@ -62,11 +68,48 @@ impl ThreadCache {
     #[inline(never)]
     fn refill(&self, class: usize) -> Option<*mut u8> {
         let free = self.by_class.get(class)?;
-        free.batch.set(batch_of(class));
         let spare = free.spare.replace(ptr::null_mut());
-        let (block, count) = if spare.is_null() { slots::take_batch(class)? } else { (spare, batch_of(class)) };
+        let (block, count) = if spare.is_null() {
+            if slots::have_grown() {
+                self.give_back();
+                slots::release_unused();
+            }
+            // Many lanes never want more of a class than the first few.
+            let wanted = if free.batch.get() == 0 { first_of(class) } else { batch_of(class) };
+            slots::take_batch(class, wanted)?
+        } else {
+            (spare, batch_of(class))
+        };
+        free.batch.set(batch_of(class));
         free.pop(block, count);
+        self.add_moved(class, count);
         Some(block)
+    }
+
+    fn add_moved(&self, class: usize, count: u32) {
+        self.moved.set(self.moved.get() + count as usize * bytes_of(class));
+    }
+
+    /// The lane's thread has ended.
+    pub(crate) fn end(&self) {
+        if self.moved.get() > KEPT_WITHOUT_THREAD {
+            self.give_back();
+        }
+    }
+
+    /// Gives all that the lane has to the central lists.
+    #[cold]
+    fn give_back(&self) {
+        self.moved.set(0);
+        for (class, free) in self.by_class.iter().enumerate() {
+            let (first, count) = (free.first.replace(ptr::null_mut()), free.count.replace(0));
+            for (batch, count) in [(free.spare.replace(ptr::null_mut()), batch_of(class)), (first, count)] {
+                if !batch.is_null() {
+                    // SAFETY: this lane's until now.
+                    unsafe { slots::put_batch(class, batch, count) };
+                }
+            }
+        }
     }
 
     #[cold]
@@ -83,12 +126,18 @@ impl ThreadCache {
         // SAFETY: as above.
         unsafe { set_next(last, ptr::null_mut()) };
         free.count.set(1);
+        self.add_moved(class, batch_of(class));
         let spare = free.spare.replace(batch);
         if !spare.is_null() {
             // SAFETY: this lane's until now.
-            unsafe { slots::put_batch(class, spare) };
+            unsafe { slots::put_batch(class, spare, batch_of(class)) };
         }
     }
+}
+
+/// Slots of a class that are made for a lane at first: 1 KiB of them.
+const fn first_of(class: usize) -> u32 {
+    (1 << 10) / bytes_of(if class == 0 { 1 } else { class }) as u32 + 1
 }
 
 impl Free {
@@ -364,6 +413,67 @@ mod tests {
             // Some batches of each class are in its central list, and keep their spans from becoming empty.
             assert!(spans::in_use() - before <= 40, "{} spans after {size}", spans::in_use() - before);
         }
+    }
+
+    #[test]
+    fn pages_that_nobody_uses_go_back_and_come_again() {
+        let _alone = alone();
+        let (count, one_in) = if cfg!(miri) { (4_000, 700) } else { (100_000, 700) };
+        let lane = none_yet();
+        for size in [40, 700] {
+            let mut live: Vec<(*mut u8, u8)> = Vec::new();
+            let take = |live: &mut Vec<_>, size| {
+                let (block, byte) = (lane.take(size).expect("room"), live.len() as u8);
+                // SAFETY: just taken.
+                unsafe { SlotTag::unsampled(size_class(size)).write(block) };
+                fill(block, size, byte);
+                live.push((block, byte));
+            };
+            (0..count).for_each(|_| take(&mut live, size));
+            let (survivors, others): (Vec<_>, Vec<_>) = live.iter().enumerate().partition(|(i, _)| i % one_in == 0);
+            // SAFETY: live slots of that size.
+            others.into_iter().for_each(|(_, &(block, _))| unsafe { lane.put(block, size) });
+            let mut survivors: Vec<(*mut u8, u8)> = survivors.into_iter().map(|(_, block)| *block).collect();
+            // Memory grows for blocks of another size.
+            let mut other = Vec::new();
+            while spans::gone_pages(size_class(size)) == 0 {
+                assert!(other.len() < 2 * count, "no page went back");
+                (0..1000).for_each(|_| take(&mut other, 300));
+            }
+            assert!(survivors.iter().all(|&(block, byte)| holds(block, size, byte)));
+            // Pages that are gone come again, and nothing else is given out meanwhile.
+            let (carved, _) = spans::carved_and_free(size_class(size));
+            while spans::carved_and_free(size_class(size)).0 == carved {
+                assert!(survivors.len() <= carved, "more slots are in use than there are");
+                (0..1000).for_each(|_| take(&mut survivors, size));
+            }
+            assert_eq!(spans::gone_pages(size_class(size)), 0);
+            let apart: HashSet<*mut u8> = survivors.iter().map(|(block, _)| *block).collect();
+            assert_eq!(apart.len(), survivors.len());
+            assert!(survivors.iter().all(|&(block, byte)| holds(block, size, byte)));
+            assert!(other.iter().all(|&(block, byte)| holds(block, 300, byte)));
+            // SAFETY: live slots of that size.
+            survivors.into_iter().for_each(|(block, _)| unsafe { lane.put(block, size) });
+            // SAFETY: as above.
+            other.into_iter().for_each(|(block, _)| unsafe { lane.put(block, 300) });
+        }
+        empty(&lane);
+    }
+
+    #[test]
+    fn a_lane_whose_thread_has_ended_keeps_little() {
+        let _alone = alone();
+        const SIZE: usize = 500;
+        let (class, lane) = (size_class(SIZE), none_yet());
+        for (count, is_kept) in [(10, true), (5_000, false), (10, true)] {
+            let blocks: Vec<_> = (0..count).map(|_| lane.take(SIZE).expect("room")).collect();
+            // SAFETY: live slots of that size.
+            blocks.into_iter().for_each(|block| unsafe { lane.put(block, SIZE) });
+            lane.end();
+            assert_eq!(lane.cached(class) > 0, is_kept, "after {count} blocks");
+            assert!(lane.cached(class) * bytes_of(class) <= KEPT_WITHOUT_THREAD);
+        }
+        empty(&lane);
     }
 
     #[test]

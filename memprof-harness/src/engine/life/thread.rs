@@ -346,6 +346,8 @@ impl Thread {
     }
 
     fn leave(&self) {
+        // A forked child's lane is its parent's, and so may be who holds a lock.
+        process::notice_fork();
         self.expect_nothing();
         if let Some(local) = self.local.take() {
             local.let_go();

@@ -212,8 +212,9 @@ impl Local {
         self.record.next_sample.store(clock.saturating_add(sampler.gap()), Relaxed);
     }
 
-    /// Gives the lane back: the next thread goes on with its counters.
+    /// Gives the lane back: the next thread goes on with its counters. Its free slots are for all threads, if they are many.
     pub(crate) fn let_go(&self) {
+        self.cache.end();
         self.flush();
         self.held.store(false, Release);
     }

@@ -76,7 +76,12 @@ fn main() -> ExitCode {
 }
 
 fn user(args: Vec<OsString>) -> Result<ExitCode, Error> {
-    let code = match cli::read(args)? {
+    let request = cli::read(args)?;
+    // Help can be had anywhere.
+    if !matches!(request, Request::Show(_)) {
+        context::machine::refuse_this()?;
+    }
+    let code = match request {
         Request::Test(options) => commands::test::test(&options)?,
         Request::Run(options) => commands::run::run(&options)?,
         Request::Gate(options) => commands::gate::gate(&options)?,

@@ -8,12 +8,18 @@
 #![cfg_attr(memprof_injected, feature(test, rustc_private, linkage))]
 #![cfg_attr(memprof_alloc_error_hook, feature(alloc_error_hook))]
 #![deny(unsafe_code)]
+// The C library's hooks are made for Linux alone, and what only they call is nobody's elsewhere.
+#![cfg_attr(not(target_os = "linux"), allow(dead_code))]
 
-// Where nothing can be recorded, the crate compiles all the same, and has next to nothing.
-#[cfg(all(any(feature = "sources", memprof_injected), not(all(target_os = "linux", target_pointer_width = "64"))))]
+// Where nothing can be recorded, the crate compiles all the same, and has next to nothing. On macOS everything compiles, so that a compiler
+// reads what is to run there one day: `cargo memprof` then refuses as it starts. What is injected is refused twice, but where somebody
+// asks for the compiler's word alone.
+#[cfg(all(feature = "sources", not(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))))]
 compile_error!(
     "allocations are recorded on 64-bit Linux only, so `cargo memprof` cannot be had here; `cargo test` runs the tests"
 );
+#[cfg(all(memprof_injected, not(memprof_port), not(all(target_os = "linux", target_pointer_width = "64"))))]
+compile_error!("allocations are recorded on 64-bit Linux only; `cargo test` runs the tests");
 
 #[cfg(memprof_injected)]
 extern crate libc;
@@ -21,39 +27,39 @@ extern crate libc;
 #[cfg(all(memprof_injected, not(memprof_program)))]
 extern crate test as real;
 
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 #[cfg(not(memprof_program))]
 pub mod addresses;
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 #[cfg(not(memprof_program))]
 mod descendants;
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 #[cfg(any(memprof_native, not(memprof_program)))]
 pub mod emulator;
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 pub mod engine;
 pub mod environment;
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 pub mod file_limit;
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 pub mod ledger;
 #[cfg(not(memprof_program))]
 pub mod libtest_flags;
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 #[cfg(not(memprof_program))]
 pub mod limit;
 pub mod link_marker;
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 pub mod modes;
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 mod os;
 pub mod pattern;
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 mod provenance;
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 #[cfg(memprof_injected)]
 mod seeds;
-#[cfg(all(target_os = "linux", target_pointer_width = "64"))]
+#[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 #[cfg(not(memprof_program))]
 mod terminal;
 

@@ -15,6 +15,23 @@ const USUAL: [&str; 4] = [
     "aarch64-unknown-linux-musl",
 ];
 
+/// Refuses where the machine that this runs on has another system: what stands around the harness asks it for what Linux has, too.
+///
+/// # Errors
+/// See above.
+pub fn refuse_this() -> Result<(), Error> {
+    refuse_host(std::env::consts::OS)
+}
+
+fn refuse_host(system: &str) -> Result<(), Error> {
+    if system == "linux" {
+        return Ok(());
+    }
+    Err(Error::new("cannot profile tests on this machine")
+        .caused_by(format!("its system is {system}; {RECORDED}"))
+        .help("profile them in a container or virtual machine with Linux; here, `cargo test` runs them"))
+}
+
 /// Refuses where one of `targets`, as `--target` names them, is for a machine on which nothing can be recorded. `rustc` is asked about
 /// those that are not known; of what it does not know, cargo says so.
 ///
@@ -69,6 +86,15 @@ mod tests {
         assert_eq!(refused("macos", "aarch64", "64").as_deref(), Some("its system is macos"));
         assert_eq!(refused("windows", "x86_64", "64").as_deref(), Some("its system is windows"));
         assert_eq!(refused("none", "wasm32", "32").as_deref(), Some("it has no operating system"));
+    }
+
+    #[test]
+    fn a_machine_with_another_system_is_refused() {
+        assert!(refuse_host("linux").is_ok());
+        let refused = refuse_host("macos").expect_err("nothing is recorded there");
+        let text = "cannot profile tests on this machine\n  caused by: its system is macos; the harness records on x86_64 and aarch64 \
+             Linux with 64-bit pointers only\n  help: profile them in a container or virtual machine with Linux; here, `cargo test` runs them";
+        assert_eq!(refused.to_string(), text);
     }
 
     #[test]

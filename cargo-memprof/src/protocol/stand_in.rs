@@ -12,7 +12,6 @@ use crate::outlet;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -69,8 +68,7 @@ impl StandIn {
 
     /// The one by which this process was called, and how it was found; `None` = it was not called so.
     pub fn called() -> Option<(StandIn, FoundBy)> {
-        // What the kernel was told to run, whatever the first argument and `PATH` say.
-        let called = Path::new(OsStr::from_bytes(rustix::param::linux_execfn().to_bytes()));
+        let called = executed()?;
         if called.file_name()? == CARGO { StandIn::at(called.parent()?) } else { None }
     }
 
@@ -139,6 +137,17 @@ impl StandIn {
             FoundBy::Variable => by_variable(),
         }
     }
+}
+
+/// What the kernel was told to run, whatever the first argument and `PATH` say; `None` = the system does not say.
+fn executed() -> Option<PathBuf> {
+    #[cfg(target_os = "linux")]
+    let path = Some(PathBuf::from(<OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(
+        rustix::param::linux_execfn().to_bytes(),
+    )));
+    #[cfg(not(target_os = "linux"))]
+    let path = None;
+    path
 }
 
 /// The first file called `name` in the folders of `path` that can be executed.

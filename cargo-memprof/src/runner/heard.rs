@@ -84,7 +84,7 @@ fn pass_on(mut listener: File, gone: &impl AsFd) -> Vec<u8> {
 /// A terminal like `model`, but for what it does with what is written, which `model` will do: the end to read from, and that
 /// to write to.
 fn terminal(model: BorrowedFd<'_>) -> io::Result<(OwnedFd, OwnedFd)> {
-    let listener = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC)?;
+    let listener = open_terminal()?;
     grantpt(&listener)?;
     unlockpt(&listener)?;
     let path = ptsname(&listener, Vec::new())?;
@@ -97,6 +97,20 @@ fn terminal(model: BorrowedFd<'_>) -> io::Result<(OwnedFd, OwnedFd)> {
         tcsetwinsize(&speaker, size)?;
     }
     Ok((listener, speaker))
+}
+
+/// A new terminal, which no program that is started inherits.
+fn open_terminal() -> io::Result<OwnedFd> {
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    #[cfg(target_os = "linux")]
+    return Ok(openpt(flags | OpenptFlags::CLOEXEC)?);
+    // Elsewhere it cannot be had at once.
+    #[cfg(not(target_os = "linux"))]
+    {
+        let terminal = openpt(flags)?;
+        rustix::io::fcntl_setfd(&terminal, rustix::io::FdFlags::CLOEXEC)?;
+        Ok(terminal)
+    }
 }
 
 /// Whether what is written to the one goes where what is written to the other goes.

@@ -58,15 +58,11 @@ pub fn run_collecting(mut command: Command, time: Option<Duration>) -> io::Resul
 
 /// A pipe, whose reading end comes first. No program that is started meanwhile gets it. std's own is younger than our oldest toolchain.
 fn pipe() -> io::Result<(File, File)> {
-    let mut ends = [0; 2];
-    // SAFETY: the system writes two descriptors through the pointer, which is to a place for two.
-    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) } == -1 {
-        return Err(io::Error::last_os_error());
-    }
+    let [reader, writer] = file::pipe()?;
     // SAFETY: the call above opened it, and nobody else has it.
-    let reader = unsafe { File::from_raw_fd(ends[0]) };
+    let reader = unsafe { File::from_raw_fd(reader) };
     // SAFETY: as above.
-    let writer = unsafe { File::from_raw_fd(ends[1]) };
+    let writer = unsafe { File::from_raw_fd(writer) };
     Ok((reader, writer))
 }
 

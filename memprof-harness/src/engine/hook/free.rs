@@ -320,7 +320,7 @@ fn ask_loader() -> Option<Next> {
 
 /// Whether all of these addresses lie in one object.
 fn are_in_one_object(addresses: [usize; 4]) -> bool {
-    unsafe extern "C" fn look(info: *mut libc::dl_phdr_info, _: usize, asked: *mut c_void) -> c_int {
+    unsafe extern "C" fn look(info: *mut loader::Object, _: usize, asked: *mut c_void) -> c_int {
         // SAFETY: the loader passes on what `dl_iterate_phdr` was given.
         let addresses = unsafe { &*asked.cast::<[usize; 4]>() };
         // SAFETY: the loader's, for the length of this call.
@@ -330,7 +330,7 @@ fn are_in_one_object(addresses: [usize; 4]) -> bool {
         let has = |address: usize| {
             let relative = address.wrapping_sub(info.dlpi_addr as usize);
             headers.iter().any(|header| {
-                header.p_type == libc::PT_LOAD
+                header.p_type == loader::LOADED
                     && relative.wrapping_sub(header.p_vaddr as usize) < header.p_memsz as usize
             })
         };

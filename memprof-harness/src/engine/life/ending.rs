@@ -182,9 +182,7 @@ pub(crate) fn state_of(id: libc::pid_t) -> Option<(bool, u64)> {
 
 /// CPU time of a thread of this process, in nanoseconds.
 fn cpu_time(id: libc::pid_t) -> u64 {
-    /// As the kernel makes the number of a thread's clock: its id inverted, and the kind of the clock.
-    const OF_A_THREAD: libc::clockid_t = 4 | 2;
-    clock((!id << 3) | OF_A_THREAD)
+    os::thread::clock(id).map_or(0, clock)
 }
 
 /// 0 where there is no such clock.

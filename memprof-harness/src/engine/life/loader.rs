@@ -26,7 +26,7 @@ pub(crate) fn calls(frame: Frame) -> bool {
     caller >= START.load(Relaxed) && caller < END.load(Relaxed)
 }
 
-extern "C" fn look(info: *mut libc::dl_phdr_info, _: usize, _: *mut libc::c_void) -> libc::c_int {
+extern "C" fn look(info: *mut os::loader::Object, _: usize, _: *mut libc::c_void) -> libc::c_int {
     let loader = os::loader::base_of_loader();
     // SAFETY: the system passes a valid object description for the length of this call.
     let info = unsafe { &*info };
@@ -35,7 +35,7 @@ extern "C" fn look(info: *mut libc::dl_phdr_info, _: usize, _: *mut libc::c_void
     }
     // SAFETY: the description says how many headers there are; they live as long as the object is loaded.
     let headers = unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) };
-    let loaded = headers.iter().filter(|header| header.p_type == libc::PT_LOAD);
+    let loaded = headers.iter().filter(|header| header.p_type == os::loader::LOADED);
     let end = loaded.map(|header| loader.wrapping_add(header.p_vaddr + header.p_memsz)).max().unwrap_or(loader);
     START.store(loader as usize, Relaxed);
     END.store(end as usize, Relaxed);

@@ -66,7 +66,7 @@ impl List {
 /// What is added to the addresses in the program's own file to have those in this process.
 #[cfg(any(memprof_program, memprof_injected))]
 pub(crate) fn bias_of_program() -> u64 {
-    extern "C" fn first(info: *mut libc::dl_phdr_info, _: usize, data: *mut libc::c_void) -> libc::c_int {
+    extern "C" fn first(info: *mut loader::Object, _: usize, data: *mut libc::c_void) -> libc::c_int {
         // SAFETY: the system passes a valid object description for the length of this call.
         let bias = unsafe { (*info).dlpi_addr };
         // SAFETY: a `u64` is passed below, and not touched meanwhile.
@@ -88,13 +88,13 @@ pub(crate) fn count() -> usize {
     count
 }
 
-extern "C" fn add_one(_: *mut libc::dl_phdr_info, _: usize, data: *mut libc::c_void) -> libc::c_int {
+extern "C" fn add_one(_: *mut loader::Object, _: usize, data: *mut libc::c_void) -> libc::c_int {
     // SAFETY: `count` passes its own counter.
     unsafe { *data.cast::<usize>() += 1 };
     0
 }
 
-extern "C" fn add(info: *mut libc::dl_phdr_info, _: usize, data: *mut libc::c_void) -> libc::c_int {
+extern "C" fn add(info: *mut loader::Object, _: usize, data: *mut libc::c_void) -> libc::c_int {
     // SAFETY: the system passes a valid object description for the length of this call.
     let info = unsafe { &*info };
     // SAFETY: `go_through` passes its own list and does not touch it meanwhile.
@@ -105,7 +105,7 @@ extern "C" fn add(info: *mut libc::dl_phdr_info, _: usize, data: *mut libc::c_vo
         // SAFETY: the description says how many headers there are; they live as long as the object is loaded.
         unsafe { std::slice::from_raw_parts(info.dlpi_phdr, usize::from(info.dlpi_phnum)) }
     };
-    let loaded = headers.iter().filter(|header| header.p_type == libc::PT_LOAD);
+    let loaded = headers.iter().filter(|header| header.p_type == loader::LOADED);
     let bias = info.dlpi_addr;
     let starts = loaded.clone().map(|header| bias.wrapping_add(header.p_vaddr));
     let ends = loaded.map(|header| bias.wrapping_add(header.p_vaddr + header.p_memsz));

@@ -115,7 +115,8 @@ fn prepare(everywhere: bool) {
     SOMEWHERE.store(true, Relaxed);
 }
 
-#[cfg(memprof_injected)]
+// Other kernels have other ways to forbid calls.
+#[cfg(all(memprof_injected, target_os = "linux"))]
 mod calls {
     use super::{prepare, EVERYWHERE, OWN, SOMEWHERE};
     use libc::{c_long, SYS_prctl, SYS_seccomp, PR_SET_SECCOMP, SECCOMP_FILTER_FLAG_TSYNC};

@@ -29,7 +29,7 @@ use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
 use std::sync::atomic::Ordering::{self, Relaxed};
-use std::sync::atomic::{compiler_fence, AtomicU32};
+use std::sync::atomic::{compiler_fence, AtomicU64};
 
 pub(crate) struct Thread {
     /// The state's flags under which this thread may record at once in sampled mode; [`NEVER`] where it must ask first.
@@ -413,7 +413,7 @@ fn own_stack() -> Bounds {
 }
 
 /// The pthread key whose destructor tells that a thread ends, plus 1; 0 = none was made.
-static KEY: AtomicU32 = AtomicU32::new(0);
+static KEY: AtomicU64 = AtomicU64::new(0);
 
 /// Makes the key. Called once, while the window is shut.
 pub(crate) fn prepare() -> io::Result<()> {
@@ -421,7 +421,7 @@ pub(crate) fn prepare() -> io::Result<()> {
     // SAFETY: `key` is a valid place; `thread_ends` has the signature of a destructor.
     match unsafe { libc::pthread_key_create(&mut key, Some(thread_ends)) } {
         0 => {
-            KEY.store(key + 1, Relaxed);
+            KEY.store(u64::from(key) + 1, Relaxed);
             Ok(())
         }
         error => Err(io::Error::from_raw_os_error(error)),
@@ -435,7 +435,7 @@ fn watch_end() {
         // Any value that is not null.
         let value = provenance::without_provenance(1);
         // SAFETY: the key was made by `prepare` and is never deleted.
-        unsafe { libc::pthread_setspecific(key, value) };
+        unsafe { libc::pthread_setspecific(key as libc::pthread_key_t, value) };
     }
 }
 

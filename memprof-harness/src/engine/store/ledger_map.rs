@@ -144,8 +144,9 @@ pub(crate) fn attach(path: &Path) -> io::Result<()> {
 
 /// Takes down by what the file is known.
 fn recognise(stat: &libc::stat) {
-    DEVICE.store(stat.st_dev, Relaxed);
-    INODE.store(stat.st_ino, Relaxed);
+    let (device, inode) = os::file::identity(stat);
+    DEVICE.store(device, Relaxed);
+    INODE.store(inode, Relaxed);
     FILE_LEN.store(u64::try_from(stat.st_size).unwrap_or(0), Relaxed);
 }
 
@@ -359,7 +360,7 @@ fn reserve(from: u64, to: u64) -> bool {
 fn reopen() -> Option<Descriptor> {
     let file = Descriptor::open(PATH.get()?, 0).ok()?;
     let stat = file.stat().ok()?;
-    (stat.st_dev == DEVICE.load(Relaxed) && stat.st_ino == INODE.load(Relaxed)).then_some(file)
+    (os::file::identity(&stat) == (DEVICE.load(Relaxed), INODE.load(Relaxed))).then_some(file)
 }
 
 /// Lets no more chunk be taken and gives back the blocks behind the last one.

@@ -2,6 +2,8 @@
 
 #![allow(unsafe_code)] // getrlimit, and a look into `/proc`
 
+use crate::os;
+
 /// The longest that a file may be. Past it the kernel sends SIGXFSZ, which kills.
 pub(crate) fn file_size() -> u64 {
     soft(libc::RLIMIT_FSIZE).unwrap_or(0)
@@ -28,7 +30,7 @@ pub(crate) fn space_for_the_engine() -> Option<u64> {
 }
 
 /// `None` = the system does not say.
-fn soft(which: libc::__rlimit_resource_t) -> Option<u64> {
+fn soft(which: os::task::Limited) -> Option<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limit` is a valid place for the answer.
     (unsafe { libc::getrlimit(which, &mut limit) } == 0).then_some(limit.rlim_cur)

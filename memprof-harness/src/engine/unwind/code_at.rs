@@ -108,7 +108,7 @@ pub(crate) fn prepare() {
     }
 }
 
-extern "C" fn list(info: *mut libc::dl_phdr_info, _: usize, _: *mut libc::c_void) -> libc::c_int {
+extern "C" fn list(info: *mut loader::Object, _: usize, _: *mut libc::c_void) -> libc::c_int {
     // SAFETY: the system passes a valid object description for the length of this call.
     let info = unsafe { &*info };
     if info.dlpi_phnum == 0 {
@@ -137,8 +137,8 @@ fn put(headers: impl Iterator<Item = Header>) {
     let (mut start, mut end, mut index) = (usize::MAX, 0, 0);
     for Header { kind, place, len } in headers {
         match kind {
-            libc::PT_LOAD => (start, end) = (start.min(place), end.max(place.wrapping_add(len))),
-            libc::PT_GNU_EH_FRAME => index = place,
+            loader::LOADED => (start, end) = (start.min(place), end.max(place.wrapping_add(len))),
+            loader::UNWIND_INDEX => index = place,
             _ => {}
         }
     }
@@ -195,19 +195,19 @@ fn renew() -> bool {
 /// Puts the object whose file begins at an address in memory, as all libraries' do.
 fn put_loaded(file: usize) -> Option<()> {
     const MAGIC: u32 = u32::from_le_bytes(*b"\x7fELF");
-    const HEADER: usize = size_of::<libc::Elf64_Phdr>();
+    const HEADER: usize = size_of::<loader::Segment>();
     let word = |at: usize| peek(file.checked_add(at)?);
-    let headers = word(offset_of!(libc::Elf64_Ehdr, e_phoff))?;
-    let count = word(offset_of!(libc::Elf64_Ehdr, e_phnum))? & 0xffff;
+    let headers = word(offset_of!(loader::FileHeader, e_phoff))?;
+    let count = word(offset_of!(loader::FileHeader, e_phnum))? & 0xffff;
     if word(0)? as u32 != MAGIC {
         return None;
     }
     let header = |number: usize| -> Option<Header> {
         let at = headers.checked_add(number * HEADER)?;
         let word = |field: usize| word(at.checked_add(field)?);
-        let kind = word(offset_of!(libc::Elf64_Phdr, p_type))? as u32;
-        let place = file.wrapping_add(word(offset_of!(libc::Elf64_Phdr, p_vaddr))?);
-        Some(Header { kind, place, len: word(offset_of!(libc::Elf64_Phdr, p_memsz))? })
+        let kind = word(offset_of!(loader::Segment, p_type))? as u32;
+        let place = file.wrapping_add(word(offset_of!(loader::Segment, p_vaddr))?);
+        Some(Header { kind, place, len: word(offset_of!(loader::Segment, p_memsz))? })
     };
     put((0..count).map_while(header));
     Some(())

@@ -1,9 +1,15 @@
 //! The objects that are loaded, and what the kernel told the program when it started.
 
-use libc::{c_int, c_void, dl_phdr_info};
+use libc::{c_int, c_void};
+pub(crate) use libc::{dl_phdr_info as Object, Elf64_Ehdr as FileHeader, Elf64_Phdr as Segment};
+
+/// The kind of a segment that is loaded.
+pub(crate) const LOADED: u32 = libc::PT_LOAD;
+/// The kind of a segment with the index of the unwind tables.
+pub(crate) const UNWIND_INDEX: u32 = libc::PT_GNU_EH_FRAME;
 
 /// What is called for an object; what it returns ends the visit unless it is 0.
-pub(crate) type Visit = unsafe extern "C" fn(*mut dl_phdr_info, usize, *mut c_void) -> c_int;
+pub(crate) type Visit = unsafe extern "C" fn(*mut Object, usize, *mut c_void) -> c_int;
 
 /// Visits each loaded object, the program itself first. Gives what the last visit returned.
 ///

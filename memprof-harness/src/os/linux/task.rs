@@ -2,6 +2,9 @@
 
 use std::ffi::{c_int, c_void};
 
+/// Which limit of the process.
+pub(crate) type Limited = libc::__rlimit_resource_t;
+
 /// Has this process killed when the thread that started it is gone. A kernel that refuses leaves a process that may outlive it, and
 /// nothing else. May be called between fork and exec.
 pub(crate) fn end_with_parent() {

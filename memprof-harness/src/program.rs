@@ -12,7 +12,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::panic;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::OnceLock;
 use std::{env, fs, process};
 
@@ -25,10 +25,16 @@ static HOOK: engine::Hook = engine::Hook;
 const DOCTEST_RUNNER: &str = "RUSTDOC_DOCTEST_BIN_PATH";
 /// Set by rustdoc's test runner for each process it starts: which of the doctests it is.
 const DOCTEST: &str = "RUSTDOC_DOCTEST_RUN_NB_TEST";
+/// Set by libtest, where panics abort (`-Z panic-abort-tests`), for the process that it starts for each test. It is gone when the test runs.
+const ONE_TEST: &CStr = c"__RUST_TEST_INVOKE";
+/// The status by which libtest tells itself that the test of such a process passed (`TR_OK` in its `test_result.rs`, since Rust 1.39).
+/// With any other it failed: a test that ends the process with 0 did not pass.
+const TEST_PASSED: i32 = 50;
 
 /// The loader calls what is listed here, after the C library is ready and before `main`.
 #[used]
-#[link_section = ".init_array"]
+#[cfg_attr(target_os = "linux", link_section = ".init_array")]
+#[cfg_attr(target_os = "macos", link_section = "__DATA,__mod_init_func")]
 static SET_UP: extern "C" fn() = set_up;
 
 extern "C" fn set_up() {
@@ -36,6 +42,10 @@ extern "C" fn set_up() {
     // SAFETY: a C string; before `main` nothing changes the environment.
     if unsafe { libc::getenv(c"MEMPROF_PROGRAM".as_ptr()) }.is_null() {
         return;
+    }
+    // SAFETY: as above.
+    if !unsafe { libc::getenv(ONE_TEST.as_ptr()) }.is_null() {
+        SUCCESS.store(TEST_PASSED, Ordering::Relaxed);
     }
     // Rust's own set-up has not run, and a panic has nowhere to go. Whatever goes wrong, the program runs as ever.
     let _ = panic::catch_unwind(|| with_prepared(begin_recording));
@@ -96,6 +106,9 @@ pub fn begin() {
 
 /// The window is to be opened by [`begin`].
 static WAITS: AtomicBool = AtomicBool::new(false);
+
+/// The status with which the program says that it did what it was to do.
+static SUCCESS: AtomicI32 = AtomicI32::new(0);
 
 /// Said where the ledger could not be made.
 const NO_LEDGER: &[u8] = b"-";
@@ -351,7 +364,7 @@ fn wrap_panic_hook() {
 fn watch_exit() {
     use std::ffi::{c_int, c_void};
     extern "C" fn end(status: c_int, _: *mut c_void) {
-        engine::end_program(Some(status));
+        engine::end_program(Some(status), SUCCESS.load(Ordering::Relaxed));
     }
     crate::os::task::at_exit(end);
 }
@@ -360,7 +373,7 @@ fn watch_exit() {
 #[cfg(not(target_env = "gnu"))]
 fn watch_exit() {
     extern "C" fn end() {
-        engine::end_program(None);
+        engine::end_program(None, SUCCESS.load(Ordering::Relaxed));
     }
     // SAFETY: as above.
     let _ = unsafe { libc::atexit(end) };

@@ -137,6 +137,42 @@ fn the_users_format_is_no_reason_to_record_all_tests_as_one() {
     }
 }
 
+/// Libtest then starts a process for each test, which says by a status of libtest's own how it ended.
+#[test]
+fn where_panics_abort_the_process_of_a_test_has_its_verdict() {
+    let fixture = Fixture::copy("listed");
+    let tests = [
+        "#[test] fn passes() { drop(Box::new(0u64)); }",
+        "#[test] fn fails() { drop(Box::new(0u64)); panic!(); }",
+        "#[test] #[should_panic] fn panics() { drop(Box::new(0u64)); panic!(); }",
+        "#[test] #[should_panic] fn does_not_panic() { drop(Box::new(0u64)); }",
+        "#[test] fn leaves() { drop(Box::new(0u64)); std::process::exit(0); }",
+    ];
+    fixture.write("src/lib.rs", &tests.join("\n"));
+    fixture.write("Cargo.toml", &(fixture.read("Cargo.toml") + "\n[profile.dev]\npanic = \"abort\"\n"));
+    let test = fixture.memprof("test --lib --memprofilerate 1 -Zpanic-abort-tests").env("RUSTC_BOOTSTRAP", "1");
+    let ran = listed(test).run().ended_with(101);
+    assert_eq!(ran.verdicts().iter().filter(|verdict| verdict.ends_with("FAILED")).count(), 3, "{}", ran.all());
+    let summary: Value = serde_json::from_str(&fixture.read("target/memprof/summary.json")).unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let outcomes = summary["tests"].as_array().unwrap().iter().map(|test| {
+        let children: Vec<&Value> = test["children"].as_array().unwrap().iter().collect();
+        assert_eq!(children.len(), 1, "{test}");
+        (text(&test["name"]), (text(&test["outcome"]), text(&children[0]["outcome"])))
+    });
+    let outcomes: BTreeMap<String, (String, String)> = outcomes.collect();
+    let expected = [
+        // Libtest aborts the process of a test that failed, so that it cannot say anything.
+        ("does_not_panic", "failed", "unknown"),
+        ("fails", "failed", "unknown"),
+        ("leaves", "failed", "failed"),
+        ("panics", "ok", "ok"),
+        ("passes", "ok", "ok"),
+    ];
+    let expected = expected.map(|(name, test, child)| (name.to_owned(), (test.to_owned(), child.to_owned())));
+    assert_eq!(outcomes, expected.into());
+}
+
 #[test]
 fn a_way_that_is_none_is_refused() {
     let fixture = Fixture::copy("listed");

@@ -171,7 +171,7 @@ pub fn close() {
 
 /// Closes the ledger of a whole program that ends with `status`. There is no parent to say how it ended, so this does.
 #[cfg(memprof_program)]
-pub fn end_program(status: Option<i32>) {
+pub fn end_program(status: Option<i32>, success: i32) {
     shut();
     if ledger_map::is_attached() {
         let header = ledger_map::header();
@@ -180,7 +180,7 @@ pub fn end_program(status: Option<i32>) {
         header.wall_ns.store(wall, Relaxed);
         if let Some(status) = status {
             header.wait_status.store((status as u32 & 0xff) << 8, Relaxed);
-            let ended = if status == 0 { layout::outcome::OK } else { layout::outcome::FAILED };
+            let ended = if status == success { layout::outcome::OK } else { layout::outcome::FAILED };
             header.outcome.store(ended, Relaxed);
         }
     }

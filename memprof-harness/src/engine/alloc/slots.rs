@@ -236,6 +236,8 @@ impl CentralList {
         }
     }
 
+    /// # Safety
+    /// `batch` is the first of a list of `slots` free slots of `class`, which nobody else has.
     unsafe fn put(&self, class: usize, batch: *mut u8, slots: u32) {
         self.lock.hold(|| {
             let batches = self.batches.load(Relaxed);

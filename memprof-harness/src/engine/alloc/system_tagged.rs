@@ -42,6 +42,9 @@ fn with_header(align: usize, size: usize) -> Option<(Layout, usize)> {
 }
 
 /// `frame` is that of the hook's function that was called, here and below.
+///
+/// # Safety
+/// The contract of `GlobalAlloc::alloc`: `layout` has a size, which is not 0.
 #[inline(never)]
 pub(crate) unsafe fn alloc(frame: Frame, layout: Layout) -> *mut u8 {
     // SAFETY: the caller upholds `alloc`'s contract.
@@ -50,6 +53,8 @@ pub(crate) unsafe fn alloc(frame: Frame, layout: Layout) -> *mut u8 {
     unsafe { note_new(frame, block, layout) }
 }
 
+/// # Safety
+/// The contract of `GlobalAlloc::alloc_zeroed`: `layout` has a size, which is not 0.
 #[inline(never)]
 pub(crate) unsafe fn alloc_zeroed(frame: Frame, layout: Layout) -> *mut u8 {
     let block = match with_header(layout.align(), layout.size()) {
@@ -62,6 +67,9 @@ pub(crate) unsafe fn alloc_zeroed(frame: Frame, layout: Layout) -> *mut u8 {
 }
 
 /// A block with room for a header in front, in which nothing is noted; null where there is none.
+///
+/// # Safety
+/// `size` is not 0, and `align` is a power of two.
 pub(crate) unsafe fn room(align: usize, size: usize) -> *mut u8 {
     match with_header(align, size) {
         // SAFETY: its size is not zero.
@@ -110,6 +118,9 @@ unsafe fn note_new(frame: Frame, block: *mut u8, layout: Layout) -> *mut u8 {
     block
 }
 
+/// # Safety
+/// The contract of `GlobalAlloc::realloc`: `block` is one that the hook gave for `layout`, nobody uses it meanwhile,
+/// and `size` is not 0 and no more than a layout can have.
 #[inline(never)]
 pub(crate) unsafe fn realloc(frame: Frame, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
     let sizes = (with_header(layout.align(), layout.size()), with_header(layout.align(), size));
@@ -139,6 +150,10 @@ pub(crate) unsafe fn realloc(frame: Frame, block: *mut u8, layout: Layout, size:
 }
 
 /// Resizes a block that was not made here: what becomes of it was.
+///
+/// # Safety
+/// The contract of `GlobalAlloc::realloc`: `block` is one of the C library's for `layout`, without a header, nobody
+/// uses it meanwhile, and `size` is not 0 and no more than a layout can have.
 #[cold]
 unsafe fn adopt(frame: Frame, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
     // SAFETY: the new size is `realloc`'s, and is not 0.
@@ -167,6 +182,9 @@ fn note_moved(frame: Frame, old: Option<Note>, old_size: usize, size: usize) -> 
     None
 }
 
+/// # Safety
+/// The contract of `GlobalAlloc::dealloc`: `block` is one that the hook gave for `layout`, and nobody uses it any
+/// more.
 #[inline(never)]
 pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
     // SAFETY: the caller upholds `dealloc`'s contract.

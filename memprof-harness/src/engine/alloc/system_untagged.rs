@@ -37,12 +37,16 @@ enum Owner {
     Other,
 }
 
+/// # Safety
+/// The contract of `GlobalAlloc::alloc`: `layout` has a size, which is not 0.
 #[inline(never)]
 pub(crate) unsafe fn alloc(layout: Layout) -> *mut u8 {
     // SAFETY: the caller upholds `alloc`'s contract.
     allocated(Frame::here(), unsafe { System.alloc(layout) }, layout.size())
 }
 
+/// # Safety
+/// The contract of `GlobalAlloc::alloc_zeroed`: `layout` has a size, which is not 0.
 #[inline(never)]
 pub(crate) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
     // SAFETY: the caller upholds `alloc_zeroed`'s contract.
@@ -117,6 +121,9 @@ pub(crate) fn allocated_while_shut(block: *mut u8, size: usize) {
     }
 }
 
+/// # Safety
+/// The contract of `GlobalAlloc::dealloc`: `block` is one that the hook gave for `layout`, and nobody uses it any
+/// more.
 #[inline(never)]
 pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
     freed(take_out(block, layout.size()), layout.size());
@@ -227,6 +234,9 @@ fn put_in(block: *mut u8, size: usize, owner: Owner) {
     }
 }
 
+/// # Safety
+/// The contract of `GlobalAlloc::realloc`: `block` is one that the hook gave for `layout`, nobody uses it meanwhile,
+/// and `size` is not 0 and no more than a layout can have.
 #[inline(never)]
 pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
     let frame = Frame::here();

@@ -230,6 +230,8 @@ unsafe fn move_to_c(block: *mut c_void, room: usize, size: usize) -> *mut c_void
     moved
 }
 
+/// # Safety
+/// `block` is null or one of the C library's that is in use.
 unsafe extern "C" fn usable_size(block: *mut c_void) -> usize {
     // SAFETY: callers pass a block of C's.
     next().map_or(0, |next| unsafe { (next.usable_size)(block) })
@@ -320,6 +322,8 @@ fn ask_loader() -> Option<Next> {
 
 /// Whether all of these addresses lie in one object.
 fn are_in_one_object(addresses: [usize; 4]) -> bool {
+    /// # Safety
+    /// `info` and `asked` are what `dl_iterate_phdr` passes: a loaded object, and the caller's four addresses.
     unsafe extern "C" fn look(info: *mut loader::Object, _: usize, asked: *mut c_void) -> c_int {
         // SAFETY: the loader passes on what `dl_iterate_phdr` was given.
         let addresses = unsafe { &*asked.cast::<[usize; 4]>() };

@@ -99,6 +99,8 @@ unsafe impl GlobalAlloc for Hook {
 mod unready {
     use super::*;
 
+    /// # Safety
+    /// The contract of `GlobalAlloc::alloc`: `layout` has a size, which is not 0.
     #[inline(never)]
     pub(crate) unsafe fn alloc(layout: Layout) -> *mut u8 {
         if observer::is_on() {
@@ -109,6 +111,8 @@ mod unready {
         unsafe { alloc_unheard(layout) }
     }
 
+    /// # Safety
+    /// The contract of `GlobalAlloc::alloc_zeroed`: `layout` has a size, which is not 0.
     #[inline(never)]
     pub(crate) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
         if observer::is_on() {
@@ -119,6 +123,9 @@ mod unready {
         unsafe { alloc_zeroed_unheard(layout) }
     }
 
+    /// # Safety
+    /// The contract of `GlobalAlloc::dealloc`: `block` is one that the hook gave for `layout`, and nobody uses it any
+    /// more.
     #[inline(never)]
     pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
         if observer::is_on() {
@@ -129,6 +136,9 @@ mod unready {
         unsafe { dealloc_unheard(block, layout) }
     }
 
+    /// # Safety
+    /// The contract of `GlobalAlloc::realloc`: `block` is one that the hook gave for `layout`, nobody uses it
+    /// meanwhile, and `size` is not 0 and no more than a layout can have.
     #[inline(never)]
     pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         if observer::is_on() {
@@ -139,6 +149,8 @@ mod unready {
         unsafe { realloc_unheard(block, layout, size) }
     }
 
+    /// # Safety
+    /// The contract of `GlobalAlloc::alloc`: `layout` has a size, which is not 0.
     #[inline(never)]
     unsafe fn observed_alloc(layout: Layout) -> *mut u8 {
         // SAFETY: the caller upholds `alloc`'s contract.
@@ -147,6 +159,8 @@ mod unready {
         block
     }
 
+    /// # Safety
+    /// The contract of `GlobalAlloc::alloc_zeroed`: `layout` has a size, which is not 0.
     #[inline(never)]
     unsafe fn observed_alloc_zeroed(layout: Layout) -> *mut u8 {
         // SAFETY: the caller upholds `alloc_zeroed`'s contract.
@@ -155,6 +169,9 @@ mod unready {
         block
     }
 
+    /// # Safety
+    /// The contract of `GlobalAlloc::dealloc`: `block` is one that the hook gave for `layout`, and nobody uses it any
+    /// more.
     #[inline(never)]
     unsafe fn observed_dealloc(block: *mut u8, layout: Layout) {
         observer::freed(block, layout.size());
@@ -162,6 +179,9 @@ mod unready {
         unsafe { dealloc_unheard(block, layout) }
     }
 
+    /// # Safety
+    /// The contract of `GlobalAlloc::realloc`: `block` is one that the hook gave for `layout`, nobody uses it
+    /// meanwhile, and `size` is not 0 and no more than a layout can have.
     #[inline(never)]
     unsafe fn observed_realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         let resizing = observer::resizing(block);
@@ -171,6 +191,8 @@ mod unready {
         moved
     }
 
+    /// # Safety
+    /// The contract of `GlobalAlloc::alloc`: `layout` has a size, which is not 0.
     #[inline(always)]
     unsafe fn alloc_unheard(layout: Layout) -> *mut u8 {
         match decided() {
@@ -186,6 +208,8 @@ mod unready {
         }
     }
 
+    /// # Safety
+    /// The contract of `GlobalAlloc::alloc_zeroed`: `layout` has a size, which is not 0.
     #[inline(always)]
     unsafe fn alloc_zeroed_unheard(layout: Layout) -> *mut u8 {
         match decided() {
@@ -200,6 +224,9 @@ mod unready {
         }
     }
 
+    /// # Safety
+    /// The contract of `GlobalAlloc::dealloc`: `block` is one that the hook gave for `layout`, and nobody uses it any
+    /// more.
     #[inline(always)]
     unsafe fn dealloc_unheard(block: *mut u8, layout: Layout) {
         match decided() {
@@ -213,6 +240,9 @@ mod unready {
         }
     }
 
+    /// # Safety
+    /// The contract of `GlobalAlloc::realloc`: `block` is one that the hook gave for `layout`, nobody uses it
+    /// meanwhile, and `size` is not 0 and no more than a layout can have.
     #[inline(always)]
     unsafe fn realloc_unheard(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         match decided() {

@@ -154,6 +154,9 @@ mod calls {
     }
 
     /// As the C library's `syscall`, with five arguments.
+    ///
+    /// # Safety
+    /// That of the system call: what its arguments point to is there, and as it wants it.
     unsafe fn bare(number: c_long, a: c_long, b: c_long, c: c_long, d: c_long, e: c_long) -> c_long {
         let result: c_long;
         #[cfg(target_arch = "x86_64")]

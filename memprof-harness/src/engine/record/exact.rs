@@ -15,6 +15,10 @@ use crate::engine::unwind::frame_pointer::{in_frame, Bounds, Frame};
 use std::alloc::Layout;
 
 /// The calling thread is ready, here and in the next three.
+///
+/// # Safety
+/// The calling thread is ready: it has its own place in memory. The contract of `GlobalAlloc::alloc`: `size`, which
+/// is not 0, and `align` are a layout's.
 #[inline(never)]
 pub(crate) unsafe fn alloc(size: usize, align: usize) -> *mut u8 {
     // SAFETY: it is.
@@ -30,6 +34,9 @@ pub(crate) unsafe fn alloc(size: usize, align: usize) -> *mut u8 {
     in_frame(|frame| unsafe { system_tagged::alloc(frame, layout) })
 }
 
+/// # Safety
+/// The calling thread is ready: it has its own place in memory. The contract of `GlobalAlloc::alloc_zeroed`: `size`,
+/// which is not 0, and `align` are a layout's.
 #[inline(never)]
 pub(crate) unsafe fn alloc_zeroed(size: usize, align: usize) -> *mut u8 {
     // SAFETY: it is.
@@ -47,6 +54,9 @@ pub(crate) unsafe fn alloc_zeroed(size: usize, align: usize) -> *mut u8 {
     in_frame(|frame| unsafe { system_tagged::alloc_zeroed(frame, layout) })
 }
 
+/// # Safety
+/// The calling thread is ready: it has its own place in memory. The contract of `GlobalAlloc::dealloc`: `block` is
+/// one that the hook gave for `size` and `align`, and nobody uses it any more.
 #[inline(never)]
 pub(crate) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
     if slots::have(block) && slots::is_for(block, size) {
@@ -75,6 +85,10 @@ pub(crate) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
     unsafe { unready::dealloc(block, layout) }
 }
 
+/// # Safety
+/// The calling thread is ready: it has its own place in memory. The contract of `GlobalAlloc::realloc`: `block` is
+/// one that the hook gave for `layout`, nobody uses it meanwhile, and `size` is not 0 and no more than a layout can
+/// have.
 #[inline(never)]
 pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
     in_frame(|frame| {
@@ -93,24 +107,34 @@ pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mu
 pub(crate) mod unready {
     use super::*;
 
+    /// # Safety
+    /// The contract of `GlobalAlloc::alloc`: `layout` has a size, which is not 0.
     #[inline(never)]
     pub(crate) unsafe fn alloc(layout: Layout) -> *mut u8 {
         // SAFETY: the caller upholds `alloc`'s contract.
         in_frame(|frame| unsafe { system_tagged::alloc(frame, layout) })
     }
 
+    /// # Safety
+    /// The contract of `GlobalAlloc::alloc_zeroed`: `layout` has a size, which is not 0.
     #[inline(never)]
     pub(crate) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
         // SAFETY: the caller upholds `alloc_zeroed`'s contract.
         in_frame(|frame| unsafe { system_tagged::alloc_zeroed(frame, layout) })
     }
 
+    /// # Safety
+    /// The contract of `GlobalAlloc::realloc`: `block` is one that the hook gave for `layout`, nobody uses it
+    /// meanwhile, and `size` is not 0 and no more than a layout can have.
     #[inline(never)]
     pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: the caller upholds `realloc`'s contract.
         in_frame(|frame| unsafe { realloc_in(frame, block, layout, size) })
     }
 
+    /// # Safety
+    /// The contract of `GlobalAlloc::realloc`: `block` is one that the hook gave for `layout`, nobody uses it
+    /// meanwhile, and `size` is not 0 and no more than a layout can have.
     #[inline(never)]
     pub(crate) unsafe fn realloc_in(frame: Frame, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         match slots::origin(block) {
@@ -121,6 +145,9 @@ pub(crate) mod unready {
         }
     }
 
+    /// # Safety
+    /// The contract of `GlobalAlloc::dealloc`: `block` is one that the hook gave for `layout`, and nobody uses it any
+    /// more.
     #[inline(never)]
     pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
         match slots::origin(block) {

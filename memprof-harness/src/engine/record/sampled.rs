@@ -22,6 +22,10 @@ use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The calling thread is ready, here and in the next three.
+///
+/// # Safety
+/// The calling thread is ready: it has its own place in memory. The contract of `GlobalAlloc::alloc`: `size`, which
+/// is not 0, and `align` are a layout's.
 #[inline(never)]
 pub(crate) unsafe fn alloc(size: usize, align: usize) -> *mut u8 {
     // SAFETY: it is.
@@ -36,6 +40,9 @@ pub(crate) unsafe fn alloc(size: usize, align: usize) -> *mut u8 {
     unsafe { allocated(block, size) }
 }
 
+/// # Safety
+/// The calling thread is ready: it has its own place in memory. The contract of `GlobalAlloc::alloc_zeroed`: `size`,
+/// which is not 0, and `align` are a layout's.
 #[inline(never)]
 pub(crate) unsafe fn alloc_zeroed(size: usize, align: usize) -> *mut u8 {
     // SAFETY: it is.
@@ -130,6 +137,9 @@ unsafe fn note_sample(
     unsafe { tag.write(block) };
 }
 
+/// # Safety
+/// The calling thread is ready: it has its own place in memory. The contract of `GlobalAlloc::dealloc`: `block` is
+/// one that the hook gave for `size` and `align`, and nobody uses it any more.
 #[inline(never)]
 pub(crate) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
     // SAFETY: where it is a slot.
@@ -153,6 +163,10 @@ pub(crate) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
 }
 
 /// A free that was counted, and leaves a peak.
+///
+/// # Safety
+/// The calling thread is ready: it has its own place in memory. `block` is a slot of `size` bytes that nobody uses
+/// any more.
 #[inline(never)]
 unsafe fn dealloc_notable(block: *mut u8, size: usize) {
     // SAFETY: the thread is ready.
@@ -163,6 +177,10 @@ unsafe fn dealloc_notable(block: *mut u8, size: usize) {
     unsafe { local.cache().put(block, size) }
 }
 
+/// # Safety
+/// The calling thread is ready: it has its own place in memory. The contract of `GlobalAlloc::realloc`: `block` is
+/// one that the hook gave for `layout`, nobody uses it meanwhile, and `size` is not 0 and no more than a layout can
+/// have.
 #[inline(never)]
 pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
     // SAFETY: the caller upholds `realloc`'s contract.
@@ -173,6 +191,9 @@ pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mu
 pub(crate) mod unready {
     use super::*;
 
+    /// # Safety
+    /// The contract of `GlobalAlloc::realloc`: `block` is one that the hook gave for `layout`, nobody uses it
+    /// meanwhile, and `size` is not 0 and no more than a layout can have.
     #[inline(never)]
     pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         match slots::origin(block) {
@@ -183,6 +204,9 @@ pub(crate) mod unready {
         }
     }
 
+    /// # Safety
+    /// The contract of `GlobalAlloc::dealloc`: `block` is one that the hook gave for `layout`, and nobody uses it any
+    /// more.
     #[inline(never)]
     pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
         match slots::origin(block) {

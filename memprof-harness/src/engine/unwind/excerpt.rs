@@ -1,5 +1,5 @@
 //! What is kept of a stack that is not kept as it is: of one deeper than the ledger's depth its inner three quarters and its outer
-//! quarter, and of recursion through code without frame pointers one round.
+//! quarter, but at least as much as the start of a thread may take, and of recursion through code without frame pointers one round.
 //!
 //! `qsort` calls itself as often as its input makes it, so each element would have a stack of its own. So of a run of frames that were
 //! found by the stack pointer, what lies between the innermost and the outermost frame of one function is left out. A run
@@ -12,11 +12,17 @@ use crate::ledger::layout::{left_out, MOST_DEPTH};
 /// Frames of a run that are looked through for the same function.
 const LONGEST_RUN: usize = 64;
 
+/// Frames of the outer end that are kept at every depth: the test, or what a thread was made to do, and outside of it what starts
+/// tests and threads. That is up to 11 frames in a debug build of Rust 1.95.
+const LEAST_OUTER: usize = 12;
+
 /// Room for one stack. Zeros are an empty one of no depth.
 pub(crate) struct Excerpt {
     /// Innermost first: `inner` addresses, and then the outermost ones in turns.
     addresses: [u64; MOST_DEPTH + 1],
-    depth: usize,
+    /// How many of the innermost and of the outermost are kept.
+    inner: usize,
+    outer: usize,
     /// Frames so far.
     len: usize,
     /// Where the next one goes.
@@ -30,15 +36,17 @@ pub(crate) struct Excerpt {
 impl Excerpt {
     /// A new stack, of which `depth` frames are to be kept.
     pub(crate) fn begin(&mut self, depth: usize) {
-        self.depth = depth.clamp(4, MOST_DEPTH);
+        let depth = depth.clamp(4, MOST_DEPTH);
+        self.outer = (depth / 4).max(LEAST_OUTER);
+        self.inner = depth - depth / 4;
         self.len = 0;
         self.next = 0;
         self.hash = SEED;
         self.run_len = 0;
     }
 
-    fn inner(&self) -> usize {
-        self.depth - self.depth / 4
+    fn depth(&self) -> usize {
+        self.inner + self.outer
     }
 
     /// The next frame outwards.
@@ -86,9 +94,9 @@ impl Excerpt {
         }
         self.len += 1;
         self.next += 1;
-        if self.next == self.depth {
+        if self.next == self.depth() {
             // The outer part is written round and round.
-            self.next = self.inner();
+            self.next = self.inner;
         }
     }
 
@@ -98,7 +106,7 @@ impl Excerpt {
         // Told apart from chains of frame pointers, whose hashes begin outermost.
         let ending = if ending == Ending::Lost { 3 } else { 5 };
         let key = finish(mix(self.hash, ending));
-        let (depth, inner) = (self.depth, self.inner());
+        let (depth, inner) = (self.depth(), self.inner);
         let skipped = self.len.saturating_sub(depth);
         if skipped > 0 {
             let oldest = self.next - inner;
@@ -124,7 +132,8 @@ mod tests {
     fn excerpt(depth: usize, steps: &[(u64, Option<u64>)]) -> (Vec<u64>, bool, u64) {
         let mut excerpt = Box::new(Excerpt {
             addresses: [0; MOST_DEPTH + 1],
-            depth: 0,
+            inner: 0,
+            outer: 0,
             len: 0,
             next: 0,
             hash: 0,
@@ -143,8 +152,9 @@ mod tests {
         for depth in [16, 64] {
             let (addresses, is_cut, _) = excerpt(depth, &steps);
             let inner = depth as u64 * 3 / 4;
-            let outer = 100 - depth as u64 / 4 + 1..=100;
-            let expected: Vec<u64> = (1..=inner).chain([left_out(100 - depth)]).chain(outer).collect();
+            let outer = (depth as u64 / 4).max(LEAST_OUTER as u64);
+            let left_out = left_out((100 - inner - outer) as usize);
+            let expected: Vec<u64> = (1..=inner).chain([left_out]).chain(100 - outer + 1..=100).collect();
             assert_eq!((addresses, is_cut), (expected, true));
         }
         for depth in [100, 101, 1024] {

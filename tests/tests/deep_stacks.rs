@@ -38,6 +38,43 @@ fn of_a_deep_stack_both_ends_are_kept_as_many_frames_as_are_asked_for() {
     }
 }
 
+/// The first stack of a lane may be longer than the chunk that it has at first, and one that is cut is longer by a word.
+#[test]
+fn stacks_of_any_length_are_written_whole_at_every_depth() {
+    let fixture = Fixture::copy("deep");
+    for (flags, depth) in [("--stack-depth 16", 16), ("--release --stack-depth 511", 511), ("--stack-depth 1024", 1024)]
+    {
+        let output = fixture.memprof(&format!("test --memprofilerate 1 {flags} very_deep")).succeed();
+        assert!(!output.stderr.contains("could not"), "{}", output.stderr);
+        let summary = fixture.summary();
+        let test = summary.test("very_deep");
+        assert_eq!((test.figures().alloc_objects, test.figures().alloc_space), (1501, 150_100));
+        let losses = &test.json["losses"];
+        assert_eq!(
+            [&losses["unattributed_objects"], &losses["unreadable_sites"], &losses["unwalkable_stacks"]],
+            [0; 3]
+        );
+        // Outside of `descend` are the test and what called it, inside of it what allocates; of those at the outer end, 12 are kept.
+        let kept = depth - depth / 4 + (depth / 4).max(12);
+        let cut = losses["truncated_stacks"].as_u64().expect("a number");
+        assert!((1501 - kept..1501 - kept + 24).contains(&cut), "{cut} of {depth}");
+        if !can_read() {
+            continue;
+        }
+        let raw = Raw::read(&test.file("profile"));
+        let through = raw.through("deep::descend");
+        assert_eq!(through.iter().map(|sample| sample.values[0]).sum::<i64>(), 1501);
+        let has = |functions: &[String], name: &str| functions.iter().any(|function| function == name);
+        assert!(through.iter().all(|sample| has(&sample.functions, "deep::very_deep")));
+        let mark =
+            |function: &String| function.strip_prefix('[')?.strip_suffix(" frames left out]")?.parse::<usize>().ok();
+        let most = through.iter().flat_map(|sample| sample.functions.iter().filter_map(mark)).max();
+        // Of the deepest stack, what is not kept.
+        let most = most.expect("one is cut") + kept as usize;
+        assert!((5002..5026).contains(&most), "{most}");
+    }
+}
+
 #[test]
 fn a_depth_that_cannot_be_kept_is_refused() {
     let fixture = Fixture::copy("deep");

@@ -139,7 +139,8 @@ impl Room {
                 ledger_map::page_out(self.chunk.get(), self.end.get());
             }
             let payload = if last == 0 { self.first } else { (last * 2).min(LARGEST_ROOM) };
-            let chunk = ledger_map::chunk(self.kind, lane, payload)?;
+            // A deep stack may be longer than a whole first chunk.
+            let chunk = ledger_map::chunk(self.kind, lane, payload.max(len))?;
             self.chunk.set(chunk);
             self.at.set(chunk + size_of::<ChunkHeader>() as u64);
             self.end.set(chunk + ledger_map::chunk_header(chunk).len.load(Relaxed));

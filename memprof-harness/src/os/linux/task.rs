@@ -3,7 +3,11 @@
 use std::ffi::{c_int, c_void};
 
 /// Which limit of the process.
+#[cfg(target_env = "gnu")]
 pub(crate) type Limited = libc::__rlimit_resource_t;
+/// As above. The other C libraries have no name for its type.
+#[cfg(not(target_env = "gnu"))]
+pub(crate) type Limited = c_int;
 
 /// Has this process killed when the thread that started it is gone. A kernel that refuses leaves a process that may outlive it, and
 /// nothing else. May be called between fork and exec.

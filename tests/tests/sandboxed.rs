@@ -2,7 +2,8 @@
 
 use memprof_tests::fixture::Fixture;
 
-const TESTS: [&str; 8] = [
+const TESTS: [&str; 9] = [
+    "with_no_descriptor_to_be_had",
     "past_the_c_library_for_all_threads",
     "beside_a_thread_that_has_not_allocated",
     "its_thread_then_many_stacks",
@@ -56,10 +57,12 @@ fn who_forbids_itself_system_calls_is_recorded_and_not_killed_at_every_rate() {
             check("tests::nothing_for_the_filter_is_refused", MANY, MANY * 50, MANY as i64);
             check("tests::past_the_c_library_for_all_threads", 10, 500, 10);
             check("tests::beside_a_thread_that_has_not_allocated", 15, 900, 15);
+            check("tests::with_no_descriptor_to_be_had", 7, 350, 7);
             // The main thread may look where the filter is the test's thread's own.
             for (name, leak_check) in [
                 ("its_thread_then_many_stacks", "done"),
                 ("all_but_a_few", "done"),
+                ("with_no_descriptor_to_be_had", "done"),
                 ("all_threads_then_many_stacks", "skipped: filtered"),
                 ("past_the_c_library_for_all_threads", "skipped: filtered"),
             ] {

@@ -24,6 +24,7 @@ use crate::engine::record::sampler;
 #[cfg(memprof_native)]
 use crate::engine::store::blocks;
 use crate::engine::store::ledger_map;
+use crate::engine::store::limits;
 use crate::engine::store::tracked;
 use crate::engine::unwind::code_at;
 use crate::ledger::layout::{self, kind, ChunkHeader};
@@ -156,6 +157,7 @@ pub fn close() {
         // A filter that was set by a bare instruction is not known, and ends the process at a call that it does not allow.
         ledger_map::header().leak_check.store(layout::leak_check::ENDING, Relaxed);
     }
+    let _room = seccomp::allows_calls_at_the_end().then(limits::RoomForFiles::make);
     shut();
     if !ledger_map::is_attached() {
         return;

@@ -1,6 +1,8 @@
 //! What the limits of the process leave: some would have it killed, and what others leave is the program's first of all.
 
-#![allow(unsafe_code)] // getrlimit, and a look into `/proc`
+#![allow(unsafe_code)] // getrlimit, setrlimit, and a look into `/proc`
+
+use crate::os::errno;
 
 use crate::os;
 
@@ -27,6 +29,41 @@ pub(crate) fn space_for_the_engine() -> Option<u64> {
     // Where nobody says how much is taken, as if it were most of it.
     let taken = space_taken().unwrap_or(limit / 4 * 3);
     Some(limit.saturating_sub(taken) / 4)
+}
+
+/// While it lives, a file can be opened where the process has as many open as it allows itself. Not where others allow it no more.
+#[must_use = "there is room until it is dropped"]
+pub(crate) struct RoomForFiles(Option<libc::rlimit>);
+
+impl RoomForFiles {
+    /// Called by the thread that ends the recording: what else runs may open more files meanwhile than it would.
+    pub(crate) fn make() -> RoomForFiles {
+        // SAFETY: a C string for the length of the call.
+        let file = unsafe { libc::open(c"/proc/self/task".as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC) };
+        if file >= 0 {
+            // SAFETY: opened above.
+            unsafe { libc::close(file) };
+            return RoomForFiles(None);
+        }
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: `limit` is a valid place for the answer.
+        if errno::get() != libc::EMFILE || unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 {
+            return RoomForFiles(None);
+        }
+        let most = libc::rlimit { rlim_cur: limit.rlim_max, ..limit };
+        // SAFETY: only reads what it is given.
+        let raised = unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &most) } == 0;
+        RoomForFiles(raised.then_some(limit))
+    }
+}
+
+impl Drop for RoomForFiles {
+    fn drop(&mut self) {
+        if let Some(limit) = self.0 {
+            // SAFETY: as above. Less than is open is allowed.
+            unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
+        }
+    }
 }
 
 /// `None` = the system does not say.

@@ -18,6 +18,8 @@ use std::path::Path;
 
 /// Bytes of the largest file, packed or unpacked: as many as a ledger can have.
 const MOST: u64 = 1 << 30;
+/// Bytes of the largest text: a summary of a hundred thousand tests is half as long. What is made of a text takes up to eight times as much.
+pub const MOST_OF_TEXT: u64 = 256 << 20;
 
 /// A path that leads down from a folder and nowhere else: names alone, on one line.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -120,7 +122,20 @@ impl Place {
     /// # Errors
     /// Where it cannot be opened, is no regular file, is behind a link, or is too large.
     pub fn read(&self) -> io::Result<Vec<u8>> {
-        self.open().and_then(contents).map_err(|error| told_of(self.path().as_std_path(), &error))
+        self.read_within(MOST)
+    }
+
+    /// The same of a text, which is to be taken apart.
+    ///
+    /// # Errors
+    /// As of [`Place::read`].
+    pub fn read_text(&self) -> io::Result<Vec<u8>> {
+        self.read_within(MOST_OF_TEXT)
+    }
+
+    fn read_within(&self, most: u64) -> io::Result<Vec<u8>> {
+        let read = self.open().and_then(|file| contents(file, most));
+        read.map_err(|error| told_of(self.path().as_std_path(), &error))
     }
 
     /// Goes down name by name. The folder itself is the user's word, and may be a link.
@@ -142,13 +157,13 @@ impl Place {
     }
 }
 
-/// A file that the user or this program has named: it may be a link, and must be a regular file.
+/// A text that the user or this program has named: it may be a link, and must be a regular file.
 ///
 /// # Errors
 /// Where it cannot be opened, is no regular file, or is too large.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = open_regular(CWD, path, AtFlags::empty(), OFlags::empty());
-    file.and_then(contents).map_err(|error| told_of(path, &error))
+    file.and_then(|file| contents(file, MOST_OF_TEXT)).map_err(|error| told_of(path, &error))
 }
 
 /// A file that a test may have put in the place of one of ours: no link.
@@ -157,7 +172,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
 /// As of [`read`].
 pub fn read_unlinked(path: &Path) -> io::Result<Vec<u8>> {
     let file = open_regular(CWD, path, AtFlags::SYMLINK_NOFOLLOW, OFlags::NOFOLLOW);
-    file.and_then(contents).map_err(|error| told_of(path, &error))
+    file.and_then(|file| contents(file, MOST)).map_err(|error| told_of(path, &error))
 }
 
 /// What is in a gzipped file, as it is unpacked. To read it fails where it is none, or holds too much.
@@ -188,11 +203,8 @@ fn refuse_other(kind: FileType) -> io::Result<()> {
     Err(io::Error::other(format!("it is {what}, and no regular file")))
 }
 
-fn contents(file: File) -> io::Result<Vec<u8>> {
-    match file.metadata()?.len() {
-        0..=MOST => limited(file, MOST),
-        _ => Err(too_much(MOST)),
-    }
+fn contents(file: File, most: u64) -> io::Result<Vec<u8>> {
+    if file.metadata()?.len() > most { Err(too_much(most)) } else { limited(file, most) }
 }
 
 /// All that `from` gives, where that is not too much. Its length is not believed: some files of the kernel's have none.
@@ -388,8 +400,14 @@ mod tests {
         let path = temporary.path().join("large");
         let file = File::create(&path).unwrap();
         file.set_len(MOST + 1).unwrap();
-        let error = read(&path).unwrap_err().to_string();
+        let error = read_unlinked(&path).unwrap_err().to_string();
         assert!(error.contains("it holds more than 1024 MiB"), "{error}");
+        let folder = Utf8Path::from_path(temporary.path()).unwrap();
+        let place = Place::new(folder, &plain_path("large").unwrap());
+        for (error, most) in [(place.read(), "1024 MiB"), (place.read_text(), "256 MiB"), (read(&path), "256 MiB")] {
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(&format!("it holds more than {most}")), "{error}");
+        }
         let error = limited(io::repeat(0), 2 << 20).unwrap_err().to_string();
         assert!(error.contains("more than 2 MiB"), "{error}");
         assert_eq!(limited(io::repeat(0).take(2 << 20), 2 << 20).unwrap().len(), 2 << 20);

@@ -301,3 +301,11 @@ fn a_profile_of_which_a_few_bytes_make_very_much_is_refused() {
     fixture.program("sh").args(["-c", script]).arg(&place).succeed();
     refused(&fixture, "is damaged: its locations have more than 16777216 frames");
 }
+
+#[test]
+fn a_summary_that_is_larger_than_any_is_not_read() {
+    let fixture = shards();
+    let file = fs::OpenOptions::new().write(true).open(fixture.path("one/summary.json")).expect("it is there");
+    file.set_len((256 << 20) + 1).expect("a sparse file");
+    refused(&fixture, "it holds more than 256 MiB");
+}

@@ -9,7 +9,7 @@ use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::export::import;
 use crate::gate::recorded::RecordedRun;
-use crate::intake::{Place, PlainPath};
+use crate::intake::{self, Place, PlainPath};
 use crate::profile::{About, ProfileBuilder};
 use crate::record::TestId;
 use crate::report::layout;
@@ -69,7 +69,8 @@ pub fn merge(options: &MergeOptions) -> Result<ExitCode, Error> {
 
 /// Gives the summary of the whole, which is in `out`.
 fn put_together(folders: &[Utf8PathBuf], out: &Utf8Path, command: &str) -> Result<Summary<'static>, Error> {
-    let shards = folders.iter().map(|folder| Shard::read(folder)).collect::<Result<Vec<Shard>, Error>>()?;
+    let mut room = intake::MOST_OF_TEXT;
+    let shards = folders.iter().map(|folder| Shard::read(folder, &mut room)).collect::<Result<Vec<Shard>, Error>>()?;
     shards::check(&shards.iter().map(|shard| (&*shard.folder, &shard.run)).collect::<Vec<_>>())?;
     let scratch = tempfile::Builder::new().prefix(".run-merge-").tempdir_in(out);
     let scratch = scratch.map_err(|error| cannot_write(out, &error))?;
@@ -94,7 +95,8 @@ impl Shard {
         Places { workspace: run.workspace_root.to_string().into(), beside }
     }
 
-    fn read(folder: &Utf8Path) -> Result<Shard, Error> {
+    /// `room` has bytes for the summaries that are not read yet: that of the whole is as long as all of them, and is to be read in its turn.
+    fn read(folder: &Utf8Path, room: &mut u64) -> Result<Shard, Error> {
         LastCommand::must_have_produced(folder, "cannot merge the shards")?;
         let run = RecordedRun::read(folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
         if run.run.interrupted {
@@ -105,7 +107,11 @@ impl Shard {
         }
         let place = Place::new(folder, &PlainPath::ours(layout::SUMMARY.into()));
         let failed = || Error::new(format!("cannot read `{}`", place.path())).with_code(ExitCode::CANNOT_COMPARE);
-        let text = place.read().map_err(|error| failed().caused_by(error))?;
+        let text = place.read_text().map_err(|error| failed().caused_by(error))?;
+        *room = room.checked_sub(text.len() as u64).ok_or_else(|| {
+            let most = intake::MOST_OF_TEXT >> 20;
+            failed().caused_by(format!("the summaries of all shards together hold more than {most} MiB"))
+        })?;
         let summary = Summary::from_json(&text).map_err(|error| {
             failed().caused_by(error).help("record all shards with the `cargo memprof` that merges them")
         })?;

@@ -150,7 +150,7 @@ impl RecordedRun {
         let path = place.path();
         let failed = || Error::new(format!("cannot read the run in `{folder}`"));
         let again = "record one with `cargo memprof test`";
-        let text = place.read().map_err(|error| match error.kind() {
+        let text = place.read_text().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => failed().caused_by(format!("there is no `{path}`")).help(again),
             _ => failed().caused_by(error),
         })?;

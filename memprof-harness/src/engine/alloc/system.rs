@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code)] // an allocator
 
+use crate::os::memory;
 use crate::provenance::Address;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ffi::c_void;
@@ -76,6 +77,55 @@ pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mu
     }
 }
 
+/// Whether a block of C's may have been asked for so many bytes: they are there, and glibc would not have given twice as many. A
+/// block with a mapping of its own may have more: glibc leaves it as it is where it cannot be made smaller.
+///
+/// # Safety
+/// `block` is a live block of C's.
+#[inline(always)]
+pub(crate) unsafe fn may_have(block: *mut u8, bytes: usize) -> bool {
+    // SAFETY: as the caller promises, and glibc's.
+    !next().is_some_and(|next| next.are_glibcs) || unsafe { is_consistent(block, bytes) }
+}
+
+/// As [`may_have`].
+///
+/// # Safety
+/// `block` is a live block of glibc's.
+#[inline(always)]
+unsafe fn is_consistent(block: *mut u8, bytes: usize) -> bool {
+    // SAFETY: it is glibc's, which has a word with the block's size and three flags in front of it.
+    let word = unsafe { glibcs_word(block) };
+    // Of the block's size one word is glibc's own, or two.
+    let usable = (word & !FLAGS).wrapping_sub(size_of::<usize>());
+    usable.wrapping_sub(bytes) <= bytes + MOST_OF_SHORTEST
+        || word & IS_MAPPED != 0 && bytes <= usable.wrapping_sub(size_of::<usize>())
+}
+
+/// The fewest bytes that a block of C's may have been asked for.
+///
+/// # Safety
+/// `block` is a live block of C's.
+#[cold]
+pub(crate) unsafe fn fewest_of(block: *mut u8) -> usize {
+    let usable = match next() {
+        // SAFETY: by contract.
+        Some(next) => unsafe { (next.usable_size)(block.cast()) },
+        // SAFETY: by contract.
+        None => unsafe { memory::usable_size(block.cast()) },
+    };
+    // SAFETY: by contract.
+    unsafe { fewest_bytes(block, usable) }
+}
+
+/// # Safety
+/// `block` is a live block of glibc's.
+#[inline(always)]
+unsafe fn glibcs_word(block: *mut u8) -> usize {
+    // SAFETY: by contract; the word lies in front of the block.
+    unsafe { block.wrapping_sub(size_of::<usize>()).cast::<usize>().read() }
+}
+
 /// The fewest bytes that a block of C's may have been asked for, of which so many can be used.
 ///
 /// # Safety
@@ -84,7 +134,7 @@ pub(crate) unsafe fn fewest_bytes(block: *mut u8, usable: usize) -> usize {
     if next().is_some_and(|next| next.are_glibcs) {
         // SAFETY: it is glibc's, which has a word with the block's size and three flags in front of
         // it.
-        let word = unsafe { block.wrapping_sub(size_of::<usize>()).cast::<usize>().read() };
+        let word = unsafe { glibcs_word(block) };
         fewest_of_glibc(block.address(), usable, word & IS_MAPPED != 0)
     } else {
         // No allocator gives twice of what it was asked for.
@@ -92,14 +142,20 @@ pub(crate) unsafe fn fewest_bytes(block: *mut u8, usable: usize) -> usize {
     }
 }
 
-/// Glibc's flag of a block that has a mapping of its own.
+/// Glibc's flag of a block that has a mapping of its own, and all its flags.
 const IS_MAPPED: usize = 2;
+const FLAGS: usize = 7;
+/// Glibc rounds up to 16 bytes, and keeps a rest of less than 32 with the block.
+const REST: usize = 15 + 32;
+/// The most that can be used of a block of a single byte: the shortest has room for three words.
+const MOST_OF_SHORTEST: usize = 24 + 32;
 
-/// Glibc rounds up to 16 bytes, and keeps a rest of less than 32 with the block. A mapping is as
-/// many pages as are needed, and what is left of them where the block is aligned.
+/// See [`REST`]. A mapping is as many pages as are needed, and what is left of them where the block is aligned.
 fn fewest_of_glibc(address: usize, usable: usize, is_mapped: bool) -> usize {
-    const REST: usize = 15 + 32;
     const PAGE: usize = 4096;
+    if usable <= MOST_OF_SHORTEST {
+        return 1;
+    }
     // Right behind its words a block is that was asked for without an alignment.
     let aligned = if address % PAGE == 16 { 0 } else { 1 << address.trailing_zeros() };
     let more = if is_mapped { PAGE + REST + aligned } else { REST };
@@ -118,6 +174,11 @@ mod tests {
         // SAFETY: the program's allocator is glibc's, which has its word there.
         let word = unsafe { block.cast::<usize>().wrapping_sub(1).read() };
         let fewest = fewest_of_glibc(block.address(), usable, word & IS_MAPPED != 0);
+        // SAFETY: as above.
+        let may_have = |bytes| unsafe { is_consistent(block.cast(), bytes) };
+        assert!(may_have(size) && may_have(fewest) && may_have(usable), "{fewest}, {size}, {usable}");
+        assert!(!may_have(usable + 9), "{usable}");
+        assert!(word & IS_MAPPED != 0 || usable < 200 || !may_have(usable / 2 - 60), "{usable}");
         assert!((1..=size).contains(&fewest), "{fewest} for {size}, of which {usable} can be used");
         let more = if word & IS_MAPPED == 0 { 47 } else { 2 * 4096 };
         assert!(block.address() % 64 == 0 || size - fewest <= more + 47, "{fewest} for {size}");
@@ -137,8 +198,6 @@ mod tests {
             let shrunk = unsafe { libc::realloc(grown, size / 2 + 1) };
             is_bounded(shrunk, size / 2 + 1);
             let aligned = [32, 64, 4096].map(|align| {
-                // As Rust's types have it, the size is a multiple of the alignment.
-                let size = size.next_multiple_of(align);
                 let mut place = ptr::null_mut();
                 // SAFETY: there is a place for the block.
                 assert_eq!(unsafe { libc::posix_memalign(&mut place, align, size) }, 0);

@@ -133,17 +133,19 @@ pub(crate) unsafe fn realloc(frame: Frame, block: *mut u8, layout: Layout, size:
         // SAFETY: the caller upholds `realloc`'s contract, and it is the C library's.
         return unsafe { adopt(frame, block, layout, size) };
     };
+    // SAFETY: the system's block began there, and is still live.
+    let old_size = unsafe { size_of_known(block, front, layout.size(), old) };
     // SAFETY: the system's block began there and `inner` is its layout; `with_header` checked the new size.
     let moved = behind(unsafe { system::realloc(block.wrapping_sub(front), inner, size + front) }, front);
     if moved.is_null() {
         count_failure();
-        entered(block, layout.size());
+        entered(block, old_size);
         // SAFETY: it is as it was, with room in front.
         unsafe { write_note(block, layout.align(), old) };
         return moved;
     }
     entered(moved, size);
-    let note = note_moved(frame, old, layout.size(), size);
+    let note = note_moved(frame, old, old_size, size);
     // SAFETY: the header moved with the block.
     unsafe { write_note(moved, layout.align(), note) };
     moved
@@ -192,18 +194,39 @@ pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
         // SAFETY: as above, and it is the C library's, which asks for no layout.
         return unsafe { system::dealloc(block, layout) };
     };
+    let front = layout.align().max(HEADER);
     if let Some(note) = note {
+        // SAFETY: the system's block began there, and is still live.
+        let size = unsafe { size_of_known(block, front, layout.size(), Some(note)) };
         match access() {
-            Access::Lane(local, _) => note_free(local, note, layout.size()),
-            Access::Laneless => count_laneless(None, Some(layout.size())),
-            Access::Shut => free_while_shut(Some(note), layout.size()),
+            Access::Lane(local, _) => note_free(local, note, size),
+            Access::Laneless => count_laneless(None, Some(size)),
+            Access::Shut => free_while_shut(Some(note), size),
         }
     }
-    let front = layout.align().max(HEADER);
     // SAFETY: `with_header` made this very layout when the block was allocated, so it is valid.
     let inner = unsafe { Layout::from_size_align_unchecked(layout.size() + front, front) };
     // SAFETY: the system's block began `front` bytes before, with that layout.
     unsafe { system::dealloc(block.wrapping_sub(front), inner) }
+}
+
+/// How many bytes a block was asked for, of which its program says that they were `said`: where that cannot be, the fewest that it may be.
+///
+/// # Safety
+/// The block is live, was made here, and has `front` bytes in front.
+#[inline(always)]
+unsafe fn size_of_known(block: *mut u8, front: usize, said: usize, note: Option<Note>) -> usize {
+    let start = block.wrapping_sub(front);
+    // SAFETY: C's block begins there.
+    if unsafe { system::may_have(start, said.saturating_add(front)) } {
+        return said;
+    }
+    // SAFETY: as above.
+    let size = unsafe { system::fewest_of(start) }.saturating_sub(front).max(1);
+    if state::is_open() && note.is_some_and(Note::is_of_this_process) {
+        count_outside(size);
+    }
+    size
 }
 
 #[inline(always)]

@@ -126,7 +126,9 @@ pub(crate) fn allocated_while_shut(block: *mut u8, size: usize) {
 /// more.
 #[inline(never)]
 pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
-    freed(take_out(block, layout.size()), layout.size());
+    let owner = take_out(block, layout.size());
+    // SAFETY: it is still live.
+    freed(owner, unsafe { size_of_known(block, layout.size(), owner) });
     // SAFETY: the caller upholds `dealloc`'s contract.
     unsafe { system::dealloc(block, layout) }
 }
@@ -147,6 +149,26 @@ fn freed(owner: Owner, size: usize) {
         Access::Laneless => count_laneless(None, Some(size)),
         Access::Shut => free_while_shut(note, size),
     }
+}
+
+/// How many bytes a block was asked for, of which its program says that they were `said`: where that cannot be, and its site does not
+/// tell, the fewest that it may be.
+///
+/// # Safety
+/// The block is live, and C's where it is the test's.
+#[inline(always)]
+unsafe fn size_of_known(block: *mut u8, said: usize, owner: Owner) -> usize {
+    let Owner::Test(note) = owner else { return said };
+    // SAFETY: by contract.
+    if unsafe { system::may_have(block, said) } {
+        return said;
+    }
+    // SAFETY: by contract.
+    let size = note.and_then(Note::size).unwrap_or_else(|| unsafe { system::fewest_of(block) });
+    if state::is_open() && note.map_or(true, Note::is_of_this_process) {
+        count_outside(size);
+    }
+    size
 }
 
 /// Takes a block of `size` bytes out of wherever it is known.
@@ -242,10 +264,12 @@ pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mu
     let frame = Frame::here();
     // Before the call: afterwards another thread may have the old address.
     let owner = take_out(block, layout.size());
+    // SAFETY: it is still live.
+    let old_size = unsafe { size_of_known(block, layout.size(), owner) };
     // SAFETY: the caller upholds `realloc`'s contract.
     let moved = unsafe { system::realloc(block, layout, size) };
     if moved.is_null() {
-        put_in(block, layout.size(), owner);
+        put_in(block, old_size, owner);
         count_failure();
         return moved;
     }
@@ -253,8 +277,8 @@ pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mu
         Access::Lane(local, bounds) => {
             own(moved, size);
             let (note, freed) = match owner {
-                Owner::Test(Some(note)) if local.owns(note) => (Some(note), Some(layout.size())),
-                Owner::Test(None) => (None, Some(layout.size())),
+                Owner::Test(Some(note)) if local.owns(note) => (Some(note), Some(old_size)),
+                Owner::Test(None) => (None, Some(old_size)),
                 Owner::Test(Some(_)) | Owner::Other => (None, None),
             };
             let clock = count_realloc(local, note, freed, size);
@@ -262,10 +286,10 @@ pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mu
         }
         Access::Laneless => {
             own(moved, size);
-            count_laneless(Some(size), (owner != Owner::Other).then_some(layout.size()));
+            count_laneless(Some(size), (owner != Owner::Other).then_some(old_size));
         }
         Access::Shut => {
-            freed(owner, layout.size());
+            freed(owner, old_size);
             allocated_while_shut(moved, size);
         }
     }

@@ -257,6 +257,13 @@ mod tests {
     }
 
     #[test]
+    fn help_that_is_asked_for_behind_the_dashes_is_libtests() {
+        for line in ["test -- --help", "test -- -h", "test --memprofilerate 1 -- --help", "bench -- --help"] {
+            assert_eq!(test(line).test.cargo.given.last(), Some(&line.rsplit(' ').next().unwrap_or_default().into()));
+        }
+    }
+
+    #[test]
     fn cargos_name_for_us_is_optional() {
         for line in ["memprof test --lib", "test --lib", "memprof t --lib", "memprof --memprofilerate 1 test --lib"] {
             assert_eq!(test(line).test.cargo.given, ["--lib"]);

@@ -4,6 +4,7 @@
 use super::refusal;
 use crate::context::cargo_flags::{Argument, Tool};
 use crate::error::Error;
+use clap::ArgAction;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
@@ -75,7 +76,12 @@ impl<'a> Own<'a> {
         let at = long.iter().position(|byte| *byte == b'=');
         let name = OsStr::from_bytes(&long[..at.unwrap_or(long.len())]);
         let inline = at.map(|at| OsStr::from_bytes(&long[at + 1..]));
-        let flag = command.get_arguments().find(|flag| flag.get_long().is_some_and(|long| name == long))?;
+        // Whose help is asked for, the place says: behind the dashes it is libtest's.
+        let asks = |flag: &clap::Arg| {
+            matches!(flag.get_action(), ArgAction::Help | ArgAction::HelpLong | ArgAction::HelpShort)
+        };
+        let flag =
+            command.get_arguments().find(|flag| flag.get_long().is_some_and(|long| name == long) && !asks(flag))?;
         let takes_value = flag.get_action().takes_values();
         let next = words.get(1).filter(|next| takes_value && inline.is_none() && may_be_value(next));
         let value = inline.or_else(|| next.map(OsString::as_os_str));

@@ -96,11 +96,12 @@ pub fn ask(
         }
         if libtest { of_libtest(command) } else { listed(command) }
     };
-    let Some(all) = list(false, &[]) else {
-        let why = "recorded as one: what it says to `--list` is no list of libtest's";
-        return Answer::Whole(libtest.then(|| why.to_owned()));
-    };
+    let not_listed = "recorded as one: what it says to `--list` is no list of libtest's";
+    let Some(all) = list(false, &[]) else { return Answer::Whole(libtest.then(|| not_listed.to_owned())) };
     if libtest && all.is_empty() {
+        if !says_how_many(command(&[LIST[0].into()])) {
+            return Answer::Whole(Some(not_listed.to_owned()));
+        }
         let alone = Box::new(only);
         return Answer::Tests(Tests { names: all, on_threads: true, window: None, jobs: 1, alone });
     }
@@ -244,6 +245,21 @@ pub fn of_libtest(command: Command) -> Option<Vec<String>> {
     let mut names = parse(&said, "test")?;
     names.extend(parse(&said, BENCHMARK)?);
     Some(names)
+}
+
+/// Whether libtest answers to `--list`: at its end it says how many there are, be it none. A runner of the user's may keep the flag to
+/// itself, or the executable end before libtest begins.
+fn says_how_many(command: Command) -> bool {
+    let counts = |line: &str| {
+        let [tests, benchmarks] = line.split(", ").collect::<Vec<_>>()[..] else { return false };
+        let is_count = |text: &str, what: &str| {
+            let number =
+                text.strip_suffix('s').unwrap_or(text).strip_suffix(what).and_then(|text| text.strip_suffix(' '));
+            number.is_some_and(|number| number.parse::<u64>().is_ok())
+        };
+        is_count(tests, "test") && is_count(benchmarks, "benchmark")
+    };
+    said(command).is_some_and(|said| said.lines().any(counts))
 }
 
 /// How a line ends that libtest prints of a test or a benchmark.

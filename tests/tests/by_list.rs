@@ -179,3 +179,41 @@ fn a_way_that_is_none_is_refused() {
     let refused = fixture.memprof("test").env("CARGO_MEMPROF_LIBTEST", "no").run().ended_with(2);
     refused.complains("cannot use `no` as the way tests are recorded").complains("`auto`, `wrap` or `list`");
 }
+
+#[test]
+fn what_does_not_answer_to_the_list_is_never_left_out_in_silence() {
+    let fixture = Fixture::copy("known");
+    // A runner that keeps the flags to itself: all tests run, as one program.
+    fixture.write(".cargo/config.toml", "[target.'cfg(unix)']\nrunner = ['sh', '-c', 'exec \"$1\"', 'sh']\n");
+    listed(fixture.memprof("test --lib --memprofilerate 1"))
+        .succeed()
+        .complains("was recorded as one: what it says to `--list` is no list of libtest's");
+    assert_eq!(fixture.summary().tests().len(), 1);
+    // One that starts nothing.
+    fixture.write(".cargo/config.toml", "[target.'cfg(unix)']\nrunner = ['sh', '-c', 'exit 0']\n");
+    listed(fixture.memprof("test --lib --memprofilerate 1")).succeed().complains("ran without being profiled");
+    // An executable that ends before libtest begins.
+    let early = "#[used]\n#[link_section = \".init_array\"]\nstatic EARLY: extern \"C\" fn() = early;\n\
+                 extern \"C\" fn early() { std::process::exit(0) }\n#[test]\nfn it() {}\n";
+    fixture.write(".cargo/config.toml", "");
+    fixture.write("tests/early.rs", early);
+    let _ = listed(fixture.memprof("test --test early")).run().ended_with(7).complains("it left no recording");
+    // And libtest without a test that fits.
+    let ran = listed(fixture.memprof("test --lib of_nobody")).succeed();
+    assert!(!ran.stderr.contains("without being profiled"), "{}", ran.all());
+}
+
+/// What makes an option of rustc's stable for one crate must not open that crate's feature gates.
+#[test]
+fn a_feature_gate_is_as_shut_as_without_us() {
+    let fixture = Fixture::copy("known");
+    let feature = "#![feature(never_type)]\nfn main() {}\n#[test]\nfn it() {}\n";
+    fixture.write("src/bin/gated.rs", feature);
+    let plain = fixture.cargo("test --bin gated").run();
+    let is_shut = plain.stderr.contains("E0554");
+    for call in [fixture.memprof("run --bin gated"), listed(fixture.memprof("test --bin gated"))] {
+        let ran = call.run();
+        assert_eq!(ran.stderr.contains("E0554"), is_shut, "{}", ran.all());
+        let _ = ran.ended_with(if is_shut { 101 } else { 0 });
+    }
+}

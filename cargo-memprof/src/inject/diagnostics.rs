@@ -11,7 +11,8 @@ pub fn is_ambiguous_test(stderr: &[u8]) -> bool {
 /// Whether the compiler refuses `#[bench]`, or the feature that goes with it, for not being a nightly one.
 pub fn is_unstable_bench(stderr: &[u8]) -> bool {
     let text = String::from_utf8_lossy(stderr);
-    text.contains("`bench` is a part of custom test frameworks") || text.contains("E0554")
+    text.contains("`bench` is a part of custom test frameworks")
+        || text.contains("E0554") && text.contains("feature(test)")
 }
 
 /// Whether rustc's own expansion names what the harness, which is called `test`, does not have; `reason` is [`reason`]'s.

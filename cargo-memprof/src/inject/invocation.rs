@@ -94,6 +94,10 @@ impl Invocation {
             };
             if !options.is_empty() {
                 added.push(options.into());
+                if harness.stable {
+                    // What makes the option stable would open the crate's own feature gates as well.
+                    added.push("-Zallow-features=".into());
+                }
                 let as_stable = harness.stable && !self.has_mangling;
                 added.extend(MANGLING.iter().filter(|_| as_stable).map(OsString::from));
             }

@@ -37,15 +37,17 @@ impl Call<'_> {
         self.leave_inventory()
     }
 
-    /// Writes down which tests there are, whether they run or not.
+    /// Writes down which tests there are, whether they run or not; nothing where the executable does not list them.
     fn leave_inventory(&self) -> Result<(), Error> {
         let list = |flags: &[&str]| {
             let words = ["--list", "--format", "terse"].iter().chain(flags);
             let words: Vec<OsString> = words.map(OsString::from).collect();
-            listing::of_libtest(self.command(&words)).unwrap_or_default()
+            listing::of_libtest(self.command(&words))
         };
-        let ignored = list(&["--ignored"]);
-        let tests = list(&[]).into_iter().map(|name| Listed { ignored: ignored.contains(&name), name });
+        // Without a list nobody knows what was not recorded, and no inventory says so.
+        let Some(all) = list(&[]) else { return Ok(()) };
+        let ignored = list(&["--ignored"]).unwrap_or_default();
+        let tests = all.into_iter().map(|name| Listed { ignored: ignored.contains(&name), name });
         let inventory = Inventory { exe: self.ran.exe.as_path().to_owned(), tests: tests.collect() };
         let mut hasher = DefaultHasher::new();
         inventory.exe.hash(&mut hasher);

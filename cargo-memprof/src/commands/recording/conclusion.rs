@@ -161,6 +161,6 @@ fn of_before(facts: &RunFacts) -> String {
 /// What rustc said at length, in short.
 fn unstable_benchmarks(command: &str, rustc: &str) -> Error {
     Error::new(format!("cannot run `{command}`"))
-        .caused_by(format!("`#[bench]` is unstable, and {rustc} is no nightly compiler"))
+        .caused_by(format!("`#[bench]` is unstable, like the feature `test` that goes with it, and {rustc} is no nightly compiler"))
         .help("use one (`cargo +nightly memprof bench`), or a bench target with a harness of its own, such as criterion's")
 }

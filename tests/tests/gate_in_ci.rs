@@ -233,6 +233,20 @@ fn a_revision_is_recorded_again_where_what_it_is_built_with_has_changed() {
     gate().succeed().complains("Known HEAD");
 }
 
+/// Cargo reads the configuration of every folder above the clone, which lies below the user's checkout.
+#[test]
+fn a_configuration_that_this_side_committed_is_not_the_revisions() {
+    let fixture = repository();
+    fixture.write(".cargo/config.toml", "[env]\nSIZE = \"1000\"\n");
+    commit(&fixture);
+    let gate = || fixture.memprof("gate --against HEAD~1 --memprofilerate 512");
+    let refused = gate().run().ended_with(6).complains("`.cargo/config.toml` is another there than here");
+    refused.complains("help: set `CARGO_TARGET_DIR` to a folder outside of the repository");
+    gate().env("CARGO_TARGET_DIR", fixture.outside().join("elsewhere")).succeed();
+    // Equal on both sides, or nobody's but the user's, it is meant for both.
+    fixture.memprof("gate --against HEAD --memprofilerate 512").succeed();
+}
+
 /// What the gate's files say: the verdict, and the heading for people.
 fn said(fixture: &Fixture) -> (String, String) {
     let json: serde_json::Value = serde_json::from_str(&fixture.read("target/memprof/gate/gate.json")).expect("JSON");

@@ -38,6 +38,9 @@ pub struct Against<'a> {
     pub git: &'a Git,
 }
 
+/// Cargo's configuration in a folder, by its old and its new name.
+const CONFIGURATIONS: [&str; 2] = [".cargo/config", ".cargo/config.toml"];
+
 /// By which variables, besides what is said on the command line, a build or a run may become another.
 const VARIABLES: [&str; 12] = [
     "CARGO_BUILD_",
@@ -79,6 +82,7 @@ impl Against<'_> {
         self.here.shell.status("Recording", &format!("{} ({})", self.revision, checkout.shown()));
         let copy = Copy::at(self.git, &checkout.tree);
         copy.check_out(&repository, &checkout.hash).map_err(self.because("check out the revision"))?;
+        self.refuse_our_configuration(&repository, &checkout)?;
         self.run(&self.place(&checkout)?, &folder, &out)?;
         RecordedRun::read(&out).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))
     }
@@ -141,6 +145,26 @@ impl Against<'_> {
             copied.map_err(|error| self.failed("copy the lock file").caused_by(error))?;
         }
         Ok(place)
+    }
+
+    /// Cargo reads the configuration of every folder above the clone as well. What a user has there and does not commit is meant for both
+    /// sides; what this side has committed is not the revision's.
+    fn refuse_our_configuration(&self, repository: &Repository<'_>, checkout: &Checkout<'_>) -> Result<(), Error> {
+        let above = checkout.tree.ancestors().skip(1).take_while(|folder| folder.starts_with(&repository.top));
+        for file in above.flat_map(|folder| CONFIGURATIONS.map(|name| folder.join(name))) {
+            let Ok(inside) = file.strip_prefix(&repository.top) else { continue };
+            let Ok(ours) = intake::read(file.as_std_path()) else { continue };
+            let theirs = intake::read(checkout.tree.join(inside).as_std_path()).ok();
+            if theirs.as_ref() != Some(&ours) && repository.tracks(&file) {
+                return Err(self
+                    .failed("build the revision by its own configuration")
+                    .caused_by(format!(
+                        "`{inside}` is another there than here, and cargo reads it for the clone too, which lies below it"
+                    ))
+                    .help("set `CARGO_TARGET_DIR` to a folder outside of the repository, where the clone then is"));
+            }
+        }
+        Ok(())
     }
 
     fn run(&self, place: &Place, folder: &Utf8Path, out: &Utf8Path) -> Result<(), Error> {

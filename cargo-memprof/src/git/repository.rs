@@ -81,6 +81,13 @@ impl<'a> Repository<'a> {
         self.git.call().in_folder(&self.top).said(["cat-file", "-e", &object]).is_ok()
     }
 
+    /// Whether the file, which lies in this repository's folder, is among those that are committed next.
+    pub fn tracks(&self, file: &Utf8Path) -> bool {
+        let Ok(inside) = file.strip_prefix(&self.top) else { return false };
+        let pattern = format!(":(top,literal){inside}");
+        self.git.call().in_folder(&self.top).said(["ls-files", "--error-unmatch", "--", &pattern]).is_ok()
+    }
+
     /// # Errors
     /// Where git does not answer.
     pub fn shared(&self) -> Result<Shared, Failure> {

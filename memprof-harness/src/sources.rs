@@ -243,6 +243,34 @@ mod tests {
         assert_eq!(found, readers.collect());
     }
 
+    /// No compiler reads the other side of `os` where no source of std for its system is at hand.
+    #[test]
+    fn every_call_of_this_system_has_its_like_for_the_others() {
+        let names = |text: &str| -> BTreeSet<String> {
+            let declared = text.lines().filter_map(|line| line.trim_start().strip_prefix("pub(crate) "));
+            let declared = declared.map(|line| line.trim_start_matches("unsafe ").to_owned());
+            let names = declared.filter_map(|line| {
+                let rest = ["fn ", "const ", "type ", "struct "].iter().find_map(|kind| line.strip_prefix(kind))?;
+                Some(rest.split(|letter: char| !letter.is_alphanumeric() && letter != '_').next()?.to_owned())
+            });
+            names.collect()
+        };
+        let text_of = |path: &str| FILES.iter().find(|(found, _)| *found == path).map(|(_, text)| *text).unwrap();
+        let unsupported = names(text_of("os/unsupported.rs"));
+        let mut seen = 0;
+        for (path, text) in FILES.iter().filter(|(path, _)| path.starts_with("os/linux/")) {
+            for name in names(text) {
+                // What musl does not have is called where it is there only.
+                assert!(
+                    name == "at_exit" || unsupported.contains(&name),
+                    "{path} has `{name}`, os/unsupported.rs does not"
+                );
+                seen += 1;
+            }
+        }
+        assert!(seen > 20, "{seen}");
+    }
+
     fn uncommented(line: &str) -> &str {
         line.split("//").next().unwrap_or_default()
     }

@@ -114,6 +114,10 @@ pub(crate) mod memory {
         false
     }
 
+    pub(crate) fn page_size() -> usize {
+        0
+    }
+
     pub(crate) fn is_mapped(_: *mut c_void) -> bool {
         false
     }

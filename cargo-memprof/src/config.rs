@@ -3,9 +3,11 @@
 
 use crate::error::Error;
 use crate::gate::policy::Policy;
+use crate::intake;
 use camino::{Utf8Path, Utf8PathBuf};
 use memprof_harness::modes::StackDepth;
 use serde::{Deserialize, Deserializer};
+use std::io::{self, ErrorKind};
 
 /// Relative to the root of the workspace.
 const FILE: &str = ".config/memprof.toml";
@@ -51,9 +53,13 @@ impl Config {
     pub fn read(root: &Utf8Path, metadata: &serde_json::Value) -> Result<Config, Error> {
         let path = root.join(FILE);
         let in_manifest = metadata.get(KEY);
-        let text = match fs_err::read_to_string(&path) {
+        // A repository can have a link there that leads anywhere.
+        let read = intake::read(path.as_std_path());
+        let read = read
+            .and_then(|bytes| String::from_utf8(bytes).map_err(|error| io::Error::new(ErrorKind::InvalidData, error)));
+        let text = match read {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
                 return in_manifest.map_or_else(|| Ok(Config::default()), |value| Config::of_manifest(root, value));
             }
             Err(error) => return Err(Error::usage(format!("cannot read the configuration `{path}`")).caused_by(error)),

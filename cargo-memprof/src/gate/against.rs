@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::git::{Copy, Failure, Git, Repository};
 use crate::intake;
+use crate::interrupt;
 use crate::options::{self, TestOptions};
 use crate::outlet;
 use crate::report::layout;
@@ -191,6 +192,13 @@ impl Against<'_> {
         let log = folder.join(LOG);
         let said = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
         outlet::put(&log, &said).map_err(|error| failed().caused_by(error))?;
+        let interrupted =
+            output.status.code().and_then(|code| code.checked_sub(128)).filter(|signal| interrupt::is_meant(*signal));
+        if let Some(signal) = interrupted {
+            // What there is of it is no run of the revision.
+            let _ = fs_err::remove_dir_all(out);
+            return Err(failed().caused_by("it was interrupted").with_code(ExitCode::of_signal(signal)));
+        }
         if !out.join(layout::SUMMARY).exists() {
             let last = last_lines(&String::from_utf8_lossy(&output.stderr));
             return Err(failed()

@@ -73,10 +73,19 @@ impl<'a> Copy<'a> {
         };
         made.and_then(|()| fs_err::create_dir_all(self.tree)).map_err(|error| cannot_write(&error))?;
         let format = (hash.len() == LONG).then_some("--object-format=sha256");
-        let args =
-            ["-c", "init.defaultBranch=none", "-c", "init.defaultRefFormat=files", "init", "--quiet", "--template="]
-                .into_iter()
-                .chain(format);
+        let args = [
+            "-c",
+            "init.defaultBranch=none",
+            "-c",
+            "init.defaultRefFormat=files",
+            "-c",
+            "init.defaultObjectFormat=sha1",
+            "init",
+            "--quiet",
+            "--template=",
+        ]
+        .into_iter()
+        .chain(format);
         self.git.call().said(args.chain([self.tree.as_str()]))?;
         for (key, value) in [
             ("core.hooksPath", "/dev/null"),

@@ -80,7 +80,7 @@ pub fn lines<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Er
     Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
-/// The same as [`line`] for a list of them.
+/// The same as [`line()`] for a list of them.
 ///
 /// # Errors
 /// Where it is no list of texts.

@@ -197,7 +197,9 @@ impl Against<'_> {
         if let Some(signal) = interrupted {
             // What there is of it is no run of the revision.
             let _ = fs_err::remove_dir_all(out);
-            return Err(failed().caused_by("it was interrupted").with_code(ExitCode::of_signal(signal)));
+            let interrupted =
+                failed().caused_by("it was interrupted").help("run the gate again; nothing of it was kept");
+            return Err(interrupted.with_code(ExitCode::of_signal(signal)));
         }
         if !out.join(layout::SUMMARY).exists() {
             let last = last_lines(&String::from_utf8_lossy(&output.stderr));

@@ -32,7 +32,8 @@ pub(crate) fn counted(is_counted: bool) -> bool {
         may_pass(),
         "allocations cannot be checked: nothing counts them\n  caused by: {cause}\n  help: {help}; with `{REQUIRE}=0` assertions hold unchecked"
     );
-    say_once("allocations are not checked: nothing counts them");
+    static SAID: Once = Once::new();
+    say_once(&SAID, "allocations are not checked: nothing counts them");
     false
 }
 
@@ -58,7 +59,8 @@ pub(crate) fn leaks_are_limited(bytes: u64) {
         may_pass(),
         "the budget of `leaked` cannot be checked\n  caused by: {cause}\n  help: {help}; with `{REQUIRE}=0` it holds unchecked"
     );
-    say_once("budgets of `leaked` are not checked: nobody looks for leaks");
+    static SAID: Once = Once::new();
+    say_once(&SAID, "budgets of `leaked` are not checked: nobody looks for leaks");
 }
 
 fn may_pass() -> bool {
@@ -66,9 +68,8 @@ fn may_pass() -> bool {
 }
 
 /// Not by `eprintln!`, which libtest keeps to itself where the test passes. Where it cannot be said nothing is lost.
-fn say_once(what: &str) {
-    static SAID: Once = Once::new();
-    SAID.call_once(|| {
+fn say_once(said: &Once, what: &str) {
+    said.call_once(|| {
         let _ = writeln!(std::io::stderr(), "note: {what}, and {REQUIRE}=0 is set");
     });
 }

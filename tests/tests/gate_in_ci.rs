@@ -238,6 +238,8 @@ fn a_revision_is_recorded_again_where_what_it_is_built_with_has_changed() {
 fn a_configuration_that_this_side_committed_is_not_the_revisions() {
     let fixture = repository();
     fixture.write(".cargo/config.toml", "[env]\nSIZE = \"1000\"\n");
+    // Not committed it is both sides', and what was recorded so does not count when it is.
+    fixture.memprof("gate --against HEAD --memprofilerate 512").succeed();
     commit(&fixture);
     let gate = || fixture.memprof("gate --against HEAD~1 --memprofilerate 512");
     let refused = gate().run().ended_with(6).complains("`.cargo/config.toml` is another there than here");

@@ -76,14 +76,22 @@ impl Against<'_> {
         // Two at once, of hooks or in two terminals, would have one clone. A file system without locks has none.
         let lock = fs_err::File::open(&folder).map_err(|error| self.failed("open its folder").caused_by(error))?;
         let _ = rustix::fs::flock(&lock, FlockOperation::LockExclusive);
-        if let Some(run) = known(&out) {
-            self.here.shell.status("Known", &format!("{} ({})", self.revision, checkout.shown()));
+        let configuration = committed_configuration(&repository, &checkout.tree);
+        let status = |what: &str| self.here.shell.status(what, &format!("{} ({})", self.revision, checkout.shown()));
+        let known = known(&out);
+        if let Some(run) = known.filter(|_| configuration.is_empty()) {
+            status("Known");
             return Ok(run);
         }
-        self.here.shell.status("Recording", &format!("{} ({})", self.revision, checkout.shown()));
         let copy = Copy::at(self.git, &checkout.tree);
         copy.check_out(&repository, &checkout.hash).map_err(self.because("check out the revision"))?;
-        self.refuse_our_configuration(&repository, &checkout)?;
+        // Also of what is known: it was recorded before this side had committed its configuration, perhaps.
+        self.refuse_our_configuration(&repository, &checkout, &configuration)?;
+        if let Some(run) = self::known(&out) {
+            status("Known");
+            return Ok(run);
+        }
+        status("Recording");
         self.run(&self.place(&checkout)?, &folder, &out)?;
         RecordedRun::read(&out).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))
     }
@@ -150,13 +158,17 @@ impl Against<'_> {
 
     /// Cargo reads the configuration of every folder above the clone as well. What a user has there and does not commit is meant for both
     /// sides; what this side has committed is not the revision's.
-    fn refuse_our_configuration(&self, repository: &Repository<'_>, checkout: &Checkout<'_>) -> Result<(), Error> {
-        let above = checkout.tree.ancestors().skip(1).take_while(|folder| folder.starts_with(&repository.top));
-        for file in above.flat_map(|folder| CONFIGURATIONS.map(|name| folder.join(name))) {
+    fn refuse_our_configuration(
+        &self,
+        repository: &Repository<'_>,
+        checkout: &Checkout<'_>,
+        committed: &[Utf8PathBuf],
+    ) -> Result<(), Error> {
+        for file in committed {
             let Ok(inside) = file.strip_prefix(&repository.top) else { continue };
-            let Ok(ours) = intake::read(file.as_std_path()) else { continue };
-            let theirs = intake::read(checkout.tree.join(inside).as_std_path()).ok();
-            if theirs.as_ref() != Some(&ours) && repository.tracks(&file) {
+            let [ours, theirs] =
+                [file.clone(), checkout.tree.join(inside)].map(|file| intake::read(file.as_std_path()).ok());
+            if ours != theirs {
                 return Err(self
                     .failed("build the revision by its own configuration")
                     .caused_by(format!(
@@ -221,6 +233,13 @@ impl Against<'_> {
     fn failed(&self, what: &str) -> Error {
         failed(self.revision, what)
     }
+}
+
+/// Cargo's configuration in the folders above `tree` that is there and that the repository tracks.
+fn committed_configuration(repository: &Repository<'_>, tree: &Utf8Path) -> Vec<Utf8PathBuf> {
+    let above = tree.ancestors().skip(1).take_while(|folder| folder.starts_with(&repository.top));
+    let files = above.flat_map(|folder| CONFIGURATIONS.map(|name| folder.join(name)));
+    files.filter(|file| file.is_file() && repository.tracks(file)).collect()
 }
 
 /// The git by which revisions are compared.

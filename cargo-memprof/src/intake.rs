@@ -3,21 +3,19 @@
 //! a file gives is a plain path or it is refused, what is opened is a regular file below the folder that was meant, with
 //! no link on the way, and nothing is larger than what any of ours can be.
 
-use crate::ui::plain::plain;
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
-use flate2::read::GzDecoder;
+use memprof_profile::import::{Limited, MOST, too_much};
+use memprof_profile::view::plain::plain;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read, Take};
+use std::io::{self, Read};
 use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-/// Bytes of the largest file, packed or unpacked: as many as a ledger can have.
-const MOST: u64 = 1 << 30;
 /// Bytes of the largest text: a summary of a hundred thousand tests is half as long. What is made of a text takes up to eight times as much.
 pub const MOST_OF_TEXT: u64 = 256 << 20;
 
@@ -175,11 +173,6 @@ pub fn read_unlinked(path: &Path) -> io::Result<Vec<u8>> {
     file.and_then(|file| contents(file, MOST)).map_err(|error| told_of(path, &error))
 }
 
-/// What is in a gzipped file, as it is unpacked. To read it fails where it is none, or holds too much.
-pub fn unpacking(bytes: &[u8]) -> Limited<GzDecoder<&[u8]>> {
-    Limited::new(GzDecoder::new(bytes), MOST)
-}
-
 /// Looks before it opens: to open a device may do something, and to open a pipe may wait for ever.
 fn open_regular(folder: impl AsFd, name: &Path, look: AtFlags, open: OFlags) -> io::Result<File> {
     refuse_other(FileType::from_raw_mode(rustix::fs::statat(&folder, name, look)?.st_mode))?;
@@ -212,31 +205,6 @@ fn limited(from: impl Read, most: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     Limited::new(from, most).read_to_end(&mut bytes)?;
     Ok(bytes)
-}
-
-/// Gives what it reads from, and an error where that is too much.
-#[derive(Debug)]
-pub struct Limited<R> {
-    /// One byte more than may be there, so that too many can be told from just enough.
-    from: Take<R>,
-    most: u64,
-}
-
-impl<R: Read> Limited<R> {
-    pub fn new(from: R, most: u64) -> Limited<R> {
-        Limited { from: from.take(most + 1), most }
-    }
-}
-
-impl<R: Read> Read for Limited<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.from.read(buffer)?;
-        if self.from.limit() == 0 { Err(too_much(self.most)) } else { Ok(read) }
-    }
-}
-
-fn too_much(most: u64) -> io::Error {
-    io::Error::other(format!("it holds more than {} MiB", most >> 20))
 }
 
 fn told_of(path: &Path, error: &io::Error) -> io::Error {
@@ -288,7 +256,7 @@ mod tests {
         assert_eq!(shown.one, r"x\n::error::y\u{1b}[2J\u{202e}z");
         assert_eq!(shown.several, "a: b\n  \\u{3a}:error::c\\r\n\\u{3a}:d::");
         assert_eq!(shown.list, [r"a\nb"]);
-        let error = json::<crate::record::Outcome>(br#""x\n::error::y""#).unwrap_err();
+        let error = json::<memprof_profile::record::Outcome>(br#""x\n::error::y""#).unwrap_err();
         assert!(!error.contains('\n') && error.contains(r"x\n::error::y"), "{error}");
     }
 
@@ -411,7 +379,6 @@ mod tests {
         let error = limited(io::repeat(0), 2 << 20).unwrap_err().to_string();
         assert!(error.contains("more than 2 MiB"), "{error}");
         assert_eq!(limited(io::repeat(0).take(2 << 20), 2 << 20).unwrap().len(), 2 << 20);
-        assert!(unpacking(b"hello").read(&mut [0]).is_err());
     }
 
     fn sources(path: PathBuf, found: &mut Vec<PathBuf>) {
@@ -426,16 +393,7 @@ mod tests {
     fn whoever_reads_what_others_may_have_written_reads_it_here() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let mut files = Vec::new();
-        for room in [
-            "commands",
-            "gate",
-            "report",
-            "export",
-            "collect.rs",
-            "protocol/run_log.rs",
-            "runner/benchmarks.rs",
-            "symbolize/cache.rs",
-        ] {
+        for room in ["commands", "gate", "report", "collect.rs", "protocol/run_log.rs", "runner/benchmarks.rs"] {
             sources(root.join(room), &mut files);
         }
         assert!(files.len() > 40);

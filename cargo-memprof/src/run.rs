@@ -4,9 +4,9 @@ use crate::conditions::Conditions;
 use crate::context::executable::ExecutablePath;
 use crate::protocol::run_log::Trace;
 use crate::provenance::Provenance;
-use crate::symbolize::Places;
 use camino::Utf8PathBuf;
 use memprof_harness::modes::Modes;
+use memprof_profile::symbolize::Places;
 use std::path::PathBuf;
 
 /// A run whose tests have ended.

@@ -5,10 +5,10 @@ use crate::context::executable::ExecutablePath;
 use crate::protocol::build_record::Note;
 use crate::protocol::run_log::Ran;
 use crate::run::RanExecutable;
-use crate::symbolize::Places;
 use crate::workspace::{Workspace, is_in};
 use cargo_metadata::{Package, Target, TargetKind};
 use memprof_harness::ledger;
+use memprof_profile::symbolize::Places;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 

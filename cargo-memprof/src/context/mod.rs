@@ -7,6 +7,7 @@ pub mod cargo_flags;
 pub mod env;
 pub mod executable;
 pub mod machine;
+pub mod symbol_cache;
 pub mod test_filter;
 
 use crate::error::Error;

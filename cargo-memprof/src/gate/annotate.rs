@@ -8,8 +8,8 @@ use super::lines::{Grown, Lines};
 use super::outcome::{Finding, Judged, Outcome};
 use super::policy::Severity;
 use super::text::{doubt_sentence, label, sentence, site};
-use crate::view::amount::plural;
 use camino::{Utf8Path, Utf8PathBuf};
+use memprof_profile::view::amount::plural;
 use std::collections::BTreeMap;
 
 /// How many of a kind are given.

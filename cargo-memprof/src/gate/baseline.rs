@@ -19,8 +19,8 @@
 
 use super::figures::{Figure, Figures};
 use crate::conditions::Conditions;
-use crate::record::TestId;
-use crate::ui::plain::plain;
+use memprof_profile::record::TestId;
+use memprof_profile::view::plain::plain;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 

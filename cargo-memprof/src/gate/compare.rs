@@ -7,7 +7,7 @@ use super::outcome::{Doubt, Finding, Judged, Outcome};
 use super::policy::{Policy, Severity};
 use super::recorded::{NotRun, PARTIAL, RecordedRun, RecordedTest};
 use crate::protocol::WHOLE;
-use crate::record::TestId;
+use memprof_profile::record::TestId;
 use std::collections::BTreeMap;
 
 /// Why a test has no figures whose ledger is gone.

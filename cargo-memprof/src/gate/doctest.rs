@@ -2,7 +2,7 @@
 //! are named by their item, and counted where it has several. Pure.
 
 use super::recorded::RecordedTest;
-use crate::record::TestId;
+use memprof_profile::record::TestId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The kind of a target of doctests.

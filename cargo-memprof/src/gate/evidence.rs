@@ -14,10 +14,10 @@ use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::intake::Place;
 use crate::outlet;
-use crate::record::TestId;
 use crate::report::layout;
-use crate::symbolize::Places;
 use camino::{Utf8Path, Utf8PathBuf};
+use memprof_profile::record::TestId;
+use memprof_profile::symbolize::Places;
 use std::collections::BTreeMap;
 use std::io;
 

@@ -3,8 +3,8 @@
 
 use super::figures::Figure;
 use super::stacks::{Frame, Stacks};
-use crate::profile::function::Origin;
 use memprof_harness::ledger::{Callee, Callees};
+use memprof_profile::model::function::Origin;
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 

@@ -1,7 +1,7 @@
 //! The figures that are gated, and how they are written for people. All are exact but the peak of a test with several
 //! threads, which comes with a bound.
 
-use crate::view::amount;
+use memprof_profile::view::amount;
 use serde::{Deserialize, Serialize};
 
 /// One of the gated figures.

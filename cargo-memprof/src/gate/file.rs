@@ -9,9 +9,9 @@ use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::intake;
 use crate::outlet;
-use crate::record::TestId;
-use crate::ui::plain::plain;
 use camino::{Utf8Path, Utf8PathBuf};
+use memprof_profile::record::TestId;
+use memprof_profile::view::plain::plain;
 use std::collections::BTreeMap;
 use std::io;
 

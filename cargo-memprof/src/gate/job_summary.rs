@@ -5,7 +5,7 @@ use super::lines::Lines;
 use super::outcome::{Finding, Judged, Outcome, Verdict};
 use super::policy::Severity;
 use super::text::{doubt_sentence, label, line_sum, sentence, site};
-use crate::view::amount::plural;
+use memprof_profile::view::amount::plural;
 use std::fmt::Write as _;
 
 /// Tests in the table; a summary of more than 1 MiB is dropped as a whole by GitHub.

@@ -4,7 +4,7 @@ use super::evidence::Evidence;
 use super::outcome::{Finding, Judged, Outcome, Verdict};
 use super::policy::Severity;
 use super::text::{doubt_sentence, sentence, site};
-use crate::ui::plain::plain;
+use memprof_profile::view::plain::plain;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use std::collections::BTreeMap;
 

@@ -5,7 +5,7 @@ use super::figures::{Figure, Figures};
 use super::policy::Severity;
 use crate::conditions::Difference;
 use crate::exit_code::ExitCode;
-use crate::record::TestId;
+use memprof_profile::record::TestId;
 use serde::Serialize;
 
 /// The whole comparison.

@@ -3,11 +3,11 @@
 
 use super::figures::Figure;
 use super::stacks::Stacks;
-use crate::export::flamegraph::{MAX_FRAMES, disguised, finished};
-use crate::view::amount::{count, plural};
 use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{Options, from_lines};
 use memprof_harness::ledger::{Callee, Callees};
+use memprof_profile::export::flamegraph::{MAX_FRAMES, disguised, finished};
+use memprof_profile::view::amount::{count, plural};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -259,7 +259,7 @@ fn color(node: &Node, root: &Node, widths: Widths) -> Color {
 mod tests {
     use super::super::stacks::Frame;
     use super::*;
-    use crate::profile::function::Origin;
+    use memprof_profile::model::function::Origin;
 
     fn stacks(list: &[(&str, i64)]) -> Stacks {
         let frame = |name: &str| Frame { function: name.into(), file: "".into(), line: 1, origin: Origin::Workspace };

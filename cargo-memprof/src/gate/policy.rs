@@ -3,7 +3,7 @@
 use super::figures::Figure;
 use super::limit::Limit;
 use super::pattern::Pattern;
-use crate::record::TestId;
+use memprof_profile::record::TestId;
 use serde::{Deserialize, Serialize};
 
 /// How bad something is.

@@ -7,9 +7,9 @@ use crate::conditions::Conditions;
 use crate::error::Error;
 use crate::intake::{self, Place, PlainPath};
 use crate::provenance::Provenance;
-use crate::record::TestId;
 use crate::report::layout;
 use camino::{Utf8Path, Utf8PathBuf};
+use memprof_profile::record::TestId;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 

@@ -17,9 +17,9 @@ use crate::exit_code::ExitCode;
 use crate::folders;
 use crate::report::layout;
 use crate::surroundings::absolute;
-use crate::ui::plain::plain;
-use crate::view::amount::plural;
 use camino::{Utf8Path, Utf8PathBuf};
+use memprof_profile::view::amount::plural;
+use memprof_profile::view::plain::plain;
 
 /// See the head of this file.
 pub struct Reference {

@@ -7,7 +7,7 @@ use super::figures::Figure;
 use super::outcome::{Finding, Outcome};
 use super::policy::Policy;
 use super::recorded::RecordedRun;
-use crate::record::TestId;
+use memprof_profile::record::TestId;
 
 /// What came of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

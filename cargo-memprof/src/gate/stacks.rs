@@ -2,12 +2,10 @@
 //! `export::pprof` wrote.
 
 use super::figures::Figure;
-use crate::export::import::{FileTables, MOST_NODES, MOST_SAMPLES};
-use crate::export::{fields, proto};
-use crate::profile::function::Origin;
-use crate::symbolize::Places;
 use memprof_harness::ledger::{Callee, Callees};
-use prost::Message;
+use memprof_profile::import::{FileTables, MOST_NODES, MOST_SAMPLES, each_sample};
+use memprof_profile::model::function::Origin;
+use memprof_profile::symbolize::Places;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
@@ -151,13 +149,7 @@ impl Stacks {
         drop(profile);
         // The stack before, root first, with the node of each location: most of it is that of the next one.
         let mut path: Vec<(u64, usize)> = Vec::new();
-        let mut sample = proto::Sample::default();
-        fields::read(bytes, |field, value| {
-            if field != proto::SAMPLE {
-                return Ok(());
-            }
-            sample.clear();
-            sample.merge(value.bytes()?).map_err(|error| error.to_string())?;
+        each_sample(bytes, |sample| {
             let ids = sample.location_id.iter().rev();
             let shared = path.iter().zip(ids.clone()).take_while(|((known, _), id)| known == *id).count();
             path.truncate(shared);

@@ -6,8 +6,8 @@ use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::intake::{Place, PlainPath};
 use crate::outlet;
-use crate::record::TestId;
 use camino::Utf8PathBuf;
+use memprof_profile::record::TestId;
 use std::collections::BTreeMap;
 use std::io;
 

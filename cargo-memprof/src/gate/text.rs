@@ -9,11 +9,11 @@ use super::outcome::{Doubt, Finding, Judged, Outcome, Verdict};
 use super::policy::Severity;
 use super::self_test::SelfTest;
 use super::varying::Varying;
-use crate::record::TestId;
-use crate::ui::plain::plain;
-use crate::view::amount::{count, plural};
 use anstyle::{AnsiColor, Style};
 use camino::Utf8PathBuf;
+use memprof_profile::record::TestId;
+use memprof_profile::view::amount::{count, plural};
+use memprof_profile::view::plain::plain;
 use std::fmt;
 
 const BAD: Style = AnsiColor::Red.on_default().bold();

@@ -112,7 +112,7 @@ impl Cause {
 mod tests {
     use super::super::stacks::Frame;
     use super::*;
-    use crate::profile::function::Origin;
+    use memprof_profile::model::function::Origin;
 
     fn stacks(function: &str, objects: i64) -> Stacks {
         let frame = |name: &str, origin| Frame { function: name.into(), file: "src/lib.rs".into(), line: 1, origin };

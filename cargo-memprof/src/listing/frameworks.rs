@@ -1,8 +1,8 @@
 //! The frameworks of benchmarks that are known: by which crates a program shows which one it has, how it speaks, and which of
 //! its functions call a benchmark's code. `#[bench]` is not here: it is libtest's, which the harness stands in for.
 
-use crate::profile::iteration::Owner;
 use memchr::memmem;
+use memprof_profile::model::iteration::Owner;
 
 /// How a framework is asked for its benchmarks, runs one of them once, and prints what it measured. `benches` and `printed`
 /// know the details.

@@ -2,16 +2,16 @@
 
 use crate::context::executable::ExecutablePath;
 use crate::listing::frameworks::{Dialect, Framework};
-use crate::profile::Profile;
-use crate::profile::iteration::{self, Question};
-use crate::profile::values::{Estimated, ValueType};
 use crate::protocol::WHOLE;
-use crate::record::{Iteration, TestRecord};
 use crate::run::RunFacts;
 use crate::runner::Measured;
-use crate::ui::plain::plain;
-use crate::view::amount::{bytes, count, plural};
-use crate::view::benchmarks::{Row, Whole};
+use memprof_profile::model::Profile;
+use memprof_profile::model::iteration::{self, Question};
+use memprof_profile::model::values::{Estimated, ValueType};
+use memprof_profile::record::{Iteration, TestRecord};
+use memprof_profile::view::amount::{bytes, count, plural};
+use memprof_profile::view::benchmarks::{Row, Whole};
+use memprof_profile::view::plain::plain;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 

@@ -6,9 +6,9 @@
 //! .memprof-files                                                 what of all this is ours
 //! ```
 
-use crate::profile::values::ValueType;
-use crate::record::TestId;
 use camino::{Utf8Path, Utf8PathBuf};
+use memprof_profile::model::values::ValueType;
+use memprof_profile::record::TestId;
 use std::collections::{HashMap, HashSet};
 
 /// The page for people.

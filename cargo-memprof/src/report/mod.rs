@@ -17,24 +17,26 @@ pub use summary::{Files, Idle, Summary, Test};
 pub use write::{Outputs, check};
 
 use crate::collect::{self, Collected, Recorded};
+use crate::context::symbol_cache::SymbolCache;
 use crate::error::Error;
-use crate::export::{flamegraph, pprof};
 use crate::intake::PlainPath;
 use crate::interrupt;
-use crate::profile::leaked::{LeakedAt, leaked_at};
-use crate::profile::scale::SampleRate;
-use crate::profile::tree::Tree;
-use crate::profile::values::ValueType;
-use crate::profile::{About, Profile, ProfileBuilder};
-use crate::record::{TestId, TestRecord, Unprofiled};
 use crate::run::{RanExecutable, RunFacts};
 use crate::shell::Shell;
-use crate::symbolize::{self, AddressMap, Cache, Request, Symbols, Trimming, on_all_cores};
-use crate::ui::plain::plain;
-use crate::view::amount;
-use crate::view::{self, table};
 use benchmarks::{Benchmarks, Reading};
 use camino::{Utf8Path, Utf8PathBuf};
+use memprof_profile::export::{flamegraph, pprof};
+use memprof_profile::model::leaked::{LeakedAt, leaked_at};
+use memprof_profile::model::scale::SampleRate;
+use memprof_profile::model::tree::Tree;
+use memprof_profile::model::values::ValueType;
+use memprof_profile::model::{About, Profile, ProfileBuilder};
+use memprof_profile::parallel::on_all_cores;
+use memprof_profile::record::{TestId, TestRecord, Unprofiled};
+use memprof_profile::symbolize::{self, AddressMap, Request, Symbols, Trimming};
+use memprof_profile::view::amount;
+use memprof_profile::view::plain::plain;
+use memprof_profile::view::{self, table};
 use std::sync::Mutex;
 use std::time::Instant;
 use summary::FilesOfTest;
@@ -155,10 +157,11 @@ pub fn write_whole(
 fn resolve(facts: &RunFacts, shell: &Shell, tests: &[Recorded]) -> (Symbols, Vec<AddressMap>) {
     let mut request = Request::default();
     let maps = tests.iter().map(|test| request.add(&test.modules, &test.addresses)).collect();
-    let progress = shell.progress("Symbolising", request.len());
+    let progress = shell.progress("Symbolising", request.addresses());
     let places = &facts.places;
-    let cache = Cache::new(facts.target_dir.join(SYMBOLS).into());
+    let cache = SymbolCache::new(facts.target_dir.join(SYMBOLS).into());
     let symbols = request.resolve(&cache, places, &|done| progress.inc(done));
+    cache.sweep();
     progress.finish_and_clear();
     (symbols, maps)
 }

@@ -6,11 +6,11 @@ use super::losses::TestLosses;
 use crate::collect::Collected;
 use crate::conditions::Conditions;
 use crate::intake::{self, PlainPath};
-use crate::profile::leaked::LeakedAt;
 use crate::provenance::Provenance;
-use crate::record::{Iteration, Lifetimes, NotRun, Outcome, TestId, TestRecord, Unprofiled};
 use crate::run::RunFacts;
 use memprof_harness::ledger::Hook;
+use memprof_profile::model::leaked::LeakedAt;
+use memprof_profile::record::{Iteration, Lifetimes, NotRun, Outcome, TestId, TestRecord, Unprofiled};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -401,8 +401,8 @@ impl Summary<'static> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::symbolize::Places;
     use memprof_harness::ledger::Counters;
+    use memprof_profile::symbolize::Places;
 
     const DOCUMENTATION: &str = include_str!("../../../docs/summary-json.md");
 

@@ -1,10 +1,10 @@
 //! What the user must know about the figures before believing them. Pure: text from facts.
 
 use crate::protocol::WHOLE;
-use crate::record::{TestRecord, Unprofiled};
 use crate::run::{RanExecutable, RunFacts};
-use crate::ui::plain::plain;
-use crate::view::amount::{bytes, count, plural, round_bytes};
+use memprof_profile::record::{TestRecord, Unprofiled};
+use memprof_profile::view::amount::{bytes, count, plural, round_bytes};
+use memprof_profile::view::plain::plain;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

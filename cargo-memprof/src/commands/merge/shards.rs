@@ -3,10 +3,10 @@
 use crate::error::Error;
 use crate::exit_code::ExitCode;
 use crate::gate::recorded::RecordedRun;
-use crate::record::TestId;
 use crate::report::{Files, Idle, Summary, Test};
 use camino::Utf8Path;
 use memprof_harness::modes::Partition;
+use memprof_profile::record::TestId;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Whether these are all shards of one run, each once.

@@ -9,8 +9,8 @@ use crate::options::Task;
 use crate::protocol::run_log::Trace;
 use crate::report;
 use crate::run::RunFacts;
-use crate::view::amount::plural;
 use camino::Utf8Path;
+use memprof_profile::view::amount::plural;
 
 impl Run<'_> {
     pub(super) fn conclude(&self, facts: &RunFacts, ended: &Ended) -> Result<Done, Error> {

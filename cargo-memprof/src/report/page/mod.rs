@@ -1,9 +1,9 @@
 //! `index.html`: the run as one page that needs no server, no network and no other file to be read. Pure.
 
 use super::summary::{Files, Summary, Test};
-use crate::record::Outcome;
-use crate::ui::plain::plain;
-use crate::view::amount::{bytes, count, plural, round_bytes};
+use memprof_profile::record::Outcome;
+use memprof_profile::view::amount::{bytes, count, plural, round_bytes};
+use memprof_profile::view::plain::plain;
 use std::fmt::Write;
 
 const STYLE: &str = include_str!("page.css");
@@ -206,7 +206,7 @@ fn marks(test: &Test<'_>) -> String {
         mark("odd", &title, "stacks cut");
     }
     if test.leaks.leaked_objects > 0 {
-        let places = test.leaked_at.iter().take(5).map(|place| escape(&crate::view::leaked::place(place)));
+        let places = test.leaked_at.iter().take(5).map(|place| escape(&memprof_profile::view::leaked::place(place)));
         let places = places.collect::<Vec<_>>().join("\n");
         mark("odd", &places, &format!("{} leaked", bytes(test.leaks.leaked_space)));
     }

@@ -1,6 +1,0 @@
-//! From figures to text for a terminal. Pure.
-
-pub mod amount;
-pub mod benchmarks;
-pub mod leaked;
-pub mod table;

@@ -1,0 +1,151 @@
+//! What is known of one test besides its stacks: plain values, made by `collect`, read by `view` and `report`.
+
+use crate::model::leaked::LeakedAt;
+use memprof_harness::ledger::{Counters, Hook, Ledger, Losses, SiteValues};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Which test. The order is the one of the report: by package, target, kind, name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub struct TestId {
+    /// Empty where it is not known.
+    pub package: String,
+    /// Name of the target.
+    pub target: String,
+    /// `lib`, `bin`, `test`, `bench`, `example` or `doc`.
+    pub kind: String,
+    /// As libtest prints it.
+    pub name: String,
+}
+
+impl TestId {
+    /// The target for people: `csv` for a library, `test/reader` for an integration test.
+    pub fn target_label(&self) -> String {
+        if self.kind == "lib" { self.target.clone() } else { format!("{}/{}", self.kind, self.target) }
+    }
+}
+
+/// A test's verdict.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Ok,
+    Failed,
+    TimedOut,
+    /// The process that would have said did not live to do so.
+    Unknown,
+}
+
+/// One test that ran and left a ledger.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TestRecord {
+    pub id: TestId,
+    /// The program that ran, absolute.
+    pub executable: PathBuf,
+    pub outcome: Outcome,
+    /// The window was not closed in order: the process was killed, aborted or exited by itself. The figures are those
+    /// until then.
+    pub cut_short: bool,
+    /// These are the figures of a process that the test forked, not of the test.
+    pub forked: bool,
+    /// Of a process that the test started or forked: the program it ran. `None` = it is the test's own process.
+    pub child: Option<String>,
+    /// The processes that the test started or forked, by their start. None of their figures are in the test's.
+    pub children: Vec<TestRecord>,
+    /// Where its allocations were noted, and whether that is all of them.
+    pub hook: Hook,
+    /// The test function was reached at all.
+    pub started: bool,
+    /// What the test panicked with or returned as its error; `None` where it did not, or it was no text.
+    pub message: Option<String>,
+    /// Mean bytes between samples.
+    pub rate: u64,
+    /// Nanoseconds since the Unix epoch.
+    pub started_ns: u64,
+    /// Wall time of the whole process, in nanoseconds.
+    pub duration_ns: u64,
+    pub counters: Counters,
+    pub losses: Losses,
+    /// Distinct stacks in the ledger.
+    pub stacks: usize,
+    /// Of a benchmark: what one iteration of it took. `None` where that is not known, or it is none.
+    pub iteration: Option<Iteration>,
+    /// `None` where not every allocation had its stack noted.
+    pub lifetimes: Option<Lifetimes>,
+    /// Where what is leaked was allocated; nothing where not every allocation had its stack noted.
+    pub leaked_at: Vec<LeakedAt>,
+    /// Where the test function stands; empty and 0 where it is not known.
+    pub source_file: PathBuf,
+    pub start_line: u32,
+}
+
+/// One iteration of a benchmark.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, serde::Deserialize)]
+pub struct Iteration {
+    /// The median or estimate that was measured, in nanoseconds; `None` where the program did not print one.
+    pub ns: Option<f64>,
+    pub alloc_objects: u64,
+    pub alloc_space: u64,
+}
+
+/// How long blocks lived that the thread which allocated them gave back, told in bytes it allocated meanwhile.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Lifetimes {
+    /// Such blocks.
+    pub frees: u64,
+    /// Sum of their lives, in bytes.
+    pub lifetime_space: u64,
+    /// Those with nothing allocated meanwhile.
+    pub temporary_objects: u64,
+    /// Those with 4096 bytes at most, the temporary ones included.
+    pub short_lived_objects: u64,
+}
+
+impl Lifetimes {
+    /// Of all stacks of a ledger; `None` where only some of the allocations had theirs noted.
+    pub fn of(ledger: &Ledger) -> Option<Lifetimes> {
+        if ledger.rate != 1 {
+            return None;
+        }
+        let sum = |figure: fn(&SiteValues) -> u64| {
+            ledger.sites.iter().map(|site| figure(&site.values)).fold(0u64, u64::saturating_add)
+        };
+        Some(Lifetimes {
+            frees: sum(|values| values.timed_frees),
+            lifetime_space: sum(|values| values.lifetime_space),
+            temporary_objects: sum(|values| values.temporary),
+            short_lived_objects: sum(|values| values.short_lived),
+        })
+    }
+}
+
+/// A test that is there and left no figures: it did not run, or was not to be recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotRun {
+    pub id: TestId,
+    /// As opposed to filtered out.
+    pub ignored: bool,
+    /// It did run, but was not to be recorded.
+    pub ran: bool,
+    /// It was recorded, and its ledger is gone: something removed it while the tests ran.
+    pub lost: bool,
+}
+
+impl TestRecord {
+    /// Its program has an allocator that goes past the hook: the figures are of a part, and may be zero.
+    pub fn is_partial(&self) -> bool {
+        self.hook == Hook::NativePartial
+    }
+}
+
+/// A target that ran without being recorded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unprofiled {
+    pub package: String,
+    pub target: String,
+    pub kind: String,
+    pub reason: String,
+    /// It carries the harness and ran, and left no recording.
+    #[serde(default)]
+    pub not_recorded: bool,
+}

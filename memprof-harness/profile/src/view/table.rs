@@ -1,0 +1,222 @@
+//! The table at the end of a run: which tests allocate most.
+
+use super::amount::{bytes, count, plural};
+use crate::record::{Outcome, TestRecord};
+use crate::view::plain::plain;
+use anstyle::{AnsiColor, Style};
+use std::collections::HashSet;
+
+const HEAD: Style = Style::new().bold();
+const DIM: Style = Style::new().dimmed();
+const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// How many tests are listed.
+const LISTED: usize = 10;
+/// Width of the columns of figures, each with its gap.
+const FIGURES: usize = 13 + 11 + 11 + 11 + 2;
+/// Names are not made shorter than this, however narrow the terminal.
+const SHORTEST_NAME: usize = 20;
+
+/// The table, with ANSI styles. `columns` is the width of the terminal; `None`: there is none, and names are not
+/// shortened. `unrecorded` tests were run without being recorded.
+pub fn render(tests: &[TestRecord], unrecorded: usize, columns: Option<usize>) -> String {
+    let mut order: Vec<&TestRecord> = tests.iter().filter(|test| test.counters.alloc_objects > 0).collect();
+    order.sort_by(|a, b| {
+        let key = |test: &TestRecord| (test.counters.alloc_space, test.counters.alloc_objects);
+        key(b).cmp(&key(a)).then_with(|| a.id.cmp(&b.id))
+    });
+    let packages = tests.iter().map(|test| &test.id.package).collect::<HashSet<_>>().len();
+    let targets = tests.iter().map(|test| (&test.id.package, &test.id.kind, &test.id.target)).collect::<HashSet<_>>();
+    let target = |test: &TestRecord| match (packages, targets.len()) {
+        (..=1, ..=1) => String::new(),
+        (..=1, _) => format!("{} ", test.id.target_label()),
+        _ => format!("{}::{} ", test.id.package, test.id.target_label()),
+    };
+    let room = columns.map(|columns| columns.saturating_sub(FIGURES).max(SHORTEST_NAME));
+    let mut out = format!("{HEAD}{:>13}{:>11}{:>11}{:>11}  test{HEAD:#}\n", "allocs", "bytes", "peak", "in use");
+    for test in order.iter().take(LISTED) {
+        let figures = &test.counters;
+        // Of a test that is seen in part these are what there is at least.
+        let figure = |text: String| if test.is_partial() { format!("≥{text}") } else { text };
+        out.push_str(&format!(
+            "{:>13}{:>11}{:>11}{:>11}  {}\n",
+            figure(count(figures.alloc_objects)),
+            figure(bytes(figures.alloc_space)),
+            figure(bytes(figures.peak_space)),
+            bytes(figures.inuse_space),
+            label(test, &target(test), room)
+        ));
+    }
+    out.push_str(&totals(tests, order.len(), unrecorded));
+    out.push_str(&children(tests));
+    out
+}
+
+fn totals(tests: &[TestRecord], allocating: usize, unrecorded: usize) -> String {
+    let sum = |figure: fn(&TestRecord) -> i128| tests.iter().map(figure).sum::<i128>();
+    let mut notes = Vec::new();
+    if allocating > LISTED {
+        notes.push(format!("{} more not listed", count((allocating - LISTED) as i128)));
+    }
+    let partial = tests.iter().filter(|test| test.is_partial()).count();
+    let unseen = tests.iter().filter(|test| test.is_partial() && test.counters.alloc_objects == 0).count();
+    if allocating + unseen < tests.len() {
+        notes.push(format!("{} without allocations", count((tests.len() - allocating - unseen) as i128)));
+    }
+    if partial > 0 {
+        notes.push(format!("{} seen in part", count(partial as i128)));
+    }
+    if unrecorded > 0 {
+        notes.push(format!("{} more not profiled", count(unrecorded as i128)));
+    }
+    let notes = if notes.is_empty() { String::new() } else { format!(" {DIM}({}){DIM:#}", notes.join(", ")) };
+    format!(
+        "{HEAD}{:>13}{:>11}{:>11}{:>11}  {}{HEAD:#}{notes}\n",
+        count(sum(|test| test.counters.alloc_objects.into())),
+        bytes(sum(|test| test.counters.alloc_space.into())),
+        "",
+        bytes(sum(|test| test.counters.inuse_space.into())),
+        plural(tests.len(), "test")
+    )
+}
+
+/// What tests started or forked, where that was recorded: it is not in the tests' figures.
+fn children(tests: &[TestRecord]) -> String {
+    let children: Vec<&TestRecord> = tests.iter().flat_map(|test| &test.children).collect();
+    if children.is_empty() {
+        return String::new();
+    }
+    let sum = |figure: fn(&TestRecord) -> i128| children.iter().map(|child| figure(child)).sum::<i128>();
+    let partial = match children.iter().filter(|child| child.is_partial()).count() {
+        0 => String::new(),
+        some => format!(" ({} seen in part)", count(some as i128)),
+    };
+    format!(
+        "{:>13}{:>11}{:>11}{:>11}  {DIM}beside them {} that they started{partial}{DIM:#}\n",
+        count(sum(|child| child.counters.alloc_objects.into())),
+        bytes(sum(|child| child.counters.alloc_space.into())),
+        "",
+        bytes(sum(|child| child.counters.inuse_space.into())),
+        match children.len() {
+            1 => "1 process".to_owned(),
+            more => format!("{} processes", count(more as i128)),
+        }
+    )
+}
+
+fn label(test: &TestRecord, target: &str, room: Option<usize>) -> String {
+    let mark = mark(test).map_or(String::new(), |mark| format!(" {mark}"));
+    let left = room.map(|room| room.saturating_sub(width(&mark)));
+    // The name is worth more than the target, which many tests share.
+    let name = shortened(&plain(&test.id.name), left.map(|left| left.saturating_sub(width(target)).max(SHORTEST_NAME)));
+    let target = shortened(target, left.map(|left| left.saturating_sub(width(&name))));
+    format!("{DIM}{target}{DIM:#}{name}{BAD}{mark}{BAD:#}")
+}
+
+fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// What is not as it should be.
+fn mark(test: &TestRecord) -> Option<&'static str> {
+    match (test.outcome, test.cut_short) {
+        (Outcome::Ok, false) => None,
+        (Outcome::Ok, true) => Some("cut short"),
+        (Outcome::Failed, false) => Some("FAILED"),
+        (Outcome::Failed, true) => Some("FAILED, cut short"),
+        (Outcome::TimedOut, false) => Some("TIMED OUT"),
+        (Outcome::TimedOut, true) => Some("TIMED OUT, cut short"),
+        (Outcome::Unknown, _) => Some("no verdict"),
+    }
+}
+
+/// `name` in at most `room` letters. The end tells tests apart, so the beginning goes.
+fn shortened(name: &str, room: Option<usize>) -> String {
+    match room {
+        Some(0) => String::new(),
+        Some(room) if width(name) > room => {
+            format!("…{}", name.chars().skip(width(name) - room + 1).collect::<String>())
+        }
+        _ => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::record::TestId;
+    use memprof_harness::ledger::{Counters, Losses};
+
+    pub fn test(kind: &str, name: &str, objects: u64, space: u64) -> TestRecord {
+        let counters =
+            Counters { alloc_objects: objects, alloc_space: space, peak_space: space, ..Counters::default() };
+        TestRecord {
+            id: TestId { package: "p".into(), target: "p".into(), kind: kind.into(), name: name.into() },
+            executable: "/p".into(),
+            outcome: Outcome::Ok,
+            cut_short: false,
+            forked: false,
+            child: None,
+            children: Vec::new(),
+            hook: memprof_harness::ledger::Hook::Rust,
+            started: true,
+            message: None,
+            rate: 1,
+            started_ns: 0,
+            duration_ns: 0,
+            counters,
+            losses: Losses::default(),
+            stacks: 0,
+            iteration: None,
+            lifetimes: None,
+            leaked_at: Vec::new(),
+            source_file: "".into(),
+            start_line: 0,
+        }
+    }
+
+    fn plain(tests: &[TestRecord], columns: Option<usize>) -> String {
+        anstream::adapter::strip_str(&render(tests, 0, columns)).to_string()
+    }
+
+    #[test]
+    fn the_tests_that_allocate_most_bytes_come_first_and_what_went_wrong_is_said() {
+        let mut failed = test("lib", "a", 1, 100);
+        (failed.outcome, failed.cut_short) = (Outcome::Failed, true);
+        let tests = [failed, test("lib", "b", 1234, 5000), test("lib", "idle", 0, 0)];
+        assert_eq!(
+            plain(&tests, None),
+            "       allocs      bytes       peak     in use  test
+        1,234    4.9 KiB    4.9 KiB        0 B  b
+            1      100 B      100 B        0 B  a FAILED, cut short
+        1,235    5.0 KiB                   0 B  3 tests (1 without allocations)
+"
+        );
+    }
+
+    #[test]
+    fn tests_of_several_targets_are_told_apart() {
+        let table = plain(&[test("lib", "a", 1, 2), test("test", "a", 1, 1)], None);
+        assert!(table.contains("  p a\n") && table.contains("  test/p a\n"), "{table}");
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal() {
+        let name = format!("module::{}::the_end", "very_long_".repeat(20));
+        let mut long = test("test", &name, u64::from(u32::MAX), u64::MAX);
+        long.outcome = Outcome::Failed;
+        let mut other = test("lib", "module::short", 1, 1);
+        other.id.package = "a-package-with-a-name-of-many-words".into();
+        let table = plain(&[long, other], Some(80));
+        assert!(table.contains("::the_end FAILED") && table.contains("module::short\n"), "{table}");
+        assert!(table.lines().all(|line| line.chars().count() <= 80), "{table}");
+    }
+
+    #[test]
+    fn what_is_not_listed_is_counted() {
+        let tests: Vec<TestRecord> = (0..12).map(|number| test("lib", &format!("t{number:02}"), 1, 8)).collect();
+        let table = plain(&tests, Some(80));
+        assert_eq!(table.lines().count(), 12);
+        assert!(table.contains("t09") && !table.contains("t10") && table.ends_with("12 tests (2 more not listed)\n"));
+    }
+}

@@ -13,6 +13,7 @@ use camino::Utf8Path;
 use memprof_harness::ledger::{self, Identity, Inventory, Ledger, Listed, Module, OutcomeCode};
 use memprof_profile::parallel::on_all_cores;
 use memprof_profile::record::{Iteration, Lifetimes, NotRun, Outcome, TestId, TestRecord, Unprofiled};
+use memprof_profile::symbolize;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -198,7 +199,7 @@ fn recorded(path: &Path, executables: &Executables<'_>, kept: &AtomicUsize) -> R
     }
     let kept = executable.and_then(|executable| executable.kept.clone());
     let kept = kept.or_else(|| ledger::executable::find(path, &ledger.identity.exe));
-    let modules = modules(&ledger, kept.as_ref().unwrap_or(&ledger.identity.exe));
+    let modules = symbolize::modules(&ledger, kept.as_ref().unwrap_or(&ledger.identity.exe));
     let root = root(path, &ledger);
     Ok(Recorded { record, exe, addresses, modules, path: path.to_owned(), root, ledger: room.then_some(ledger) })
 }
@@ -210,15 +211,6 @@ fn root(path: &Path, ledger: &Ledger) -> Option<String> {
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.split_once(FORK).map(|(stem, _)| stem.to_owned())
-}
-
-/// The objects of the process. The loader has no name for the executable itself.
-fn modules(ledger: &Ledger, exe: &Path) -> Vec<Module> {
-    let mut modules = ledger.modules.clone();
-    for module in modules.iter_mut().filter(|module| module.path.as_os_str().is_empty()) {
-        exe.clone_into(&mut module.path);
-    }
-    modules
 }
 
 fn record(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestRecord {

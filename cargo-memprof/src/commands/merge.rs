@@ -205,7 +205,7 @@ impl Job<'_> {
     }
 }
 
-fn too_large(why: &str) -> Error {
+fn too_large(why: &import::ImportError) -> Error {
     Error::new("cannot merge the profiles of the shards")
         .caused_by(format!("the profile of the whole is too large: {why}"))
         .help("record the shards with a higher `--memprofilerate`")

@@ -3,7 +3,7 @@
 
 use super::figures::Figure;
 use memprof_harness::ledger::{Callee, Callees};
-use memprof_profile::import::{FileTables, MOST_NODES, MOST_SAMPLES, each_sample};
+use memprof_profile::import::{FileTables, ImportError, MOST_NODES, MOST_SAMPLES, each_sample};
 use memprof_profile::model::function::Origin;
 use memprof_profile::symbolize::Places;
 use std::collections::HashMap;
@@ -135,7 +135,7 @@ impl Stacks {
     ///
     /// # Errors
     /// Where it is none of ours.
-    pub fn parse(bytes: &[u8], places: &Places) -> Result<Stacks, String> {
+    pub fn parse(bytes: &[u8], places: &Places) -> Result<Stacks, ImportError> {
         let profile = FileTables::read(bytes)?;
         let text = |index: i64| profile.texts.get(index);
         let mut columns = [0; Figure::ALL.len()];
@@ -159,13 +159,13 @@ impl Stacks {
                 for frame in frames.clone().rev() {
                     node = Some(stacks.node_of(node, frame).ok_or("it has too many stacks")?);
                     if stacks.nodes.len() > MOST_NODES {
-                        return Err("it has too many stacks".to_owned());
+                        return Err("it has too many stacks".into());
                     }
                 }
                 path.push((*id, node.ok_or_else(|| format!("location {id} has no frame"))?));
             }
             if stacks.stacks.len() == MOST_SAMPLES {
-                return Err(format!("it has more than {MOST_SAMPLES} samples"));
+                return Err(format!("it has more than {MOST_SAMPLES} samples").into());
             }
             let values = columns.map(|column| sample.value.get(column).copied().unwrap_or(0));
             stacks.stacks.push(Stack { innermost: path.last().map(|(_, node)| *node), values });
@@ -181,9 +181,9 @@ impl Stacks {
 fn locations<'a>(
     profile: &FileTables,
     places: &Places,
-    text: &impl Fn(i64) -> Result<&'a str, String>,
+    text: &impl Fn(i64) -> Result<&'a str, ImportError>,
     all: &mut Vec<Frame>,
-) -> Result<HashMap<u64, Range<u32>>, String> {
+) -> Result<HashMap<u64, Range<u32>>, ImportError> {
     let mut functions: HashMap<u64, Frame> = HashMap::new();
     for function in &profile.functions {
         let (name, file) = (text(function.name)?, text(function.filename)?);

@@ -1,6 +1,9 @@
 //! The messages of pprof's `profile.proto`, by their published field numbers. Strings are indices into the string table.
 //! Meaning and invariants are at <https://github.com/google/pprof/blob/main/proto/profile.proto>.
 
+// Each field means what the page above says of the field of that name and number.
+#![allow(missing_docs)]
+
 /// The whole file, without its samples.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Profile {

@@ -29,8 +29,11 @@ impl TestId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
+    /// It passed.
     Ok,
+    /// It failed: it panicked, returned an error, or ended its process.
     Failed,
+    /// It was ended because it took longer than it may.
     TimedOut,
     /// The process that would have said did not live to do so.
     Unknown,
@@ -39,9 +42,11 @@ pub enum Outcome {
 /// One test that ran and left a ledger.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TestRecord {
+    /// Which test it is.
     pub id: TestId,
     /// The program that ran, absolute.
     pub executable: PathBuf,
+    /// Its verdict.
     pub outcome: Outcome,
     /// The window was not closed in order: the process was killed, aborted or exited by itself. The figures are those
     /// until then.
@@ -64,7 +69,9 @@ pub struct TestRecord {
     pub started_ns: u64,
     /// Wall time of the whole process, in nanoseconds.
     pub duration_ns: u64,
+    /// The test's figures, exact at every rate.
     pub counters: Counters,
+    /// What the recording could not see or place.
     pub losses: Losses,
     /// Distinct stacks in the ledger.
     pub stacks: usize,
@@ -74,8 +81,9 @@ pub struct TestRecord {
     pub lifetimes: Option<Lifetimes>,
     /// Where what is leaked was allocated; nothing where not every allocation had its stack noted.
     pub leaked_at: Vec<LeakedAt>,
-    /// Where the test function stands; empty and 0 where it is not known.
+    /// Where the test function stands; empty where it is not known.
     pub source_file: PathBuf,
+    /// The line there, 1-based; 0 = not known.
     pub start_line: u32,
 }
 
@@ -84,7 +92,9 @@ pub struct TestRecord {
 pub struct Iteration {
     /// The median or estimate that was measured, in nanoseconds; `None` where the program did not print one.
     pub ns: Option<f64>,
+    /// Successful calls of alloc, alloc_zeroed and realloc.
     pub alloc_objects: u64,
+    /// Bytes they asked for.
     pub alloc_space: u64,
 }
 
@@ -122,6 +132,7 @@ impl Lifetimes {
 /// A test that is there and left no figures: it did not run, or was not to be recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotRun {
+    /// Which test it is.
     pub id: TestId,
     /// As opposed to filtered out.
     pub ignored: bool,
@@ -141,9 +152,13 @@ impl TestRecord {
 /// A target that ran without being recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unprofiled {
+    /// As in [`TestId`].
     pub package: String,
+    /// As in [`TestId`].
     pub target: String,
+    /// As in [`TestId`].
     pub kind: String,
+    /// Why, in words for the user.
     pub reason: String,
     /// It carries the harness and ran, and left no recording.
     #[serde(default)]

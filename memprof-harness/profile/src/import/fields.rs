@@ -1,6 +1,7 @@
 //! A gzipped protobuf message, read field by field while it is unpacked: it is never in memory as a whole. What comes in may be
 //! anybody's, so it is bounded in every direction.
 
+use super::error::ImportError;
 use super::limited::unpacking;
 use std::io::{BufRead, BufReader, Read};
 
@@ -12,6 +13,7 @@ const STEP: usize = 64 << 10;
 /// What a field holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Value<'a> {
+    /// An integer; a signed one as its two's complement.
     Number(u64),
     /// A text or a message.
     Bytes(&'a [u8]),
@@ -22,13 +24,13 @@ impl<'a> Value<'a> {
     ///
     /// # Errors
     /// Where it holds none.
-    pub fn message<M: prost::Message + Default>(self) -> Result<M, String> {
-        M::decode(self.bytes()?).map_err(|error| error.to_string())
+    pub fn message<M: prost::Message + Default>(self) -> Result<M, ImportError> {
+        M::decode(self.bytes()?).map_err(ImportError::new)
     }
 
     /// # Errors
     /// Where the field holds a number.
-    pub fn bytes(self) -> Result<&'a [u8], String> {
+    pub fn bytes(self) -> Result<&'a [u8], ImportError> {
         match self {
             Value::Bytes(bytes) => Ok(bytes),
             Value::Number(_) => Err("a number stands where a text or a message belongs".into()),
@@ -39,7 +41,7 @@ impl<'a> Value<'a> {
     ///
     /// # Errors
     /// Where a list ends within a number.
-    pub fn numbers(self) -> Result<Vec<u64>, String> {
+    pub fn numbers(self) -> Result<Vec<u64>, ImportError> {
         match self {
             Value::Number(number) => Ok(vec![number]),
             Value::Bytes(mut bytes) => {
@@ -57,11 +59,14 @@ impl<'a> Value<'a> {
 ///
 /// # Errors
 /// Where they are no gzipped message, or hold more than any file may, or `take` fails.
-pub fn read(bytes: &[u8], take: impl FnMut(u32, Value<'_>) -> Result<(), String>) -> Result<(), String> {
+pub fn read(bytes: &[u8], take: impl FnMut(u32, Value<'_>) -> Result<(), ImportError>) -> Result<(), ImportError> {
     read_from(unpacking(bytes), take)
 }
 
-fn read_from(message: impl Read, mut take: impl FnMut(u32, Value<'_>) -> Result<(), String>) -> Result<(), String> {
+fn read_from(
+    message: impl Read,
+    mut take: impl FnMut(u32, Value<'_>) -> Result<(), ImportError>,
+) -> Result<(), ImportError> {
     let mut input = BufReader::with_capacity(STEP, message);
     let mut field = Vec::new();
     while let Some(key) = varint(&mut input)? {
@@ -77,7 +82,7 @@ fn read_from(message: impl Read, mut take: impl FnMut(u32, Value<'_>) -> Result<
             // Numbers of a fixed length, of which our messages have none.
             1 => exactly(&mut input, 8, &mut field)?,
             5 => exactly(&mut input, 4, &mut field)?,
-            other => return Err(format!("there is a field of kind {other}, which does not exist")),
+            other => return Err(format!("there is a field of kind {other}, which does not exist").into()),
         }
     }
     Ok(())
@@ -86,20 +91,20 @@ fn read_from(message: impl Read, mut take: impl FnMut(u32, Value<'_>) -> Result<
 const CUT: &str = "it ends in the middle";
 
 /// The next `len` bytes.
-fn exactly(input: &mut impl Read, len: u64, into: &mut Vec<u8>) -> Result<(), String> {
+fn exactly(input: &mut impl Read, len: u64, into: &mut Vec<u8>) -> Result<(), ImportError> {
     if len > LONGEST {
-        return Err(format!("it has a field of {len} bytes, and none of ours is longer than {LONGEST}"));
+        return Err(format!("it has a field of {len} bytes, and none of ours is longer than {LONGEST}").into());
     }
     into.clear();
-    let read = input.take(len).read_to_end(into).map_err(|error| error.to_string())?;
+    let read = input.take(len).read_to_end(into).map_err(ImportError::new)?;
     if read as u64 == len { Ok(()) } else { Err(CUT.into()) }
 }
 
 /// The number at the start of `input`; `None` at its end, which a file that was cut does not have.
-fn varint(input: &mut impl BufRead) -> Result<Option<u64>, String> {
+fn varint(input: &mut impl BufRead) -> Result<Option<u64>, ImportError> {
     let mut number = 0u64;
     for shift in (0..64).step_by(7) {
-        let next = input.fill_buf().map_err(|error| error.to_string())?;
+        let next = input.fill_buf().map_err(ImportError::new)?;
         let Some(&byte) = next.first() else {
             return if shift == 0 { Ok(None) } else { Err(CUT.into()) };
         };
@@ -125,7 +130,7 @@ mod tests {
         encoder.finish().unwrap()
     }
 
-    fn fields(bytes: &[u8]) -> Result<Vec<String>, String> {
+    fn fields(bytes: &[u8]) -> Result<Vec<String>, ImportError> {
         let mut found = Vec::new();
         read(bytes, |number, value| {
             found.push(format!("{number} {value:?}"));
@@ -168,12 +173,12 @@ mod tests {
             .map(|()| count)
         };
         assert_eq!(count(message.len() as u64), Ok(3));
-        assert_eq!(count(message.len() as u64 - 1), Err("it holds more than 3 MiB".to_owned()));
+        assert_eq!(count(message.len() as u64 - 1), Err(ImportError::new("it holds more than 3 MiB")));
     }
 
     #[test]
     fn a_length_that_nothing_stands_behind_takes_no_memory() {
-        let error = fields(&packed(&[0x12, 0xff, 0xff, 0xff, 0xff, 0x7f])).unwrap_err();
+        let error = fields(&packed(&[0x12, 0xff, 0xff, 0xff, 0xff, 0x7f])).unwrap_err().to_string();
         assert!(error.contains("none of ours is longer"), "{error}");
     }
 }

@@ -1,9 +1,11 @@
 //! pprof's format read back into the model: what [`export::pprof`](crate::export::pprof) wrote, on this machine or another. Everything in a file is
 //! checked, because anybody may have touched it.
 
+mod error;
 pub mod fields;
 mod limited;
 
+pub use error::ImportError;
 pub use limited::{Limited, MOST, too_much, unpacking};
 
 use crate::export::pprof;
@@ -38,12 +40,12 @@ pub const MOST_SAMPLES: usize = 1 << 24;
 ///
 /// # Errors
 /// Where it has more; says what.
-pub fn within_limits(builder: &ProfileBuilder) -> Result<(), String> {
+pub fn within_limits(builder: &ProfileBuilder) -> Result<(), ImportError> {
     if builder.nodes() > MOST_NODES {
-        return Err(format!("its stacks have more than {MOST_NODES} calls that they do not share"));
+        return Err(format!("its stacks have more than {MOST_NODES} calls that they do not share").into());
     }
     if builder.samples() > MOST_SAMPLES {
-        return Err(format!("it has more than {MOST_SAMPLES} samples"));
+        return Err(format!("it has more than {MOST_SAMPLES} samples").into());
     }
     Ok(())
 }
@@ -55,7 +57,7 @@ pub fn within_limits(builder: &ProfileBuilder) -> Result<(), String> {
 ///
 /// # Errors
 /// Where it is none of ours, or larger than anybody's can be; says why.
-pub fn import(bytes: &[u8], places: &Places) -> Result<Profile, String> {
+pub fn import(bytes: &[u8], places: &Places) -> Result<Profile, ImportError> {
     let file = FileTables::read(bytes)?;
     let texts = &file.texts;
     let mut builder = ProfileBuilder::default();
@@ -77,14 +79,17 @@ pub fn import(bytes: &[u8], places: &Places) -> Result<Profile, String> {
 ///
 /// # Errors
 /// Where the file is no profile, or `take` fails.
-pub fn each_sample(bytes: &[u8], mut take: impl FnMut(&proto::Sample) -> Result<(), String>) -> Result<(), String> {
+pub fn each_sample(
+    bytes: &[u8],
+    mut take: impl FnMut(&proto::Sample) -> Result<(), ImportError>,
+) -> Result<(), ImportError> {
     let mut sample = proto::Sample::default();
     fields::read(bytes, |field, value| {
         if field != proto::SAMPLE {
             return Ok(());
         }
         sample.clear();
-        sample.merge(value.bytes()?).map_err(|error| error.to_string())?;
+        sample.merge(value.bytes()?).map_err(ImportError::new)?;
         take(&sample)
     })
 }
@@ -92,16 +97,25 @@ pub fn each_sample(bytes: &[u8], mut take: impl FnMut(&proto::Sample) -> Result<
 /// The file without its samples.
 #[derive(Debug, Default)]
 pub struct FileTables {
+    /// What the numbers of a sample mean, in their order.
     pub sample_types: Vec<proto::ValueType>,
+    /// The loaded objects, in the file's order.
     pub mappings: Vec<proto::Mapping>,
+    /// The addresses, in the file's order.
     pub locations: Vec<proto::Location>,
     /// Of all locations.
     frames: usize,
+    /// By no order that can be relied on: rows refer to each other by their `id`s.
     pub functions: Vec<proto::Function>,
+    /// The string table, which every other table refers to by number.
     pub texts: Texts,
+    /// Numbers of strings.
     pub comments: Vec<i64>,
+    /// Start of what was recorded, in nanoseconds since the Unix epoch; 0 = not known.
     pub time_nanos: i64,
+    /// Wall time of what was recorded, in nanoseconds.
     pub duration_nanos: i64,
+    /// Mean bytes between samples; 0 or 1 = every allocation is in the file.
     pub period: i64,
 }
 
@@ -110,17 +124,17 @@ impl FileTables {
     ///
     /// # Errors
     /// Where it is no profile; says why.
-    pub fn read(bytes: &[u8]) -> Result<FileTables, String> {
+    pub fn read(bytes: &[u8]) -> Result<FileTables, ImportError> {
         let mut tables = FileTables::default();
         fields::read(bytes, |field, value| tables.take(field, value))?;
         Ok(tables)
     }
 
     /// The numbers of the fields are those of [`proto::Profile`].
-    fn take(&mut self, field: u32, value: Value<'_>) -> Result<(), String> {
+    fn take(&mut self, field: u32, value: Value<'_>) -> Result<(), ImportError> {
         let number = || match value {
             Value::Number(number) => Ok(number.cast_signed()),
-            Value::Bytes(_) => Err("a text or a message stands where a number belongs".to_owned()),
+            Value::Bytes(_) => Err(ImportError::new("a text or a message stands where a number belongs")),
         };
         match field {
             1 => put(&mut self.sample_types, value.message()?),
@@ -129,7 +143,7 @@ impl FileTables {
                 let location: proto::Location = value.message()?;
                 self.frames += location.line.len();
                 if self.frames > MOST_FRAMES {
-                    return Err(format!("its locations have more than {MOST_FRAMES} frames"));
+                    return Err(format!("its locations have more than {MOST_FRAMES} frames").into());
                 }
                 put(&mut self.locations, location)
             }
@@ -145,13 +159,13 @@ impl FileTables {
 }
 
 impl FileTables {
-    fn comments(&self) -> Result<Vec<String>, String> {
+    fn comments(&self) -> Result<Vec<String>, ImportError> {
         let mut len = 0;
         let comment = |&comment: &i64| {
             let text = self.texts.get(comment)?;
             len += text.len();
             if len > MOST_COMMENTS {
-                Err(format!("its comments have more than {MOST_COMMENTS} bytes"))
+                Err(format!("its comments have more than {MOST_COMMENTS} bytes").into())
             } else {
                 Ok(text.to_owned())
             }
@@ -160,9 +174,9 @@ impl FileTables {
     }
 }
 
-fn put<T>(rows: &mut Vec<T>, row: T) -> Result<(), String> {
+fn put<T>(rows: &mut Vec<T>, row: T) -> Result<(), ImportError> {
     if rows.len() == MOST_ROWS {
-        return Err(format!("it has a table of more than {MOST_ROWS} rows"));
+        return Err(format!("it has a table of more than {MOST_ROWS} rows").into());
     }
     rows.push(row);
     Ok(())
@@ -186,11 +200,11 @@ pub struct Texts {
 }
 
 impl Texts {
-    fn put(&mut self, text: &[u8]) -> Result<(), String> {
+    fn put(&mut self, text: &[u8]) -> Result<(), ImportError> {
         if self.all.len() + text.len() > MOST_TEXT {
-            return Err(format!("its names have more than {MOST_TEXT} bytes"));
+            return Err(format!("its names have more than {MOST_TEXT} bytes").into());
         }
-        self.all.push_str(std::str::from_utf8(text).map_err(|error| error.to_string())?);
+        self.all.push_str(std::str::from_utf8(text).map_err(ImportError::new)?);
         put(&mut self.ends, self.all.len())
     }
 
@@ -198,7 +212,7 @@ impl Texts {
     ///
     /// # Errors
     /// Where there is none.
-    pub fn get(&self, index: i64) -> Result<&str, String> {
+    pub fn get(&self, index: i64) -> Result<&str, ImportError> {
         let at = usize::try_from(index).ok().filter(|at| *at < self.ends.len());
         let at = at.ok_or_else(|| format!("there is no string {index}"))?;
         let start = if at == 0 { 0 } else { self.ends[at - 1] };
@@ -212,7 +226,12 @@ struct Tables {
 }
 
 impl Tables {
-    fn read(file: &FileTables, texts: &Texts, places: &Places, builder: &mut ProfileBuilder) -> Result<Tables, String> {
+    fn read(
+        file: &FileTables,
+        texts: &Texts,
+        places: &Places,
+        builder: &mut ProfileBuilder,
+    ) -> Result<Tables, ImportError> {
         let profile = builder.tables();
         let mut functions: HashMap<u64, FunctionId> = HashMap::new();
         for function in &file.functions {
@@ -240,9 +259,9 @@ impl Tables {
                 let function = function.ok_or_else(|| format!("there is no function {}", line.function_id))?;
                 Ok(Frame { function, line: small(line.line), column: small(line.column) })
             };
-            let frames = location.line.iter().map(frame).collect::<Result<Box<[Frame]>, String>>()?;
+            let frames = location.line.iter().map(frame).collect::<Result<Box<[Frame]>, ImportError>>()?;
             if frames.is_empty() {
-                return Err(format!("location {} has no function", location.id));
+                return Err(format!("location {} has no function", location.id).into());
             }
             let mapping = match location.mapping_id {
                 0 => None,
@@ -256,7 +275,7 @@ impl Tables {
 }
 
 /// Which of the file's columns each of our figures is in.
-fn columns(file: &FileTables, texts: &Texts) -> Result<Vec<(ValueType, usize)>, String> {
+fn columns(file: &FileTables, texts: &Texts) -> Result<Vec<(ValueType, usize)>, ImportError> {
     /// Profiles that were written before these were known have none of them.
     const LATER: [ValueType; 2] = [ValueType::LeakedObjects, ValueType::LeakedSpace];
     let column = |value: ValueType| {
@@ -264,7 +283,7 @@ fn columns(file: &FileTables, texts: &Texts) -> Result<Vec<(ValueType, usize)>, 
         match names.position(|name| name == Ok(value.name())) {
             Some(column) => Some(Ok((value, column))),
             None if LATER.contains(&value) => None,
-            None => Some(Err(format!("it has no `{}`", value.name()))),
+            None => Some(Err(format!("it has no `{}`", value.name()).into())),
         }
     };
     ValueType::ALL.into_iter().filter_map(column).collect()
@@ -283,7 +302,7 @@ struct Samples<'a> {
 }
 
 impl Samples<'_> {
-    fn add(&mut self, sample: &proto::Sample) -> Result<(), String> {
+    fn add(&mut self, sample: &proto::Sample) -> Result<(), ImportError> {
         let ids = || sample.location_id.iter().rev();
         let shared = self.path.iter().zip(ids()).take_while(|(before, id)| before.0 == **id).count();
         self.path.truncate(shared);
@@ -296,7 +315,7 @@ impl Samples<'_> {
                 self.calls += self.builder.tables().locations.get(location).frames.len();
             }
             if self.calls > MOST_NODES {
-                return Err(format!("its stacks have more than {MOST_NODES} calls that they do not share"));
+                return Err(format!("its stacks have more than {MOST_NODES} calls that they do not share").into());
             }
             within_limits(&self.builder)?;
         }
@@ -367,7 +386,7 @@ mod tests {
         let mut bytes = Vec::new();
         std::io::Read::read_to_end(&mut unpacking(&honest()), &mut bytes).unwrap();
         bytes.extend(fields);
-        import(&gzipped(&bytes), &Places { workspace: "/w".into(), beside: Vec::new() }).unwrap_err()
+        import(&gzipped(&bytes), &Places { workspace: "/w".into(), beside: Vec::new() }).unwrap_err().to_string()
     }
 
     #[test]

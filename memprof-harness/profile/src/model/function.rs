@@ -28,6 +28,7 @@ pub struct Function {
     pub name: StringId,
     /// Absolute where it is known; empty where it is not.
     pub file: StringId,
+    /// Whose code it is.
     pub origin: Origin,
 }
 

@@ -15,6 +15,7 @@ pub enum Owner {
     Bencher,
     /// The framework's.
     Harness,
+    /// Anybody else's.
     Other,
 }
 
@@ -33,6 +34,7 @@ pub struct Question<'a> {
 /// What one iteration did.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Iteration {
+    /// What happened below the bencher, in one iteration.
     pub values: Estimated,
     /// What other threads did meanwhile, which cannot be told from what they did before.
     pub elsewhere: Estimated,

@@ -11,12 +11,15 @@ use std::collections::BTreeMap;
 /// A line and what was allocated there and is leaked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeakedAt {
+    /// Demangled, without hashes.
     pub function: String,
     /// Absolute where it is known; empty where it is not.
     pub file: String,
     /// 1-based; 0 = not known.
     pub line: u32,
+    /// Blocks.
     pub leaked_objects: i64,
+    /// Bytes in them.
     pub leaked_space: i64,
 }
 

@@ -24,6 +24,7 @@ pub struct Location {
 /// One function at a location.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Frame {
+    /// A row of the same profile's functions.
     pub function: FunctionId,
     /// 1-based; 0 = not known.
     pub line: u32,

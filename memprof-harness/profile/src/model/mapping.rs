@@ -12,8 +12,9 @@ row_id! {
 /// code has the same address in every process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Mapping {
-    /// First address, and the one after the last.
+    /// First address.
     pub start: u64,
+    /// The address after the last.
     pub limit: u64,
     /// Absolute path.
     pub file: StringId,

@@ -42,11 +42,17 @@ use string::Strings;
 /// profiles are written as equal bytes.
 #[derive(Debug, Clone, Default)]
 pub struct Profile {
+    /// What it is of.
     pub about: About,
+    /// Every text that the other tables refer to.
     pub strings: Strings,
+    /// By name and file.
     pub functions: Functions,
+    /// The program first, then libraries, by path.
     pub mappings: Mappings,
+    /// By mapping, address and frames.
     pub locations: Locations,
+    /// A trie: each stack is its innermost location and the stack that called it.
     pub stacks: Stacks,
     /// Grouped by stack, in the stacks' order.
     pub samples: Vec<Sample>,
@@ -55,6 +61,7 @@ pub struct Profile {
 /// What a profile is of.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct About {
+    /// How often a stack was recorded.
     pub rate: SampleRate,
     /// Start of what was recorded, in nanoseconds since the Unix epoch; 0 = not known.
     pub started_ns: u64,

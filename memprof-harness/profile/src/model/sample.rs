@@ -10,11 +10,13 @@ use hashbrown::hash_table::Entry;
 /// What happened at one stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
+    /// Where.
     pub stack: StackId,
     /// The test it happened in; `None` in the profile of a single test.
     pub test: Option<StringId>,
     /// Size of every block counted here, in bytes; 0 = they differ.
     pub block_size: u64,
+    /// How much.
     pub values: Estimated,
 }
 

@@ -36,6 +36,7 @@ row_id! {
 pub struct StackNode {
     /// The caller; `None` at a root.
     pub caller: Option<StackId>,
+    /// The innermost location.
     pub location: LocationId,
 }
 

@@ -17,6 +17,7 @@ row_id! {
 pub struct Node {
     /// `None` at the root of a stack.
     pub caller: Option<NodeId>,
+    /// A row of the profile's functions.
     pub function: FunctionId,
 }
 

@@ -37,7 +37,9 @@ pub enum ValueType {
 /// What a figure counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
+    /// Events or blocks.
     Count,
+    /// Bytes, as the program asked for them.
     Bytes,
 }
 

@@ -23,12 +23,22 @@ use crate::model::IdSet;
 use crate::model::function::Origin;
 use crate::parallel::{cores, on_all_cores};
 use cache::CacheKey;
-use memprof_harness::ledger::Module;
+use memprof_harness::ledger::{Ledger, Module};
 use modules::{ModuleIndex, Modules};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use symbols::{Resolved, SymbolTable};
 use trim::Role;
+
+/// The objects of the process that left `ledger`. The loader has no name for the executable itself, which is at `exe`: where the ledger
+/// says (`identity.exe`), or where a copy of it was kept.
+pub fn modules(ledger: &Ledger, exe: &Path) -> Vec<Module> {
+    let mut modules = ledger.modules.clone();
+    for module in modules.iter_mut().filter(|module| module.path.as_os_str().is_empty()) {
+        module.path = exe.to_owned();
+    }
+    modules
+}
 
 /// The addresses that want names.
 #[derive(Debug, Default)]
@@ -61,7 +71,7 @@ struct ObjectSymbols {
 }
 
 impl Request {
-    /// Asks for `addresses`, the return addresses in the stacks of a process that had `modules` loaded.
+    /// Asks for `addresses`, the return addresses in the stacks of a process that had `modules` loaded: see [`modules`].
     pub fn add(&mut self, modules: &[Module], addresses: &[u64]) -> AddressMap {
         let map = self.modules.add(modules);
         self.wanted.resize_with(self.modules.iter().len(), IdSet::default);

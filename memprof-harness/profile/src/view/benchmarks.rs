@@ -13,6 +13,7 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 /// A benchmark. Without an iteration, what it allocates is not known.
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
+    /// Its figures.
     pub test: &'a TestRecord,
     /// Nanoseconds of an iteration, as they were measured; `None` = they are not known.
     pub ns: Option<f64>,
@@ -21,6 +22,7 @@ pub struct Row<'a> {
 /// A program of benchmarks that was recorded as one.
 #[derive(Debug, Clone, Copy)]
 pub struct Whole<'a> {
+    /// Its figures.
     pub test: &'a TestRecord,
     /// `None` where that is as it should be.
     pub why: Option<&'a str>,

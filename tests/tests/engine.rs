@@ -178,16 +178,23 @@ fn blocks_freed_by_other_threads_are_booked_where_they_were_allocated() {
 
 #[test]
 fn the_peak_of_several_threads_is_within_its_stated_bound() {
-    at_every_rate("tide", |probed| {
-        let counters = &probed.ledger.counters;
-        let truth = probed.truth.total("peak_space");
-        assert!(counters.peak_error > 0 && counters.peak_error < truth / 10);
-        assert!(counters.peak_space.abs_diff(truth) <= counters.peak_error, "{} for {truth}", counters.peak_space);
-        if probed.ledger.rate == 1 {
-            let at_sites: i64 = probed.ledger.sites.iter().map(|site| site.values.peak_space).sum();
-            assert!(at_sites.unsigned_abs().abs_diff(truth) <= 2 * counters.peak_error, "{at_sites} for {truth}");
-        }
-    });
+    at_every_rate("tide", peak_is_within_its_bound);
+}
+
+#[test]
+fn the_peak_of_threads_that_work_in_turn_is_within_the_same_bound() {
+    at_every_rate("turns", peak_is_within_its_bound);
+}
+
+fn peak_is_within_its_bound(probed: &Probed) {
+    let counters = &probed.ledger.counters;
+    let truth = probed.truth.total("peak_space");
+    assert!(counters.peak_error > 0 && counters.peak_error < truth / 10);
+    assert!(counters.peak_space.abs_diff(truth) <= counters.peak_error, "{} for {truth}", counters.peak_space);
+    if probed.ledger.rate == 1 {
+        let at_sites: i64 = probed.ledger.sites.iter().map(|site| site.values.peak_space).sum();
+        assert!(at_sites.unsigned_abs().abs_diff(truth) <= 2 * counters.peak_error, "{at_sites} for {truth}");
+    }
 }
 
 #[test]

@@ -3,6 +3,11 @@
 //! With one thread the total is that lane's own and the peak is exact. Once a second thread takes part, lanes add
 //! what changed to a shared total when it matters: when it would make a new peak, when a peak is left, and when
 //! [`BATCH`] bytes have gathered. The peak is then off by at most `BATCH` for each lane.
+//!
+//! A lane that has found the shared total as it left it [`RUN`] times in turn, as one does whose thread works while the others wait, becomes
+//! the [`LEADER`]: it tells the total of new peaks only, and of leaving them. Any other lane that has something to tell takes
+//! that away first, and tells for it. What lanes keep to themselves is so at most `BATCH` as before, but for the leader's, which
+//! knows when it makes a peak.
 
 use crate::engine::alloc::block_tag::{LaneTag, Note, SlotTag, Tag, BIRTH_BITS};
 use crate::engine::alloc::thread_cache::ThreadCache;
@@ -18,11 +23,13 @@ use crate::engine::unwind::kept_walk::KeptWalk;
 use crate::ledger::layout::{kind, ChunkHeader, Lane, Site};
 use std::cell::{Cell, RefCell};
 use std::mem::size_of;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, AtomicU32};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{fence, AtomicBool, AtomicI64, AtomicPtr, AtomicU32};
 
 /// Bytes that one lane may keep to itself before the shared total hears of them.
 pub(crate) const BATCH: i64 = 4096;
+/// A lane that was alone so many times in turn when it told the shared total what changed is taken to be so from then on.
+const RUN: u32 = 16;
 /// A block freed before its lane allocated this many more bytes was short-lived.
 const SHORT_LIFE: u64 = 4096;
 /// Lane numbers are kept in 16 bits of a tag.
@@ -50,6 +57,9 @@ pub(crate) struct Local {
     pub(crate) recent: Recent,
     pub(crate) kept_walk: KeptWalk,
     sampler: RefCell<Sampler>,
+    /// The shared total as this lane left it, and how many times in turn it was found so.
+    left: Cell<i64>,
+    run: Cell<u32>,
     /// Whether a thread has it now.
     held: AtomicBool,
     /// The lane made before; lanes are never taken down.
@@ -60,8 +70,19 @@ pub(crate) struct Local {
 static LANES: AtomicPtr<Local> = AtomicPtr::new(std::ptr::null_mut());
 static LOCK: ledger_map::Lock = ledger_map::Lock::new();
 
+/// The lane, if any, that tells the shared total of peaks alone: the others have changed nothing for a while.
+static LEADER: AtomicPtr<Local> = AtomicPtr::new(std::ptr::null_mut());
+/// The one that was it last, and may not have heard that it is it no more: its thread may be in the middle of an event.
+static DEPOSED: AtomicPtr<Local> = AtomicPtr::new(std::ptr::null_mut());
+
 /// How many processes of a line of forks came before this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// The shared total before a lane told it what changed, and after.
+struct Totals {
+    before: i64,
+    now: i64,
+}
 
 #[inline(always)]
 fn bump_small(field: &AtomicU32) {
@@ -76,29 +97,89 @@ impl Local {
         if !state::is_multi() {
             return;
         }
+        self.tell_for_others();
         let header = ledger_map::header();
-        let total = self.tell();
-        let peak = header.peak.fetch_max(total, AcqRel).max(total);
+        let Totals { before, now: total } = self.tell();
+        self.run.set(if before == self.left.replace(total) { self.run.get().saturating_add(1) } else { 0 });
+        let known = header.peak.load(Acquire);
+        let peak = if total > known { header.peak.fetch_max(total, AcqRel).max(total) } else { known };
         if total == peak {
             header.at_peak.store(1, Relaxed);
         } else if header.at_peak.load(Relaxed) == 1 && header.at_peak.swap(0, AcqRel) == 1 {
             header.epoch.store(state::next_epoch(), Relaxed);
         }
+        if self.is_leader() {
+            self.set_bounds_of_leader(total, peak);
+        } else {
+            self.set_bounds(total, peak);
+        }
+    }
+
+    /// Bounds within which this lane keeps to itself what changes, while the others do so, too.
+    fn set_bounds(&self, total: i64, peak: i64) {
         let live = self.record.live.load(Relaxed);
         let to_peak = (peak - total).clamp(0, BATCH);
         self.record.hi.store(live + to_peak, Relaxed);
         self.record.lo.store(if total == peak { live } else { live - BATCH }, Relaxed);
     }
 
-    /// Moves what is not yet in the shared total into it. May be called by any thread. Gives the new total.
-    fn tell(&self) -> i64 {
+    /// Bounds of the lane that alone changes the total: as where there is one thread.
+    fn set_bounds_of_leader(&self, total: i64, peak: i64) {
+        let live = self.record.live.load(Relaxed);
+        self.record.hi.store(live + (peak - total).max(0), Relaxed);
+        self.record.lo.store(if total == peak { live } else { i64::MIN }, Relaxed);
+        // Either this comes first, and who deposes the lane then sets other bounds; or the lane sees that it was deposed.
+        fence(SeqCst);
+        if LEADER.load(Relaxed) != self.pointer() {
+            self.set_bounds(total, peak);
+        }
+    }
+
+    fn pointer(&self) -> *mut Local {
+        std::ptr::from_ref(self).cast_mut()
+    }
+
+    fn is(&self, other: &Local) -> bool {
+        std::ptr::eq(self, other)
+    }
+
+    /// Whether this lane leads, now that it has told the shared total what changed. One that was alone long enough begins to.
+    fn is_leader(&self) -> bool {
+        let leader = LEADER.load(Relaxed);
+        if leader == self.pointer() {
+            return true;
+        }
+        self.run.get() >= RUN
+            && leader.is_null()
+            && LEADER.compare_exchange(leader, self.pointer(), SeqCst, Relaxed).is_ok()
+    }
+
+    /// Has the leader lead no more, if it is another lane; and tells the shared total what a leader that does not know of that yet may have
+    /// changed.
+    fn tell_for_others(&self) {
+        if let Some(leader) = lane_in(&LEADER).filter(|leader| !leader.is(self)) {
+            depose(leader);
+        }
+        match lane_in(&DEPOSED) {
+            Some(lane) if lane.is(self) => {
+                _ = DEPOSED.compare_exchange(self.pointer(), std::ptr::null_mut(), AcqRel, Relaxed);
+            }
+            Some(lane) => _ = lane.tell(),
+            None => {}
+        }
+    }
+
+    /// Moves what is not yet in the shared total into it. May be called by any thread.
+    fn tell(&self) -> Totals {
         let shared = &ledger_map::header().live;
         let (live, told) = (self.record.live.load(Relaxed), self.record.flushed.load(Acquire));
-        match self.record.flushed.compare_exchange(told, live, AcqRel, Relaxed) {
-            Ok(_) => shared.fetch_add(live - told, AcqRel) + (live - told),
-            // Somebody else told it for us.
-            Err(_) => shared.load(Acquire),
+        if live != told && self.record.flushed.compare_exchange(told, live, AcqRel, Relaxed).is_ok() {
+            let before = shared.fetch_add(live - told, AcqRel);
+            return Totals { before, now: before + (live - told) };
         }
+        // There is nothing to tell, or somebody else told it for us.
+        let now = shared.load(Acquire);
+        Totals { before: now, now }
     }
 
     /// The slots that this lane may take where each has its note in front, as in exact mode.
@@ -251,7 +332,9 @@ pub(crate) fn take() -> Option<&'static Local> {
 /// In a forked child: its lanes are the parent's. Those it makes go into a ledger of its own.
 pub(crate) fn forget_all() {
     LOCK.force_open();
-    LANES.store(std::ptr::null_mut(), Release);
+    for place in [&LANES, &LEADER, &DEPOSED] {
+        place.store(std::ptr::null_mut(), Release);
+    }
     GENERATION.fetch_add(1, Relaxed);
 }
 
@@ -277,10 +360,28 @@ fn lanes() -> impl Iterator<Item = &'static Local> {
     std::iter::successors(newest(), |lane| lane.next)
 }
 
-#[allow(unsafe_code)]
 fn newest() -> Option<&'static Local> {
+    lane_in(&LANES)
+}
+
+/// The lane in one of the places for them: [`LANES`], [`LEADER`], [`DEPOSED`].
+#[allow(unsafe_code)]
+fn lane_in(place: &AtomicPtr<Local>) -> Option<&'static Local> {
     // SAFETY: null, or a lane that `make` published whole and that is never freed.
-    unsafe { LANES.load(Acquire).as_ref() }
+    unsafe { place.load(Acquire).as_ref() }
+}
+
+/// Has this lane lead no more, and attend to whatever happens to it next.
+fn depose(leader: &'static Local) {
+    let place = leader.pointer();
+    // Before and after: the lane itself takes it for known while it leads.
+    DEPOSED.store(place, SeqCst);
+    if LEADER.compare_exchange(place, std::ptr::null_mut(), SeqCst, Relaxed).is_ok() {
+        DEPOSED.store(place, SeqCst);
+        fence(SeqCst);
+        leader.record.hi.store(i64::MIN, Relaxed);
+        leader.record.lo.store(i64::MAX, Relaxed);
+    }
 }
 
 /// Writes a struct into zeroed memory field by field, but for those of which zeros are a valid value. As a whole it would pass
@@ -316,7 +417,7 @@ fn make() -> Option<&'static Local> {
     }
     write_in_place!(
         place,
-        [cache, recent, desk],
+        [cache, recent, desk, left, run],
         Local {
             record: record,
             number: number,

@@ -7,39 +7,25 @@
 mod cli;
 mod collect;
 mod commands;
-mod conditions;
-mod config;
 mod context;
 #[cfg(test)]
 mod direction;
-mod error;
-mod exit_code;
-mod folders;
+mod files;
 mod gate;
 mod git;
 mod inject;
-mod intake;
-mod interrupt;
-mod listing;
-mod options;
-mod outlet;
 mod protocol;
-mod provenance;
 mod report;
-mod run;
 mod runner;
-mod shell;
-mod surroundings;
-mod toolchain;
-mod workspace;
+mod ui;
 
 use cli::Request;
-use error::Error;
 use inject::nested;
 use protocol::stand_in::StandIn;
-use shell::Shell;
 use std::ffi::OsString;
 use std::process::ExitCode;
+use ui::error::Error;
+use ui::terminal::Shell;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -84,7 +70,7 @@ fn user(args: Vec<OsString>) -> Result<ExitCode, Error> {
         Request::Clean(options) => commands::clean::clean(&options)?,
         Request::Show(text) => {
             Shell::new().result(&text);
-            exit_code::ExitCode::OK
+            ui::exit_code::ExitCode::OK
         }
     };
     Ok(code.into())

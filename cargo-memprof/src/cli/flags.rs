@@ -6,9 +6,9 @@
 
 use super::help;
 use crate::context::cargo_args::CargoArgs;
-use crate::error::Error;
+use crate::context::options::OwnFlags;
 use crate::gate::flags::{Allowed, Format, GateFlags};
-use crate::options::OwnFlags;
+use crate::ui::error::Error;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use memprof_harness::modes::{Modes, Partition, Scheme};
 use std::ffi::OsString;

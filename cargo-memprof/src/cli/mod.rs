@@ -15,11 +15,11 @@ use crate::commands::gate::GateOptions;
 use crate::commands::merge::MergeOptions;
 use crate::context::cargo_args::CargoArgs;
 use crate::context::cargo_flags::Tool;
-use crate::error::Error;
+use crate::context::options::{self, SampleRate, Task, TestOptions};
 use crate::gate::flags::{Format, GateFlags};
 use crate::gate::pattern::Pattern;
-use crate::options::{self, SampleRate, Task, TestOptions};
-use crate::shell::Shell;
+use crate::ui::error::Error;
+use crate::ui::terminal::Shell;
 use memprof_harness::modes::Partition;
 use std::ffi::OsString;
 

@@ -1,6 +1,6 @@
 //! clap's refusals in our three parts; its help and version texts are none.
 
-use crate::error::Error;
+use crate::ui::error::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use std::error::Error as _;
 use std::ffi::OsStr;

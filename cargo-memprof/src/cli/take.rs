@@ -3,7 +3,7 @@
 
 use super::refusal;
 use crate::context::cargo_flags::{Argument, Tool};
-use crate::error::Error;
+use crate::ui::error::Error;
 use clap::ArgAction;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;

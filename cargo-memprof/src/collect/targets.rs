@@ -1,11 +1,11 @@
 //! Which of the user's targets an executable is that was run, and where the user's own code is: what cargo says of the packages, and what
 //! the wrapper and the runner wrote down.
 
+use crate::collect::run_facts::RanExecutable;
 use crate::context::executable::ExecutablePath;
+use crate::context::workspace::{Workspace, is_in};
 use crate::protocol::build_record::Note;
 use crate::protocol::run_log::Ran;
-use crate::run::RanExecutable;
-use crate::workspace::{Workspace, is_in};
 use cargo_metadata::{Package, Target, TargetKind};
 use memprof_harness::ledger;
 use memprof_profile::symbolize::Places;

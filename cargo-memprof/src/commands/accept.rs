@@ -2,13 +2,13 @@
 
 use crate::context::Context;
 use crate::context::cargo_args::CargoArgs;
-use crate::error::Error;
-use crate::exit_code::ExitCode;
 use crate::gate::flags::GateFlags;
 use crate::gate::pattern::Pattern;
 use crate::gate::recorded::RecordedRun;
 use crate::gate::reference::Reference;
 use crate::report::LastCommand;
+use crate::ui::error::Error;
+use crate::ui::exit_code::ExitCode;
 use std::path::PathBuf;
 
 /// What `cargo memprof accept` was asked for.

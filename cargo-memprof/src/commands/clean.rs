@@ -1,11 +1,11 @@
 //! `cargo memprof clean`: removes what this program made below the target folder.
 
 use crate::context::cargo_args::CargoArgs;
-use crate::error::Error;
-use crate::exit_code::ExitCode;
-use crate::folders;
-use crate::surroundings::Surroundings;
-use crate::workspace::NoWorkspace;
+use crate::context::cargo_env::Surroundings;
+use crate::context::target_dir;
+use crate::context::workspace::NoWorkspace;
+use crate::ui::error::Error;
+use crate::ui::exit_code::ExitCode;
 use std::io;
 
 /// What `cargo memprof clean` was asked for.
@@ -30,7 +30,7 @@ pub fn clean(options: &CleanOptions) -> Result<ExitCode, Error> {
             return Ok(code);
         }
     };
-    let folder = surroundings.target_dir(&workspace)?.join(folders::NAME);
+    let folder = surroundings.target_dir(&workspace)?.join(target_dir::NAME);
     if let Ok(behind) = fs_err::read_link(&folder) {
         // Whoever put it there may have more behind it than this program made.
         fs_err::remove_file(&folder)

@@ -2,9 +2,8 @@
 
 use super::recording;
 use crate::collect::targets;
+use crate::context::options::TestOptions;
 use crate::context::{Context, test_filter};
-use crate::error::Error;
-use crate::exit_code::ExitCode;
 use crate::gate::against::{self, Against};
 use crate::gate::baseline::Baseline;
 use crate::gate::evidence::{self, Evidence};
@@ -17,8 +16,9 @@ use crate::gate::reference::{Reference, nothing_ran};
 use crate::gate::text::{self, Source};
 use crate::gate::{compare, self_test};
 use crate::inject::harness;
-use crate::options::TestOptions;
 use crate::report::LastCommand;
+use crate::ui::error::Error;
+use crate::ui::exit_code::ExitCode;
 use camino::Utf8Path;
 use memprof_harness::modes::Modes;
 

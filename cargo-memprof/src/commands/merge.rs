@@ -5,13 +5,13 @@ mod shards;
 
 use crate::context::Context;
 use crate::context::cargo_args::CargoArgs;
-use crate::error::Error;
-use crate::exit_code::ExitCode;
+use crate::context::cargo_env::absolute;
+use crate::files::intake::{self, Place, PlainPath};
 use crate::gate::recorded::RecordedRun;
-use crate::intake::{self, Place, PlainPath};
 use crate::report::layout;
 use crate::report::{Files, LastCommand, Outputs, Running, Summary, title, write_formats, write_whole};
-use crate::surroundings::absolute;
+use crate::ui::error::Error;
+use crate::ui::exit_code::ExitCode;
 use camino::{Utf8Path, Utf8PathBuf};
 use memprof_profile::import;
 use memprof_profile::model::{About, ProfileBuilder};

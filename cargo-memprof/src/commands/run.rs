@@ -2,9 +2,9 @@
 
 use super::recording;
 use crate::context::Context;
-use crate::error::Error;
-use crate::exit_code::ExitCode;
-use crate::options::TestOptions;
+use crate::context::options::TestOptions;
+use crate::ui::error::Error;
+use crate::ui::exit_code::ExitCode;
 
 /// Runs a program and reports on it.
 ///

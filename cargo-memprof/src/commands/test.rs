@@ -4,10 +4,10 @@
 use super::gate::GateOptions;
 use super::recording;
 use crate::context::Context;
-use crate::error::Error;
-use crate::exit_code::ExitCode;
 use crate::gate::recorded::RecordedRun;
 use crate::gate::reference::{Reference, nothing_ran};
+use crate::ui::error::Error;
+use crate::ui::exit_code::ExitCode;
 
 /// Runs the tests and, if the user wants that, takes their figures into the baseline.
 ///

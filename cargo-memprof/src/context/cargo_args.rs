@@ -121,7 +121,7 @@ fn asks_for_json(harness: &[OsString]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::options::shown;
+    use crate::context::options::shown;
 
     fn words(text: &str) -> Vec<OsString> {
         text.split_whitespace().map(OsString::from).collect()

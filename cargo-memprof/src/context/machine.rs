@@ -1,7 +1,7 @@
 //! For which machines tests can be recorded: 64-bit Linux on two processors. Others are refused before cargo builds anything.
 
 use crate::context::cargo_config;
-use crate::error::Error;
+use crate::ui::error::Error;
 use cargo_metadata::cargo_platform::Cfg;
 use std::ffi::OsStr;
 

@@ -1,22 +1,34 @@
 //! What surrounds a run: where things are, and what they are called.
 
-pub mod build_layout;
+pub mod cargo_env;
+pub mod env;
+
 pub mod cargo_args;
 pub mod cargo_config;
 pub mod cargo_flags;
-pub mod env;
+pub mod options;
+pub mod test_filter;
+
+pub mod config;
+pub mod toolchain;
+pub mod workspace;
+
+pub mod build_layout;
 pub mod executable;
 pub mod machine;
 pub mod symbol_cache;
-pub mod test_filter;
+pub mod target_dir;
 
-use crate::error::Error;
-use crate::exit_code::ExitCode;
-use crate::folders;
+pub mod conditions;
+pub mod frameworks;
+pub mod provenance;
+
+use crate::context::cargo_env::{Surroundings, absolute};
+use crate::context::workspace::{NoWorkspace, Workspace};
 use crate::git::Git;
-use crate::shell::Shell;
-use crate::surroundings::{Surroundings, absolute};
-use crate::workspace::{NoWorkspace, Workspace};
+use crate::ui::error::Error;
+use crate::ui::exit_code::ExitCode;
+use crate::ui::terminal::Shell;
 use camino::Utf8PathBuf;
 use cargo_args::CargoArgs;
 use std::path::Path;
@@ -56,7 +68,7 @@ impl<'a> Context<'a> {
     pub fn out_dir(&self, asked: Option<&Path>) -> Result<Utf8PathBuf, Error> {
         match asked {
             Some(folder) => absolute(folder, "--memprofile"),
-            None => Ok(self.surroundings.target_dir(&self.workspace)?.join(folders::NAME)),
+            None => Ok(self.surroundings.target_dir(&self.workspace)?.join(target_dir::NAME)),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The folder in which the names of addresses are kept from one run to the next: a file an entry. What stands in an entry is
 //! `memprof_profile::symbolize`'s business.
 
-use crate::{intake, outlet};
+use crate::files::{intake, outlet};
 use memprof_profile::symbolize::SymbolStore;
 use std::fs;
 use std::path::PathBuf;

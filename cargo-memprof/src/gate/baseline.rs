@@ -18,7 +18,7 @@
 //! Rust's escapes, for what a line cannot hold.
 
 use super::figures::{Figure, Figures};
-use crate::conditions::Conditions;
+use crate::context::conditions::Conditions;
 use memprof_profile::record::TestId;
 use memprof_profile::view::plain::plain;
 use std::collections::BTreeMap;

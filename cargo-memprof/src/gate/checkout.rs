@@ -2,9 +2,9 @@
 //! user's own workspace, in whose folder they lie.
 
 use crate::context::cargo_args::CargoArgs;
+use crate::files::intake;
+use crate::files::outlet;
 use crate::git::{Copy, Git};
-use crate::intake;
-use crate::outlet;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::ffi::{OsStr, OsString};
 use std::path::Path;

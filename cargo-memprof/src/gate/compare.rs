@@ -273,8 +273,8 @@ impl<'a> Absent<'a> {
 mod tests {
     use super::super::outcome::Verdict;
     use super::*;
-    use crate::conditions::Conditions;
-    use crate::exit_code::ExitCode;
+    use crate::context::conditions::Conditions;
+    use crate::ui::exit_code::ExitCode;
 
     fn id(name: &str) -> TestId {
         TestId { package: "p".into(), target: "p".into(), kind: "lib".into(), name: name.into() }

@@ -3,8 +3,8 @@
 
 use super::figures::{Figure, Figures};
 use super::policy::Severity;
-use crate::conditions::Difference;
-use crate::exit_code::ExitCode;
+use crate::context::conditions::Difference;
+use crate::ui::exit_code::ExitCode;
 use memprof_profile::record::TestId;
 use serde::Serialize;
 

@@ -7,11 +7,11 @@ use super::outcome::Outcome;
 use super::text::Source;
 use super::{annotate, job_summary, json, junit, text};
 use crate::context::env;
-use crate::error::Error;
-use crate::exit_code::ExitCode;
-use crate::outlet;
+use crate::files::outlet;
 use crate::report::layout;
-use crate::shell::Shell;
+use crate::ui::error::Error;
+use crate::ui::exit_code::ExitCode;
+use crate::ui::terminal::Shell;
 use camino::{Utf8Path, Utf8PathBuf};
 
 /// The files, in the folder `gate` of the outputs.

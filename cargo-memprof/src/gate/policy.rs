@@ -202,3 +202,67 @@ mod tests {
         assert_eq!(policy.exclusion(&id("x", "flaky")), None);
     }
 }
+
+/// The policy as a part of the whole configuration.
+#[cfg(test)]
+mod in_the_configuration {
+    use super::*;
+    use crate::context::config::{Config, ListLimit};
+    use crate::ui::error::Error;
+    use camino::Utf8Path;
+
+    fn read(text: &str) -> Result<Config<Policy>, Error> {
+        Config::of_file(Utf8Path::new("m.toml"), text)
+    }
+
+    #[test]
+    fn all_keys_of_the_documentation_are_understood() {
+        let text = include_str!("../../../docs/gate.md");
+        let example = text.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+        let config = read(example).unwrap();
+        assert!(
+            config.gate.overrides.len() > 1 && config.gate.exclude.len() == 1 && config.list_limit == ListLimit(5000)
+        );
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_the_right_one() {
+        for (text, line, help) in [
+            ("[gate]\nratchett = true\n", 2, "`ratchet`"),
+            ("[gate.limits]\nalloc-objects = '+0'\n", 2, "`alloc_objects`"),
+            ("[gate]\nnot_run = 'warn'\n", 2, "`not-run`"),
+            ("[gates]\n", 1, "`gate`"),
+            ("list_limit = 3\n", 1, "`list-limit`"),
+            ("[gate]\nnew = 'warning'\n", 2, "`warn`"),
+            ("[gate]\nbanana = 1\n", 2, "there are `baseline`, `limits`"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.advice().unwrap().contains(help), "{text}{error}");
+            assert!(error.asked().contains(&format!("`m.toml:{line}`")), "{text}{error}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_none_says_what_is_wrong() {
+        for (text, why) in [
+            ("[gate.limits]\nalloc_objects = '5%'\n", "a growth begins with `+`"),
+            ("[gate.limits]\nalloc_objects = true\n", "a limit is a text"),
+            ("[[gate.exclude]]\ntest = 'x'\n", "reason"),
+            ("stack-depth = 15\n", "15 is not from 16 to 1024"),
+            ("stack-depth = '64'\n", "invalid type"),
+            ("[gate\n", ""),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.to_string().contains(why), "{text}{error}");
+        }
+    }
+
+    #[test]
+    fn the_manifest_may_hold_it_as_well() {
+        let value = serde_json::json!({ "gate": { "ratchet": true, "limits": { "peak_space": 4096 } } });
+        let config = Config::<Policy>::of_manifest(Utf8Path::new("/w"), &value).unwrap();
+        assert!(config.gate.ratchet);
+        let error = Config::<Policy>::of_manifest(Utf8Path::new("/w"), &serde_json::json!({ "gat": 1 })).unwrap_err();
+        assert_eq!(error.advice(), Some("did you mean `gate`?"));
+    }
+}

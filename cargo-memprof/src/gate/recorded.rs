@@ -3,11 +3,11 @@
 
 use super::doctest;
 use super::figures::Figures;
-use crate::conditions::Conditions;
-use crate::error::Error;
-use crate::intake::{self, Place, PlainPath};
-use crate::provenance::Provenance;
+use crate::context::conditions::Conditions;
+use crate::context::provenance::Provenance;
+use crate::files::intake::{self, Place, PlainPath};
 use crate::report::layout;
+use crate::ui::error::Error;
 use camino::{Utf8Path, Utf8PathBuf};
 use memprof_profile::record::TestId;
 use serde::Deserialize;

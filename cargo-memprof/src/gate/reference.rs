@@ -10,13 +10,13 @@ use super::policy::{Policy, Severity};
 use super::recorded::{RecordedRun, RecordedTest};
 use super::store::Store;
 use super::text::Source;
-use crate::config::Config;
 use crate::context::Context;
-use crate::error::Error;
-use crate::exit_code::ExitCode;
-use crate::folders;
+use crate::context::cargo_env::absolute;
+use crate::context::config::Config;
+use crate::context::target_dir;
 use crate::report::layout;
-use crate::surroundings::absolute;
+use crate::ui::error::Error;
+use crate::ui::exit_code::ExitCode;
 use camino::{Utf8Path, Utf8PathBuf};
 use memprof_profile::view::amount::plural;
 use memprof_profile::view::plain::plain;
@@ -38,7 +38,7 @@ impl Reference {
     /// Where the configuration or a path cannot be used.
     pub fn find(here: &Context<'_>, flags: &GateFlags) -> Result<Reference, Error> {
         let root = &here.workspace.root;
-        let mut policy = Config::read(root, &here.workspace.metadata)?.gate;
+        let mut policy = Config::<Policy>::read(root, &here.workspace.metadata)?.gate;
         flags.soften(&mut policy);
         let path = match &flags.baseline {
             Some(path) => absolute(path, "--baseline")?,
@@ -47,7 +47,7 @@ impl Reference {
         let folder = match &flags.baseline_dir {
             Some(folder) => absolute(folder, "--baseline-dir")?,
             None => {
-                let ours = here.surroundings.target_dir(&here.workspace)?.join(folders::NAME);
+                let ours = here.surroundings.target_dir(&here.workspace)?.join(target_dir::NAME);
                 ours.join(layout::BASELINE)
             }
         };

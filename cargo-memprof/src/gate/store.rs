@@ -2,10 +2,10 @@
 //! that is accepted alone has its profile replaced alone. They explain a regression; the verdict never needs them.
 
 use super::recorded::{RecordedRun, RecordedTest};
-use crate::error::Error;
-use crate::exit_code::ExitCode;
-use crate::intake::{Place, PlainPath};
-use crate::outlet;
+use crate::files::intake::{Place, PlainPath};
+use crate::files::outlet;
+use crate::ui::error::Error;
+use crate::ui::exit_code::ExitCode;
 use camino::Utf8PathBuf;
 use memprof_profile::record::TestId;
 use std::collections::BTreeMap;

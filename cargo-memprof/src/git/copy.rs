@@ -4,7 +4,7 @@
 
 use super::repository::{Repository, Shared};
 use super::{Call, Failure, Git};
-use crate::outlet;
+use crate::files::outlet;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::io;
 

@@ -146,7 +146,7 @@ impl Call {
     fn shown(&self) -> String {
         let args = self.command.get_args().skip(QUIET.len());
         let words = std::iter::once(self.command.get_program()).chain(args);
-        format!("`{}`", crate::options::shown(words))
+        format!("`{}`", crate::context::options::shown(words))
     }
 }
 

@@ -3,11 +3,11 @@
 
 use crate::context::cargo_flags::{Argument, Arguments, Tool};
 use crate::context::env;
-use crate::error::Error;
 use crate::inject::nested::{self, Additions};
 use crate::protocol::ancestors;
 use crate::protocol::plan;
 use crate::protocol::stand_in::{FoundBy, StandIn};
+use crate::ui::error::Error;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};

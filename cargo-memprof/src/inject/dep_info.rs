@@ -2,7 +2,7 @@
 //! in `CARGO` would be out of date for cargo at once: it compares that variable with its own path.
 
 use crate::context::env;
-use crate::outlet;
+use crate::files::outlet;
 use std::io;
 use std::path::{Path, PathBuf};
 

@@ -2,8 +2,8 @@
 //! nobody uses any more.
 
 use crate::context::env;
+use crate::files::outlet;
 use crate::inject::harness::{self, Built, Form};
-use crate::outlet;
 use rustix::fs::FlockOperation;
 use std::fs::File;
 use std::io;

@@ -1,14 +1,14 @@
 //! This program as the compiler of doctests: it slips the harness under each that is going to run, and notes which it is.
 
 use crate::context::env;
-use crate::error::Error;
+use crate::context::toolchain::Takes;
+use crate::files::outlet;
 use crate::inject::harness::{Built, Form, Hooked, PROGRAM_CRATE};
 use crate::inject::invocation::{self, Invocation, expand};
 use crate::inject::{diagnostics, harness};
-use crate::outlet;
 use crate::protocol::build_record::{Doctest, Note};
 use crate::protocol::plan::Plan;
-use crate::toolchain::Takes;
+use crate::ui::error::Error;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};

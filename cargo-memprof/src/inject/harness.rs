@@ -1,13 +1,13 @@
 //! The harness: its sources compiled once for a toolchain and a target, kept where the next run finds it.
 
 use crate::context::env;
-use crate::folders::is_alive;
+use crate::context::target_dir::is_alive;
+use crate::context::toolchain::{Takes, Toolchain};
+use crate::files::outlet;
 use crate::inject::invocation::Unhookable;
 use crate::inject::{depot, diagnostics, libtest};
-use crate::outlet;
 use crate::protocol::plan::Plan;
 use crate::protocol::way::Way;
-use crate::toolchain::{Takes, Toolchain};
 use memprof_harness::link_marker;
 use rustix::process::Pid;
 use std::ffi::OsString;

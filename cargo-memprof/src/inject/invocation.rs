@@ -1,6 +1,6 @@
 //! A call of rustc, read and rewritten. Pure: what the arguments mean and what they become.
 
-use crate::toolchain::Takes;
+use crate::context::toolchain::Takes;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 

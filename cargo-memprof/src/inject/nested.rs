@@ -3,18 +3,18 @@
 //! the wrapper finds its plan by the number of the cargo that calls it.
 
 use crate::context::cargo_args::CargoArgs;
+use crate::context::cargo_env::Surroundings;
 use crate::context::cargo_flags::Tool;
 use crate::context::env::{self, Saved};
-use crate::error::Error;
-use crate::folders;
+use crate::context::target_dir;
+use crate::context::toolchain::Toolchain;
+use crate::context::workspace::NoWorkspace;
 use crate::inject::depot;
 use crate::inject::harness::{self, Compiler, Form, Hooked};
 use crate::protocol::ancestors::plan_path;
 use crate::protocol::build_script;
 use crate::protocol::plan::Plan;
-use crate::surroundings::Surroundings;
-use crate::toolchain::Toolchain;
-use crate::workspace::NoWorkspace;
+use crate::ui::error::Error;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -47,8 +47,9 @@ pub fn answer(args: &[OsString]) -> Result<Additions, Error> {
         NoWorkspace::Refused { stderr, .. } => refused(String::from_utf8_lossy(&stderr)),
     })?;
     let toolchain = Toolchain::ask(surroundings.rustc())?;
-    let built = if outer.native { folders::BUILD_NATIVE } else { folders::BUILD };
-    let build = folders::make_build(&surroundings.target_dir(&workspace)?, built, &harness::build_key(outer.libtest))?;
+    let built = if outer.native { target_dir::BUILD_NATIVE } else { target_dir::BUILD };
+    let build =
+        target_dir::make_build(&surroundings.target_dir(&workspace)?, built, &harness::build_key(outer.libtest))?;
     let nested = Nested { outer: &outer, surroundings: &surroundings, toolchain: &toolchain, process };
     let plan = nested.plan(build.as_std_path());
     for (target, place) in plan.harness.iter().filter(|(_, place)| !depot::claim(place, &Form::ALL)) {

@@ -2,16 +2,16 @@
 //! executables, and notes beside every executable whether that worked.
 
 use crate::context::env;
-use crate::error::Error;
+use crate::context::toolchain::Takes;
+use crate::files::outlet;
 use crate::inject::harness::{Built, Form, Hooked};
 use crate::inject::invocation::{Harness, Invocation, Purpose, Visibility, expand, split_programs};
 use crate::inject::{dep_info, diagnostics, harness};
-use crate::outlet;
 use crate::protocol::build_record::Note;
 use crate::protocol::build_script;
 use crate::protocol::plan::Plan;
 use crate::protocol::way::Way;
-use crate::toolchain::Takes;
+use crate::ui::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;

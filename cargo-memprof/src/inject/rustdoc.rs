@@ -2,11 +2,11 @@
 //! doctests are asked for, because who compiles one learns its line alone.
 
 use crate::context::env;
-use crate::error::Error;
-use crate::outlet;
+use crate::files::outlet;
 use crate::protocol::build_script;
 use crate::protocol::plan::Plan;
 use crate::protocol::{DOCTEST_PROCESS, RUNNER};
+use crate::ui::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};

@@ -2,7 +2,7 @@
 //! harness. It lies where cargo keeps the executable, because cargo may run it many times and compile it once.
 
 use crate::context::build_layout;
-use crate::outlet;
+use crate::files::outlet;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
 use std::io;

@@ -4,6 +4,7 @@
 pub mod ancestors;
 pub mod build_record;
 pub mod build_script;
+pub mod measured;
 pub mod plan;
 pub mod run_log;
 pub mod stand_in;

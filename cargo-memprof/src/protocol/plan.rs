@@ -2,11 +2,11 @@
 //! runner, which happen in processes of cargo's.
 
 use crate::context::env::{self, Saved};
-use crate::error::Error;
-use crate::outlet;
+use crate::files::outlet;
 use crate::protocol::ancestors;
 use crate::protocol::stand_in::StandIn;
 use crate::protocol::way::Way;
+use crate::ui::error::Error;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -2,8 +2,8 @@
 //! lines when cargo has ended.
 
 use crate::context::executable::ExecutablePath;
-use crate::intake;
-use crate::outlet;
+use crate::files::intake;
+use crate::files::outlet;
 use crate::protocol::build_record::Note;
 use serde::{Deserialize, Serialize};
 use std::io;

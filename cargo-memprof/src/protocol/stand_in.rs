@@ -8,7 +8,7 @@
 //! - `ours`: a link to this program where it is otherwise.
 
 use crate::context::env;
-use crate::outlet;
+use crate::files::outlet;
 use serde::{Deserialize, Serialize};
 use std::ffi::{OsStr, OsString};
 use std::io;

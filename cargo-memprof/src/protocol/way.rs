@@ -1,7 +1,7 @@
 //! What the user says of how executables with libtest are recorded.
 
 use crate::context::env;
-use crate::error::Error;
+use crate::ui::error::Error;
 use serde::{Deserialize, Serialize};
 
 /// How executables with libtest are recorded: `CARGO_MEMPROF_LIBTEST`.

@@ -1,10 +1,10 @@
 //! What of a run is benchmarks: what one iteration of each took, or why that is not known.
 
+use crate::collect::run_facts::RunFacts;
 use crate::context::executable::ExecutablePath;
-use crate::listing::frameworks::{Dialect, Framework};
+use crate::context::frameworks::{Dialect, Framework};
 use crate::protocol::WHOLE;
-use crate::run::RunFacts;
-use crate::runner::Measured;
+use crate::protocol::measured::Measured;
 use memprof_profile::model::Profile;
 use memprof_profile::model::iteration::{self, Question};
 use memprof_profile::model::values::{Estimated, ValueType};

@@ -1,10 +1,10 @@
 //! `last-command.json`: what the last command did whose outputs are, or would have been, in the folder. Where nothing
 //! ran, the outputs of before stay; this is what tells that they are of before.
 
-use crate::error::Error;
-use crate::exit_code::ExitCode;
-use crate::intake;
-use crate::outlet;
+use crate::files::intake;
+use crate::files::outlet;
+use crate::ui::error::Error;
+use crate::ui::exit_code::ExitCode;
 use camino::{Utf8Path, Utf8PathBuf};
 use serde::{Deserialize, Serialize};
 

@@ -16,13 +16,13 @@ pub use layout::SUMMARY;
 pub use summary::{Files, Idle, Summary, Test};
 pub use write::{Outputs, check};
 
+use crate::collect::run_facts::{RanExecutable, RunFacts};
 use crate::collect::{self, Collected, Recorded};
 use crate::context::symbol_cache::SymbolCache;
-use crate::error::Error;
-use crate::intake::PlainPath;
-use crate::interrupt;
-use crate::run::{RanExecutable, RunFacts};
-use crate::shell::Shell;
+use crate::files::intake::PlainPath;
+use crate::ui::error::Error;
+use crate::ui::interrupt;
+use crate::ui::terminal::Shell;
 use benchmarks::{Benchmarks, Reading};
 use camino::{Utf8Path, Utf8PathBuf};
 use memprof_profile::export::{flamegraph, pprof};

@@ -4,10 +4,10 @@
 use super::leaks::Leaks;
 use super::losses::TestLosses;
 use crate::collect::Collected;
-use crate::conditions::Conditions;
-use crate::intake::{self, PlainPath};
-use crate::provenance::Provenance;
-use crate::run::RunFacts;
+use crate::collect::run_facts::RunFacts;
+use crate::context::conditions::Conditions;
+use crate::context::provenance::Provenance;
+use crate::files::intake::{self, PlainPath};
 use memprof_harness::ledger::Hook;
 use memprof_profile::model::leaked::LeakedAt;
 use memprof_profile::record::{Iteration, Lifetimes, NotRun, Outcome, TestId, TestRecord, Unprofiled};

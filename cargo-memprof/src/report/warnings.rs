@@ -1,7 +1,7 @@
 //! What the user must know about the figures before believing them. Pure: text from facts.
 
+use crate::collect::run_facts::{RanExecutable, RunFacts};
 use crate::protocol::WHOLE;
-use crate::run::{RanExecutable, RunFacts};
 use memprof_profile::record::{TestRecord, Unprofiled};
 use memprof_profile::view::amount::{bytes, count, plural, round_bytes};
 use memprof_profile::view::plain::plain;

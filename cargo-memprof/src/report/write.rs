@@ -2,12 +2,12 @@
 //! whole. What an earlier run wrote is known from a list and goes; nothing else is ever touched.
 
 use super::layout;
-use crate::error::Error;
-use crate::exit_code::ExitCode;
-use crate::intake::{self, PlainPath};
-use crate::interrupt;
-use crate::outlet;
-use crate::run::RunFacts;
+use crate::collect::run_facts::RunFacts;
+use crate::files::intake::{self, PlainPath};
+use crate::files::outlet;
+use crate::ui::error::Error;
+use crate::ui::exit_code::ExitCode;
+use crate::ui::interrupt;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

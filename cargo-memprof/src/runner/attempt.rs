@@ -2,7 +2,7 @@
 //! ledgers say where it took longer.
 
 use super::{Call, cannot_note, cannot_run};
-use crate::error::Error;
+use crate::ui::error::Error;
 use memprof_harness::ledger::{Finish, LedgerFile, OutcomeCode, Seed, target_of};
 use memprof_harness::limit::{self, Ended};
 use memprof_harness::modes::Detail;

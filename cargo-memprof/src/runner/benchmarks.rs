@@ -3,55 +3,16 @@
 
 use super::heard::{self, Heard};
 use super::{Call, cannot_note, cannot_run};
-use crate::context::executable::ExecutablePath;
-use crate::error::Error;
-use crate::intake;
-use crate::listing::benches::Benchmarks;
-use crate::listing::frameworks::{Dialect, Framework};
-use crate::listing::printed;
-use crate::outlet;
+use crate::context::frameworks::{Dialect, Framework};
+use crate::protocol::measured::Measured;
 use crate::protocol::run_log::Trace;
-use camino::Utf8Path;
+use crate::runner::listing::benches::Benchmarks;
+use crate::runner::listing::printed;
+use crate::ui::error::Error;
 use memprof_harness::limit;
-use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
-
-/// What is known of a program whose benchmarks have a process each: a file beside the lists of tests, for the report.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Measured {
-    exe: ExecutablePath,
-    /// [`Framework::name`].
-    framework: String,
-    /// Nanoseconds of an iteration by the benchmark's name, as the program printed them.
-    ns: BTreeMap<String, f64>,
-}
-
-impl Measured {
-    const EXTENSION: &'static str = "benchmarks";
-
-    /// Those of all programs of a run, by the path of the executable.
-    pub fn of_run(lists: &Utf8Path) -> HashMap<ExecutablePath, Measured> {
-        let entries = std::fs::read_dir(lists).into_iter().flatten().flatten().map(|entry| entry.path());
-        let files = entries.filter(|path| path.extension().is_some_and(|end| end == Self::EXTENSION));
-        // A file that cannot be read is one of a folder that nothing can be read from.
-        let all = files.filter_map(|path| intake::json::<Measured>(&intake::read_unlinked(&path).ok()?).ok());
-        all.map(|measured| (measured.exe.clone(), measured)).collect()
-    }
-
-    /// `None` where a later version of this program wrote the name.
-    pub fn framework(&self) -> Option<&'static Framework> {
-        Framework::named(&self.framework)
-    }
-
-    /// Nanoseconds of an iteration of the benchmark called `name`; `None` where the program did not print them so that they
-    /// were understood.
-    pub fn ns(&self, name: &str) -> Option<f64> {
-        self.ns.get(name).copied()
-    }
-}
 
 impl Call<'_> {
     /// Measures as `whole` does, and records each of `benchmarks` alone; ends as the former did.
@@ -89,9 +50,6 @@ impl Call<'_> {
         let Some(framework) = framework else { return Ok(()) };
         let ns = printed::times(framework.dialect, text);
         let measured = Measured { exe: self.ran.exe.clone(), framework: framework.name.to_owned(), ns };
-        let cannot = |error: std::io::Error| cannot_note("what benchmarks took", &error);
-        let json = serde_json::to_vec(&measured).map_err(|error| cannot(error.into()))?;
-        let name = format!("program-{:010}.{}", std::process::id(), Measured::EXTENSION);
-        outlet::put(self.lists().join(name), json).map_err(cannot)
+        measured.leave_in(self.lists()).map_err(|error| cannot_note("what benchmarks took", &error))
     }
 }

@@ -2,12 +2,12 @@
 
 use super::{Call, FAILURE};
 use crate::context::env;
-use crate::error::Error;
-use crate::outlet;
+use crate::files::outlet;
 use crate::protocol;
 use crate::protocol::build_record::Doctest;
 use crate::protocol::plan::Plan;
 use crate::protocol::run_log::Trace;
+use crate::ui::error::Error;
 use memprof_harness::environment;
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -3,9 +3,9 @@
 
 use super::{Call, cannot_note};
 use crate::context::cargo_flags::{Arguments, Tool};
-use crate::error::Error;
-use crate::listing::{self, Tests};
-use crate::outlet;
+use crate::files::outlet;
+use crate::runner::listing::{self, Tests};
+use crate::ui::error::Error;
 use memprof_harness::environment;
 use memprof_harness::ledger::{Inventory, Listed};
 use object::{Object, ObjectSymbol, SymbolKind};

@@ -1,9 +1,9 @@
 //! Which shards make up one run, and the summary of the whole. Pure.
 
-use crate::error::Error;
-use crate::exit_code::ExitCode;
 use crate::gate::recorded::RecordedRun;
 use crate::report::{Files, Idle, Summary, Test};
+use crate::ui::error::Error;
+use crate::ui::exit_code::ExitCode;
 use camino::Utf8Path;
 use memprof_harness::modes::Partition;
 use memprof_profile::record::TestId;

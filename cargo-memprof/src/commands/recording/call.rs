@@ -1,18 +1,18 @@
 //! How cargo is called: with the plan of the run, the wrapper, the runners, and the harness that is compiled beside it.
 
 use super::Run;
+use crate::context::cargo_env::triple;
 use crate::context::env::{self, Saved};
+use crate::context::options::Task;
 use crate::context::test_filter;
-use crate::error::Error;
 use crate::inject::harness::{Compiler, Form, Hooked, Wanted};
 use crate::inject::{depot, harness, rustdoc};
-use crate::options::Task;
 use crate::protocol;
 use crate::protocol::build_script;
 use crate::protocol::plan::{self, Plan};
 use crate::protocol::stand_in::{self, StandIn};
 use crate::protocol::way::Way;
-use crate::surroundings::triple;
+use crate::ui::error::Error;
 use memprof_harness::modes::Modes;
 use std::collections::BTreeMap;
 use std::ffi::OsString;

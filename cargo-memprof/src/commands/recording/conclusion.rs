@@ -1,14 +1,14 @@
 //! What becomes of a run whose cargo has ended: the report, or why there is none, and what the user is told.
 
 use super::{Done, Ended, Run};
-use crate::error::Error;
-use crate::exit_code::ExitCode;
+use crate::collect::run_facts::RunFacts;
+use crate::context::options::Task;
 use crate::inject::{harness, rustc};
-use crate::interrupt;
-use crate::options::Task;
 use crate::protocol::run_log::Trace;
 use crate::report;
-use crate::run::RunFacts;
+use crate::ui::error::Error;
+use crate::ui::exit_code::ExitCode;
+use crate::ui::interrupt;
 use camino::Utf8Path;
 use memprof_profile::view::amount::plural;
 

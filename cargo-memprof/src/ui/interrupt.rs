@@ -1,9 +1,9 @@
 //! Ctrl-C and the wish to end: the terminal tells cargo and the tests itself; this program lives on to say what became
 //! of the run and to remove what is half made.
 
-use crate::error::Error;
-use crate::exit_code::ExitCode;
-use crate::shell::Shell;
+use crate::ui::error::Error;
+use crate::ui::exit_code::ExitCode;
+use crate::ui::terminal::Shell;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;

@@ -1,9 +1,9 @@
 //! What one run of the tests was, as plain values: made by `commands/recording`, read by `report`.
 
-use crate::conditions::Conditions;
+use crate::context::conditions::Conditions;
 use crate::context::executable::ExecutablePath;
+use crate::context::provenance::Provenance;
 use crate::protocol::run_log::Trace;
-use crate::provenance::Provenance;
 use camino::Utf8PathBuf;
 use memprof_harness::modes::Modes;
 use memprof_profile::symbolize::Places;

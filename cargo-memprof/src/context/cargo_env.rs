@@ -4,9 +4,9 @@
 use crate::context::cargo_args::CargoArgs;
 use crate::context::cargo_config::{self, CargoConfig};
 use crate::context::env;
-use crate::error::Error;
-use crate::shell::Shell;
-use crate::workspace::{NoWorkspace, Workspace};
+use crate::context::workspace::{NoWorkspace, Workspace};
+use crate::ui::error::Error;
+use crate::ui::terminal::Shell;
 use camino::Utf8PathBuf;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};

@@ -1,7 +1,7 @@
 //! What frameworks of benchmarks print: the tree that divan draws, and the time of an iteration that each of them measured.
 //! Pure; what is not understood is left out.
 
-use super::frameworks::Dialect;
+use crate::context::frameworks::Dialect;
 use anstream::adapter::strip_str;
 use std::collections::BTreeMap;
 

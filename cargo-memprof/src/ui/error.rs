@@ -1,7 +1,7 @@
 //! The one shape of every error the user sees: what was asked for, what happened, what to do next. How it looks on the
 //! terminal is `shell`'s business.
 
-use crate::exit_code::ExitCode;
+use crate::ui::exit_code::ExitCode;
 use std::fmt;
 
 /// An error in three parts. Texts are lower case, without a final full stop, paths and commands in backticks.

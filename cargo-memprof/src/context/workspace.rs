@@ -1,7 +1,7 @@
 //! The user's packages as `cargo metadata` tells of them.
 
-use crate::error::Error;
-use crate::exit_code::ExitCode;
+use crate::ui::error::Error;
+use crate::ui::exit_code::ExitCode;
 use camino::Utf8PathBuf;
 use cargo_metadata::{Metadata, MetadataCommand, Package};
 use std::ffi::{OsStr, OsString};

@@ -271,7 +271,7 @@ mod tests {
     fn every_text_that_the_gate_reads_is_fit_to_be_shown() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let mut found = 0;
-        for file in ["gate/recorded.rs", "conditions.rs", "provenance.rs", "report/last_command.rs"] {
+        for file in ["gate/recorded.rs", "context/conditions.rs", "context/provenance.rs", "report/last_command.rs"] {
             let text = fs_err::read_to_string(root.join(file)).unwrap();
             let read = text
                 .split("#[derive(")
@@ -393,7 +393,7 @@ mod tests {
     fn whoever_reads_what_others_may_have_written_reads_it_here() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let mut files = Vec::new();
-        for room in ["commands", "gate", "report", "collect.rs", "protocol/run_log.rs", "runner/benchmarks.rs"] {
+        for room in ["commands", "gate", "report", "collect", "protocol/run_log.rs", "runner/benchmarks.rs"] {
             sources(root.join(room), &mut files);
         }
         assert!(files.len() > 40);
@@ -401,7 +401,7 @@ mod tests {
             let text = fs_err::read_to_string(&file).unwrap();
             let text = text.split("#[cfg(test)]").next().unwrap_or_default();
             for way in ["fs_err::read(", "fs::read(", "read_to_string(", "fs_err::copy(", "fs::copy(", "GzDecoder"] {
-                assert!(!text.contains(way), "`{way}…` in `{}`: go through `crate::intake`", file.display());
+                assert!(!text.contains(way), "`{way}…` in `{}`: go through `crate::files::intake`", file.display());
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Programs of benchmarks: which they have, and how one of them is run once. How a framework is asked is its dialect; what it
 //! answers is believed only where it proves that it listens.
 
-use super::frameworks::{Dialect, Framework, Shown};
 use super::{Alone, Answer, BENCHMARK, FLAG, NOBODY, Tests, parse, printed, said};
+use crate::context::frameworks::{Dialect, Framework, Shown};
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::process::Command;

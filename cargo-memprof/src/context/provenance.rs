@@ -3,8 +3,8 @@
 
 use crate::context::cargo_args::CargoArgs;
 use crate::context::test_filter;
+use crate::files::intake;
 use crate::git::Git;
-use crate::intake;
 use camino::Utf8Path;
 use memprof_harness::ledger::fnv1a;
 use serde::{Deserialize, Serialize};

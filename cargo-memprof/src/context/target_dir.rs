@@ -1,9 +1,9 @@
 //! The folders of a run: where cargo builds for us, where the outputs go, and the scratch folder that is gone when the
 //! run has ended. Names below the outputs are `report`'s business.
 
-use crate::error::Error;
-use crate::intake;
-use crate::outlet;
+use crate::files::intake;
+use crate::files::outlet;
+use crate::ui::error::Error;
 use camino::{Utf8Path, Utf8PathBuf};
 use memprof_harness::ledger::Inventory;
 use rustix::fs::FlockOperation;

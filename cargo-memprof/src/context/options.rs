@@ -1,7 +1,7 @@
 //! What a command that records is asked for: our own flags that say how, and what is left for cargo.
 
 use crate::context::cargo_args::CargoArgs;
-use crate::error::Error;
+use crate::ui::error::Error;
 use clap::Args;
 use memprof_harness::ledger::layout::{DEFAULT_DEPTH, LEAST_DEPTH, MOST_DEPTH};
 use memprof_harness::modes::{Modes, StackDepth};

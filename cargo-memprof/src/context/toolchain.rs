@@ -1,8 +1,8 @@
 //! The compiler that cargo will use, and what it says of itself.
 
 use crate::context::env;
-use crate::error::Error;
-use crate::options;
+use crate::context::options;
+use crate::ui::error::Error;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;

@@ -3,12 +3,11 @@
 //! proves so; every other one is run once, as cargo would. Programs of benchmarks are in `benches`.
 
 pub mod benches;
-pub mod frameworks;
 pub mod printed;
 
 use crate::context::cargo_args::only_asks;
 use crate::context::cargo_flags::{Argument, Arguments, Tool};
-use crate::error::Error;
+use crate::ui::error::Error;
 use benches::Benchmarks;
 use std::collections::HashSet;
 use std::ffi::OsString;

@@ -1,7 +1,7 @@
 //! What exact figures depend on besides the code: figures of different conditions are not compared.
 
 use crate::context::cargo_args::CargoArgs;
-use crate::intake;
+use crate::files::intake;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

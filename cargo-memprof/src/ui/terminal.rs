@@ -1,7 +1,7 @@
 //! The terminal: the only file that writes to it. Results go to stdout, everything else to stderr, in cargo's own
 //! style: a green verb, right-aligned to twelve columns, and what it is about.
 
-use crate::error::{Error, indent};
+use crate::ui::error::{Error, indent};
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};

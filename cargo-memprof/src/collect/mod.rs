@@ -1,14 +1,15 @@
 //! From the ledgers of a run to its tests. A ledger that cannot be read is reported and costs that one test.
 
+pub mod run_facts;
 pub mod targets;
 
+use crate::collect::run_facts::{RanExecutable, RunFacts};
 use crate::context::executable::ExecutablePath;
-use crate::error::Error;
-use crate::folders::{FORK, is_ledger};
-use crate::intake;
+use crate::context::target_dir::{FORK, is_ledger};
+use crate::files::intake;
 use crate::protocol::WHOLE;
 use crate::protocol::run_log::Trace;
-use crate::run::{RanExecutable, RunFacts};
+use crate::ui::error::Error;
 use camino::Utf8Path;
 use memprof_harness::ledger::{self, Identity, Inventory, Ledger, Listed, Module, OutcomeCode};
 use memprof_profile::parallel::on_all_cores;

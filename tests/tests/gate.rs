@@ -1,6 +1,7 @@
 //! A maintainer commits a baseline; a later change allocates more, three calls deep; the gate stops it.
 
 use memprof_tests::fixture::Fixture;
+use memprof_tests::repository::{self, git};
 
 /// In `parser::clean`, which `parser::parse` calls, which `load` calls.
 const BEFORE: &str = "line.trim().to_owned()";
@@ -17,8 +18,7 @@ fn with_baseline() -> Fixture {
 fn one_more_allocation_in_a_loop_fails_the_gate_until_it_is_accepted() {
     let fixture = with_baseline();
     let baseline = fixture.read("memprof.baseline");
-    let line =
-        "growing lib/growing tests::loads_three_rows alloc_objects=4 alloc_space=75 peak_space=75 inuse_space=0\n";
+    let line = "growing lib/growing tests::loads_three_rows alloc_objects=4 alloc_space=75 peak_space=75 inuse_objects=0 inuse_space=0\n\n";
     assert!(baseline.contains(line), "{baseline}");
     fixture.memprof("gate").succeed().says("within budget: 3 tests compared");
 
@@ -31,7 +31,11 @@ fn one_more_allocation_in_a_loop_fails_the_gate_until_it_is_accepted() {
 
     fixture.memprof("accept tests::loads_nothing").succeed().complains("1 test unchanged");
     fixture.memprof("gate --no-run").run().ended_with(5);
-    fixture.memprof("accept *three*").succeed().complains("1 test changed");
+    // As the gate says it, as its line begins, or by a part of its name.
+    for pattern in ["growing tests::loads_three_rows", "growing lib/growing tests::*", "*three*"] {
+        fixture.write("memprof.baseline", &baseline);
+        fixture.memprof("accept").args([pattern]).succeed().complains("1 test changed");
+    }
     fixture.memprof("gate --no-run").succeed();
     let accepted = fixture.read("memprof.baseline");
     let changed = accepted.lines().zip(baseline.lines()).filter(|(one, other)| one != other).count();
@@ -104,16 +108,18 @@ fn a_policy_says_what_is_allowed_and_what_is_not() {
 fn a_hand_broken_baseline_names_the_line_and_costs_no_test_run() {
     let fixture = with_baseline();
     let good = fixture.read("memprof.baseline");
-    let line = good.lines().last().expect("it has lines");
+    let line = good.lines().rfind(|line| !line.is_empty()).expect("it has lines");
+    let at = good.lines().position(|other| other == line).expect("it is one of them") + 1;
     for (broken, complaint) in [
         (String::new(), "it is empty"),
         ("{}".to_owned(), "line 1: "),
         (good.replace("@rustc", "@rusty"), "the line `@rustc …` is missing"),
-        (good.replace("baseline 1", "baseline 9"), "update cargo-memprof"),
-        (good.replace(line, &format!("<<<<<<< ours\n{line}")), "line 11: it holds a conflict"),
-        (format!("{good}{line}\n"), "line 12: `tests::loads_three_rows` of line 11 is there a second time"),
-        (good.replace("alloc_objects=4", "alloc_objects=many"), "line 11: `many` is no figure"),
-        (good.replace(" inuse_space=0", ""), "line 9: "),
+        (good.replace("baseline 2", "baseline 9"), "update cargo-memprof"),
+        (good.replace("baseline 2", "baseline 1"), "in the place of this one: `cargo memprof test --save-baseline`"),
+        (good.replace(line, &format!("<<<<<<< ours\n{line}")), &*format!("line {at}: it holds a conflict")),
+        (format!("{good}{line}\n"), &format!("`tests::loads_three_rows` of line {at} is there a second time")),
+        (good.replace("alloc_objects=4", "alloc_objects=many"), &format!("line {at}: `many` is no figure")),
+        (good.replace(" inuse_space=0", ""), "it is cut short: `inuse_space=N` is missing"),
     ] {
         fixture.write("memprof.baseline", &broken);
         let ran =
@@ -121,6 +127,99 @@ fn a_hand_broken_baseline_names_the_line_and_costs_no_test_run() {
         assert!(!ran.stdout.contains("running"), "{}", ran.all());
         assert!(ran.stderr.contains("help: "), "{}", ran.all());
     }
+    // One of an older version has nothing to lose, where all tests run.
+    fixture.write("memprof.baseline", &good.replace("baseline 2", "baseline 1"));
+    fixture.memprof("test --save-baseline three").run().ended_with(6).complains("its format is version 1");
+    fixture.memprof("test --save-baseline").succeed().complains("3 tests added");
+    assert_eq!(fixture.read("memprof.baseline"), good);
+}
+
+#[test]
+fn branches_that_change_neighbouring_tests_merge() {
+    let fixture = Fixture::copy("growing");
+    repository::begin(&fixture);
+    let tests = |middle: &str, last: &str| {
+        let body = |boxes: &str| format!("{{ for n in 0..{boxes} {{ std::hint::black_box(Box::new(n)); }} }}");
+        let test = |name: &str, boxes: &str| format!("#[test]\nfn {name}() {}\n", body(boxes));
+        fixture.write("src/lib.rs", &[test("a", "1"), test("b", middle), test("c", last)].concat());
+    };
+    tests("2", "3");
+    fixture.memprof("test --save-baseline").succeed();
+    repository::commit(&fixture, "baseline");
+    for (branch, middle, last) in [("x", "20", "3"), ("y", "2", "30")] {
+        git(&fixture, &["checkout", "--quiet", "-b", branch, "main"]);
+        tests(middle, last);
+        fixture.memprof("gate").run().ended_with(5);
+        fixture.memprof("accept").succeed().complains("1 test changed");
+        repository::commit(&fixture, branch);
+    }
+    git(&fixture, &["merge", "--quiet", "--no-edit", "x"]);
+    fixture.memprof("gate").succeed().says("within budget: 3 tests compared");
+}
+
+#[test]
+fn what_is_better_is_shown_and_accept_takes_what_is_needed_alone() {
+    let fixture = Fixture::copy("growing");
+    let tests = |a: &str, b: &str, c: &str| {
+        let test = |name: &str, bytes: &str| {
+            format!("#[test]\nfn {name}() {{ std::hint::black_box(Vec::<u8>::with_capacity({bytes})); }}\n")
+        };
+        fixture.write("src/lib.rs", &[test("a", a), test("b", b), test("c", c)].concat());
+    };
+    tests("1000", "240000", "500");
+    fixture.memprof("test --save-baseline").succeed();
+    let before = fixture.read("memprof.baseline");
+    // Within its limit, better, and a test more than three times what it was.
+    tests("1100", "10", "900");
+    let gated = fixture.memprof("gate").run().ended_with(5);
+    let gated = gated.says("over budget growing c").says("alloc_space 500 B → 900 B (+400, +80.0 %)");
+    gated.says(
+        "improved: better than the baseline; `cargo memprof accept` takes it in: growing b: alloc_space 240,000 B → 10 B (-239,990, -100.0 %)",
+    );
+    let markdown = fixture.read("target/memprof/gate/summary.md");
+    assert!(
+        markdown.contains("- ✨ 1 test improved:\n  - <code>growing b</code>: alloc_space 240,000 B"),
+        "{markdown}"
+    );
+    fixture.write(".config/memprof.toml", "[[gate.exclude]]\ntest = 'c'\nreason = 'it grows'\n");
+    fixture.memprof("accept").succeed().complains("1 test changed, 1 excluded");
+    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let (before, now) = (lines(&before), lines(&fixture.read("memprof.baseline")));
+    let changed: Vec<&String> = now.iter().filter(|line| !before.contains(line)).collect();
+    assert!(matches!(&changed[..], [line] if line.contains(" b alloc_objects=1 alloc_space=10 ")), "{changed:?}");
+    // What is named is taken, though no limit asks for it.
+    fixture.memprof("accept a").succeed().complains("1 test changed");
+    assert!(fixture.read("memprof.baseline").contains(" a alloc_objects=1 alloc_space=1100 "));
+}
+
+#[test]
+fn what_is_left_is_counted_in_blocks_and_its_bytes_have_room_for_paths() {
+    let fixture = Fixture::copy("growing");
+    let keep = |bytes: &str, blocks: &str| {
+        let keep = format!(
+            "for _ in 0..{blocks} {{ std::mem::forget(std::hint::black_box(Vec::<u8>::with_capacity({bytes}))); }}"
+        );
+        fixture.write("src/lib.rs", &format!("#[test]\nfn keeps() {{ {keep} }}\n"));
+    };
+    keep("19", "1");
+    fixture.memprof("test --save-baseline").succeed();
+    keep("83", "1");
+    fixture.memprof("gate").succeed();
+    keep("5", "2");
+    let more = fixture.memprof("gate").run().ended_with(5);
+    more.says("inuse_objects 1 → 2 (+1); at most 1 are allowed by `+0`").says("+1 block in use");
+    keep("500", "1");
+    let larger = fixture.memprof("gate").run().ended_with(5);
+    larger.says("inuse_space 19 B → 500 B (+481, +2531.6 %)").never_says("inuse_objects 1");
+}
+
+#[test]
+fn accept_says_that_the_file_has_other_conditions() {
+    let fixture = with_baseline();
+    fixture
+        .memprof("test --release --save-baseline")
+        .succeed()
+        .complains("the baseline is now of profile `release`; it was of `test`");
 }
 
 #[test]

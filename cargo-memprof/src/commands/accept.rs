@@ -2,6 +2,7 @@
 
 use crate::context::Context;
 use crate::context::cargo_args::CargoArgs;
+use crate::gate::file::Taking;
 use crate::gate::flags::GateFlags;
 use crate::gate::pattern::Pattern;
 use crate::gate::recorded::RecordedRun;
@@ -19,7 +20,7 @@ pub struct AcceptOptions {
     /// Where the run's outputs are; `None` = `memprof` below cargo's target folder.
     pub folder: Option<PathBuf>,
     pub flags: GateFlags,
-    /// Of tests' names; none = all.
+    /// Of tests; none = whatever is over, new, gone or better.
     pub patterns: Vec<Pattern>,
 }
 
@@ -42,6 +43,10 @@ pub fn accept(options: &AcceptOptions) -> Result<ExitCode, Error> {
             .help("run the tests again, to their end")
             .with_code(ExitCode::CANNOT_COMPARE));
     }
-    place.take(&run, &options.patterns, &here)?;
+    let taking = match options.patterns.as_slice() {
+        [] => Taking::Needed,
+        patterns => Taking::Named(patterns),
+    };
+    place.take(&run, taking, &here)?;
     Ok(ExitCode::OK)
 }

@@ -4,6 +4,7 @@
 use super::gate::GateOptions;
 use super::recording;
 use crate::context::Context;
+use crate::gate::file::Taking;
 use crate::gate::recorded::RecordedRun;
 use crate::gate::reference::{Reference, nothing_ran};
 use crate::ui::error::Error;
@@ -29,7 +30,7 @@ pub fn test(options: &GateOptions) -> Result<ExitCode, Error> {
             Ok(done.exit_code())
         }
         Some(folder) if done.code == ExitCode::OK => {
-            place.take(&RecordedRun::read(&folder)?, &[], &here)?;
+            place.take(&RecordedRun::read(&folder)?, Taking::Changed, &here)?;
             Ok(ExitCode::OK)
         }
         Some(_) => {

@@ -1,23 +1,27 @@
 //! The baseline: a text file that is committed and reviewed. A header with the conditions, then one line for each test,
-//! sorted, so that two branches that change different tests merge.
+//! sorted, and an empty line after each: so two branches that change tests which stand side by side merge.
 //!
 //! ```text
 //! # Heap figures of every test, compared by `cargo memprof gate`. Do not edit: `cargo memprof accept` writes it.
-//! @memprof-baseline 1
+//! @memprof-baseline 2
 //! @rustc 1.95.0
 //! @target x86_64-unknown-linux-gnu
 //! @profile test
 //! @features default
 //! @seeds random
-//! @counting 1
-//! csv lib/csv reader::tests::rows alloc_objects=12 alloc_space=3456 peak_space=2048 inuse_space=0
-//! csv test/pool works alloc_objects=40 alloc_space=9000 peak_space=8000~4096 inuse_space=0
+//! @counting 2
+//!
+//! csv lib/csv reader::tests::rows alloc_objects=12 alloc_space=3456 peak_space=2048 inuse_objects=0 inuse_space=0
+//!
+//! csv test/pool works alloc_objects=40..42 alloc_space=9000 peak_space=8000~4096 inuse_objects=0 inuse_space=0 runs=5
+//!
 //! ```
 //!
-//! `~4096` says how far a peak may be from the truth; where it is not there, the peak is exact. A backslash begins one of
-//! Rust's escapes, for what a line cannot hold.
+//! `40..42` is what was seen in several runs, of which `runs` says how many. `~4096` says how far a peak may be from the truth; where it
+//! is not there, the peak is exact. A backslash begins one of Rust's escapes, for what a line cannot hold. A line is read from its right
+//! end, because only the test's name may have spaces in it.
 
-use super::figures::{Figure, Figures};
+use super::figures::{Figure, Figures, Seen};
 use crate::context::conditions::Conditions;
 use memprof_profile::record::TestId;
 use memprof_profile::view::plain::plain;
@@ -25,7 +29,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Version of the file's format.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const COMMENT: &str =
     "# Heap figures of every test, compared by `cargo memprof gate`. Do not edit: `cargo memprof accept` writes it.";
 const VERSION_KEY: &str = "memprof-baseline";
@@ -34,7 +38,7 @@ const VERSION_KEY: &str = "memprof-baseline";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Baseline {
     pub conditions: Conditions,
-    pub tests: BTreeMap<TestId, Figures>,
+    pub tests: BTreeMap<TestId, Seen>,
 }
 
 /// Why a text is no baseline.
@@ -45,6 +49,15 @@ pub struct Flaw {
     pub what: String,
     /// What to do; `None` = record it anew.
     pub help: Option<String>,
+    /// It is a baseline of an older version, whose figures mean nothing to this one.
+    pub is_older: bool,
+}
+
+impl Flaw {
+    /// A flaw of `line`; `None` = of the file as a whole.
+    pub fn new(line: Option<usize>, what: impl Into<String>) -> Flaw {
+        Flaw { line, what: what.into(), help: None, is_older: false }
+    }
 }
 
 impl Baseline {
@@ -58,9 +71,10 @@ impl Baseline {
         for (name, value) in self.conditions.fields() {
             put(format!("@{name} {}", escaped(&value)));
         }
-        let mut lines: Vec<String> = self.tests.iter().map(|(id, figures)| line(id, figures)).collect();
+        put(String::new());
+        let mut lines: Vec<String> = self.tests.iter().map(|(id, seen)| line(id, seen)).collect();
         lines.sort();
-        lines.into_iter().for_each(put);
+        lines.into_iter().for_each(|line| put(line + "\n"));
         text
     }
 
@@ -72,19 +86,18 @@ impl Baseline {
         // Some editors put a mark in front of text.
         let text = text.trim_start_matches('\u{feff}');
         if text.trim().is_empty() {
-            return Err(Flaw { line: None, what: "it is empty".into(), help: None });
+            return Err(Flaw::new(None, "it is empty"));
         }
         let mut header: BTreeMap<&str, String> = BTreeMap::new();
         let mut tests = BTreeMap::new();
         let mut first_lines = BTreeMap::new();
         for (number, line) in text.lines().enumerate() {
             let number = number + 1;
-            let flaw = |what: String| Flaw { line: Some(number), what, help: None };
+            let flaw = |what: String| Flaw::new(Some(number), what);
             if ["<<<<<<<", "=======", ">>>>>>>", "|||||||"].iter().any(|marker| line.starts_with(marker)) {
                 return Err(Flaw {
-                    line: Some(number),
-                    what: "it holds a conflict that git could not merge".into(),
                     help: Some("keep either side, then run the tests and `cargo memprof accept`".into()),
+                    ..flaw("it holds a conflict that git could not merge".into())
                 });
             }
             if line.trim().is_empty() || line.starts_with('#') {
@@ -101,11 +114,11 @@ impl Baseline {
             if !header.contains_key(VERSION_KEY) {
                 return Err(flaw(format!("a test comes before `@{VERSION_KEY} {VERSION}`: is this a baseline?")));
             }
-            let (id, figures) = test_of(line).map_err(flaw)?;
+            let (id, seen) = test_of(line).map_err(flaw)?;
             if let Some(first) = first_lines.insert(id.clone(), number) {
                 return Err(flaw(format!("`{}` of line {first} is there a second time", id.name)));
             }
-            tests.insert(id, figures);
+            tests.insert(id, seen);
         }
         Ok(Baseline { conditions: conditions(header)?, tests })
     }
@@ -115,16 +128,25 @@ fn check_version(name: &str, value: &str, line: usize) -> Result<(), Flaw> {
     if name != VERSION_KEY || value == VERSION.to_string() {
         return Ok(());
     }
-    let newer = value.parse::<u32>().is_ok_and(|version| version > VERSION);
+    let number = value.parse::<u32>().ok();
+    let is_older = number.is_some_and(|version| version < VERSION);
+    let help = match number {
+        Some(_) if is_older => "record it anew, in the place of this one: `cargo memprof test --save-baseline`",
+        Some(_) => "update cargo-memprof: `cargo install cargo-memprof`",
+        None => return Err(Flaw::new(Some(line), format!("`{value}` is no version of its format"))),
+    };
     Err(Flaw {
-        line: Some(line),
-        what: format!("its format is version `{value}`; this program reads version {VERSION}"),
-        help: newer.then(|| "update cargo-memprof: `cargo install cargo-memprof`".to_owned()),
+        help: Some(help.to_owned()),
+        is_older,
+        ..Flaw::new(
+            Some(line),
+            format!("its format is version {value}; this cargo-memprof reads and writes version {VERSION}"),
+        )
     })
 }
 
 fn conditions(mut header: BTreeMap<&str, String>) -> Result<Conditions, Flaw> {
-    let whole = |what: String| Flaw { line: None, what, help: None };
+    let whole = |what: String| Flaw::new(None, what);
     if header.remove(VERSION_KEY).is_none() {
         return Err(whole(format!("the line `@{VERSION_KEY} {VERSION}` is missing: is this a baseline?")));
     }
@@ -141,58 +163,87 @@ fn conditions(mut header: BTreeMap<&str, String>) -> Result<Conditions, Flaw> {
 }
 
 /// A test's line.
-pub fn line(id: &TestId, figures: &Figures) -> String {
-    let mut line = format!("{} {}/{} {}", word(&id.package), word(&id.kind), word(&id.target), escaped(&id.name));
+pub fn line(id: &TestId, seen: &Seen) -> String {
+    let mut line = format!("{} {}/{} {}", word(&id.package), word(&id.kind), word(&id.target), name(&id.name));
+    // Writing to a string does not fail.
     for figure in Figure::ALL {
-        // Writing to a string does not fail.
-        let _ = write!(line, " {}={}", figure.name(), figures.get(figure));
-        if figures.error(figure) > 0 {
-            let _ = write!(line, "~{}", figures.error(figure));
+        let (least, most) = (seen.least.get(figure), seen.most.get(figure));
+        let _ = write!(line, " {}={least}", figure.name());
+        if least != most {
+            let _ = write!(line, "..{most}");
         }
+        if seen.most.error(figure) > 0 {
+            let _ = write!(line, "~{}", seen.most.error(figure));
+        }
+    }
+    if seen.least != seen.most {
+        let _ = write!(line, " {RUNS}={}", seen.runs);
     }
     line
 }
 
-fn test_of(line: &str) -> Result<(TestId, Figures), String> {
-    // From the right: only the test's name may have spaces in it.
-    let mut words: Vec<&str> = line.rsplitn(Figure::ALL.len() + 1, ' ').collect();
-    let shape = "a line is `package kind/target test alloc_objects=N alloc_space=N peak_space=N inuse_space=N`";
-    let place = words.pop().unwrap_or_default();
-    words.reverse();
-    if words.len() < Figure::ALL.len() {
-        return Err(format!("it is cut short; {shape}"));
+/// How many runs a line is of that says what varied in them.
+const RUNS: &str = "runs";
+const SHAPE: &str =
+    "a line is `package kind/target test alloc_objects=N alloc_space=N peak_space=N inuse_objects=N inuse_space=N`";
+
+fn test_of(line: &str) -> Result<(TestId, Seen), String> {
+    let mut place = line.trim_end();
+    let mut values: BTreeMap<&str, &str> = BTreeMap::new();
+    while let Some((before, last)) = place.rsplit_once(' ')
+        && let Some((key, value)) = last.split_once('=')
+    {
+        let known = key == RUNS || Figure::ALL.iter().any(|figure| figure.name() == key);
+        if !known {
+            return Err(format!("`{last}` stands where a figure belongs; {SHAPE}"));
+        }
+        if values.insert(key, value).is_some() {
+            return Err(format!("`{key}` is there twice; {SHAPE}"));
+        }
+        place = before;
     }
-    let mut figures = Figures::default();
-    for (figure, word) in Figure::ALL.into_iter().zip(words) {
-        let wrong = || format!("`{word}` stands where `{}=N` belongs; {shape}", figure.name());
-        let value = word.strip_prefix(figure.name()).and_then(|rest| rest.strip_prefix('=')).ok_or_else(wrong)?;
-        put(&mut figures, figure, value).ok_or_else(|| format!("`{value}` is no figure: `{word}`"))?;
+    let mut seen = Seen::once(Figures::default());
+    for figure in Figure::ALL {
+        let name = figure.name();
+        let value = values.get(name).ok_or_else(|| format!("it is cut short: `{name}=N` is missing; {SHAPE}"))?;
+        put(&mut seen, figure, value).ok_or_else(|| format!("`{value}` is no figure: `{name}={value}`"))?;
+    }
+    if let Some(runs) = values.get(RUNS) {
+        seen.runs =
+            runs.parse().ok().filter(|runs| *runs > 0).ok_or_else(|| format!("`{runs}` is no number of runs"))?;
     }
     let mut parts = place.splitn(3, ' ');
     let (package, target, name) = (parts.next(), parts.next(), parts.next());
     let target = target.and_then(|target| target.split_once('/'));
     let (Some(package), Some((kind, target)), Some(name)) = (package, target, name) else {
-        return Err(format!("`{place}` does not name a package, a target and a test; {shape}"));
+        return Err(format!("`{place}` does not name a package, a target and a test; {SHAPE}"));
     };
     if name.is_empty() {
-        return Err(format!("it names no test; {shape}"));
+        return Err(format!("it names no test; {SHAPE}"));
     }
     let package = if package == NOTHING { String::new() } else { shown(package)? };
     let id = TestId { package, target: shown(target)?, kind: shown(kind)?, name: unescaped(name)? };
-    Ok((id, figures))
+    Ok((id, seen))
 }
 
-fn put(figures: &mut Figures, figure: Figure, text: &str) -> Option<()> {
-    match figure {
-        Figure::AllocObjects => figures.alloc_objects = text.parse().ok()?,
-        Figure::AllocSpace => figures.alloc_space = text.parse().ok()?,
-        Figure::InuseSpace => figures.inuse_space = text.parse().ok()?,
-        Figure::PeakSpace => {
-            let (peak, error) = text.split_once('~').unwrap_or((text, "0"));
-            (figures.peak_space, figures.peak_error) = (peak.parse().ok()?, error.parse().ok()?);
+/// Reads `6`, `6..8`, and of a peak `6~2` and `6..8~2`.
+fn put(seen: &mut Seen, figure: Figure, text: &str) -> Option<()> {
+    let (span, error) = match text.split_once('~') {
+        Some((span, error)) if figure == Figure::PeakSpace => (span, error.parse().ok()?),
+        Some(_) => return None,
+        None => (text, 0),
+    };
+    let (least, most) = span.split_once("..").unwrap_or((span, span));
+    for (side, text) in [(&mut seen.least, least), (&mut seen.most, most)] {
+        match figure {
+            Figure::AllocObjects => side.alloc_objects = text.parse().ok()?,
+            Figure::AllocSpace => side.alloc_space = text.parse().ok()?,
+            Figure::PeakSpace => (side.peak_space, side.peak_error) = (text.parse().ok()?, error),
+            Figure::InuseObjects => side.inuse_objects = text.parse().ok()?,
+            Figure::InuseSpace => side.inuse_space = text.parse().ok()?,
         }
     }
-    Some(())
+    (seen.least.get(figure) <= seen.most.get(figure)).then_some(())
 }
 
 /// Stands for a package that is not known.
@@ -201,6 +252,13 @@ const NOTHING: &str = "-";
 /// `text` as one word.
 fn word(text: &str) -> String {
     if text.is_empty() { NOTHING.to_owned() } else { escaped(text).replace(' ', "\\u{20}") }
+}
+
+/// A test's name, in which no word looks like a figure.
+fn name(text: &str) -> String {
+    let text = escaped(text);
+    let (before, last) = text.split_at(text.rfind(' ').map_or(0, |space| space + 1));
+    format!("{before}{}", last.replace('=', "\\u{3d}"))
 }
 
 fn escaped(text: &str) -> String {
@@ -249,7 +307,12 @@ mod tests {
     }
 
     fn figures(objects: u64) -> Figures {
-        Figures { alloc_objects: objects, alloc_space: 2, peak_space: 3, peak_error: 0, inuse_space: -4 }
+        let (alloc_space, peak_space, inuse_objects, inuse_space) = (2, 3, -1, -4);
+        Figures { alloc_objects: objects, alloc_space, peak_space, peak_error: 0, inuse_objects, inuse_space }
+    }
+
+    fn once(objects: u64) -> Seen {
+        Seen::once(figures(objects))
     }
 
     fn baseline() -> Baseline {
@@ -262,10 +325,13 @@ mod tests {
             counting: 1,
         };
         let tests = [
-            (id("csv", "lib", "csv", "b::two"), figures(1)),
-            (id("csv", "test", "csv", "a"), Figures { peak_error: 4096, ..figures(7) }),
-            (id("", "doc", "csv", "src/lib.rs - f (line 3)"), figures(0)),
-            (id("a b", "lib", "x", "odd\n\\name\u{7}"), figures(i64::MAX as u64)),
+            (id("csv", "lib", "csv", "b::two"), once(1)),
+            (id("csv", "test", "csv", "a"), Seen::once(Figures { peak_error: 4096, ..figures(7) })),
+            (id("csv", "test", "csv", "b"), Seen { least: figures(6), most: figures(8), runs: 5 }),
+            (id("", "doc", "csv", "src/lib.rs - f (line 3)"), once(0)),
+            (id("a b", "lib", "x", "odd\n\\name\u{7}"), once(i64::MAX as u64)),
+            (id("mimic", "test", "x", "data x=1 runs=3"), once(2)),
+            (id("mimic", "test", "x", "a=1"), once(2)),
         ];
         Baseline { conditions, tests: tests.into() }
     }
@@ -275,7 +341,13 @@ mod tests {
         let text = baseline().to_text();
         assert_eq!(Baseline::parse(&text), Ok(baseline()));
         assert!(
-            text.contains("\ncsv lib/csv b::two alloc_objects=1 alloc_space=2 peak_space=3 inuse_space=-4\n"),
+            text.contains(
+                "\n\ncsv lib/csv b::two alloc_objects=1 alloc_space=2 peak_space=3 inuse_objects=-1 inuse_space=-4\n\n"
+            ),
+            "{text}"
+        );
+        assert!(
+            text.contains("\ncsv test/csv b alloc_objects=6..8 alloc_space=2 peak_space=3 inuse_objects=-1 inuse_space=-4 runs=5\n"),
             "{text}"
         );
         assert!(text.contains("peak_space=3~4096 "), "{text}");
@@ -285,45 +357,54 @@ mod tests {
     fn windows_line_ends_blank_lines_and_another_order_do_no_harm() {
         let text = baseline().to_text();
         let mut lines: Vec<&str> = text.lines().collect();
-        let last = lines.len() - 1;
-        lines.swap(last, last - 1);
+        let last = lines.len() - 2;
+        lines.swap(last, last - 2);
         assert_eq!(Baseline::parse(&lines.join("\r\n\r\n")), Ok(baseline()));
     }
 
     #[test]
     fn lines_are_sorted_as_text() {
         let text = baseline().to_text();
-        let lines: Vec<&str> = text.lines().skip_while(|line| line.starts_with(['#', '@'])).collect();
-        assert_eq!(lines.len(), 4);
+        let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', '@'])).collect();
+        assert_eq!(lines.len(), baseline().tests.len());
         assert!(lines.is_sorted());
     }
 
     #[test]
     fn a_broken_file_says_which_line_and_why() {
         let text = baseline().to_text();
-        let good = "csv lib/csv b::two alloc_objects=1 alloc_space=2 peak_space=3 inuse_space=-4";
+        let good = "csv lib/csv b::two alloc_objects=1 alloc_space=2 peak_space=3 inuse_objects=-1 inuse_space=-4";
+        let at = 1 + text.lines().position(|line| line == good).unwrap();
         let with = |new: &str| text.replace(good, new);
         for (broken, line, why) in [
             (String::new(), None, "is empty"),
             ("hello\n".to_owned(), Some(1), "is this a baseline?"),
-            (text.replace("@memprof-baseline 1", "@memprof-baseline 2"), Some(2), "version `2`"),
+            (text.replace("@memprof-baseline 2", "@memprof-baseline 1"), Some(2), "version 1; this"),
+            (text.replace("@memprof-baseline 2", "@memprof-baseline 3"), Some(2), "version 3; this"),
+            (text.replace("@memprof-baseline 2", "@memprof-baseline x"), Some(2), "`x` is no version"),
             (text.replace("@rustc 1.95.0\n", ""), None, "`@rustc …` is missing"),
             (text.replace("@counting 1", "@counting one"), None, "not a whole number"),
             (text.replace("@rustc 1.95.0", "@rustc 1.95.0\n@rustc 1.96.0"), Some(4), "is there twice"),
             (text.replace("@rustc 1.95.0", "@rustc 1.95.0\n@rusty 1"), None, "`@rusty` is not known"),
-            (with(&format!("<<<<<<< HEAD\n{good}")), Some(11), "a conflict"),
-            (with(&format!("{good}\n{good}")), Some(12), "line 11 is there a second time"),
-            (with("csv lib/csv b::two alloc_objects=1"), Some(11), "cut short"),
-            (with("csv"), Some(11), "cut short"),
-            (with(&good.replace("=1 ", "=one ")), Some(11), "`one` is no figure"),
-            (with(&good.replace("=1 ", "=-1 ")), Some(11), "`-1` is no figure"),
-            (with(&good.replace("peak_space", "peak")), Some(11), "stands where `peak_space=N` belongs"),
-            (with(&good.replace("lib/csv", "lib")), Some(11), "does not name a package"),
-            (with(&good.replace("two", "\\q")), Some(11), "`\\q` is no escape"),
+            (with(&format!("<<<<<<< HEAD\n{good}")), Some(at), "a conflict"),
+            (with(&format!("{good}\n{good}")), Some(at + 1), &*format!("line {at} is there a second time")),
+            (with("csv lib/csv b::two alloc_objects=1"), Some(at), "`alloc_space=N` is missing"),
+            (with("csv"), Some(at), "cut short"),
+            (with(&good.replace("alloc_objects=1 ", "")), Some(at), "`alloc_objects=N` is missing"),
+            (with(&good.replace("=1 ", "=one ")), Some(at), "`one` is no figure"),
+            (with(&good.replace("=1 ", "=-1 ")), Some(at), "`-1` is no figure"),
+            (with(&good.replace("=1 ", "=8..6 ")), Some(at), "`8..6` is no figure"),
+            (with(&good.replace("=1 ", "=1~6 ")), Some(at), "`1~6` is no figure"),
+            (with(&good.replace("peak_space", "peak")), Some(at), "`peak=3` stands where a figure belongs"),
+            (with(&format!("{good} alloc_space=3")), Some(at), "`alloc_space` is there twice"),
+            (with(&format!("{good} runs=0")), Some(at), "`0` is no number of runs"),
+            (with(&good.replace("lib/csv", "lib")), Some(at), "does not name a package"),
+            (with(&good.replace("two", "\\q")), Some(at), "`\\q` is no escape"),
         ] {
             let flaw = Baseline::parse(&broken).unwrap_err();
             assert_eq!(flaw.line, line, "{broken}\n{flaw:?}");
             assert!(flaw.what.contains(why), "{why}: {flaw:?}");
+            assert_eq!(flaw.is_older, why.starts_with("version 1"), "{flaw:?}");
         }
     }
 }

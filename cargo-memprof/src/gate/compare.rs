@@ -2,8 +2,9 @@
 
 use super::baseline::Baseline;
 use super::doctest;
-use super::figures::{Figure, Figures};
-use super::outcome::{Doubt, Finding, Judged, Outcome};
+use super::figures::{Figure, Seen};
+use super::limit::Limit;
+use super::outcome::{Better, Doubt, Finding, Judged, Outcome};
 use super::policy::{Policy, Severity};
 use super::recorded::{NotRun, PARTIAL, RecordedRun, RecordedTest};
 use crate::protocol::WHOLE;
@@ -85,9 +86,9 @@ fn doubts(run: &RecordedRun, conditions: Option<Doubt>, nothing_compared: bool, 
     doubts
 }
 
-/// What the repeats of a test need when nothing unusual happens: strays only ever add.
-pub fn least(repeats: &[&RecordedTest]) -> Option<Figures> {
-    repeats.iter().map(|test| test.figures).reduce(|one, other| one.lower(&other))
+/// What was seen of a test in its repeats.
+pub fn seen(repeats: &[&RecordedTest]) -> Option<Seen> {
+    Seen::of(repeats.iter().map(|test| test.figures))
 }
 
 /// Tests of the baseline that `run` shows to be no more: their targets ran and do not list them.
@@ -109,29 +110,30 @@ pub fn unstable_tests(run: &RecordedRun, tests: &[TestId]) -> Vec<TestId> {
 }
 
 /// A test that ran and is not compared.
-fn only_found(id: &TestId, repeats: &[&RecordedTest], line: Option<&Figures>, finding: (Severity, Finding)) -> Judged {
+fn only_found(id: &TestId, repeats: &[&RecordedTest], line: Option<&Seen>, finding: (Severity, Finding)) -> Judged {
     let mut judged = of_run(id, repeats, line);
     judged.findings.extend(Some(finding).filter(|(severity, _)| *severity != Severity::Ignore));
     judged
 }
 
 /// A test that ran, of which nothing is found yet.
-fn of_run(id: &TestId, repeats: &[&RecordedTest], line: Option<&Figures>) -> Judged {
+fn of_run(id: &TestId, repeats: &[&RecordedTest], line: Option<&Seen>) -> Judged {
     let first = repeats.first();
     Judged {
         id: id.clone(),
         before: line.copied(),
-        now: least(repeats),
+        now: seen(repeats),
         source_file: first.map(|test| test.source_file.clone()).unwrap_or_default(),
         start_line: first.map_or(0, |test| test.start_line),
         threads: repeats.iter().map(|test| test.threads).max().unwrap_or(0),
         runs: repeats.len(),
         findings: Vec::new(),
+        better: Vec::new(),
     }
 }
 
 /// `held` = the test's line in the baseline is one to hold it against; ceilings hold in any case.
-fn judge(id: &TestId, repeats: &[&RecordedTest], line: Option<&Figures>, held: bool, policy: &Policy) -> Judged {
+fn judge(id: &TestId, repeats: &[&RecordedTest], line: Option<&Seen>, held: bool, policy: &Policy) -> Judged {
     let before = line.filter(|_| held);
     let mut judged = of_run(id, repeats, line);
     let Some(now) = judged.now else { return judged };
@@ -165,21 +167,27 @@ fn judge(id: &TestId, repeats: &[&RecordedTest], line: Option<&Figures>, held: b
         return judged;
     }
     let peaks = policy.compares_peak(id, judged.threads);
+    let mut better = Vec::new();
     for figure in Figure::ALL {
         if figure == Figure::PeakSpace && !peaks {
             continue;
         }
         unstable(repeats, figure).into_iter().for_each(|finding| found(Severity::Warn, finding));
         let limit = policy.limit(id, figure);
-        // The bound of a peak speaks for the test on both sides: what may be within the limit is not over it.
+        // What was seen once may be seen again, so the least of now is held against the most of then; and what may be within the limit,
+        // by the bound of a peak on either side, is not over it.
         let most = limit.most(before.map(|before| before.most(figure)));
         if let Some(most) = most.filter(|most| now.least(figure) > *most) {
-            let (before, now) = (before.map(|before| before.get(figure)), now.get(figure));
-            found(Severity::Fail, Finding::Over { figure, before, now, most, limit: limit.to_string() });
-        } else if let Some(before) = before.filter(|before| now.most(figure) < before.least(figure))
-            && policy.ratchet(id)
-        {
-            found(Severity::Fail, Finding::Improved { figure, before: before.get(figure), now: now.get(figure) });
+            let (before_least, before) =
+                (before.map(|before| before.least.get(figure)), before.map(|before| before.most.get(figure)));
+            let (now, limit) = (now.least.get(figure), limit.to_string());
+            found(Severity::Fail, Finding::Over { figure, before, before_least, now, most, limit });
+        } else if let Some(before) = before.filter(|before| is_better(&limit, before, &now, figure)) {
+            let (before, now) = (before.least.get(figure), now.most.get(figure));
+            better.push(Better { figure, before, now });
+            if policy.ratchet(id) {
+                found(Severity::Fail, Finding::Improved { figure, before, now });
+            }
         }
     }
     match line {
@@ -187,15 +195,20 @@ fn judge(id: &TestId, repeats: &[&RecordedTest], line: Option<&Figures>, held: b
         Some(_) if !held => found(Severity::Warn, Finding::OtherConditions),
         Some(_) => {}
     }
+    judged.better = better;
     judged
 }
 
+/// Whether the figure is better by more than its limit takes for noise: figures such as `now`, grown to those of `before`, would be over it.
+fn is_better(limit: &Limit, before: &Seen, now: &Seen, figure: Figure) -> bool {
+    let grown = limit.most(Some(now.most(figure)));
+    now.most(figure) < before.least(figure) && grown.is_some_and(|most| before.least(figure) > most)
+}
+
 fn unstable(repeats: &[&RecordedTest], figure: Figure) -> Option<Finding> {
-    let values = || repeats.iter().map(|test| &test.figures);
-    let surely_most = values().map(|figures| figures.least(figure)).max()?;
-    let surely_least = values().map(|figures| figures.most(figure)).min()?;
-    let (least, most) = (values().map(|f| f.get(figure)).min()?, values().map(|f| f.get(figure)).max()?);
-    (surely_most > surely_least).then_some(Finding::Unstable { figure, least, most, repeats: repeats.len() })
+    let seen = seen(repeats)?;
+    let (least, most) = (seen.least.get(figure), seen.most.get(figure));
+    seen.varies(figure).then_some(Finding::Unstable { figure, least, most, repeats: repeats.len() })
 }
 
 /// Why tests of the baseline did not run.
@@ -210,7 +223,7 @@ impl<'a> Absent<'a> {
         Absent { not_run: run.not_run.iter().map(|test| (test.id(), test)).collect(), run, policy }
     }
 
-    fn judge(&self, id: &TestId, before: Figures) -> Judged {
+    fn judge(&self, id: &TestId, before: Seen) -> Judged {
         let (severity, finding) = match self.policy.exclusion(id) {
             Some(reason) => (Severity::Warn, Finding::Excluded { reason: reason.to_owned() }),
             None => self.reason(id),
@@ -271,6 +284,7 @@ impl<'a> Absent<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::figures::Figures;
     use super::super::outcome::Verdict;
     use super::*;
     use crate::context::conditions::Conditions;
@@ -281,7 +295,7 @@ mod tests {
     }
 
     fn figures(objects: u64) -> Figures {
-        Figures { alloc_objects: objects, alloc_space: 10_000, peak_space: 5_000, peak_error: 0, inuse_space: 0 }
+        Figures { alloc_objects: objects, alloc_space: 10_000, peak_space: 5_000, ..Figures::default() }
     }
 
     fn conditions() -> Conditions {
@@ -289,7 +303,7 @@ mod tests {
     }
 
     fn baseline(tests: &[(&str, Figures)]) -> Baseline {
-        let tests = tests.iter().map(|(name, figures)| (id(name), *figures)).collect();
+        let tests = tests.iter().map(|(name, figures)| (id(name), Seen::once(*figures))).collect();
         Baseline { conditions: conditions(), tests }
     }
 
@@ -319,7 +333,8 @@ mod tests {
         let now = run(vec![test("a", figures(4)), test("b", figures(3))]);
         let outcome = compare(&baseline, &now, &Policy::default());
         assert_eq!(outcome.verdict(), Verdict::OverBudget);
-        let over = Finding::Over { figure: Figure::AllocObjects, before: Some(3), now: 4, most: 3, limit: "+0".into() };
+        let (figure, three) = (Figure::AllocObjects, Some(3));
+        let over = Finding::Over { figure, before: three, before_least: three, now: 4, most: 3, limit: "+0".into() };
         assert_eq!(findings(&outcome, "a"), [(Severity::Fail, over)]);
         assert_eq!(findings(&outcome, "b"), []);
         assert_eq!(outcome.compared(), 2);
@@ -413,7 +428,8 @@ mod tests {
     #[test]
     fn doctests_of_one_item_are_not_compared_when_some_are_missing() {
         let doctest = |name: &str| TestId { kind: "doc".into(), ..id(name) };
-        let tests = [("f", 3), ("f #2", 5), ("g", 7)].map(|(name, objects)| (doctest(name), figures(objects)));
+        let tests =
+            [("f", 3), ("f #2", 5), ("g", 7)].map(|(name, objects)| (doctest(name), Seen::once(figures(objects))));
         let baseline = Baseline { conditions: conditions(), tests: tests.into() };
         let ran = |name: &str, objects| RecordedTest { kind: "doc".into(), ..test(name, figures(objects)) };
         let outcome = compare(&baseline, &run(vec![ran("f", 5), ran("g", 7)]), &Policy::default());
@@ -464,6 +480,45 @@ mod tests {
         assert_eq!(of(with_peak(10_000, 4096), with_peak(18_000, 4096), &policy), Verdict::Passed);
         assert_eq!(of(with_peak(10_000, 4096), with_peak(18_193, 4096), &policy), Verdict::OverBudget);
         assert_eq!(of(with_peak(10_000, 0), with_peak(90_000, 4096), &Policy::default()), Verdict::Passed);
+    }
+
+    #[test]
+    fn what_was_seen_once_may_be_seen_again() {
+        let varying = Seen { least: figures(6), most: figures(8), runs: 3 };
+        let baseline = Baseline { conditions: conditions(), tests: [(id("a"), varying)].into() };
+        let of = |objects: &[u64]| {
+            let ran = run(objects.iter().map(|&objects| test("a", figures(objects))).collect());
+            compare(&baseline, &ran, &Policy { ratchet: true, ..Policy::default() })
+        };
+        for passing in [&[6][..], &[8], &[7], &[9, 8], &[5, 6]] {
+            let outcome = of(passing);
+            assert_eq!((outcome.verdict(), &outcome.tests[0].better[..]), (Verdict::Passed, &[][..]), "{passing:?}");
+        }
+        let outcome = of(&[9, 10]);
+        assert!(
+            matches!(
+                findings(&outcome, "a")[1],
+                (Severity::Fail, Finding::Over { before: Some(8), before_least: Some(6), now: 9, .. })
+            ),
+            "{outcome:?}"
+        );
+        let outcome = of(&[5, 4]);
+        let better = Better { figure: Figure::AllocObjects, before: 6, now: 5 };
+        assert_eq!((outcome.verdict(), &outcome.tests[0].better[..]), (Verdict::OverBudget, &[better][..]));
+    }
+
+    #[test]
+    fn a_ratchet_lets_the_noise_be_that_the_limit_allows() {
+        let baseline = baseline(&[("a", figures(3))]);
+        let of = |alloc_space: u64, limit: &str| {
+            let policy: Policy = toml::from_str(&format!("ratchet = true\nlimits.alloc_space = '{limit}'")).unwrap();
+            let ran = run(vec![test("a", Figures { alloc_space, ..figures(3) })]);
+            compare(&baseline, &ran, &policy).verdict()
+        };
+        assert_eq!((of(9_600, "+5%"), of(9_500, "+5%")), (Verdict::Passed, Verdict::OverBudget));
+        assert_eq!((of(9_999, "+0"), of(10_000, "+0")), (Verdict::OverBudget, Verdict::Passed));
+        // Where anything goes, nothing is lost again.
+        assert_eq!((of(1, "any"), of(1, "20000")), (Verdict::Passed, Verdict::Passed));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::outcome::{Finding, Judged, Outcome};
 use super::picture::{self, Widths};
 use super::recorded::{RecordedRun, RecordedTest};
 use super::stacks::Stacks;
-use super::store::{self, Store};
+use super::store::{self, Repeat, Store};
 use super::text::label;
 use super::varying::{self, Varying};
 use crate::files::intake::Place;
@@ -72,7 +72,7 @@ pub struct Missing {
 pub fn gather(outcome: &Outcome, run: &RecordedRun, store: &Store, places: &Places) -> Result<Evidence, Error> {
     begin(&run.folder)?;
     let folder = run.folder.join(layout::GATE);
-    let now: BTreeMap<TestId, Place> = match Store::of_run(run) {
+    let now: BTreeMap<TestId, Place> = match Store::of_run(run, Repeat::Least) {
         Store::Run(profiles) => profiles,
         Store::Folder(_) => BTreeMap::new(),
     };
@@ -182,15 +182,14 @@ impl Case<'_> {
                 help: "run it with `--memprofilerate 1`, which is the gate's default".into(),
             });
         }
-        let now = self.read(self.now.as_ref(), self.test.now, places).map_err(|why| Missing {
-            what: format!("the profile of this run {why}"),
-            help: "run `cargo memprof gate` again".into(),
+        let now = self.read(self.now.as_ref(), self.test.now.map(|seen| seen.least), places).map_err(|why| {
+            Missing { what: format!("the profile of this run {why}"), help: "run `cargo memprof gate` again".into() }
         })?;
         let Some(figures) = self.test.before else {
             // A new test above a ceiling: all of it is the explanation.
             return Ok((Stacks::none(), now));
         };
-        let before = self.read(self.before.as_ref(), Some(figures), places).map_err(|why| Missing {
+        let before = self.read(self.before.as_ref(), Some(figures.most), places).map_err(|why| Missing {
             what: format!("the baseline's profile {why}"),
             help: "it is kept where `--save-baseline` and `accept` ran (`--baseline-dir`); \
                    `cargo memprof gate --against REVISION` records it anew"

@@ -232,8 +232,9 @@ mod tests {
 
     /// Stacks, innermost first, with their allocations.
     fn stacks(list: &[(&str, i64)]) -> Stacks {
-        let stack =
-            |(frames, objects): &(&str, i64)| (frames.split(' ').map(frame).collect(), [*objects, objects * 8, 0, 0]);
+        let stack = |(frames, objects): &(&str, i64)| {
+            (frames.split(' ').map(frame).collect(), [*objects, objects * 8, 0, 0, 0])
+        };
         Stacks::made_up(list.iter().map(stack))
     }
 

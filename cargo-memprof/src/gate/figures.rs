@@ -1,5 +1,5 @@
-//! The figures that are gated, and how they are written for people. All are exact but the peak of a test with several
-//! threads, which comes with a bound.
+//! The figures that are gated, what was seen of them in several runs of a test, and how they are written for people. All are exact
+//! but the peak of a test with several threads, which comes with a bound.
 
 use memprof_profile::view::amount;
 use serde::{Deserialize, Serialize};
@@ -14,13 +14,16 @@ pub enum Figure {
     AllocSpace,
     /// Highest number of live bytes.
     PeakSpace,
-    /// Bytes live when the test ended.
+    /// Blocks live when the test ended.
+    InuseObjects,
+    /// Their bytes.
     InuseSpace,
 }
 
 impl Figure {
     /// All of them, in the order of a line of the baseline.
-    pub const ALL: [Figure; 4] = [Figure::AllocObjects, Figure::AllocSpace, Figure::PeakSpace, Figure::InuseSpace];
+    pub const ALL: [Figure; 5] =
+        [Figure::AllocObjects, Figure::AllocSpace, Figure::PeakSpace, Figure::InuseObjects, Figure::InuseSpace];
 
     /// Its name in files and on the command line.
     pub fn name(self) -> &'static str {
@@ -28,13 +31,14 @@ impl Figure {
             Figure::AllocObjects => "alloc_objects",
             Figure::AllocSpace => "alloc_space",
             Figure::PeakSpace => "peak_space",
+            Figure::InuseObjects => "inuse_objects",
             Figure::InuseSpace => "inuse_space",
         }
     }
 
     /// Whether it counts bytes.
     pub fn is_space(self) -> bool {
-        self != Figure::AllocObjects
+        !matches!(self, Figure::AllocObjects | Figure::InuseObjects)
     }
 
     /// `number` of this figure. Exact: a difference of one must be seen.
@@ -44,7 +48,7 @@ impl Figure {
     }
 }
 
-/// The figures of one test.
+/// The figures of one run of a test.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Figures {
     pub alloc_objects: u64,
@@ -53,7 +57,9 @@ pub struct Figures {
     /// How far `peak_space` may be from the truth, in bytes; 0 = it is exact.
     #[serde(default)]
     pub peak_error: u64,
-    /// Below zero only where the test gave back blocks that were not its own.
+    /// Below zero only where the test gave back blocks that were not its own; so are their bytes.
+    #[serde(default)]
+    pub inuse_objects: i64,
     pub inuse_space: i64,
 }
 
@@ -65,6 +71,7 @@ impl Figures {
             Figure::AllocObjects => unsigned(self.alloc_objects),
             Figure::AllocSpace => unsigned(self.alloc_space),
             Figure::PeakSpace => unsigned(self.peak_space),
+            Figure::InuseObjects => self.inuse_objects,
             Figure::InuseSpace => self.inuse_space,
         }
     }
@@ -74,35 +81,85 @@ impl Figures {
         if figure == Figure::PeakSpace { i64::try_from(self.peak_error).unwrap_or(i64::MAX) } else { 0 }
     }
 
-    /// The least the figure may truly be.
-    pub fn least(&self, figure: Figure) -> i64 {
-        self.get(figure).saturating_sub(self.error(figure))
-    }
-
-    /// The most the figure may truly be.
-    pub fn most(&self, figure: Figure) -> i64 {
-        self.get(figure).saturating_add(self.error(figure))
-    }
-
-    /// Whether `other` may be the same figures: equal, or with peaks whose bounds meet.
-    pub fn may_equal(&self, other: &Figures) -> bool {
-        Figure::ALL
-            .iter()
-            .all(|&figure| self.least(figure) <= other.most(figure) && other.least(figure) <= self.most(figure))
-    }
-
-    /// Figure by figure the lower of the two: what a test needs when nothing unusual happens.
-    #[must_use]
-    pub fn lower(&self, other: &Figures) -> Figures {
-        let peak = if other.peak_space < self.peak_space { other } else { self };
+    /// Figure by figure what `choose` takes of the two. Of two peaks the larger bound is that of both.
+    fn each(&self, other: &Figures, choose: fn(bool) -> bool) -> Figures {
+        fn of<T: PartialOrd>(one: T, other: T, choose: fn(bool) -> bool) -> T {
+            if choose(one < other) { one } else { other }
+        }
         Figures {
-            alloc_objects: self.alloc_objects.min(other.alloc_objects),
-            alloc_space: self.alloc_space.min(other.alloc_space),
-            peak_space: peak.peak_space,
-            peak_error: peak.peak_error,
-            inuse_space: self.inuse_space.min(other.inuse_space),
+            alloc_objects: of(self.alloc_objects, other.alloc_objects, choose),
+            alloc_space: of(self.alloc_space, other.alloc_space, choose),
+            peak_space: of(self.peak_space, other.peak_space, choose),
+            peak_error: self.peak_error.max(other.peak_error),
+            inuse_objects: of(self.inuse_objects, other.inuse_objects, choose),
+            inuse_space: of(self.inuse_space, other.inuse_space, choose),
         }
     }
+}
+
+/// What was seen of a test: of each figure the least and the most of its runs. Invariant: no figure of `least` is above that of `most`, and
+/// both have one `peak_error`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Seen {
+    #[serde(flatten)]
+    pub least: Figures,
+    pub most: Figures,
+    /// How many runs these are of; at least 1.
+    pub runs: u32,
+}
+
+impl Seen {
+    /// What one run has shown.
+    pub fn once(figures: Figures) -> Seen {
+        Seen { least: figures, most: figures, runs: 1 }
+    }
+
+    /// What several runs have shown; `None` = there was none.
+    pub fn of(runs: impl IntoIterator<Item = Figures>) -> Option<Seen> {
+        runs.into_iter().map(Seen::once).reduce(|one, other| one.joined(&other))
+    }
+
+    /// What both have shown.
+    #[must_use]
+    pub fn joined(&self, other: &Seen) -> Seen {
+        Seen {
+            least: self.least.each(&other.least, |is_less| is_less),
+            most: self.most.each(&other.most, |is_less| !is_less),
+            runs: self.runs.saturating_add(other.runs),
+        }
+    }
+
+    /// The least the figure may truly have been.
+    pub fn least(&self, figure: Figure) -> i64 {
+        self.least.get(figure).saturating_sub(self.least.error(figure))
+    }
+
+    /// The most the figure may truly have been.
+    pub fn most(&self, figure: Figure) -> i64 {
+        self.most.get(figure).saturating_add(self.most.error(figure))
+    }
+
+    /// Whether the figure was not the same in every run; of a peak, as far as that is certain.
+    pub fn varies(&self, figure: Figure) -> bool {
+        let (least, most) = (self.least.get(figure), self.most.get(figure));
+        most.saturating_sub(least) > self.most.error(figure).saturating_mul(2)
+    }
+
+    /// Whether nothing of `other` is certainly outside of this.
+    pub fn holds(&self, other: &Seen) -> bool {
+        Figure::ALL.iter().all(|&figure| self.holds_figure(other, figure))
+    }
+
+    fn holds_figure(&self, other: &Seen, figure: Figure) -> bool {
+        let error = self.most.error(figure).saturating_add(other.most.error(figure));
+        self.least.get(figure).saturating_sub(error) <= other.least.get(figure)
+            && other.most.get(figure) <= self.most.get(figure).saturating_add(error)
+    }
+}
+
+/// `6`, or `6..8`.
+pub fn show_span(figure: Figure, least: i64, most: i64) -> String {
+    if least == most { figure.show(most) } else { format!("{}..{}", amount::count(least), figure.show(most)) }
 }
 
 #[cfg(test)]
@@ -112,8 +169,29 @@ mod tests {
     #[test]
     fn peaks_whose_bounds_meet_may_be_equal() {
         let one = Figures { alloc_objects: 3, peak_space: 10_000, peak_error: 100, ..Figures::default() };
-        assert!(one.may_equal(&Figures { peak_space: 10_200, ..one }));
-        assert!(!one.may_equal(&Figures { peak_space: 10_201, ..one }));
-        assert!(!one.may_equal(&Figures { alloc_objects: 4, ..one }));
+        let holds = |other| Seen::once(one).holds(&Seen::once(other));
+        assert!(holds(Figures { peak_space: 10_200, ..one }));
+        assert!(!holds(Figures { peak_space: 10_201, ..one }));
+        assert!(!holds(Figures { alloc_objects: 4, ..one }));
+    }
+
+    #[test]
+    fn of_several_runs_the_least_and_the_most_are_kept() {
+        let run = |alloc_objects, peak_space, peak_error| Figures {
+            alloc_objects,
+            peak_space,
+            peak_error,
+            inuse_objects: -1,
+            ..Figures::default()
+        };
+        let seen = Seen::of([run(8, 100, 0), run(6, 120, 50), run(7, 90, 10)]).unwrap();
+        assert_eq!((seen.least, seen.most, seen.runs), (run(6, 90, 50), run(8, 120, 50), 3));
+        assert_eq!((seen.least(Figure::PeakSpace), seen.most(Figure::PeakSpace)), (40, 170));
+        assert!(seen.varies(Figure::AllocObjects) && !seen.varies(Figure::PeakSpace));
+        assert!(seen.holds(&Seen::once(run(7, 100, 0))) && !seen.holds(&Seen::once(run(9, 100, 0))));
+        assert!(!seen.holds(&Seen::once(run(5, 100, 0))));
+        assert_eq!(show_span(Figure::AllocSpace, 6000, 8000), "6,000..8,000 B");
+        assert_eq!(show_span(Figure::InuseObjects, -1, -1), "-1");
+        assert_eq!(Seen::of([]), None);
     }
 }

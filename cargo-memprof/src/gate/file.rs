@@ -2,9 +2,13 @@
 
 use super::baseline::{Baseline, Flaw};
 use super::compare;
+use super::figures::{Figure, Seen};
+use super::outcome::{Finding, Judged};
 use super::pattern::Pattern;
 use super::policy::Policy;
-use super::recorded::RecordedRun;
+use super::recorded::{RecordedRun, RecordedTest};
+use super::text::label;
+use crate::context::conditions::Difference;
 use crate::files::intake;
 use crate::files::outlet;
 use crate::ui::error::Error;
@@ -24,6 +28,32 @@ pub struct BaselineFile {
     path: Utf8PathBuf,
 }
 
+/// Which lines a run replaces.
+#[derive(Debug, Clone, Copy)]
+pub enum Taking<'a> {
+    /// Those whose figures are others than were seen.
+    Changed,
+    /// Those that are over or better: what is within its limits is noise.
+    Needed,
+    /// As [`Taking::Changed`], of tests that one of these names. Not empty.
+    Named(&'a [Pattern]),
+}
+
+impl Taking<'_> {
+    fn means(&self, id: &TestId) -> bool {
+        match self {
+            Taking::Changed | Taking::Needed => true,
+            Taking::Named(patterns) => patterns.iter().any(|pattern| names(pattern, id)),
+        }
+    }
+}
+
+/// Whether `pattern` is for the test: by its name alone, as the gate labels it, or as its line begins.
+fn names(pattern: &Pattern, id: &TestId) -> bool {
+    let line = || format!("{} {}/{} {}", id.package, id.kind, id.target, id.name);
+    pattern.matches(&id.name) || pattern.matches(&label(id)) || pattern.matches(&line())
+}
+
 /// What writing changed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Changes {
@@ -32,6 +62,12 @@ pub struct Changes {
     pub removed: Vec<TestId>,
     /// Tests of the run whose figures are now in the baseline, changed or not.
     pub taken: Vec<TestId>,
+    /// Those of them whose line is of these very runs, so that it belongs to their profiles.
+    pub profiled: Vec<TestId>,
+    /// Excluded ones, whose figures were left alone.
+    pub excluded: Vec<TestId>,
+    /// Conditions of the file that are others now.
+    pub conditions: Vec<Difference>,
     /// Tests of the run that failed or did not come to their end, which have no figures to take.
     pub without_figures: Vec<TestId>,
 }
@@ -50,35 +86,51 @@ impl BaselineFile {
     /// # Errors
     /// Where it cannot be read or understood.
     pub fn read(&self) -> Result<Option<Baseline>, Error> {
-        let failed =
-            || Error::new(format!("cannot read the baseline `{}`", self.path)).with_code(ExitCode::CANNOT_COMPARE);
+        self.look()?.map(|found| found.map_err(|flaw| self.refuse(flaw))).transpose()
+    }
+
+    /// The same; where what is in it is no baseline, why.
+    fn look(&self) -> Result<Option<Result<Baseline, Flaw>>, Error> {
         let bytes = match intake::read(self.path.as_std_path()) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(failed().caused_by(error).help("pass another file with `--baseline FILE`")),
+            Err(error) => {
+                return Err(self.unreadable().caused_by(error).help("pass another file with `--baseline FILE`"));
+            }
         };
         let text = String::from_utf8(bytes).map_err(|error| {
             let line = 1 + error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count();
-            Flaw { line: Some(line), what: "it is not UTF-8".into(), help: None }
+            Flaw::new(Some(line), "it is not UTF-8")
         });
-        text.and_then(|text| Baseline::parse(&text)).map(Some).map_err(|flaw| {
-            let place = flaw.line.map_or_else(String::new, |line| format!("line {line}: "));
-            let help = flaw.help.unwrap_or_else(|| {
-                "restore it from git, or record it anew: remove it and run `cargo memprof test --save-baseline`".into()
-            });
-            // It quotes from the file.
-            failed().caused_by(format!("{place}{}", plain(&flaw.what))).help(help)
-        })
+        Ok(Some(text.and_then(|text| Baseline::parse(&text))))
     }
 
-    /// Puts the figures of `run` in it: of the tests that match one of `patterns`, or of all where there are none.
-    /// Lines of tests that did not run stay; lines of tests that are gone go.
+    fn refuse(&self, flaw: Flaw) -> Error {
+        let place = flaw.line.map_or_else(String::new, |line| format!("line {line}: "));
+        let help = flaw.help.unwrap_or_else(|| {
+            "restore it from git, or record it anew: remove it and run `cargo memprof test --save-baseline`".into()
+        });
+        // It quotes from the file.
+        self.unreadable().caused_by(format!("{place}{}", plain(&flaw.what))).help(help)
+    }
+
+    fn unreadable(&self) -> Error {
+        Error::new(format!("cannot read the baseline `{}`", self.path)).with_code(ExitCode::CANNOT_COMPARE)
+    }
+
+    /// Puts the figures of `run` in it. Lines of tests that did not run stay; lines of tests that are gone go. A file of an older version is
+    /// as good as none where all tests ran, and all are to be taken.
     ///
     /// # Errors
     /// Where a pattern matches nothing, lines of other conditions would stay, or the file cannot be read or written.
-    pub fn take(&self, run: &RecordedRun, policy: &Policy, patterns: &[Pattern]) -> Result<Changes, Error> {
-        let old = self.read()?;
-        let (new, changes) = taken(old.as_ref(), run, policy, patterns).map_err(|error| {
+    pub fn take(&self, run: &RecordedRun, policy: &Policy, taking: Taking<'_>) -> Result<Changes, Error> {
+        let old = match self.look()? {
+            None => None,
+            Some(Ok(old)) => Some(old),
+            Some(Err(flaw)) if flaw.is_older && matches!(taking, Taking::Changed) && !run.run.filtered => None,
+            Some(Err(flaw)) => return Err(self.refuse(flaw)),
+        };
+        let (new, changes) = taken(old.as_ref(), run, policy, taking).map_err(|error| {
             let asked = Error::new(format!("cannot write the baseline `{}`", self.path));
             asked.caused_by(error.0).help(error.1).with_code(ExitCode::CANNOT_COMPARE)
         })?;
@@ -121,46 +173,63 @@ fn taken(
     old: Option<&Baseline>,
     run: &RecordedRun,
     policy: &Policy,
-    patterns: &[Pattern],
+    taking: Taking<'_>,
 ) -> Result<(Baseline, Changes), Refusal> {
     let empty = Baseline { conditions: run.run.conditions.clone(), tests: BTreeMap::new() };
     let old = old.unwrap_or(&empty);
     let differences = old.conditions.differences(&run.run.conditions);
-    let meant = |id: &TestId| patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(&id.name));
     let mut new = Baseline { conditions: run.run.conditions.clone(), tests: old.tests.clone() };
-    let mut changes = Changes::default();
+    let mut changes = Changes { conditions: differences.clone(), ..Changes::default() };
     let by_test = run.by_test();
-    for (id, repeats) in by_test.iter().filter(|(id, _)| meant(id)) {
+    let outcome = compare::compare(old, run, policy);
+    let judged: BTreeMap<&TestId, &Judged> = outcome.tests.iter().map(|test| (&test.id, test)).collect();
+    for (id, repeats) in by_test.iter().filter(|(id, _)| taking.means(id)) {
+        // Under other conditions nothing of before may stay.
+        if policy.exclusion(id).is_some() && (differences.is_empty() || !old.tests.contains_key(id)) {
+            changes.excluded.push(id.clone());
+            continue;
+        }
         let whole = repeats.iter().all(|test| test.is_whole());
-        let Some(figures) = compare::least(repeats).filter(|_| whole) else {
+        let Some(seen) = compare::seen(repeats).filter(|_| whole) else {
             changes.without_figures.push(id.clone());
             continue;
         };
-        let threads = repeats.iter().map(|test| test.threads).max().unwrap_or(1);
-        let mut figures = figures;
         changes.taken.push(id.clone());
-        match old.tests.get(id) {
-            None => changes.added.push(id.clone()),
+        let stays = match old.tests.get(id) {
+            None => {
+                changes.added.push(id.clone());
+                None
+            }
             Some(before) => {
-                // A peak that differs by chance would change the line with every run.
-                if !policy.compares_peak(id, threads) {
-                    (figures.peak_space, figures.peak_error) = (before.peak_space, before.peak_error);
-                }
-                if before.may_equal(&figures) && differences.is_empty() {
-                    continue;
-                }
-                if *before != figures {
+                let seen = with_peak_of(before, seen, repeats, policy);
+                let needed = match taking {
+                    _ if !differences.is_empty() => *before != seen,
+                    Taking::Changed | Taking::Named(_) => !before.holds(&seen),
+                    Taking::Needed => judged.get(id).is_some_and(|test| is_needed(test)),
+                };
+                if needed {
                     changes.changed.push(id.clone());
                 }
+                (!needed).then_some(*before)
             }
+        };
+        let line = stays.unwrap_or_else(|| match old.tests.get(id) {
+            Some(before) => with_peak_of(before, seen, repeats, policy),
+            None => seen,
+        });
+        if line.most.alloc_objects == seen.most.alloc_objects && line.most.alloc_space == seen.most.alloc_space {
+            changes.profiled.push(id.clone());
         }
-        new.tests.insert(id.clone(), figures);
+        new.tests.insert(id.clone(), line);
     }
-    changes.removed = compare::gone(old, run).into_iter().filter(meant).collect();
+    changes.removed = compare::gone(old, run).into_iter().filter(|id| taking.means(id)).collect();
     new.tests.retain(|id, _| !changes.removed.contains(id));
-    let names: Vec<&str> = by_test.keys().chain(&changes.removed).map(|id| id.name.as_str()).collect();
-    if let Some(pattern) = patterns.iter().find(|pattern| !names.iter().any(|name| pattern.matches(name))) {
-        return Err((format!("no test of the last run matches `{}`", pattern.as_str()), advice(pattern, &names)));
+    if let Taking::Named(patterns) = taking {
+        let tests: Vec<&TestId> = by_test.keys().chain(&changes.removed).collect();
+        if let Some(pattern) = patterns.iter().find(|pattern| !tests.iter().any(|id| names(pattern, id))) {
+            let names: Vec<&str> = tests.iter().map(|id| id.name.as_str()).collect();
+            return Err((format!("no test of the last run matches `{}`", pattern.as_str()), advice(pattern, &names)));
+        }
     }
     let stay = new.tests.keys().find(|id| !changes.taken.contains(id));
     if let (Some(difference), Some(stay)) = (differences.first(), stay) {
@@ -170,13 +239,32 @@ fn taken(
             help.to_owned(),
         ));
     }
-    if changes.taken.is_empty() && changes.removed.is_empty() {
+    if changes.taken.is_empty() && changes.removed.is_empty() && changes.excluded.is_empty() {
         return Err((
             "no test of the run has figures to take".to_owned(),
             "see above why its tests failed, or why their targets were not profiled".to_owned(),
         ));
     }
     Ok((new, changes))
+}
+
+/// `seen` with the peak of the line of before, where both depend on who runs when: such a peak would change the line with every run.
+fn with_peak_of(before: &Seen, seen: Seen, repeats: &[&RecordedTest], policy: &Policy) -> Seen {
+    let threads = repeats.iter().map(|test| test.threads).max().unwrap_or(1);
+    let Some(id) = repeats.first().map(|test| test.id()) else { return seen };
+    if policy.compares_peak(&id, threads) || before.most.error(Figure::PeakSpace) == 0 {
+        return seen;
+    }
+    let mut seen = seen;
+    for (side, before) in [(&mut seen.least, before.least), (&mut seen.most, before.most)] {
+        (side.peak_space, side.peak_error) = (before.peak_space, before.peak_error);
+    }
+    seen
+}
+
+/// Whether the test's line says no longer what holds.
+fn is_needed(test: &Judged) -> bool {
+    !test.better.is_empty() || test.failures().any(Finding::is_budget)
 }
 
 #[cfg(test)]
@@ -214,23 +302,23 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = BaselineFile::new(Utf8Path::from_path(folder.path()).unwrap().join("x/b"));
         let policy = Policy::default();
-        let changes = file.take(&run(&[("a", 1), ("b", 2), ("c", 3)]), &policy, &[]).unwrap();
+        let changes = file.take(&run(&[("a", 1), ("b", 2), ("c", 3)]), &policy, Taking::Changed).unwrap();
         assert_eq!(names(&changes.added), ["a", "b", "c"]);
         let now = run(&[("a", 1), ("b", 5), ("d", 4)]);
-        let some = file.take(&now, &policy, &[Pattern::new("d")]).unwrap();
+        let some = file.take(&now, &policy, Taking::Named(&[Pattern::new("d")])).unwrap();
         assert_eq!((names(&some.added), names(&some.removed)), (vec!["d"], vec![]));
-        let all = file.take(&now, &policy, &[]).unwrap();
+        let all = file.take(&now, &policy, Taking::Changed).unwrap();
         assert_eq!((names(&all.changed), names(&all.removed)), (vec!["b"], vec!["c"]));
         let tests = file.read().unwrap().unwrap().tests;
-        let objects: Vec<u64> = tests.values().map(|figures| figures.alloc_objects).collect();
+        let objects: Vec<u64> = tests.values().map(|seen| seen.most.alloc_objects).collect();
         assert_eq!(objects, [1, 5, 4]);
-        let error = file.take(&now, &policy, &[Pattern::new("e")]).unwrap_err();
+        let error = file.take(&now, &policy, Taking::Named(&[Pattern::new("e")])).unwrap_err();
         assert_eq!(error.advice(), Some("it has tests such as `a`, `b`, `d`"));
         // A part of a name is no name; and a line whose test is gone can go alone.
         let longer = run(&[("tests::b", 1)]);
-        let error = file.take(&longer, &policy, &[Pattern::new("st*")]).unwrap_err();
+        let error = file.take(&longer, &policy, Taking::Named(&[Pattern::new("st*")])).unwrap_err();
         assert!(error.advice().unwrap().contains("`'*st*'` does; there is `tests::b`"), "{error}");
-        let gone = file.take(&longer, &policy, &[Pattern::new("d")]).unwrap();
+        let gone = file.take(&longer, &policy, Taking::Named(&[Pattern::new("d")])).unwrap();
         assert_eq!((names(&gone.taken), names(&gone.removed)), (vec![], vec!["d"]));
     }
 
@@ -239,11 +327,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = BaselineFile::new(Utf8Path::from_path(folder.path()).unwrap().join("b"));
         let policy = Policy::default();
-        file.take(&run(&[("a", 1), ("b", 2)]), &policy, &[]).unwrap();
+        file.take(&run(&[("a", 1), ("b", 2)]), &policy, Taking::Changed).unwrap();
         let mut now = run(&[("a", 1), ("b", 3)]);
         now.run.conditions.rustc = "2".into();
-        assert!(file.take(&now, &policy, &[Pattern::new("a")]).is_err());
-        file.take(&now, &policy, &[]).unwrap();
+        assert!(file.take(&now, &policy, Taking::Named(&[Pattern::new("a")])).is_err());
+        file.take(&now, &policy, Taking::Changed).unwrap();
         assert_eq!(file.read().unwrap().unwrap().conditions.rustc, "2");
     }
 

@@ -4,7 +4,7 @@ use super::evidence::{Evidence, Explanation};
 use super::lines::Lines;
 use super::outcome::{Finding, Judged, Outcome, Verdict};
 use super::policy::Severity;
-use super::text::{doubt_sentence, label, line_sum, sentence, site};
+use super::text::{doubt_sentence, improvements, label, line_sum, sentence, site};
 use memprof_profile::view::amount::plural;
 use std::fmt::Write as _;
 
@@ -43,7 +43,21 @@ pub fn render(outcome: &Outcome, evidence: &Evidence) -> String {
         }
     }
     out.push_str(&others(outcome));
+    out.push_str(&better(outcome));
     out
+}
+
+/// What needs less than the baseline says.
+fn better(outcome: &Outcome) -> String {
+    let better = outcome.better();
+    if better.is_empty() {
+        return String::new();
+    }
+    let rows =
+        better.iter().take(SITES).map(|test| format!("  - {}: {}\n", code(&label(&test.id)), improvements(test)));
+    let more = better.len().saturating_sub(SITES);
+    let more = if more == 0 { String::new() } else { format!("  - … and {more} more\n") };
+    format!("- ✨ {} improved:\n{}{more}", plural(better.len(), "test"), rows.collect::<String>())
 }
 
 /// What one cause has in many tests.

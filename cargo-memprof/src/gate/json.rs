@@ -44,6 +44,7 @@ fn of_test(test: &Judged, explanation: Option<&Explanation>, varying: Option<&Va
         "before": test.before,
         "now": test.now,
         "findings": findings,
+        "better": test.better,
     });
     if let Some(varying) = varying {
         value["varying"] = json!({

@@ -1,7 +1,7 @@
 //! What the gate found, as plain values: every test that was compared or should have been, and every reason not to trust
 //! the comparison. How it is shown is for others.
 
-use super::figures::{Figure, Figures};
+use super::figures::{Figure, Seen};
 use super::policy::Severity;
 use crate::context::conditions::Difference;
 use crate::ui::exit_code::ExitCode;
@@ -22,9 +22,9 @@ pub struct Outcome {
 pub struct Judged {
     pub id: TestId,
     /// Of the baseline; `None` = it has no line.
-    pub before: Option<Figures>,
+    pub before: Option<Seen>,
     /// Of the run; `None` = it did not run, or was not measured.
-    pub now: Option<Figures>,
+    pub now: Option<Seen>,
     /// Where the test function stands; empty and 0 = not known.
     pub source_file: String,
     pub start_line: u32,
@@ -34,6 +34,18 @@ pub struct Judged {
     pub runs: usize,
     /// Empty = all is well.
     pub findings: Vec<(Severity, Finding)>,
+    /// Figures that are better by more than the noise that their limits allow.
+    pub better: Vec<Better>,
+}
+
+/// A figure that is better than the baseline's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Better {
+    pub figure: Figure,
+    /// The least that was seen then.
+    pub before: i64,
+    /// The most that was seen now.
+    pub now: i64,
 }
 
 /// What is to be said of a test.
@@ -43,15 +55,18 @@ pub enum Finding {
     /// The figure is above its limit.
     Over {
         figure: Figure,
-        /// `None` = the limit is a ceiling and there is no line in the baseline.
+        /// The most that was seen then. `None` = the limit is a ceiling and there is no line in the baseline.
         before: Option<i64>,
+        /// The least that was seen then.
+        before_least: Option<i64>,
+        /// The least that was seen now: whatever varies in the test, it needs as much.
         now: i64,
         /// The highest allowed number.
         most: i64,
         /// The limit as it was written.
         limit: String,
     },
-    /// The figure is below the baseline's, and the policy has a ratchet.
+    /// The figure is better, see [`Judged::better`], and the policy has a ratchet.
     Improved { figure: Figure, before: i64, now: i64 },
     /// Not in the baseline.
     New,
@@ -237,6 +252,12 @@ impl Outcome {
         let mut over: Vec<&Judged> = self.tests.iter().filter(|test| test.failures().any(Finding::is_budget)).collect();
         over.sort_by(|a, b| b.growth().cmp(&a.growth()).then_with(|| a.id.cmp(&b.id)));
         over
+    }
+
+    /// The tests that need less than the baseline says and are over by nothing.
+    pub fn better(&self) -> Vec<&Judged> {
+        let over = |test: &Judged| test.failures().any(Finding::is_budget);
+        self.tests.iter().filter(|test| !test.better.is_empty() && !over(test)).collect()
     }
 
     /// How many tests were compared with a line of the baseline.

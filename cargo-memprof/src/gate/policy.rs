@@ -68,6 +68,7 @@ pub struct Limits {
     pub alloc_objects: Option<Limit>,
     pub alloc_space: Option<Limit>,
     pub peak_space: Option<Limit>,
+    pub inuse_objects: Option<Limit>,
     pub inuse_space: Option<Limit>,
 }
 
@@ -77,6 +78,7 @@ impl Limits {
             Figure::AllocObjects => self.alloc_objects.as_ref(),
             Figure::AllocSpace => self.alloc_space.as_ref(),
             Figure::PeakSpace => self.peak_space.as_ref(),
+            Figure::InuseObjects => self.inuse_objects.as_ref(),
             Figure::InuseSpace => self.inuse_space.as_ref(),
         }
     }
@@ -93,6 +95,7 @@ pub struct Override {
     pub alloc_objects: Option<Limit>,
     pub alloc_space: Option<Limit>,
     pub peak_space: Option<Limit>,
+    pub inuse_objects: Option<Limit>,
     pub inuse_space: Option<Limit>,
     pub ratchet: Option<bool>,
     #[serde(rename = "threaded-peaks")]
@@ -113,12 +116,12 @@ pub struct Exclusion {
     pub reason: String,
 }
 
-/// Limits where nobody says otherwise. The count is the strictest: it does not depend on the lengths of paths and on
-/// names, as bytes do a little.
+/// Limits where nobody says otherwise. Counts are the strictest: they do not depend on the lengths of paths and names, as bytes do a little.
+/// A path is some hundred bytes at most, and is kept in a few copies.
 fn default_limit(figure: Figure) -> Limit {
     let text = match figure {
-        Figure::AllocObjects | Figure::InuseSpace => "+0",
-        Figure::AllocSpace | Figure::PeakSpace => "+5% or 1KiB",
+        Figure::AllocObjects | Figure::InuseObjects => "+0",
+        Figure::AllocSpace | Figure::PeakSpace | Figure::InuseSpace => "+5% or 256",
     };
     text.parse().expect("the default limits are limits")
 }
@@ -163,6 +166,7 @@ impl Override {
             Figure::AllocObjects => self.alloc_objects.as_ref(),
             Figure::AllocSpace => self.alloc_space.as_ref(),
             Figure::PeakSpace => self.peak_space.as_ref(),
+            Figure::InuseObjects => self.inuse_objects.as_ref(),
             Figure::InuseSpace => self.inuse_space.as_ref(),
         }
     }
@@ -197,7 +201,7 @@ mod tests {
         assert_eq!(limit(&id("csv", "a::b"), Figure::AllocObjects), "+3");
         assert_eq!(limit(&id("csv", "a::b"), Figure::AllocSpace), "any");
         assert_eq!(limit(&id("csv", "a::b"), Figure::PeakSpace), "+5%, 4096");
-        assert_eq!(limit(&id("x", "b"), Figure::InuseSpace), "+0");
+        assert_eq!(limit(&id("x", "b"), Figure::InuseObjects), "+0");
         assert_eq!(policy.exclusion(&id("x", "b::flaky")), Some("asks the network"));
         assert_eq!(policy.exclusion(&id("x", "flaky")), None);
     }

@@ -3,12 +3,11 @@
 use super::against::Against;
 use super::baseline::Baseline;
 use super::compare;
-use super::file::{self, BaselineFile, Changes};
+use super::file::{self, BaselineFile, Changes, Taking};
 use super::flags::GateFlags;
-use super::pattern::Pattern;
 use super::policy::{Policy, Severity};
 use super::recorded::{RecordedRun, RecordedTest};
-use super::store::Store;
+use super::store::{Repeat, Store};
 use super::text::Source;
 use crate::context::Context;
 use crate::context::cargo_env::absolute;
@@ -63,8 +62,8 @@ impl Reference {
         let run = against.record()?;
         let whole = |repeats: &Vec<&RecordedTest>| repeats.iter().all(|test| test.is_whole());
         let tests = run.by_test().into_iter().filter(|(_, repeats)| whole(repeats));
-        let tests = tests.filter_map(|(id, repeats)| compare::least(&repeats).map(|figures| (id, figures))).collect();
-        self.store = Store::of_run(&run);
+        let tests = tests.filter_map(|(id, repeats)| compare::seen(&repeats).map(|seen| (id, seen))).collect();
+        self.store = Store::of_run(&run, Repeat::Most);
         self.source = Source { name: against.revision.to_owned(), committed: false };
         // There is no line that could be removed when a test is.
         self.policy.gone = self.policy.gone.min(Severity::Warn);
@@ -84,13 +83,13 @@ impl Reference {
         })
     }
 
-    /// Takes the figures of those tests of `run` that `patterns` fit; no pattern = all.
+    /// Takes the figures of tests of `run`.
     ///
     /// # Errors
     /// Where the file or its profiles cannot be written.
-    pub fn take(&self, run: &RecordedRun, patterns: &[Pattern], here: &Context<'_>) -> Result<(), Error> {
-        let changes = self.file.take(run, &self.policy, patterns)?;
-        self.store.keep(run, &changes.taken)?;
+    pub fn take(&self, run: &RecordedRun, taking: Taking<'_>, here: &Context<'_>) -> Result<(), Error> {
+        let changes = self.file.take(run, &self.policy, taking)?;
+        self.store.keep(run, &changes.profiled)?;
         if !changes.without_figures.is_empty() {
             let names: Vec<String> =
                 changes.without_figures.iter().map(|id| format!("`{}`", plain(&id.name))).collect();
@@ -101,9 +100,16 @@ impl Reference {
         if !unstable.is_empty() {
             let names: Vec<String> = unstable.iter().map(|id| format!("`{}`", plain(&id.name))).collect();
             here.shell.warn(&format!(
-                "not the same on every run: {}\nthe least was taken; `cargo memprof gate --repeat {}` says where they differ, and what to do",
+                "not the same on every run: {}\nall that was seen is in their lines; `cargo memprof gate --repeat 5` says where they differ, and why",
                 names.join(", "),
-                run.run.repeat
+            ));
+        }
+        for difference in &changes.conditions {
+            let condition = difference.condition;
+            here.shell.warn(&format!(
+                "the baseline is now of {condition} `{}`; it was of `{}`",
+                plain(&difference.now),
+                plain(&difference.before)
             ));
         }
         here.shell.status("Baseline", &said(&changes, self.file.path()));
@@ -127,7 +133,11 @@ fn said(changes: &Changes, path: &Utf8Path) -> String {
         .map(|(tests, what)| format!("{} {what}", plural(tests.len(), "test")))
         .collect();
     let same = format!("{} unchanged", plural(changes.taken.len(), "test"));
-    format!("{}: {}", near(path), if parts.is_empty() { same } else { parts.join(", ") })
+    let mut said = if parts.is_empty() { same } else { parts.join(", ") };
+    if !changes.excluded.is_empty() {
+        said.push_str(&format!(", {} excluded", changes.excluded.len()));
+    }
+    format!("{}: {said}", near(path))
 }
 
 /// `path` as one would type it here.

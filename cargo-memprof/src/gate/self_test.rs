@@ -39,7 +39,7 @@ pub fn run(baseline: &Baseline, run: &RecordedRun, policy: &Policy, outcome: &Ou
         if seen {
             result.guarded.push(test.id.clone());
         } else {
-            let before = test.before.map(|before| before.get(Figure::AllocObjects));
+            let before = test.before.map(|before| before.most.get(Figure::AllocObjects));
             result.loose.push((test.id.clone(), policy.limit(&test.id, Figure::AllocObjects).most(before)));
         }
     }

@@ -23,11 +23,29 @@ pub enum Store {
     Run(BTreeMap<TestId, Place>),
 }
 
+/// Which of a test's repeats explains most: the least of now is held against the most of then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Repeat {
+    Least,
+    Most,
+}
+
+impl Repeat {
+    /// The one of `repeats` that is meant.
+    fn of<'a>(self, repeats: &[&'a RecordedTest]) -> Option<&'a RecordedTest> {
+        let figures = |test: &&&RecordedTest| (test.figures.alloc_objects, test.figures.alloc_space);
+        match self {
+            Repeat::Least => repeats.iter().min_by_key(figures).copied(),
+            Repeat::Most => repeats.iter().max_by_key(figures).copied(),
+        }
+    }
+}
+
 impl Store {
     /// The profiles in a run's own outputs.
-    pub fn of_run(run: &RecordedRun) -> Store {
-        let profile = |test: &RecordedTest| Some((test.id(), test.profile(run)?));
-        Store::Run(run.tests.iter().filter_map(profile).collect())
+    pub fn of_run(run: &RecordedRun, repeat: Repeat) -> Store {
+        let profile = |(id, repeats): (TestId, Vec<&RecordedTest>)| Some((id, repeat.of(&repeats)?.profile(run)?));
+        Store::Run(run.by_test().into_iter().filter_map(profile).collect())
     }
 
     /// The place of the test's profile, whether or not there is one; `None` where there cannot be.
@@ -48,10 +66,8 @@ impl Store {
         let by_test = run.by_test();
         let keep = |id: &TestId| -> io::Result<()> {
             let place = folder.join(file_name(id));
-            // Of repeats the one with the baseline's figures: the least.
             let repeats = by_test.get(id).map(Vec::as_slice).unwrap_or_default();
-            let least = repeats.iter().min_by_key(|test| (test.figures.alloc_objects, test.figures.alloc_space));
-            match least.and_then(|test| test.profile(run)) {
+            match Repeat::Most.of(repeats).and_then(|test| test.profile(run)) {
                 Some(profile) => outlet::put(place, profile.read()?),
                 None => match fs_err::remove_file(place) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -2,7 +2,7 @@
 
 use super::evidence::{Evidence, Explanation, Missing};
 use super::explain::Change;
-use super::figures::Figure;
+use super::figures::{Figure, show_span};
 use super::lines::{Grown, Lines, Place};
 use super::names::short;
 use super::outcome::{Doubt, Finding, Judged, Outcome, Verdict};
@@ -41,6 +41,7 @@ pub fn render(outcome: &Outcome, evidence: &Evidence, baseline: &Source) -> Stri
     for group in groups(outcome) {
         out.push_str(&group);
     }
+    out.push_str(&better(outcome, baseline));
     for doubt in &outcome.doubts {
         out.push_str(&doubtful(doubt));
     }
@@ -228,6 +229,8 @@ fn signed(figure: Figure, number: i64) -> String {
     match figure {
         Figure::AllocObjects if number.abs() == 1 => format!("{sign}{number} alloc"),
         Figure::AllocObjects => format!("{sign}{} allocs", count(number)),
+        Figure::InuseObjects if number.abs() == 1 => format!("{sign}{number} block in use"),
+        Figure::InuseObjects => format!("{sign}{} blocks in use", count(number)),
         _ => format!("{sign}{}", figure.show(number)),
     }
 }
@@ -262,18 +265,40 @@ pub fn sentence(finding: &Finding) -> String {
 
 /// `alloc_objects 12 → 15 (+3)`; nothing of what is no change of a figure.
 fn change(finding: &Finding) -> String {
-    let (figure, before, now) = match finding {
-        Finding::Over { figure, before, now, .. } => (figure, *before, *now),
-        Finding::Improved { figure, before, now } => (figure, Some(*before), *now),
-        _ => return String::new(),
-    };
-    match before {
-        Some(before) => {
-            let growth = growth(*figure, before, now);
-            format!("{} {} → {} ({growth})", figure.name(), figure.show(before), figure.show(now))
+    match finding {
+        Finding::Over { figure, before: Some(before), before_least, now, .. } => {
+            step(*figure, before_least.unwrap_or(*before), *before, *now)
         }
-        None => format!("{} {}", figure.name(), figure.show(now)),
+        Finding::Over { figure, now, .. } => format!("{} {}", figure.name(), figure.show(*now)),
+        Finding::Improved { figure, before, now } => step(*figure, *before, *before, *now),
+        _ => String::new(),
     }
+}
+
+/// The figure as it was, `least` to `most`, and as it is; what it grew by is more than it ever was.
+fn step(figure: Figure, least: i64, most: i64, now: i64) -> String {
+    let growth = growth(figure, most, now);
+    format!("{} {} → {} ({growth})", figure.name(), show_span(figure, least, most), figure.show(now))
+}
+
+/// `alloc_objects 15 → 12 (-3)` for each figure of the test that is better.
+pub fn improvements(test: &Judged) -> String {
+    let steps = test.better.iter().map(|better| step(better.figure, better.before, better.before, better.now));
+    steps.collect::<Vec<_>>().join(", ")
+}
+
+/// Tests that are better, which pass: what they no longer need is room for the next regression until it is accepted.
+fn better(outcome: &Outcome, baseline: &Source) -> String {
+    let better = outcome.better();
+    let lines: Vec<String> = better.iter().map(|test| format!("{}: {}", label(&test.id), improvements(test))).collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    let what = match baseline.committed {
+        true => "better than the baseline; `cargo memprof accept` takes it in",
+        false => "better",
+    };
+    list(&format!("{GOOD}improved{GOOD:#}{BOLD}:{BOLD:#} {what}"), &lines)
 }
 
 /// `+3`, `-5.0 %`: the difference, and its share where that says more.
@@ -329,9 +354,13 @@ fn heading(finding: &Finding) -> (String, bool) {
 }
 
 fn paragraph(severity: Severity, what: &str, tests: &[String]) -> String {
+    list(&format!("{} {what}", mark(severity)), tests)
+}
+
+fn list(head: &str, tests: &[String]) -> String {
     let mut out = match tests {
-        [one] => return format!("{} {what}: {one}\n", mark(severity)),
-        _ => format!("{} {what}:\n", mark(severity)),
+        [one] => return format!("{head}: {one}\n"),
+        _ => format!("{head}:\n"),
     };
     for test in tests.iter().take(NAMED) {
         out.push_str(&format!("  {test}\n"));

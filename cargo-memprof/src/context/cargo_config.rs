@@ -5,6 +5,7 @@
 //! else, nor `include`.
 
 use crate::context::env;
+use camino::{Utf8Path, Utf8PathBuf};
 use cargo_metadata::cargo_platform::{Cfg, Platform};
 use serde_json::Value;
 use std::ffi::{OsStr, OsString};
@@ -109,12 +110,81 @@ impl CargoConfig {
         path.iter().try_fold(&self.values, |value, part| value.get(part))
     }
 
+    /// What cargo reads in `folder` from files, each value with where it is from.
+    pub fn settings_in(&self, folder: &Utf8Path) -> Vec<Setting> {
+        let mut command = Command::new(&self.cargo);
+        command.args(["config", "get", "-Zunstable-options", "--show-origin"]).current_dir(folder);
+        let output = command.env(env::RUSTC_BOOTSTRAP, "1").output();
+        let told = output.ok().filter(|output| output.status.success()).map(|output| output.stdout).unwrap_or_default();
+        settings(&String::from_utf8_lossy(&told))
+    }
+
     fn get(&self, args: &[&str]) -> Option<String> {
         let mut command = Command::new(&self.cargo);
         command.args(["config", "get", "-Zunstable-options"]).args(&self.flags).args(args);
         let output = command.env(env::RUSTC_BOOTSTRAP, "1").output().ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
+}
+
+/// A value of cargo's configuration, or an item of a list, as a file has it.
+#[derive(Debug, PartialEq)]
+pub struct Setting {
+    /// With dots, and quotes around what is no bare key.
+    pub key: String,
+    pub value: toml::Value,
+    pub in_list: bool,
+    /// Absolute.
+    pub file: Utf8PathBuf,
+}
+
+// No value is a number that differs from itself.
+impl Eq for Setting {}
+
+impl Setting {
+    /// The key's first part and its last, without quotes. A part between them may have dots of its own.
+    pub fn ends(&self) -> (&str, &str) {
+        let first = self.key.split('.').next().unwrap_or_default();
+        (first, self.key.rsplit('.').next().unwrap_or_default())
+    }
+
+    pub fn text(&self) -> Option<&str> {
+        self.value.as_str()
+    }
+
+    /// The folder that a relative path in the file is relative to.
+    pub fn home(&self) -> Option<&Utf8Path> {
+        self.file.parent()?.parent()
+    }
+}
+
+/// The settings in what `cargo config get --show-origin` says. What is not from a file is left out.
+pub fn settings(told: &str) -> Vec<Setting> {
+    let mut settings = Vec::new();
+    // The list whose items follow.
+    let mut list: Option<&str> = None;
+    for line in told.lines() {
+        if list.is_some() && line == "]" {
+            list = None;
+            continue;
+        }
+        if let (None, Some(key)) = (list, line.strip_suffix(" = [")) {
+            list = Some(key);
+            continue;
+        }
+        let Some((written, file)) = line.rsplit_once(" # ") else { continue };
+        let file = Utf8PathBuf::from(file);
+        let parts = match list {
+            Some(key) => Some((key, written.trim().trim_end_matches(','))),
+            None => written.split_once(" = "),
+        };
+        let value = |text: &str| Some(format!("x = {text}").parse::<toml::Table>().ok()?.remove("x")?);
+        let setting = parts.and_then(|(key, text)| Some((key.to_owned(), value(text)?)));
+        if let Some((key, value)) = setting.filter(|_| file.is_absolute()) {
+            settings.push(Setting { key, value, in_list: list.is_some(), file });
+        }
+    }
+    settings
 }
 
 /// The values, without where they are from.
@@ -189,6 +259,35 @@ mod tests {
         let both = serde_json::json!({"target": {"cfg(unix)": {"runner": "no"}, "a-b": {"runner": ["/r", "x y"]}}});
         assert_eq!(config(both).runner("a-b", cfgs).unwrap(), ["/r", "x y"]);
         assert_eq!(config(Value::Null).runner("a-b", cfgs), None);
+    }
+
+    #[test]
+    fn settings_are_read_with_their_files_and_lists_item_by_item() {
+        let told = "env.A.value = \"dep # x, = [\" # /p/.cargo/config.toml\n\
+            target.\"cfg(unix)\".runner = [\n    \"a, b\", # /p/.cargo/config.toml\n    \"-q\", # /q/.cargo/config.toml\n]\n\
+            term.quiet = true # /p/.cargo/more.toml\n\
+            build.jobs = 2 # --config cli option\n\
+            # The following environment variables may affect the loaded values.\n# CARGO_HOME=/root/.cargo\n";
+        let found = settings(told);
+        let shown: Vec<String> = found
+            .iter()
+            .map(|setting| {
+                let Setting { key, value, in_list, file } = setting;
+                let value = value.as_str().map_or_else(|| format!("{value:?}"), str::to_owned);
+                format!("{key} {value} {in_list} {file}")
+            })
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                "env.A.value dep # x, = [ false /p/.cargo/config.toml",
+                "target.\"cfg(unix)\".runner a, b true /p/.cargo/config.toml",
+                "target.\"cfg(unix)\".runner -q true /q/.cargo/config.toml",
+                "term.quiet Boolean(true) false /p/.cargo/more.toml",
+            ]
+        );
+        assert_eq!(found[1].ends(), ("target", "runner"));
+        assert_eq!(found[0].home().unwrap(), "/p");
     }
 
     #[test]

@@ -2,12 +2,12 @@
 //! wrapper and runners of the user's own, the targets and the target folder. Nothing is changed here.
 
 use crate::context::cargo_args::CargoArgs;
-use crate::context::cargo_config::{self, CargoConfig};
+use crate::context::cargo_config::{self, CargoConfig, Setting};
 use crate::context::env;
 use crate::context::workspace::{NoWorkspace, Workspace};
 use crate::ui::error::Error;
 use crate::ui::terminal::Shell;
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
@@ -59,6 +59,11 @@ impl<'a> Surroundings<'a> {
     /// All of cargo's configuration but the environment, as one text; what changes it changes the text.
     pub fn configuration(&self) -> String {
         self.config.to_string()
+    }
+
+    /// What cargo reads in `folder` from files, each value with where it is from.
+    pub fn settings_in(&self, folder: &Utf8Path) -> Vec<Setting> {
+        self.config.settings_in(folder)
     }
 
     /// The compiler that cargo will use.

@@ -4,6 +4,7 @@
 //! run again.
 
 use super::checkout::{Checkout, Place};
+use super::configuration::Checkouts;
 use super::recorded::RecordedRun;
 use crate::context::Context;
 use crate::context::options::{self, TestOptions};
@@ -17,7 +18,7 @@ use crate::ui::exit_code::ExitCode;
 use crate::ui::interrupt;
 use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::FlockOperation;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::process::{Command, Stdio};
@@ -27,6 +28,7 @@ const TREE: &str = "tree";
 /// What the run of the other revision said.
 const LOG: &str = "log.txt";
 const LOCK_FILE: &str = "Cargo.lock";
+const ELSEWHERE: &str = "set `CARGO_TARGET_DIR` to a folder outside of the repository, where the clone then is";
 
 /// What is needed to record another revision.
 pub struct Against<'a> {
@@ -64,9 +66,9 @@ impl Against<'_> {
     /// # Errors
     /// Where there is no such revision, or it cannot be checked out or built.
     pub fn record(&self) -> Result<RecordedRun, Error> {
-        let root = &self.here.workspace.root;
-        let repository = self.git.repository(root).map_err(self.because("ask git about the repository"))?;
-        let hash = repository.commit(self.revision, root).map_err(self.because("find the revision"))?;
+        let stand = self.stand()?;
+        let repository = self.git.repository(&stand).map_err(self.because("ask git about the repository"))?;
+        let hash = repository.commit(self.revision, &stand).map_err(self.because("find the revision"))?;
         let target = self.here.surroundings.target_dir(&self.here.workspace)?;
         let folder = target.join(crate::context::target_dir::NAME).join(layout::AGAINST);
         let key = self.key(&repository, &hash)?;
@@ -77,7 +79,11 @@ impl Against<'_> {
         let lock = fs_err::File::open(&folder).map_err(|error| self.failed("open its folder").caused_by(error))?;
         let _ = rustix::fs::flock(&lock, FlockOperation::LockExclusive);
         let configuration = committed_configuration(&repository, &checkout.tree);
-        let status = |what: &str| self.here.shell.status(what, &format!("{} ({})", self.revision, checkout.shown()));
+        // Of a workspace, a member may be a submodule, or a repository of its own.
+        let is_whole = self.git.repository(&self.here.workspace.root).is_ok_and(|whole| whole.top == repository.top);
+        let of = if is_whole { String::new() } else { format!(" of the repository `{}`", repository.top) };
+        let status =
+            |what: &str| self.here.shell.status(what, &format!("{} ({}){of}", self.revision, checkout.shown()));
         let known = known(&out);
         if let Some(run) = known.filter(|_| configuration.is_empty()) {
             status("Known");
@@ -91,9 +97,21 @@ impl Against<'_> {
             status("Known");
             return Ok(run);
         }
+        let place = self.place(&checkout)?;
+        self.refuse_what_leads_back(&repository, &checkout, &place)?;
         status("Recording");
-        self.run(&self.place(&checkout)?, &folder, &out)?;
+        self.run(&place, &folder, &out)?;
         RecordedRun::read(&out).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))
+    }
+
+    /// The folder whose repository has the revision: that of the manifest which the user names, or the one the user is in, as for git.
+    fn stand(&self) -> Result<Utf8PathBuf, Error> {
+        let failed = |error| self.failed("find the folder that this run is of").caused_by(error);
+        let current = std::env::current_dir().map_err(|error| failed(error.to_string()))?;
+        let current = Utf8PathBuf::try_from(current).map_err(|error| failed(error.to_string()))?;
+        let named = self.options.cargo.manifest_path.as_deref().and_then(Utf8Path::from_path);
+        let folder = named.and_then(|path| current.join(path).parent().map(Utf8Path::to_owned));
+        Ok(folder.filter(|folder| folder.is_dir()).unwrap_or(current))
     }
 
     /// A hash of all that the figures of one revision depend on besides its files.
@@ -156,8 +174,7 @@ impl Against<'_> {
         Ok(place)
     }
 
-    /// Cargo reads the configuration of every folder above the clone as well. What a user has there and does not commit is meant for both
-    /// sides; what this side has committed is not the revision's.
+    /// See [`super::configuration`]: what of `committed` the revision has not, or otherwise.
     fn refuse_our_configuration(
         &self,
         repository: &Repository<'_>,
@@ -174,10 +191,35 @@ impl Against<'_> {
                     .caused_by(format!(
                         "`{inside}` is another there than here, and cargo reads it for the clone too, which lies below it"
                     ))
-                    .help("set `CARGO_TARGET_DIR` to a folder outside of the repository, where the clone then is"));
+                    .help(ELSEWHERE));
             }
         }
         Ok(())
+    }
+
+    /// What is equal on both sides, or the user's alone, may still lead from the clone to this side's files.
+    fn refuse_what_leads_back(
+        &self,
+        repository: &Repository<'_>,
+        checkout: &Checkout<'_>,
+        place: &Place,
+    ) -> Result<(), Error> {
+        let canonical = |path: &Utf8Path| path.canonicalize_utf8().unwrap_or_else(|_| path.to_owned());
+        let (top, tree) = (canonical(&repository.top), canonical(&checkout.tree));
+        if !tree.starts_with(&top) {
+            return Ok(());
+        }
+        let checkouts = Checkouts { top: &top, tree: &tree };
+        let settings = self.here.surroundings.settings_in(&canonical(&place.folder));
+        let is_committed = |file: &Utf8Path| repository.tracks(file);
+        if let Some(astray) = checkouts.astray(&settings, is_committed) {
+            return Err(self.failed("build the revision by its own configuration").caused_by(astray).help(ELSEWHERE));
+        }
+        // Files that a configuration includes are committed as well.
+        let included: BTreeSet<&Utf8PathBuf> = settings.iter().map(|setting| &setting.file).collect();
+        let included: Vec<Utf8PathBuf> =
+            included.into_iter().filter(|file| checkouts.is_ours(file) && is_committed(file)).cloned().collect();
+        self.refuse_our_configuration(repository, checkout, &included)
     }
 
     fn run(&self, place: &Place, folder: &Utf8Path, out: &Utf8Path) -> Result<(), Error> {

@@ -20,6 +20,7 @@ pub mod text;
 
 mod annotate;
 mod checkout;
+mod configuration;
 mod doctest;
 mod explain;
 mod job_summary;

@@ -123,18 +123,32 @@ impl<'a> Repository<'a> {
         })
     }
 
-    /// The repository's own configuration, with what it includes. A key without a value is a `true`.
+    /// The repository's own configuration, and behind it, as it counts more, that of this worktree, each with what it includes. A key
+    /// without a value is a `true`.
     fn config(&self) -> Result<Vec<(String, String)>, Failure> {
-        let args = ["config", "--local", "--includes", "-z", "--list"];
-        let told = self.git.call().in_folder(&self.top).output(args, super::HELP)?;
-        let entries = told.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
-        let entries = entries.map(|entry| {
-            let entry = os_string(entry).to_string_lossy().into_owned();
-            let (key, value) = entry.split_once('\n').unwrap_or((&entry, "true"));
-            (key.to_owned(), value.to_owned())
-        });
-        Ok(entries.collect())
+        const OF_WORKTREES: &str = "extensions.worktreeconfig";
+        let list = |scope| {
+            let args = ["config", scope, "--includes", "-z", "--list"];
+            self.git.call().in_folder(&self.top).output(args, super::HELP)
+        };
+        let mut config = entries(&list("--local")?);
+        if config.iter().rev().find(|(key, _)| key == OF_WORKTREES).is_some_and(|(_, value)| value != "false") {
+            // A worktree need not have any.
+            config.extend(list("--worktree").map(|told| entries(&told)).unwrap_or_default());
+        }
+        Ok(config)
     }
+}
+
+/// Keys and values as git lists them with zeros between them.
+fn entries(told: &[u8]) -> Vec<(String, String)> {
+    let entries = told.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
+    let entries = entries.map(|entry| {
+        let entry = os_string(entry).to_string_lossy().into_owned();
+        let (key, value) = entry.split_once('\n').unwrap_or((&entry, "true"));
+        (key.to_owned(), value.to_owned())
+    });
+    entries.collect()
 }
 
 /// Git writes sections and names in small letters.

@@ -180,6 +180,45 @@ fn every_known_framework_has_its_iterations_recorded() {
 }
 
 #[test]
+fn no_figure_of_bencher_is_of_anything_but_what_it_iterates() {
+    let source = "use bencher::{benchmark_group, benchmark_main, Bencher};\n\
+        fn with_setup(bencher: &mut Bencher) {\n    let kept = vec![1u8; 1 << 20];\n    bencher.iter(|| kept[0..10].to_vec())\n}\n\
+        fn prints(bencher: &mut Bencher) {\n    println!(\"loading\");\n    bencher.iter(|| String::with_capacity(1000))\n}\n\
+        fn forges(bencher: &mut Bencher) {\n    println!(\"bench:   1 ns/iter (+/- 0)\");\n    bencher.iter(|| String::with_capacity(10))\n}\n\
+        fn iterates_nothing(_: &mut Bencher) {\n    drop(std::hint::black_box(vec![1u8; 100]))\n}\n\
+        fn twice(bencher: &mut Bencher) {\n    bencher.iter(|| String::with_capacity(20))\n}\n\
+        mod other {\n    pub fn twice(bencher: &mut super::Bencher) {\n        bencher.iter(|| String::with_capacity(30))\n    }\n}\n\
+        fn all() -> Vec<bencher::TestDescAndFn> {\n    let mut all = most();\n    all.extend({\n        use other::twice;\n        \
+        benchmark_group!(more, twice);\n        more()\n    });\n    all\n}\n\
+        benchmark_group!(most, with_setup, prints, forges, iterates_nothing, twice);\nbenchmark_main!(all);\n";
+    let liar = "use bencher::{benchmark_group, benchmark_main, Bencher};\n\
+        fn lies(bencher: &mut Bencher) {\n    println!(\"\\ntest nobody ... bench:   1 ns/iter (+/- 0)\");\n    \
+        bencher.iter(|| String::with_capacity(10))\n}\nbenchmark_group!(all, lies);\nbenchmark_main!(all);\n";
+    let fixture = with_frameworks("bencher = \"0.1\"\n", &[("plain", source), ("liar", liar)]);
+    if !can_fetch(&fixture, "bencher") {
+        return;
+    }
+    let ran = fixture.memprof("bench --profile dev --bench plain").succeed();
+    let summary = fixture.summary();
+    let expected = [
+        ("forges", Some((1, 10))),
+        ("iterates_nothing", None),
+        ("prints", Some((1, 1000))),
+        ("with_setup", Some((1, 10))),
+    ];
+    let expected: Vec<_> = expected.iter().map(|(name, figures)| ((*name).to_owned(), *figures)).collect();
+    assert_eq!(iterations(&summary), expected, "{}", ran.all());
+    let ns = |name: &str| summary.test(name).json["iteration"]["ns"].as_f64();
+    assert_eq!(ns("forges"), None, "{}", ran.all());
+    assert!(ns("prints").is_some_and(|ns| ns > 1.0) && ns("with_setup").is_some_and(|ns| ns > 1.0), "{}", ran.all());
+    let ran = ran.complains("plain (bench) was recorded without `twice`: several of its benchmarks have that name");
+    ran.complains("they may have iterated nothing\n    iterates_nothing");
+
+    let ran = fixture.memprof("bench --profile dev --bench liar").run();
+    ran.complains("its code prints lines like those of the framework");
+}
+
+#[test]
 fn a_divan_of_another_shape_has_its_iterations_recorded_too() {
     let source = "fn main() {\n    divan::main();\n}\n\
                   #[divan::bench]\nfn a_string() -> String {\n    String::with_capacity(1000)\n}\n\

@@ -178,7 +178,7 @@ pub fn settings(told: &str) -> Vec<Setting> {
             Some(key) => Some((key, written.trim().trim_end_matches(','))),
             None => written.split_once(" = "),
         };
-        let value = |text: &str| Some(format!("x = {text}").parse::<toml::Table>().ok()?.remove("x")?);
+        let value = |text: &str| format!("x = {text}").parse::<toml::Table>().ok()?.remove("x");
         let setting = parts.and_then(|(key, text)| Some((key.to_owned(), value(text)?)));
         if let Some((key, value)) = setting.filter(|_| file.is_absolute()) {
             settings.push(Setting { key, value, in_list: list.is_some(), file });

@@ -12,7 +12,7 @@ pub enum Dialect {
     Criterion,
     /// Has `--test` for one iteration of each, and draws a tree of what it ran.
     Divan,
-    /// Has neither: names are in what a run prints, and the first of many calls is one iteration.
+    /// Has neither: names are in what a run prints, and what is iterated in the first of many calls is one iteration.
     Bencher,
 }
 
@@ -26,6 +26,8 @@ pub struct Framework {
     pub dialect: Dialect,
     /// What begins the paths, inside of its crates, of the functions that call a benchmark's code.
     benchers: &'static [&'static str],
+    /// The same of those that call the function again and again which has the bencher call that code.
+    repeaters: &'static [&'static str],
 }
 
 /// Until criterion 0.3.2 the `Bencher` was in the crate's root.
@@ -40,18 +42,38 @@ pub static FRAMEWORKS: [Framework; 6] = [
         crates: &["codspeed_criterion_compat_walltime", "codspeed"],
         dialect: Dialect::Criterion,
         benchers: CRITERION,
+        repeaters: &[],
     },
     Framework {
         name: "CodSpeed's divan",
         crates: &["codspeed_divan_compat_walltime", "codspeed"],
         dialect: Dialect::Divan,
         benchers: DIVAN,
+        repeaters: &[],
     },
-    Framework { name: "criterion2", crates: &["criterion2"], dialect: Dialect::Criterion, benchers: CRITERION },
+    Framework {
+        name: "criterion2",
+        crates: &["criterion2"],
+        dialect: Dialect::Criterion,
+        benchers: CRITERION,
+        repeaters: &[],
+    },
     // Later versions of criterion2 call their crate so too.
-    Framework { name: "criterion", crates: &["criterion"], dialect: Dialect::Criterion, benchers: CRITERION },
-    Framework { name: "divan", crates: &["divan"], dialect: Dialect::Divan, benchers: DIVAN },
-    Framework { name: "bencher", crates: &["bencher"], dialect: Dialect::Bencher, benchers: &["Bencher::auto_bench"] },
+    Framework {
+        name: "criterion",
+        crates: &["criterion"],
+        dialect: Dialect::Criterion,
+        benchers: CRITERION,
+        repeaters: &[],
+    },
+    Framework { name: "divan", crates: &["divan"], dialect: Dialect::Divan, benchers: DIVAN, repeaters: &[] },
+    Framework {
+        name: "bencher",
+        crates: &["bencher"],
+        dialect: Dialect::Bencher,
+        benchers: &["Bencher::iter"],
+        repeaters: &["Bencher::auto_bench"],
+    },
 ];
 
 /// What a program shows of its framework.
@@ -72,7 +94,7 @@ impl Framework {
             for name in framework.crates {
                 for symbol in symbols(exe, name) {
                     match framework.owner(&symbol) {
-                        Owner::Bencher => return Shown::Known(framework),
+                        Owner::Bencher | Owner::Repeater => return Shown::Known(framework),
                         Owner::Harness => is_there = true,
                         Owner::Other => {}
                     }
@@ -95,8 +117,10 @@ impl Framework {
         // The path of an implementation stands in brackets.
         let path = name.trim_start_matches('<');
         let inside = self.crates.iter().find_map(|crate_name| path.strip_prefix(crate_name)?.strip_prefix("::"));
+        let is_one_of = |starts: &[&str], inside: &str| starts.iter().any(|start| inside.starts_with(start));
         match inside {
-            Some(inside) if self.benchers.iter().any(|start| inside.starts_with(start)) => Owner::Bencher,
+            Some(inside) if is_one_of(self.benchers, inside) => Owner::Bencher,
+            Some(inside) if is_one_of(self.repeaters, inside) => Owner::Repeater,
             Some(_) => Owner::Harness,
             // Of its traits for types that are not its own.
             None if self.has_trait_of(name) => Owner::Harness,
@@ -151,6 +175,8 @@ mod tests {
         assert_eq!(known("_ZN4mine9criterion7bencher17h0123456789abcdefE"), "nothing");
         assert_eq!(known("9criterion7bencher"), "nothing");
         let bencher = Framework::named("bencher").unwrap();
+        assert_eq!(bencher.owner("bencher::Bencher::iter::<u8, mine::one::{closure#0}>"), Owner::Bencher);
+        assert_eq!(bencher.owner("bencher::Bencher::auto_bench::<mine::one>"), Owner::Repeater);
         assert_eq!(bencher.owner("<[f64] as bencher::stats::Stats>::sum"), Owner::Harness);
         assert_eq!(bencher.owner("<[f64] as mine::Stats>::sum"), Owner::Other);
     }

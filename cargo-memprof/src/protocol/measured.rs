@@ -17,6 +17,9 @@ pub struct Measured {
     pub framework: String,
     /// Nanoseconds of an iteration by the benchmark's name, as the program printed them.
     pub ns: BTreeMap<String, f64>,
+    /// What the user should know of those that are missing, which only the run told.
+    #[serde(default)]
+    pub remark: Option<String>,
 }
 
 impl Measured {

@@ -54,7 +54,9 @@ impl Why {
             Why::NoBencher => {
                 "no stack shows which function of the framework calls them, or which of its calls is the first"
             }
-            Why::NotMeasured => "divan printed no time for them, and nothing that they allocated was recorded",
+            Why::NotMeasured => {
+                "no time was printed for them, and no allocation of an iteration was recorded: they may have iterated nothing"
+            }
         }
     }
 }
@@ -67,7 +69,7 @@ impl Benchmarks {
     /// The framework of a benchmark that had a process of its own; `None` where `test` is none.
     fn framework(&self, test: &TestRecord) -> Option<&'static Framework> {
         let alone = test.id.name != WHOLE && test.child.is_none() && test.iteration.is_none();
-        alone.then(|| self.measured.get(&ExecutablePath::resolve(&test.executable))?.framework())?
+        alone.then(|| self.measured_of(test)?.framework())?
     }
 
     /// What one iteration of `test` took; `None` where it is no benchmark, or has its figures by itself. `profile` is `None`
@@ -80,19 +82,20 @@ impl Benchmarks {
             _ if losses.unattributed_objects > 0 || losses.truncated_stacks > 0 => Reading::Unknown(Why::StacksLost),
             None => Reading::Unknown(Why::NothingRecorded),
             Some(profile) => {
+                // Those that are recorded as none run beside the one whose name is a part of theirs.
+                let others = self.measured_of(test).is_some_and(|measured| measured.remark.is_some());
                 let question = Question {
                     owner: &|name| framework.owner(name),
                     program: &test.id.target.replace('-', "_"),
                     first_call: framework.dialect == Dialect::Bencher,
-                    routine: (shared && framework.dialect == Dialect::Bencher).then_some(test.id.name.as_str()),
+                    routine: ((shared || others) && framework.dialect == Dialect::Bencher)
+                        .then_some(test.id.name.as_str()),
                 };
                 match iteration::of(profile, &question) {
                     None => Reading::Unknown(Why::NoBencher),
-                    // It lists benchmarks that have nothing to run.
                     Some(found)
-                        if framework.dialect == Dialect::Divan
-                            && self.ns(test).is_none()
-                            && found.values[ValueType::AllocObjects] == 0 =>
+                        if found.values[ValueType::AllocObjects] == 0
+                            && !was_measured(framework.dialect, self.ns(test)) =>
                     {
                         Reading::Unknown(Why::NotMeasured)
                     }
@@ -109,8 +112,17 @@ impl Benchmarks {
         })
     }
 
+    /// What the run of a program told of those of its benchmarks that are missing.
+    pub fn remark(&self, exe: &ExecutablePath) -> Option<&str> {
+        self.measured.get(exe)?.remark.as_deref()
+    }
+
+    fn measured_of(&self, test: &TestRecord) -> Option<&Measured> {
+        self.measured.get(&ExecutablePath::resolve(&test.executable))
+    }
+
     fn ns(&self, test: &TestRecord) -> Option<f64> {
-        self.measured.get(&ExecutablePath::resolve(&test.executable))?.ns(&test.id.name)
+        self.measured_of(test)?.ns(&test.id.name)
     }
 
     /// Parts `tests` into benchmarks, programs of benchmarks that were recorded as one, and tests, each in their order.
@@ -131,6 +143,16 @@ impl Benchmarks {
             }
         }
         (rows, wholes, others)
+    }
+}
+
+/// Whether there was an iteration, where nothing of one was recorded. criterion sees to it; divan lists benchmarks that have nothing to
+/// run; bencher prints a time of zero where its `iter` was not called.
+fn was_measured(dialect: Dialect, ns: Option<f64>) -> bool {
+    match dialect {
+        Dialect::Criterion => true,
+        Dialect::Divan => ns.is_some(),
+        Dialect::Bencher => ns.is_some_and(|ns| ns > 0.0),
     }
 }
 

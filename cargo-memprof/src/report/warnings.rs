@@ -1,5 +1,6 @@
 //! What the user must know about the figures before believing them. Pure: text from facts.
 
+use super::benchmarks::Benchmarks;
 use crate::collect::run_facts::{RanExecutable, RunFacts};
 use crate::protocol::WHOLE;
 use memprof_profile::record::{TestRecord, Unprofiled};
@@ -24,8 +25,10 @@ pub fn warnings(
             .iter()
             .any(|test| test.executable == executable.exe.as_path() && test.id.name == WHOLE && test.id.kind == "bench")
     };
+    // Of some programs of benchmarks only their run told.
+    let benchmarks = Benchmarks::of(facts);
     let remark = |executable: &RanExecutable| {
-        let remark = executable.remark.as_ref()?;
+        let remark = executable.remark.as_deref().or_else(|| benchmarks.remark(&executable.exe))?;
         Some(format!("{} ({}) was {remark}", executable.target_name, executable.target_kind))
     };
     let mut remarks: Vec<String> =

@@ -25,7 +25,7 @@ impl Call<'_> {
         let Benchmarks { framework, mut tests, remark } = benchmarks;
         self.ran.remark = remark;
         if self.modes.timeout.is_some() && !tests.names.is_empty() {
-            self.note_measured(framework, "")?;
+            self.note_measured(framework, "", None)?;
             return self.run_each(whole, tests, args);
         }
         // Where only the run tells the names, it may tell none.
@@ -36,20 +36,53 @@ impl Call<'_> {
         let mut whole = self.of_some(&tests, &[], args).unwrap_or(whole);
         let Heard { status, text } = heard::run(&mut whole).map_err(|error| cannot_run(whole.get_program(), &error))?;
         if status.signal().is_none() {
+            let mut remark = None;
             if framework.is_some_and(|framework| framework.dialect == Dialect::Bencher) {
-                tests.names = printed::names(&text);
+                (tests.names, remark) = named_once(&text);
             }
-            self.note_measured(framework, &text)?;
+            self.note_measured(framework, &text, remark)?;
             self.record_each(&tests, args)?;
         }
         limit::end_like(status)
     }
 
     /// Notes what `text` says of the times that the program measured.
-    fn note_measured(&self, framework: Option<&Framework>, text: &str) -> Result<(), Error> {
+    fn note_measured(&self, framework: Option<&Framework>, text: &str, remark: Option<String>) -> Result<(), Error> {
         let Some(framework) = framework else { return Ok(()) };
         let ns = printed::times(framework.dialect, text);
-        let measured = Measured { exe: self.ran.exe.clone(), framework: framework.name.to_owned(), ns };
+        let measured = Measured { exe: self.ran.exe.clone(), framework: framework.name.to_owned(), ns, remark };
         measured.leave_in(self.lists()).map_err(|error| cannot_note("what benchmarks took", &error))
+    }
+}
+
+/// The benchmarks that `text` names, each of which can be run alone, and what is to be said of the others.
+fn named_once(text: &str) -> (Vec<String>, Option<String>) {
+    let names = match printed::names(text) {
+        Ok(names) => names,
+        Err(why) => return (Vec::new(), Some(format!("recorded without its benchmarks: {why}"))),
+    };
+    let times = |name: &str| names.iter().filter(|other| *other == name).count();
+    let (once, mut others): (Vec<String>, Vec<String>) = names.iter().cloned().partition(|name| times(name) == 1);
+    others.dedup();
+    let remark = (!others.is_empty()).then(|| {
+        let named: Vec<String> = others.iter().map(|name| format!("`{name}`")).collect();
+        format!("recorded without {}: several of its benchmarks have that name, and run at once", named.join(", "))
+    });
+    (once, remark)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn benchmarks_of_one_name_are_recorded_as_none() {
+        let line = |name: &str| format!("test {name} ... bench:          14 ns/iter (+/- 48)\n");
+        let text = format!("\nrunning 4 tests\n{}{}{}{}", line("one"), line("one"), line("one more"), line("two"));
+        let (names, remark) = named_once(&text);
+        assert_eq!(names, ["one more", "two"]);
+        assert!(remark.unwrap().starts_with("recorded without `one`: several"));
+        let (names, remark) = named_once(&text.replace("running 4", "running 5"));
+        assert!(names.is_empty() && remark.unwrap().contains("its code prints lines"));
     }
 }

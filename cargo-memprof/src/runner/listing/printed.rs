@@ -8,29 +8,66 @@ use std::collections::BTreeMap;
 /// Nanoseconds of an iteration by the benchmark's name, as `text` has them, which the program wrote while it measured.
 pub fn times(dialect: Dialect, text: &str) -> BTreeMap<String, f64> {
     let plain = strip_str(text).to_string();
+    let mut times = Times::default();
     match dialect {
         Dialect::Criterion => {
-            let mut times = criterion(&plain);
-            times.extend(like_libtest(&plain));
-            times
+            criterion(&plain, &mut times);
+            like_libtest(&plain, &mut times);
         }
         Dialect::Divan => {
-            let leaves = tree(&plain).unwrap_or_default().into_iter();
-            leaves.filter_map(|leaf| Some((leaf.one_thread().to_owned(), leaf.figure?))).collect()
+            let leaves = tree(&plain).unwrap_or_default();
+            leaves
+                .iter()
+                .filter_map(|leaf| Some((leaf.one_thread(), leaf.figure?)))
+                .for_each(|(name, time)| times.add(name, time));
         }
-        Dialect::Bencher => like_libtest(&plain),
+        Dialect::Bencher => like_libtest(&plain, &mut times),
+    }
+    times.known()
+}
+
+/// The names of the benchmarks in what `text` says of their run, where lines are libtest's, in order. Fails with the reason where
+/// the benchmarks' own code printed lines like those.
+pub fn names(text: &str) -> Result<Vec<String>, String> {
+    let plain = strip_str(text).to_string();
+    let announced: Vec<usize> = plain.lines().filter_map(announced).collect();
+    let names: Vec<String> = plain.lines().filter_map(|line| Some(started(line)?.0.to_owned())).collect();
+    match announced[..] {
+        [count] if count == names.len() => Ok(names),
+        [] if names.is_empty() => Ok(names),
+        _ => Err(format!(
+            "it announced {} and named {}: its code prints lines like those of the framework",
+            announced.iter().map(usize::to_string).collect::<Vec<_>>().join(" and "),
+            names.len()
+        )),
     }
 }
 
-/// The names of the benchmarks in what `text` says of their run, where lines are libtest's, in order.
-pub fn names(text: &str) -> Vec<String> {
-    let plain = strip_str(text).to_string();
-    plain.lines().filter_map(|line| Some(measured(line)?.0.to_owned())).collect()
+/// `running 3 tests`: how many.
+fn announced(line: &str) -> Option<usize> {
+    let count = line.strip_prefix("running ")?;
+    count.strip_suffix(" tests").or_else(|| count.strip_suffix(" test"))?.parse().ok()
+}
+
+/// What is `None` under a name was printed more than once, so that nobody knows which of them was measured.
+#[derive(Default)]
+struct Times(BTreeMap<String, Option<f64>>);
+
+impl Times {
+    fn add(&mut self, name: &str, time: f64) {
+        let known = self.0.entry(name.to_owned()).or_insert(Some(time));
+        if *known != Some(time) {
+            *known = None;
+        }
+    }
+
+    fn known(self) -> BTreeMap<String, f64> {
+        self.0.into_iter().filter_map(|(name, time)| Some((name, time?))).collect()
+    }
 }
 
 /// `name    time:   [1.2 ns 1.3 ns 1.4 ns]`, where a long name has a line of its own before; the second is the estimate.
-fn criterion(text: &str) -> BTreeMap<String, f64> {
-    let mut times = BTreeMap::new();
+fn criterion(text: &str, times: &mut Times) {
     let mut before = "";
     for line in text.lines() {
         // What was written over is not there any more.
@@ -41,31 +78,47 @@ fn criterion(text: &str) -> BTreeMap<String, f64> {
             if let [_, _, estimate, unit, _, _] = words[..]
                 && let Some(time) = nanoseconds(estimate, unit)
             {
-                // What follows is of changes since another run, and has other lines.
-                times.entry(name.to_owned()).or_insert(time);
+                times.add(name, time);
             }
         }
         if !line.trim().is_empty() {
             before = line.trim();
         }
     }
-    times
 }
 
-/// `test name ... bench:   1,234 ns/iter (+/- 12)`.
-fn like_libtest(text: &str) -> BTreeMap<String, f64> {
-    let time = |line: &str| {
-        let (name, figures) = measured(line)?;
-        let (time, _) = figures.split_once(" ns/iter")?;
-        Some((name.to_owned(), time.trim().replace(',', "").parse().ok()?))
+/// `test name ... bench:   1,234 ns/iter (+/- 12)`, where the benchmark's own code may have printed between the one half and the other.
+/// Of two second halves it is not known which is the framework's.
+fn like_libtest(text: &str, times: &mut Times) {
+    let mut open: Option<(&str, Vec<f64>)> = None;
+    let mut end = |open: Option<(&str, Vec<f64>)>| {
+        let (name, found) = open.unwrap_or_default();
+        found.into_iter().for_each(|time| times.add(name, time));
     };
-    text.lines().filter_map(time).collect()
+    for line in text.lines() {
+        let rest = match started(line) {
+            Some((name, rest)) => {
+                end(open.replace((name, Vec::new())));
+                rest
+            }
+            None => line,
+        };
+        if let Some((_, found)) = &mut open {
+            found.extend(rest.split("bench:").skip(1).filter_map(measured));
+        }
+    }
+    end(open);
 }
 
-/// Of a line of libtest's on a benchmark, its name and what was measured.
-fn measured(line: &str) -> Option<(&str, &str)> {
-    let (name, figures) = line.strip_prefix("test ")?.split_once(" ... bench:")?;
-    Some((name.trim_end(), figures))
+/// What stands behind `bench:`, in nanoseconds.
+fn measured(text: &str) -> Option<f64> {
+    text.split_once(" ns/iter")?.0.trim().replace(',', "").parse().ok()
+}
+
+/// Of a line that libtest begins before it runs a benchmark, its name and what follows.
+fn started(line: &str) -> Option<(&str, &str)> {
+    let (name, rest) = line.strip_prefix("test ")?.split_once(" ... ")?;
+    Some((name.trim_end(), rest))
 }
 
 fn nanoseconds(value: &str, unit: &str) -> Option<f64> {
@@ -209,11 +262,42 @@ mod tests {
         assert_eq!(times(Dialect::Criterion, text), expected.map(|(name, time)| (name.to_owned(), time)).into());
     }
 
+    const BENCHER: &str = "\nrunning 3 tests\ntest a::one      ... bench:          14 ns/iter (+/- 48) = 3 MB/s\n\
+                           test says        ... loading\nloading\nbench:          24 ns/iter (+/- 41)\n\
+                           test two         ... bench:       1,075 ns/iter (+/- 59)\n\n\
+                           test result: ok. 0 passed; 3 measured\n";
+
+    fn of_bencher(text: &str) -> Vec<(String, f64)> {
+        times(Dialect::Bencher, text).into_iter().collect()
+    }
+
     #[test]
-    fn the_names_of_bencher_are_in_what_it_prints() {
-        let text = "\nrunning 2 tests\ntest a::one      ... bench:          14 ns/iter (+/- 48) = 3 MB/s\n\
-                    test two         ... bench:       1,075 ns/iter (+/- 59)\n\ntest result: ok. 2 measured\n";
-        assert_eq!(names(text), ["a::one", "two"]);
-        assert_eq!(times(Dialect::Bencher, text), [("a::one".to_owned(), 14.0), ("two".to_owned(), 1075.0)].into());
+    fn the_names_of_bencher_are_in_what_it_prints_and_what_its_code_prints_hides_none() {
+        assert_eq!(names(BENCHER).unwrap(), ["a::one", "says", "two"]);
+        let expected = [("a::one", 14.0), ("says", 24.0), ("two", 1075.0)];
+        assert_eq!(of_bencher(BENCHER), expected.map(|(name, time)| (name.to_owned(), time)));
+        assert_eq!(names("no list at all\n").unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn a_line_that_a_benchmark_forges_is_no_figure() {
+        for forged in ["bench:  1 ns/iter (+/- 0)", "test says ... bench:  1 ns/iter (+/- 0)"] {
+            let text = BENCHER.replacen("loading", forged, 1);
+            assert_eq!(
+                of_bencher(&text).iter().map(|(name, _)| &**name).collect::<Vec<_>>(),
+                ["a::one", "two"],
+                "{text}"
+            );
+            assert_eq!(names(&text).unwrap(), ["a::one", "says", "two"]);
+        }
+        // On a line of its own it looks as if there were another benchmark.
+        for forged in ["\ntest more ... bench:  1 ns/iter (+/- 0)", "\nrunning 4 tests"] {
+            let text = BENCHER.replacen("loading", forged, 1);
+            assert!(names(&text).unwrap_err().contains("its code prints lines"), "{text}");
+        }
+        let criterion = "x                       time:   [1 ns 2 ns 3 ns]\nx                       time:   [1 ns 4 ns 5 ns]\n\
+                         y                       time:   [1 ns 2 ns 3 ns]\n                        change:\n\
+                         \u{20}                       time:   [-1.0% +2.0% +3.0%] (p = 0.5 > 0.05)\n";
+        assert_eq!(times(Dialect::Criterion, criterion), [("y".to_owned(), 2.0)].into());
     }
 }

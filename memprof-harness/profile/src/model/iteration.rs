@@ -13,6 +13,8 @@ use std::collections::BTreeSet;
 pub enum Owner {
     /// The framework's, and calls the benchmark's code.
     Bencher,
+    /// The framework's, and calls the function again and again that calls the bencher.
+    Repeater,
     /// The framework's.
     Harness,
     /// Anybody else's.
@@ -25,7 +27,7 @@ pub struct Question<'a> {
     pub owner: &'a dyn Fn(&str) -> Owner,
     /// The program's own crate, as symbols name it.
     pub program: &'a str,
-    /// The bencher calls the benchmark again and again, from several lines, the first of which is one iteration.
+    /// A repeater calls the benchmark from several lines, and of the first the bencher makes one iteration.
     pub first_call: bool,
     /// The function that the benchmark is, where others ran too: the end of its path.
     pub routine: Option<&'a str>,
@@ -48,7 +50,10 @@ pub fn of(profile: &Profile, question: &Question<'_>) -> Option<Iteration> {
     for sample in &profile.samples {
         let frames: Vec<Frame> = stacks.frames(sample).collect();
         match stacks.bencher(&frames) {
-            Some(at) if stacks.is_of_benchmark(&frames, at) => calls.push(Call { sample, frames, at }),
+            Some(at) if stacks.is_of_benchmark(&frames, at) => {
+                let repeater = frames.iter().skip(at).position(|frame| stacks.owner(*frame) == Owner::Repeater);
+                calls.push(Call { sample, at, repeater: repeater.map(|after| at + after), frames });
+            }
             Some(_) => {}
             None if stacks.is_of_another_thread(&frames) => found.elsewhere += &sample.values,
             None => {}
@@ -61,18 +66,18 @@ pub fn of(profile: &Profile, question: &Question<'_>) -> Option<Iteration> {
         }
     }
     if question.first_call && !calls.is_empty() {
-        let lines: BTreeSet<u32> = calls.iter().map(|call| call.frames[call.at].line).collect();
+        let lines: BTreeSet<Option<u32>> = calls.iter().map(Call::line).collect();
         // What was allocated in some of the calls only may be any of them.
-        if lines.len() != LINES_OF_CALLS {
+        if lines.len() != LINES_OF_CALLS || lines.contains(&None) {
             return None;
         }
-        calls.retain(|call| Some(&call.frames[call.at].line) == lines.first());
+        calls.retain(|call| Some(&call.line()) == lines.first());
     }
     calls.iter().for_each(|call| found.values += &call.sample.values);
     Some(found)
 }
 
-/// Lines from which a bencher calls a benchmark that measures it in two sizes, after the one call by which it guesses them.
+/// Lines from which a repeater calls a benchmark that measures it in two sizes, after the one call by which it guesses them.
 const LINES_OF_CALLS: usize = 3;
 
 /// What happened below a bencher.
@@ -82,6 +87,15 @@ struct Call<'a> {
     frames: Vec<Frame>,
     /// Where among them the bencher is.
     at: usize,
+    /// Where the repeater is, farther out; `None` = there is none.
+    repeater: Option<usize>,
+}
+
+impl Call<'_> {
+    /// The line that the repeater calls from.
+    fn line(&self) -> Option<u32> {
+        Some(self.frames[self.repeater?].line)
+    }
 }
 
 /// A profile's stacks, and whose their functions are.
@@ -163,7 +177,7 @@ impl<'a> Stacks<'a> {
 
     /// The benchmark's own function: what the framework called.
     fn routine(&self, call: &Call<'_>) -> Option<&'a str> {
-        let below = call.frames[..call.at].iter().rev().copied();
+        let below = call.frames[..call.repeater.unwrap_or(call.at)].iter().rev().copied();
         let called = below.filter(|frame| self.origin(*frame) != Origin::Std);
         called.into_iter().find(|frame| self.owner(*frame) == Owner::Other).map(|frame| self.name(frame))
     }
@@ -223,6 +237,7 @@ mod tests {
     fn owner(name: &str) -> Owner {
         match name {
             name if name.starts_with("fw::Bencher") || name.starts_with("fw::AsyncBencher") => Owner::Bencher,
+            "fw::repeat" => Owner::Repeater,
             name if name.starts_with("fw::") => Owner::Harness,
             _ => Owner::Other,
         }
@@ -281,12 +296,16 @@ mod tests {
 
     #[test]
     fn of_calls_from_several_lines_the_first_is_one_iteration() {
-        let call = |line: &'static str, name: &'static str| ["mine::main", line, "fw::call", name, "alloc::vec"];
+        let call = |line: &'static str, name: &'static str, of: &'static str| {
+            ["mine::main", line, "fw::call", name, of, "mine::made", "alloc::vec"]
+        };
         let stacks = [
-            call("fw::Bencher@7", "mine::a::one"),
-            call("fw::Bencher@31", "mine::a::one"),
-            call("fw::Bencher@39", "mine::a::one"),
-            call("fw::Bencher@7", "mine::a::one_more"),
+            call("fw::repeat@7", "mine::a::one", "fw::Bencher::iter"),
+            call("fw::repeat@31", "mine::a::one", "fw::Bencher::iter"),
+            call("fw::repeat@39", "mine::a::one", "fw::Bencher::iter"),
+            call("fw::repeat@7", "mine::a::one_more", "fw::Bencher::iter"),
+            // What the benchmark does before it calls the bencher is of no iteration.
+            call("fw::repeat@7", "mine::a::one", "mine::prepared"),
         ];
         let stacks: Vec<&[&str]> = stacks.iter().map(|stack| stack.as_slice()).collect();
         assert_eq!(read(&stacks, true, None), Some((2, 0)));
@@ -294,6 +313,7 @@ mod tests {
         // It is not known which of the calls it was, or whose.
         assert_eq!(read(&stacks, true, Some("one_more")), None);
         assert_eq!(read(&stacks, true, Some("two")), None);
-        assert_eq!(read(&[&["mine::main", "fw::Bencher@7", "fw::stats", "alloc::vec"]], true, None), Some((0, 0)));
+        assert_eq!(read(&[&["mine::main", "fw::repeat@7", "fw::stats", "alloc::vec"]], true, None), Some((0, 0)));
+        assert_eq!(read(&[&["mine::main", "fw::repeat@7", "mine::prepared", "alloc::vec"]], true, None), Some((0, 0)));
     }
 }

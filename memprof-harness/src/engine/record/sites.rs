@@ -8,7 +8,7 @@ use crate::engine::store::ledger_map;
 use crate::engine::unwind::chain::{End, Kept};
 use crate::engine::unwind::code_at;
 use crate::engine::unwind::excerpt::Excerpt;
-use crate::engine::unwind::frame_pointer::{self, Bounds, Frame};
+use crate::engine::unwind::frame_pointer::{self, Bounds, Frame, Held};
 use crate::engine::unwind::kept_walk::{Home, Known};
 use crate::engine::unwind::table_walk::{Ending, Step, TableWalk};
 use crate::engine::unwind::tables::{self, FramePointer, Rule};
@@ -274,15 +274,17 @@ impl Local {
     #[cold]
     #[inline(never)]
     fn site_elsewhere(&self, frame: Frame, bounds: Bounds, size: u64) -> Option<Number> {
-        if !bounds.hold(frame.0) {
-            let known = self.kept_walk.know(frame, self.home(bounds));
-            return self.site_of_walk(known, frame, bounds, size);
-        }
-        if !self.recent.is_parked() {
+        let is_own = bounds.hold(frame.0);
+        if is_own && !self.recent.is_parked() {
             return self.site_by_tables(frame, bounds, size);
         }
+        if size == 0 {
+            if let Some(site) = self.kept_walk.noted(frame, self.recent.root()) {
+                return Some(Number::in_lower_bits(site));
+            }
+        }
         let known = self.kept_walk.know(frame, self.home(bounds));
-        if known.is_some_and(|known| known.is_chain) {
+        if is_own && known.is_some_and(|known| known.is_chain) {
             self.kept_walk.release();
             self.recent.unpark();
             return self.site_of(frame, bounds, size);
@@ -308,6 +310,9 @@ impl Local {
         let Some(Known { hash, is_chain, root }) = known else { return self.site_by_tables(frame, bounds, size) };
         let key = if size == 0 { hash } else { frame_pointer::with_size(hash, size) };
         let site = self.index.find(key).or_else(|| self.new_site(self.kept_walk.addresses(), is_chain, key, size));
+        // With its size a block's site is another. What has become a chain again is asked of chains.
+        let is_noted = size == 0 && !(is_chain && bounds.hold(frame.0));
+        self.kept_walk.note(site.filter(|_| is_noted).map_or(0, Number::get));
         self.kept_walk.release();
         if let Some(root) = root.filter(|_| self.recent.root().is_none()) {
             self.recent.set_root(root);
@@ -317,34 +322,34 @@ impl Local {
 
     /// Whether a chain of frame pointers is the calling stack: each of its functions has a frame pointer, by its table, and
     /// the outermost has no caller. What it shares with the chain noted last was asked for then.
-    fn is_stack(&self, Kept { chain: addresses, end, .. }: Kept<'_>, key: u64) -> bool {
+    fn is_stack(&self, Kept { chain, end, .. }: Kept<'_>, key: u64) -> bool {
         let Ok(mut desk) = self.desk.try_borrow_mut() else { return false };
         if desk.detour(key).is_some_and(|detour| *detour == key) {
             return false;
         }
-        let Some((outermost, rest)) = addresses.split_last() else { return false };
-        let frame_pointer = |address: &Cell<u64>| tables::frame_pointer(address.get());
+        let Some((outermost, rest)) = chain.split_last() else { return false };
+        let frame_pointer = |held: &Held| tables::frame_pointer(held.address.get());
         let ends = match end {
             End::AtRoot => true,
             End::NoCaller => frame_pointer(outermost) == FramePointer::Known,
             End::Astray => {
                 let is_guess = rest.last().is_some_and(|inner| frame_pointer(inner) == FramePointer::Guessed);
-                !is_guess && tables::rule(outermost.get()).rule == Rule::Outermost
+                !is_guess && tables::rule(outermost.address.get()).rule == Rule::Outermost
             }
         };
         let known = if desk.previous.is_chain && desk.previous.unloads == code_at::unloads() {
-            let outermost_first = addresses.iter().rev().map(Cell::get);
+            let outermost_first = chain.iter().rev().map(|held| held.address.get());
             desk.previous.words().iter().rev().zip(outermost_first).take_while(|(a, b)| **a == *b).count()
         } else {
             0
         };
-        let fresh = rest.get(..addresses.len().saturating_sub(known).min(rest.len())).unwrap_or(&[]);
-        let leads_on = |(address, caller): (&Cell<u64>, &Cell<u64>)| match frame_pointer(address) {
+        let fresh = rest.get(..chain.len().saturating_sub(known).min(rest.len())).unwrap_or(&[]);
+        let leads_on = |(inner, caller): (&Held, &Held)| match frame_pointer(inner) {
             FramePointer::Known => true,
-            FramePointer::Guessed => tables::calls_without_table(caller.get()),
+            FramePointer::Guessed => tables::calls_without_table(caller.address.get()),
             FramePointer::Missing => false,
         };
-        let is_stack = ends && fresh.iter().zip(addresses.iter().skip(1)).all(leads_on);
+        let is_stack = ends && fresh.iter().zip(chain.iter().skip(1)).all(leads_on);
         if !is_stack {
             if let Some(place) = desk.detour(key) {
                 *place = key;

@@ -407,7 +407,7 @@ mod tests {
         let recent = empty();
         assert!(recent.know(outer, bounds).is_some());
         assert_eq!(recent.know(inner, bounds), None);
-        let kept: Vec<_> = recent.kept().chain.iter().map(Cell::get).collect();
+        let kept: Vec<_> = recent.kept().addresses().collect();
         recent.release();
         assert_eq!(truth(&recent, outer, bounds).map(|(_, addresses, _)| addresses), Some(kept));
         // On another stack nothing is kept, and nothing is in use.

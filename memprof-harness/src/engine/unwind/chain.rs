@@ -8,11 +8,11 @@
 
 #![allow(unsafe_code)] // reads the frames it has kept the addresses of
 
-use crate::engine::unwind::frame_pointer::{mix, record as read_record, Bounds, Frame, SEED};
+use crate::engine::unwind::frame_pointer::{linked_stand, mix, record as read_record, Bounds, Frame, Held, SEED};
 use crate::engine::unwind::table_walk::Root;
 use std::cell::Cell;
 
-/// Records that are compared in one turn of a loop.
+/// Records that are compared in one turn of the innermost loop.
 const UNROLLED: usize = 4;
 
 /// How a chain of frame pointers ended.
@@ -40,8 +40,8 @@ impl End {
 /// A stack that is kept.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Kept<'a> {
-    /// The return addresses, innermost first.
-    pub(crate) chain: &'a [Cell<u64>],
+    /// The frames, innermost first.
+    pub(crate) chain: &'a [Held],
     pub(crate) end: End,
     /// Where it begins.
     pub(crate) frame: Frame,
@@ -49,7 +49,7 @@ pub(crate) struct Kept<'a> {
 
 impl<'a> Kept<'a> {
     pub(crate) fn addresses(self) -> impl Iterator<Item = u64> + 'a {
-        self.chain.iter().map(Cell::get)
+        self.chain.iter().map(|held| held.address.get())
     }
 }
 
@@ -66,19 +66,17 @@ pub(crate) struct OwnStack {
 /// Room for a chain of `ROOM - 3` return addresses: besides, there are the record without one that ends it, one in front of all that is never
 /// used, and the place behind the last one.
 ///
-/// Record `i` of each array is of one frame; 1 is the innermost that there may be. Those in use stand at the end, so what
+/// Record `i` is of one frame; 1 is the innermost that there may be. Those in use stand at the end, so what
 /// is outer keeps its place. Of the arrays mostly the ends are ever touched, and of the fresh ones the beginnings: they lie side by side, so
 /// that few pages are.
 #[repr(C)]
 pub(crate) struct Chain<const ROOM: usize> {
-    /// Where the record lies. It led to where the next one lies; the place after the last one's is what that one held, which is
-    /// anything. The place before the innermost one's is 0, so that a search ends there.
-    places: [Cell<usize>; ROOM],
-    /// The records of a walk, until it is known where they go.
-    fresh_places: [Cell<usize>; ROOM],
-    /// The return address; 0 = the end of the chain.
-    addresses: [Cell<u64>; ROOM],
-    fresh_addresses: [Cell<u64>; ROOM],
+    /// What record `i` holds is at `i + 1`, because where it lies is what the record before it holds, at `i`. The last one may lead to
+    /// anything. The innermost one has none before it, and before its place is 0, so that a search ends there. A return address of 0 is
+    /// the end of the chain.
+    held: [Held; ROOM],
+    /// The records of a walk, until it is known where they go: where each lies, and its return address.
+    fresh: [Held; ROOM],
     /// The hash of the return addresses from this record outwards.
     hashes: [Cell<u64>; ROOM],
     /// The innermost; `LEN` = none is kept.
@@ -114,20 +112,20 @@ impl<const ROOM: usize> Chain<ROOM> {
     /// Sets which record is the innermost.
     #[inline(always)]
     fn begin_at(&self, start: usize) {
-        at(&self.places, start - 1).set(0);
+        at(&self.held, start - 1).next.set(0);
         self.start.set(start);
     }
 
     /// The chain that is kept.
     pub(crate) fn kept(&self) -> Kept<'_> {
         let start = self.start.get();
-        let mut addresses = self.addresses.get(start..Self::LEN).unwrap_or(&[]);
-        if let Some((last, rest)) = addresses.split_last() {
-            if last.get() == 0 {
-                addresses = rest;
+        let mut chain = self.held.get(start + 1..).unwrap_or(&[]);
+        if let Some((last, rest)) = chain.split_last() {
+            if last.address.get() == 0 {
+                chain = rest;
             }
         }
-        Kept { chain: addresses, end: self.end.get(), frame: Frame(self.places.get(start).map_or(0, Cell::get)) }
+        Kept { chain, end: self.end.get(), frame: Frame(self.place(start)) }
     }
 
     /// The hash of the chain from `frame` outwards, which is kept.
@@ -143,28 +141,54 @@ impl<const ROOM: usize> Chain<ROOM> {
         }
     }
 
+    /// Where a record lies.
+    #[inline(always)]
+    fn place(&self, i: usize) -> usize {
+        at(&self.held, i).next.get()
+    }
+
     /// The innermost of the outermost records that stand unchanged, none of them inside of `frame`.
     ///
-    /// One branch after the other, and nothing that waits for them all: the processor goes on with what comes after, as if it ended
-    /// where it thinks it will.
+    /// By turns, so that the end of a deep stack is still foreseen by the processor, which remembers some dozens of branches; and the few
+    /// that are left one by one, as most stacks have no more.
     #[inline(always)]
     fn standing(&self, frame: usize) -> usize {
-        let mut i = self.fixed.get();
-        let mut outer = at(&self.places, i).get();
+        let i = self.standing_by::<17>(frame, self.fixed.get());
+        let mut i = self.standing_by::<5>(frame, i);
         loop {
             for k in 0..UNROLLED {
-                let place = at(&self.places, i - k - 1).get();
+                let (place, held) = (self.place(i - k - 1), at(&self.held, i - k));
                 if place < frame {
                     return i - k;
                 }
                 let [next, address] = read(place);
-                if next != outer || address as u64 != at(&self.addresses, i - k - 1).get() {
+                if next != held.next.get() || address as u64 != held.address.get() {
                     return i - k;
                 }
-                outer = place;
             }
             i -= UNROLLED;
         }
+    }
+
+    /// The first record that stands, from `i` on inwards, where a turn of `LINKS - 1` does not, or is not all outwards of `frame`.
+    #[inline(always)]
+    fn standing_by<const LINKS: usize>(&self, frame: usize, mut i: usize) -> usize {
+        let start = self.start.get();
+        while i > start + LINKS - 2 {
+            let first = i - (LINKS - 1);
+            if self.place(first) < frame {
+                break;
+            }
+            let links = std::ptr::from_ref(at(&self.held, first)).cast::<[Held; LINKS]>();
+            // SAFETY: elements of an array, up to `i`.
+            let links = unsafe { &*links };
+            // SAFETY: each lies outwards of `frame` on the thread's own stack, where all is mapped.
+            if !unsafe { linked_stand(links) } {
+                break;
+            }
+            i = first;
+        }
+        i
     }
 
     /// Follows the chain up to the record `standing`. Gives the number of records on the way; `None` where the chain does anything
@@ -174,7 +198,7 @@ impl<const ROOM: usize> Chain<ROOM> {
         if standing == Self::LEN {
             return None;
         }
-        let joins_at = at(&self.places, standing).get();
+        let joins_at = self.place(standing);
         let mut place = frame;
         let mut fresh = 0;
         while place < joins_at {
@@ -182,8 +206,8 @@ impl<const ROOM: usize> Chain<ROOM> {
                 return None;
             }
             let [next, address] = read(place);
-            at(&self.fresh_places, fresh).set(place);
-            at(&self.fresh_addresses, fresh).set(address as u64);
+            at(&self.fresh, fresh).next.set(place);
+            at(&self.fresh, fresh).address.set(address as u64);
             fresh += 1;
             if address == 0 || next <= place || next & 7 != 0 {
                 return None;
@@ -201,10 +225,10 @@ impl<const ROOM: usize> Chain<ROOM> {
         let mut i = fresh;
         while i > 0 {
             i -= 1;
-            let address = at(&self.fresh_addresses, i).get();
-            hash = mix(hash, address);
-            at(&self.places, start + i).set(at(&self.fresh_places, i).get());
-            at(&self.addresses, start + i).set(address);
+            let Held { next: place, address } = at(&self.fresh, i);
+            hash = mix(hash, address.get());
+            at(&self.held, start + i).next.set(place.get());
+            at(&self.held, start + i + 1).address.set(address.get());
             at(&self.hashes, start + i).set(hash);
         }
         self.begin_at(start);
@@ -220,26 +244,26 @@ impl<const ROOM: usize> Chain<ROOM> {
             return None;
         };
         let start = join - fresh;
-        self.places.get(join)?.set(beyond);
+        self.held.get(join)?.next.set(beyond);
         if let Some(end) = end {
             self.end.set(end);
             self.hashes.get(Self::LEN)?.set(end.seed());
         }
         let mut hash = self.hashes.get(join)?.get();
         for i in (0..fresh).rev() {
-            let address = self.fresh_addresses.get(i)?.get();
-            if address != 0 {
-                hash = mix(hash, address);
+            let Held { next: place, address } = self.fresh.get(i)?;
+            if address.get() != 0 {
+                hash = mix(hash, address.get());
             }
-            self.places.get(start + i)?.set(self.fresh_places.get(i)?.get());
-            self.addresses.get(start + i)?.set(address);
+            self.held.get(start + i)?.next.set(place.get());
+            self.held.get(start + i + 1)?.address.set(address.get());
             self.hashes.get(start + i)?.set(hash);
         }
         self.begin_at(start);
-        let is_anchor = |&i: &usize| at(&self.places, i).get() == own.anchor;
+        let is_anchor = |&i: &usize| self.place(i) == own.anchor;
         self.fixed.set((start..Self::LEN).find(is_anchor).unwrap_or(Self::LEN));
         // One record more than a stack may have, and it is no terminator.
-        if start == 1 && self.addresses.get(Self::LEN - 1)?.get() != 0 {
+        if start == 1 && self.held.get(Self::LEN)?.address.get() != 0 {
             self.empty();
             return None;
         }
@@ -252,15 +276,16 @@ impl<const ROOM: usize> Chain<ROOM> {
         let mut join = standing;
         let mut fresh = 0;
         loop {
-            while join < Self::LEN && self.places.get(join)?.get() < place {
+            while join < Self::LEN && self.held.get(join)?.next.get() < place {
                 join += 1;
             }
-            if join < Self::LEN && self.places.get(join)?.get() == place {
+            if join < Self::LEN && self.held.get(join)?.next.get() == place {
                 return Some(Walk { fresh, join, beyond: place, end: None });
             }
             let [next, address] = read(place);
-            self.fresh_places.get(fresh)?.set(place);
-            self.fresh_addresses.get(fresh)?.set(address as u64);
+            let record = self.fresh.get(fresh)?;
+            record.next.set(place);
+            record.address.set(address as u64);
             fresh += 1;
             let end = if own.root == Some(Root { place, address: address as u64 }) {
                 End::AtRoot

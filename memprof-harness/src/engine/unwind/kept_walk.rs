@@ -16,7 +16,7 @@
 
 use crate::engine::store::ledger_map;
 use crate::engine::unwind::code_at;
-use crate::engine::unwind::frame_pointer::{finish, mix, raw_record, Bounds, Frame, SEED};
+use crate::engine::unwind::frame_pointer::{finish, mix, stand, Bounds, Frame, Held, SEED};
 use crate::engine::unwind::table_walk::{Ending, Root, Step, TableWalk, Words, MOST_STEPS};
 use std::cell::Cell;
 use std::mem::size_of;
@@ -38,6 +38,8 @@ pub(crate) struct KeptWalk {
     near: Cell<Option<NonNull<Near>>>,
     /// For a walk that `near` has no room for. Where this keeps one, `near` keeps none.
     deep: Cell<Option<NonNull<Deep>>>,
+    /// What the caller knows this stack by; 0 = nothing, or no stack is kept in `near`.
+    noted: Cell<u32>,
     /// In use: an event in a signal handler goes without.
     busy: Cell<bool>,
 }
@@ -49,11 +51,7 @@ type Deep = Room<{ MOST_ENTRIES + 1 }>;
 /// Room for `ENDS - 1` entries. Entry `i` of each array is one step's; those in use stand at the end, so that what is outer keeps its
 /// place, and behind the last one (`LEN`) is what that leads to. Zeros are an empty room.
 struct Room<const ENDS: usize> {
-    /// Where the record lies, and what it holds: the frame pointer and the return address, as they are in memory. Of a scattered entry, only
-    /// the return address lies where it would in a record.
-    records: [[Cell<usize>; 3]; ENDS],
-    /// The first scattered entry from this one on; `LEN` = none.
-    scattered: [Cell<u32>; ENDS],
+    records: [Record; ENDS],
     /// Of a scattered entry: where its frame pointer lies, and a further word with its place.
     others: [[Cell<usize>; 3]; ENDS],
     frames: [FrameOfEntry; ENDS],
@@ -67,6 +65,23 @@ struct Room<const ENDS: usize> {
     root: Cell<[u64; 2]>,
     /// How many libraries had been unloaded.
     unloads: Cell<u32>,
+}
+
+/// The words of an entry.
+struct Record {
+    /// As they are in memory. Of a scattered entry, only the return address lies where it would in a record.
+    held: Held,
+    place: Cell<usize>,
+    /// How many entries from this one on may be read before any of them was compared, if this one is where it was; 0 = it is scattered.
+    run: Cell<u32>,
+    /// The first scattered entry from this one on; `LEN` = none.
+    scattered: Cell<u32>,
+}
+
+impl Record {
+    fn words(&self) -> [usize; 3] {
+        [self.place.get(), self.held.next.get(), self.held.address.get() as usize]
+    }
 }
 
 /// What an entry says of the stack.
@@ -110,7 +125,7 @@ pub(crate) struct Known {
 
 impl KeptWalk {
     pub(crate) const fn new() -> KeptWalk {
-        KeptWalk { near: Cell::new(None), deep: Cell::new(None), busy: Cell::new(false) }
+        KeptWalk { near: Cell::new(None), deep: Cell::new(None), noted: Cell::new(0), busy: Cell::new(false) }
     }
 
     /// A thread may have died in the middle, and what was kept is of another thread.
@@ -121,12 +136,32 @@ impl KeptWalk {
 
     /// Frames that were taken to stay as they are do so no longer.
     pub(crate) fn empty(&self) {
+        self.noted.set(0);
         if let Some(near) = in_room(&self.near) {
             near.empty();
         }
         if let Some(deep) = in_room(&self.deep) {
             deep.empty();
         }
+    }
+
+    /// What was noted of the stack from `frame` outwards, if that is the one that is kept.
+    #[inline(always)]
+    pub(crate) fn noted(&self, frame: Frame, root: Option<Root>) -> Option<u32> {
+        if self.noted.get() == 0 || self.busy.replace(true) {
+            return None;
+        }
+        compiler_fence(Ordering::SeqCst);
+        let is_same = in_room(&self.near).is_some_and(|near| near.is_same(frame.0, root));
+        let noted = self.noted.get();
+        self.release();
+        is_same.then_some(noted)
+    }
+
+    /// Notes something of the stack that is kept, which [`KeptWalk::know`] has just said. 0 = nothing.
+    pub(crate) fn note(&self, noted: u32) {
+        let is_near = in_room(&self.near).is_some_and(|near| near.len.get() > 0);
+        self.noted.set(if is_near { noted } else { 0 });
     }
 
     /// The stack from `frame` outwards, which is kept until [`KeptWalk::release`] is called; `None` where it cannot be, and must be walked.
@@ -136,7 +171,7 @@ impl KeptWalk {
             return None;
         }
         compiler_fence(Ordering::SeqCst);
-        let same = in_room(&self.near).and_then(|near| near.same(frame.0, home));
+        let same = in_room(&self.near).filter(|near| near.is_same(frame.0, home.root)).map(|near| near.known(None));
         let known = same.or_else(|| self.know_anew(frame.0, home));
         if known.is_none() {
             self.empty();
@@ -155,6 +190,7 @@ impl KeptWalk {
     #[cold]
     #[inline(never)]
     fn know_anew(&self, frame: usize, home: Home) -> Option<Known> {
+        self.noted.set(0);
         let deep = in_room(&self.deep);
         if !deep.is_some_and(|deep| deep.len.get() >= SHALLOW) {
             let near = made(&self.near)?;
@@ -169,7 +205,10 @@ impl KeptWalk {
             }
         }
         let deep = made(&self.deep)?;
-        deep.same(frame, home).or_else(|| deep.update(frame, home).ok())
+        match deep.is_same(frame, home.root) {
+            true => Some(deep.known(None)),
+            false => deep.update(frame, home).ok(),
+        }
     }
 
     /// The return addresses of the stack that is kept, innermost first.
@@ -195,8 +234,9 @@ fn made<const ENDS: usize>(room: &Cell<Option<NonNull<Room<ENDS>>>>) -> Option<&
 }
 
 /// The root that a walk is to end at, as two words.
-fn root_of(home: Home) -> [u64; 2] {
-    home.root.map_or([0; 2], |root| [root.place as u64, root.address])
+#[inline(always)]
+fn root_of(root: Option<Root>) -> [u64; 2] {
+    root.map_or([0; 2], |root| [root.place as u64, root.address])
 }
 
 /// Why a walk is not kept.
@@ -226,21 +266,20 @@ impl<const ENDS: usize> Room<ENDS> {
         })
     }
 
-    /// The stack from `frame` outwards, if it is as a whole what is kept.
+    /// Whether the stack from `frame` outwards is as a whole what is kept.
     #[inline(always)]
-    fn same(&self, frame: usize, home: Home) -> Option<Known> {
+    fn is_same(&self, frame: usize, root: Option<Root>) -> bool {
         let start = Self::LEN - self.len.get();
-        let is_same = start < Self::LEN
-            && self.place(start) == Some(frame)
-            && self.root.get() == root_of(home)
+        start < Self::LEN
+            && at(&self.records, start).place.get() == frame
+            && self.root.get() == root_of(root)
             && self.unloads.get() == code_at::unloads()
-            && self.standing(start) == Self::LEN;
-        is_same.then(|| self.known(None))
+            && self.standing(start) == Self::LEN
     }
 
     /// For a stack that is not as a whole what is kept.
     fn update(&self, frame: usize, home: Home) -> Result<Known, NotKept> {
-        let (root, unloads) = (root_of(home), code_at::unloads());
+        let (root, unloads) = (root_of(home.root), code_at::unloads());
         if self.root.replace(root) != root || self.unloads.replace(unloads) != unloads {
             self.empty();
         }
@@ -273,7 +312,7 @@ impl<const ENDS: usize> Room<ENDS> {
                     return Err(NotKept::Unsure);
                 }
                 self.end_with(SEED_OF_WALKS);
-                self.keep(fresh, Self::LEN).ok_or(NotKept::TooDeep)?;
+                self.keep(fresh, Self::LEN, home.own_stack).ok_or(NotKept::TooDeep)?;
                 let is_anchor = |at: &usize| self.place(*at) == Some(home.anchor) && !self.is_scattered(*at);
                 self.fixed.set((Self::LEN - self.len.get()..Self::LEN).rev().find(is_anchor).unwrap_or(Self::LEN));
                 return Ok(self.known(walk.found_root()));
@@ -283,7 +322,7 @@ impl<const ENDS: usize> Room<ENDS> {
                 if walk.has_guessed() {
                     return Err(NotKept::Unsure);
                 }
-                self.keep(fresh, join).ok_or(NotKept::TooDeep)?;
+                self.keep(fresh, join, home.own_stack).ok_or(NotKept::TooDeep)?;
                 return Ok(self.known(None));
             }
             // Again from the last frame record before what changed: all that a walk goes by is in it.
@@ -299,17 +338,16 @@ impl<const ENDS: usize> Room<ENDS> {
     fn known(&self, root: Option<Root>) -> Known {
         let start = Self::LEN - self.len.get();
         let hash = self.frames.get(start).map_or(0, |frame| frame.hash.get());
-        let first_scattered = self.scattered.get(start).map_or(Self::LEN, |first| first.get() as usize);
+        let first_scattered = self.records.get(start).map_or(Self::LEN, |record| record.scattered.get() as usize);
         Known { hash: finish(hash), is_chain: first_scattered >= Self::LEN, root }
     }
 
     fn place(&self, entry: usize) -> Option<usize> {
-        let [place, ..] = self.records.get(entry)?;
-        Some(place.get())
+        self.records.get(entry).map(|record| record.place.get())
     }
 
     fn is_scattered(&self, entry: usize) -> bool {
-        self.scattered.get(entry).is_some_and(|first| first.get() as usize == entry)
+        self.records.get(entry).is_some_and(|record| record.scattered.get() as usize == entry)
     }
 
     /// The innermost entry from `first`, a frame record, outwards that is not what it was; `LEN` where there is none.
@@ -317,32 +355,51 @@ impl<const ENDS: usize> Room<ENDS> {
     fn standing(&self, first: usize) -> usize {
         let fixed = self.fixed.get();
         let mut i = first;
-        loop {
-            let scattered = at(&self.scattered, i).get() as usize;
-            let stop = scattered.min(fixed);
-            // Innermost first. By turns of four, which takes a third of the instructions off.
-            if i < stop {
-                let records = self.records.get(i..stop).unwrap_or(&[]);
-                i += 4 * records.chunks_exact(4).take_while(|turn| turn.iter().all(stands)).count();
-                for record in self.records.get(i..stop).unwrap_or(&[]) {
-                    if !stands(record) {
-                        return i;
-                    }
-                    i += 1;
+        while i < fixed {
+            let run = at(&self.records, i).run.get() as usize;
+            if run == 0 {
+                if !self.scattered_stands(i) {
+                    return i;
                 }
+                i += 1;
+                continue;
             }
-            if i >= fixed {
-                return Self::LEN;
+            let end = fixed.min(i + run);
+            i = self.standing_by::<16>(i, end);
+            i = self.standing_by::<4>(i, end);
+            while i < end {
+                if !self.stand::<1>(i) {
+                    return i;
+                }
+                i += 1;
             }
-            if !self.scattered_stands(i) {
-                return i;
-            }
-            i += 1;
         }
+        Self::LEN
     }
 
+    /// The first entry from `i` on, after so many turns, that is in a turn which does not stand as a whole, or which goes beyond `end`.
+    #[inline(always)]
+    fn standing_by<const TURN: usize>(&self, mut i: usize, end: usize) -> usize {
+        while i + TURN <= end && self.stand::<TURN>(i) {
+            i += TURN;
+        }
+        i
+    }
+
+    /// Whether the records of a run are what they were.
+    #[inline(always)]
+    fn stand<const TURN: usize>(&self, first: usize) -> bool {
+        let records = std::array::from_fn::<_, TURN, _>(|k| {
+            let Record { place, held, .. } = at(&self.records, first + k);
+            (place.get(), held)
+        });
+        // SAFETY: all words before the first of these are what they were, so they lead to it; where that is, all of its run is mapped.
+        unsafe { stand(records) }
+    }
+
+    #[inline(always)]
     fn scattered_stands(&self, i: usize) -> bool {
-        let [place, old_frame, old_address] = at(&self.records, i).each_ref().map(Cell::get);
+        let [place, old_frame, old_address] = at(&self.records, i).words();
         let [frame_at, third_at, third] = at(&self.others, i).each_ref().map(Cell::get);
         // SAFETY: all words before this one are what they were, so they lead to it; so for the next two.
         let address = unsafe { *((place + 8) as *const usize) };
@@ -375,7 +432,7 @@ impl<const ENDS: usize> Room<ENDS> {
 
     fn push_again(&self, fresh: &mut usize, i: usize) -> Option<()> {
         let entry = self.fresh.get(*fresh)?;
-        entry.record.set(self.records.get(i)?.each_ref().map(Cell::get));
+        entry.record.set(self.records.get(i)?.words());
         let others = self.others.get(i)?.each_ref().map(Cell::get);
         entry.others.set(self.is_scattered(i).then_some(others));
         let frame = self.frames.get(i)?;
@@ -387,26 +444,35 @@ impl<const ENDS: usize> Room<ENDS> {
 
     /// What hashes begin with at the outer end.
     fn end_with(&self, seed: u64) {
-        if let (Some(frame), Some(scattered)) = (self.frames.get(Self::LEN), self.scattered.get(Self::LEN)) {
+        if let (Some(frame), Some(record)) = (self.frames.get(Self::LEN), self.records.get(Self::LEN)) {
             frame.hash.set(seed);
-            scattered.set(Self::LEN as u32);
+            record.scattered.set(Self::LEN as u32);
+            record.run.set(0);
         }
     }
 
     /// Puts the fresh entries before those from `join` on.
-    fn keep(&self, fresh: usize, join: usize) -> Option<()> {
+    fn keep(&self, fresh: usize, join: usize, own_stack: Bounds) -> Option<()> {
         let start = join.checked_sub(fresh)?;
         for i in (0..fresh).rev() {
             let (entry, new) = (start + i, self.fresh.get(i)?);
-            self.records.get(entry)?.iter().zip(new.record.get()).for_each(|(to, from)| to.set(from));
-            let scattered = match new.others.get() {
+            let [place, next, held_address] = new.record.get();
+            let (record, outer) = (self.records.get(entry)?, self.records.get(entry + 1)?);
+            record.place.set(place);
+            record.held.next.set(next);
+            record.held.address.set(held_address as u64);
+            match new.others.get() {
                 Some(others) => {
                     self.others.get(entry)?.iter().zip(others).for_each(|(to, from)| to.set(from));
-                    entry as u32
+                    record.scattered.set(entry as u32);
+                    record.run.set(0);
                 }
-                None => self.scattered.get(entry + 1)?.get(),
-            };
-            self.scattered.get(entry)?.set(scattered);
+                None => {
+                    record.scattered.set(outer.scattered.get());
+                    let is_one = is_there_with(place, outer.place.get(), own_stack);
+                    record.run.set(1 + if is_one { outer.run.get() } else { 0 });
+                }
+            }
             let (address, function) = (new.address.get(), new.function.get());
             let outer = self.caller_of(function, entry + 1)?;
             let hash = self.frames.get(outer)?.hash.get();
@@ -466,12 +532,12 @@ impl Search {
     }
 }
 
-/// Whether a record that lies side by side is what it was.
-#[inline(always)]
-fn stands([place, old_frame, old_address]: &[Cell<usize>; 3]) -> bool {
-    // SAFETY: all words before this record are what they were, so they lead to this one.
-    let [frame, address] = unsafe { raw_record(place.get()) };
-    frame == old_frame.get() && address == old_address.get()
+/// Whether there is a record at `outer` where one is at `place`, whatever that holds: farther out on the thread's own stack, or on the
+/// same page.
+fn is_there_with(place: usize, outer: usize, own_stack: Bounds) -> bool {
+    const PAGE: usize = 4096;
+    let is_own = own_stack.hold(place) && own_stack.hold(outer);
+    place < outer && (is_own || place / PAGE == (outer + 15) / PAGE)
 }
 
 /// An element of one of the arrays.
@@ -498,7 +564,7 @@ mod tests {
             room.push(&mut fresh, step, &words).expect("there is room");
         }
         room.end_with(SEED_OF_WALKS);
-        room.keep(fresh, join).expect("there is room");
+        room.keep(fresh, join, Bounds::NOWHERE).expect("there is room");
         room.known(None)
     }
 
@@ -521,6 +587,37 @@ mod tests {
         let deepest = keep(&walk, &[(1, 0), (11, 10), (13, 10), (14, 10), (12, 10), (21, 20)], NEAR - 3);
         assert_eq!(addresses(&walk), [1, 11, 12, 21, 2, 12, 3]);
         assert!(first.hash != deeper.hash && deeper.hash == deepest.hash && !first.is_chain);
+    }
+
+    #[test]
+    fn a_record_is_there_with_another_on_its_page_and_on_the_threads_own_stack() {
+        let own = Bounds { low: 0x10000, high: 0x20000 };
+        for (place, outer, expected) in [
+            (0x5000, 0x5ff0, true),
+            // Its second word would lie on the next page; on the next page; inwards; the same again.
+            (0x5000, 0x5ff8, false),
+            (0x5ff0, 0x6000, false),
+            (0x5010, 0x5000, false),
+            (0x5010, 0x5010, false),
+            // From end to end; inwards; off it.
+            (0x10000, 0x1fff0, true),
+            (0x12000, 0x11000, false),
+            (0x1fff0, 0x20000, false),
+            (0xfff0, 0x10000, false),
+        ] {
+            assert_eq!(is_there_with(place, outer, own), expected, "{place:x} {outer:x}");
+        }
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no memory for it that nobody owns")]
+    fn records_are_compared_together_as_far_as_they_are_there_together() {
+        let walk = KeptWalk::new();
+        // Places are addresses times 16, so 255 is the last of a page; 300 was found by the stack pointer.
+        keep(&walk, &[(253, 0), (254, 0), (255, 0), (256, 0), (257, 0), (300, 10), (301, 0)], NEAR);
+        let room = in_room(&walk.near).expect("it was made");
+        let runs: Vec<u32> = room.records[NEAR - 7..].iter().map(|record| record.run.get()).collect();
+        assert_eq!(runs, [3, 2, 1, 2, 1, 0, 1, 0]);
     }
 
     #[test]

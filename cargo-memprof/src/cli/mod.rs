@@ -17,7 +17,7 @@ use crate::context::cargo_args::CargoArgs;
 use crate::context::cargo_flags::Tool;
 use crate::context::options::{self, SampleRate, Task, TestOptions};
 use crate::gate::flags::{Format, GateFlags};
-use crate::gate::pattern::Pattern;
+use crate::gate::policy::pattern::Pattern;
 use crate::ui::error::Error;
 use crate::ui::terminal::Shell;
 use memprof_harness::modes::Partition;

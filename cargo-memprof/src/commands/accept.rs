@@ -2,11 +2,11 @@
 
 use crate::context::Context;
 use crate::context::cargo_args::CargoArgs;
-use crate::gate::file::Taking;
+use crate::gate::baseline::file::Taking;
+use crate::gate::baseline::reference::Reference;
+use crate::gate::compare::recorded::RecordedRun;
 use crate::gate::flags::GateFlags;
-use crate::gate::pattern::Pattern;
-use crate::gate::recorded::RecordedRun;
-use crate::gate::reference::Reference;
+use crate::gate::policy::pattern::Pattern;
 use crate::report::LastCommand;
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;

@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::context::cargo_args::CargoArgs;
 use crate::context::cargo_env::absolute;
 use crate::files::intake::{self, Place, PlainPath};
-use crate::gate::recorded::RecordedRun;
+use crate::gate::compare::recorded::RecordedRun;
 use crate::report::layout;
 use crate::report::{Files, LastCommand, Outputs, Running, Summary, title, write_formats, write_whole};
 use crate::ui::error::Error;

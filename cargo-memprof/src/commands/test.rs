@@ -4,9 +4,9 @@
 use super::gate::GateOptions;
 use super::recording;
 use crate::context::Context;
-use crate::gate::file::Taking;
-use crate::gate::recorded::RecordedRun;
-use crate::gate::reference::{Reference, nothing_ran};
+use crate::gate::baseline::file::Taking;
+use crate::gate::baseline::reference::{Reference, nothing_ran};
+use crate::gate::compare::recorded::RecordedRun;
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 

@@ -1,6 +1,5 @@
 //! What the gate is asked for, and what it is allowed to let pass.
 
-use super::policy::Severity;
 use clap::ValueEnum;
 use memprof_harness::modes::Modes;
 use std::path::PathBuf;
@@ -47,21 +46,4 @@ pub enum Allowed {
     NotRun,
     Unprofiled,
     Conditions,
-}
-
-impl GateFlags {
-    /// The policy with what the user allows on the command line.
-    pub fn soften(&self, policy: &mut super::policy::Policy) {
-        for allowed in &self.allow {
-            let severity = match allowed {
-                Allowed::New => &mut policy.new,
-                Allowed::Gone => &mut policy.gone,
-                Allowed::NotRun => &mut policy.not_run,
-                Allowed::Unprofiled => &mut policy.unprofiled,
-                Allowed::Conditions => &mut policy.conditions,
-            };
-            // Still said: what is allowed is not what is the matter no longer.
-            *severity = (*severity).min(Severity::Warn);
-        }
-    }
 }

@@ -1,34 +1,27 @@
 //! The gate: allocation figures are held against a committed baseline, and what grew is explained. What a command needs is public here;
 //! whatever decides anything is in a file of its own and pure.
+//!
+//! | room | what it owns |
+//! | --- | --- |
+//! | `output` | the outcome in every form, and where each goes |
+//! | `explain` | where a test grew or varies, and the pictures of it |
+//! | `baseline` | what a run is compared with: the committed file, which of its lines a run replaces, its profiles; another revision |
+//! | `compare` | a run that is read back, and the comparison |
+//! | `policy` | which limits hold for which test |
+//!
+//! Each knows those below it. All know the words of the gate: `flags`, `outcome`, `committed` and `figures`.
 
-pub mod against;
+pub mod output;
+
+pub mod explain;
+
 pub mod baseline;
-pub mod compare;
-pub mod evidence;
-pub mod figures;
-pub mod file;
-pub mod flags;
-pub mod limit;
-pub mod outcome;
-pub mod outputs;
-pub mod pattern;
-pub mod policy;
-pub mod recorded;
-pub mod reference;
-pub mod self_test;
-pub mod text;
 
-mod annotate;
-mod checkout;
-mod configuration;
-mod doctest;
-mod explain;
-mod job_summary;
-mod json;
-mod junit;
-mod lines;
-mod names;
-mod picture;
-mod stacks;
-mod store;
-mod varying;
+pub mod compare;
+
+pub mod policy;
+
+pub mod committed;
+pub mod figures;
+pub mod flags;
+pub mod outcome;

@@ -1,12 +1,20 @@
 //! What the gate found, as plain values: every test that was compared or should have been, and every reason not to trust
 //! the comparison. How it is shown is for others.
 
-use super::figures::{Figure, Seen};
-use super::policy::Severity;
 use crate::context::conditions::Difference;
+use crate::gate::figures::{Figure, Seen};
 use crate::ui::exit_code::ExitCode;
 use memprof_profile::record::TestId;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+
+/// How bad something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    Ignore,
+    Warn,
+    Fail,
+}
 
 /// The whole comparison.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

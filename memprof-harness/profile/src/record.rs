@@ -1,6 +1,7 @@
 //! What is known of one test besides its stacks: plain values, made by `collect`, read by `view` and `report`.
 
 use crate::model::leaked::LeakedAt;
+use crate::view::plain::plain;
 use memprof_harness::ledger::{Counters, Hook, Ledger, Losses, SiteValues};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -22,6 +23,16 @@ impl TestId {
     /// The target for people: `csv` for a library, `test/reader` for an integration test.
     pub fn target_label(&self) -> String {
         if self.kind == "lib" { self.target.clone() } else { format!("{}/{}", self.kind, self.target) }
+    }
+
+    /// The test for people: package, target and name.
+    pub fn label(&self) -> String {
+        let target = self.target_label();
+        if self.package == self.target || self.package.is_empty() {
+            format!("{target} {}", plain(&self.name))
+        } else {
+            format!("{} {target} {}", self.package, plain(&self.name))
+        }
     }
 }
 

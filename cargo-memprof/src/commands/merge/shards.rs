@@ -1,6 +1,6 @@
 //! Which shards make up one run, and the summary of the whole. Pure.
 
-use crate::gate::recorded::RecordedRun;
+use crate::gate::compare::recorded::RecordedRun;
 use crate::report::{Files, Idle, Summary, Test};
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;

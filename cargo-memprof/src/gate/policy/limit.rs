@@ -158,7 +158,7 @@ mod tests {
         };
         let ours = units(include_str!("limit.rs"));
         assert_eq!(ours.len(), 8);
-        assert_eq!(units(include_str!("../../../memprof-harness/live/macros/src/amount.rs")), ours);
+        assert_eq!(units(include_str!("../../../../memprof-harness/live/macros/src/amount.rs")), ours);
     }
 
     #[test]

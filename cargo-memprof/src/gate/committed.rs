@@ -21,8 +21,8 @@
 //! is not there, the peak is exact. A backslash begins one of Rust's escapes, for what a line cannot hold. A line is read from its right
 //! end, because only the test's name may have spaces in it.
 
-use super::figures::{Figure, Figures, Seen};
 use crate::context::conditions::Conditions;
+use crate::gate::figures::{Figure, Figures, Seen};
 use memprof_profile::record::TestId;
 use memprof_profile::view::plain::plain;
 use std::collections::BTreeMap;

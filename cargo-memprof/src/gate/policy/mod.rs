@@ -1,19 +1,15 @@
 //! The policy: which limits hold for which test, and what else is a failure. Plain values, as `config` reads them.
 
-use super::figures::Figure;
-use super::limit::Limit;
-use super::pattern::Pattern;
-use memprof_profile::record::TestId;
-use serde::{Deserialize, Serialize};
+pub mod limit;
+pub mod pattern;
 
-/// How bad something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    Ignore,
-    Warn,
-    Fail,
-}
+use crate::gate::figures::Figure;
+use crate::gate::flags::Allowed;
+use crate::gate::outcome::Severity;
+use crate::gate::policy::limit::Limit;
+use crate::gate::policy::pattern::Pattern;
+use memprof_profile::record::TestId;
+use serde::Deserialize;
 
 /// The table `[gate]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -57,6 +53,23 @@ impl Default for Policy {
             not_run: Severity::Fail,
             unprofiled: Severity::Fail,
             conditions: Severity::Fail,
+        }
+    }
+}
+
+impl Policy {
+    /// The policy with what the user allows on the command line.
+    pub fn allow(&mut self, allowed: &[Allowed]) {
+        for allowed in allowed {
+            let severity = match allowed {
+                Allowed::New => &mut self.new,
+                Allowed::Gone => &mut self.gone,
+                Allowed::NotRun => &mut self.not_run,
+                Allowed::Unprofiled => &mut self.unprofiled,
+                Allowed::Conditions => &mut self.conditions,
+            };
+            // `--allow` turns the failure into a warning; it does not make it go away.
+            *severity = (*severity).min(Severity::Warn);
         }
     }
 }
@@ -221,7 +234,7 @@ mod in_the_configuration {
 
     #[test]
     fn all_keys_of_the_documentation_are_understood() {
-        let text = include_str!("../../../docs/gate.md");
+        let text = include_str!("../../../../docs/gate.md");
         let example = text.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
         let config = read(example).unwrap();
         assert!(

@@ -3,11 +3,11 @@
 //! (<https://docs.github.com/actions/reference/workflow-commands-for-github-actions>); about ten of a kind are shown for
 //! a step, so the worst ten are given.
 
-use super::evidence::Evidence;
-use super::lines::{Grown, Lines};
-use super::outcome::{Finding, Judged, Outcome};
-use super::policy::Severity;
-use super::text::{doubt_sentence, label, sentence, site};
+use crate::gate::explain::evidence::Evidence;
+use crate::gate::outcome::Severity;
+use crate::gate::outcome::{Finding, Judged, Outcome};
+use crate::gate::output::lines::{Grown, Lines};
+use crate::gate::output::text::{doubt_sentence, sentence, site};
 use camino::{Utf8Path, Utf8PathBuf};
 use memprof_profile::view::amount::plural;
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ pub fn render(outcome: &Outcome, evidence: &Evidence, prefix: &Utf8Path) -> Stri
         // Where no line is known the test's own must do.
         let explained = are_of(&lines, test);
         let level = if explained { "notice" } else { "error" };
-        out.push_str(&command(level, place, &format!("over budget: {}", label(&test.id)), &sentences.join("\n")));
+        out.push_str(&command(level, place, &format!("over budget: {}", test.id.label()), &sentences.join("\n")));
     }
     for (severity, title, message) in others(outcome) {
         let level = if severity == Severity::Fail { "error" } else { "warning" };
@@ -43,7 +43,7 @@ pub fn render(outcome: &Outcome, evidence: &Evidence, prefix: &Utf8Path) -> Stri
 fn title(grown: &Grown<'_>) -> String {
     let (test, ..) = grown.changes[0];
     match grown.tests() {
-        1 => format!("allocates more in {}", label(&test.id)),
+        1 => format!("allocates more in {}", test.id.label()),
         tests => format!("allocates more in {}", plural(tests, "test")),
     }
 }
@@ -51,7 +51,7 @@ fn title(grown: &Grown<'_>) -> String {
 fn message(grown: &Grown<'_>) -> String {
     let lines = grown.changes.iter().take(SHOWN);
     let mut lines: Vec<String> =
-        lines.map(|(test, figure, change)| format!("{}: {}", label(&test.id), site(*figure, change))).collect();
+        lines.map(|(test, figure, change)| format!("{}: {}", test.id.label(), site(*figure, change))).collect();
     if grown.changes.len() > SHOWN {
         lines.push(format!("… and {} more", grown.changes.len() - SHOWN));
     }
@@ -70,7 +70,7 @@ fn others(outcome: &Outcome) -> Vec<(Severity, String, String)> {
         for (severity, finding) in &test.findings {
             let is_elsewhere = finding.is_budget() || finding.is_doubt();
             if !is_elsewhere && !matches!(finding, Finding::Excluded { .. }) {
-                kinds.entry((std::cmp::Reverse(*severity), sentence(finding))).or_default().push(label(&test.id));
+                kinds.entry((std::cmp::Reverse(*severity), sentence(finding))).or_default().push(test.id.label());
             }
         }
     }
@@ -83,7 +83,7 @@ fn others(outcome: &Outcome) -> Vec<(Severity, String, String)> {
     });
     let of_all = outcome.doubts.iter().map(|doubt| {
         let details = match doubt {
-            super::outcome::Doubt::Conditions { differences, .. } => {
+            crate::gate::outcome::Doubt::Conditions { differences, .. } => {
                 differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
             }
             _ => doubt_sentence(doubt),

@@ -1,8 +1,8 @@
 //! Differential flamegraphs: red grew, blue shrank, and so did whatever leads there. One has the widths of now, where what is
 //! gone cannot be seen; the other those of before. Pure.
 
-use super::figures::Figure;
-use super::stacks::Stacks;
+use crate::gate::explain::stacks::Stacks;
+use crate::gate::figures::Figure;
 use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{Options, from_lines};
 use memprof_harness::ledger::{Callee, Callees};
@@ -257,8 +257,8 @@ fn color(node: &Node, root: &Node, widths: Widths) -> Color {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stacks::Frame;
     use super::*;
+    use crate::gate::explain::stacks::Frame;
     use memprof_profile::model::function::Origin;
 
     fn stacks(list: &[(&str, i64)]) -> Stacks {

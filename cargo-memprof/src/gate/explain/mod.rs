@@ -1,8 +1,13 @@
 //! Which call sites grew between two profiles of one test. Call paths are matched by the functions of the user's crates in
 //! them, so that lines that moved, and other ways through the standard library, are no change. Pure.
 
-use super::figures::Figure;
-use super::stacks::{Frame, Stacks};
+pub mod evidence;
+mod picture;
+pub mod stacks;
+pub mod varying;
+
+use crate::gate::explain::stacks::{Frame, Stacks};
+use crate::gate::figures::Figure;
 use memprof_harness::ledger::{Callee, Callees};
 use memprof_profile::model::function::Origin;
 use std::collections::{BTreeMap, HashMap};

@@ -1,20 +1,19 @@
 //! The outcome for people, on a terminal. Pure.
 
-use super::evidence::{Evidence, Explanation, Missing};
-use super::explain::Change;
-use super::figures::{Figure, show_span};
-use super::lines::{Grown, Lines, Place};
-use super::names::short;
-use super::outcome::{Doubt, Finding, Judged, Outcome, Verdict};
-use super::policy::Severity;
-use super::self_test::SelfTest;
-use super::varying::Varying;
+use crate::gate::baseline::reference::Source;
+use crate::gate::compare::self_test::SelfTest;
+use crate::gate::explain::Change;
+use crate::gate::explain::evidence::{Evidence, Explanation, Missing};
+use crate::gate::explain::varying::Varying;
+use crate::gate::figures::{Figure, show_span};
+use crate::gate::outcome::Severity;
+use crate::gate::outcome::{Doubt, Finding, Judged, Outcome, Verdict};
+use crate::gate::output::lines::{Grown, Lines, Place};
+use crate::gate::output::names::short;
 use anstyle::{AnsiColor, Style};
 use camino::Utf8PathBuf;
 use memprof_profile::record::TestId;
 use memprof_profile::view::amount::{count, plural};
-use memprof_profile::view::plain::plain;
-use std::fmt;
 
 const BAD: Style = AnsiColor::Red.on_default().bold();
 const WARN: Style = AnsiColor::Yellow.on_default().bold();
@@ -49,37 +48,12 @@ pub fn render(outcome: &Outcome, evidence: &Evidence, baseline: &Source) -> Stri
     out
 }
 
-/// What is compared with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Source {
-    /// For people.
-    pub name: String,
-    /// A file that new figures can be taken into, as opposed to another revision.
-    pub committed: bool,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.name)
-    }
-}
-
-/// The test for people: package, target and name.
-pub fn label(id: &TestId) -> String {
-    let target = id.target_label();
-    if id.package == id.target || id.package.is_empty() {
-        format!("{target} {}", plain(&id.name))
-    } else {
-        format!("{} {target} {}", id.package, plain(&id.name))
-    }
-}
-
 fn regression(test: &Judged, explanation: Option<&Explanation>) -> String {
     let place = match test.source_file.as_str() {
         "" => String::new(),
         file => format!("  ({file}:{})", test.start_line),
     };
-    let mut out = format!("{BAD}over budget{BAD:#} {BOLD}{}{BOLD:#}{place}\n", label(&test.id));
+    let mut out = format!("{BAD}over budget{BAD:#} {BOLD}{}{BOLD:#}{place}\n", test.id.label());
     for finding in test.failures().filter(|finding| finding.is_budget()) {
         out.push_str(&format!("  {}\n", sentence(finding)));
         let Finding::Over { figure, .. } = finding else { continue };
@@ -100,7 +74,8 @@ fn regression(test: &Judged, explanation: Option<&Explanation>) -> String {
     }
     let mut pointer = |what: &str, paths: Vec<&Utf8PathBuf>| {
         if !paths.is_empty() {
-            let paths: Vec<String> = paths.iter().map(|path| super::reference::near(path).into_string()).collect();
+            let paths: Vec<String> =
+                paths.iter().map(|path| crate::gate::baseline::reference::near(path).into_string()).collect();
             out.push_str(&format!("  {what}: {}\n", paths.join(" ")));
         }
     };
@@ -113,7 +88,7 @@ fn regression(test: &Judged, explanation: Option<&Explanation>) -> String {
 /// One of many tests over budget.
 fn briefly(test: &Judged) -> String {
     let sentences: Vec<String> = test.failures().filter(|finding| finding.is_budget()).map(change).collect();
-    format!("{BAD}over budget{BAD:#} {BOLD}{}{BOLD:#}: {}\n", label(&test.id), sentences.join(", "))
+    format!("{BAD}over budget{BAD:#} {BOLD}{}{BOLD:#}: {}\n", test.id.label(), sentences.join(", "))
 }
 
 /// What one cause has in many tests.
@@ -144,7 +119,7 @@ fn is_unstable(finding: &Finding) -> bool {
 
 /// A test that is not the same on every run.
 fn unstable(test: &Judged, varying: Option<&Varying>) -> String {
-    let mut out = format!("{} not the same on every run: {BOLD}{}{BOLD:#}\n", mark(Severity::Warn), label(&test.id));
+    let mut out = format!("{} not the same on every run: {BOLD}{}{BOLD:#}\n", mark(Severity::Warn), test.id.label());
     for (_, finding) in test.findings.iter().filter(|(_, finding)| is_unstable(finding)) {
         out.push_str(&format!("  {}\n", sentence(finding)));
     }
@@ -290,7 +265,7 @@ pub fn improvements(test: &Judged) -> String {
 /// Tests that are better, which pass: what they no longer need is room for the next regression until it is accepted.
 fn better(outcome: &Outcome, baseline: &Source) -> String {
     let better = outcome.better();
-    let lines: Vec<String> = better.iter().map(|test| format!("{}: {}", label(&test.id), improvements(test))).collect();
+    let lines: Vec<String> = better.iter().map(|test| format!("{}: {}", test.id.label(), improvements(test))).collect();
     if lines.is_empty() {
         return String::new();
     }
@@ -320,8 +295,8 @@ fn groups(outcome: &Outcome) -> Vec<String> {
         for (severity, finding) in test.findings.iter().filter(|(_, finding)| !has_no_group(finding)) {
             let (what, of_test) = heading(finding);
             let line = match of_test {
-                true => format!("{}: {}", label(&test.id), sentence(finding)),
-                false => label(&test.id),
+                true => format!("{}: {}", test.id.label(), sentence(finding)),
+                false => test.id.label(),
             };
             match groups.iter_mut().find(|group| group.0 == *severity && group.1 == what) {
                 Some(group) => group.2.push(line),
@@ -403,7 +378,7 @@ pub fn doubt_sentence(doubt: &Doubt) -> String {
             format!("{} ran and left no recording: {}", plural(targets.len(), "target"), targets.join("; "))
         }
         Doubt::Removed { tests, .. } => {
-            let names: Vec<String> = tests.iter().map(label).collect();
+            let names: Vec<String> = tests.iter().map(TestId::label).collect();
             format!(
                 "the recordings of {} were removed while the tests ran: {}",
                 plural(tests.len(), "test"),
@@ -463,7 +438,7 @@ pub fn self_test(result: &SelfTest) -> String {
     for (id, most) in result.loose.iter().take(NAMED) {
         let allowed =
             most.map_or_else(|| "any number is allowed".to_owned(), |most| format!("{} are allowed", count(most)));
-        out.push_str(&format!("    {}: {allowed}\n", label(id)));
+        out.push_str(&format!("    {}: {allowed}\n", id.label()));
     }
     if result.loose.len() > NAMED {
         out.push_str(&format!("    … and {} more\n", result.loose.len() - NAMED));
@@ -479,7 +454,7 @@ mod tests {
     fn room_is_twice_what_was_seen() {
         for (least, most, limit) in [(1000, 1010, "+3%"), (100, 130, "+61%"), (10, 40, "any"), (0, 1, "any")] {
             assert_eq!(room(least, most), limit);
-            assert!(limit.parse::<crate::gate::limit::Limit>().is_ok());
+            assert!(limit.parse::<crate::gate::policy::limit::Limit>().is_ok());
         }
     }
 }

@@ -1,24 +1,40 @@
 //! What a run is compared with: where the baseline is, what holds for it, and how it is read and written.
 
-use super::against::Against;
-use super::baseline::Baseline;
-use super::compare;
-use super::file::{self, BaselineFile, Changes, Taking};
-use super::flags::GateFlags;
-use super::policy::{Policy, Severity};
-use super::recorded::{RecordedRun, RecordedTest};
-use super::store::{Repeat, Store};
-use super::text::Source;
 use crate::context::Context;
 use crate::context::cargo_env::absolute;
 use crate::context::config::Config;
 use crate::context::target_dir;
+use crate::gate::baseline::against::Against;
+use crate::gate::baseline::file::{self, BaselineFile, Changes, Taking};
+use crate::gate::baseline::store::{Repeat, Store};
+use crate::gate::committed::Baseline;
+use crate::gate::compare;
+use crate::gate::compare::recorded::{RecordedRun, RecordedTest};
+use crate::gate::flags::GateFlags;
+use crate::gate::outcome::Severity;
+use crate::gate::policy::Policy;
 use crate::report::layout;
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 use camino::{Utf8Path, Utf8PathBuf};
 use memprof_profile::view::amount::plural;
 use memprof_profile::view::plain::plain;
+use std::fmt;
+
+/// What is compared with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// For people.
+    pub name: String,
+    /// A file that new figures can be taken into, as opposed to another revision.
+    pub committed: bool,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
 
 /// See the head of this file.
 pub struct Reference {
@@ -38,7 +54,7 @@ impl Reference {
     pub fn find(here: &Context<'_>, flags: &GateFlags) -> Result<Reference, Error> {
         let root = &here.workspace.root;
         let mut policy = Config::<Policy>::read(root, &here.workspace.metadata)?.gate;
-        flags.soften(&mut policy);
+        policy.allow(&flags.allow);
         let path = match &flags.baseline {
             Some(path) => absolute(path, "--baseline")?,
             None => root.join(policy.baseline.as_deref().unwrap_or(file::DEFAULT)),

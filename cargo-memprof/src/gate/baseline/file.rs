@@ -1,16 +1,15 @@
 //! The baseline's file: found, read and written; and which of its lines a run replaces.
 
-use super::baseline::{Baseline, Flaw};
-use super::compare;
-use super::figures::{Figure, Seen};
-use super::outcome::{Finding, Judged};
-use super::pattern::Pattern;
-use super::policy::Policy;
-use super::recorded::{RecordedRun, RecordedTest};
-use super::text::label;
 use crate::context::conditions::Difference;
 use crate::files::intake;
 use crate::files::outlet;
+use crate::gate::committed::{Baseline, Flaw};
+use crate::gate::compare;
+use crate::gate::compare::recorded::{RecordedRun, RecordedTest};
+use crate::gate::figures::{Figure, Seen};
+use crate::gate::outcome::{Finding, Judged};
+use crate::gate::policy::Policy;
+use crate::gate::policy::pattern::Pattern;
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -51,7 +50,7 @@ impl Taking<'_> {
 /// Whether `pattern` is for the test: by its name alone, as the gate labels it, or as its line begins.
 fn names(pattern: &Pattern, id: &TestId) -> bool {
     let line = || format!("{} {}/{} {}", id.package, id.kind, id.target, id.name);
-    pattern.matches(&id.name) || pattern.matches(&label(id)) || pattern.matches(&line())
+    pattern.matches(&id.name) || pattern.matches(&id.label()) || pattern.matches(&line())
 }
 
 /// What writing changed.

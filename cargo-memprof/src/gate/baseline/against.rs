@@ -3,14 +3,14 @@
 //! and its build stay, so that the next time only what differs is compiled; and a revision whose figures are known is not
 //! run again.
 
-use super::checkout::{Checkout, Place};
 use super::configuration::Checkouts;
-use super::recorded::RecordedRun;
 use crate::context::Context;
 use crate::context::options::{self, TestOptions};
 use crate::context::toolchain::Toolchain;
 use crate::files::intake;
 use crate::files::outlet;
+use crate::gate::baseline::checkout::{Checkout, Place};
+use crate::gate::compare::recorded::RecordedRun;
 use crate::git::{Copy, Failure, Git, Repository};
 use crate::report::layout;
 use crate::ui::error::Error;

@@ -1,10 +1,10 @@
 //! The lines of the workspace that allocate more, over all tests that are over budget: one cause often has many tests. Pure.
 
-use super::evidence::Evidence;
-use super::explain::Change;
-use super::figures::Figure;
-use super::names::short;
-use super::outcome::Judged;
+use crate::gate::explain::Change;
+use crate::gate::explain::evidence::Evidence;
+use crate::gate::figures::Figure;
+use crate::gate::outcome::Judged;
+use crate::gate::output::names::short;
 use camino::Utf8Path;
 use std::collections::BTreeMap;
 

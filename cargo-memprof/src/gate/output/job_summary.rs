@@ -1,10 +1,10 @@
 //! The outcome as Markdown, for GitHub's job summary or a comment. Pure.
 
-use super::evidence::{Evidence, Explanation};
-use super::lines::Lines;
-use super::outcome::{Finding, Judged, Outcome, Verdict};
-use super::policy::Severity;
-use super::text::{doubt_sentence, improvements, label, line_sum, sentence, site};
+use crate::gate::explain::evidence::{Evidence, Explanation};
+use crate::gate::outcome::Severity;
+use crate::gate::outcome::{Finding, Judged, Outcome, Verdict};
+use crate::gate::output::lines::Lines;
+use crate::gate::output::text::{doubt_sentence, improvements, line_sum, sentence, site};
 use memprof_profile::view::amount::plural;
 use std::fmt::Write as _;
 
@@ -54,7 +54,7 @@ fn better(outcome: &Outcome) -> String {
         return String::new();
     }
     let rows =
-        better.iter().take(SITES).map(|test| format!("  - {}: {}\n", code(&label(&test.id)), improvements(test)));
+        better.iter().take(SITES).map(|test| format!("  - {}: {}\n", code(&test.id.label()), improvements(test)));
     let more = better.len().saturating_sub(SITES);
     let more = if more == 0 { String::new() } else { format!("  - … and {more} more\n") };
     format!("- ✨ {} improved:\n{}{more}", plural(better.len(), "test"), rows.collect::<String>())
@@ -71,9 +71,9 @@ fn lines(over: &[&Judged], evidence: &Evidence) -> String {
     format!("Lines that allocate more:\n\n{}\n", shown.collect::<String>())
 }
 
-fn differences(doubt: &super::outcome::Doubt) -> String {
+fn differences(doubt: &crate::gate::outcome::Doubt) -> String {
     match doubt {
-        super::outcome::Doubt::Conditions { differences, .. } => {
+        crate::gate::outcome::Doubt::Conditions { differences, .. } => {
             let texts: Vec<String> = differences.iter().map(|difference| plain(&difference.to_string())).collect();
             format!(": {}", texts.join("; "))
         }
@@ -101,7 +101,7 @@ fn table(over: &[&Judged]) -> String {
             let _ = writeln!(
                 out,
                 "| {} | {} | {before} | {} | {change} | {} |",
-                code(&label(&test.id)),
+                code(&test.id.label()),
                 figure.name(),
                 figure.show(now),
                 code(limit)
@@ -128,7 +128,7 @@ fn details(test: &Judged, explanation: &Explanation, open: bool) -> String {
         return String::new();
     }
     let open = if open { " open" } else { "" };
-    format!("<details{open}><summary>{}</summary>\n\n{}\n\n</details>\n\n", html(&label(&test.id)), lines.join("\n"))
+    format!("<details{open}><summary>{}</summary>\n\n{}\n\n</details>\n\n", html(&test.id.label()), lines.join("\n"))
 }
 
 /// Everything else that is to be said of tests, as a list of kinds.
@@ -140,8 +140,8 @@ fn others(outcome: &Outcome) -> String {
         {
             let what = sentence(finding);
             match kinds.iter_mut().find(|kind| kind.0 == *severity && kind.1 == what) {
-                Some(kind) => kind.2.push(code(&label(&test.id))),
-                None => kinds.push((*severity, what, vec![code(&label(&test.id))])),
+                Some(kind) => kind.2.push(code(&test.id.label())),
+                None => kinds.push((*severity, what, vec![code(&test.id.label())])),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The stacks of a profile file, as the explanation needs them: names, places and the gated figures. Takes in what
 //! `export::pprof` wrote.
 
-use super::figures::Figure;
+use crate::gate::figures::Figure;
 use memprof_harness::ledger::{Callee, Callees};
 use memprof_profile::import::{FileTables, ImportError, MOST_NODES, MOST_SAMPLES, each_sample};
 use memprof_profile::model::function::Origin;

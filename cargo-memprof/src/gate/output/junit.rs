@@ -1,9 +1,9 @@
 //! The outcome as JUnit's XML, one suite for each target, as CI servers read it. Pure.
 
-use super::evidence::Evidence;
-use super::outcome::{Finding, Judged, Outcome, Verdict};
-use super::policy::Severity;
-use super::text::{doubt_sentence, sentence, site};
+use crate::gate::explain::evidence::Evidence;
+use crate::gate::outcome::Severity;
+use crate::gate::outcome::{Finding, Judged, Outcome, Verdict};
+use crate::gate::output::text::{doubt_sentence, sentence, site};
 use memprof_profile::view::plain::plain;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use std::collections::BTreeMap;

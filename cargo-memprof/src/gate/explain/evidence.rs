@@ -1,17 +1,16 @@
 //! The evidence for every regression: both profiles are read, the call sites that grew are found, and the pictures are
 //! written below `gate` in the outputs. What is missing is said.
 
-use super::explain::{self, Change};
-use super::figures::{Figure, Figures};
-use super::outcome::{Finding, Judged, Outcome};
-use super::picture::{self, Widths};
-use super::recorded::{RecordedRun, RecordedTest};
-use super::stacks::Stacks;
-use super::store::{self, Repeat, Store};
-use super::text::label;
-use super::varying::{self, Varying};
 use crate::files::intake::Place;
 use crate::files::outlet;
+use crate::gate::baseline::store::{self, Repeat, Store};
+use crate::gate::compare::recorded::{RecordedRun, RecordedTest};
+use crate::gate::explain::picture::{self, Widths};
+use crate::gate::explain::stacks::Stacks;
+use crate::gate::explain::varying::{self, Varying};
+use crate::gate::explain::{self, Change};
+use crate::gate::figures::{Figure, Figures};
+use crate::gate::outcome::{Finding, Judged, Outcome};
 use crate::report::layout;
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
@@ -223,7 +222,7 @@ impl Case<'_> {
             explanation.changes.push((figure, explain::changes(before, now, figure)));
             for widths in Widths::BOTH {
                 let Some(folder) = folder else { continue };
-                let Some(svg) = picture::draw(&label(&self.test.id), before, now, figure, widths) else { continue };
+                let Some(svg) = picture::draw(&self.test.id.label(), before, now, figure, widths) else { continue };
                 let path = folder.join(widths.file_name(figure));
                 let written = fs_err::create_dir_all(folder).and_then(|()| outlet::put(&path, svg));
                 written.map_err(|error| {

@@ -1,12 +1,12 @@
 //! The test of the gate itself: one allocation more is planted into the figures of each test that was compared, and the
 //! comparison must see it. Pure.
 
-use super::baseline::Baseline;
-use super::compare::compare;
-use super::figures::Figure;
-use super::outcome::{Finding, Outcome};
-use super::policy::Policy;
-use super::recorded::RecordedRun;
+use crate::gate::committed::Baseline;
+use crate::gate::compare::compare;
+use crate::gate::compare::recorded::RecordedRun;
+use crate::gate::figures::Figure;
+use crate::gate::outcome::{Finding, Outcome};
+use crate::gate::policy::Policy;
 use memprof_profile::record::TestId;
 
 /// What came of it.

@@ -1,13 +1,20 @@
 //! Where the outcome goes: stdout in the form the user wants, files in every form beside the pictures, and GitHub's places
 //! where this runs there.
 
-use super::evidence::Evidence;
-use super::flags::Format;
-use super::outcome::Outcome;
-use super::text::Source;
-use super::{annotate, job_summary, json, junit, text};
+mod annotate;
+mod job_summary;
+mod json;
+mod junit;
+mod lines;
+mod names;
+pub mod text;
+
 use crate::context::env;
 use crate::files::outlet;
+use crate::gate::baseline::reference::Source;
+use crate::gate::explain::evidence::Evidence;
+use crate::gate::flags::Format;
+use crate::gate::outcome::Outcome;
 use crate::report::layout;
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;

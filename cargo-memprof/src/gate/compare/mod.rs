@@ -1,12 +1,16 @@
 //! The comparison: a baseline, a run and a policy give an outcome. Pure.
 
-use super::baseline::Baseline;
-use super::doctest;
-use super::figures::{Figure, Seen};
-use super::limit::Limit;
-use super::outcome::{Better, Doubt, Finding, Judged, Outcome};
-use super::policy::{Policy, Severity};
-use super::recorded::{NotRun, PARTIAL, RecordedRun, RecordedTest};
+pub mod doctest;
+pub mod recorded;
+pub mod self_test;
+
+use crate::gate::committed::Baseline;
+use crate::gate::compare::recorded::{NotRun, PARTIAL, RecordedRun, RecordedTest};
+use crate::gate::figures::{Figure, Seen};
+use crate::gate::outcome::Severity;
+use crate::gate::outcome::{Better, Doubt, Finding, Judged, Outcome};
+use crate::gate::policy::Policy;
+use crate::gate::policy::limit::Limit;
 use crate::protocol::WHOLE;
 use memprof_profile::record::TestId;
 use std::collections::BTreeMap;
@@ -284,10 +288,10 @@ impl<'a> Absent<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::figures::Figures;
-    use super::super::outcome::Verdict;
     use super::*;
     use crate::context::conditions::Conditions;
+    use crate::gate::figures::Figures;
+    use crate::gate::outcome::Verdict;
     use crate::ui::exit_code::ExitCode;
 
     fn id(name: &str) -> TestId {
@@ -450,7 +454,7 @@ mod tests {
     }
 
     impl NotRunOf<'_> {
-        fn build(&self) -> super::super::recorded::NotRun {
+        fn build(&self) -> crate::gate::compare::recorded::NotRun {
             let json = serde_json::json!({
                 "package": "p", "target": "p", "kind": "lib", "name": self.name, "ignored": self.ignored
             });

@@ -1,9 +1,9 @@
 //! Profiles of the tests as they were when their figures went into the baseline: one small file for each, so that a test
 //! that is accepted alone has its profile replaced alone. They explain a regression; the verdict never needs them.
 
-use super::recorded::{RecordedRun, RecordedTest};
 use crate::files::intake::{Place, PlainPath};
 use crate::files::outlet;
+use crate::gate::compare::recorded::{RecordedRun, RecordedTest};
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 use camino::Utf8PathBuf;

@@ -1,9 +1,9 @@
 //! The outcome for programs, as docs/gate.md describes it. Pure.
 
-use super::evidence::{Evidence, Explanation};
-use super::explain::Change;
-use super::outcome::{Judged, Outcome};
-use super::varying::Varying;
+use crate::gate::explain::Change;
+use crate::gate::explain::evidence::{Evidence, Explanation};
+use crate::gate::explain::varying::Varying;
+use crate::gate::outcome::{Judged, Outcome};
 use serde_json::{Value, json};
 
 /// Raised when a field changes its meaning or goes; a new field does not raise it.

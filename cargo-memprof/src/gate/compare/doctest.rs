@@ -1,7 +1,7 @@
 //! What doctests are called in a baseline. rustdoc names them by their lines, which change with every word above them; here they
 //! are named by their item, and counted where it has several. Pure.
 
-use super::recorded::RecordedTest;
+use crate::gate::compare::recorded::RecordedTest;
 use memprof_profile::record::TestId;
 use std::collections::{BTreeMap, BTreeSet};
 

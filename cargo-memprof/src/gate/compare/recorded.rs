@@ -1,11 +1,11 @@
 //! A run as its `summary.json` tells of it, read back. The gate compares what was written, so it makes no difference
 //! whether the tests ran just now, yesterday or on another machine.
 
-use super::doctest;
-use super::figures::Figures;
 use crate::context::conditions::Conditions;
 use crate::context::provenance::Provenance;
 use crate::files::intake::{self, Place, PlainPath};
+use crate::gate::compare::doctest;
+use crate::gate::figures::Figures;
 use crate::report::layout;
 use crate::ui::error::Error;
 use camino::{Utf8Path, Utf8PathBuf};

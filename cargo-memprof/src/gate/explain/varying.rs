@@ -1,9 +1,9 @@
 //! Tests that are not the same on every run: where they differ, and why, as far as that can be guessed from what they
 //! call. Pure.
 
-use super::explain::{self, Change};
-use super::figures::Figure;
-use super::stacks::Stacks;
+use crate::gate::explain::stacks::Stacks;
+use crate::gate::explain::{self, Change};
+use crate::gate::figures::Figure;
 
 /// What is known of one such test.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,8 +110,8 @@ impl Cause {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stacks::Frame;
     use super::*;
+    use crate::gate::explain::stacks::Frame;
     use memprof_profile::model::function::Origin;
 
     fn stacks(function: &str, objects: i64) -> Stacks {

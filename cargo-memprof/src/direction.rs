@@ -14,8 +14,12 @@ struct Room {
 }
 
 /// From top to bottom.
-const ROOMS: [Room; 17] = [
-    Room { name: "main", modules: &["main"], knows: &["cli", "commands", "runner", "inject", "ui"] },
+const ROOMS: [Room; 20] = [
+    Room {
+        name: "main",
+        modules: &["main"],
+        knows: &["cli", "commands", "runner", "inject/cargo_shim", "inject/build", "ui"],
+    },
     Room { name: "cli", modules: &["cli"], knows: &["commands", "gate/policy", "gate", "context", "ui"] },
     Room { name: "commands", modules: &["commands"], knows: BELOW },
     Room { name: "gate/output", modules: &["gate/output"], knows: BELOW },
@@ -28,7 +32,22 @@ const ROOMS: [Room; 17] = [
     Room { name: "report", modules: &["report"], knows: &["collect", "protocol", "context", "files", "ui"] },
     Room { name: "collect", modules: &["collect"], knows: &["protocol", "context", "files", "ui"] },
     Room { name: "runner", modules: &["runner"], knows: &["protocol", "context", "files", "ui"] },
-    Room { name: "inject", modules: &["inject"], knows: &["protocol", "context", "files", "ui"] },
+    Room {
+        name: "inject/cargo_shim",
+        modules: &["inject/cargo_shim"],
+        knows: &["inject/build", "inject/harness", "inject", "protocol", "context", "files", "ui"],
+    },
+    Room {
+        name: "inject/build",
+        modules: &["inject/build"],
+        knows: &["inject/harness", "inject", "protocol", "context", "files", "ui"],
+    },
+    Room {
+        name: "inject/harness",
+        modules: &["inject/harness"],
+        knows: &["inject", "protocol", "context", "files", "ui"],
+    },
+    Room { name: "inject", modules: &["inject"], knows: &["context"] },
     Room { name: "protocol", modules: &["protocol"], knows: &["context", "files", "ui"] },
     Room { name: "context", modules: &["context", "git"], knows: &["files", "ui"] },
     Room { name: "files", modules: &["files"], knows: &["ui"] },

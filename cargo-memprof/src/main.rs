@@ -20,7 +20,7 @@ mod runner;
 mod ui;
 
 use cli::Request;
-use inject::nested;
+use inject::cargo_shim::nested_cargo;
 use protocol::stand_in::StandIn;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -30,22 +30,22 @@ use ui::terminal::Shell;
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let ended = if let Some((stand_in, found)) = StandIn::called() {
-        Err(inject::cargo::run(&stand_in, found, &args))
-    } else if let Some(name) = inject::rustdoc::called_as() {
+        Err(inject::cargo_shim::run(&stand_in, found, &args))
+    } else if let Some(name) = inject::build::rustdoc::called_as() {
         match name {
-            inject::rustdoc::NAME => inject::rustdoc::wrap(&args),
-            inject::rustdoc::COMPILER => inject::doctest::compile(&args),
+            inject::build::rustdoc::NAME => inject::build::rustdoc::wrap(&args),
+            inject::build::rustdoc::COMPILER => inject::build::doctest::compile(&args),
             _ => Err(runner::run_one_of_many(&args)),
         }
     } else if args.first().is_some_and(|first| first == protocol::RUNNER) {
         Err(runner::run(&args[1..]))
-    } else if args.first().is_some_and(|first| first == nested::COMMAND) {
-        nested::answer(&args[1..]).map(|additions| {
+    } else if args.first().is_some_and(|first| first == nested_cargo::COMMAND) {
+        nested_cargo::answer(&args[1..]).map(|additions| {
             Shell::new().result(&additions.to_json());
             ExitCode::SUCCESS
         })
-    } else if inject::rustc::is_meant(&args) {
-        inject::rustc::wrap(&args)
+    } else if inject::build::rustc::is_meant(&args) {
+        inject::build::rustc::wrap(&args)
     } else {
         user(args)
     };

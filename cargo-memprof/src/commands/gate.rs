@@ -16,7 +16,7 @@ use crate::gate::outcome::{Doubt, Outcome, Verdict};
 use crate::gate::output::Outputs;
 use crate::gate::output::text;
 use crate::gate::policy::Policy;
-use crate::inject::harness;
+use crate::inject::harness::fingerprint;
 use crate::report::LastCommand;
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
@@ -99,7 +99,8 @@ fn compare_run(options: &GateOptions, here: &mut Context<'_>, out: &Utf8Path) ->
     let (place, baseline) = match &options.flags.against {
         Some(revision) => {
             let git = against::git(revision)?;
-            let other = Against { revision, options: &options.test, harness: harness::fingerprint(), here, git: &git };
+            let other =
+                Against { revision, options: &options.test, harness: fingerprint::fingerprint(), here, git: &git };
             let against = place.against(other)?;
             here.git = Some(git);
             against

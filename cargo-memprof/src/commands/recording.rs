@@ -17,8 +17,8 @@ use crate::context::workspace::Workspace;
 use crate::context::{Context, machine, test_filter};
 use crate::gate::policy::Policy;
 use crate::git::Git;
-use crate::inject::harness;
 use crate::inject::harness::Hooked;
+use crate::inject::harness::fingerprint;
 use crate::protocol::run_log;
 use crate::protocol::way::Way;
 use crate::report;
@@ -49,7 +49,7 @@ pub fn record(options: &TestOptions, here: &Context<'_>) -> Result<Done, Error> 
     let target_dir = surroundings.target_dir(workspace)?;
     let out_dir = options.own.folder.as_ref().map(|folder| absolute(folder, "--memprofile")).transpose()?;
     let built_for = if options.own.native { target_dir::BUILD_NATIVE } else { target_dir::BUILD };
-    let folders = Folders::make(&target_dir, out_dir, built_for, &harness::build_key(libtest))?;
+    let folders = Folders::make(&target_dir, out_dir, built_for, &fingerprint::build_key(libtest))?;
     report::check(&folders.out)?;
     let asks = options.cargo.only_asks || options.cargo.no_run;
     let running = (!asks).then(|| report::Running::begin(&folders.out, &options.command)).transpose()?;

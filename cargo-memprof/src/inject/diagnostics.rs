@@ -1,6 +1,6 @@
 //! What rustc says where a test does not compile with the harness, turned into the reason the report names. Pure.
 
-use crate::inject::harness::PROGRAM_CRATE;
+use crate::inject::flags::PROGRAM_CRATE;
 use serde::Deserialize;
 
 /// Whether a path of the user's could mean the crate `test` that we added.

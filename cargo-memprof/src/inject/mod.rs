@@ -1,13 +1,13 @@
 //! The injection: what is put between cargo, rustc and the tests, and taken away again before a test can see it.
+//!
+//! `cargo_shim` stands in for cargo inside of tests, `build` for rustc and rustdoc while cargo builds, `harness` makes what they slip under
+//! a test. Each knows those behind it.
 
-pub mod cargo;
-pub mod dep_info;
-pub mod depot;
-pub mod diagnostics;
-pub mod doctest;
+pub mod cargo_shim;
+
+pub mod build;
+
 pub mod harness;
-pub mod invocation;
-pub mod libtest;
-pub mod nested;
-pub mod rustc;
-pub mod rustdoc;
+
+pub mod diagnostics;
+pub mod flags;

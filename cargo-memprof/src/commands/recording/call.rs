@@ -5,8 +5,10 @@ use crate::context::cargo_env::triple;
 use crate::context::env::{self, Saved};
 use crate::context::options::Task;
 use crate::context::test_filter;
-use crate::inject::harness::{Compiler, Form, Hooked, Wanted};
-use crate::inject::{depot, harness, rustdoc};
+use crate::inject::build::rustdoc;
+use crate::inject::harness::compile::{Compiler, Pending, Wanted};
+use crate::inject::harness::{self, Form, Hooked};
+use crate::inject::harness::{cache, compile, fingerprint};
 use crate::protocol;
 use crate::protocol::build_script;
 use crate::protocol::plan::{self, Plan};
@@ -25,9 +27,9 @@ impl Run<'_> {
     pub(super) fn plan(&self) -> Plan {
         let host = &self.toolchain.host;
         let targets = self.surroundings.targets(host);
-        let depot = depot::find(self.folders.build.join("harness").into());
+        let cache = cache::find(self.folders.build.join("harness").into());
         let places = |hooked| {
-            let place = |target: &String| (target.clone(), harness::place(&depot, self.toolchain, target, hooked));
+            let place = |target: &String| (target.clone(), fingerprint::place(&cache, self.toolchain, target, hooked));
             targets.iter().map(place).collect()
         };
         let names = targets.iter().map(|target| env::runner_of(&triple(target)));
@@ -157,7 +159,7 @@ impl Run<'_> {
     /// Starts compiling the harnesses that are missing, beside cargo. The thread gives what went wrong.
     pub(super) fn build_harness(&self, plan: &Plan) -> Result<Option<JoinHandle<Option<String>>>, Error> {
         let missing = |places: &BTreeMap<String, PathBuf>, forms: &[Form]| -> Vec<(String, PathBuf)> {
-            let missing = places.iter().filter(|(_, place)| !depot::claim(place, forms));
+            let missing = places.iter().filter(|(_, place)| !cache::claim(place, forms));
             missing.map(|(target, place)| (target.clone(), place.clone())).collect()
         };
         // That for tests first: the others are needed later or never.
@@ -167,7 +169,7 @@ impl Run<'_> {
         if needed.is_empty() && likely.is_empty() {
             return Ok(None);
         }
-        let pending = harness::Pending::declare(plan.harness_pending.clone())
+        let pending = Pending::declare(plan.harness_pending.clone())
             .map_err(|error| Error::new("cannot prepare the run").caused_by(error))?;
         let what = format!("memprof-harness v{} (rustc {})", harness::VERSION, self.toolchain.release);
         self.shell.status("Compiling", &what);
@@ -182,12 +184,12 @@ impl Run<'_> {
                 scope.spawn(|| {
                     // What fails here is told where it is needed.
                     likely.iter().for_each(|(target, place)| {
-                        let _ = harness::build(&compiler, target, place, Hooked::Native, forms[0], Wanted::Later);
+                        let _ = compile::build(&compiler, target, place, Hooked::Native, forms[0], Wanted::Later);
                     });
                 });
                 let _pending = pending;
                 let build =
-                    |(target, place): &(String, PathBuf)| harness::build_all(&compiler, target, place, hooked, forms);
+                    |(target, place): &(String, PathBuf)| compile::build_all(&compiler, target, place, hooked, forms);
                 needed.iter().map(build).find_map(Result::err)
             })
         })))

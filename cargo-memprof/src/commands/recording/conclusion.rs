@@ -3,7 +3,8 @@
 use super::{Done, Ended, Run};
 use crate::collect::run_facts::RunFacts;
 use crate::context::options::Task;
-use crate::inject::{harness, rustc};
+use crate::inject::build::rustc;
+use crate::inject::harness::{self, compile};
 use crate::protocol::run_log::Trace;
 use crate::report;
 use crate::ui::error::Error;
@@ -25,7 +26,7 @@ impl Run<'_> {
         if let Some(failure) = &ended.harness_failure
             && self.harness_missed().exists()
         {
-            let help = match harness::is_about_the_text(failure) {
+            let help = match compile::is_about_the_text(failure) {
                 true => format!("{} may be too new or too old for cargo-memprof {}", facts.rustc, harness::VERSION),
                 false => "see to what the compiler says, and run again".to_owned(),
             };

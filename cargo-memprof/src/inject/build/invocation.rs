@@ -1,33 +1,10 @@
 //! A call of rustc, read and rewritten. Pure: what the arguments mean and what they become.
 
 use crate::context::toolchain::Takes;
+use crate::inject::flags::{MANGLING, for_all};
+use crate::inject::harness::Unhookable;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-
-/// Flags for everything the user compiles: stacks are walked by frame pointers and named by line tables. They go
-/// last, where they win over the profile's and the user's own.
-pub const CODEGEN: [&str; 8] =
-    ["-C", "force-frame-pointers=yes", "-C", "debuginfo=limited", "-C", "strip=none", "-C", "split-debuginfo=off"];
-
-/// So that a crate can tell, as with `cfg(miri)`.
-const CFG: [&str; 2] = ["--cfg", "memprof"];
-/// So that it is not warned of it.
-const CHECK_CFG: [&str; 2] = ["--check-cfg", "cfg(memprof)"];
-
-/// For a stable compiler that is made to take unstable options: since Rust 1.93 it then names symbols as a nightly one does,
-/// and a program that prints a backtrace would print another. To go when stable compilers do so too.
-const MANGLING: [&str; 2] = ["-C", "symbol-mangling-version=legacy"];
-
-/// What all the flags are, for the fingerprint.
-pub fn flags_in_words() -> String {
-    CODEGEN.iter().chain(&CFG).chain(&CHECK_CFG).chain(&MANGLING).copied().collect::<Vec<_>>().join(" ")
-}
-
-/// What everything the user compiles is given.
-pub fn for_all(takes: Takes) -> impl Iterator<Item = &'static str> {
-    let check_cfg = CHECK_CFG.into_iter().filter(move |_| takes.check_cfg);
-    CODEGEN.into_iter().chain(CFG).chain(check_cfg)
-}
 
 /// What a call of rustc is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,15 +15,6 @@ pub enum Purpose {
     Plain,
     /// A test executable with libtest.
     Test,
-}
-
-/// Why the C library's allocation functions cannot be hooked.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unhookable {
-    /// The C library is to be linked in.
-    StaticLibc,
-    /// A sanitizer, of this name, hooks them itself.
-    Sanitizer(String),
 }
 
 /// A call of rustc that compiles something, as far as it matters here.

@@ -4,9 +4,12 @@
 use crate::context::env;
 use crate::context::toolchain::Takes;
 use crate::files::outlet;
-use crate::inject::harness::{Built, Form, Hooked};
-use crate::inject::invocation::{Harness, Invocation, Purpose, Visibility, expand, split_programs};
-use crate::inject::{dep_info, diagnostics, harness};
+use crate::inject::build::dep_info;
+use crate::inject::build::invocation::{Harness, Invocation, Purpose, Visibility, expand, split_programs};
+use crate::inject::diagnostics;
+use crate::inject::harness::built::Built;
+use crate::inject::harness::compile;
+use crate::inject::harness::{self, Form, Hooked};
 use crate::protocol::build_record::Note;
 use crate::protocol::build_script;
 use crate::protocol::plan::Plan;
@@ -126,7 +129,7 @@ impl Call<'_> {
     /// where that went well, or else the reason why it did not.
     fn try_all(&self, form: Form) -> Result<Result<Output, String>, Error> {
         std::thread::scope(|scope| {
-            let native = || harness::native(self.plan, self.target(), self.invocation.unhookable.as_ref(), form);
+            let native = || compile::native(self.plan, self.target(), self.invocation.unhookable.as_ref(), form);
             // It takes seconds to compile, so it had better begin at once where it will be needed.
             let likely = !self.plan.native && harness::names_an_allocator(&self.invocation.source);
             let native_begun = likely.then(|| scope.spawn(native));
@@ -241,7 +244,7 @@ impl Call<'_> {
         if let Some(refusal) = hooked.refusal(target, self.invocation.unhookable.as_ref()) {
             return Ok(Err(refusal));
         }
-        if let Some(built) = harness::wait_for(place, form, self.plan) {
+        if let Some(built) = compile::wait_for(place, form, self.plan) {
             return Ok(Ok(built));
         }
         // The driver tells why, once, when cargo has ended. If it cannot be told, cargo's error must do.

@@ -1,9 +1,10 @@
 //! Where compiled harnesses are kept for all runs of a user's, one folder for each: which of them are used, and the end of those that
 //! nobody uses any more.
 
+use super::Form;
+use super::built::{self, Built};
 use crate::context::env;
 use crate::files::outlet;
-use crate::inject::harness::{self, Built, Form};
 use rustix::fs::FlockOperation;
 use std::fs::File;
 use std::io;
@@ -19,31 +20,31 @@ const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 pub fn find(otherwise: PathBuf) -> PathBuf {
     let cache = env::non_empty(env::XDG_CACHE_HOME).map(PathBuf::from).filter(|path| path.is_absolute());
     let cache = cache.or_else(|| env::non_empty(env::HOME).map(|home| PathBuf::from(home).join(".cache")));
-    let depot = cache.map(|cache| cache.join("cargo-memprof"));
+    let cache = cache.map(|cache| cache.join("cargo-memprof"));
     // Only a file made there proves that one can be made.
-    depot
-        .filter(|depot| fs_err::create_dir_all(depot).and_then(|()| tempfile::tempfile_in(depot)).is_ok())
+    cache
+        .filter(|cache| fs_err::create_dir_all(cache).and_then(|()| tempfile::tempfile_in(cache)).is_ok())
         .unwrap_or(otherwise)
 }
 
 /// Whether all these harnesses are in `place`; from now on it counts as used.
 pub fn claim(place: &Path, forms: &[Form]) -> bool {
-    let _lock = place.parent().and_then(|depot| lock(depot, FlockOperation::LockShared));
+    let _lock = place.parent().and_then(|cache| lock(cache, FlockOperation::LockShared));
     // One that is somebody else's is not ours to remove either.
     let _ = File::open(place).and_then(|place| place.set_modified(SystemTime::now()));
     // Of each one, or a damaged one is found when the others were made again.
-    forms.iter().filter(|form| !harness::is_whole(place, **form)).count() == 0
+    forms.iter().filter(|form| !built::is_whole(place, **form)).count() == 0
 }
 
-/// Removes the drafts that killed runs left in `depot`, and the harnesses that no run has used for long.
+/// Removes the drafts that killed runs left in `cache`, and the harnesses that no run has used for long.
 ///
 /// # Errors
 /// Whatever the file system says.
-pub fn sweep(depot: &Path) -> io::Result<()> {
+pub fn sweep(cache: &Path) -> io::Result<()> {
     let mut unused = Vec::new();
     {
-        let _lock = lock(depot, FlockOperation::LockExclusive);
-        for entry in fs_err::read_dir(depot)? {
+        let _lock = lock(cache, FlockOperation::LockExclusive);
+        for entry in fs_err::read_dir(cache)? {
             let entry = entry?;
             let (path, name) = (entry.path(), entry.file_name());
             let age = entry.metadata()?.modified()?.elapsed().unwrap_or_default();
@@ -51,7 +52,7 @@ pub fn sweep(depot: &Path) -> io::Result<()> {
                 unused.extend((age > ABANDONED).then_some(path));
             } else if age > UNUSED && Form::ALL.iter().any(|form| Built::look(&path, *form).is_some()) {
                 // Whoever claims it from here on finds that it is not there.
-                let away = depot.join(format!(".unused-{}", name.display()));
+                let away = cache.join(format!(".unused-{}", name.display()));
                 // Where that cannot be done, the next run may.
                 unused.extend(fs_err::rename(&path, &away).is_ok().then_some(away));
             }
@@ -62,10 +63,10 @@ pub fn sweep(depot: &Path) -> io::Result<()> {
 
 /// Locks the folder until the file is dropped. Without a lock, on a file system that has none, a harness may go in the moment in which
 /// it is wanted after a month; the run then says that it is not there.
-fn lock(depot: &Path, how: FlockOperation) -> Option<File> {
-    let depot = File::open(depot).ok()?;
-    rustix::fs::flock(&depot, how).ok()?;
-    Some(depot)
+fn lock(cache: &Path, how: FlockOperation) -> Option<File> {
+    let cache = File::open(cache).ok()?;
+    rustix::fs::flock(&cache, how).ok()?;
+    Some(cache)
 }
 
 /// Makes a file and locks it until it is dropped, once no other process has it locked.
@@ -82,14 +83,14 @@ mod tests {
     #[test]
     fn what_no_run_has_used_for_a_month_goes_and_nothing_else() {
         let temporary = tempfile::tempdir().unwrap();
-        let depot = temporary.path();
+        let cache = temporary.path();
         let days = |number: u64| SystemTime::now() - Duration::from_secs(number * 24 * 60 * 60);
         let make = |name: &str, file: &str, used: SystemTime| {
-            let place = depot.join(name);
+            let place = cache.join(name);
             fs_err::create_dir(&place).unwrap();
             fs_err::write(place.join(file), "").unwrap();
             if let Some(form) = Form::ALL.into_iter().find(|form| form.rlib(&place) == place.join(file)) {
-                harness::seal(&place.join(file), &place, form).unwrap();
+                built::seal(&place.join(file), &place, form).unwrap();
             }
             File::open(&place).unwrap().set_modified(used).unwrap();
         };
@@ -102,18 +103,18 @@ mod tests {
         make("a-strangers", "notes", days(99));
         make(".draft-old", &test, days(2));
         make(".draft-new", &test, days(0));
-        let (damaged, rlib) = (depot.join("damaged"), depot.join("damaged").join(&test));
+        let (damaged, rlib) = (cache.join("damaged"), cache.join("damaged").join(&test));
         for (then, now) in [("whole", "wh"), ("whole", "who e")] {
             fs_err::write(&rlib, then).unwrap();
-            harness::seal(&rlib, &damaged, Form::Test).unwrap();
+            built::seal(&rlib, &damaged, Form::Test).unwrap();
             assert!(claim(&damaged, &[Form::Test]));
             fs_err::write(&rlib, now).unwrap();
             assert!(!claim(&damaged, &[Form::Test]) && Built::look(&damaged, Form::Test).is_none());
         }
-        assert!(claim(&depot.join("claimed"), &[Form::Test]));
-        assert!(!claim(&depot.join("claimed"), &Form::ALL) && !claim(&depot.join("missing"), &[Form::Test]));
-        sweep(depot).unwrap();
-        let mut left: Vec<_> = fs_err::read_dir(depot).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert!(claim(&cache.join("claimed"), &[Form::Test]));
+        assert!(!claim(&cache.join("claimed"), &Form::ALL) && !claim(&cache.join("missing"), &[Form::Test]));
+        sweep(cache).unwrap();
+        let mut left: Vec<_> = fs_err::read_dir(cache).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         left.sort();
         assert_eq!(left, [".draft-new", "a-strangers", "claimed", "damaged", "used"]);
     }

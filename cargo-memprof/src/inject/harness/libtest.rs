@@ -1,8 +1,8 @@
 //! Which shape the toolchain's libtest has: asked by compiling a probe for each, not read from a version.
 
+use super::compile::Compiler;
 use crate::context::env;
 use crate::files::outlet;
-use crate::inject::harness::Compiler;
 use memprof_harness::libtest_shapes::{ALLOC_ERROR_HOOK, PROBE_CRATE, SHAPES, Shape};
 use std::path::Path;
 use std::process::{Command, Stdio};

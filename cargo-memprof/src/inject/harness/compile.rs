@@ -1,159 +1,20 @@
-//! The harness: its sources compiled once for a toolchain and a target, kept where the next run finds it.
+//! The harness compiled: by the driver before cargo builds, by the wrapper where only it knows that one is needed.
 
+use super::built::{Built, NO_LIBTEST, seal};
+use super::{Form, Hooked, Unhookable, VERSION, cache, libtest};
 use crate::context::env;
 use crate::context::target_dir::is_alive;
-use crate::context::toolchain::{Takes, Toolchain};
+use crate::context::toolchain::Takes;
 use crate::files::outlet;
-use crate::inject::invocation::Unhookable;
-use crate::inject::{depot, diagnostics, libtest};
+use crate::inject::diagnostics;
 use crate::protocol::plan::Plan;
-use crate::protocol::way::Way;
-use memprof_harness::link_marker;
 use rustix::process::Pid;
 use std::ffi::OsString;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
-/// The version of the harness, which is this program's.
-pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-/// The name as a crate of the harness for programs, which no crate of the user's has: a program may well depend on
-/// `memprof-harness`.
-pub const PROGRAM_CRATE: &str = "__memprof_in_program";
-
-/// What a harness is put under.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Form {
-    /// Tests, by the name `test`.
-    Test,
-    /// Programs with a `main` of their own, and doctests.
-    Program,
-}
-
-impl Form {
-    pub const ALL: [Form; 2] = [Form::Test, Form::Program];
-
-    fn file_name(self) -> &'static str {
-        match self {
-            Form::Test => "libmemprof_harness.rlib",
-            Form::Program => "lib__memprof_in_program.rlib",
-        }
-    }
-
-    /// Its file in a [`place`]. It is there, whole, or not at all.
-    pub fn rlib(self, place: &Path) -> PathBuf {
-        place.join(self.file_name())
-    }
-
-    /// What is in every executable in which it can be reached.
-    pub fn link_marker(self) -> &'static [u8] {
-        match self {
-            Form::Test => link_marker::TESTS,
-            Form::Program => link_marker::PROGRAM,
-        }
-    }
-
-    /// Its name as a crate, for which alone unstable features are allowed.
-    fn crate_name(self) -> &'static str {
-        match self {
-            Form::Test => "memprof_harness",
-            Form::Program => PROGRAM_CRATE,
-        }
-    }
-
-    fn flags(self) -> &'static [&'static str] {
-        match self {
-            Form::Test => &[],
-            Form::Program => &["--cfg", "memprof_program"],
-        }
-    }
-}
-
-/// What there is of a harness in a [`place`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Built {
-    /// It is compiled, and here.
-    Rlib(PathBuf),
-    /// The harness for tests cannot be compiled against the toolchain's libtest, for this reason.
-    NoLibtest(String),
-}
-
-impl Built {
-    /// `None` = nobody has tried yet.
-    pub fn look(place: &Path, form: Form) -> Option<Built> {
-        let rlib = form.rlib(place);
-        // A power cut or a full disk may leave a part of it.
-        if let (Some(seal), Ok(rlib_now)) = (Seal::read(place, form), fs_err::metadata(&rlib))
-            && seal.len == rlib_now.len()
-        {
-            return Some(Built::Rlib(rlib));
-        }
-        let reason = fs_err::read_to_string(place.join(NO_LIBTEST)).ok().filter(|_| form == Form::Test)?;
-        Some(Built::NoLibtest(reason))
-    }
-}
-
-/// What a compiled harness is to be: kept beside it, since it may be damaged, and what is linked with it then is as well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seal {
-    /// In bytes.
-    len: u64,
-    hash: u64,
-}
-
-impl Seal {
-    fn path(place: &Path, form: Form) -> PathBuf {
-        form.rlib(place).with_extension("seal")
-    }
-
-    fn of(rlib: &Path) -> io::Result<Seal> {
-        let bytes = fs_err::read(rlib)?;
-        let mut hasher = DefaultHasher::new();
-        hasher.write(&bytes);
-        Ok(Seal { len: bytes.len() as u64, hash: hasher.finish() })
-    }
-
-    /// `None` where there is none.
-    fn read(place: &Path, form: Form) -> Option<Seal> {
-        let text = fs_err::read_to_string(Seal::path(place, form)).ok()?;
-        let (len, hash) = text.trim().split_once(' ')?;
-        Some(Seal { len: len.parse().ok()?, hash: u64::from_str_radix(hash, 16).ok()? })
-    }
-
-    fn write(self, place: &Path, form: Form) -> io::Result<()> {
-        outlet::put(Seal::path(place, form), format!("{} {:016x}", self.len, self.hash))
-    }
-}
-
-/// Writes down in `place` what its harness is to be, which is now in the file `rlib`.
-///
-/// # Errors
-/// Whatever the file system says.
-pub fn seal(rlib: &Path, place: &Path, form: Form) -> io::Result<()> {
-    Seal::of(rlib)?.write(place, form)
-}
-
-/// Whether what is in `place` is as it was compiled. One that is not goes, so that it is made again.
-pub fn is_whole(place: &Path, form: Form) -> bool {
-    match Built::look(place, form) {
-        Some(Built::Rlib(rlib)) => {
-            let whole = Seal::read(place, form) == Seal::of(&rlib).ok();
-            if !whole {
-                // Where it cannot be removed, its seal may.
-                let _ = fs_err::remove_file(Seal::path(place, form));
-                let _ = fs_err::remove_file(rlib);
-            }
-            whole
-        }
-        other => other.is_some(),
-    }
-}
-
-/// The file in a place that says why there is no harness for tests.
-const NO_LIBTEST: &str = "no-libtest";
 /// The file in a place that says which shape of libtest's interface its harness for tests is for.
 const SHAPE: &str = "libtest-shape";
 /// What rustc ends with where the text it was given is at fault.
@@ -163,7 +24,7 @@ const REFUSED: i32 = 1;
 /// may depend on; with bitcode, profiles with link-time optimisation can link it. It is only ever linked into executables: told
 /// so, and in one piece, it finds its own variables without the detours that a shared object needs, at every allocation. Its
 /// functions that call no other one need no frame: nobody looks for their callers while they run.
-const FLAGS: [&str; 19] = [
+pub(super) const FLAGS: [&str; 19] = [
     "--crate-type",
     "rlib",
     "--edition",
@@ -186,80 +47,7 @@ const FLAGS: [&str; 19] = [
 ];
 
 /// Frame pointers of the harness, for compilers that know the first and for those that do not.
-const FRAME_POINTERS: [&str; 2] = ["-Cforce-frame-pointers=non-leaf", "-Cforce-frame-pointers=yes"];
-
-/// Which calls the harness hooks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Hooked {
-    /// Those of Rust's global allocator, which the harness then is.
-    Rust,
-    /// Those of the C library's allocation functions, whatever the global allocator is.
-    Native,
-}
-
-impl Hooked {
-    /// What makes a harness of it. That all of it is one object has the linker take the native one's `malloc` along with what it
-    /// is asked for.
-    fn flags(self) -> &'static [&'static str] {
-        match self {
-            Hooked::Rust => &[],
-            Hooked::Native => &["--cfg", "memprof_native"],
-        }
-    }
-
-    /// Why it cannot be had for `target`; `None` = it can.
-    pub fn refusal(self, target: &str, unhookable: Option<&Unhookable>) -> Option<String> {
-        match self {
-            Hooked::Rust => None,
-            // Other C libraries have no second name for their functions, and neither has glibc when it is linked in.
-            Hooked::Native if !target.contains("-linux-gnu") => {
-                Some(format!("the C library of `{target}` cannot be hooked, only glibc can"))
-            }
-            Hooked::Native => unhookable.map(|why| match why {
-                Unhookable::StaticLibc => "a C library that is linked in (`crt-static`) cannot be hooked".into(),
-                Unhookable::Sanitizer(name) => format!(
-                    "the C library's functions are hooked by a sanitizer (`-Zsanitizer={name}`): `--native` is not for its programs"
-                ),
-            }),
-        }
-    }
-}
-
-/// A hash of everything the harness and the wrapper do to a compilation.
-pub fn fingerprint() -> u64 {
-    let mut hasher = DefaultHasher::new();
-    memprof_harness::sources::FILES.hash(&mut hasher);
-    FLAGS.hash(&mut hasher);
-    FRAME_POINTERS.hash(&mut hasher);
-    (memprof_harness::libtest_shapes::SHAPES, memprof_harness::libtest_shapes::ALLOC_ERROR_HOOK).hash(&mut hasher);
-    Form::ALL.map(Form::flags).hash(&mut hasher);
-    [Hooked::Rust, Hooked::Native].map(Hooked::flags).hash(&mut hasher);
-    super::invocation::flags_in_words().hash(&mut hasher);
-    hasher.finish()
-}
-
-/// What objects that the harness is linked with must have been built with. A toolchain is not in it: that cargo sees to.
-/// Nor is what it leads to that its libtest has no shape that is known.
-pub fn build_key(way: Way) -> String {
-    // With `auto` they may have been left to the list, which `wrap` forbids.
-    let way = match way {
-        Way::Auto => "",
-        Way::Wrap => " wrap",
-        Way::List => " list",
-    };
-    format!("{VERSION} {:016x}{way}\n", fingerprint())
-}
-
-/// The place of the harnesses of `toolchain` for `target` in `depot`: a folder, with those of both forms that were needed so far.
-pub fn place(depot: &Path, toolchain: &Toolchain, target: &str, hooked: Hooked) -> PathBuf {
-    let mut hasher = DefaultHasher::new();
-    (fingerprint(), hooked, &toolchain.verbose, &toolchain.sysroot, target, VERSION).hash(&mut hasher);
-    // A toolchain built at home may change without changing its version.
-    let library = toolchain.sysroot.join("lib/rustlib").join(target).join("lib");
-    let changed = fs_err::metadata(library).and_then(|library| library.modified()).ok();
-    changed.and_then(|changed| changed.duration_since(UNIX_EPOCH).ok()).hash(&mut hasher);
-    depot.join(format!("{}-{:016x}", toolchain.release, hasher.finish()))
-}
+pub(super) const FRAME_POINTERS: [&str; 2] = ["-Cforce-frame-pointers=non-leaf", "-Cforce-frame-pointers=yes"];
 
 /// The compiler, and what it compiles for where it is not told.
 #[derive(Debug, Clone)]
@@ -300,18 +88,18 @@ pub fn build(
     form: Form,
     wanted: Wanted,
 ) -> Result<(), String> {
-    let depot = place.parent().unwrap_or(place);
+    let folder = place.parent().unwrap_or(place);
     let told = |error: io::Error| error.to_string();
     fs_err::create_dir_all(place).map_err(told)?;
     // What cannot be removed now is no hindrance.
-    let _ = depot::sweep(depot);
+    let _ = cache::sweep(folder);
     // Without a lock it is compiled twice, and the first to finish wins.
-    let _lock = depot::lock_file(&place.join(form.file_name()).with_extension("lock"));
+    let _lock = cache::lock_file(&place.join(form.file_name()).with_extension("lock"));
     if Built::look(place, form).is_some() {
         return Ok(());
     }
-    let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(depot).map_err(told)?;
-    let sources = tempfile::Builder::new().prefix(".sources-").tempdir_in(depot).map_err(told)?;
+    let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(folder).map_err(told)?;
+    let sources = tempfile::Builder::new().prefix(".sources-").tempdir_in(folder).map_err(told)?;
     let sources = sources.path();
     for (path, text) in memprof_harness::sources::FILES {
         let path = sources.join(path);
@@ -440,7 +228,7 @@ pub fn native(plan: &Plan, target: &str, unhookable: Option<&Unhookable>, form: 
         return Err(refusal);
     }
     let place = plan.native_harness.get(target).ok_or("there is no native harness for its target")?;
-    if !depot::claim(place, &[form]) {
+    if !cache::claim(place, &[form]) {
         build(&Compiler::of(plan), target, place, Hooked::Native, form, Wanted::Now)
             .map_err(|failure| format!("the native harness does not compile: {failure}"))?;
     }
@@ -484,14 +272,6 @@ impl Drop for Pending {
         // It goes with the scratch folder otherwise.
         let _ = fs_err::remove_file(&self.0);
     }
-}
-
-/// What a source says that has a global allocator.
-const ATTRIBUTE: &str = "global_allocator";
-
-/// Whether the source of a crate's root seems to have a global allocator. The compiler alone knows.
-pub fn names_an_allocator(source: &Path) -> bool {
-    fs_err::read_to_string(source).is_ok_and(|text| text.contains(ATTRIBUTE))
 }
 
 #[cfg(test)]

@@ -9,8 +9,8 @@ use crate::context::env::{self, Saved};
 use crate::context::target_dir;
 use crate::context::toolchain::Toolchain;
 use crate::context::workspace::NoWorkspace;
-use crate::inject::depot;
-use crate::inject::harness::{self, Compiler, Form, Hooked};
+use crate::inject::harness::compile::{self, Compiler};
+use crate::inject::harness::{Form, Hooked, cache, fingerprint};
 use crate::protocol::ancestors::plan_path;
 use crate::protocol::build_script;
 use crate::protocol::plan::Plan;
@@ -49,11 +49,11 @@ pub fn answer(args: &[OsString]) -> Result<Additions, Error> {
     let toolchain = Toolchain::ask(surroundings.rustc())?;
     let built = if outer.native { target_dir::BUILD_NATIVE } else { target_dir::BUILD };
     let build =
-        target_dir::make_build(&surroundings.target_dir(&workspace)?, built, &harness::build_key(outer.libtest))?;
+        target_dir::make_build(&surroundings.target_dir(&workspace)?, built, &fingerprint::build_key(outer.libtest))?;
     let nested = Nested { outer: &outer, surroundings: &surroundings, toolchain: &toolchain, process };
     let plan = nested.plan(build.as_std_path());
-    for (target, place) in plan.harness.iter().filter(|(_, place)| !depot::claim(place, &Form::ALL)) {
-        harness::build_all(&Compiler::of(&plan), target, place, hooked(&outer), &Form::ALL).map_err(refused)?;
+    for (target, place) in plan.harness.iter().filter(|(_, place)| !cache::claim(place, &Form::ALL)) {
+        compile::build_all(&Compiler::of(&plan), target, place, hooked(&outer), &Form::ALL).map_err(refused)?;
     }
     plan.write(&plan_path(&plan.links, process))?;
     nested.additions(build.as_str())
@@ -80,9 +80,9 @@ impl Nested<'_> {
     fn plan(&self, build: &Path) -> Plan {
         let host = &self.toolchain.host;
         let targets = self.surroundings.targets(host);
-        let depot = depot::find(build.join("harness"));
+        let cache = cache::find(build.join("harness"));
         let places = |hooked| -> BTreeMap<String, PathBuf> {
-            let place = |target: &String| (target.clone(), harness::place(&depot, self.toolchain, target, hooked));
+            let place = |target: &String| (target.clone(), fingerprint::place(&cache, self.toolchain, target, hooked));
             targets.iter().map(place).collect()
         };
         let scratch = self.outer.links.clone();

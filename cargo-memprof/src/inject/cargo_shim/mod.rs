@@ -1,13 +1,15 @@
 //! This program as cargo, called by a test: a `cargo run` is made one whose program is recorded as the test's child, and
 //! everything else becomes the real cargo, in the environment without us.
 
+pub mod nested_cargo;
+
 use crate::context::cargo_flags::{Argument, Arguments, Tool};
 use crate::context::env;
-use crate::inject::nested::{self, Additions};
 use crate::protocol::ancestors;
 use crate::protocol::plan;
 use crate::protocol::stand_in::{FoundBy, StandIn};
 use crate::ui::error::Error;
+use nested_cargo::Additions;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -54,7 +56,7 @@ fn plan_of_test(stand_in: &StandIn) -> Option<PathBuf> {
 /// real one without arguments, in its environment.
 fn ask(stand_in: &StandIn, cargo: Command, call: &RunCall, plan: &Path) -> Option<Additions> {
     let mut question = Command::new(stand_in.ours().ok()?);
-    question.arg(nested::COMMAND).arg(std::process::id().to_string()).arg(plan).args(call.words_for_cargo());
+    question.arg(nested_cargo::COMMAND).arg(std::process::id().to_string()).arg(plan).args(call.words_for_cargo());
     question.envs(cargo.get_envs().filter_map(|(name, value)| Some((name, value?))));
     question.env(env::CARGO, cargo.get_program());
     if let Some(toolchain) = &call.toolchain {

@@ -3,9 +3,13 @@
 use crate::context::env;
 use crate::context::toolchain::Takes;
 use crate::files::outlet;
-use crate::inject::harness::{Built, Form, Hooked, PROGRAM_CRATE};
-use crate::inject::invocation::{self, Invocation, expand};
-use crate::inject::{diagnostics, harness};
+use crate::inject::build::invocation::{Invocation, expand};
+use crate::inject::diagnostics;
+use crate::inject::flags;
+use crate::inject::flags::PROGRAM_CRATE;
+use crate::inject::harness::built::Built;
+use crate::inject::harness::compile;
+use crate::inject::harness::{Form, Hooked};
 use crate::protocol::build_record::{Doctest, Note};
 use crate::protocol::plan::Plan;
 use crate::ui::error::Error;
@@ -120,7 +124,7 @@ impl<'a> Call<'a> {
     /// Compiles with the harness; `None` where that fails, and it must be seen how it goes without.
     fn compile_with_harness(&self, expected: &Expected) -> Result<Option<ExitCode>, Error> {
         let Some(place) = self.plan.harness.get(&self.plan.host) else { return Ok(None) };
-        let Some(Built::Rlib(rlib)) = harness::wait_for(place, Form::Program, self.plan) else {
+        let Some(Built::Rlib(rlib)) = compile::wait_for(place, Form::Program, self.plan) else {
             // The driver tells why, once, when cargo has ended.
             let _ = outlet::put(&self.plan.harness_missed, "");
             return Ok(None);
@@ -142,7 +146,7 @@ impl<'a> Call<'a> {
             && !self.plan.native
             && diagnostics::is_own_allocator(&output.stderr)
         {
-            match harness::native(self.plan, &self.plan.host, unhookable.as_ref(), Form::Program) {
+            match compile::native(self.plan, &self.plan.host, unhookable.as_ref(), Form::Program) {
                 Ok(rlib) => {
                     output = self.try_harness(&rlib, &text)?;
                     let failed =
@@ -196,7 +200,7 @@ impl<'a> Call<'a> {
 
     fn command(&self, added: &[OsString]) -> Command {
         let mut command = Command::new(&self.plan.rustc);
-        command.args(&self.args).args(invocation::for_all(Takes::of(&self.plan.rustc_version))).args(added);
+        command.args(&self.args).args(flags::for_all(Takes::of(&self.plan.rustc_version))).args(added);
         if self.runner.is_none() {
             match &self.plan.bootstrap {
                 Some(value) => command.env(env::RUSTC_BOOTSTRAP, value),

@@ -10,12 +10,14 @@ use crate::gate::baseline::reference::{Reference, nothing_ran};
 use crate::gate::committed::Baseline;
 use crate::gate::compare::recorded::RecordedRun;
 use crate::gate::compare::{self, self_test};
+use crate::gate::explain::changed_lines::ChangedLines;
 use crate::gate::explain::evidence::{self, Evidence};
 use crate::gate::flags::GateFlags;
 use crate::gate::outcome::{Doubt, Outcome, Verdict};
 use crate::gate::output::Outputs;
 use crate::gate::output::text;
 use crate::gate::policy::Policy;
+use crate::git::Git;
 use crate::inject::harness::fingerprint;
 use crate::report::LastCommand;
 use crate::ui::error::Error;
@@ -128,7 +130,11 @@ fn compare_run(options: &GateOptions, here: &mut Context<'_>, out: &Utf8Path) ->
     };
     let run = RecordedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
     let outcome = compare::compare(&baseline, &run, &place.policy);
-    let evidence = evidence::gather(&outcome, &run, &place.store, &targets::places(&here.workspace))?;
+    let changed = match outcome.over_budget().is_empty() {
+        true => ChangedLines::default(),
+        false => changed_since(options.flags.against.as_deref(), &place, here).unwrap_or_default(),
+    };
+    let evidence = evidence::gather(&outcome, &run, &place.store, &targets::places(&here.workspace), &changed)?;
     let root = &here.workspace.root;
     let outputs = Outputs { outcome: &outcome, evidence: &evidence, baseline: &place.source, told: false, root };
     outputs.give(&run.folder, options.flags.format, &here.shell)?;
@@ -136,6 +142,25 @@ fn compare_run(options: &GateOptions, here: &mut Context<'_>, out: &Utf8Path) ->
         return Ok(Ended::Compared(show_that_it_trips(&baseline, &run, &place.policy, &outcome, here)));
     }
     Ok(Ended::Compared(outcome.exit_code()))
+}
+
+/// Which lines have changed since the other revision, or since the baseline was last committed. `None` where no git knows: the figures do not
+/// depend on it.
+fn changed_since(revision: Option<&str>, place: &Reference, here: &Context<'_>) -> Option<ChangedLines> {
+    let found;
+    let git = match &here.git {
+        Some(git) => git,
+        None => {
+            found = Git::find().ok()?;
+            &found
+        }
+    };
+    let root = &here.workspace.root;
+    let repository = git.repository(root).ok()?;
+    let revision = revision.map(str::to_owned).or_else(|| repository.last_commit_of(place.file.path()));
+    let commit = repository.commit(revision.as_deref().unwrap_or("HEAD"), root).ok()?;
+    let prefix = root.strip_prefix(&repository.top).ok()?;
+    Some(ChangedLines::parse(&repository.changed_sources(&commit).ok()?, prefix.as_str()))
 }
 
 fn show_that_it_trips(

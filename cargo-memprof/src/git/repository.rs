@@ -88,6 +88,42 @@ impl<'a> Repository<'a> {
         self.git.call().in_folder(&self.top).said(["ls-files", "--error-unmatch", "--", &pattern]).is_ok()
     }
 
+    /// The last commit that changed the file, which lies in this repository's folder; `None` = it is in none.
+    pub fn last_commit_of(&self, file: &Utf8Path) -> Option<String> {
+        let inside = file.strip_prefix(&self.top).ok()?;
+        let pattern = format!(":(top,literal){inside}");
+        let hash = self.git.call().in_folder(&self.top).said(["log", "-1", "--format=%H", "--", &pattern]).ok()?;
+        Some(hash).filter(|hash| !hash.is_empty())
+    }
+
+    /// What has changed in the Rust sources that git knows since `commit`, without context, the paths relative to the root. Nothing is written,
+    /// and no program of the user's configuration is asked.
+    ///
+    /// # Errors
+    /// Where git does not answer.
+    pub fn changed_sources(&self, commit: &str) -> Result<String, Failure> {
+        const ARGS: [&str; 15] = [
+            "--no-optional-locks",
+            "-c",
+            "core.quotePath=false",
+            "diff",
+            "--no-color",
+            "--no-ext-diff",
+            "--no-textconv",
+            "--no-relative",
+            "--no-prefix",
+            "--find-renames",
+            "--ignore-submodules=all",
+            "--unified=0",
+            "--inter-hunk-context=0",
+            "--end-of-options",
+            "",
+        ];
+        let args = ARGS.map(|arg| if arg.is_empty() { commit } else { arg });
+        let diff = self.git.call().in_folder(&self.top).output(args.into_iter().chain(["--", "*.rs"]), super::HELP)?;
+        Ok(String::from_utf8_lossy(&diff).into_owned())
+    }
+
     /// # Errors
     /// Where git does not answer.
     pub fn shared(&self) -> Result<Shared, Failure> {

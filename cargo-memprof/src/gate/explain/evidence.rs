@@ -5,10 +5,11 @@ use crate::files::intake::Place;
 use crate::files::outlet;
 use crate::gate::baseline::store::{self, Repeat, Store};
 use crate::gate::compare::recorded::{RecordedRun, RecordedTest};
+use crate::gate::explain::changed_lines::ChangedLines;
 use crate::gate::explain::picture::{self, Widths};
 use crate::gate::explain::stacks::Stacks;
 use crate::gate::explain::varying::{self, Varying};
-use crate::gate::explain::{self, Change};
+use crate::gate::explain::{Change, Comparison};
 use crate::gate::figures::{Figure, Figures};
 use crate::gate::outcome::{Finding, Judged, Outcome};
 use crate::report::layout;
@@ -64,11 +65,17 @@ pub struct Missing {
     pub help: String,
 }
 
-/// Gathers the evidence for `outcome` of `run`.
+/// Gathers the evidence for `outcome` of `run`; `changed` tells which lines of the workspace have changed since the baseline.
 ///
 /// # Errors
 /// Where the pictures cannot be written. A profile that cannot be read explains nothing, and that is said.
-pub fn gather(outcome: &Outcome, run: &RecordedRun, store: &Store, places: &Places) -> Result<Evidence, Error> {
+pub fn gather(
+    outcome: &Outcome,
+    run: &RecordedRun,
+    store: &Store,
+    places: &Places,
+    changed: &ChangedLines,
+) -> Result<Evidence, Error> {
     begin(&run.folder)?;
     let folder = run.folder.join(layout::GATE);
     let now: BTreeMap<TestId, Place> = match Store::of_run(run, Repeat::Least) {
@@ -82,7 +89,7 @@ pub fn gather(outcome: &Outcome, run: &RecordedRun, store: &Store, places: &Plac
         let explanation = match case.profiles(run, places) {
             Ok((before, now)) => {
                 let folder = (at < PICTURED).then(|| folder.join(store::stem(&test.id)));
-                case.explain(&before, &now, folder.as_deref())?
+                case.explain(&before, &now, changed, folder.as_deref())?
             }
             Err(missing) => Explanation { missing: Some(missing), ..case.nothing() },
         };
@@ -216,10 +223,17 @@ impl Case<'_> {
         Ok(stacks)
     }
 
-    fn explain(&self, before: &Stacks, now: &Stacks, folder: Option<&Utf8Path>) -> Result<Explanation, Error> {
+    fn explain(
+        &self,
+        before: &Stacks,
+        now: &Stacks,
+        changed: &ChangedLines,
+        folder: Option<&Utf8Path>,
+    ) -> Result<Explanation, Error> {
         let mut explanation = self.nothing();
+        let comparison = Comparison::new(before, now, changed);
         for &figure in &self.figures {
-            explanation.changes.push((figure, explain::changes(before, now, figure)));
+            explanation.changes.push((figure, comparison.changes(figure)));
             for widths in Widths::BOTH {
                 let Some(folder) = folder else { continue };
                 let Some(svg) = picture::draw(&self.test.id.label(), before, now, figure, widths) else { continue };

@@ -1,19 +1,30 @@
-//! Which call sites grew between two profiles of one test. Call paths are matched by the functions of the user's crates in
-//! them, so that lines that moved, and other ways through the standard library, are no change. Pure.
+//! Which lines allocate more than before. The calls of both profiles are matched along their paths ([`align`]), what was moved is found
+//! again ([`balance`]), and for what is left the line is named at which the paths part: for a helper that is called once more that is the
+//! new call, and not the line in the helper. Pure.
 
+mod align;
+mod balance;
+pub mod changed_lines;
 pub mod evidence;
+pub mod names;
 mod picture;
 pub mod stacks;
+mod tree;
 pub mod varying;
 
-use crate::gate::explain::stacks::{Frame, Stacks};
-use crate::gate::figures::Figure;
-use memprof_harness::ledger::{Callee, Callees};
-use memprof_profile::model::function::Origin;
-use std::collections::{BTreeMap, HashMap};
-use std::rc::Rc;
+pub use tree::Place;
 
-/// A call path whose figure is another than before.
+use crate::gate::explain::changed_lines::ChangedLines;
+use crate::gate::explain::stacks::Stacks;
+use crate::gate::figures::Figure;
+use align::Side;
+use balance::{Balance, Item};
+use memprof_profile::model::function::Origin;
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use tree::{Terms, Tree};
+
+/// A line whose figure is another than before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Innermost first; the first is where it happens.
@@ -24,8 +35,18 @@ pub struct Change {
     pub line: i64,
     /// The innermost line of the workspace's own code, where the first is somebody else's: file and line.
     pub own: Option<(Rc<str>, i64)>,
+    /// What is called there, down to the function that allocates; empty where the line itself does.
+    pub below: Vec<Step>,
     pub before: i64,
     pub now: i64,
+}
+
+/// A function that a changed line calls, and the line in it that leads on to the allocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    pub function: Rc<str>,
+    pub file: Rc<str>,
+    pub line: i64,
 }
 
 impl Change {
@@ -34,199 +55,210 @@ impl Change {
     }
 }
 
-/// Everything that changed, the largest growth first and the largest decrease last.
-pub fn changes(before: &Stacks, now: &Stacks, figure: Figure) -> Vec<Change> {
-    let mut paths = Paths::default();
-    let (before, now) = (paths.of(before, figure), paths.of(now, figure));
-    let nothing = Path::default();
-    let all = before.keys().chain(now.keys().filter(|path| !before.contains_key(*path)));
-    let mut changes: Vec<Change> = all
-        .filter_map(|path| {
-            let old = before.get(path).unwrap_or(&nothing);
-            let new = now.get(path).unwrap_or(&nothing);
-            (old.total() != new.total()).then(|| change(paths.functions(*path), old, new))
-        })
-        .collect();
-    changes.sort_by(|a, b| b.difference().cmp(&a.difference()).then_with(|| a.path.cmp(&b.path)));
-    changes
+/// Two profiles of one test.
+pub struct Comparison<'a> {
+    stacks: [&'a Stacks; 2],
+    trees: [Tree; 2],
+    terms: Terms,
+    changed: &'a ChangedLines,
 }
 
-/// What is known of one call path.
-#[derive(Debug, Default)]
-struct Path {
-    lines: Vec<Line>,
-}
-
-/// One line of the path's innermost function.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Line {
-    file: Rc<str>,
-    line: i64,
-    own: Option<(Rc<str>, i64)>,
-    /// What the standard library was asked for: tells two lines of one function apart when both have moved.
-    through: Rc<str>,
-    value: i64,
-}
-
-impl Path {
-    fn total(&self) -> i64 {
-        self.lines.iter().map(|line| line.value).fold(0, i64::saturating_add)
+impl<'a> Comparison<'a> {
+    pub fn new(before: &'a Stacks, now: &'a Stacks, changed: &'a ChangedLines) -> Comparison<'a> {
+        let mut terms = Terms::default();
+        let trees = [before, now].map(|stacks| Tree::of(stacks, &mut terms));
+        Comparison { stacks: [before, now], trees, terms, changed }
     }
 
-    fn add(&mut self, line: Line) {
-        let same = self.lines.iter_mut().find(|other| {
-            (&other.file, other.line, &other.through, &other.own) == (&line.file, line.line, &line.through, &line.own)
-        });
-        match same {
-            Some(other) => other.value = other.value.saturating_add(line.value),
-            None => self.lines.push(line),
+    /// Everything that changed, the largest growth first and the largest decrease last. The differences add up to that of the two profiles.
+    pub fn changes(&self, figure: Figure) -> Vec<Change> {
+        let side = |at: usize| Side::new(&self.trees[at], self.trees[at].totals(self.stacks[at], figure), &self.terms);
+        let (before, now) = (side(0), side(1));
+        let rest = align::align(&before, &now, &self.terms, self.changed);
+        let balance = Balance::of(&before, &now, &rest, &self.terms, self.changed);
+        // By function: the line that took the place of one at which it allocated.
+        let mut replaced: HashMap<u32, (Rc<str>, i64)> = HashMap::new();
+        for loss in &balance.losses {
+            let place = before.tree.place(loss.leaf, &self.terms);
+            let line = place.and_then(|place| Some((place.file.clone(), self.changed.in_place_of(place)?)));
+            if let (Some(function), Some(line)) = (loss.function, line) {
+                replaced.entry(function).or_insert(line);
+            }
+        }
+        let mut changes = Changes::default();
+        for (side, other, roots, items, sign) in
+            [(&before, &now, &rest.lost, &balance.losses, -1), (&now, &before, &rest.gained, &balance.gains, 1)]
+        {
+            let by_leaf: HashMap<u32, &Item> = items.iter().map(|item| (item.leaf, item)).collect();
+            for (node, left) in named(side, other, roots, &by_leaf, &self.terms) {
+                let replaced = by_leaf.get(&node).filter(|_| sign > 0).and_then(|item| replaced.get(&item.function?));
+                let (least, most) = (side.total(node).saturating_sub(left), side.total(node));
+                let (was, is) = if sign < 0 { (most, least) } else { (least, most) };
+                changes.add(Change { before: was, now: is, ..self.change(side, node, sign > 0, replaced) });
+            }
+        }
+        changes.in_order()
+    }
+
+    /// Where `node` of one side is, without its figures. `replaced` is the line at which its function allocates no more.
+    fn change(&self, side: &Side<'_>, node: u32, grew: bool, replaced: Option<&(Rc<str>, i64)>) -> Change {
+        let (tree, terms) = (side.tree, &self.terms);
+        let place = |node: u32| tree.place(node, terms);
+        let is_own = |place: &Place| place.origin == Origin::Workspace;
+        let is_own_line = |node: u32| place(node).is_some_and(is_own);
+        let is_changed = |node: u32| self.changed.has(place(node));
+        // Of the workspace's lines that lead to it, the innermost that was changed. A dependency may have been changed as well, and nobody
+        // knows, so its caller must have been.
+        let is_steady = grew && !is_changed(node);
+        let replaced = replaced.filter(|_| is_steady);
+        let own = |from: u32| tree.callers(from).filter(|at| is_own_line(*at));
+        let among = if is_own_line(node) { usize::MAX } else { 1 };
+        let at = match replaced {
+            None if is_steady => own(node).take(among).find(|at| is_changed(*at)).unwrap_or(node),
+            _ => node,
+        };
+        let name = |node: u32| tree.function(node, terms).map(|function| terms.name(function).clone());
+        let found = place(at);
+        let own = own(at).next().and_then(place);
+        let (file, line) = match (replaced, found) {
+            (Some(line), _) => line.clone(),
+            (None, Some(place)) => (place.file.clone(), place.line),
+            (None, None) => ("".into(), 0),
+        };
+        Change {
+            path: tree.callers(at).skip(1).filter_map(name).collect(),
+            file,
+            line,
+            own: if found.is_some_and(is_own) { None } else { own.map(|place| (place.file.clone(), place.line)) },
+            below: self.below(side, at, node),
+            before: 0,
+            now: 0,
         }
     }
-}
 
-/// Call paths of both sides, as a trie of functions: a path is known by the node of its innermost function, and callers have lower
-/// numbers than what they call.
-#[derive(Debug, Default)]
-struct Paths {
-    functions: HashMap<Rc<str>, u32>,
-    names: Vec<Rc<str>>,
-    /// The caller and the function.
-    nodes: Vec<(Option<usize>, u32)>,
-    callees: Callees,
-}
-
-/// A stack's call paths, by its innermost node.
-#[derive(Debug, Clone, Copy)]
-struct Ways {
-    /// Through the frames that are not the standard library's.
-    users: Option<usize>,
-    /// Through all.
-    all: usize,
-    /// One of the users' frames is not the C library's, or another's that is not Rust.
-    is_rust: bool,
-}
-
-impl Paths {
-    /// The paths of `stacks` that have anything of `figure`, by node.
-    fn of(&mut self, stacks: &Stacks, figure: Figure) -> BTreeMap<usize, Path> {
-        let mut ways: Vec<Ways> = Vec::with_capacity(stacks.nodes().len());
-        for (caller, frame) in stacks.nodes() {
-            let outer = caller.map(|caller| ways[caller]);
-            let all = self.node(outer.map(|outer| outer.all), &frame.function);
-            let users = outer.and_then(|outer| outer.users);
-            let users = if frame.origin == Origin::Std { users } else { Some(self.node(users, &frame.function)) };
-            let is_rust =
-                outer.is_some_and(|outer| outer.is_rust) || !matches!(frame.origin, Origin::Std | Origin::Native);
-            ways.push(Ways { users, all, is_rust });
+    /// The functions from the call `at` through `node` to where most of it is allocated.
+    fn below(&self, side: &Side<'_>, at: u32, node: u32) -> Vec<Step> {
+        let (tree, terms) = (side.tree, &self.terms);
+        let mut way: Vec<u32> = tree.callers(node).take_while(|caller| *caller != at).collect();
+        way.push(at);
+        way.reverse();
+        while let Some(next) =
+            way.last().and_then(|last| side.callees(Some(*last)).max_by_key(|callee| side.total(*callee).abs()))
+        {
+            way.push(next);
         }
-        let mut paths: BTreeMap<usize, Path> = BTreeMap::new();
-        for stack in stacks.stacks.iter().filter(|stack| stack.value(figure) != 0) {
-            let Some(Ways { users, all, is_rust }) = stack.node().map(|node| ways[node]) else { continue };
-            // Where it is the libraries alone, their frames are what there is to show.
-            let (is_shown, path): (fn(&Frame) -> bool, _) = match users.filter(|_| is_rust) {
-                Some(users) => (|frame| frame.origin != Origin::Std, users),
-                None => (|_| true, all),
-            };
-            let Some(first) = stacks.frames(stack).find(|frame| is_shown(frame)) else { continue };
-            let through = stacks.frames(stack).take_while(|frame| frame.origin == Origin::Std).last();
-            let own = || stacks.frames(stack).find(|frame| frame.origin == Origin::Workspace);
-            let line = Line {
-                file: first.file.clone(),
-                line: first.line,
-                own: if first.origin == Origin::Workspace { None } else { own() }
-                    .map(|frame| (frame.file.clone(), frame.line)),
-                through: through.map_or_else(|| "".into(), |frame| frame.function.clone()),
-                value: stack.value(figure),
-            };
-            paths.entry(path).or_default().add(line);
-        }
-        for path in paths.values_mut() {
-            path.lines.sort_by(|a, b| (&a.file, a.line, &a.through).cmp(&(&b.file, b.line, &b.through)));
-        }
-        paths
-    }
-
-    fn node(&mut self, caller: Option<usize>, function: &Rc<str>) -> usize {
-        let function = *self.functions.entry(function.clone()).or_insert_with(|| {
-            self.names.push(function.clone());
-            self.names.len() as u32 - 1
-        });
-        let entered = self.callees.enter(caller, function, |number| self.nodes[number].1);
-        let (Callee::Known(number) | Callee::New(number)) =
-            entered.expect("callers come first, and there are fewer than 2^32");
-        if number == self.nodes.len() {
-            self.nodes.push((caller, function));
-        }
-        number
-    }
-
-    /// The functions of a path, innermost first.
-    fn functions(&self, path: usize) -> Vec<Rc<str>> {
-        let mut next = Some(path);
-        let nodes = std::iter::from_fn(|| {
-            let (caller, function) = self.nodes[next?];
-            next = caller;
-            Some(self.names[function as usize].clone())
-        });
-        nodes.collect()
+        let step = |pair: &[u32]| {
+            let (function, place) = (tree.function(pair[0], terms)?, tree.place(pair[1], terms)?);
+            Some(Step { function: terms.name(function).clone(), file: place.file.clone(), line: place.line })
+        };
+        way.windows(2).filter_map(step).collect()
     }
 }
 
-fn change(path: Vec<Rc<str>>, old: &Path, new: &Path) -> Change {
-    // Of a path that is no more, the line it had.
-    let line = grown_line(&old.lines, &new.lines).or_else(|| old.lines.first());
-    Change {
-        path,
-        file: line.map_or_else(|| "".into(), |line| line.file.clone()),
-        line: line.map_or(0, |line| line.line),
-        own: line.and_then(|line| line.own.clone()),
-        before: old.total(),
-        now: new.total(),
+/// The calls and allocations below `roots` that are to be named, each with how much. Where all that a call leads to is new, the call is,
+/// if the other side knows the function that is called, which is so called once more, or if it is the workspace's call of a dependency. A function that allocates nothing there may have been
+/// called as often, and is followed to what it allocates.
+fn named(
+    side: &Side<'_>,
+    other: &Side<'_>,
+    roots: &[u32],
+    by_leaf: &HashMap<u32, &Item>,
+    terms: &Terms,
+) -> Vec<(u32, i64)> {
+    let mut nodes = Vec::new();
+    let mut open: Vec<u32> = roots.iter().rev().copied().collect();
+    while let Some(node) = open.pop() {
+        nodes.push(node);
+        open.extend(side.callees(Some(node)));
     }
-}
-
-/// Lines of one function beyond which they are not aligned with each other.
-const ALIGNED: usize = 200;
-
-/// The line of `new` that explains most of the growth: of those that no line of `old` is like, the largest; where all
-/// are, the one that grew most. Lines are aligned in their order, since an edit moves all that follow it alike.
-fn grown_line<'a>(old: &[Line], new: &'a [Line]) -> Option<&'a Line> {
-    if old.len() > ALIGNED || new.len() > ALIGNED {
-        return new.iter().max_by_key(|line| line.value);
-    }
-    let alike = |a: &Line, b: &Line| a.through == b.through && a.value == b.value;
-    // The longest common subsequence of the two, by its table of lengths.
-    let mut lengths = vec![vec![0_u16; new.len() + 1]; old.len() + 1];
-    for (i, a) in old.iter().enumerate().rev() {
-        for (j, b) in new.iter().enumerate().rev() {
-            lengths[i][j] =
-                if alike(a, b) { lengths[i + 1][j + 1] + 1 } else { lengths[i + 1][j].max(lengths[i][j + 1]) };
+    let known = other.functions(terms);
+    let is_own = |node: u32| side.tree.place(node, terms).is_some_and(|place| place.origin == Origin::Workspace);
+    // What a dependency does within is its own affair: the line that calls it is the user's.
+    let leaves = |node: u32| is_own(node) && side.callees(Some(node)).all(|callee| !is_own(callee));
+    let is_named =
+        |node: u32| side.tree.function(node, terms).is_none_or(|function| known.contains(&function) || leaves(node));
+    let mut is_new: HashSet<u32> = HashSet::new();
+    for node in nodes.into_iter().rev() {
+        let all_new = match by_leaf.get(&node) {
+            Some(item) => item.is_new,
+            None => side.callees(Some(node)).all(|callee| is_new.contains(&callee)),
+        };
+        if all_new {
+            is_new.insert(node);
         }
     }
-    let (mut i, mut j) = (0, 0);
-    let mut unlike: Vec<&Line> = Vec::new();
-    let mut lost: Vec<&Line> = Vec::new();
-    while i < old.len() || j < new.len() {
-        if i < old.len() && j < new.len() && alike(&old[i], &new[j]) {
-            (i, j) = (i + 1, j + 1);
-        } else if j < new.len() && (i == old.len() || lengths[i][j + 1] >= lengths[i + 1][j]) {
-            unlike.push(&new[j]);
-            j += 1;
+    let mut named = Vec::new();
+    let mut inside: HashSet<u32> = HashSet::new();
+    let mut open: Vec<u32> = roots.iter().rev().copied().collect();
+    while let Some(node) = open.pop() {
+        // A root is called nowhere.
+        if is_new.contains(&node) && side.tree.place(node, terms).is_some() && is_named(node) {
+            named.push((node, side.total(node)));
+        } else if let Some(item) = by_leaf.get(&node) {
+            inside.insert(node);
+            named.extend((item.left != 0).then_some((node, item.left)));
         } else {
-            lost.push(&old[i]);
-            i += 1;
+            open.extend(side.callees(Some(node)));
         }
     }
-    let growth = |line: &&&Line| {
-        let was = lost.iter().find(|other| other.through == line.through).map_or(0, |other| other.value);
-        line.value.saturating_sub(was)
-    };
-    unlike.iter().max_by_key(growth).copied().or_else(|| new.iter().max_by_key(|line| line.value))
+    let mut elsewhere: Vec<&&Item> =
+        by_leaf.values().filter(|item| !item.is_new && item.left != 0 && !inside.contains(&item.leaf)).collect();
+    elsewhere.sort_by_key(|item| item.leaf);
+    named.extend(elsewhere.into_iter().map(|item| (item.leaf, item.left)));
+    named
+}
+
+/// File, line, function, what is called there, and whether it grew.
+type Line = (Rc<str>, i64, Rc<str>, Option<Rc<str>>, bool);
+
+/// What is added up: one line has one change, whichever way leads to it.
+#[derive(Default)]
+struct Changes {
+    all: Vec<Change>,
+    /// Where in `all`, and the largest difference of one way there.
+    by_line: HashMap<Line, (usize, i64)>,
+}
+
+impl Changes {
+    fn add(&mut self, change: Change) {
+        if change.file.is_empty() {
+            self.all.push(change);
+            return;
+        }
+        let first = change.path.first().cloned().unwrap_or_else(|| "".into());
+        let below = change.below.first().map(|step| step.function.clone());
+        let key = (change.file.clone(), change.line, first, below, change.difference() > 0);
+        let size = change.difference().abs();
+        match self.by_line.get_mut(&key) {
+            Some((at, largest)) => {
+                let known = &mut self.all[*at];
+                let (before, now) = (known.before.saturating_add(change.before), known.now.saturating_add(change.now));
+                // The largest shows the way.
+                if size > *largest {
+                    (*known, *largest) = (change, size);
+                }
+                (known.before, known.now) = (before, now);
+            }
+            None => {
+                self.by_line.insert(key, (self.all.len(), size));
+                self.all.push(change);
+            }
+        }
+    }
+
+    fn in_order(mut self) -> Vec<Change> {
+        let key = |change: &Change| std::cmp::Reverse(change.difference());
+        self.all.sort_by(|a, b| {
+            key(a).cmp(&key(b)).then_with(|| (&a.path, &a.file, a.line).cmp(&(&b.path, &b.file, b.line)))
+        });
+        self.all
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::explain::stacks::Frame;
 
     fn frame(text: &str) -> Frame {
         // `name@line`; a name with `std::` in front is the library's.
@@ -243,13 +275,19 @@ mod tests {
         Stacks::made_up(list.iter().map(stack))
     }
 
-    fn shown(before: &[(&str, i64)], now: &[(&str, i64)]) -> Vec<String> {
-        let changes = changes(&stacks(before), &stacks(now), Figure::AllocObjects);
+    fn shown_with(before: &[(&str, i64)], now: &[(&str, i64)], diff: &str) -> Vec<String> {
+        let (before, now, changed) = (stacks(before), stacks(now), ChangedLines::parse(diff, ""));
+        let changes = Comparison::new(&before, &now, &changed).changes(Figure::AllocObjects);
+        let sum: i64 = changes.iter().map(Change::difference).sum();
+        assert_eq!(sum, now.total(Figure::AllocObjects) - before.total(Figure::AllocObjects));
         let line = |change: &Change| {
+            let below: Vec<String> =
+                change.below.iter().map(|step| format!(">{}:{}", step.function, step.line)).collect();
             format!(
-                "{:+} {} ({} -> {}) :{}",
+                "{:+} {}{} ({} -> {}) :{}",
                 change.difference(),
                 change.path.join("<"),
+                below.concat(),
                 change.before,
                 change.now,
                 change.line
@@ -258,11 +296,15 @@ mod tests {
         changes.iter().map(line).collect()
     }
 
+    fn shown(before: &[(&str, i64)], now: &[(&str, i64)]) -> Vec<String> {
+        shown_with(before, now, "")
+    }
+
     #[test]
     fn a_new_site_in_a_function_is_named_with_its_line() {
         let before = [("std::push@1 parse@80 load@10", 3)];
         let now = [("std::push@1 parse@81 load@11", 3), ("std::owned@1 parse@88 load@11", 3)];
-        assert_eq!(shown(&before, &now), ["+3 parse<load (3 -> 6) :88"]);
+        assert_eq!(shown(&before, &now), ["+3 parse<load (0 -> 3) :88"]);
     }
 
     #[test]
@@ -276,7 +318,7 @@ mod tests {
     fn of_two_like_lines_the_added_one_is_named() {
         let before = [("std::owned@1 f@10", 1), ("std::owned@1 f@20", 1)];
         let now = [("std::owned@1 f@12", 1), ("std::owned@1 f@15", 4), ("std::owned@1 f@22", 1)];
-        assert_eq!(shown(&before, &now), ["+4 f (2 -> 6) :15"]);
+        assert_eq!(shown(&before, &now), ["+4 f (0 -> 4) :15"]);
     }
 
     #[test]
@@ -284,5 +326,115 @@ mod tests {
         let before = [("std::owned@1 f@10", 1), ("std::owned@1 g@20", 9)];
         let now = [("std::owned@1 f@11", 5), ("h@3", 2)];
         assert_eq!(shown(&before, &now), ["+4 f (1 -> 5) :11", "+2 h (0 -> 2) :3", "-9 g (9 -> 0) :20"]);
+    }
+
+    #[test]
+    fn the_new_call_of_a_helper_is_named_and_the_helper_below_it() {
+        let before = [("std::collect@1 f@1 g@3 two@9", 2)];
+        let now = [("std::collect@1 f@1 g@3 two@9", 2), ("std::collect@1 f@1 g@4 two@9", 1)];
+        assert_eq!(shown(&before, &now), ["+1 g<two>f:1 (0 -> 1) :4"]);
+    }
+
+    #[test]
+    fn a_caller_that_was_renamed_hides_no_culprit() {
+        let of = |middle: &str, last: i64| -> Vec<(String, i64)> {
+            let sizes = [50, 40, 30, 20, 10, 9, last, 8];
+            let stack = |at: usize| format!("std::v@1 s{at}@6 {middle}@{} top@2 wide@1", at + 10);
+            (0..sizes.len()).map(|at| (stack(at), sizes[at])).collect()
+        };
+        let (before, now) = (of("mid", 1), of("middle", 2));
+        let before: Vec<(&str, i64)> = before.iter().map(|(text, size)| (text.as_str(), *size)).collect();
+        let now: Vec<(&str, i64)> = now.iter().map(|(text, size)| (text.as_str(), *size)).collect();
+        assert_eq!(shown(&before, &now), ["+1 s6<middle<top<wide (1 -> 2) :6"]);
+    }
+
+    #[test]
+    fn a_function_between_two_others_or_taken_out_of_one_costs_nothing() {
+        let before = [("std::push@1 parse@80 load@10", 3), ("std::owned@1 parse@85 load@10", 1)];
+        let between = [("std::push@1 parse@80 retry@4 load@10", 3), ("std::owned@1 parse@85 retry@4 load@10", 1)];
+        assert!(shown(&before, &between).is_empty());
+        let taken_out = [("std::push@1 rows@70 parse@80 load@10", 3), ("std::owned@1 parse@85 load@10", 1)];
+        assert!(shown(&before, &taken_out).is_empty());
+        let and_more = [("std::push@1 rows@70 parse@80 load@10", 3), ("std::owned@1 parse@85 load@10", 2)];
+        assert_eq!(shown(&before, &and_more), ["+1 parse<load (1 -> 2) :85"]);
+    }
+
+    #[test]
+    fn a_recursion_is_one_function() {
+        let deep = |depth: usize| format!("std::box@1 mk@1 {}g@9 t@2", "mk@3 ".repeat(depth));
+        let texts: Vec<String> = (0..6).map(deep).collect();
+        let before: Vec<(&str, i64)> = texts[..5].iter().map(|text| (text.as_str(), 1)).collect();
+        let now: Vec<(&str, i64)> = texts.iter().map(|text| (text.as_str(), 1)).collect();
+        assert_eq!(shown(&before, &now), ["+1 mk<g<t (5 -> 6) :1"]);
+    }
+
+    #[test]
+    fn instances_of_a_generic_and_numbers_of_closures_are_no_difference() {
+        let before = [
+            ("std::v@1 a::one::<u8>@3 t@9", 1),
+            ("std::v@1 a::one::<i32>@3 t@10", 1),
+            ("a::t::{closure#0}@5 t@12", 40),
+        ];
+        let now = [
+            ("std::v@1 a::one::<u8>@3 t@9", 2),
+            ("std::v@1 a::one::<i32>@3 t@10", 2),
+            ("a::t::{closure#1}@5 t@13", 40),
+        ];
+        assert_eq!(shown(&before, &now), ["+2 a::one<t (2 -> 4) :3"]);
+    }
+
+    #[test]
+    fn of_equal_lines_the_one_that_was_changed_is_named() {
+        let before = [("std::new@1 f@10", 1)];
+        let now = [("std::new@1 f@10", 1), ("std::new@1 f@11", 1)];
+        let diff =
+            |line: u32| format!("--- src/lib.rs\n+++ src/lib.rs\n@@ -9,0 +{line} @@\n+    let w = Box::new(n);\n");
+        assert_eq!(shown_with(&before, &now, &diff(10)), ["+1 f (0 -> 1) :10"]);
+        assert_eq!(shown_with(&before, &now, &diff(11)), ["+1 f (0 -> 1) :11"]);
+        assert_eq!(shown(&before, &now), ["+1 f (0 -> 1) :11"]);
+    }
+
+    #[test]
+    fn a_changed_line_that_leads_to_more_is_named_though_the_helper_allocates() {
+        let before = [("std::collect@1 f@1 g@3 two@9", 2)];
+        let now = [("std::collect@1 f@1 g@3 two@9", 3)];
+        let diff = "--- src/lib.rs\n+++ src/lib.rs\n@@ -3 +3 @@\n-    f(f(n));\n+    f(f(f(n)));\n";
+        assert_eq!(shown_with(&before, &now, diff), ["+1 g<two>f:1 (2 -> 3) :3"]);
+        assert_eq!(shown(&before, &now), ["+1 f<g<two (2 -> 3) :1"]);
+    }
+
+    #[test]
+    fn what_took_the_place_of_an_allocation_is_named() {
+        // `Vec::with_capacity(n)` became `Vec::new()`, and the line that pushes is the old one.
+        let before = [("std::with_capacity@1 f@6 t@9", 1)];
+        let now = [("std::push@1 f@8 t@9", 5)];
+        let diff = "--- src/lib.rs\n+++ src/lib.rs\n@@ -6 +6 @@\n-    Vec::with_capacity(n);\n+    Vec::new();\n";
+        assert_eq!(shown_with(&before, &now, diff), ["+4 f<t (1 -> 5) :6"]);
+        assert_eq!(shown(&before, &now), ["+4 f<t (1 -> 5) :8"]);
+    }
+
+    #[test]
+    fn very_many_calls_of_one_function_are_matched_by_what_they_do() {
+        let texts: Vec<String> = (0..1000).map(|line| format!("std::v@1 f@1 g@{line}")).collect();
+        let of = |more: usize| -> Vec<(&str, i64)> {
+            let size = |at: usize| at as i64 + 1 + i64::from(at == more);
+            texts.iter().enumerate().map(|(at, text)| (text.as_str(), size(at))).collect()
+        };
+        assert_eq!(shown(&of(5000), &of(999)), ["+1 f<g (1000 -> 1001) :1"]);
+    }
+
+    #[test]
+    fn nothing_and_all_are_compared_too() {
+        let some = [("std::push@1 parse@80 load@10", 3)];
+        assert_eq!(shown(&[], &some), ["+3 parse<load (0 -> 3) :80"]);
+        assert_eq!(shown(&some, &[]), ["-3 parse<load (3 -> 0) :80"]);
+        assert!(shown(&[], &[]).is_empty());
+    }
+
+    #[test]
+    fn a_function_that_begins_to_allocate_is_named_and_not_its_call() {
+        let before = [("std::push@1 parse@80 load@10", 3)];
+        let now = [("std::push@1 parse@80 load@10", 3), ("std::owned@1 check@41 rule@30 parse@81 load@10", 2)];
+        assert_eq!(shown(&before, &now), ["+2 check<rule<parse<load (0 -> 2) :41"]);
     }
 }

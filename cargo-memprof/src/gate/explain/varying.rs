@@ -1,8 +1,9 @@
 //! Tests that are not the same on every run: where they differ, and why, as far as that can be guessed from what they
 //! call. Pure.
 
+use crate::gate::explain::changed_lines::ChangedLines;
 use crate::gate::explain::stacks::Stacks;
-use crate::gate::explain::{self, Change};
+use crate::gate::explain::{Change, Comparison};
 use crate::gate::figures::Figure;
 
 /// What is known of one such test.
@@ -42,7 +43,7 @@ const FILES: [&str; 1] = ["std::fs::"];
 
 /// What differs between the least and the most of a test's repeats, which ran with `threads`.
 pub fn varying(least: &Stacks, most: &Stacks, figure: Figure, threads: u32) -> Varying {
-    let mut changes = explain::changes(least, most, figure);
+    let mut changes = Comparison::new(least, most, &ChangedLines::default()).changes(figure);
     changes.sort_by_key(|change| std::cmp::Reverse(change.difference().unsigned_abs()));
     let cause = match cause(&[least, most], threads) {
         _ if differs_at(&PIPED, &[], least, most, figure) => Cause::Pipe,

@@ -68,10 +68,14 @@ fn of_test(test: &Judged, explanation: Option<&Explanation>, varying: Option<&Va
 
 fn of_change(change: &Change) -> Value {
     let path: Vec<&str> = change.path.iter().map(|name| &**name).collect();
+    let below = change.below.iter();
+    let below: Value =
+        below.map(|step| json!({ "function": &*step.function, "file": &*step.file, "line": step.line })).collect();
     json!({
         "file": &*change.file,
         "line": change.line,
         "path": path,
+        "below": below,
         "before": change.before,
         "now": change.now,
     })

@@ -2,9 +2,9 @@
 
 use crate::gate::explain::Change;
 use crate::gate::explain::evidence::Evidence;
+use crate::gate::explain::names::short;
 use crate::gate::figures::Figure;
 use crate::gate::outcome::Judged;
-use crate::gate::output::names::short;
 use camino::Utf8Path;
 use std::collections::BTreeMap;
 

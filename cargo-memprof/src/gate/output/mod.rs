@@ -6,7 +6,6 @@ mod job_summary;
 mod json;
 mod junit;
 mod lines;
-mod names;
 pub mod text;
 
 use crate::context::env;

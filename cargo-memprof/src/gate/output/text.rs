@@ -2,14 +2,14 @@
 
 use crate::gate::baseline::reference::Source;
 use crate::gate::compare::self_test::SelfTest;
-use crate::gate::explain::Change;
 use crate::gate::explain::evidence::{Evidence, Explanation, Missing};
+use crate::gate::explain::names::short;
 use crate::gate::explain::varying::Varying;
+use crate::gate::explain::{Change, Step};
 use crate::gate::figures::{Figure, show_span};
 use crate::gate::outcome::Severity;
 use crate::gate::outcome::{Doubt, Finding, Judged, Outcome, Verdict};
 use crate::gate::output::lines::{Grown, Lines, Place};
-use crate::gate::output::names::short;
 use anstyle::{AnsiColor, Style};
 use camino::Utf8PathBuf;
 use memprof_profile::record::TestId;
@@ -171,7 +171,10 @@ fn sites(figure: Figure, changes: &[Change]) -> String {
     let shrunk: Vec<&Change> = changes.iter().filter(|change| change.difference() < 0).collect();
     if !shrunk.is_empty() {
         let sum: i64 = shrunk.iter().map(|change| change.difference()).fold(0, i64::saturating_add);
-        let first = shrunk.last().map(|change| format!(", such as {}", short(&change.path[0]))).unwrap_or_default();
+        let first = shrunk
+            .last()
+            .map(|change| format!(", such as {}", change.path.first().map_or_else(String::new, |name| short(name))))
+            .unwrap_or_default();
         out.push_str(&format!("    {} at {}{first}\n", signed(figure, sum), plural(shrunk.len(), "call site")));
     }
     out
@@ -183,18 +186,36 @@ pub fn site(figure: Figure, change: &Change) -> String {
     format!("{} {counts}, {}", signed(figure, change.difference()), place(change))
 }
 
-/// `src/parser.rs:88 in parse ← load`.
+/// `src/parser.rs:88 in parse ← load`, and what is called there, if anything is: `src/parser.rs:88 in parse ← load, which calls push
+/// (src/table.rs:9)`.
 fn place(change: &Change) -> String {
+    let first = change.path.first().map_or_else(String::new, |name| short(name));
     let callers: Vec<String> = change.path.iter().skip(1).take(CALLERS).map(|name| short(name)).collect();
-    let mut path = [vec![short(&change.path[0])], callers].concat().join(" ← ");
+    let mut path = [vec![first], callers].concat().join(" ← ");
     if change.path.len() > CALLERS + 1 {
         path.push_str(" ← …");
     }
-    match &*change.file {
+    let place = match &*change.file {
         "" => path,
         file => format!("{}:{} in {path}", nearer(file), change.line),
-    }
+    };
+    format!("{place}{}", below(&change.below))
 }
+
+/// `, which calls push → grow (src/table.rs:9)`.
+fn below(steps: &[Step]) -> String {
+    let Some(last) = steps.last() else { return String::new() };
+    let mut names: Vec<String> = steps.iter().map(|step| short(&step.function)).collect();
+    if names.len() > CALLEES {
+        // Both ends say most.
+        names.splice(CALLEES - 1..names.len() - 1, ["…".to_owned()]);
+    }
+    let place = if last.file.is_empty() { String::new() } else { format!(" ({}:{})", nearer(&last.file), last.line) };
+    format!(", which calls {}{place}", names.join(" → "))
+}
+
+/// Functions that are shown of those that a call site calls.
+const CALLEES: usize = 3;
 
 /// Callers that are shown of a call site.
 const CALLERS: usize = 4;

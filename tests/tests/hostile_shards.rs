@@ -309,3 +309,31 @@ fn a_summary_that_is_larger_than_any_is_not_read() {
     file.set_len((256 << 20) + 1).expect("a sparse file");
     refused(&fixture, "it holds more than 256 MiB");
 }
+
+#[test]
+fn a_test_that_is_there_twice_hides_no_other_figures_of_it() {
+    let fixture = shards();
+    let name = format!("tests::{TEST}` ");
+    let summary = |folder: &str| -> Value {
+        serde_json::from_str(&fixture.read(&format!("{folder}/summary.json"))).expect("a summary is JSON")
+    };
+    let (one, two) = (summary("one"), summary("two"));
+    let tests = one["tests"].as_array().expect("it has tests");
+    let mut test = tests
+        .iter()
+        .find(|test| test["name"].as_str().is_some_and(|name| name.ends_with(TEST)))
+        .expect("it ran")
+        .clone();
+    test["alloc_objects"] = 0.into();
+    test["files"] = serde_json::json!({});
+    // Of several runs of a test, the gate takes the least.
+    for (folder, honest, why) in [("one", &one, "2 times, and ran each 1 times at most"), ("two", &two, "is in ")] {
+        let mut forged = honest.clone();
+        forged["tests"].as_array_mut().expect("it has tests").push(test.clone());
+        fixture.write(&format!("{folder}/summary.json"), &forged.to_string());
+        let ran = fixture.memprof("merge one two").run().ended_with(6).complains("error: cannot merge the shards");
+        ran.complains(&name).complains(why);
+        fixture.write(&format!("{folder}/summary.json"), &honest.to_string());
+    }
+    fixture.memprof("merge one two").succeed().complains("Merged 3 tests of 2 shards");
+}

@@ -73,6 +73,7 @@ fn put_together(folders: &[Utf8PathBuf], out: &Utf8Path, command: &str) -> Resul
     let mut room = intake::MOST_OF_TEXT;
     let shards = folders.iter().map(|folder| Shard::read(folder, &mut room)).collect::<Result<Vec<Shard>, Error>>()?;
     shards::check(&shards.iter().map(|shard| (&*shard.folder, &shard.run)).collect::<Vec<_>>())?;
+    shards::each_once(&shards.iter().map(|shard| (&*shard.folder, &shard.summary)).collect::<Vec<_>>())?;
     let scratch = tempfile::Builder::new().prefix(".run-merge-").tempdir_in(out);
     let scratch = scratch.map_err(|error| cannot_write(out, &error))?;
     let outputs = Outputs::stage_in(out, Utf8Path::from_path(scratch.path()).unwrap_or(out))?;

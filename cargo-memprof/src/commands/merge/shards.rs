@@ -75,6 +75,39 @@ pub fn check(shards: &[(&Utf8Path, &RecordedRun)]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether each test is in one shard, and there as often as it was run: of several runs of one test the least counts, and one that was slipped in
+/// would hide what the others allocated.
+///
+/// # Errors
+/// Where a test is there more often; names it.
+pub fn each_once(shards: &[(&Utf8Path, &Summary<'_>)]) -> Result<(), Error> {
+    let failed = || Error::new("cannot merge the shards").with_code(ExitCode::CANNOT_COMPARE);
+    let mut seen: BTreeMap<TestId, &Utf8Path> = BTreeMap::new();
+    for (folder, summary) in shards {
+        let mut times: BTreeMap<TestId, usize> = BTreeMap::new();
+        summary.tests.iter().for_each(|test| *times.entry(test.id()).or_default() += 1);
+        // A test that is compiled for two targets runs for each.
+        let targets = summary.run.conditions.target.split(',').count();
+        let most = targets.saturating_mul(usize::try_from(summary.run.repeat.max(1)).unwrap_or(usize::MAX));
+        for (id, times) in times {
+            let name = format!("{} {}/{} {}", id.package, id.kind, id.target, id.name.escape_debug());
+            if times > most {
+                return Err(failed()
+                    .caused_by(format!(
+                        "`{folder}` has the test `{name}` {times} times, and ran each {most} times at most"
+                    ))
+                    .help("record the shard again"));
+            }
+            if let Some(other) = seen.insert(id, folder) {
+                return Err(failed()
+                    .caused_by(format!("the test `{name}` is in `{other}` and in `{folder}`"))
+                    .help("record all shards again, of one division; each test is in one of them"));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The summary of the whole, of whose own files there are none yet. There is at least one shard.
 pub fn merged(mut shards: Vec<Summary<'static>>) -> Summary<'static> {
     let mut whole = shards.remove(0);
@@ -163,6 +196,27 @@ mod tests {
         let mut summary = Summary::made_up(&[id(ran)], &idle.iter().map(|name| id(name)).collect::<Vec<_>>());
         summary.run.cargo_exit = exit;
         summary
+    }
+
+    #[test]
+    fn a_test_is_in_one_shard_and_there_as_often_as_it_was_run() {
+        let of = |shards: &[Summary<'static>]| {
+            let folders = ["one", "two"].map(Utf8Path::new);
+            let shards: Vec<(&Utf8Path, &Summary<'_>)> = folders.into_iter().zip(shards).collect();
+            each_once(&shards).map_err(|error| error.causes().join(" "))
+        };
+        let repeated = |repeat: u32, times: usize| {
+            let mut summary = summary("a", &[], 0);
+            summary.run.repeat = repeat;
+            summary.tests = vec![summary.tests[0].clone(); times];
+            summary
+        };
+        assert_eq!(of(&[summary("a", &["b"], 0), summary("b", &["a"], 0)]), Ok(()));
+        assert_eq!(of(&[repeated(3, 3), summary("b", &[], 0)]), Ok(()));
+        let error = of(&[repeated(3, 4), summary("b", &[], 0)]).unwrap_err();
+        assert_eq!(error, "`one` has the test `p lib/p a` 4 times, and ran each 3 times at most");
+        let error = of(&[summary("a", &[], 0), summary("a", &["b"], 0)]).unwrap_err();
+        assert_eq!(error, "the test `p lib/p a` is in `one` and in `two`");
     }
 
     #[test]

@@ -37,6 +37,19 @@ fn main() {
         }
         None => Command::new(rustc),
     };
+    // As one that builds for another world does.
+    let mut apart = Command::new(env::var_os("CARGO").unwrap());
+    apart.args("build --manifest-path guest/Cargo.toml --target-dir".split(' ')).arg(out.join("apart"));
+    let kept = |name: &str| name == "CARGO_HOME" || !name.starts_with("CARGO_") && name != "NUM_JOBS" && name != "OUT_DIR";
+    let scrubbed = env::vars_os().filter(|(name, _)| !kept(&name.to_string_lossy()));
+    scrubbed.for_each(|(name, _)| {
+        apart.env_remove(name);
+    });
+    assert!(apart.status().unwrap().success());
+    let tests = "unset NUM_JOBS $(env | grep -o '^CARGO_CFG[A-Z_]*')
+        \"$CARGO\" test --no-run --manifest-path guest/Cargo.toml --target-dir \"$OUT_DIR/tests\"
+        for test in \"$OUT_DIR\"/tests/debug/deps/guest-????????????????; do cp \"$test\" \"$OUT_DIR/tests/$(\"$test\" --list | grep -c test)\"; done";
+    assert!(Command::new("sh").args(["-ec", tests]).status().unwrap().success());
     probe.args(["--crate-name", "probe", "--crate-type", "bin", "-o", "probe", "probe.rs"]);
     assert!(probe.current_dir(&out).status().unwrap().success());
     println!("cargo::rustc-env=BUILT={}", out.display());
@@ -47,7 +60,7 @@ const LIBRARY: &str = r#"
 #[test]
 fn keeps_what_was_built() {
     let Some(folder) = std::env::var_os("KEEP_IN") else { return };
-    for name in ["guest/release/guest", "guest/debug/guest", "probe"] {
+    for name in ["guest/release/guest", "guest/debug/guest", "apart/debug/guest", "tests/2", "probe"] {
         let built = std::path::Path::new(env!("BUILT")).join(name);
         std::fs::copy(built, std::path::Path::new(&folder).join(name.replace('/', "-"))).unwrap();
     }
@@ -87,7 +100,7 @@ fn what_a_build_script_builds_is_the_same_byte_for_byte() {
     let expected = fixture.cargo("test").env("KEEP_IN", &plain).succeed();
     let found = fixture.memprof("test").env("KEEP_IN", &profiled).succeed();
     output::assert_same(&expected, &found);
-    for name in ["guest-release-guest", "guest-debug-guest", "probe"] {
+    for name in ["guest-release-guest", "guest-debug-guest", "apart-debug-guest", "tests-2", "probe"] {
         let [expected, found] =
             [&plain, &profiled].map(|folder| fs::read(folder.join(name)).expect("the test kept it"));
         assert!(expected == found, "{name}: {} bytes are {} bytes under us", expected.len(), found.len());

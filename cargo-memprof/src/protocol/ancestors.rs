@@ -2,6 +2,8 @@
 //! above it.
 
 use memprof_harness::environment;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 /// The folder of the run that records the test or program to which this process belongs; `None` = none does.
@@ -33,6 +35,46 @@ pub fn plan_of_ancestors() -> Option<PathBuf> {
     None
 }
 
+/// The processes between this one and `ancestor`, from the inside; `None` = it is not seen to be above this one.
+pub fn below(ancestor: u32) -> Option<Vec<u32>> {
+    let mut process = std::os::unix::process::parent_id();
+    let mut between = Vec::new();
+    while process != ancestor {
+        if process <= 1 {
+            return None;
+        }
+        between.push(process);
+        process = parent_of(process)?;
+    }
+    Some(between)
+}
+
+/// What the process had in its environment when its program began, whatever it has done to it since; nothing where that cannot be read.
+pub fn environment_of(process: u32) -> Vec<(OsString, OsString)> {
+    let bytes = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+    let entries = bytes.split(|byte| *byte == 0).filter_map(|entry| {
+        let at = entry.iter().position(|byte| *byte == b'=')?;
+        let text = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+        Some((text(&entry[..at]), text(&entry[at + 1..])))
+    });
+    entries.collect()
+}
+
+/// The variable in the environment of the nearest process above this one that has it: what starts a program may take variables from it,
+/// but not from those that it was started by.
+pub fn variable(name: &str) -> Option<OsString> {
+    let mut process = std::os::unix::process::parent_id();
+    // Whatever stands between is not many.
+    for _ in 0..64 {
+        let found = environment_of(process).into_iter().find(|(found, _)| found == name);
+        if let Some((_, value)) = found {
+            return Some(value);
+        }
+        process = parent_of(process).filter(|process| *process > 0)?;
+    }
+    None
+}
+
 fn parent_of(process: u32) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
     // The name, in parentheses, may hold anything; the state and the parent follow.
@@ -48,5 +90,15 @@ mod tests {
         let parent = std::os::unix::process::parent_id();
         assert_eq!(parent_of(std::process::id()), Some(parent));
         assert!(parent_of(parent).is_some_and(|process| process != parent));
+        let above = parent_of(parent).unwrap();
+        assert_eq!((below(parent), below(above)), (Some(Vec::new()), Some(vec![parent])));
+        assert_eq!(below(std::process::id()), None);
+    }
+
+    #[test]
+    fn a_process_keeps_the_environment_that_it_began_with() {
+        let path = environment_of(std::process::id()).into_iter().find(|(name, _)| name == "PATH");
+        assert_eq!(path.map(|(_, value)| value), std::env::var_os("PATH"));
+        assert!(environment_of(0).is_empty());
     }
 }

@@ -2,6 +2,7 @@
 //! it calls comes to us as well; it is to make what it makes without us, byte for byte. So this program stands aside where it is
 //! called below a build script, as wrapper, as runner and as rustdoc.
 
+use crate::protocol::ancestors;
 use crate::protocol::plan::Plan;
 use std::env;
 use std::ffi::OsString;
@@ -17,9 +18,18 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// Whether a build script started this process, or what started it. The driver may be below one itself, or its user may have set
-/// such a variable, so it is another value than the driver's that counts.
+/// such a variable, so it is another value than the driver's that counts. A build script may take the variables from what it starts; what it
+/// had itself it cannot.
 pub fn is_above(plan: &Plan) -> bool {
-    OF_BUILD_SCRIPTS.into_iter().any(|name| is_new(plan, name))
+    let above = || ancestors::below(plan.driver).unwrap_or_default();
+    OF_BUILD_SCRIPTS.into_iter().any(|name| is_new(plan, name)) || above().into_iter().any(|one| is_one(plan, one))
+}
+
+/// Whether the process is a build script, or one that it left its variables to.
+fn is_one(plan: &Plan, process: u32) -> bool {
+    let environment = ancestors::environment_of(process);
+    let value = |name: &str| environment.iter().find(|(found, _)| found == name).map(|(_, value)| value.clone());
+    OF_BUILD_SCRIPTS.into_iter().any(|name| is_another(value(name), plan.around.value(name)))
 }
 
 /// Whether what compiles here is no part of the build that the driver started.

@@ -85,7 +85,8 @@ impl Plan {
     /// # Errors
     /// Where there is none, or it cannot be read.
     pub fn of_this_run() -> Result<Plan, Error> {
-        match Plan::path() {
+        // What a build script starts may have lost the variable, and calls us all the same.
+        match Plan::path().or_else(|| ancestors::variable(env::PLAN).map(PathBuf::from)) {
             Some(path) => Plan::read(&path),
             None => Err(cannot_take_part(format!("the variable `{}` is not set", env::PLAN))),
         }

@@ -32,7 +32,16 @@ const LEFT_OUT: &str = "the linker left the harness out";
 pub fn is_meant(args: &[OsString]) -> bool {
     let ours = ["memprof", "test", "t", "bench", "nextest", "run", "r", "clean", "help", crate::protocol::RUNNER];
     args.first().is_some_and(|first| !ours.iter().any(|name| first == name) && !starts_with_dash(first))
-        && Plan::path().is_some()
+        && (Plan::path().is_some() || is_wrapper())
+}
+
+/// Whether this program is the wrapper in the environment, from which other variables of ours may have been taken.
+fn is_wrapper() -> bool {
+    let exe = std::env::current_exe().ok();
+    let named = |name| env::non_empty(name).map(std::path::PathBuf::from);
+    exe.is_some_and(|exe| {
+        [env::RUSTC_WRAPPER, env::CARGO_BUILD_RUSTC_WRAPPER].into_iter().any(|name| named(name) == Some(exe.clone()))
+    })
 }
 
 /// Does what rustc was called for, with our additions.

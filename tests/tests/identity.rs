@@ -99,6 +99,30 @@ fn a_runner_that_hands_on_no_environment_is_named_and_fails_the_gate() {
 }
 
 #[test]
+fn a_runner_that_starts_a_copy_is_recorded_under_the_names_of_what_it_copied() {
+    let fixture = Fixture::copy("places");
+    let triple = tool::host();
+    fixture.memprof("test --save-baseline").succeed();
+    let expected = lines(&fixture);
+    let temporary = fixture.outside().join("copies");
+    for copy in [
+        "d=$(mktemp -d); cp -p \"$1\" $d/; p=$d/$(basename \"$1\"); shift; exec $p \"$@\"",
+        "d=$(mktemp -d); cp -p \"$1\" $d/x; shift; exec $d/x \"$@\"",
+        "mv \"$1\" \"$1.x\"; p=$1; shift; \"$p.x\" \"$@\"; r=$?; mv \"$p.x\" \"$p\"; exit $r",
+        "d=$(mktemp -d); cp -p \"$1\" $d/; p=$d/$(basename \"$1\"); shift; $p \"$@\"; r=$?; rm -r $d; exit $r",
+    ] {
+        std::fs::create_dir_all(&temporary).expect("a temporary folder");
+        let words = format!("\"sh\", \"-c\", {}, \"sh\"", serde_json::json!(copy));
+        fixture.write(".cargo/config.toml", &format!("[target.{triple}]\nrunner = [{words}]\n"));
+        let gated = fixture.memprof("gate").env("TMPDIR", &temporary).run().ended_with(0);
+        gated.says("within budget").never_says("without being profiled").never_says("no names for the code");
+        fixture.memprof("test --save-baseline").env("TMPDIR", &temporary).succeed();
+        assert_eq!(lines(&fixture), expected, "{copy}");
+        std::fs::remove_dir_all(&temporary).expect("it was just made");
+    }
+}
+
+#[test]
 fn a_runner_that_changes_the_user_changes_no_verdict() {
     let as_nobody = ["--reuid=65534", "--clear-groups"];
     if !tool::has("setpriv", &[&as_nobody[..], &["true"]].concat(), "tests run as another user") {

@@ -1,5 +1,6 @@
 //! From the ledgers of a run to its tests. A ledger that cannot be read is reported and costs that one test.
 
+mod executables;
 pub mod run_facts;
 pub mod targets;
 
@@ -11,6 +12,7 @@ use crate::protocol::WHOLE;
 use crate::protocol::run_log::Trace;
 use crate::ui::error::Error;
 use camino::Utf8Path;
+use executables::Executables;
 use memprof_harness::ledger::{self, Identity, Inventory, Ledger, Listed, Module, OutcomeCode};
 use memprof_profile::parallel::on_all_cores;
 use memprof_profile::record::{Iteration, Lifetimes, NotRun, Outcome, TestId, TestRecord, Unprofiled};
@@ -57,7 +59,7 @@ const KEPT: usize = 256 << 20;
 /// Where the folder of the ledgers cannot be read.
 pub fn collect(facts: &RunFacts) -> Result<Collected, Error> {
     let paths = paths(&facts.ledgers, is_ledger)?;
-    let executables: Executables<'_> = facts.ran.iter().map(|executable| (&executable.exe, executable)).collect();
+    let executables = Executables::of(&facts.ran);
     let kept = AtomicUsize::new(0);
     let read = on_all_cores(&paths, |path| recorded(path, &executables, &kept));
     let mut collected = Collected::default();
@@ -71,7 +73,7 @@ pub fn collect(facts: &RunFacts) -> Result<Collected, Error> {
     if facts.last_attempts {
         collected.tests = last_attempts(collected.tests);
     }
-    let inventories = inventories(facts)?;
+    let inventories = inventories(facts, &executables)?;
     collected.unprofiled = unprofiled(facts, &collected.tests, &inventories);
     let (tests, unwanted): (Vec<_>, Vec<_>) =
         collected.tests.into_iter().partition(|test| facts.modes.records(&test.record.id.name));
@@ -190,16 +192,24 @@ fn unreadable(path: &Path, cause: &str) -> Error {
 fn recorded(path: &Path, executables: &Executables<'_>, kept: &AtomicUsize) -> Result<Recorded, String> {
     let ledger = read(path)?;
     let exe = ExecutablePath::resolve(&ledger.identity.exe);
-    let executable = executables.get(&exe).copied();
+    // What a test started is no copy of what cargo did.
+    let package = Some(&*ledger.identity.package).filter(|_| ledger.identity.root.is_empty());
+    let executable = executables.get(&exe, package);
+    let copied = executable.filter(|executable| executable.exe != exe).map(|executable| executable.exe.clone());
     let addresses = ledger.stacks.addresses().to_vec();
-    let record = record(&ledger, executable);
+    let mut record = record(&ledger, executable);
+    if let Some(original) = &copied {
+        record.executable = original.as_path().to_owned();
+    }
     let size = ledger.size_of_stacks();
     let room = kept.fetch_add(size, Ordering::Relaxed) + size <= KEPT;
     if !room {
         kept.fetch_sub(size, Ordering::Relaxed);
     }
     let kept = executable.and_then(|executable| executable.kept.clone());
+    let kept = kept.or_else(|| copied.as_ref().map(|original| original.as_path().to_owned()));
     let kept = kept.or_else(|| ledger::executable::find(path, &ledger.identity.exe));
+    let exe = copied.unwrap_or(exe);
     let modules = symbolize::modules(&ledger, kept.as_ref().unwrap_or(&ledger.identity.exe));
     let root = root(path, &ledger);
     Ok(Recorded { record, exe, addresses, modules, path: path.to_owned(), root, ledger: room.then_some(ledger) })
@@ -265,9 +275,6 @@ fn program_name(exe: &Path) -> String {
     memprof_harness::ledger::target_of(exe)
 }
 
-/// What cargo ran, by its path.
-type Executables<'a> = HashMap<&'a ExecutablePath, &'a RanExecutable>;
-
 /// A list of tests that an executable, or its runner, left.
 struct ListedTests {
     exe: ExecutablePath,
@@ -285,7 +292,7 @@ enum ListOf {
     Begun,
 }
 
-fn inventories(facts: &RunFacts) -> Result<Vec<ListedTests>, Error> {
+fn inventories(facts: &RunFacts, executables: &Executables<'_>) -> Result<Vec<ListedTests>, Error> {
     let mut inventories = Vec::new();
     let kinds = [
         (Inventory::EXTENSION, ListOf::All),
@@ -299,6 +306,7 @@ fn inventories(facts: &RunFacts) -> Result<Vec<ListedTests>, Error> {
                 continue;
             };
             let exe = ExecutablePath::resolve(&inventory.exe);
+            let exe = executables.get(&exe, None).map_or(exe, |executable| executable.exe.clone());
             inventories.push(ListedTests { exe, of, tests: inventory.tests });
         }
     }
@@ -315,7 +323,7 @@ fn not_run(
     let recorded: HashSet<&TestId> = recorded.iter().chain(unwanted).map(|test| &test.record.id).collect();
     let mut not_run: BTreeMap<TestId, NotRun> = BTreeMap::new();
     for list in inventories {
-        let Some(executable) = executables.get(&list.exe) else { continue };
+        let Some(executable) = executables.get(&list.exe, None) else { continue };
         for test in &list.tests {
             let id = id_in(executable, "", test.name.clone());
             if !recorded.contains(&id) {

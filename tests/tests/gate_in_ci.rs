@@ -59,7 +59,7 @@ fn a_regression_is_explained_in_text_annotations_markdown_junit_json_and_picture
     let folder = fixture.path("target/memprof/gate");
     let xml = fixture.read("target/memprof/gate/junit.xml");
     check_junit(&xml);
-    assert!(xml.contains(&format!(">{SITE}</failure>")), "{xml}");
+    assert!(xml.contains(&format!("\n{SITE}</failure>")), "{xml}");
 
     let json: serde_json::Value = serde_json::from_str(&fixture.read("target/memprof/gate/gate.json")).expect("JSON");
     assert_eq!(json["verdict"], "over-budget");
@@ -130,7 +130,19 @@ fn a_regression_without_its_profiles_says_what_is_missing() {
     fixture.memprof("test --save-baseline --baseline-dir kept").succeed();
     fixture.replace("src/parser.rs", BEFORE, AFTER);
     let without = fixture.memprof("gate").run().ended_with(5);
-    without.says("not explained: the baseline's profile is missing").says("--against REVISION");
+    let without = without.says("what changed is not known: the baseline's profile is missing");
+    // What there is to see without it, which for a small test is the answer.
+    without.says("--explain-against REVISION").says("    3 allocs of this run, src/parser.rs:11 in clean ← parse");
+    let junit = fixture.read("target/memprof/gate/junit.xml");
+    assert!(
+        junit.contains("alloc_objects 4 → 7 (+3); at most 4") && junit.contains("of this run, src/parser.rs:"),
+        "{junit}"
+    );
+    let explained = on_github(fixture.memprof("gate --no-run --explain-against HEAD"), &fixture).run().ended_with(5);
+    explained.says(SITE).says("::error file=src/parser.rs,line=11,").never_says("what changed is not known");
+    let nowhere = fixture.memprof("gate --no-run --explain-against nowhere").run().ended_with(5);
+    nowhere.complains("`--explain-against` explains nothing").says("what changed is not known");
+    fixture.memprof("gate --explain-against HEAD --against HEAD").run().ended_with(2);
     fixture.memprof("gate --no-run --baseline-dir kept").run().ended_with(5).says(SITE);
     let sampled = fixture.memprof("gate --memprofilerate 512").run().ended_with(5);
     sampled.says("at a rate of 512, so not every allocation has a stack");

@@ -109,6 +109,9 @@ pub struct GateOnlyFlags {
     /// Compare with another revision: build and run it in a clone of our own
     #[arg(long, value_name = "REV")]
     pub against: Option<String>,
+    /// Where a test is over budget and the baseline's profiles are not here, record them anew at this revision, to name the lines
+    #[arg(long, value_name = "REV", conflicts_with = "against")]
+    pub explain_against: Option<String>,
     /// Only warn of: new, gone, not-run, unprofiled, conditions
     #[arg(long, value_name = "WHAT,…", value_delimiter = ',', value_parser = allowed)]
     pub allow: Vec<Allowed>,
@@ -287,9 +290,29 @@ impl NextestFlags {
 
 impl GateOnlyFlags {
     pub fn into_parts(self) -> (OwnFlags, GateFlags) {
-        let GateOnlyFlags { place, no_run, against, allow, output_format, self_test, ways, deterministic, own } = self;
+        let GateOnlyFlags {
+            place,
+            no_run,
+            against,
+            explain_against,
+            allow,
+            output_format,
+            self_test,
+            ways,
+            deterministic,
+            own,
+        } = self;
         let modes = modes(Some(ways), &deterministic, None);
-        let flags = GateFlags { no_run, against, allow, format: output_format, self_test, modes, ..place.into() };
+        let flags = GateFlags {
+            no_run,
+            against,
+            explain_against,
+            allow,
+            format: output_format,
+            self_test,
+            modes,
+            ..place.into()
+        };
         (own, flags)
     }
 }

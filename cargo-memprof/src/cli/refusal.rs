@@ -6,7 +6,7 @@ use std::error::Error as _;
 use std::ffi::OsStr;
 
 /// What is to stand behind a flag that takes a value: its kind, and an example.
-const VALUES: [(&str, &str, &str); 16] = [
+const VALUES: [(&str, &str, &str); 17] = [
     ("memprofilerate", "a number", "1"),
     ("memprofile", "a folder", "target/profiles"),
     ("stack-depth", "a number", "256"),
@@ -15,6 +15,7 @@ const VALUES: [(&str, &str, &str); 16] = [
     ("allow", "what is allowed", "gone"),
     ("output-format", "a format", "github"),
     ("against", "a revision", "origin/main"),
+    ("explain-against", "a revision", "origin/main"),
     ("repeat", "a number of times", "5"),
     ("partition", "a share", "count:1/3"),
     ("memprof-only", "a name of tests, or a pattern", "parser::*"),

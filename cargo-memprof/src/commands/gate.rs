@@ -7,6 +7,7 @@ use crate::context::{Context, test_filter};
 use crate::gate::baseline::against::{self, Against};
 use crate::gate::baseline::reference::Source;
 use crate::gate::baseline::reference::{Reference, nothing_ran};
+use crate::gate::baseline::store::{Repeat, Store};
 use crate::gate::committed::Baseline;
 use crate::gate::compare::recorded::RecordedRun;
 use crate::gate::compare::{self, self_test};
@@ -130,11 +131,7 @@ fn compare_run(options: &GateOptions, here: &mut Context<'_>, out: &Utf8Path) ->
     };
     let run = RecordedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
     let outcome = compare::compare(&baseline, &run, &place.policy);
-    let changed = match outcome.over_budget().is_empty() {
-        true => ChangedLines::default(),
-        false => changed_since(options.flags.against.as_deref(), &place, here).unwrap_or_default(),
-    };
-    let evidence = evidence::gather(&outcome, &run, &place.store, &targets::places(&here.workspace), &changed)?;
+    let evidence = gather(options, &outcome, &run, &place, here)?;
     let root = &here.workspace.root;
     let outputs = Outputs { outcome: &outcome, evidence: &evidence, baseline: &place.source, told: false, root };
     outputs.give(&run.folder, options.flags.format, &here.shell)?;
@@ -144,9 +141,42 @@ fn compare_run(options: &GateOptions, here: &mut Context<'_>, out: &Utf8Path) ->
     Ok(Ended::Compared(outcome.exit_code()))
 }
 
+/// What there is to show of every test over budget.
+fn gather(
+    options: &GateOptions,
+    outcome: &Outcome,
+    run: &RecordedRun,
+    place: &Reference,
+    here: &Context<'_>,
+) -> Result<Evidence, Error> {
+    let GateFlags { against, explain_against, .. } = &options.flags;
+    let places = targets::places(&here.workspace);
+    let changed = match outcome.over_budget().is_empty() {
+        true => ChangedLines::default(),
+        false => changed_since(against.as_ref().or(explain_against.as_ref()), place, here).unwrap_or_default(),
+    };
+    let evidence = evidence::gather(outcome, run, &[&place.store], &places, &changed)?;
+    let Some(revision) = explain_against.as_ref().filter(|_| evidence.lacks_profiles()) else { return Ok(evidence) };
+    let recorded = against::git(revision).and_then(|git| {
+        let harness = fingerprint::fingerprint();
+        Against { revision, options: &options.test, harness, here, git: &git }.record()
+    });
+    match recorded {
+        Ok(other) => {
+            let other = Store::of_run(&other, Repeat::Most);
+            evidence::gather(outcome, run, &[&place.store, &other], &places, &changed)
+        }
+        // The verdict is known, and does not depend on it.
+        Err(error) => {
+            here.shell.warn(&format!("`--explain-against` explains nothing\n{}", error));
+            Ok(evidence)
+        }
+    }
+}
+
 /// Which lines have changed since the other revision, or since the baseline was last committed. `None` where no git knows: the figures do not
 /// depend on it.
-fn changed_since(revision: Option<&str>, place: &Reference, here: &Context<'_>) -> Option<ChangedLines> {
+fn changed_since(revision: Option<&String>, place: &Reference, here: &Context<'_>) -> Option<ChangedLines> {
     let found;
     let git = match &here.git {
         Some(git) => git,
@@ -157,7 +187,7 @@ fn changed_since(revision: Option<&str>, place: &Reference, here: &Context<'_>) 
     };
     let root = &here.workspace.root;
     let repository = git.repository(root).ok()?;
-    let revision = revision.map(str::to_owned).or_else(|| repository.last_commit_of(place.file.path()));
+    let revision = revision.cloned().or_else(|| repository.last_commit_of(place.file.path()));
     let commit = repository.commit(revision.as_deref().unwrap_or("HEAD"), root).ok()?;
     let prefix = root.strip_prefix(&repository.top).ok()?;
     Some(ChangedLines::parse(&repository.changed_sources(&commit).ok()?, prefix.as_str()))

@@ -23,6 +23,8 @@ pub struct GateFlags {
     pub format: Format,
     /// The revision to compare with, in place of the baseline.
     pub against: Option<String>,
+    /// The revision that is recorded for the profiles that the baseline lacks.
+    pub explain_against: Option<String>,
     /// How tests are run.
     pub modes: Modes,
 }

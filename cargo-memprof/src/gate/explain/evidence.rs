@@ -39,6 +39,11 @@ impl Evidence {
         self.regressions.get(id)
     }
 
+    /// Whether what changed in a test is not known because the profile of before is not there, or another.
+    pub fn lacks_profiles(&self) -> bool {
+        self.regressions.values().any(|explanation| explanation.missing.is_some() && !explanation.sites.is_empty())
+    }
+
     /// How the repeats of the test differ; `None` = they do not, or it cannot be told.
     pub fn varying(&self, id: &TestId) -> Option<&Varying> {
         self.varying.get(id)
@@ -50,7 +55,9 @@ impl Evidence {
 pub struct Explanation {
     /// For each figure that is over its limit, what changed.
     pub changes: Vec<(Figure, Vec<Change>)>,
-    /// Why there are none; `None` = there are.
+    /// For each figure of which nothing says what changed, where this run's comes from.
+    pub sites: Vec<(Figure, Vec<Change>)>,
+    /// Why there are no changes; `None` = there are.
     pub missing: Option<Missing>,
     /// Flamegraphs of the difference, this run's widths first.
     pub pictures: Vec<Utf8PathBuf>,
@@ -65,14 +72,14 @@ pub struct Missing {
     pub help: String,
 }
 
-/// Gathers the evidence for `outcome` of `run`; `changed` tells which lines of the workspace have changed since the baseline.
+/// Gathers the evidence for `outcome` of `run`. The profiles of before are in the first of `stores` that has that of the figures; `changed` tells which lines of the workspace have changed since the baseline.
 ///
 /// # Errors
 /// Where the pictures cannot be written. A profile that cannot be read explains nothing, and that is said.
 pub fn gather(
     outcome: &Outcome,
     run: &RecordedRun,
-    store: &Store,
+    stores: &[&Store],
     places: &Places,
     changed: &ChangedLines,
 ) -> Result<Evidence, Error> {
@@ -85,13 +92,20 @@ pub fn gather(
     let mut evidence = Evidence { varying: varying_tests(outcome, run, places), ..Evidence::default() };
     let over = outcome.over_budget().into_iter().map(|test| (test, figures_over(test)));
     for (at, (test, figures)) in over.filter(|(_, figures)| !figures.is_empty()).enumerate() {
-        let case = Case { test, figures, before: store.place(&test.id), now: now.get(&test.id).cloned() };
-        let explanation = match case.profiles(run, places) {
-            Ok((before, now)) => {
-                let folder = (at < PICTURED).then(|| folder.join(store::stem(&test.id)));
-                case.explain(&before, &now, changed, folder.as_deref())?
-            }
-            Err(missing) => Explanation { missing: Some(missing), ..case.nothing() },
+        let before = stores.iter().filter_map(|store| store.place(&test.id)).collect();
+        let case = Case { test, figures, before, now: now.get(&test.id).cloned() };
+        let explanation = match case.now(run, places) {
+            Ok(now) => match case.before(places) {
+                Ok((before, place)) => {
+                    let folder = (at < PICTURED).then(|| folder.join(store::stem(&test.id)));
+                    case.explain(&before, place, &now, changed, folder.as_deref())?
+                }
+                Err(missing) => {
+                    let sites = case.figures.iter().map(|figure| (*figure, sites(&now, *figure))).collect();
+                    Explanation { sites, missing: Some(missing), ..case.nothing(None) }
+                }
+            },
+            Err(missing) => Explanation { missing: Some(missing), ..case.nothing(None) },
         };
         evidence.regressions.insert(test.id.clone(), explanation);
     }
@@ -170,38 +184,56 @@ fn fresh(out: &Utf8Path) -> io::Result<()> {
 struct Case<'a> {
     test: &'a Judged,
     figures: Vec<Figure>,
-    before: Option<Place>,
+    /// Where that of before may be.
+    before: Vec<Place>,
     now: Option<Place>,
 }
 
+/// Where all of one profile comes from, the largest first.
+fn sites(now: &Stacks, figure: Figure) -> Vec<Change> {
+    Comparison::new(&Stacks::none(), now, &ChangedLines::default()).changes(figure)
+}
+
 impl Case<'_> {
-    fn nothing(&self) -> Explanation {
-        let there = |place: &Option<Place>| place.as_ref().filter(|place| place.exists()).map(Place::path);
-        Explanation { profiles: (there(&self.before), there(&self.now)), ..Explanation::default() }
+    fn nothing(&self, before: Option<&Place>) -> Explanation {
+        let there = |place: Option<&Place>| place.filter(|place| place.exists()).map(Place::path);
+        let before = before.or_else(|| self.before.first());
+        Explanation { profiles: (there(before), there(self.now.as_ref())), ..Explanation::default() }
     }
 
-    /// Both profiles, which must be those of the figures.
-    fn profiles(&self, run: &RecordedRun, places: &Places) -> Result<(Stacks, Stacks), Missing> {
+    /// The profile of this run, which must be that of the figures.
+    fn now(&self, run: &RecordedRun, places: &Places) -> Result<Stacks, Missing> {
         if run.run.rate != 1 {
             return Err(Missing {
                 what: format!("this run recorded at a rate of {}, so not every allocation has a stack", run.run.rate),
                 help: "run it with `--memprofilerate 1`, which is the gate's default".into(),
             });
         }
-        let now = self.read(self.now.as_ref(), self.test.now.map(|seen| seen.least), places).map_err(|why| {
-            Missing { what: format!("the profile of this run {why}"), help: "run `cargo memprof gate` again".into() }
-        })?;
+        self.read(self.now.as_ref(), self.test.now.map(|seen| seen.least), places).map_err(|why| Missing {
+            what: format!("the profile of this run {why}"),
+            help: "run `cargo memprof gate` again".into(),
+        })
+    }
+
+    /// The same of before, and where it was.
+    fn before(&self, places: &Places) -> Result<(Stacks, Option<&Place>), Missing> {
         let Some(figures) = self.test.before else {
             // A new test above a ceiling: all of it is the explanation.
-            return Ok((Stacks::none(), now));
+            return Ok((Stacks::none(), None));
         };
-        let before = self.read(self.before.as_ref(), Some(figures.most), places).map_err(|why| Missing {
-            what: format!("the baseline's profile {why}"),
+        let mut missing = "is missing".to_owned();
+        for place in self.before.iter().map(Some).chain(self.before.is_empty().then_some(None)) {
+            match self.read(place, Some(figures.most), places) {
+                Ok(stacks) => return Ok((stacks, place)),
+                Err(why) => missing = why,
+            }
+        }
+        Err(Missing {
+            what: format!("the baseline's profile {missing}"),
             help: "it is kept where `--save-baseline` and `accept` ran (`--baseline-dir`); \
-                   `cargo memprof gate --against REVISION` records it anew"
+                   `--explain-against REVISION` records it anew where a test is over budget"
                 .into(),
-        })?;
-        Ok((before, now))
+        })
     }
 
     fn read(&self, place: Option<&Place>, figures: Option<Figures>, places: &Places) -> Result<Stacks, String> {
@@ -226,14 +258,20 @@ impl Case<'_> {
     fn explain(
         &self,
         before: &Stacks,
+        place: Option<&Place>,
         now: &Stacks,
         changed: &ChangedLines,
         folder: Option<&Utf8Path>,
     ) -> Result<Explanation, Error> {
-        let mut explanation = self.nothing();
+        let mut explanation = self.nothing(place);
         let comparison = Comparison::new(before, now, changed);
         for &figure in &self.figures {
-            explanation.changes.push((figure, comparison.changes(figure)));
+            let changes = comparison.changes(figure);
+            if changes.iter().all(|change| change.difference() <= 0) {
+                // It is over a ceiling, and was before.
+                explanation.sites.push((figure, sites(now, figure)));
+            }
+            explanation.changes.push((figure, changes));
             for widths in Widths::BOTH {
                 let Some(folder) = folder else { continue };
                 let Some(svg) = picture::draw(&self.test.id.label(), before, now, figure, widths) else { continue };

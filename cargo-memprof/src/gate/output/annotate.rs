@@ -7,7 +7,7 @@ use crate::gate::explain::evidence::Evidence;
 use crate::gate::outcome::Severity;
 use crate::gate::outcome::{Finding, Judged, Outcome};
 use crate::gate::output::lines::{Grown, Lines};
-use crate::gate::output::text::{doubt_sentence, sentence, site};
+use crate::gate::output::text::{SITES, doubt_sentence, sentence, site, site_now};
 use camino::{Utf8Path, Utf8PathBuf};
 use memprof_profile::view::amount::plural;
 use std::collections::BTreeMap;
@@ -25,7 +25,10 @@ pub fn render(outcome: &Outcome, evidence: &Evidence, prefix: &Utf8Path) -> Stri
         out.push_str(&command("error", Some((prefix.join(&place.0), place.1)), &title(grown), &message(grown)));
     }
     for test in over.iter().take(SHOWN) {
-        let sentences: Vec<String> = test.failures().filter(|finding| finding.is_budget()).map(sentence).collect();
+        let mut sentences: Vec<String> = test.failures().filter(|finding| finding.is_budget()).map(sentence).collect();
+        for (figure, sites) in evidence.get(&test.id).into_iter().flat_map(|explanation| &explanation.sites) {
+            sentences.extend(sites.iter().take(SITES).map(|change| site_now(*figure, change)));
+        }
         let place =
             (!test.source_file.is_empty()).then(|| (prefix.join(&test.source_file), i64::from(test.start_line)));
         // Where no line is known the test's own must do.

@@ -4,7 +4,7 @@ use crate::gate::explain::evidence::{Evidence, Explanation};
 use crate::gate::outcome::Severity;
 use crate::gate::outcome::{Finding, Judged, Outcome, Verdict};
 use crate::gate::output::lines::Lines;
-use crate::gate::output::text::{doubt_sentence, improvements, line_sum, sentence, site};
+use crate::gate::output::text::{doubt_sentence, improvements, line_sum, sentence, site, site_now};
 use memprof_profile::view::amount::plural;
 use std::fmt::Write as _;
 
@@ -121,8 +121,11 @@ fn details(test: &Judged, explanation: &Explanation, open: bool) -> String {
         let grown = changes.iter().filter(|change| change.difference() > 0);
         lines.extend(grown.take(SITES).map(|change| format!("- {}", code(&site(*figure, change)))));
     }
+    for (figure, sites) in &explanation.sites {
+        lines.extend(sites.iter().take(SITES).map(|change| format!("- {}", code(&site_now(*figure, change)))));
+    }
     if let Some(missing) = &explanation.missing {
-        lines.push(format!("- not explained: {}; {}", plain(&missing.what), plain(&missing.help)));
+        lines.push(format!("- what changed is not known: {}; {}", plain(&missing.what), plain(&missing.help)));
     }
     if lines.is_empty() {
         return String::new();

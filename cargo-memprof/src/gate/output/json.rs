@@ -59,6 +59,10 @@ fn of_test(test: &Judged, explanation: Option<&Explanation>, varying: Option<&Va
             .iter()
             .map(|(figure, changes)| (figure.name().to_owned(), changes.iter().map(of_change).collect::<Value>()));
         value["changes"] = Value::Object(changes.collect());
+        let sites = explanation.sites.iter();
+        let sites =
+            sites.map(|(figure, sites)| (figure.name().to_owned(), sites.iter().map(of_change).collect::<Value>()));
+        value["sites"] = Value::Object(sites.collect());
         value["not_explained"] = json!(explanation.missing.as_ref().map(|missing| &missing.what));
         value["flamegraphs"] = json!(explanation.pictures);
         value["profiles"] = json!({ "before": explanation.profiles.0, "now": explanation.profiles.1 });

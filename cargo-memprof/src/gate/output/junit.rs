@@ -3,7 +3,7 @@
 use crate::gate::explain::evidence::Evidence;
 use crate::gate::outcome::Severity;
 use crate::gate::outcome::{Finding, Judged, Outcome, Verdict};
-use crate::gate::output::text::{doubt_sentence, sentence, site};
+use crate::gate::output::text::{SITES, doubt_sentence, sentence, site, site_now};
 use memprof_profile::view::plain::plain;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use std::collections::BTreeMap;
@@ -71,16 +71,18 @@ fn status(test: &Judged, evidence: &Evidence) -> TestCaseStatus {
     let sentences: Vec<String> = failures.into_iter().map(sentence).collect();
     let mut status = TestCaseStatus::non_success(kind);
     status.set_type(name).set_message(sentences.join("; "));
+    // GitLab shows the text and not the message.
+    let mut lines = sentences;
     if let Some(explanation) = evidence.get(&test.id) {
-        let mut lines: Vec<String> = Vec::new();
         for (figure, changes) in &explanation.changes {
             let grown = changes.iter().filter(|change| change.difference() > 0);
             lines.extend(grown.map(|change| site(*figure, change)));
         }
-        lines.extend(explanation.missing.iter().map(|missing| format!("not explained: {}", missing.what)));
-        if !lines.is_empty() {
-            status.set_description(lines.join("\n"));
+        for (figure, sites) in &explanation.sites {
+            lines.extend(sites.iter().take(SITES).map(|change| site_now(*figure, change)));
         }
+        lines.extend(explanation.missing.iter().map(|missing| format!("what changed is not known: {}", missing.what)));
     }
+    status.set_description(lines.join("\n"));
     status
 }

@@ -34,6 +34,7 @@ pub fn render(outcome: &Outcome, evidence: &Evidence, baseline: &Source) -> Stri
         out.push_str(&briefly(test));
     }
     out.push_str(&lines(&Lines::of(&over, evidence)));
+    out.push_str(&unexplained(&over, evidence));
     for test in outcome.tests.iter().filter(|test| test.findings.iter().any(|(_, finding)| is_unstable(finding))) {
         out.push_str(&unstable(test, evidence.varying(&test.id)));
     }
@@ -61,6 +62,10 @@ fn regression(test: &Judged, explanation: Option<&Explanation>) -> String {
         if let Some((_, changes)) = changes {
             out.push_str(&sites(*figure, changes));
         }
+        let now = explanation.and_then(|all| all.sites.iter().find(|(of, _)| of == figure));
+        if let Some((_, now)) = now {
+            out.push_str(&all_sites(*figure, now));
+        }
     }
     if test.may_vary() {
         out.push_str(&format!(
@@ -69,9 +74,6 @@ fn regression(test: &Judged, explanation: Option<&Explanation>) -> String {
         ));
     }
     let Some(explanation) = explanation else { return out };
-    if let Some(Missing { what, help }) = &explanation.missing {
-        out.push_str(&format!("  {BOLD}not explained:{BOLD:#} {what}\n  {HELP}help:{HELP:#} {help}\n"));
-    }
     let mut pointer = |what: &str, paths: Vec<&Utf8PathBuf>| {
         if !paths.is_empty() {
             let paths: Vec<String> =
@@ -155,7 +157,7 @@ fn varying_site(figure: Figure, change: &Change) -> String {
 }
 
 /// Call sites that are listed for one figure.
-const SITES: usize = 5;
+pub const SITES: usize = 5;
 
 /// The call sites that grew, and the sum of those that shrank.
 fn sites(figure: Figure, changes: &[Change]) -> String {
@@ -176,6 +178,41 @@ fn sites(figure: Figure, changes: &[Change]) -> String {
             .map(|change| format!(", such as {}", change.path.first().map_or_else(String::new, |name| short(name))))
             .unwrap_or_default();
         out.push_str(&format!("    {} at {}{first}\n", signed(figure, sum), plural(shrunk.len(), "call site")));
+    }
+    out
+}
+
+/// Where all of a figure comes from, where nothing says what changed.
+fn all_sites(figure: Figure, now: &[Change]) -> String {
+    let mut out = String::new();
+    for change in now.iter().take(SITES) {
+        out.push_str(&format!("    {}\n", site_now(figure, change)));
+    }
+    if let Some(rest) = now.get(SITES..).filter(|rest| !rest.is_empty()) {
+        let sum: i64 = rest.iter().map(|change| change.now).fold(0, i64::saturating_add);
+        out.push_str(&format!("    {} at {}\n", unsigned(figure, sum), plural(rest.len(), "other call site")));
+    }
+    out
+}
+
+/// `3 allocs of this run, src/parser.rs:88 in parse ← load`.
+pub fn site_now(figure: Figure, change: &Change) -> String {
+    format!("{} of this run, {}", unsigned(figure, change.now), place(change))
+}
+
+/// Why tests are not explained, each reason once, and what to do.
+fn unexplained(over: &[&Judged], evidence: &Evidence) -> String {
+    let mut reasons: Vec<(&Missing, usize)> = Vec::new();
+    for missing in over.iter().filter_map(|test| evidence.get(&test.id)?.missing.as_ref()) {
+        match reasons.iter_mut().find(|(known, _)| *known == missing) {
+            Some((_, tests)) => *tests += 1,
+            None => reasons.push((missing, 1)),
+        }
+    }
+    let mut out = String::new();
+    for (Missing { what, help }, tests) in reasons.iter().take(NAMED) {
+        let of = if over.len() > 1 { format!(" in {}", plural(*tests, "test")) } else { String::new() };
+        out.push_str(&format!("{BOLD}what changed is not known{of}:{BOLD:#} {what}\n  {HELP}help:{HELP:#} {help}\n"));
     }
     out
 }
@@ -222,12 +259,16 @@ const CALLERS: usize = 4;
 
 fn signed(figure: Figure, number: i64) -> String {
     let sign = if number > 0 { "+" } else { "" };
+    format!("{sign}{}", unsigned(figure, number))
+}
+
+fn unsigned(figure: Figure, number: i64) -> String {
     match figure {
-        Figure::AllocObjects if number.abs() == 1 => format!("{sign}{number} alloc"),
-        Figure::AllocObjects => format!("{sign}{} allocs", count(number)),
-        Figure::InuseObjects if number.abs() == 1 => format!("{sign}{number} block in use"),
-        Figure::InuseObjects => format!("{sign}{} blocks in use", count(number)),
-        _ => format!("{sign}{}", figure.show(number)),
+        Figure::AllocObjects if number.abs() == 1 => format!("{number} alloc"),
+        Figure::AllocObjects => format!("{} allocs", count(number)),
+        Figure::InuseObjects if number.abs() == 1 => format!("{number} block in use"),
+        Figure::InuseObjects => format!("{} blocks in use", count(number)),
+        _ => figure.show(number),
     }
 }
 

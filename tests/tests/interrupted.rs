@@ -146,6 +146,19 @@ fn a_polite_end_of_the_program_alone_ends_it_and_cargo() {
 }
 
 #[test]
+fn a_terminal_that_is_closed_ends_everything_and_leaves_what_was_recorded_until_then() {
+    let (fixture, pipe) = waiting();
+    let mut running = Running::start(&fixture, &pipe);
+    signal("HUP", &running.group());
+    let (code, stderr) = running.ends();
+    running.leaves_nobody();
+    assert_eq!(code, 129, "{stderr}");
+    assert_eq!(fixture.summary().json["run"]["interrupted"], true);
+    assert_eq!(fixture.summary().test("a_finishes").figures().alloc_objects, 1);
+    assert_eq!(last_command(&fixture), (129.into(), true, true));
+}
+
+#[test]
 fn a_killed_program_leaves_no_test_running_and_the_next_run_cleans_up() {
     let (fixture, pipe) = waiting();
     // The whole group, as a CI system ends a job.

@@ -1,11 +1,11 @@
-//! Ctrl-C and the wish to end: the terminal tells cargo and the tests itself; this program lives on to say what became
+//! Ctrl-C, a terminal that is closed, and the wish to end: the terminal tells cargo and the tests itself; this program lives on to say what became
 //! of the run and to remove what is half made.
 
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 use crate::ui::terminal::Shell;
 use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,9 +29,12 @@ struct Scene {
     farewell: Option<Error>,
 }
 
+/// The signals by which users end programs.
+const MEANT: [i32; 3] = [SIGHUP, SIGINT, SIGTERM];
+
 /// Whether `signal` is one by which users end programs.
 pub fn is_meant(signal: i32) -> bool {
-    matches!(signal, SIGINT | SIGTERM)
+    MEANT.contains(&signal)
 }
 
 /// The code to end with, once the user has asked for the end; `None` = nobody has.
@@ -48,13 +51,21 @@ pub fn requested() -> Option<ExitCode> {
 /// Where the signals cannot be had.
 pub fn watch(scratch: PathBuf) -> io::Result<()> {
     scene(|scene| scene.scratch = Some(scratch));
-    let mut signals = Signals::new([SIGINT, SIGTERM])?;
+    // Who starts a program with `nohup`, or behind a shell's `&`, has it go on.
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mut signals = Signals::new(MEANT.into_iter().filter(|signal| !ignores(&status, *signal)))?;
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in &mut signals {
             take(signal);
         }
     })?;
     Ok(())
+}
+
+/// Whether a process whose state is `status` ignores the signal.
+fn ignores(status: &str, signal: i32) -> bool {
+    let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// Names the process that runs for us now; `None` when it has ended.
@@ -84,7 +95,11 @@ fn take(signal: i32) {
     let again = ASKED.swap(signal, Ordering::Relaxed) != 0;
     scene(|scene| {
         let cargo = scene.cargo.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-        let signal_for_cargo = if signal == SIGTERM { Signal::TERM } else { Signal::INT };
+        let signal_for_cargo = match signal {
+            SIGTERM => Signal::TERM,
+            SIGHUP => Signal::HUP,
+            _ => Signal::INT,
+        };
         // A terminal sends Ctrl-C to cargo too, which does not survive the first; a signal from elsewhere reached
         // nobody but us. That cargo may be gone already is no error.
         if let Some(cargo) = cargo {
@@ -117,4 +132,16 @@ fn remove(scratch: &Path) {
 fn scene<T>(change: impl FnOnce(&mut Scene) -> T) -> T {
     // A scene that a panicking thread left is as good as before: each change is one assignment.
     change(&mut SCENE.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_process_ignores_is_in_its_state() {
+        let status = "Name:\tx\nSigBlk:\t0000000000000002\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000004002\n";
+        assert!(ignores(status, SIGHUP) && ignores(status, 13));
+        assert!(!ignores(status, SIGINT) && !ignores(status, SIGTERM) && !ignores("", SIGHUP));
+    }
 }

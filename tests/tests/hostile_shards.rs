@@ -337,3 +337,24 @@ fn a_test_that_is_there_twice_hides_no_other_figures_of_it() {
     }
     fixture.memprof("merge one two").succeed().complains("Merged 3 tests of 2 shards");
 }
+
+#[test]
+fn summaries_that_are_larger_together_than_any_run_has_are_not_read() {
+    let fixture = shards();
+    let before = ["one", "two"].map(|folder| fixture.read(&format!("{folder}/summary.json")));
+    for (folder, summary) in ["one", "two"].iter().zip(&before) {
+        // Each may be as large as this.
+        fixture.write(&format!("{folder}/summary.json"), &format!("{summary}{}", "\n".repeat(130 << 20)));
+    }
+    refused_until(&fixture, &before, "the summaries of all shards together hold more than 256 MiB");
+}
+
+/// Checks that the shards are refused, and taken with the summaries `before`.
+fn refused_until(fixture: &Fixture, before: &[String; 2], why: &str) {
+    fixture.memprof("merge one two").run().ended_with(6).complains("error: cannot read `").complains(why);
+    assert!(!fixture.path("target/memprof/summary.json").exists());
+    for (folder, summary) in ["one", "two"].iter().zip(before) {
+        fixture.write(&format!("{folder}/summary.json"), summary);
+    }
+    fixture.memprof("merge one two").succeed().complains("Merged 3 tests of 2 shards");
+}

@@ -401,6 +401,13 @@ mod tests {
         // Names.
         let name = field(6, &[b'x'; 15 << 20]);
         assert!(refused(&name.repeat(18)).contains("its names have more than 268435456 bytes"));
+        // Functions, of two bytes each.
+        let functions = refused(&field(5, &[]).repeat(MOST_ROWS + 1));
+        assert!(functions.contains("it has a table of more than 4194304 rows"), "{functions}");
+        // A stack that calls a million inlined functions at each of its few places.
+        let location = field(4, &[[8, 77].as_slice(), &[0x22, 2, 8, 1].repeat(1 << 20)].concat());
+        let stacks = refused(&[location, field(2, &field(1, &[77; 65]))].concat());
+        assert!(stacks.contains("its stacks have more than 67108864 calls that they do not share"), "{stacks}");
     }
 
     #[test]

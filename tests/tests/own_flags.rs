@@ -1,6 +1,8 @@
 //! Our own flags: before and after `--`, with a space and with `=`, and what is said where they are wrong.
 
 use memprof_tests::fixture::Fixture;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 /// The rate that a run's ledgers were recorded with.
 fn rate(fixture: &Fixture) -> u64 {
@@ -82,6 +84,27 @@ fn what_nobody_knows_is_refused_by_whom_it_went_to_and_then_we_suggest() {
     ran.complains("`--repeat` is a flag of `cargo memprof test`, and not of `cargo memprof bench`");
     // It has a value of the program's, whatever it looks like.
     fixture.memprof("test --lib -- --skip --memprofilrate").succeed().never_says("similar name");
+}
+
+#[test]
+fn what_cargo_refuses_waits_for_no_harness() {
+    let fixture = Fixture::copy("known");
+    let cache = tempfile::TempDir::new().expect("a temporary folder");
+    let ran = fixture.memprof("test --memprofilrate 1").env("XDG_CACHE_HOME", cache.path()).run().ended_with(1);
+    ran.complains("Compiling memprof-harness").complains("a flag with a similar name exists");
+    // What was begun is gone, and what was not is not begun.
+    let left = |folder: &Path| -> Vec<PathBuf> {
+        fs::read_dir(folder).expect("it is there").map(|entry| entry.expect("one").path()).collect()
+    };
+    for place in left(&cache.path().join("cargo-memprof")) {
+        let name = place.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        assert!(!name.starts_with("."), "{name} was left behind");
+        let rlib = left(&place).into_iter().find(|file| file.extension().is_some_and(|end| end == "rlib"));
+        assert_eq!(rlib, None, "a harness was waited for");
+    }
+    // The next run makes it.
+    let ran = fixture.memprof("test --lib -- leaf").env("XDG_CACHE_HOME", cache.path()).succeed();
+    let _ = ran.complains("Compiling memprof-harness");
 }
 
 #[test]

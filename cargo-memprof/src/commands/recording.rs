@@ -19,6 +19,7 @@ use crate::gate::policy::Policy;
 use crate::git::Git;
 use crate::inject::harness::Hooked;
 use crate::inject::harness::fingerprint;
+use crate::inject::harness::running::Running;
 use crate::protocol::run_log;
 use crate::protocol::way::Way;
 use crate::report;
@@ -166,6 +167,10 @@ struct Run<'a> {
     provenance: Option<Provenance>,
 }
 
+/// What cargo ends with where it cannot understand its arguments, and a program that it ran may end with. Where none ran, cargo has built
+/// nothing, and nobody waits for a harness.
+const REFUSED_ARGUMENTS: i32 = 1;
+
 /// How cargo and the compilation of the harness ended.
 struct Ended {
     code: ExitCode,
@@ -221,7 +226,8 @@ impl Run<'_> {
         let (program, _link) = call::callable_name()?;
         let plan = self.plan();
         let mut command = self.command(&program, &plan)?;
-        let harness = self.build_harness(&plan)?;
+        let running = Running::default();
+        let harness = self.build_harness(&plan, &running)?;
         let shown = options::shown(std::iter::once(command.get_program()).chain(command.get_args()));
         let mut child = command.spawn().map_err(|error| {
             Error::new("cannot run the tests").caused_by(format!("`{shown}`: {error}")).help("is cargo in PATH?")
@@ -230,6 +236,9 @@ impl Run<'_> {
         let status = child.wait();
         interrupt::runs(None);
         let status = status.map_err(|error| Error::new("cannot wait for cargo").caused_by(error))?;
+        if status.code() == Some(REFUSED_ARGUMENTS) && !self.ran_file().exists() {
+            running.stop();
+        }
         let harness_failure = harness.and_then(|thread| thread.join().unwrap_or_else(|_| Some("it panicked".into())));
         let interrupted = status.signal().is_some_and(interrupt::is_meant);
         Ok(Ended { code: code_of(status), interrupted, harness_failure })

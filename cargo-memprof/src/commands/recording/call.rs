@@ -7,6 +7,7 @@ use crate::context::options::Task;
 use crate::context::test_filter;
 use crate::inject::build::rustdoc;
 use crate::inject::harness::compile::{Compiler, Pending, Wanted};
+use crate::inject::harness::running::Running;
 use crate::inject::harness::{self, Form, Hooked};
 use crate::inject::harness::{cache, compile, fingerprint};
 use crate::protocol;
@@ -156,8 +157,13 @@ impl Run<'_> {
         Ok(command)
     }
 
-    /// Starts compiling the harnesses that are missing, beside cargo. The thread gives what went wrong.
-    pub(super) fn build_harness(&self, plan: &Plan) -> Result<Option<JoinHandle<Option<String>>>, Error> {
+    /// Starts compiling the harnesses that are missing, beside cargo, as some of those that are `running`. The thread gives what
+    /// went wrong.
+    pub(super) fn build_harness(
+        &self,
+        plan: &Plan,
+        running: &Running,
+    ) -> Result<Option<JoinHandle<Option<String>>>, Error> {
         let missing = |places: &BTreeMap<String, PathBuf>, forms: &[Form]| -> Vec<(String, PathBuf)> {
             let missing = places.iter().filter(|(_, place)| !cache::claim(place, forms));
             missing.map(|(target, place)| (target.clone(), place.clone())).collect()
@@ -177,6 +183,7 @@ impl Run<'_> {
             rustc: self.toolchain.rustc.clone(),
             host: self.toolchain.host.clone(),
             version: self.toolchain.version.clone(),
+            running: running.clone(),
         };
         let hooked = self.hooked();
         Ok(Some(std::thread::spawn(move || {

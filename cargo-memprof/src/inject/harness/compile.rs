@@ -1,6 +1,7 @@
 //! The harness compiled: by the driver before cargo builds, by the wrapper where only it knows that one is needed.
 
 use super::built::{Built, NO_LIBTEST, seal};
+use super::running::Running;
 use super::{Form, Hooked, Unhookable, VERSION, cache, libtest};
 use crate::context::env;
 use crate::context::target_dir::is_alive;
@@ -12,7 +13,7 @@ use rustix::process::Pid;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 /// The file in a place that says which shape of libtest's interface its harness for tests is for.
@@ -56,12 +57,19 @@ pub struct Compiler {
     pub host: String,
     /// What it says of itself: `rustc 1.95.0 (59807616e 2026-04-14)`.
     pub version: String,
+    /// Its compilations that are under way.
+    pub running: Running,
 }
 
 impl Compiler {
     /// That of the run that `plan` is of.
     pub fn of(plan: &Plan) -> Compiler {
-        Compiler { rustc: plan.rustc.clone().into(), host: plan.host.clone(), version: plan.rustc_version.clone() }
+        Compiler {
+            rustc: plan.rustc.clone().into(),
+            host: plan.host.clone(),
+            version: plan.rustc_version.clone(),
+            running: Running::default(),
+        }
     }
 }
 
@@ -136,7 +144,7 @@ pub fn build(
     }
     let draft = draft.path().join(form.file_name());
     command.arg("-o").arg(&draft);
-    match compile(command, sources, wanted)? {
+    match compile(command, sources, wanted, &compiler.running)? {
         Compiled::Well => {
             // On the disk before it has its name.
             fs_err::File::open(&draft).and_then(|draft| draft.sync_all()).map_err(told)?;
@@ -194,27 +202,23 @@ enum Compiled {
 }
 
 /// Compiles `sources` once, with a `command` that lacks only them.
-fn compile(mut command: Command, sources: &Path, wanted: Wanted) -> Result<Compiled, String> {
+fn compile(mut command: Command, sources: &Path, wanted: Wanted, running: &Running) -> Result<Compiled, String> {
     command.arg(sources.join("lib.rs"));
     let mut remap = OsString::from("--remap-path-prefix=");
     remap.push(sources);
     remap.push("=memprof-harness/src");
     command.arg(remap);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let told = |error: io::Error| error.to_string();
-    let child = command.spawn().map_err(told)?;
-    if wanted == Wanted::Later {
-        let process = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-        // It is only slower for others where that cannot be done.
-        let _ = rustix::process::setpriority_process(process, NICE);
-    }
-    let output = child.wait_with_output().map_err(told)?;
-    Ok(match output.status.success() {
+    let begun = |process: u32| {
+        if wanted == Wanted::Later {
+            let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+            // It is only slower for others where that cannot be done.
+            let _ = rustix::process::setpriority_process(process, NICE);
+        }
+    };
+    let ended = running.run(&mut command, begun).map_err(|error| error.to_string())?;
+    Ok(match ended.status.success() {
         true => Compiled::Well,
-        false => Compiled::Not {
-            said: String::from_utf8_lossy(&output.stderr).trim().to_owned(),
-            code: output.status.code(),
-        },
+        false => Compiled::Not { said: ended.said, code: ended.status.code() },
     })
 }
 

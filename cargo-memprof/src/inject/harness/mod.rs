@@ -6,6 +6,7 @@ pub mod cache;
 pub mod compile;
 pub mod fingerprint;
 mod libtest;
+pub mod running;
 
 use crate::inject::flags::PROGRAM_CRATE;
 use memprof_harness::link_marker;

@@ -61,6 +61,9 @@ mod provenance;
 mod seeds;
 #[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 #[cfg(not(memprof_program))]
+pub mod settle;
+#[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
+#[cfg(not(memprof_program))]
 mod terminal;
 
 #[cfg(memprof_native)]

@@ -20,6 +20,8 @@ pub struct Modes {
     pub timeout: Option<Duration>,
     /// How many frames of a stack are kept; `None` = as many as usual.
     pub depth: Option<StackDepth>,
+    /// The file with the [`crate::settle::Rules`] by which tests are run again; `None` = none is.
+    pub rules: Option<String>,
     /// Which tests are recorded, see [`pattern::picks`]; empty = all. The others are run as ever.
     pub only: Vec<String>,
 }
@@ -33,7 +35,15 @@ impl Modes {
 
 impl Default for Modes {
     fn default() -> Modes {
-        Modes { repeat: 1, partition: None, deterministic: false, timeout: None, depth: None, only: Vec::new() }
+        Modes {
+            repeat: 1,
+            partition: None,
+            deterministic: false,
+            timeout: None,
+            depth: None,
+            rules: None,
+            only: Vec::new(),
+        }
     }
 }
 
@@ -174,6 +184,7 @@ const PARTITION: &str = "partition=";
 const DETERMINISTIC: &str = "deterministic";
 const TIMEOUT: &str = "timeout_ms=";
 const DEPTH: &str = "depth=";
+const RULES: &str = "rules=";
 const ONLY: &str = "only=";
 
 impl fmt::Display for Modes {
@@ -190,6 +201,9 @@ impl fmt::Display for Modes {
         }
         if let Some(depth) = self.depth {
             write!(f, " {DEPTH}{depth}")?;
+        }
+        if let Some(rules) = &self.rules {
+            write!(f, " {RULES}{}", without_spaces(rules))?;
         }
         for pattern in &self.only {
             write!(f, " {ONLY}{}", without_spaces(pattern))?;
@@ -215,6 +229,8 @@ impl FromStr for Modes {
                 modes.timeout = Some(Duration::from_millis(time));
             } else if let Some(depth) = word.strip_prefix(DEPTH) {
                 modes.depth = Some(depth.parse()?);
+            } else if let Some(file) = word.strip_prefix(RULES) {
+                modes.rules = Some(with_spaces(file).ok_or(format!("`{file}` as a path"))?);
             } else if let Some(pattern) = word.strip_prefix(ONLY) {
                 modes.only.push(with_spaces(pattern).ok_or(format!("`{pattern}` as a pattern"))?);
             } else if word == DETERMINISTIC {
@@ -228,7 +244,7 @@ impl FromStr for Modes {
 }
 
 /// `text` as one word: every white space, and what stands for one, by its number between two `%`.
-fn without_spaces(text: &str) -> String {
+pub(crate) fn without_spaces(text: &str) -> String {
     text.chars().fold(String::new(), |mut word, letter| {
         match letter {
             '%' | '\0' => word.push_str(&format!("%{}%", u32::from(letter))),
@@ -240,7 +256,7 @@ fn without_spaces(text: &str) -> String {
 }
 
 /// What [`without_spaces`] was given; `None` where this is no word of its.
-fn with_spaces(word: &str) -> Option<String> {
+pub(crate) fn with_spaces(word: &str) -> Option<String> {
     let mut text = String::new();
     for (at, part) in word.split('%').enumerate() {
         match at % 2 {
@@ -265,7 +281,7 @@ mod tests {
         for text in [
             "repeat=1",
             "repeat=5 partition=count:2/3",
-            "repeat=1 partition=hash:1/1 deterministic timeout_ms=1500 depth=64 only=a::* only=50%37%%32%b",
+            "repeat=1 partition=hash:1/1 deterministic timeout_ms=1500 depth=64 rules=/a%32%b only=a::* only=50%37%%32%b",
         ] {
             assert_eq!(text.parse::<Modes>().map(|modes| modes.to_string()).as_deref(), Ok(text));
         }

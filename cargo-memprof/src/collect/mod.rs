@@ -145,13 +145,20 @@ fn adopted(all: Vec<Recorded>) -> Vec<Recorded> {
     ordered
 }
 
-/// Of `ordered` tests those that were retried no more, with their children.
+/// Of `ordered` tests those that were retried no more, with their children. An attempt that was retried has failed; one that passed may have
+/// run its test several times.
 fn last_attempts(ordered: Vec<Recorded>) -> Vec<Recorded> {
     let mut kept: Vec<Recorded> = Vec::new();
     for test in ordered {
-        let again = test.record.child.is_none() && kept.last().is_some_and(|last| last.record.id == test.record.id);
-        while again && kept.last().is_some_and(|last| last.record.id == test.record.id) {
-            kept.pop();
+        let own = test.record.child.is_none();
+        let before = kept.iter().rev().take_while(|last| last.record.id == test.record.id);
+        let failed = before
+            .clone()
+            .find(|last| last.record.child.is_none())
+            .is_some_and(|last| last.record.outcome != Outcome::Ok);
+        if own && failed {
+            let attempts = before.count();
+            kept.truncate(kept.len() - attempts);
         }
         kept.push(test);
     }

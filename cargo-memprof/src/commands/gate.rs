@@ -10,7 +10,7 @@ use crate::gate::baseline::reference::{Reference, nothing_ran};
 use crate::gate::baseline::store::{Repeat, Store};
 use crate::gate::committed::Baseline;
 use crate::gate::compare::recorded::RecordedRun;
-use crate::gate::compare::{self, self_test};
+use crate::gate::compare::{self, again, self_test};
 use crate::gate::explain::changed_lines::ChangedLines;
 use crate::gate::explain::evidence::{self, Evidence};
 use crate::gate::flags::GateFlags;
@@ -117,7 +117,7 @@ fn compare_run(options: &GateOptions, here: &mut Context<'_>, out: &Utf8Path) ->
         LastCommand::must_have_produced(out, "cannot compare the last run")?;
         out.to_owned()
     } else {
-        let done = recording::record(&options.test, here)?;
+        let done = recording::record(&options.test, here, &|now| again::rules(&baseline, now, &place.policy))?;
         match done.outputs {
             // There is nothing to be said of what the rest would have been.
             _ if done.interrupted => return Ok(Ended::Not { doubt: Doubt::Interrupted, code: done.code }),

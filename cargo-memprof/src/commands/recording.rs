@@ -15,6 +15,7 @@ use crate::context::target_dir::{self, Folders};
 use crate::context::toolchain::Toolchain;
 use crate::context::workspace::Workspace;
 use crate::context::{Context, machine, test_filter};
+use crate::files::outlet;
 use crate::gate::policy::Policy;
 use crate::git::Git;
 use crate::inject::harness::Hooked;
@@ -29,15 +30,19 @@ use crate::ui::interrupt;
 use crate::ui::terminal::Shell;
 use camino::Utf8PathBuf;
 use memprof_harness::modes::StackDepth;
+use memprof_harness::settle::Rules;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::ExitStatus;
+
+/// By which rules tests are run again in a run of these conditions; `None` = none is.
+pub type RulesFor<'a> = &'a dyn Fn(&Conditions) -> Option<Rules>;
 
 /// Runs the tests and reports on them.
 ///
 /// # Errors
 /// Where something of ours fails; what cargo says and ends with is passed on.
-pub fn record(options: &TestOptions, here: &Context<'_>) -> Result<Done, Error> {
+pub fn record(options: &TestOptions, here: &Context<'_>, rules: RulesFor<'_>) -> Result<Done, Error> {
     let Context { surroundings, workspace, shell, git } = here;
     let libtest = Way::asked()?;
     let config = Config::<Policy>::read(&workspace.root, &workspace.metadata)?;
@@ -62,7 +67,11 @@ pub fn record(options: &TestOptions, here: &Context<'_>) -> Result<Done, Error> 
     let git = git.as_ref();
     let shares = options.modes.partition.is_some();
     let provenance = shares.then(|| Provenance::look(&workspace.root, &options.cargo));
+    let conditions = conditions_of(options, surroundings, &toolchain, workspace.default_package());
+    let rules = rules(&conditions).map(|rules| write_rules(&folders, &rules)).transpose()?;
     let run = Run {
+        rules,
+        conditions,
         options,
         surroundings,
         workspace,
@@ -150,8 +159,19 @@ fn conditions_of(
     }
 }
 
+/// Writes the rules where the processes that start tests find them.
+fn write_rules(folders: &Folders, rules: &Rules) -> Result<String, Error> {
+    let path = folders.scratch.join("rules");
+    let failed = |error| Error::new("cannot prepare the run").caused_by(error);
+    outlet::put(&path, rules.to_text()).map_err(failed)?;
+    Ok(path.into_string())
+}
+
 /// What there is when the tests can start.
 struct Run<'a> {
+    /// The file with the rules by which tests are run again.
+    rules: Option<String>,
+    conditions: Conditions,
     /// How many frames of a stack are kept, where it is said.
     depth: Option<StackDepth>,
     options: &'a TestOptions,
@@ -184,8 +204,7 @@ impl Run<'_> {
     fn to_its_end(&self, target_dir: Utf8PathBuf) -> Result<Done, Error> {
         let ended = self.cargo_test()?;
         let ran = targets::identify(self.workspace, run_log::read(&self.ran_file()));
-        let mut conditions =
-            conditions_of(self.options, self.surroundings, self.toolchain, self.workspace.default_package());
+        let mut conditions = self.conditions.clone();
         if ran.iter().any(|executable| executable.listed) {
             conditions.counting += conditions::LISTED;
         }

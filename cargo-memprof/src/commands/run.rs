@@ -12,7 +12,7 @@ use crate::ui::exit_code::ExitCode;
 /// Where something of ours fails; what the program or cargo end with is passed on.
 pub fn run(options: &TestOptions) -> Result<ExitCode, Error> {
     match Context::look(&options.cargo)? {
-        Ok(here) => Ok(recording::record(options, &here)?.exit_code()),
+        Ok(here) => Ok(recording::record(options, &here, &|_| None)?.exit_code()),
         Err(code) => Ok(code),
     }
 }

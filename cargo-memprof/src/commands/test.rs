@@ -6,6 +6,7 @@ use super::recording;
 use crate::context::Context;
 use crate::gate::baseline::file::Taking;
 use crate::gate::baseline::reference::{Reference, nothing_ran};
+use crate::gate::compare::again;
 use crate::gate::compare::recorded::RecordedRun;
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
@@ -21,7 +22,8 @@ pub fn test(options: &GateOptions) -> Result<ExitCode, Error> {
     };
     // Before a run that may take long, whether its end can be done.
     let place = options.flags.save_baseline.then(|| Reference::find(&here, &options.flags)).transpose()?;
-    let done = recording::record(&options.test, &here)?;
+    let rules = place.as_ref().map(|place| again::to_know(&place.policy));
+    let done = recording::record(&options.test, &here, &|_| rules.clone())?;
     let Some(place) = place else { return Ok(done.exit_code()) };
     match done.outputs {
         _ if done.not_recorded => {

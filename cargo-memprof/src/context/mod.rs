@@ -20,6 +20,7 @@ pub mod symbol_cache;
 pub mod target_dir;
 
 pub mod conditions;
+pub mod doctest_name;
 pub mod frameworks;
 pub mod provenance;
 

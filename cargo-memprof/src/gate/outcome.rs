@@ -95,7 +95,14 @@ pub enum Finding {
     /// Not held against its line, which is of other conditions.
     OtherConditions,
     /// Repeats of the test differ.
-    Unstable { figure: Figure, least: i64, most: i64, repeats: usize },
+    Unstable {
+        figure: Figure,
+        least: i64,
+        most: i64,
+        repeats: usize,
+        /// A limit with room for it; `None` = it has room enough, or can have none.
+        room: Option<String>,
+    },
 }
 
 /// A reason not to trust the comparison as a whole.
@@ -173,6 +180,21 @@ impl Judged {
     /// The findings that fail the gate.
     pub fn failures(&self) -> impl Iterator<Item = &Finding> {
         self.findings.iter().filter(|(severity, _)| *severity == Severity::Fail).map(|(_, finding)| finding)
+    }
+
+    /// Whether its runs have shown that it varies by itself.
+    pub fn varies(&self) -> bool {
+        self.findings.iter().any(|(_, finding)| matches!(finding, Finding::Unstable { .. }))
+    }
+
+    /// Whether it is over a line that other figures would be within, as opposed to a ceiling, and its figures are what it needs.
+    pub fn can_be_accepted(&self) -> bool {
+        let grown = |finding: &Finding| match finding {
+            Finding::Over { before, now, .. } => before.is_some_and(|before| *now > before),
+            Finding::Improved { .. } => true,
+            _ => false,
+        };
+        !self.varies() && self.failures().any(grown)
     }
 
     /// Whether it is over a line of the baseline that may be as far from the next run's: threads race, and one run cannot tell.

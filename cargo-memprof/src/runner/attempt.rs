@@ -3,7 +3,7 @@
 
 use super::{Call, cannot_note, cannot_run};
 use crate::ui::error::Error;
-use memprof_harness::ledger::{Finish, LedgerFile, OutcomeCode, Seed, target_of};
+use memprof_harness::ledger::{Counts, Finish, LedgerFile, OutcomeCode, Seed, target_of};
 use memprof_harness::limit::{self, Ended};
 use memprof_harness::modes::Detail;
 use memprof_harness::{addresses, environment};
@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -77,6 +77,11 @@ impl Attempt {
         cannot_run(self.command.get_program(), &error)
     }
 
+    /// Where its ledgers are to be found once it has run.
+    pub fn ledgers(&self) -> OwnLedgers {
+        OwnLedgers(self.ledgers.clone())
+    }
+
     /// Runs the program in the place of this process, for `time` at most.
     ///
     /// # Errors
@@ -98,32 +103,58 @@ impl Attempt {
     }
 
     fn run_by(self, run: impl FnOnce(Command) -> io::Result<Ended>) -> Result<Ended, Error> {
-        let program = self.command.get_program().to_owned();
+        let (program, ledgers) = (self.command.get_program().to_owned(), self.ledgers());
         let ended = run(self.command).map_err(|error| cannot_run(&program, &error))?;
         if ended.timed_out {
-            finish(&self.ledgers, &ended).map_err(|error| cannot_note("that a test timed out", &error))?;
+            finish(&ledgers, &ended).map_err(|error| cannot_note("that a test timed out", &error))?;
         }
         Ok(ended)
     }
 }
 
-/// Has the ledgers say that time was up which do not say yet how their process ended.
-fn finish(ledgers: &Path, ended: &Ended) -> io::Result<()> {
-    let (folder, stem) = (ledgers.parent().unwrap_or(ledgers), ledgers.file_name().unwrap_or_default());
-    let entries = match fs_err::read_dir(folder) {
-        // A test removed it.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries?,
-    };
-    for entry in entries {
-        let path = entry?.path();
-        let name = path.file_stem().unwrap_or_default().to_string_lossy();
-        // What the program started has a longer name, and a ledger of a fork another ending.
-        let rest = name.strip_prefix(&*stem.to_string_lossy());
-        let own = rest.is_some_and(|rest| !rest.contains('.')) && path.extension().is_some_and(|end| end == "ledger");
-        if !own {
-            continue;
+/// The ledgers of the processes of one attempt, those aside that these started, by what their names begin with.
+#[derive(Debug)]
+pub struct OwnLedgers(PathBuf);
+
+impl OwnLedgers {
+    fn paths(&self) -> io::Result<Vec<PathBuf>> {
+        let (folder, stem) = (self.0.parent().unwrap_or(&self.0), self.0.file_name().unwrap_or_default());
+        let entries = match fs_err::read_dir(folder) {
+            // A test removed it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut paths = Vec::new();
+        for entry in entries {
+            let path = entry?.path();
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            // What the program started has a longer name, and a ledger of a fork another ending.
+            let rest = name.strip_prefix(&*stem.to_string_lossy());
+            if rest.is_some_and(|rest| !rest.contains('.')) && path.extension().is_some_and(|end| end == "ledger") {
+                paths.push(path);
+            }
         }
+        Ok(paths)
+    }
+
+    /// What they have counted; `None` where there is not one of them, or it cannot be read.
+    pub fn counts(&self) -> Option<Counts> {
+        let paths = self.paths().ok()?;
+        let [path] = paths.as_slice() else { return None };
+        LedgerFile::open(path).and_then(|ledger| ledger.counts()).ok()
+    }
+
+    /// Removes them: of a run that changes no verdict.
+    pub fn remove(&self) {
+        for path in self.paths().unwrap_or_default() {
+            let _ = fs_err::remove_file(path);
+        }
+    }
+}
+
+/// Has the ledgers say that time was up which do not say yet how their process ended.
+fn finish(ledgers: &OwnLedgers, ended: &Ended) -> io::Result<()> {
+    for path in ledgers.paths()? {
         let ledger = match LedgerFile::open(&path) {
             // It was killed before there was more than a name.
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => continue,

@@ -1,6 +1,7 @@
 //! Running doctests: each is a program, or several are one that starts itself once for each.
 
 use super::{Call, FAILURE};
+use crate::context::doctest_name;
 use crate::context::env;
 use crate::files::outlet;
 use crate::protocol;
@@ -48,7 +49,10 @@ impl Call<'_> {
         let mut command = self.doctest_command(args);
         // Behind a runner of the user's they are all in one process.
         let divided = self.runner.is_empty();
-        let apart = self.modes.timeout.is_some() || self.modes.repeat > 1 || !self.modes.only.is_empty();
+        let apart = self.modes.timeout.is_some()
+            || self.modes.repeat > 1
+            || self.rules.is_some()
+            || !self.modes.only.is_empty();
         if !divided || !apart {
             if divided {
                 command.env(env::RUSTDOC_DOCTEST_BIN_PATH, self.ran.exe.as_path());
@@ -74,7 +78,9 @@ impl Call<'_> {
         let make = || self.record_as(&name, self.doctest_command(args), "", window);
         // What rustdoc takes for a failure: one that is to panic fails by ending well.
         let failure = if should_panic { 0 } else { FAILURE };
-        self.run_recorded(make, &format!("test `{name}`"), failure)
+        let item = doctest_name::item_and_line(&name).map_or_else(|| name.clone(), |(item, _)| item);
+        let runs = self.runs_of(doctest_name::KIND, &item);
+        self.run_recorded(make, &format!("test `{name}`"), failure, runs)
     }
 
     fn doctest_command(&self, args: &[OsString]) -> Command {

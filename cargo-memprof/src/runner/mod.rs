@@ -31,6 +31,7 @@ use memprof_harness::environment;
 use memprof_harness::ledger::{Inventory, Listed};
 use memprof_harness::limit;
 use memprof_harness::modes::Modes;
+use memprof_harness::settle::{Rules, Runs};
 use rustix::process::Signal;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -56,6 +57,8 @@ pub fn run(args: &[OsString]) -> Error {
 struct Call<'a> {
     plan: Plan,
     modes: Modes,
+    /// By which tests are run again; `None` = they are run as often as the modes say.
+    rules: Option<Rules>,
     /// The user's own runner for the triple, or nothing.
     runner: Vec<OsString>,
     /// By which the executable starts itself again.
@@ -82,8 +85,14 @@ impl<'a> Call<'a> {
             runner: options::shown(runner.iter().map(OsString::as_os_str)),
         };
         // The driver wrote it as we read it.
-        let modes = plan.modes.as_ref().and_then(|modes| modes.parse().ok()).unwrap_or_default();
-        Ok(Call { plan, modes, runner, emulator: Emulator::new(emulator), program, ran })
+        let modes: Modes = plan.modes.as_ref().and_then(|modes| modes.parse().ok()).unwrap_or_default();
+        let text = modes.rules.as_ref().map(fs_err::read_to_string).transpose();
+        let rules = text.map_err(|error| error.to_string()).and_then(|text| text.map(|text| text.parse()).transpose());
+        let rules = rules.map_err(|error| {
+            let failed = Error::new("cannot run the tests by the rules of the baseline").caused_by(error);
+            failed.help("run them with `cargo memprof`, which writes the rules")
+        })?;
+        Ok(Call { plan, modes, rules, runner, emulator: Emulator::new(emulator), program, ran })
     }
 
     /// Becomes the executable, or stands for it; gives why that failed.
@@ -121,8 +130,8 @@ impl<'a> Call<'a> {
                         self.ran.leaves = Trace::Ledger;
                         self.note()?;
                         let make = || self.record(self.command(args), "", None);
-                        let name = memprof_harness::ledger::target_of(self.ran.exe.as_path());
-                        return self.run_recorded(make, &format!("`{name}`"), FAILURE);
+                        let name = self.target();
+                        return self.run_recorded(make, &format!("`{name}`"), FAILURE, self.runs_of(&name, WHOLE));
                     }
                     Answer::NoRun => {}
                 }
@@ -152,20 +161,51 @@ impl<'a> Call<'a> {
         let args: Vec<OsString> = args.iter().cloned().chain(threads).collect();
         let frame = self.is_listed().then(|| libtest::window(self.ran.exe.as_path())).flatten();
         let window = frame.as_deref().or(threaded.then_some(environment::THREADS));
-        Ok(self.record(self.command(&args), name, window).become_it())
+        let runs = self.runs_of(&self.target(), name);
+        self.run_recorded(|| self.record(self.command(&args), name, window), &format!("test `{name}`"), FAILURE, runs)
     }
 
-    /// Runs what `make` makes as often as it is to be run, and ends as the first time did. Where the time was up, it says so of
-    /// `what` and ends with `failure`.
-    fn run_recorded(&self, make: impl Fn() -> Attempt, what: &str, failure: i32) -> Result<Error, Error> {
-        let (time, times) = (self.modes.timeout, self.modes.repeat);
-        if time.is_none() && times == 1 {
+    /// The target's name, as its executable has it.
+    fn target(&self) -> String {
+        memprof_harness::ledger::target_of(self.ran.exe.as_path())
+    }
+
+    /// How often the test `name` of `target` is run.
+    fn runs_of(&self, target: &str, name: &str) -> Runs {
+        let rule = self.rules.as_ref().map(|rules| rules.of(&self.ran.package, target, name));
+        Runs::new(rule.unwrap_or_default(), self.modes.repeat)
+    }
+
+    /// Runs what `make` makes as often as `runs` says, and ends as the first time did. Where the time was up, it says so of `what` and ends
+    /// with `failure`.
+    fn run_recorded(
+        &self,
+        make: impl Fn() -> Attempt,
+        what: &str,
+        failure: i32,
+        mut runs: Runs,
+    ) -> Result<Error, Error> {
+        let time = self.modes.timeout;
+        if time.is_none() && runs.is_once() {
             return Ok(make().become_it());
         }
-        let first = make().run(time)?;
+        let attempt = make();
+        let ledgers = attempt.ledgers();
+        let first = attempt.run(time)?;
         let mut late = first.timed_out;
-        for _ in 1..times {
-            late = late || make().run_unheard(time)?.timed_out;
+        // What cannot be run twice, or has failed already, has no more to say.
+        let mut again = runs.again(ledgers.counts().filter(|_| first.status.success()), first.wall);
+        while again && !late {
+            let (attempt, is_ours) = (make(), runs.is_ours());
+            let ledgers = attempt.ledgers();
+            let next = attempt.run_unheard(time)?;
+            let fails = next.timed_out || next.status.code() != first.status.code();
+            if is_ours && fails {
+                ledgers.remove();
+                break;
+            }
+            late = next.timed_out;
+            again = runs.again(ledgers.counts(), next.wall);
         }
         match time.filter(|_| late) {
             Some(time) => {
@@ -204,7 +244,7 @@ impl<'a> Call<'a> {
     /// A program that is recorded as one, and in another share, has its verdict there.
     fn leave_to_another_share(&self) -> Result<Error, Error> {
         self.note()?;
-        let name = memprof_harness::ledger::target_of(self.ran.exe.as_path());
+        let name = self.target();
         Shell::new().note(&format!("`{name}` is run as one, in another share of the tests than this"));
         std::process::exit(0)
     }
@@ -270,7 +310,7 @@ impl<'a> Call<'a> {
             say_late(&format!("test `{name}`"), time);
         }
         if ended.timed_out && alone.late.is_empty() {
-            let name = memprof_harness::ledger::target_of(self.ran.exe.as_path());
+            let name = self.target();
             let killed = Error::new(format!("`{name}` was killed: it took longer than all of its tests may take"))
                 .caused_by(format!("{} tests have {} s each (--test-timeout)", tests.names.len(), time.as_secs_f64()))
                 .help("allow more time with `--test-timeout`, or see what the program does besides its tests");
@@ -293,9 +333,17 @@ impl<'a> Call<'a> {
         let window = tests.window.as_deref().or(tests.on_threads.then_some(environment::THREADS));
         let alone = Mutex::new(Alone::default());
         tests.run_each(&wanted, |name| {
-            for _ in 0..self.modes.repeat {
+            let mut runs = self.runs_of(&self.target(), name);
+            let mut again = true;
+            while again {
                 let attempt = self.record(self.command(&(tests.alone)(name, args)), name, window);
+                let (ledgers, is_ours) = (attempt.ledgers(), runs.is_ours());
                 let ended = attempt.run_unheard(self.modes.timeout)?;
+                if is_ours && (ended.timed_out || !ended.status.success()) {
+                    ledgers.remove();
+                    break;
+                }
+                again = runs.again(ledgers.counts().filter(|_| ended.status.success()), ended.wall);
                 let mut alone = alone.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
                 if ended.timed_out {
                     alone.late.push(name.to_owned());

@@ -213,6 +213,15 @@ impl LedgerFile {
         Ok(self.file.metadata()?.nlink() == 0)
     }
 
+    /// What it has counted, once its process is gone.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    #[cfg(not(memprof_program))]
+    pub fn counts(&self) -> io::Result<super::Counts> {
+        super::Counts::read(&self.file)
+    }
+
     /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path

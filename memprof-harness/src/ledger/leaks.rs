@@ -2,7 +2,7 @@
 
 use super::layout::{leak_check, LeakRecord};
 use super::model::signed;
-use super::parts::View;
+use super::view::View;
 use std::mem::offset_of;
 
 /// Whether that was found out.

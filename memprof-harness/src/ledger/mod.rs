@@ -6,6 +6,8 @@ pub mod executable;
 pub mod layout;
 
 mod callees;
+#[cfg(not(memprof_program))]
+mod counts;
 mod create;
 mod inventory;
 // What is slipped under a test writes ledgers and reads none.
@@ -20,8 +22,12 @@ mod read;
 mod seed;
 #[cfg(not(memprof_injected))]
 mod stacks;
+#[cfg(not(memprof_program))]
+mod view;
 
 pub use callees::{Callee, Callees};
+#[cfg(not(memprof_program))]
+pub use counts::Counts;
 pub(crate) use create::push_pair;
 pub use create::{Finish, Hook, Identity, LedgerFile, OutcomeCode};
 pub use inventory::{Inventory, Listed};

@@ -1,10 +1,12 @@
 //! Taking a ledger in. The file is untrusted input: a process may have died while it wrote, a disk may have lost half
 //! of it, somebody may have edited it.
 
+use super::counts::{is_multi, peak, Counts};
 use super::layout::{self, outcome, site_flag, state, Header, Lane, PeakRecord, StackRecord};
 use super::leaks::{LeakCheck, LeakSums, Leaks};
 use super::model::{signed, Counters, End, Ledger, LedgerError, Losses, Site, SiteValues};
-use super::parts::{Parts, SiteParts, View};
+use super::parts::{Parts, SiteParts};
+use super::view::View;
 use super::{Hook, Identity, OutcomeCode, Seed};
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -91,29 +93,14 @@ impl Losses {
     }
 }
 
-/// Whether several threads took part, so that the total is the header's and not the only lane's.
-fn is_multi(file: View<'_>) -> bool {
-    file.u32(offset_of!(Header, multi)) != 0
-}
-
 fn counters(file: View<'_>, lanes: &[View<'_>]) -> Counters {
     let sum = |at: usize| lanes.iter().fold(0u64, |sum, lane| sum.saturating_add(lane.u64(at)));
     let mut classes = [0u64; layout::SIZE_CLASSES];
     for (class, total) in classes.iter_mut().enumerate() {
         *total = sum(offset_of!(Lane, classes) + class * 8);
     }
-    let laneless = |at: usize| file.u64(at);
-    let objects = classes.iter().fold(0u64, |sum, &n| sum.saturating_add(n));
-    let alloc_objects = objects.saturating_add(laneless(offset_of!(Header, laneless_objects)));
-    let laneless_space = laneless(offset_of!(Header, laneless_space));
-    let laneless_freed = laneless(offset_of!(Header, laneless_freed_space));
-    let alloc_space = sum(offset_of!(Lane, alloc_space)).saturating_add(laneless_space);
-    let frees = sum(offset_of!(Lane, frees)).saturating_add(laneless(offset_of!(Header, laneless_frees)));
-    let live = lanes.iter().fold(0i64, |sum, lane| sum.saturating_add(lane.i64(offset_of!(Lane, live))));
-    let inuse_space = live.saturating_add(signed(laneless_space)).saturating_sub(signed(laneless_freed));
-    let multi = is_multi(file);
-    let peak = peak(file, lanes);
-    let batch = u64::from(file.u32(offset_of!(Header, batch)));
+    let Counts { alloc_objects, alloc_space, frees, peak_space, peak_error, inuse_objects, inuse_space, threads } =
+        Counts::of(file, lanes);
     Counters {
         alloc_objects,
         alloc_space,
@@ -121,12 +108,12 @@ fn counters(file: View<'_>, lanes: &[View<'_>]) -> Counters {
         frees,
         freed_space: u64::try_from(signed(alloc_space).saturating_sub(inuse_space)).unwrap_or(0),
         failed: sum(offset_of!(Lane, failed)),
-        peak_space: u64::try_from(peak).unwrap_or(0),
-        peak_error: if multi { batch.saturating_mul(lanes.len() as u64) } else { 0 },
-        inuse_objects: signed(alloc_objects).saturating_sub(signed(frees)),
+        peak_space,
+        peak_error,
+        inuse_objects,
         inuse_space,
         classes,
-        threads: file.u32(offset_of!(Header, threads)),
+        threads,
         leaks: Leaks::default(),
     }
 }
@@ -154,15 +141,6 @@ fn leaks(file: View<'_>, counters: &Counters, sites: &[Site]) -> Leaks {
     });
     let leaked_space = if of_sites.0 == leaked_objects { of_sites.1 } else { leaked_space };
     Leaks { check, leaked_objects, leaked_space: leaked_space.clamp(0, counters.inuse_space.max(0)) }
-}
-
-/// With one lane its own mark, unless that was lowered to watch a region: then the header has the peak.
-fn peak(file: View<'_>, lanes: &[View<'_>]) -> i64 {
-    let shared = file.i64(offset_of!(Header, peak));
-    match lanes {
-        [only] if !is_multi(file) => shared.max(only.i64(offset_of!(Lane, hi))),
-        _ => shared,
-    }
 }
 
 /// Whether the process stood at its peak when the window closed: then every site's peak is what it has now.

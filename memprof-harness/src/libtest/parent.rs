@@ -11,10 +11,11 @@ use super::shape::{self, Ended};
 use super::verdict::{self, Ending, Expectation, Reached};
 use crate::emulator::Emulator;
 use crate::ledger::{
-    fnv1a, layout, source_in_every_checkout, target_of, Finish, Hook, Identity, Inventory, LedgerFile, Listed,
+    fnv1a, layout, source_in_every_checkout, target_of, Counts, Finish, Hook, Identity, Inventory, LedgerFile, Listed,
     OutcomeCode, Seed,
 };
 use crate::modes::{Detail, Modes};
+use crate::settle::{Rules, Runs};
 use crate::std_start::StdStart;
 use crate::{addresses, environment, file_limit};
 use real::{Bencher, ShouldPanic, TestDesc, TestDescAndFn, TestFn};
@@ -49,6 +50,8 @@ struct Run {
     manifest_dir: PathBuf,
     inherit_output: bool,
     modes: Modes,
+    /// By which tests are run again; `None` = they are run as often as the modes say.
+    rules: Option<Rules>,
     on_panic: OnPanic,
     hook: Hook,
     /// See [`environment::THREAD_INFO`].
@@ -185,6 +188,7 @@ fn measured(
 fn prepare(options: &Options, plan: Plan, given: Given) -> Result<Run, Refusal> {
     let Given { modes, emulator, on_panic } = given;
     let modes = understood(modes)?;
+    let rules = modes.rules.as_ref().map(|file| rules(Path::new(file))).transpose()?;
     let hook = hook(&emulator);
     let exe = Executable::current(emulator).map_err(|cause| Refusal {
         what: "cannot start tests in processes of their own".into(),
@@ -214,6 +218,7 @@ fn prepare(options: &Options, plan: Plan, given: Given) -> Result<Run, Refusal> 
         manifest_dir: env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default(),
         inherit_output: options.no_capture || env::var_os(NO_CAPTURE).is_some_and(|value| value != "0"),
         modes,
+        rules,
         on_panic,
         hook,
         thread_info: StdStart::of_this_program().unwrap_or_default().thread_info_text(),
@@ -226,6 +231,15 @@ fn understood(modes: Option<OsString>) -> Result<Modes, Refusal> {
         what: format!("cannot run the tests as `{}` says", environment::MODES),
         cause: io::Error::other(error),
         help: "run them with `cargo memprof`, which sets it",
+    })
+}
+
+fn rules(file: &Path) -> Result<Rules, Refusal> {
+    let read = fs::read_to_string(file).and_then(|text| text.parse().map_err(io::Error::other));
+    read.map_err(|cause| Refusal {
+        what: format!("cannot run the tests by the rules in `{}`", file.display()),
+        cause,
+        help: "run them with `cargo memprof`, which writes them",
     })
 }
 
@@ -377,24 +391,46 @@ impl Test {
         }
     }
 
-    /// Records the test as often as it is to be, or until it does not end as expected. The last ending is the test's.
+    /// Records the test as often as it is to be, or until it does not end as expected. The last ending is the test's, of those that the user
+    /// has asked for: what we run besides changes no verdict, and says nothing.
     fn record_all(&self, run: &Run) -> io::Result<Ending> {
-        for repeat in 1..run.modes.repeat {
-            let ending = self.record(run, u64::from(repeat))?;
-            if ending.outcome(self.expectation) != OutcomeCode::Ok {
+        let rule = run.rules.as_ref().map(|rules| rules.of(&run.package, &target_of(&run.exe.path), &self.name));
+        let mut runs = Runs::new(rule.unwrap_or_default(), run.modes.repeat);
+        loop {
+            let (ending, counts, wall) = self.record(run, u64::from(runs.count()))?;
+            if ending.outcome(self.expectation) != OutcomeCode::Ok || !runs.again(counts, wall) {
+                return Ok(ending);
+            }
+            if runs.is_ours() {
+                self.record_again(run, &mut runs)?;
                 return Ok(ending);
             }
         }
-        self.record(run, 0)
+    }
+
+    /// Records the test until its figures are known, or it does not end as expected: what cannot be run twice is run once.
+    fn record_again(&self, run: &Run, runs: &mut Runs) -> io::Result<()> {
+        loop {
+            let (ledger, ended) = self.start(run, self.seed(run, u64::from(runs.count())), false)?;
+            let ending = self.finish(&ledger, &ended, run.modes.timeout)?;
+            if ending.outcome(self.expectation) != OutcomeCode::Ok {
+                return fs::remove_file(ledger.path());
+            }
+            if !runs.again(ledger.counts().ok(), ended.process.wall) {
+                return Ok(());
+            }
+        }
     }
 
     /// `repeat` tells the recordings of a test apart that one run makes.
-    fn record(&self, run: &Run, repeat: u64) -> io::Result<Ending> {
+    fn seed(&self, run: &Run, repeat: u64) -> Seed {
         let source_file = source_in_every_checkout(self.source_file, &run.manifest_dir);
-        let seed = Seed::of_test(&run.package, &target_of(&run.exe.path), source_file, &self.name, repeat);
-        let time = run.modes.timeout;
-        let (ledger, ended) = self.start(run, seed)?;
-        let ending = self.finish(&ledger, &ended, time)?;
+        Seed::of_test(&run.package, &target_of(&run.exe.path), source_file, &self.name, repeat)
+    }
+
+    fn record(&self, run: &Run, repeat: u64) -> io::Result<(Ending, Option<Counts>, Duration)> {
+        let (ledger, ended) = self.start(run, self.seed(run, repeat), run.inherit_output)?;
+        let ending = self.finish(&ledger, &ended, run.modes.timeout)?;
         // libtest captures what is printed here, and shows it where it shows a test's output: that of tests that failed.
         let output = String::from_utf8_lossy(&ended.output);
         let failed = ending.outcome(self.expectation) != OutcomeCode::Ok;
@@ -410,17 +446,18 @@ impl Test {
                 println!("{remark}");
             }
         }
-        Ok(ending)
+        let counts = run.rules.is_some().then(|| ledger.counts().ok()).flatten();
+        Ok((ending, counts, ended.process.wall))
     }
 
     /// Runs the test in a child. Where another test takes the ledger away before the child has opened it, the test has not begun, and
     /// gets another.
-    fn start(&self, run: &Run, seed: Seed) -> io::Result<(LedgerFile, process::Ended)> {
+    fn start(&self, run: &Run, seed: Seed, inherit_output: bool) -> io::Result<(LedgerFile, process::Ended)> {
         let mut left = 16;
         loop {
             let ledger = self.create_ledger(run, seed)?;
             run.note(Inventory::BEGUN, &self.name);
-            let ended = self.start_into(run, seed, &ledger)?;
+            let ended = self.start_into(run, seed, &ledger, inherit_output)?;
             left -= 1;
             if left == 0 || ledger.state()? != layout::state::CREATED || !ledger.is_removed()? {
                 folder::RECORDED.fetch_add(1, Ordering::Relaxed);
@@ -429,7 +466,13 @@ impl Test {
         }
     }
 
-    fn start_into(&self, run: &Run, seed: Seed, ledger: &LedgerFile) -> io::Result<process::Ended> {
+    fn start_into(
+        &self,
+        run: &Run,
+        seed: Seed,
+        ledger: &LedgerFile,
+        inherit_output: bool,
+    ) -> io::Result<process::Ended> {
         let mut command = run.exe.command(&run.arguments)?;
         command.env(environment::CHILD, self.index.to_string()).env(environment::LEDGER, ledger.path());
         // The ledger has the rate as well, but the first allocation of the child comes before its ledger is open.
@@ -443,7 +486,7 @@ impl Test {
             addresses::fix(&mut command);
         }
         let time = run.modes.timeout;
-        if run.inherit_output {
+        if inherit_output {
             run_inheriting(command, time)
         } else {
             run_collecting(command, time)

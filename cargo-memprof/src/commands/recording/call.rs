@@ -100,6 +100,7 @@ impl Run<'_> {
             modes.partition = None;
         }
         modes.depth = self.depth;
+        modes.rules.clone_from(&self.rules);
         (modes != Modes::default()).then(|| modes.to_string())
     }
 

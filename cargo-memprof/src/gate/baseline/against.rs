@@ -27,6 +27,9 @@ use std::process::{Command, Stdio};
 const TREE: &str = "tree";
 /// What the run of the other revision said.
 const LOG: &str = "log.txt";
+/// A baseline of the revision and its profiles, which its run leaves and nobody reads: the run itself has all of it.
+const FIGURES: &str = "memprof.baseline";
+const PROFILES: &str = "baseline";
 const LOCK_FILE: &str = "Cargo.lock";
 const ELSEWHERE: &str = "set `CARGO_TARGET_DIR` to a folder outside of the repository, where the clone then is";
 
@@ -227,6 +230,9 @@ impl Against<'_> {
         let exe = std::env::current_exe().map_err(|error| failed().caused_by(error))?;
         let mut command = Command::new(exe);
         command.current_dir(&place.folder).args(["memprof", "test"]);
+        // What is compared with is known as a baseline is: by several runs of each test.
+        command.args(["--save-baseline", "--baseline"]).arg(folder.join(FIGURES));
+        command.arg("--baseline-dir").arg(folder.join(PROFILES));
         command.args(["--memprofilerate".into(), self.options.own.rate.get().to_string()]);
         command.arg("--memprofile").arg(out).arg("--target-dir").arg(folder);
         command.args(self.options.own.native.then_some("--native"));

@@ -1,12 +1,11 @@
 //! What doctests are called in a baseline. rustdoc names them by their lines, which change with every word above them; here they
 //! are named by their item, and counted where it has several. Pure.
 
+use crate::context::doctest_name::{KIND, item_and_line};
 use crate::gate::compare::recorded::RecordedTest;
 use memprof_profile::record::TestId;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The kind of a target of doctests.
-const KIND: &str = "doc";
 /// Stands between an item and its doctest's number, from the second on.
 const NUMBER: &str = " #";
 
@@ -30,15 +29,6 @@ pub fn without_lines(tests: &mut [RecordedTest]) {
             test.name.push_str(&format!("{NUMBER}{number}"));
         }
     }
-}
-
-/// `src/lib.rs - f (line 12)` as `src/lib.rs - f` and 12; of a crate's own documentation as `src/lib.rs` and the line.
-fn item_and_line(name: &str) -> Option<(String, u32)> {
-    const LINE: &str = " (line ";
-    let (item, rest) = name.rsplit_once(LINE)?;
-    let (line, behind) = rest.split_once(')')?;
-    let line = line.parse().ok()?;
-    Some((format!("{}{behind}", item.trim_end_matches(" -")), line))
 }
 
 /// The item that a doctest of a baseline is one of; `None` = it is no doctest.

@@ -1,5 +1,6 @@
 //! The comparison: a baseline, a run and a policy give an outcome. Pure.
 
+pub mod again;
 pub mod doctest;
 pub mod recorded;
 pub mod self_test;
@@ -107,9 +108,11 @@ pub fn gone(baseline: &Baseline, run: &RecordedRun) -> Vec<TestId> {
 /// Those of `tests` whose repeats in `run` differ.
 pub fn unstable_tests(run: &RecordedRun, tests: &[TestId]) -> Vec<TestId> {
     let by_test = run.by_test();
-    let repeats = |id: &TestId| by_test.get(id).map(Vec::as_slice).unwrap_or_default();
     let compared = Figure::ALL.into_iter().filter(|figure| *figure != Figure::PeakSpace);
-    let differ = |id: &&TestId| compared.clone().any(|figure| unstable(repeats(id), figure).is_some());
+    let differ = |id: &&TestId| {
+        let seen = by_test.get(id).and_then(|repeats| seen(repeats));
+        seen.is_some_and(|seen| compared.clone().any(|figure| seen.varies(figure)))
+    };
     tests.iter().filter(differ).cloned().collect()
 }
 
@@ -176,8 +179,8 @@ fn judge(id: &TestId, repeats: &[&RecordedTest], line: Option<&Seen>, held: bool
         if figure == Figure::PeakSpace && !peaks {
             continue;
         }
-        unstable(repeats, figure).into_iter().for_each(|finding| found(Severity::Warn, finding));
         let limit = policy.limit(id, figure);
+        unstable(&now, figure, &limit).into_iter().for_each(|finding| found(Severity::Warn, finding));
         // What was seen once may be seen again, so the least of now is held against the most of then; and what may be within the limit,
         // by the bound of a peak on either side, is not over it.
         let most = limit.most(before.map(|before| before.most(figure)));
@@ -209,10 +212,10 @@ fn is_better(limit: &Limit, before: &Seen, now: &Seen, figure: Figure) -> bool {
     now.most(figure) < before.least(figure) && grown.is_some_and(|most| before.least(figure) > most)
 }
 
-fn unstable(repeats: &[&RecordedTest], figure: Figure) -> Option<Finding> {
-    let seen = seen(repeats)?;
+fn unstable(seen: &Seen, figure: Figure, limit: &Limit) -> Option<Finding> {
     let (least, most) = (seen.least.get(figure), seen.most.get(figure));
-    seen.varies(figure).then_some(Finding::Unstable { figure, least, most, repeats: repeats.len() })
+    let room = limit.with_room(least, most, figure.is_space());
+    seen.varies(figure).then_some(Finding::Unstable { figure, least, most, repeats: seen.runs as usize, room })
 }
 
 /// Why tests of the baseline did not run.
@@ -531,7 +534,8 @@ mod tests {
         let now = run(vec![test("a", figures(5)), test("a", figures(3)), test("a", figures(4))]);
         let outcome = compare(&baseline, &now, &Policy::default());
         assert_eq!(outcome.verdict(), Verdict::Passed);
-        let unstable = Finding::Unstable { figure: Figure::AllocObjects, least: 3, most: 5, repeats: 3 };
+        let unstable =
+            Finding::Unstable { figure: Figure::AllocObjects, least: 3, most: 5, repeats: 3, room: Some("+4".into()) };
         assert_eq!(findings(&outcome, "a"), [(Severity::Warn, unstable)]);
     }
 

@@ -69,9 +69,11 @@ fn regression(test: &Judged, explanation: Option<&Explanation>) -> String {
     }
     if test.may_vary() {
         out.push_str(&format!(
-            "  {HELP}help:{HELP:#} {} threads allocated in it and may race: `--repeat 5` tells whether its figures vary by themselves\n",
+            "  {HELP}help:{HELP:#} it ran once, and {} threads allocated in it, which may race: `cargo memprof gate` runs it again before it says so\n",
             test.threads
         ));
+    } else if test.runs > 1 {
+        out.push_str(&format!("  so in each of its {} runs\n", test.runs));
     }
     let Some(explanation) = explanation else { return out };
     let mut pointer = |what: &str, paths: Vec<&Utf8PathBuf>| {
@@ -131,23 +133,24 @@ fn unstable(test: &Judged, varying: Option<&Varying>) -> String {
         }
         out.push_str(&format!("  {HELP}help:{HELP:#} {}\n", varying.cause.advice()));
     }
-    out.push_str(&format!(
-        "  {HELP}help:{HELP:#} if that cannot be changed, give it room in `.config/memprof.toml`:\n"
-    ));
-    out.push_str(&format!("    [[gate.override]]\n    test = {:?}\n", test.id.name));
-    for (_, finding) in &test.findings {
-        if let Finding::Unstable { figure, least, most, .. } = finding {
-            out.push_str(&format!("    {} = {:?}\n", figure.name(), room(*least, *most)));
-        }
+    let rooms: Vec<String> = test
+        .findings
+        .iter()
+        .filter_map(|(_, finding)| match finding {
+            Finding::Unstable { figure, room: Some(room), .. } => Some(format!("    {} = {room:?}\n", figure.name())),
+            _ => None,
+        })
+        .collect();
+    if !rooms.is_empty() {
+        let id = &test.id;
+        out.push_str(&format!(
+            "  {HELP}help:{HELP:#} if that cannot be changed, give it room in `.config/memprof.toml`:\n    [[gate.override]]\n"
+        ));
+        let target = format!("{}/{}", id.kind, id.target);
+        out.push_str(&format!("    package = {:?}\n    target = {target:?}\n    test = {:?}\n", id.package, id.name));
+        out.extend(rooms);
     }
     out
-}
-
-/// A limit for a figure that was seen from `least` to `most`: twice as much, because a few runs do not show all.
-fn room(least: i64, most: i64) -> String {
-    let percent =
-        most.saturating_sub(least).saturating_mul(200).checked_div(least).unwrap_or(i64::MAX).saturating_add(1);
-    if (0..=100).contains(&percent) { format!("+{percent}%") } else { "any".to_owned() }
 }
 
 /// `3 to 7 at src/parser.rs:88 in parse ← load`.
@@ -294,7 +297,7 @@ pub fn sentence(finding: &Finding) -> String {
         Finding::CutShort => "the process ended before the test returned, so it cannot be compared".to_owned(),
         Finding::Excluded { reason } => format!("it is excluded: {reason}"),
         Finding::OtherConditions => "it was not compared: its line is of other conditions".to_owned(),
-        Finding::Unstable { figure, least, most, repeats } => {
+        Finding::Unstable { figure, least, most, repeats, .. } => {
             format!("{} {} to {} in {repeats} runs", figure.name(), figure.show(*least), figure.show(*most))
         }
     }
@@ -465,7 +468,8 @@ fn last_line(outcome: &Outcome, baseline: &Source) -> String {
             format!("{GOOD}within budget{GOOD:#}: {compared} compared with `{baseline}`\n")
         }
         Verdict::OverBudget => {
-            let help = match baseline.committed {
+            let accepted = outcome.over_budget().into_iter().any(Judged::can_be_accepted);
+            let help = match baseline.committed && accepted {
                 true => format!(
                     "  {HELP}help:{HELP:#} if that is meant, take the new figures with `cargo memprof accept`\n"
                 ),
@@ -506,17 +510,4 @@ pub fn self_test(result: &SelfTest) -> String {
         out.push_str(&format!("    … and {} more\n", result.loose.len() - NAMED));
     }
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn room_is_twice_what_was_seen() {
-        for (least, most, limit) in [(1000, 1010, "+3%"), (100, 130, "+61%"), (10, 40, "any"), (0, 1, "any")] {
-            assert_eq!(room(least, most), limit);
-            assert!(limit.parse::<crate::gate::policy::limit::Limit>().is_ok());
-        }
-    }
 }

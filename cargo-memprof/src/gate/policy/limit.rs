@@ -43,6 +43,46 @@ impl Limit {
     }
 }
 
+impl Limit {
+    /// A limit that leaves room for a figure that was seen from `least` to `most`: twice as much, because a few runs do not show all, and never
+    /// less than this one. `None` where this one has room enough, or no room can be had because it is a ceiling.
+    pub fn with_room(&self, least: i64, most: i64, is_space: bool) -> Option<String> {
+        let seen = most.saturating_sub(least);
+        if self.most(Some(least)).is_none_or(|allowed| allowed >= most) {
+            return None;
+        }
+        let wanted = u64::try_from(seen).ok()?.saturating_mul(2);
+        let mut rules = Vec::new();
+        for rule in &self.rules {
+            rules.push(match *rule {
+                Rule::Ceiling(ceiling) if i64::try_from(ceiling).is_ok_and(|ceiling| ceiling < most) => return None,
+                Rule::Ceiling(ceiling) => ceiling.to_string(),
+                Rule::Growth { percent, absolute } => {
+                    let absolute = absolute.max(wanted);
+                    let of_least = percent_of(least, wanted).filter(|_| is_space);
+                    let percent = percent.max(of_least.unwrap_or(0).saturating_mul(1000));
+                    match percent {
+                        0 => format!("+{absolute}"),
+                        _ => format!("+{}% or {absolute}", shown_thousandths(percent)),
+                    }
+                }
+            });
+        }
+        Some(rules.join(", "))
+    }
+}
+
+/// `part` as a percentage of `whole`, rounded up; `None` where that says nothing.
+fn percent_of(whole: i64, part: u64) -> Option<u64> {
+    let whole = u64::try_from(whole).ok().filter(|whole| *whole > 0)?;
+    Some(part.saturating_mul(100).div_ceil(whole)).filter(|percent| *percent <= 100)
+}
+
+fn shown_thousandths(percent: u64) -> String {
+    let (whole, decimals) = (percent / 1000, percent % 1000);
+    if decimals == 0 { whole.to_string() } else { format!("{whole}.{decimals:03}").trim_end_matches('0').to_owned() }
+}
+
 impl fmt::Display for Limit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -184,6 +224,29 @@ mod tests {
         assert_eq!(of("+5%"), None);
         assert_eq!(of("+5%, 2KiB"), Some(2048));
         assert_eq!(of("0"), Some(0));
+    }
+
+    #[test]
+    fn room_is_twice_what_was_seen_and_never_less_than_what_holds() {
+        for (limit, least, most, is_space, room) in [
+            ("+0", 10, 40, false, Some("+60")),
+            ("+1", 10, 12, false, Some("+4")),
+            ("+5% or 256", 1000, 1200, true, None),
+            ("+5% or 256", 100_000, 110_000, true, Some("+20% or 20000")),
+            ("+7.25% or 1KiB", 100_000, 107_500, true, Some("+15% or 15000")),
+            ("+50%", 100, 151, false, Some("+50% or 102")),
+            ("+0, 100", 10, 20, false, Some("+20, 100")),
+            ("+0, 15", 10, 20, false, None),
+            ("any", 0, 48, true, None),
+            ("+0", 0, 48, true, Some("+96")),
+        ] {
+            let limit: Limit = limit.parse().unwrap();
+            let given = limit.with_room(least, most, is_space);
+            assert_eq!(given.as_deref(), room, "{limit} {least} {most}");
+            let Some(given) = given else { continue };
+            let given: Limit = given.parse().unwrap();
+            assert!(given.most(Some(least)) >= limit.most(Some(least)) && given.most(Some(least)) >= Some(most));
+        }
     }
 
     #[test]

@@ -1,0 +1,120 @@
+//! Which tests are to be run again before anything is said: those over a limit, until they are not or it is certain; those that are better
+//! or new, until their figures are known. Pure; the rules are carried out by whoever starts the tests.
+
+use super::doctest;
+use crate::context::conditions::{Conditions, LISTED};
+use crate::context::doctest_name;
+use crate::gate::committed::Baseline;
+use crate::gate::figures::{Figure, Seen};
+use crate::gate::outcome::Severity;
+use crate::gate::policy::Policy;
+use crate::gate::policy::limit::Limit;
+use crate::gate::policy::pattern::Pattern;
+use memprof_harness::settle::{Bounds, FIGURES, Rules};
+
+/// Nothing but the number of figures ties the two orders together.
+const _: () = assert!(Figure::ALL.len() == FIGURES && Figure::PeakSpace as usize == memprof_harness::settle::PEAK);
+
+/// The rules for a run that is held against `baseline`. `None` where it cannot be, as the conditions `now` are others: then no run of a test
+/// is worth another.
+pub fn rules(baseline: &Baseline, now: &Conditions, policy: &Policy) -> Option<Rules> {
+    // Whether an executable is recorded by its list shows when it runs.
+    let at_first =
+        |conditions: &Conditions| Conditions { counting: conditions.counting % LISTED, ..conditions.clone() };
+    let differ = !at_first(&baseline.conditions).differences(&at_first(now)).is_empty();
+    if differ && policy.conditions == Severity::Fail {
+        return None;
+    }
+    let mut rules = to_know(policy);
+    for (id, seen) in baseline.tests.iter().filter(|(id, _)| policy.exclusion(id).is_none()) {
+        let mut bounds = Bounds { threaded_peaks: policy.compares_peak(id, u32::MAX), ..Bounds::default() };
+        for figure in Figure::ALL {
+            let limit = policy.limit(id, figure);
+            bounds.most[figure as usize] = limit.most(Some(seen.most(figure)));
+            bounds.least[figure as usize] = better_below(&limit, seen, figure);
+        }
+        match doctest::item(id) {
+            // A runner knows a doctest by its line, and which of its item's it is, only who has seen them all.
+            Some(item) => rules.add(&id.package, doctest_name::KIND, &item.name, bounds),
+            None => rules.add(&id.package, &id.target, &id.name, bounds),
+        }
+    }
+    Some(rules)
+}
+
+/// The rules for a run whose figures are to be the baseline.
+pub fn to_know(policy: &Policy) -> Rules {
+    let mut rules = Rules::default();
+    let text = |pattern: &Option<Pattern>| pattern.as_ref().map_or("*", Pattern::as_str).to_owned();
+    for rule in &policy.exclude {
+        // Who starts a test does not know its target's kind.
+        let target = text(&rule.target);
+        let name = target.split_once('/').map_or("*", |(_, name)| name);
+        rules.exclude(&text(&rule.package), name, &text(&rule.test));
+    }
+    rules
+}
+
+/// The least with which a test is not better: the old figure would not be over the limit that it had with this one.
+fn better_below(limit: &Limit, before: &Seen, figure: Figure) -> Option<i64> {
+    let before = before.least(figure);
+    let is_better = |now: i64| limit.most(Some(now)).is_some_and(|most| before > most);
+    // The larger the figure the larger what its limit allows.
+    let (mut better, mut not) = (before.saturating_sub(1 << 62), before);
+    if !is_better(better) {
+        return None;
+    }
+    while not - better > 1 {
+        let middle = better + (not - better) / 2;
+        if is_better(middle) { better = middle } else { not = middle }
+    }
+    Some(not)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::figures::Figures;
+    use memprof_harness::settle::Rule;
+    use memprof_profile::record::TestId;
+
+    #[test]
+    fn the_bounds_are_where_the_gate_would_say_something() {
+        let seen = |alloc_space| Seen::once(Figures { alloc_space, ..Figures::default() });
+        for (limit, before) in
+            [("+0", 100), ("+5%", 1000), ("+5% or 256", 1000), ("+5% or 256", 9999), ("+7, 900", 800)]
+        {
+            let limit: Limit = limit.parse().unwrap();
+            let bound = better_below(&limit, &seen(before), Figure::AllocSpace).unwrap();
+            let over = |now: i64| i64::try_from(before).unwrap() > limit.most(Some(now)).unwrap();
+            assert!(over(bound - 1) && !over(bound), "{limit} {before}: {bound}");
+        }
+        for limit in ["any", "1000"] {
+            assert_eq!(better_below(&limit.parse().unwrap(), &seen(800), Figure::AllocSpace), None, "{limit}");
+        }
+    }
+
+    #[test]
+    fn every_line_has_its_bounds_and_what_is_excluded_has_none() {
+        let id = |kind: &str, name: &str| TestId {
+            package: "p".into(),
+            target: "a-b".into(),
+            kind: kind.into(),
+            name: name.into(),
+        };
+        let seen = Seen::once(Figures { alloc_objects: 3, ..Figures::default() });
+        let tests = [id("lib", "t"), id("test", "slow"), id("doc", "src/lib.rs - f #2")].map(|id| (id, seen));
+        let baseline = Baseline { tests: tests.into(), ..Baseline::default() };
+        let policy: Policy = toml::from_str(
+            "limits.alloc_objects = '+1'\nexclude = [{ target = 'test/*', test = 'slow', reason = 'x' }]",
+        )
+        .unwrap();
+        let rules = super::rules(&baseline, &Conditions::default(), &policy).unwrap();
+        let Rule::Outside(bounds) = rules.of("p", "a_b", "t") else { panic!("{rules:?}") };
+        assert_eq!((bounds.most[0], bounds.least[0]), (Some(4), Some(2)));
+        assert!(matches!(rules.of("p", "doc", "src/lib.rs - f"), Rule::Outside(_)));
+        assert_eq!((rules.of("p", "a_b", "slow"), rules.of("p", "a_b", "new")), (Rule::Never, Rule::Settle));
+        let other = Conditions { rustc: "2".into(), ..Conditions::default() };
+        assert_eq!(super::rules(&baseline, &other, &policy), None);
+    }
+}

@@ -1,0 +1,370 @@
+//! How often a test is run where its figures are to be known, and not its verdict alone. `cargo memprof` writes down between which figures
+//! no test has to run again; whoever starts the processes of tests reads it and asks after each run. Pure.
+
+use crate::ledger::Counts;
+use crate::modes::{with_spaces, without_spaces};
+use crate::pattern;
+use std::collections::HashMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Runs of a test whose figures are to be known.
+pub const LEAST: u32 = 3;
+/// Runs of a test that varies, or is over a limit, at most. Assumes that what a test needs once in seven runs is seen once in twenty, which it
+/// is but for 4 %.
+pub const MOST: u32 = 20;
+/// A test that varies is known when so many runs in a row were within what had been seen.
+const QUIET: u32 = 8;
+/// Runs of a test that is over a limit, in any case.
+const OVER: u32 = 5;
+/// No test is run again once its runs have taken as long together, and have been as many as there must be.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The figures of a run: `alloc_objects`, `alloc_space`, `peak_space`, `inuse_objects`, `inuse_space`.
+pub const FIGURES: usize = 5;
+/// The place of the peak among them.
+pub const PEAK: usize = 2;
+
+/// Figures in the order of [`FIGURES`]; `None` = any will do.
+pub type Limits = [Option<i64>; FIGURES];
+
+/// When a test has to run again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Rule {
+    /// Never.
+    #[default]
+    Never,
+    /// Until its figures are known.
+    Settle,
+    /// While all its runs are outside of these.
+    Outside(Bounds),
+}
+
+/// Between which figures a test has nothing new to say.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Bounds {
+    /// With more than this it is over its limit.
+    pub most: Limits,
+    /// With less than this it is better.
+    pub least: Limits,
+    /// Peaks count also where several threads allocated.
+    pub threaded_peaks: bool,
+}
+
+/// The runs of one test so far.
+#[derive(Debug, Default)]
+pub struct Runs {
+    rule: Rule,
+    /// It runs as often in any case.
+    times: u32,
+    runs: u32,
+    /// The least that each figure may truly have been, and the most.
+    seen: Option<[(i64, i64); FIGURES]>,
+    varies: bool,
+    threads: u32,
+    /// Runs since one that had something new.
+    quiet: u32,
+    spent: Duration,
+}
+
+impl Runs {
+    pub fn new(rule: Rule, times: u32) -> Runs {
+        Runs { rule, times, ..Runs::default() }
+    }
+
+    /// How many there were.
+    pub fn count(&self) -> u32 {
+        self.runs
+    }
+
+    /// Whether there is one run, whatever it shows.
+    pub fn is_once(&self) -> bool {
+        self.times <= 1 && self.rule == Rule::Never
+    }
+
+    /// Whether the next run is one that the user has not asked for.
+    pub fn is_ours(&self) -> bool {
+        self.runs >= self.times
+    }
+
+    /// Takes a run in, which took `wall` and whose counts are known or not; whether there is to be another.
+    pub fn again(&mut self, counts: Option<Counts>, wall: Duration) -> bool {
+        self.runs += 1;
+        self.spent += wall;
+        if let Some(counts) = counts {
+            self.add(&counts);
+        }
+        if self.runs < self.times {
+            return true;
+        }
+        let (Some(seen), Some(_)) = (self.seen, counts) else { return false };
+        match &self.rule {
+            Rule::Never => false,
+            Rule::Settle => self.is_open(),
+            Rule::Outside(bounds) => {
+                let counts = |at: usize| at != PEAK || self.threads <= 1 || bounds.threaded_peaks;
+                let over = |at: usize| bounds.most[at].is_some_and(|most| seen[at].0 > most);
+                let better = |at: usize| bounds.least[at].is_some_and(|least| seen[at].1 < least);
+                let figures = || (0..FIGURES).filter(|at| counts(*at));
+                if figures().any(over) {
+                    self.runs < MOST && (self.runs < OVER || self.spent < PATIENCE)
+                } else {
+                    figures().any(better) && self.is_open()
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, counts: &Counts) {
+        let exact = |value: u64| (clamped(value), clamped(value));
+        let (peak, error) = (clamped(counts.peak_space), clamped(counts.peak_error));
+        let run = [
+            exact(counts.alloc_objects),
+            exact(counts.alloc_space),
+            (peak.saturating_sub(error), peak.saturating_add(error)),
+            (counts.inuse_objects, counts.inuse_objects),
+            (counts.inuse_space, counts.inuse_space),
+        ];
+        self.threads = self.threads.max(counts.threads);
+        let Some(seen) = &mut self.seen else {
+            self.seen = Some(run);
+            return;
+        };
+        let mut new = false;
+        for (at, (seen, run)) in seen.iter_mut().zip(run).enumerate() {
+            let wider = (seen.0.min(run.0), seen.1.max(run.1));
+            // How high a peak of several threads gets depends on who runs when.
+            new |= wider != *seen && (at != PEAK || counts.threads <= 1);
+            *seen = wider;
+        }
+        self.varies |= new;
+        self.quiet = if new { 0 } else { self.quiet + 1 };
+    }
+
+    /// Whether its figures are not known yet.
+    fn is_open(&self) -> bool {
+        let may_vary = self.varies || self.threads > 1;
+        self.runs < LEAST || may_vary && self.runs < MOST && self.quiet < QUIET && self.spent < PATIENCE
+    }
+}
+
+fn clamped(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// When which test has to run again. What is named nowhere is new, and is run until its figures are known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rules {
+    tests: HashMap<Key, Bounds>,
+    /// Patterns for package, target and name of tests whose figures nobody wants to know.
+    excluded: Vec<[String; 3]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    package: String,
+    target: String,
+    name: String,
+}
+
+impl Key {
+    /// An executable is named after its crate, which has no `-`.
+    fn new(package: &str, target: &str, name: &str) -> Key {
+        Key { package: package.to_owned(), target: target.replace('-', "_"), name: name.to_owned() }
+    }
+}
+
+impl Rules {
+    /// Adds a test. Of two of one name, whose targets have one name as well, the wider bounds hold for both.
+    pub fn add(&mut self, package: &str, target: &str, name: &str, bounds: Bounds) {
+        let key = Key::new(package, target, name);
+        let bounds = match self.tests.remove(&key) {
+            Some(other) => bounds.or(&other),
+            None => bounds,
+        };
+        self.tests.insert(key, bounds);
+    }
+
+    /// Adds tests that are not to be looked at.
+    pub fn exclude(&mut self, package: &str, target: &str, test: &str) {
+        self.excluded.push([package.to_owned(), target.replace('-', "_"), test.to_owned()]);
+    }
+
+    /// What holds for a test.
+    pub fn of(&self, package: &str, target: &str, name: &str) -> Rule {
+        let key = Key::new(package, target, name);
+        let texts = [&key.package, &key.target, &key.name];
+        let excludes = |rule: &[String; 3]| rule.iter().zip(texts).all(|(rule, text)| pattern::matches(rule, text));
+        if self.excluded.iter().any(excludes) {
+            return Rule::Never;
+        }
+        self.tests.get(&key).cloned().map_or(Rule::Settle, Rule::Outside)
+    }
+
+    /// The text that is read back by `parse`.
+    pub fn to_text(&self) -> String {
+        let mut lines: Vec<String> = Vec::new();
+        for rule in &self.excluded {
+            let words = rule.iter().map(|pattern| format!(" {}", without_spaces(pattern)));
+            lines.push(format!("{EXCLUDED}{}", words.collect::<String>()));
+        }
+        for (key, bounds) in &self.tests {
+            let mut line = format!("{TEST} {}", if bounds.threaded_peaks { "peaks" } else { "-" });
+            for limit in bounds.most.iter().chain(&bounds.least) {
+                line.push(' ');
+                line.push_str(&limit.map_or_else(|| "-".to_owned(), |limit| limit.to_string()));
+            }
+            for text in [&key.package, &key.target, &key.name] {
+                line.push(' ');
+                line.push_str(&without_spaces(text));
+            }
+            lines.push(line);
+        }
+        lines.sort();
+        lines.iter().fold(String::new(), |text, line| text + line + "\n")
+    }
+}
+
+const EXCLUDED: &str = "excluded";
+const TEST: &str = "test";
+
+impl Bounds {
+    fn or(&self, other: &Bounds) -> Bounds {
+        let mut wider = self.clone();
+        for at in 0..FIGURES {
+            let pair = |one: Option<i64>, other: Option<i64>, choose: fn(i64, i64) -> i64| Some(choose(one?, other?));
+            wider.most[at] = pair(self.most[at], other.most[at], i64::max);
+            wider.least[at] = pair(self.least[at], other.least[at], i64::min);
+        }
+        wider.threaded_peaks = self.threaded_peaks && other.threaded_peaks;
+        wider
+    }
+}
+
+impl FromStr for Rules {
+    type Err = String;
+
+    /// # Errors
+    /// Where a line is not one of ours: no test is to be run less often than it was said.
+    fn from_str(text: &str) -> Result<Rules, String> {
+        let mut rules = Rules::default();
+        for line in text.lines() {
+            let wrong = || format!("`{line}` is no rule");
+            // An empty text is an empty word.
+            let words: Vec<&str> = line.split(' ').collect();
+            let word = |at: usize| words.get(at).and_then(|word| with_spaces(word)).ok_or_else(wrong);
+            match words.first() {
+                Some(&EXCLUDED) => rules.exclude(&word(1)?, &word(2)?, &word(3)?),
+                Some(&TEST) => {
+                    let mut limits = [None; 2 * FIGURES];
+                    for (limit, word) in limits.iter_mut().zip(words.get(2..).unwrap_or_default()) {
+                        *limit = if *word == "-" { None } else { Some(word.parse().map_err(|_| wrong())?) };
+                    }
+                    let mut bounds = Bounds { threaded_peaks: word(1)? == "peaks", ..Bounds::default() };
+                    bounds.most.copy_from_slice(&limits[..FIGURES]);
+                    bounds.least.copy_from_slice(&limits[FIGURES..]);
+                    let at = 2 + 2 * FIGURES;
+                    rules.add(&word(at)?, &word(at + 1)?, &word(at + 2)?, bounds);
+                }
+                _ => return Err(wrong()),
+            }
+        }
+        Ok(rules)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(alloc_objects: u64, threads: u32) -> Option<Counts> {
+        Some(Counts { alloc_objects, threads, peak_space: 100, peak_error: 10, ..Counts::default() })
+    }
+
+    /// How often a test runs whose runs have these counts in turn, the last one for ever.
+    fn times(rule: Rule, threads: u32, objects: &[u64]) -> u32 {
+        let mut runs = Runs::new(rule, 1);
+        let count = |runs: &Runs| objects[(runs.count() as usize).min(objects.len() - 1)];
+        while runs.again(run(count(&runs), threads), Duration::ZERO) {}
+        runs.count()
+    }
+
+    fn outside(least: i64, most: i64) -> Rule {
+        let mut bounds = Bounds::default();
+        (bounds.least[0], bounds.most[0]) = (Some(least), Some(most));
+        Rule::Outside(bounds)
+    }
+
+    #[test]
+    fn a_test_runs_until_its_figures_are_known() {
+        assert_eq!(times(Rule::Never, 1, &[5, 6]), 1);
+        assert_eq!(times(Rule::Settle, 1, &[5]), LEAST);
+        assert_eq!(times(Rule::Settle, 2, &[5]), 1 + QUIET);
+        assert_eq!(times(Rule::Settle, 1, &[5, 6, 5]), 2 + QUIET);
+        // Within what was seen is nothing new.
+        assert_eq!(times(Rule::Settle, 2, &[5, 9, 7, 6, 8]), 2 + QUIET);
+        let rising: Vec<u64> = (0..100).collect();
+        assert_eq!(times(Rule::Settle, 1, &rising), MOST);
+    }
+
+    #[test]
+    fn a_test_that_is_over_runs_until_it_is_not_and_one_that_is_better_until_it_is_known() {
+        assert_eq!(times(outside(3, 5), 1, &[4]), 1);
+        assert_eq!(times(outside(3, 5), 2, &[5]), 1);
+        assert_eq!(times(outside(3, 5), 1, &[6]), MOST);
+        assert_eq!(times(outside(3, 5), 1, &[7, 6, 9, 5, 6]), 4);
+        assert_eq!(times(outside(3, 5), 1, &[2]), LEAST);
+        assert_eq!(times(outside(3, 5), 1, &[2, 2, 3]), 3);
+        let mut slow = Runs::new(outside(3, 5), 1);
+        while slow.again(run(6, 1), PATIENCE) {}
+        assert_eq!(slow.count(), OVER);
+    }
+
+    #[test]
+    fn peaks_of_several_threads_count_where_they_are_compared() {
+        let mut bounds = Bounds::default();
+        bounds.most[PEAK] = Some(89);
+        let with = |threaded_peaks| Rule::Outside(Bounds { threaded_peaks, ..bounds.clone() });
+        assert_eq!((times(with(false), 1, &[1]), times(with(false), 2, &[1])), (MOST, 1));
+        assert_eq!(times(with(true), 2, &[1]), MOST);
+        bounds.most[PEAK] = Some(90);
+        assert_eq!(times(Rule::Outside(bounds), 1, &[1]), 1, "what may be within is not over");
+    }
+
+    #[test]
+    fn what_the_user_asks_for_is_run_and_a_run_without_counts_is_the_last() {
+        let mut runs = Runs::new(Rule::Never, 2);
+        assert!(!runs.is_ours() && runs.again(None, Duration::ZERO) && !runs.is_ours());
+        assert!(!runs.again(None, Duration::ZERO));
+        let mut runs = Runs::new(Rule::Settle, 1);
+        assert!(!runs.again(None, Duration::ZERO) && runs.is_ours());
+    }
+
+    #[test]
+    fn rules_are_read_back_as_they_were_written() {
+        let mut rules = Rules::default();
+        let Rule::Outside(bounds) = outside(-3, 5) else { unreachable!() };
+        rules.add("p", "it-is", "a b::c", bounds.clone());
+        rules.add("", "x", "%", Bounds { threaded_peaks: true, ..Bounds::default() });
+        rules.exclude("*", "it-*", "slow *");
+        let read: Rules = rules.to_text().parse().unwrap();
+        assert_eq!(read, rules);
+        assert_eq!(read.of("p", "it_is", "a b::c"), Rule::Outside(bounds));
+        assert_eq!(read.of("p", "it_is", "slow one"), Rule::Never);
+        assert_eq!(read.of("p", "it_is", "new"), Rule::Settle);
+        assert_eq!(read.of("p", "other", "slow one"), Rule::Settle);
+        for broken in ["x", "test", "test - 1 2", "excluded", "test - 1 2 3 4 x 1 2 3 4 5 p t n"] {
+            assert!(broken.parse::<Rules>().is_err(), "{broken}");
+        }
+    }
+
+    #[test]
+    fn of_two_tests_of_one_name_the_wider_bounds_hold() {
+        let mut rules = Rules::default();
+        for (least, most) in [(3, 5), (1, 4)] {
+            let Rule::Outside(bounds) = outside(least, most) else { unreachable!() };
+            rules.add("p", "p", "a", bounds);
+        }
+        assert_eq!(rules.of("p", "p", "a"), outside(1, 5));
+    }
+}

@@ -2,8 +2,9 @@
 //! once they have refused, this is shown.
 
 use super::take;
+use crate::context::arguments::{Argument, Arguments};
 use crate::context::cargo_args::CargoArgs;
-use crate::context::cargo_flags::{Argument, Arguments, Tool};
+use crate::context::cargo_flags::Tool;
 
 /// What can be said of the flags in `args` that are not known, which the command called `verb` leaves to others.
 pub fn suggestions(cli: &clap::Command, verb: &str, args: &CargoArgs) -> Vec<String> {

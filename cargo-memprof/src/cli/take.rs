@@ -2,7 +2,8 @@
 //! Which they are, clap's structures say. What is nearly one of them stays where it is, because it may be a flag that we do not know.
 
 use super::refusal;
-use crate::context::cargo_flags::{Argument, Tool};
+use crate::context::arguments::Argument;
+use crate::context::cargo_flags::Tool;
 use crate::ui::error::Error;
 use clap::ArgAction;
 use std::ffi::{OsStr, OsString};

@@ -1,7 +1,8 @@
 //! The arguments that go on to cargo, which stay as and where the user put them; what this program must know of them is
 //! noted on the way.
 
-use super::cargo_flags::{Argument, Arguments, Tool, at_dashes};
+use super::arguments::{Argument, Arguments, at_dashes};
+use super::cargo_flags::Tool;
 use std::ffi::OsString;
 use std::path::PathBuf;
 

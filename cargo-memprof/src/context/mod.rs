@@ -3,6 +3,7 @@
 pub mod cargo_env;
 pub mod env;
 
+pub mod arguments;
 pub mod cargo_args;
 pub mod cargo_config;
 pub mod cargo_flags;

@@ -1,7 +1,8 @@
 //! Which tests the arguments of `cargo test` choose: as far as it takes to know that they choose some. Pure.
 
+use super::arguments::{Argument, Arguments};
 use super::cargo_args::CargoArgs;
-use super::cargo_flags::{Argument, Arguments, Role, Tool};
+use super::cargo_flags::{Role, Tool};
 use std::ffi::OsString;
 
 /// Those of the arguments that choose what is built and which tests run. The others may differ from machine to machine, or say which

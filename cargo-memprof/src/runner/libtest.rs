@@ -2,7 +2,8 @@
 //! test, how it is asked for one, and what it has.
 
 use super::{Call, cannot_note};
-use crate::context::cargo_flags::{Arguments, Tool};
+use crate::context::arguments::Arguments;
+use crate::context::cargo_flags::Tool;
 use crate::files::outlet;
 use crate::runner::listing::{self, Tests};
 use crate::ui::error::Error;

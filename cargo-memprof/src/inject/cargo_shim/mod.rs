@@ -3,7 +3,8 @@
 
 pub mod nested_cargo;
 
-use crate::context::cargo_flags::{Argument, Arguments, Tool};
+use crate::context::arguments::{Argument, Arguments};
+use crate::context::cargo_flags::Tool;
 use crate::context::env;
 use crate::protocol::ancestors;
 use crate::protocol::plan;

@@ -5,8 +5,9 @@
 pub mod benches;
 pub mod printed;
 
+use crate::context::arguments::{Argument, Arguments};
 use crate::context::cargo_args::only_asks;
-use crate::context::cargo_flags::{Argument, Arguments, Tool};
+use crate::context::cargo_flags::Tool;
 use crate::ui::error::Error;
 use benches::Benchmarks;
 use std::collections::HashSet;

@@ -9,7 +9,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 /// The lines of the baseline that are of tests, without their figures.
 fn lines(fixture: &Fixture) -> Vec<String> {
     let text = fixture.read("memprof.baseline");
-    let tests = text.lines().filter(|line| !line.starts_with(['#', '@']));
+    let tests = text.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', '@']));
     tests.map(|line| line.split(" alloc_objects=").next().unwrap_or(line).to_owned()).collect()
 }
 

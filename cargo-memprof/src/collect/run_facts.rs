@@ -1,5 +1,6 @@
 //! What one run of the tests was, as plain values: made by `commands/recording`, read by `report`.
 
+use crate::collect::targets::KnownTarget;
 use crate::context::conditions::Conditions;
 use crate::context::executable::ExecutablePath;
 use crate::context::provenance::Provenance;
@@ -29,6 +30,8 @@ pub struct RunFacts {
     pub provenance: Option<Provenance>,
     /// Of a test that was run several times the last one counts.
     pub last_attempts: bool,
+    /// Every target that may have tests.
+    pub targets: Vec<KnownTarget>,
     /// Names or flags left some tests of the targets out.
     pub filtered: bool,
     /// The user's own target folder, absolute.

@@ -9,7 +9,8 @@ use crate::protocol::run_log::Ran;
 use cargo_metadata::{Package, Target, TargetKind};
 use memprof_harness::ledger;
 use memprof_profile::symbolize::Places;
-use std::collections::HashMap;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// Names what was run. Doctests of one package are one entry.
@@ -38,6 +39,36 @@ pub fn identify(workspace: &Workspace, ran: Vec<Ran>) -> Vec<RanExecutable> {
         }
     }
     named
+}
+
+/// A target that may have tests: cargo knows it, or it ran.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct KnownTarget {
+    pub package: String,
+    pub target: String,
+    /// `lib`, `bin`, `test`, `bench`, `example` or `doc`.
+    pub kind: String,
+    /// Its tests were run, all that the arguments chose, or it has none.
+    pub ran: bool,
+}
+
+/// All targets, sorted. `everything` = the arguments chose nothing, and cargo came to its end: then a library that ran no doctests has none.
+pub fn known(workspace: &Workspace, ran: &[RanExecutable], everything: bool) -> Vec<KnownTarget> {
+    let mut known = BTreeMap::new();
+    for package in &workspace.packages {
+        for target in package.targets.iter().filter(|target| !kind(target).is_empty()) {
+            let key = |kind: &str| (package.name.to_string(), target.name.clone(), kind.to_owned());
+            known.insert(key(kind(target)), false);
+            if kind(target) == "lib" {
+                known.insert(key("doc"), everything && target.doctest);
+            }
+        }
+    }
+    for one in ran {
+        known.insert((one.package.clone(), one.target_name.clone(), one.target_kind.clone()), true);
+    }
+    let named = |((package, target, kind), ran)| KnownTarget { package, target, kind, ran };
+    known.into_iter().map(named).collect()
 }
 
 /// Where the user's own code is: the root, and the folders of members that lie beside it.

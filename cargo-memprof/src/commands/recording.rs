@@ -208,6 +208,10 @@ impl Run<'_> {
         if ran.iter().any(|executable| executable.listed) {
             conditions.counting += conditions::LISTED;
         }
+        let everything = self.options.task == Task::Test
+            && ended.code == ExitCode::OK
+            && test_filter::choice(&self.options.cargo).is_none();
+        let targets = targets::known(self.workspace, &ran, everything);
         let facts = RunFacts {
             rate: self.options.own.rate.get(),
             command: self.options.command.clone(),
@@ -224,6 +228,7 @@ impl Run<'_> {
             provenance: self.provenance.as_ref().map(|one| one.with_lock(&self.workspace.root)),
             last_attempts: self.options.task == Task::Nextest,
             filtered: test_filter::is_filtered(&self.options.cargo),
+            targets,
             target_dir,
             out_dir: self.folders.out.clone(),
             ledgers: self.folders.ledgers(),

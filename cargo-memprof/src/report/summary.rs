@@ -5,6 +5,7 @@ use super::leaks::Leaks;
 use super::losses::TestLosses;
 use crate::collect::Collected;
 use crate::collect::run_facts::RunFacts;
+use crate::collect::targets::KnownTarget;
 use crate::context::conditions::Conditions;
 use crate::context::provenance::Provenance;
 use crate::files::intake::{self, PlainPath};
@@ -36,6 +37,9 @@ pub struct Summary<'a> {
     pub tests: Vec<Test<'a>>,
     pub unprofiled: Cow<'a, [Unprofiled]>,
     pub not_run: Vec<Idle<'a>>,
+    /// Every target that may have tests; nothing in older summaries.
+    #[serde(default)]
+    pub targets: Cow<'a, [KnownTarget]>,
 }
 
 /// The run as a whole.
@@ -228,7 +232,8 @@ impl<'a> Summary<'a> {
         };
         let tests = tests.iter().zip(files).map(|(test, files)| Test::new(test, files)).collect();
         let not_run = collected.not_run.iter().map(Idle::new).collect();
-        Summary { schema: SCHEMA, run, tests, unprofiled: Cow::Borrowed(&collected.unprofiled), not_run }
+        let (unprofiled, targets) = (Cow::Borrowed(&*collected.unprofiled), Cow::Borrowed(&*facts.targets));
+        Summary { schema: SCHEMA, run, tests, unprofiled, not_run, targets }
     }
 
     /// What is in the file.
@@ -253,8 +258,9 @@ impl<'a> Summary<'a> {
         let tests = lines(self.tests.iter().map(json).collect());
         let unprofiled = lines(self.unprofiled.iter().map(json).collect());
         let not_run = lines(self.not_run.iter().map(json).collect());
+        let targets = lines(self.targets.iter().map(json).collect());
         format!(
-            "{{\"schema\":{},\n\"run\":{},\n\"tests\":[{tests}],\n\"unprofiled\":[{unprofiled}],\n\"not_run\":[{not_run}]}}\n",
+            "{{\"schema\":{},\n\"run\":{},\n\"tests\":[{tests}],\n\"unprofiled\":[{unprofiled}],\n\"not_run\":[{not_run}],\n\"targets\":[{targets}]}}\n",
             self.schema,
             json(&self.run)
         )
@@ -466,6 +472,7 @@ mod tests {
             provenance: None,
             last_attempts: false,
             filtered: false,
+            targets: Vec::new(),
             target_dir: "/".into(),
             out_dir: "/".into(),
             ledgers: "/".into(),

@@ -1,5 +1,6 @@
 //! Which shards make up one run, and the summary of the whole. Pure.
 
+use crate::collect::targets::KnownTarget;
 use crate::gate::compare::recorded::RecordedRun;
 use crate::report::{Files, Idle, Summary, Test};
 use crate::ui::error::Error;
@@ -137,6 +138,15 @@ pub fn merged(mut shards: Vec<Summary<'static>>) -> Summary<'static> {
         run.filtered |= other.filtered;
         whole.tests.extend(shard.tests);
         whole.not_run.extend(shard.not_run);
+        for target in shard.targets.iter() {
+            let same = |other: &&mut KnownTarget| {
+                (&other.package, &other.target, &other.kind) == (&target.package, &target.target, &target.kind)
+            };
+            match whole.targets.to_mut().iter_mut().find(same) {
+                Some(other) => other.ran |= target.ran,
+                None => whole.targets.to_mut().push(target.clone()),
+            }
+        }
         for target in
             shard.unprofiled.iter().filter(|target| !whole.unprofiled.contains(target)).cloned().collect::<Vec<_>>()
         {

@@ -253,11 +253,17 @@ impl<'a> Absent<'a> {
             let why = if test.ignored { "it is ignored" } else { "it was filtered out" };
             return (self.policy.not_run, Finding::NotRun { why: why.to_owned() });
         }
-        let target_ran = self
-            .not_run
-            .keys()
-            .chain(self.run.by_test().keys())
-            .any(|other| of_target(&other.package, &other.target, &other.kind));
+        let target = self.run.targets.iter().find(|one| of_target(&one.package, &one.target, &one.kind));
+        let is_gone = target.is_none() && !self.run.targets.is_empty();
+        if is_gone {
+            return (self.policy.gone, Finding::Gone);
+        }
+        let target_ran = target.is_some_and(|target| target.ran)
+            || self
+                .not_run
+                .keys()
+                .chain(self.run.by_test().keys())
+                .any(|other| of_target(&other.package, &other.target, &other.kind));
         if !target_ran && self.run.run.cargo_exit != 0 {
             // Cargo stops at the first target that fails, which is what is to be mended.
             let why = format!("cargo ended with {} before its target `{}`", self.run.run.cargo_exit, id.target_label());

@@ -27,6 +27,9 @@ pub struct RecordedRun {
     /// Tests of executables that ran which were filtered out or ignored.
     #[serde(default)]
     pub not_run: Vec<NotRun>,
+    /// Every target that may have tests; nothing in older summaries.
+    #[serde(default)]
+    pub targets: Vec<KnownTarget>,
     /// Where the summary was; files of tests are relative to it.
     #[serde(skip)]
     pub folder: Utf8PathBuf,
@@ -100,6 +103,19 @@ pub struct UnprofiledTarget {
     /// It carries the harness and ran, and left no recording.
     #[serde(default)]
     pub not_recorded: bool,
+}
+
+/// A target that may have tests.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct KnownTarget {
+    #[serde(deserialize_with = "intake::line")]
+    pub package: String,
+    #[serde(deserialize_with = "intake::line")]
+    pub target: String,
+    #[serde(deserialize_with = "intake::line")]
+    pub kind: String,
+    /// As opposed to left out.
+    pub ran: bool,
 }
 
 /// A test that is there and did not run.

@@ -76,6 +76,33 @@ fn stacks_of_any_length_are_written_whole_at_every_depth() {
 }
 
 #[test]
+fn a_benchmarks_stacks_are_kept_as_deep_as_is_asked_for() {
+    let fixture = Fixture::copy("deep");
+    let manifest = fixture.read("Cargo.toml");
+    let target = "[[bench]]\nname = \"descending\"\nharness = false\n\n[workspace]";
+    fixture.write("Cargo.toml", &manifest.replace("[workspace]", target));
+    let source = "use std::hint::black_box;\n\n#[inline(never)]\nfn descend(calls: usize) -> usize {\n    \
+                  if calls == 0 {\n        return black_box(vec![1_u8; 100]).len();\n    }\n    \
+                  let len = descend(calls - 1);\n    black_box(len)\n}\n\n\
+                  fn main() {\n    for _ in 0..black_box(10) {\n        descend(300);\n    }\n}\n";
+    fixture.write("benches/descending.rs", source);
+    for depth in [64, 512] {
+        fixture.memprof(&format!("bench --bench descending --memprofilerate 1 --stack-depth {depth}")).succeed();
+        let summary = fixture.summary();
+        let tests = summary.tests();
+        let [test] = tests.as_slice() else { panic!("{}", tests.len()) };
+        let is_cut = depth < 300;
+        assert_eq!(losses(&summary, test.name()), [u64::from(is_cut), 0], "{depth}");
+        let Some(stacks) = stacks(&summary, test.name(), "descending::descend") else { continue };
+        let [stack] = stacks.as_slice() else { panic!("{stacks:?}") };
+        assert!(stack.iter().any(|function| function == "descending::main"), "{stack:?}");
+        assert_eq!(stack.iter().any(|function| function.ends_with("frames left out]")), is_cut, "{stack:?}");
+        let calls = stack.iter().filter(|function| *function == "descending::descend").count();
+        assert!(if is_cut { (20..64).contains(&calls) } else { calls == 301 }, "{depth}: {calls}");
+    }
+}
+
+#[test]
 fn a_depth_that_cannot_be_kept_is_refused() {
     let fixture = Fixture::copy("deep");
     for depth in ["15", "1025", "deep"] {

@@ -318,7 +318,7 @@ unsafe fn measure(block: *mut u8, usable_size: UsableSize) -> Option<(usize, usi
 unsafe fn take_header(block: *mut u8) -> Option<Option<Note>> {
     // Whatever size the program says: it may be another than it asked for.
     // SAFETY: as the caller promises.
-    if !start_map::leave(block) && !unsafe { has_header(block) } {
+    if start_map::leave(block).is_none() && !unsafe { has_header(block) } {
         return None;
     }
     // SAFETY: the 16 bytes before the block are the header, aligned for two words.

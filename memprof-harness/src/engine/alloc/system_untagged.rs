@@ -1,15 +1,16 @@
 //! Sampled mode's blocks that are no slots: large ones, those with a large alignment, and those of threads that are not recorded. They
-//! are the C library's own. The test's are known by their addresses: large ones are in the [`start_map`], smaller ones and those that
-//! were sampled in the table of [`tracked`] blocks. Any other block that is given back was made by somebody else, and is not counted.
+//! are the C library's own. The test's are known by their addresses: large ones are in the [`start_map`], with their notes where they were
+//! sampled, smaller ones in the table of [`tracked`] blocks. Any other block that is given back was made by somebody else, and is not counted.
 
 #![allow(unsafe_code)] // an allocator
 
 use crate::engine::alloc::block_tag::Note;
-use crate::engine::alloc::start_map;
+use crate::engine::alloc::slots::{self, Origin};
+use crate::engine::alloc::start_map::{self, Kept};
 use crate::engine::alloc::system::{self, UsableSize};
 use crate::engine::hook::rust::{count_failure, count_laneless, count_outside, free_while_shut};
 use crate::engine::life::state;
-use crate::engine::life::thread::{access, Access};
+use crate::engine::life::thread::{self, access, Access};
 use crate::engine::record::lane::{self, Local};
 use crate::engine::store::ledger_map;
 use crate::engine::store::tracked::{self, Tracked};
@@ -42,7 +43,7 @@ enum Owner {
 #[inline(never)]
 pub(crate) unsafe fn alloc(layout: Layout) -> *mut u8 {
     // SAFETY: the caller upholds `alloc`'s contract.
-    allocated(Frame::here(), unsafe { System.alloc(layout) }, layout.size())
+    allocated(Frame::here(), unsafe { System.alloc(layout) }, layout.size(), access)
 }
 
 /// # Safety
@@ -50,11 +51,48 @@ pub(crate) unsafe fn alloc(layout: Layout) -> *mut u8 {
 #[inline(never)]
 pub(crate) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
     // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-    allocated(Frame::here(), unsafe { System.alloc_zeroed(layout) }, layout.size())
+    allocated(Frame::here(), unsafe { System.alloc_zeroed(layout) }, layout.size(), access)
+}
+
+/// # Safety
+/// The calling thread is ready: it has its own place in memory. The contract of `GlobalAlloc::alloc`: `size`, which
+/// is not 0, and `align` are a layout's.
+#[inline(never)]
+pub(crate) unsafe fn alloc_at_once(size: usize, align: usize) -> *mut u8 {
+    // SAFETY: they are a layout's, which the caller of the hook passed.
+    let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+    // SAFETY: the caller upholds `alloc`'s contract.
+    let block = unsafe { System.alloc(layout) };
+    // SAFETY: the thread is ready.
+    allocated(Frame::here(), block, size, || unsafe { ready() })
+}
+
+/// # Safety
+/// The calling thread is ready: it has its own place in memory. The contract of `GlobalAlloc::alloc_zeroed`: `size`,
+/// which is not 0, and `align` are a layout's.
+#[inline(never)]
+pub(crate) unsafe fn alloc_zeroed_at_once(size: usize, align: usize) -> *mut u8 {
+    // SAFETY: they are a layout's, which the caller of the hook passed.
+    let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+    // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+    let block = unsafe { System.alloc_zeroed(layout) };
+    // SAFETY: the thread is ready.
+    allocated(Frame::here(), block, size, || unsafe { ready() })
+}
+
+/// What [`access`] says of a thread that is ready.
+///
+/// # Safety
+/// The calling thread is ready.
+#[inline(always)]
+unsafe fn ready() -> Access {
+    // SAFETY: by contract.
+    let (local, bounds) = unsafe { thread::local() };
+    Access::Lane(local, bounds)
 }
 
 #[inline(always)]
-fn allocated(frame: Frame, block: *mut u8, size: usize) -> *mut u8 {
+fn allocated(frame: Frame, block: *mut u8, size: usize, access: impl FnOnce() -> Access) -> *mut u8 {
     if block.is_null() {
         count_failure();
         return block;
@@ -102,9 +140,16 @@ pub(crate) fn sample_if_due(
         return;
     }
     let Some(site) = local.sample(frame, bounds, size as u64, realloc, clock) else { return };
-    if !tracked::enter(block.address(), Tracked::Sampled(local.note(Some(site), clock))) {
+    if !keep_note(block, size, local.note(Some(site), clock)) {
         ledger_map::header().untracked_samples.fetch_add(1, Relaxed);
     }
+}
+
+/// Keeps the note of a block that is known as the test's. `false` where there is no room.
+#[inline(always)]
+fn keep_note(block: *mut u8, size: usize, note: Note) -> bool {
+    size >= start_map::LEAST && start_map::keep_note(block, note)
+        || tracked::enter(block.address(), Tracked::Sampled(note))
 }
 
 /// A block that is not the test's: its free must not count. After the window nothing counts any more.
@@ -113,10 +158,14 @@ pub(crate) fn allocated_while_shut(block: *mut u8, size: usize) {
     if state::has_ended() {
         return;
     }
-    if size >= start_map::LEAST && !start_map::is_incomplete() {
+    if size >= start_map::LEAST {
         // Should one have been here that went without a word.
         start_map::leave(block);
-    } else if !tracked::enter(block.address(), Tracked::NotTheTests) && ledger_map::is_attached() {
+        if !start_map::is_incomplete() {
+            return;
+        }
+    }
+    if !tracked::enter(block.address(), Tracked::NotTheTests) && ledger_map::is_attached() {
         ledger_map::header().untracked_foreign.fetch_add(1, Relaxed);
     }
 }
@@ -128,13 +177,55 @@ pub(crate) fn allocated_while_shut(block: *mut u8, size: usize) {
 pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
     let owner = take_out(block, layout.size());
     // SAFETY: it is still live.
-    freed(owner, unsafe { size_of_known(block, layout.size(), owner) });
+    freed(owner, unsafe { size_of_known(block, layout.size(), owner) }, access);
+    // SAFETY: the caller upholds `dealloc`'s contract.
+    unsafe { system::dealloc(block, layout) }
+}
+
+/// Gives back a block that is no slot of this process.
+///
+/// # Safety
+/// The calling thread is ready: it has its own place in memory. The contract of `GlobalAlloc::dealloc`: `block` is
+/// one that the hook gave for `size` and `align`, and nobody uses it any more.
+#[inline(never)]
+pub(crate) unsafe fn dealloc_at_once(block: *mut u8, size: usize, align: usize) {
+    if !start_map::leave_without_note(block) {
+        // SAFETY: the caller upholds `dealloc`'s contract.
+        return unsafe { dealloc_noted(block, size, align) };
+    }
+    // SAFETY: it is still live.
+    let known_size = unsafe { size_of_known(block, size, Owner::Test(None)) };
+    // SAFETY: the thread is ready.
+    unsafe { thread::record() }.count_free(known_size as u64);
+    // SAFETY: they are a layout's, which the caller of the hook passed.
+    let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+    // SAFETY: the caller upholds `dealloc`'s contract.
+    unsafe { system::dealloc(block, layout) }
+}
+
+/// The same for a block that has a note, or of which the map does not know.
+///
+/// # Safety
+/// As for [`dealloc_at_once`].
+#[inline(never)]
+unsafe fn dealloc_noted(block: *mut u8, size: usize, align: usize) {
+    if slots::origin(block) == Origin::Inherited {
+        // A slot of its parent's, which stays as it is.
+        return;
+    }
+    // SAFETY: they are a layout's, which the caller of the hook passed.
+    let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+    let owner = take_out(block, size);
+    // SAFETY: it is still live.
+    let known_size = unsafe { size_of_known(block, size, owner) };
+    // SAFETY: the thread is ready.
+    freed(owner, known_size, || unsafe { ready() });
     // SAFETY: the caller upholds `dealloc`'s contract.
     unsafe { system::dealloc(block, layout) }
 }
 
 #[inline(always)]
-fn freed(owner: Owner, size: usize) {
+fn freed(owner: Owner, size: usize, access: impl FnOnce() -> Access) {
     let Owner::Test(note) = owner else { return };
     match access() {
         Access::Lane(local, _) => {
@@ -175,8 +266,7 @@ unsafe fn size_of_known(block: *mut u8, said: usize, owner: Owner) -> usize {
 #[inline(always)]
 fn take_out(block: *mut u8, size: usize) -> Owner {
     // Whatever size is said: programs may give a block back with another than it was asked for.
-    let is_in_map = start_map::leave(block);
-    let known = if tracked::may_hold(block.address()) { tracked::take(block.address()) } else { None };
+    let (is_in_map, known) = take_known(block);
     match known {
         Some(Tracked::Sampled(note)) => Owner::Test(Some(note)),
         Some(Tracked::Unsampled { generation }) if generation == lane::generation() => Owner::Test(None),
@@ -185,6 +275,18 @@ fn take_out(block: *mut u8, size: usize) -> Owner {
         None if size >= start_map::LEAST && start_map::is_incomplete() => Owner::Test(None),
         None if size < start_map::LEAST && UNKNOWN_SMALL_ARE_OURS.load(Relaxed) => Owner::Test(None),
         None => Owner::Other,
+    }
+}
+
+/// Takes a block out: whether it was in the map, and what else is known of it.
+#[inline(always)]
+fn take_known(block: *mut u8) -> (bool, Option<Tracked>) {
+    match start_map::leave(block) {
+        Some(Kept::Nothing) => (true, None),
+        Some(Kept::Note(note)) => (true, Some(Tracked::Sampled(note))),
+        Some(Kept::Elsewhere) => (true, tracked::take(block.address())),
+        None if tracked::may_hold(block.address()) => (false, tracked::take(block.address())),
+        None => (false, None),
     }
 }
 
@@ -200,8 +302,7 @@ pub(crate) struct FromOutside {
 /// Takes a block of any size out of wherever it is known. It is C's own, and may be one of whom
 /// nothing is known. `usable_size` is C's.
 pub(crate) fn take_from_outside(block: *mut u8, usable_size: UsableSize) -> FromOutside {
-    let is_in_map = start_map::leave(block);
-    let tracked = if tracked::may_hold(block.address()) { tracked::take(block.address()) } else { None };
+    let (is_in_map, tracked) = take_known(block);
     let known = match tracked {
         Some(Tracked::Sampled(note)) => note.size(),
         Some(Tracked::NotTheTests) | None if !is_in_map => Some(0),
@@ -227,7 +328,7 @@ impl FromOutside {
         };
         if state::is_open() {
             count_outside(self.size);
-            freed(Owner::Test(note), self.size);
+            freed(Owner::Test(note), self.size, access);
         }
     }
 
@@ -236,8 +337,10 @@ impl FromOutside {
         if self.is_in_map {
             start_map::enter(self.block);
         }
-        if let Some(tracked) = self.tracked {
-            tracked::enter(self.block.address(), tracked);
+        match self.tracked {
+            Some(Tracked::Sampled(note)) if self.is_in_map => _ = keep_note(self.block, start_map::LEAST, note),
+            Some(tracked) => _ = tracked::enter(self.block.address(), tracked),
+            None => {}
         }
     }
 }
@@ -249,7 +352,7 @@ fn put_in(block: *mut u8, size: usize, owner: Owner) {
         // It was there a moment ago, so there is room, here and below.
         Owner::Test(Some(note)) => {
             own(block, size);
-            tracked::enter(block.address(), Tracked::Sampled(note));
+            keep_note(block, size, note);
         }
         Owner::Test(None) => own(block, size),
         Owner::Other => _ = tracked::enter(block.address(), Tracked::NotTheTests),
@@ -289,7 +392,7 @@ pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mu
             count_laneless(Some(size), (owner != Owner::Other).then_some(old_size));
         }
         Access::Shut => {
-            freed(owner, old_size);
+            freed(owner, old_size, access);
             allocated_while_shut(moved, size);
         }
     }

@@ -31,10 +31,8 @@ pub(crate) unsafe fn alloc(size: usize, align: usize) -> *mut u8 {
     // SAFETY: it is.
     let (local, _) = unsafe { thread::local() };
     let Some(block) = slot(local, size, align) else {
-        // SAFETY: they are a layout's, which the caller of the hook passed.
-        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         // SAFETY: the caller upholds `alloc`'s contract.
-        return unsafe { system_untagged::alloc(layout) };
+        return unsafe { system_untagged::alloc_at_once(size, align) };
     };
     // SAFETY: just taken.
     unsafe { allocated(block, size) }
@@ -48,10 +46,8 @@ pub(crate) unsafe fn alloc_zeroed(size: usize, align: usize) -> *mut u8 {
     // SAFETY: it is.
     let (local, _) = unsafe { thread::local() };
     let Some(block) = slot(local, size, align) else {
-        // SAFETY: they are a layout's, which the caller of the hook passed.
-        let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-        return unsafe { system_untagged::alloc_zeroed(layout) };
+        return unsafe { system_untagged::alloc_zeroed_at_once(size, align) };
     };
     // SAFETY: just taken, with room for as many bytes.
     unsafe { block.write_bytes(0, size) };
@@ -142,8 +138,12 @@ unsafe fn note_sample(
 /// one that the hook gave for `size` and `align`, and nobody uses it any more.
 #[inline(never)]
 pub(crate) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
-    // SAFETY: where it is a slot.
-    if !slots::have(block) || unsafe { SlotTag::read(block) } != SlotTag::unsampled(size_class(size)) {
+    if !slots::have(block) {
+        // SAFETY: the caller upholds `dealloc`'s contract.
+        return unsafe { system_untagged::dealloc_at_once(block, size, align) };
+    }
+    // SAFETY: it is a slot.
+    if unsafe { SlotTag::read(block) } != SlotTag::unsampled(size_class(size)) {
         // SAFETY: they are a layout's, which the caller of the hook passed.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         // SAFETY: the caller upholds `dealloc`'s contract.

@@ -41,6 +41,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("engine/mod.rs", include_str!("engine/mod.rs")),
     ("engine/alloc/mod.rs", include_str!("engine/alloc/mod.rs")),
     ("engine/alloc/block_tag.rs", include_str!("engine/alloc/block_tag.rs")),
+    ("engine/alloc/reserves.rs", include_str!("engine/alloc/reserves.rs")),
     ("engine/alloc/slots.rs", include_str!("engine/alloc/slots.rs")),
     ("engine/alloc/span_pages.rs", include_str!("engine/alloc/span_pages.rs")),
     ("engine/alloc/spans.rs", include_str!("engine/alloc/spans.rs")),

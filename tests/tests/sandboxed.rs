@@ -88,18 +88,33 @@ fn who_forbids_itself_system_calls_is_recorded_and_not_killed_at_every_rate() {
 
 #[test]
 fn a_process_with_little_address_space_has_most_of_it_for_its_threads_and_blocks() {
+    with_little_address_space("ten_threads_and_a_large_block", 100 << 20);
+}
+
+#[test]
+fn a_process_with_little_address_space_has_what_was_set_aside_when_it_needs_it() {
+    // A twelfth is left of what it may have, in which are the executable, its libraries and stacks: no eighth of it can be for small blocks
+    // alone, nor for a ledger that is to come.
+    with_little_address_space("large_and_small_blocks_in_nearly_all_there_is", (420 << 20) + 104_000_000);
+}
+
+fn with_little_address_space(name: &str, peak: u64) {
     let fixture = Fixture::copy("sandboxed");
+    // In KiB. Ten threads need 350,000 without us, most of it for their stacks and heaps.
+    let limit = "ulimit -v 600000";
+    fixture.cargo("test --lib --no-run").succeed();
+    let plain = format!("{limit}; exec cargo test --lib {name}");
+    fixture.program("sh").args(["-c", &plain]).succeed();
     for rate in [0, 1, 524_288] {
         let line = format!("test --lib --memprofilerate={rate}");
         fixture.memprof(&format!("{line} --no-run")).succeed();
-        // In KiB. Of this the tests need 350,000 without us, most of it for threads' stacks and heaps.
-        let limited = format!("ulimit -v 600000; exec cargo memprof {line} ten_threads");
+        let limited = format!("{limit}; exec cargo memprof {line} {name}");
         fixture.program("sh").args(["-c", &limited]).succeed();
         let test = fixture.summary();
-        let test = test.test("tests::ten_threads_and_a_large_block");
+        let test = test.test(&format!("tests::{name}"));
         let figures = test.figures();
         assert_eq!((test.outcome(), figures.inuse_objects, figures.inuse_space), ("ok", 0, 0), "at rate {rate}");
-        assert!(figures.peak_space >= 100 << 20);
+        assert!(figures.peak_space >= peak, "at rate {rate}: {}", figures.peak_space);
         assert_eq!(test.json["losses"]["unattributed_objects"], 0);
     }
 }

@@ -114,6 +114,12 @@ pub(crate) mod memory {
         false
     }
 
+    /// # Safety
+    /// None: nothing is done.
+    pub(crate) unsafe fn map_at(_: *mut c_void, _: usize) -> bool {
+        false
+    }
+
     pub(crate) fn page_size() -> usize {
         0
     }

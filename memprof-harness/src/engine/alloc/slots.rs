@@ -20,7 +20,7 @@ use std::alloc::Layout;
 use std::mem::size_of;
 use std::ptr;
 use std::sync::atomic::Ordering::{Relaxed, Release};
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize};
 
 /// Blocks of more bytes than this are not small.
 pub(crate) const LARGEST: usize = 1023;
@@ -31,7 +31,7 @@ pub(crate) const CLASSES: usize = size_class(LARGEST) + 1;
 /// Address space for slots, in bytes. What a program wants beyond it comes from the C library.
 pub(crate) const ROOM: usize = if cfg!(miri) { LEAST_ROOM } else { 2 << 30 };
 const LEAST_ROOM: usize = if cfg!(miri) { 16 * STEP } else { 8 << 20 };
-/// Of limited address space one byte in so many is for slots: most of it is the program's.
+/// Of limited address space that must be taken before it is wanted, one byte in so many is for slots: most of it is the program's.
 const LIMIT_FOR_EACH_BYTE: usize = 8;
 /// Memory is made usable when it is wanted, so much at a time.
 const STEP: usize = 1 << 20;
@@ -81,9 +81,11 @@ struct Own {
 static OWN: Own = Own { first: AtomicUsize::new(0), len: AtomicUsize::new(0) };
 /// Aligned as spans are.
 static START: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
-/// Bytes from `START` that were reserved, and that may be touched.
+/// Bytes from `START` that there may be, and that may be touched.
 static RESERVED: AtomicUsize = AtomicUsize::new(0);
 static USABLE: AtomicUsize = AtomicUsize::new(0);
+/// Set where no address space was taken for what may not be touched: it is limited, and nobody maps anything there.
+static IS_TAKEN_LATE: AtomicBool = AtomicBool::new(false);
 static CENTRAL: [CentralList; CLASSES] = [const { CentralList::new() }; CLASSES];
 
 /// What no lane has of one class: batches of free slots, linked through the first words of their blocks; and spans to take from.
@@ -131,7 +133,7 @@ pub(crate) fn have(block: *mut u8) -> bool {
 pub(crate) fn origin(block: *mut u8) -> Origin {
     if have(block) {
         Origin::Own
-    } else if block.address().wrapping_sub(START.load(Relaxed).address()) < RESERVED.load(Relaxed) {
+    } else if block.address().wrapping_sub(START.load(Relaxed).address()) < taken() {
         Origin::Inherited
     } else {
         Origin::System
@@ -314,9 +316,7 @@ fn extend(end: usize) -> bool {
         return false;
     }
     let errno = Errno::save();
-    let access = libc::PROT_READ | libc::PROT_WRITE;
-    // SAFETY: the range was reserved, and is ours.
-    let done = cfg!(miri) || unsafe { libc::mprotect(START.load(Relaxed).cast(), usable, access) } == 0;
+    let done = if IS_TAKEN_LATE.load(Relaxed) { take_late(usable) } else { unlock(usable) };
     errno.restore();
     if done {
         USABLE.fetch_max(usable, Relaxed);
@@ -324,9 +324,32 @@ fn extend(end: usize) -> bool {
     done
 }
 
+fn unlock(usable: usize) -> bool {
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: the range was reserved, and is ours.
+    cfg!(miri) || unsafe { libc::mprotect(START.load(Relaxed).cast(), usable, access) } == 0
+}
+
+/// Takes the address space up to `usable` that is not taken yet.
+fn take_late(usable: usize) -> bool {
+    let (start, before) = (START.load(Relaxed), USABLE.load(Relaxed));
+    // SAFETY: the place is as far from all mappings as `reserve_late` found.
+    if usable > before && !unsafe { memory::map_at(start.wrapping_add(before).cast(), usable - before) } {
+        return false;
+    }
+    // Before there is a slot there.
+    OWN.len.store((start.address() + usable.max(before)).saturating_sub(OWN.first.load(Relaxed)), Release);
+    true
+}
+
+/// Bytes from `START` that were taken.
+fn taken() -> usize {
+    (if IS_TAKEN_LATE.load(Relaxed) { &USABLE } else { &RESERVED }).load(Relaxed)
+}
+
 /// The program is about to forbid itself system calls: makes memory usable that may be wanted.
 pub(crate) fn take_ahead() {
-    let most = if limits::is_data_limited() { LEAST_ROOM } else { ROOM };
+    let most = if limits::is_data_limited() { LEAST_ROOM } else { room_within_limit() };
     let rooms = [most, most / 4, LEAST_ROOM].into_iter().map(|room| room.min(RESERVED.load(Relaxed)));
     // Where there is none, blocks are the C library's.
     let _ = rooms.filter(|&room| room > USABLE.load(Relaxed)).any(extend);
@@ -337,6 +360,9 @@ pub(crate) fn take_ahead() {
 pub(crate) fn reserve() -> bool {
     if has_sanitizer() {
         return false;
+    }
+    if room_within_limit() < ROOM && reserve_late() {
+        return true;
     }
     // Miri knows no pages that may not be touched.
     let access = if cfg!(miri) { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_NONE };
@@ -358,6 +384,36 @@ pub(crate) fn reserve() -> bool {
         }
         room = room / 2 - room / 2 % STEP;
     }
+    false
+}
+
+/// Finds a place for all of [`ROOM`] where nothing else comes, and takes the first of it. For limited address space: all mappings together are
+/// no longer than the limit, and the kernel puts each as close below the others as it can.
+fn reserve_late() -> bool {
+    let Some(limit) = limits::address_space().and_then(|limit| usize::try_from(limit).ok()) else { return false };
+    let (protection, flags) = (libc::PROT_NONE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a fresh anonymous mapping chosen by the kernel overlaps nothing of ours.
+    let newest = unsafe { libc::mmap(ptr::null_mut(), SPAN, protection, flags, -1, 0) };
+    if newest == libc::MAP_FAILED {
+        return false;
+    }
+    // SAFETY: just mapped, and nobody knows of it.
+    unsafe { libc::munmap(newest, SPAN) };
+    let distance = limit.saturating_mul(2).saturating_add(2 * ROOM);
+    let Some(place) = newest.address().checked_sub(distance).map(|place| place - place % SPAN) else { return false };
+    if place < distance {
+        // The lowest addresses are the executable's and its heap's, on some systems.
+        return false;
+    }
+    START.store(provenance::without_provenance_mut(place), Relaxed);
+    OWN.first.store(place, Relaxed);
+    IS_TAKEN_LATE.store(true, Relaxed);
+    RESERVED.store(ROOM, Relaxed);
+    if extend(STEP) {
+        return true;
+    }
+    IS_TAKEN_LATE.store(false, Relaxed);
+    RESERVED.store(0, Relaxed);
     false
 }
 
@@ -396,9 +452,9 @@ pub(crate) fn forget_all() {
         central.open.forget();
     }
     let inherited = spans::forget_all() * SPAN;
-    let reserved = RESERVED.load(Relaxed);
-    if reserved != 0 {
-        OWN.len.store(reserved - inherited, Relaxed);
+    let taken = taken();
+    if taken != 0 {
+        OWN.len.store(taken - inherited, Relaxed);
         OWN.first.store(START.load(Relaxed).address() + inherited, Relaxed);
     }
 }
@@ -423,7 +479,7 @@ pub(crate) fn extent() -> Extent {
 
 /// All address space for slots, whoever's they are; nothing where there are none.
 pub(crate) fn reserved() -> Extent {
-    Extent { start: START.load(Relaxed).address(), len: RESERVED.load(Relaxed) }
+    Extent { start: START.load(Relaxed).address(), len: taken() }
 }
 
 /// The slot that is in use at this address, any byte of its block: the block, and how many bytes it may have. For when no other

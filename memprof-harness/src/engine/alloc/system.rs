@@ -4,6 +4,7 @@
 
 #![allow(unsafe_code)] // an allocator
 
+use crate::engine::alloc::reserves;
 use crate::os::memory;
 use crate::provenance::Address;
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -45,6 +46,50 @@ fn next() -> Option<&'static Next> {
 /// As `System`'s.
 ///
 /// # Safety
+/// The contract of `GlobalAlloc::alloc`: `layout` has a size, which is not 0.
+#[inline(always)]
+pub(crate) unsafe fn alloc(layout: Layout) -> *mut u8 {
+    // SAFETY: the caller upholds `alloc`'s contract.
+    let make = || unsafe { System.alloc(layout) };
+    or_again(make(), layout.size(), make)
+}
+
+/// As `System`'s.
+///
+/// # Safety
+/// The contract of `GlobalAlloc::alloc_zeroed`: `layout` has a size, which is not 0.
+#[inline(always)]
+pub(crate) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
+    // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+    let make = || unsafe { System.alloc_zeroed(layout) };
+    or_again(make(), layout.size(), make)
+}
+
+/// The block that was made; where there is none, the one that is made once the engine has given back what it can do without.
+#[inline(always)]
+fn or_again(block: *mut u8, size: usize, make: impl Fn() -> *mut u8) -> *mut u8 {
+    if block.is_null() {
+        again(size, make)
+    } else {
+        block
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn again(size: usize, make: impl Fn() -> *mut u8) -> *mut u8 {
+    while reserves::give_back(size) {
+        let block = make();
+        if !block.is_null() {
+            return block;
+        }
+    }
+    ptr::null_mut()
+}
+
+/// As `System`'s.
+///
+/// # Safety
 /// As for `GlobalAlloc::dealloc`; where the block is C's, the layout need not be the one that it was
 /// made with.
 #[inline(always)]
@@ -66,7 +111,7 @@ pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
 pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
     /// What C's `malloc` aligns to, on the processors on which there are functions to go on with.
     const ALIGN: usize = 16;
-    match next() {
+    let resize = || match next() {
         // SAFETY: where the alignment is one of C's own, `System` calls C's `realloc`, and this is
         // it.
         Some(next) if layout.align() <= ALIGN && layout.align() <= size => unsafe {
@@ -74,7 +119,9 @@ pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mu
         },
         // SAFETY: the caller upholds `realloc`'s contract.
         _ => unsafe { System.realloc(block, layout, size) },
-    }
+    };
+    // Where there was no room, the block is still what it was.
+    or_again(resize(), size, resize)
 }
 
 /// Whether a block of C's may have been asked for so many bytes: they are there, and glibc would not have given twice as many. A

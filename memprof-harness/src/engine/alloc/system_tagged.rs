@@ -20,7 +20,7 @@ use crate::engine::store::ledger_map::Errno;
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
 use crate::os::memory;
 use crate::provenance::Address;
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::Layout;
 use std::ptr;
 
 /// A header is a [`Note`]'s two words right in front of the block; with a larger alignment, unused bytes come first. In bits that
@@ -59,7 +59,7 @@ pub(crate) unsafe fn alloc(frame: Frame, layout: Layout) -> *mut u8 {
 pub(crate) unsafe fn alloc_zeroed(frame: Frame, layout: Layout) -> *mut u8 {
     let block = match with_header(layout.align(), layout.size()) {
         // SAFETY: its size is not zero.
-        Some((inner, front)) => entered(behind(unsafe { System.alloc_zeroed(inner) }, front), layout.size()),
+        Some((inner, front)) => entered(behind(unsafe { system::alloc_zeroed(inner) }, front), layout.size()),
         None => ptr::null_mut(),
     };
     // SAFETY: just made, with room in front.
@@ -73,7 +73,7 @@ pub(crate) unsafe fn alloc_zeroed(frame: Frame, layout: Layout) -> *mut u8 {
 pub(crate) unsafe fn room(align: usize, size: usize) -> *mut u8 {
     match with_header(align, size) {
         // SAFETY: its size is not zero.
-        Some((inner, front)) => entered(behind(unsafe { System.alloc(inner) }, front), size),
+        Some((inner, front)) => entered(behind(unsafe { system::alloc(inner) }, front), size),
         None => ptr::null_mut(),
     }
 }

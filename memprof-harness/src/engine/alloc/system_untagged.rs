@@ -16,7 +16,7 @@ use crate::engine::store::ledger_map;
 use crate::engine::store::tracked::{self, Tracked};
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
 use crate::provenance::Address;
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::Layout;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -43,7 +43,7 @@ enum Owner {
 #[inline(never)]
 pub(crate) unsafe fn alloc(layout: Layout) -> *mut u8 {
     // SAFETY: the caller upholds `alloc`'s contract.
-    allocated(Frame::here(), unsafe { System.alloc(layout) }, layout.size(), access)
+    allocated(Frame::here(), unsafe { system::alloc(layout) }, layout.size(), access)
 }
 
 /// # Safety
@@ -51,7 +51,7 @@ pub(crate) unsafe fn alloc(layout: Layout) -> *mut u8 {
 #[inline(never)]
 pub(crate) unsafe fn alloc_zeroed(layout: Layout) -> *mut u8 {
     // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-    allocated(Frame::here(), unsafe { System.alloc_zeroed(layout) }, layout.size(), access)
+    allocated(Frame::here(), unsafe { system::alloc_zeroed(layout) }, layout.size(), access)
 }
 
 /// # Safety
@@ -62,7 +62,7 @@ pub(crate) unsafe fn alloc_at_once(size: usize, align: usize) -> *mut u8 {
     // SAFETY: they are a layout's, which the caller of the hook passed.
     let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
     // SAFETY: the caller upholds `alloc`'s contract.
-    let block = unsafe { System.alloc(layout) };
+    let block = unsafe { system::alloc(layout) };
     // SAFETY: the thread is ready.
     allocated(Frame::here(), block, size, || unsafe { ready() })
 }
@@ -75,7 +75,7 @@ pub(crate) unsafe fn alloc_zeroed_at_once(size: usize, align: usize) -> *mut u8 
     // SAFETY: they are a layout's, which the caller of the hook passed.
     let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
     // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-    let block = unsafe { System.alloc_zeroed(layout) };
+    let block = unsafe { system::alloc_zeroed(layout) };
     // SAFETY: the thread is ready.
     allocated(Frame::here(), block, size, || unsafe { ready() })
 }

@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)] // pthread_atfork, getpid
 
+use crate::engine::alloc::reserves;
 use crate::engine::alloc::slots;
 use crate::engine::alloc::start_map;
 use crate::engine::alloc::system_untagged;
@@ -62,6 +63,7 @@ pub fn attach(path: &Path) -> io::Result<()> {
     } else if matches!(state::mode(), Some(Mode::Exact | Mode::Sampled)) {
         ledger_map::attach(path)?;
         slots::reserve();
+        reserves::note_limit();
     } else {
         return Err(io::Error::other("this process was not started to be recorded: MEMPROF_CHILD was not set"));
     }

@@ -6,6 +6,7 @@
 
 use crate::engine::alloc::block_tag::{Note, SlotState, SlotTag};
 use crate::engine::alloc::slots::{self, size_class, Origin};
+use crate::engine::alloc::system;
 use crate::engine::alloc::system_untagged;
 use crate::engine::alloc::thread_cache::resize;
 use crate::engine::hook::rust::{self, count_failure, count_laneless, count_outside, free_while_shut};
@@ -17,7 +18,7 @@ use crate::engine::store::tracked::{self, Tracked};
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
 use crate::ledger::layout::Lane;
 use crate::provenance::Address;
-use std::alloc::{GlobalAlloc, Layout, System};
+use std::alloc::Layout;
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -274,7 +275,7 @@ unsafe fn realloc_slot(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
     let note = if own { note_of(tag, block) } else { None };
     let elsewhere = || match Layout::from_size_align(size, layout.align()) {
         // SAFETY: the new size is `realloc`'s, and is not 0.
-        Ok(layout) => unsafe { System.alloc(layout) },
+        Ok(layout) => unsafe { system::alloc(layout) },
         Err(_) => ptr::null_mut(),
     };
     // SAFETY: by contract.

@@ -125,6 +125,15 @@ pub(crate) fn reserve(len: usize) -> bool {
     true
 }
 
+/// Gives address space back that links for a ledger of `len` bytes took, but for those of its first `kept` bytes. Gives whether it did.
+pub(crate) fn give_back(kept: usize, len: usize) -> bool {
+    let start = bytes(kept).next_multiple_of(memory::page_size().max(1));
+    let rest = bytes(len).saturating_sub(start);
+    let place = BASE.load(Relaxed).cast::<u8>().wrapping_add(start);
+    // SAFETY: whole pages of our own mapping, which no link is in that is used.
+    rest > 0 && unsafe { libc::munmap(place.cast(), rest) } == 0
+}
+
 /// Visits where the links of a ledger of `len` bytes begin and end.
 pub(crate) fn for_own(len: usize, visit: &mut impl FnMut(usize, usize)) {
     let base = BASE.load(Relaxed).address();

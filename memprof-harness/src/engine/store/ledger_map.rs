@@ -322,6 +322,30 @@ pub(crate) fn take_ahead() {
     }
 }
 
+/// Address space that was taken for more of the ledger than there is, in bytes.
+pub(crate) fn set_aside() -> usize {
+    MAPPED.load(Relaxed).saturating_sub(mapped_for_good())
+}
+
+/// Of the ledger's mapping the part that the file has.
+fn mapped_for_good() -> usize {
+    FILE_LEN.load(Relaxed).next_multiple_of(os::memory::page_size().max(1) as u64) as usize
+}
+
+/// Gives that back to the system. The ledger grows no more. Gives whether there was any.
+pub(crate) fn give_back_set_aside() -> bool {
+    LOCK.hold(|| {
+        let (mapped, kept) = (MAPPED.load(Relaxed), mapped_for_good());
+        if mapped <= kept {
+            return false;
+        }
+        MAPPED.store(kept, Relaxed);
+        site_predictor::give_back(kept, mapped);
+        // SAFETY: whole pages of our own mapping, behind all that the file has.
+        unsafe { libc::munmap(BASE.load(Relaxed).wrapping_add(kept).cast(), mapped - kept) == 0 }
+    })
+}
+
 /// From what [`take_ahead`] took. It is never given back.
 fn ready_bytes(bytes: usize) -> Option<NonNull<u8>> {
     let bytes = bytes.next_multiple_of(PAGE as usize);

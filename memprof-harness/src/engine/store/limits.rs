@@ -19,16 +19,24 @@ pub(crate) fn is_data_limited() -> bool {
 /// How much address space the engine may take where it is limited; `None` = it is not. A quarter of what is left: the rest is
 /// the program's.
 pub(crate) fn space_for_the_engine() -> Option<u64> {
-    let limit = match soft(libc::RLIMIT_AS) {
-        Some(libc::RLIM_INFINITY) => return None,
-        limit => limit.unwrap_or(0),
-    };
-    if cfg!(miri) {
-        return None;
+    space_left().map(|left| left / 4)
+}
+
+/// How much address space the process may have, in bytes; `None` = it is not limited.
+pub(crate) fn address_space() -> Option<u64> {
+    match soft(libc::RLIMIT_AS) {
+        Some(libc::RLIM_INFINITY) => None,
+        _ if cfg!(miri) => None,
+        limit => Some(limit.unwrap_or(0)),
     }
+}
+
+/// How much of it is left.
+pub(crate) fn space_left() -> Option<u64> {
+    let limit = address_space()?;
     // Where nobody says how much is taken, as if it were most of it.
     let taken = space_taken().unwrap_or(limit / 4 * 3);
-    Some(limit.saturating_sub(taken) / 4)
+    Some(limit.saturating_sub(taken))
 }
 
 /// While it lives, a file can be opened where the process has as many open as it allows itself. Not where others allow it no more.

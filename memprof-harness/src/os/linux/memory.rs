@@ -27,6 +27,23 @@ pub(crate) unsafe fn wipe_in_forks(start: *mut c_void, len: usize) -> bool {
     result == 0 && is_heeded
 }
 
+/// Maps private memory at this place. Gives whether that was done: not where anything is there already.
+///
+/// # Safety
+/// Whole pages.
+pub(crate) unsafe fn map_at(place: *mut c_void, len: usize) -> bool {
+    let access = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE | UNRESERVED;
+    // SAFETY: nothing that is mapped is replaced.
+    let mapped = unsafe { libc::mmap(place, len, access, flags, -1, 0) };
+    if mapped != libc::MAP_FAILED && mapped != place {
+        // A kernel before 4.17 takes the place for no more than a wish.
+        // SAFETY: just mapped, and nobody knows of it.
+        unsafe { libc::munmap(mapped, len) };
+    }
+    mapped == place
+}
+
 /// Bytes of a page.
 pub(crate) fn page_size() -> usize {
     // SAFETY: has no preconditions. The C library knows it from the start of the process, and asks nobody.

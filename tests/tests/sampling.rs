@@ -159,6 +159,34 @@ fn equal_tests() -> String {
     text
 }
 
+/// Of a figure that is estimated: its value and its variance, and the most that a single sampled block stands for.
+#[derive(Default)]
+struct Expected {
+    truth: f64,
+    variance: f64,
+    heaviest: f64,
+}
+
+impl Expected {
+    /// Adds `blocks`, each of which counts `value / sampled` times with the probability `sampled`, and otherwise not at all.
+    fn add(&mut self, blocks: f64, sampled: f64, value: f64) {
+        self.truth += blocks * value;
+        self.variance += blocks * value * value * (1.0 - sampled) / sampled;
+        self.heaviest = self.heaviest.max(value / sampled);
+    }
+
+    /// How far the estimate may be off: four standard deviations where no block counts for much. A block of a byte stands for as many as the rate
+    /// has bytes, and one of them by chance is more than four standard deviations where less than one was to be expected. So it is Bernstein's
+    /// bound on sums of what is bounded, by which it is exceeded with the probability that four standard deviations have in it: exp(-8), on either side.
+    fn bound(&self) -> f64 {
+        const EXPONENT: f64 = 4.0 * 4.0 / 2.0;
+        // Each test's figure is a whole number, rounded up or down by chance.
+        let variance = self.variance + EQUAL_TESTS as f64 / 4.0;
+        let skew = self.heaviest * EXPONENT / 3.0;
+        skew + (skew * skew + 2.0 * EXPONENT * variance).sqrt()
+    }
+}
+
 #[test]
 fn the_errors_of_equal_tests_cancel_and_are_the_same_on_every_run_and_in_every_checkout() {
     if !can_read() {
@@ -185,25 +213,19 @@ fn the_errors_of_equal_tests_cancel_and_are_the_same_on_every_run_and_in_every_c
             for (value, blocks) in [(0, blocks), (2, blocks / LEFT)] {
                 // The sizes come in turn, and the number of blocks is a multiple of how many there are.
                 let each = (blocks * EQUAL_TESTS) as f64 / (last_size - first_size + 1) as f64;
-                let (mut objects, mut space, mut objects_variance, mut space_variance) = (0.0, 0.0, 0.0, 0.0);
+                let (mut objects, mut space) = (Expected::default(), Expected::default());
                 for size in (first_size..=last_size).map(|size| size as f64) {
                     let sampled = 1.0 - (-size / f64::from(rate)).exp();
-                    let variance = each * (1.0 - sampled) / sampled;
-                    objects += each;
-                    space += each * size;
-                    objects_variance += variance;
-                    space_variance += variance * size * size;
+                    objects.add(each, sampled, 1.0);
+                    space.add(each, sampled, size);
                 }
                 let found = of(&first, name);
-                let check = |found: i64, truth: f64, variance: f64, what: &str| {
-                    // Each test's figure is a whole number, rounded up or down by chance.
-                    let rounding = EQUAL_TESTS as f64 / 4.0;
-                    let bound = 4.0 * (variance + rounding).sqrt();
+                for (found, expected, what) in [(found[value], objects, "objects"), (found[value + 1], space, "bytes")]
+                {
+                    let (truth, bound) = (expected.truth, expected.bound());
                     let off = found as f64 - truth;
                     assert!(off.abs() <= bound, "rate {rate}, {name}, {what}: {found} for {truth} ± {bound}");
-                };
-                check(found[value], objects, objects_variance, "objects");
-                check(found[value + 1], space, space_variance, "bytes");
+                }
             }
         }
         let (again, elsewhere) = (profile(&fixture), profile(&other));

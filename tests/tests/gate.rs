@@ -93,6 +93,9 @@ fn a_policy_says_what_is_allowed_and_what_is_not() {
     with("[[gate.override]]\ntest = '*three*'\nalloc_objects = 7").ended_with(0).says("in 3 of 3 tests");
     with("[[gate.exclude]]\ntest = '*three*'\nreason = 'it grows'").ended_with(0).says("excluded: it grows");
     with("[gate.limits]\nalloc_objects = 'any'").ended_with(6).says("would not be noticed in any of 3 tests");
+    let idle = with("[[gate.override]]\ntest = 'tests::loads_three_row'\nalloc_objects = 0").ended_with(5);
+    idle.complains("is for no test; did you mean test = \"tests::loads_three_rows\"?");
+    with("[[gate.override]]\nalloc_objects = 0").ended_with(2).complains("an override names its tests by");
     with("[gate.limits]\nalloc_object = 'any'").ended_with(2).complains("did you mean `alloc_objects`?");
     with("[gate.limits]\nalloc_objects = '5%'").ended_with(2).complains("memprof.toml:2");
 

@@ -155,6 +155,8 @@ fn gather(
         true => ChangedLines::default(),
         false => changed_since(against.as_ref().or(explain_against.as_ref()), place, here).unwrap_or_default(),
     };
+    let all: Vec<_> = outcome.tests.iter().map(|test| &test.id).collect();
+    place.policy.idle(&all).iter().for_each(|idle| here.shell.warn(idle));
     let evidence = evidence::gather(outcome, run, &[&place.store], &places, &changed)?;
     let Some(revision) = explain_against.as_ref().filter(|_| evidence.lacks_profiles()) else { return Ok(evidence) };
     let recorded = against::git(revision).and_then(|git| {

@@ -10,6 +10,7 @@ use crate::gate::policy::limit::Limit;
 use crate::gate::policy::pattern::Pattern;
 use memprof_profile::record::TestId;
 use serde::Deserialize;
+use serde::de::{self, Deserializer};
 
 /// The table `[gate]` of the configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -20,8 +21,9 @@ pub struct Policy {
     /// For all tests.
     pub limits: Limits,
     /// Later ones win, figure by figure.
-    #[serde(rename = "override")]
+    #[serde(rename = "override", deserialize_with = "overrides")]
     pub overrides: Vec<Override>,
+    #[serde(deserialize_with = "exclusions")]
     pub exclude: Vec<Exclusion>,
     /// Improvements must be accepted into the baseline, so that they are not lost again.
     pub ratchet: bool,
@@ -139,6 +141,40 @@ fn default_limit(figure: Figure) -> Limit {
     text.parse().expect("the default limits are limits")
 }
 
+const PATTERNS: &str = "`package`, `target` or `test`";
+
+/// An override that is for no test in particular, or changes nothing, is a slip.
+fn overrides<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Override>, D::Error> {
+    let rules = Vec::<Override>::deserialize(deserializer)?;
+    for rule in &rules {
+        if rule.package.is_none() && rule.target.is_none() && rule.test.is_none() {
+            let instead = "limits for all tests are in `[gate.limits]`";
+            return Err(de::Error::custom(format!("an override names its tests by {PATTERNS}; {instead}")));
+        }
+        let limits = Figure::ALL.iter().any(|figure| rule.limit(*figure).is_some());
+        if !limits && rule.ratchet.is_none() && rule.threaded_peaks.is_none() {
+            return Err(de::Error::custom(
+                "an override has a limit, `ratchet` or `threaded-peaks`; this one changes nothing",
+            ));
+        }
+    }
+    Ok(rules)
+}
+
+/// An exclusion switches the gate off for tests, so it says for which, and why.
+fn exclusions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Exclusion>, D::Error> {
+    let rules = Vec::<Exclusion>::deserialize(deserializer)?;
+    for rule in &rules {
+        if rule.package.is_none() && rule.target.is_none() && rule.test.is_none() {
+            return Err(de::Error::custom(format!("an exclusion names its tests by {PATTERNS}")));
+        }
+        if rule.reason.trim().is_empty() {
+            return Err(de::Error::custom("an exclusion has a `reason` in words"));
+        }
+    }
+    Ok(rules)
+}
+
 fn covers(package: &Option<Pattern>, target: &Option<Pattern>, test: &Option<Pattern>, id: &TestId) -> bool {
     let fits = |pattern: &Option<Pattern>, name: &str| pattern.as_ref().is_none_or(|pattern| pattern.matches(name));
     fits(package, &id.package) && fits(target, &format!("{}/{}", id.kind, id.target)) && fits(test, &id.name)
@@ -168,9 +204,42 @@ impl Policy {
             || self.overrides_of(id).filter_map(|rule| rule.threaded_peaks).last().unwrap_or(self.threaded_peaks)
     }
 
+    /// The overrides and exclusions that are for none of `tests`, each in words, with what may have been meant.
+    pub fn idle(&self, tests: &[&TestId]) -> Vec<String> {
+        let of_overrides = self.overrides.iter().map(|rule| ("gate.override", &rule.package, &rule.target, &rule.test));
+        let of_exclusions = self.exclude.iter().map(|rule| ("gate.exclude", &rule.package, &rule.target, &rule.test));
+        let rules = of_overrides.chain(of_exclusions);
+        let idle = rules.filter(|(_, package, target, test)| !tests.iter().any(|id| covers(package, target, test, id)));
+        idle.map(|(table, package, target, test)| {
+            let keys = [("package", package), ("target", target), ("test", test)];
+            let given = keys.iter().filter_map(|(key, text)| Some(format!("{key} = {:?}", text.as_ref()?.as_str())));
+            let given = given.collect::<Vec<_>>().join(", ");
+            let names: [fn(&TestId) -> String; 3] =
+                [|id| id.package.clone(), |id| format!("{}/{}", id.kind, id.target), |id| id.name.clone()];
+            // The first pattern that fits nothing by itself is the one that is wrong.
+            let wrong = keys.iter().zip(names).find_map(|((key, text), name)| {
+                let text = text.as_ref()?;
+                let fits = tests.iter().any(|id| text.matches(&name(id)));
+                (!fits).then(|| (key, text.as_str(), tests.iter().map(|id| name(id)).collect::<Vec<_>>()))
+            });
+            let near = wrong.and_then(|(key, text, names)| Some((key, nearest(text, &names)?)));
+            let near = near.map_or(String::new(), |(key, name)| format!("; did you mean {key} = {name:?}?"));
+            format!("`[[{table}]]` with {given} is for no test{near}")
+        })
+        .collect()
+    }
+
     fn overrides_of(&self, id: &TestId) -> impl Iterator<Item = &Override> {
         self.overrides.iter().filter(move |rule| covers(&rule.package, &rule.target, &rule.test, id))
     }
+}
+
+/// The name most like `text`, where one is; of `target = "it"` the one that has a kind before it.
+fn nearest(text: &str, names: &[String]) -> Option<String> {
+    let behind = |name: &&String| name.rsplit(['/', ':']).next() == Some(text);
+    let like = |name: &String| strsim::jaro_winkler(text, name);
+    let best = names.iter().filter(|name| like(name) > 0.85).max_by(|a, b| like(a).total_cmp(&like(b)));
+    names.iter().find(behind).or(best).cloned()
 }
 
 impl Override {
@@ -188,6 +257,31 @@ impl Override {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rule_for_no_test_is_named_and_one_that_says_nothing_is_refused() {
+        let id = TestId { package: "p".into(), target: "it".into(), kind: "test".into(), name: "tests::one".into() };
+        let idle = |rule: &str| {
+            toml::from_str::<Policy>(&format!("override = [{{ {rule}, ratchet = true }}]")).unwrap().idle(&[&id])
+        };
+        assert!(idle("test = 'tests::*', package = 'p'").is_empty());
+        for (rule, meant) in [
+            ("test = 'tests::onee'", "is for no test; did you mean test = \"tests::one\"?"),
+            ("target = 'it'", "did you mean target = \"test/it\"?"),
+            ("package = 'zzz'", "`[[gate.override]]` with package = \"zzz\" is for no test"),
+        ] {
+            assert!(idle(rule)[0].ends_with(meant), "{:?}", idle(rule));
+        }
+        for (text, why) in [
+            ("override = [{ alloc_objects = 0 }]", "names its tests"),
+            ("override = [{ test = 'a' }]", "changes nothing"),
+            ("exclude = [{ reason = 'x' }]", "names its tests"),
+            ("exclude = [{ test = 'a', reason = ' ' }]", "in words"),
+        ] {
+            let error = toml::from_str::<Policy>(text).unwrap_err().to_string();
+            assert!(error.contains(why), "{error}");
+        }
+    }
 
     #[test]
     fn later_overrides_win_figure_by_figure() {

@@ -62,7 +62,17 @@ const ROOMS_OF_HARNESS: [Room; 13] = [
     Room { name: "program", modules: &["program", "apart"], knows: BELOW },
     Room {
         name: "control",
-        modules: &["addresses", "descendants", "emulator", "limit", "no_memory", "probe", "seeds", "terminal"],
+        modules: &[
+            "addresses",
+            "descendants",
+            "emulator",
+            "limit",
+            "no_memory",
+            "probe",
+            "seeds",
+            "settle",
+            "terminal",
+        ],
         knows: BELOW,
     },
     Room { name: "engine", modules: &["engine"], knows: BELOW },

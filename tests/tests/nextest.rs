@@ -23,7 +23,8 @@ fn figures_are_those_of_cargo_memprof_test_and_partitions_merge() {
         return;
     }
     let fixture = Fixture::copy("growing");
-    fixture.memprof("test --memprofilerate 1 --save-baseline").succeed();
+    fixture.memprof("test --save-baseline").succeed();
+    fixture.memprof("test --memprofilerate 1").succeed();
     let whole = fixture.summary();
     let ran = fixture.memprof("nextest run --memprofilerate 1").succeed();
     ran.complains("3 tests run: 3 passed, 1 skipped").complains("Profiled 3 tests");

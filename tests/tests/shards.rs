@@ -23,6 +23,7 @@ fn titles(fixture: &Fixture, picture: &str) -> Vec<String> {
 fn shards_merge_into_one_run_with_one_verdict() {
     let fixture = Fixture::copy("growing");
     fixture.memprof("test --save-baseline").succeed();
+    fixture.memprof("test --memprofilerate 1").succeed();
     let whole = fixture.summary();
     let pictured =
         ["alloc_objects.svg", "alloc_space.svg", "peak_space.svg"].map(|name| (name, titles(&fixture, name)));

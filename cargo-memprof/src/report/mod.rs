@@ -101,7 +101,7 @@ pub fn write(facts: &RunFacts, shell: &Shell) -> Result<Written, Error> {
     let written = Written { index, tests: records.len(), produced: true, without_trace, not_recorded, removed };
     if !records.is_empty() {
         let took = begun.elapsed().as_secs_f64();
-        shell.status("Profiled", &format!("{} in {took:.2}s", amount::plural(records.len(), "test")));
+        shell.status("Profiled", &format!("{} in {took:.2}s", table::tests_and_runs(&records)));
     }
     warnings.iter().for_each(|warning| shell.warn(warning));
     say(facts, shell, &records, &benchmarks, &collected, &symbols, &written);

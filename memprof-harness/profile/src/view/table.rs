@@ -1,10 +1,10 @@
 //! The table at the end of a run: which tests allocate most.
 
 use super::amount::{bytes, count, plural};
-use crate::record::{Outcome, TestRecord};
+use crate::record::{Outcome, TestId, TestRecord};
 use crate::view::plain::plain;
 use anstyle::{AnsiColor, Style};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 const HEAD: Style = Style::new().bold();
 const DIM: Style = Style::new().dimmed();
@@ -20,7 +20,8 @@ const SHORTEST_NAME: usize = 20;
 /// The table, with ANSI styles. `columns` is the width of the terminal; `None`: there is none, and names are not
 /// shortened. `unrecorded` tests were run without being recorded.
 pub fn render(tests: &[TestRecord], unrecorded: usize, columns: Option<usize>) -> String {
-    let mut order: Vec<&TestRecord> = tests.iter().filter(|test| test.counters.alloc_objects > 0).collect();
+    let (tests, runs) = once_each(tests);
+    let mut order: Vec<&TestRecord> = tests.iter().copied().filter(|test| test.counters.alloc_objects > 0).collect();
     order.sort_by(|a, b| {
         let key = |test: &TestRecord| (test.counters.alloc_space, test.counters.alloc_objects);
         key(b).cmp(&key(a)).then_with(|| a.id.cmp(&b.id))
@@ -44,16 +45,55 @@ pub fn render(tests: &[TestRecord], unrecorded: usize, columns: Option<usize>) -
             figure(bytes(figures.alloc_space)),
             figure(bytes(figures.peak_space)),
             bytes(figures.inuse_space),
-            label(test, &target(test), room)
+            label(test, &repeats(&runs[&test.id]), &target(test), room)
         ));
     }
-    out.push_str(&totals(tests, order.len(), unrecorded));
-    out.push_str(&children(tests));
+    out.push_str(&totals(&tests, order.len(), unrecorded));
+    out.push_str(&children(&tests));
     out
 }
 
-fn totals(tests: &[TestRecord], allocating: usize, unrecorded: usize) -> String {
-    let sum = |figure: fn(&TestRecord) -> i128| tests.iter().map(figure).sum::<i128>();
+/// How many tests there are, and how many runs of them where some ran more than once: `11 tests in 110 runs`.
+pub fn tests_and_runs(tests: &[TestRecord]) -> String {
+    let (once, _) = once_each(tests);
+    let all = plural(once.len(), "test");
+    if once.len() == tests.len() { all } else { format!("{all} in {} runs", count(tests.len() as i128)) }
+}
+
+/// One run of each test, that with the most, and all its runs by test.
+fn once_each(tests: &[TestRecord]) -> (Vec<&TestRecord>, HashMap<&TestId, Vec<&TestRecord>>) {
+    let mut runs: HashMap<&TestId, Vec<&TestRecord>> = HashMap::new();
+    let mut order: Vec<&TestId> = Vec::new();
+    for test in tests {
+        let of_test = runs.entry(&test.id).or_default();
+        if of_test.is_empty() {
+            order.push(&test.id);
+        }
+        of_test.push(test);
+    }
+    let most = |id: &&TestId| {
+        let key = |test: &&&TestRecord| {
+            // What went wrong in one run is not to be hidden by the others.
+            (mark(test).is_some(), test.counters.alloc_space, test.counters.alloc_objects)
+        };
+        runs[id].iter().rev().max_by_key(key).copied()
+    };
+    (order.iter().filter_map(most).collect(), runs)
+}
+
+/// `  (3 runs)`, or with what they differ by: `  (3 runs, 6 to 8 allocs)`.
+fn repeats(runs: &[&TestRecord]) -> String {
+    if runs.len() < 2 {
+        return String::new();
+    }
+    let objects = |test: &&TestRecord| test.counters.alloc_objects;
+    let (least, most) = (runs.iter().map(objects).min().unwrap_or(0), runs.iter().map(objects).max().unwrap_or(0));
+    let differ = if least == most { String::new() } else { format!(", {} to {} allocs", count(least), count(most)) };
+    format!(" ({} runs{differ})", runs.len())
+}
+
+fn totals(tests: &[&TestRecord], allocating: usize, unrecorded: usize) -> String {
+    let sum = |figure: fn(&TestRecord) -> i128| tests.iter().map(|test| figure(test)).sum::<i128>();
     let mut notes = Vec::new();
     if allocating > LISTED {
         notes.push(format!("{} more not listed", count((allocating - LISTED) as i128)));
@@ -81,7 +121,7 @@ fn totals(tests: &[TestRecord], allocating: usize, unrecorded: usize) -> String 
 }
 
 /// What tests started or forked, where that was recorded: it is not in the tests' figures.
-fn children(tests: &[TestRecord]) -> String {
+fn children(tests: &[&TestRecord]) -> String {
     let children: Vec<&TestRecord> = tests.iter().flat_map(|test| &test.children).collect();
     if children.is_empty() {
         return String::new();
@@ -104,13 +144,13 @@ fn children(tests: &[TestRecord]) -> String {
     )
 }
 
-fn label(test: &TestRecord, target: &str, room: Option<usize>) -> String {
+fn label(test: &TestRecord, repeats: &str, target: &str, room: Option<usize>) -> String {
     let mark = mark(test).map_or(String::new(), |mark| format!(" {mark}"));
-    let left = room.map(|room| room.saturating_sub(width(&mark)));
+    let left = room.map(|room| room.saturating_sub(width(&mark) + width(repeats)));
     // The name is worth more than the target, which many tests share.
     let name = shortened(&plain(&test.id.name), left.map(|left| left.saturating_sub(width(target)).max(SHORTEST_NAME)));
     let target = shortened(target, left.map(|left| left.saturating_sub(width(&name))));
-    format!("{DIM}{target}{DIM:#}{name}{BAD}{mark}{BAD:#}")
+    format!("{DIM}{target}{DIM:#}{name}{BAD}{mark}{BAD:#}{DIM}{repeats}{DIM:#}")
 }
 
 fn width(text: &str) -> usize {
@@ -192,6 +232,18 @@ pub(super) mod tests {
         1,235    5.0 KiB                   0 B  3 tests (1 without allocations)
 "
         );
+    }
+
+    #[test]
+    fn a_test_that_ran_more_than_once_has_one_row() {
+        let tests = [test("lib", "a", 6, 60), test("lib", "b", 1, 8), test("lib", "a", 8, 80), test("lib", "b", 1, 8)];
+        let expected = "       allocs      bytes       peak     in use  test\n            \
+                        8       80 B       80 B        0 B  a (2 runs, 6 to 8 allocs)\n            \
+                        1        8 B        8 B        0 B  b (2 runs)\n            \
+                        9       88 B                   0 B  2 tests\n";
+        assert_eq!(plain(&tests, None), expected);
+        assert_eq!(tests_and_runs(&tests), "2 tests in 4 runs");
+        assert_eq!(tests_and_runs(&tests[..2]), "2 tests");
     }
 
     #[test]

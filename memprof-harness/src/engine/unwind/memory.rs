@@ -5,11 +5,19 @@
 use crate::engine::life::seccomp;
 use crate::engine::store::ledger_map::Errno;
 use crate::engine::unwind::frame_pointer::{raw_record, Bounds};
+use crate::engine::unwind::tables;
 use crate::os;
+use crate::os::weak_symbol::weak_address;
 
 const PAGE: usize = 4096;
 /// What is farther away was not reached by calls alone. In bytes.
 const FARTHEST: usize = 1 << 20;
+
+/// musl's own start of a program and of a thread may have been compiled without tables, and uses the frame pointer's register for data.
+const STARTS_WITHOUT_TABLE: bool = cfg!(target_env = "musl");
+/// The most that lies between the record of a thread's first function and the end of its stack: musl's `start` and what it is told, 300
+/// bytes at the most. In bytes.
+const OUTERMOST: usize = 384;
 
 /// The stacks of the calling thread.
 pub(crate) struct Memory {
@@ -77,10 +85,27 @@ impl Memory {
         self.page = page_of(at);
     }
 
+    /// Whether code without a table that a frame record leads back to is the C library's that starts threads and programs: what it called
+    /// is `main`, or there is no room for a caller farther out.
+    pub(crate) fn is_start(&self, place: usize, callee: u64) -> bool {
+        STARTS_WITHOUT_TABLE && self.own_stack.hold(place) && (is_outermost(self.own_stack, place) || is_main(callee))
+    }
+
     /// Whether a frame lies on the thread's own stack.
     pub(crate) fn is_own(&self, frame: usize) -> bool {
         self.own_stack.hold(frame)
     }
+}
+
+/// Whether a record lies so far out on a stack that nothing has called what called its function.
+fn is_outermost(own_stack: Bounds, place: usize) -> bool {
+    own_stack.high - place <= OUTERMOST
+}
+
+/// Whether an address lies in the program's `main`, as the C library calls it.
+fn is_main(address: u64) -> bool {
+    let main = weak_address!("main") as u64;
+    main != 0 && address != 0 && tables::rule(address).function == main
 }
 
 fn page_of(at: usize) -> usize {
@@ -186,6 +211,25 @@ fn ends_with_a_call(code: [u8; 8]) -> bool {
 mod tests {
     use super::*;
     use crate::provenance::Address;
+
+    #[test]
+    fn nothing_called_what_lies_at_the_end_of_a_stack() {
+        let own = Bounds { low: 0x10000, high: 0x20000 };
+        assert!(is_outermost(own, 0x20000 - OUTERMOST) && is_outermost(own, 0x1fff0));
+        assert!(!is_outermost(own, 0x20000 - OUTERMOST - 8) && !is_outermost(own, 0x10000));
+        // Where tables are expected, code without one is never taken for the start.
+        assert_eq!(Memory::new(own).is_start(0x1fff0, 0), cfg!(target_env = "musl"));
+        assert!(!Memory::new(own).is_start(0x20000, 0));
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no symbols")]
+    fn main_is_known_by_the_addresses_in_it() {
+        let main = weak_address!("main") as u64;
+        assert!(main != 0 && is_main(main + 8), "{main:x} {:x?}", tables::rule(main + 8));
+        assert!(!is_main(0));
+        assert!(!is_main(main_is_known_by_the_addresses_in_it as fn() as usize as u64 + 1));
+    }
 
     #[test]
     #[cfg(target_arch = "x86_64")]

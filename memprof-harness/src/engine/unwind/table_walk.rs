@@ -96,6 +96,8 @@ impl TableWalk {
         self.memory.start_at(frame.0);
         let Some(mut at) = self.record(frame.0) else { return Ending::Lost };
         let mut came = Came::Surely;
+        // Where it was called from that was come to before.
+        let mut callee = 0;
         for _ in 0..MOST_STEPS {
             if at.address == 0 && came != Came::ByGuess {
                 let is_enough = visit(Step { address: 0, by_table: None }, &at.words);
@@ -118,7 +120,12 @@ impl TableWalk {
             if found.rule != Rule::NoCode && visit(step, &at.words) {
                 return Ending::Stopped;
             }
-            let rule = found.rule;
+            let is_start = (found.rule == Rule::Unknown || frame_pointer == FramePointer::Guessed)
+                && came == Came::Surely
+                && at.words.others.is_none()
+                && self.memory.is_start(at.words.place, callee);
+            let rule = if is_start { Rule::Outermost } else { found.rule };
+            callee = at.address;
             // Where no table says so, an interrupted function need not have called anything, nor have set its frame pointer.
             let is_told = rule != Rule::Outermost && frame_pointer != FramePointer::Guessed;
             if came == Came::ByInterruption && !is_told {

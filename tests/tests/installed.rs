@@ -8,7 +8,7 @@ use std::{env, fs};
 use tempfile::TempDir;
 
 /// The packages of all crates, unpacked into `folder` as a registry would give them out.
-fn unpacked(folder: &Path) -> [PathBuf; 4] {
+fn unpacked(folder: &Path) -> [PathBuf; 5] {
     let mut package = Command::new("cargo");
     command::clean(&mut package);
     package.current_dir(workspace::root()).args(["package", "--workspace", "--exclude", "memprof-tests"]);
@@ -30,9 +30,15 @@ fn unpacked(folder: &Path) -> [PathBuf; 4] {
     })
 }
 
-const NAMES: [&str; 4] = ["memprof-harness", "memprof-macros", "memprof", "cargo-memprof"];
+const NAMES: [&str; 5] = ["memprof-harness", "memprof-profile", "memprof-macros", "memprof", "cargo-memprof"];
 /// Where they are in the workspace.
-const FOLDERS: [&str; 4] = ["memprof-harness", "memprof-harness/live/macros", "memprof-harness/live", "cargo-memprof"];
+const FOLDERS: [&str; 5] = [
+    "memprof-harness",
+    "memprof-harness/profile",
+    "memprof-harness/live/macros",
+    "memprof-harness/live",
+    "cargo-memprof",
+];
 
 fn succeed(command: &mut Command) {
     let output = command.output().expect("the program starts");
@@ -61,11 +67,21 @@ fn the_packages_hold_every_source() {
     }
 }
 
+/// Has the package that is unpacked at `package` take `name` from `place`.
+fn take_from(package: &Path, name: &str, place: &Path) {
+    let manifest = package.join("Cargo.toml");
+    let text = fs::read_to_string(&manifest).expect("a manifest");
+    let dependency = format!("[dependencies.{name}]\n");
+    let patched = text.replacen(&dependency, &format!("{dependency}path = {:?}\n", place.display().to_string()), 1);
+    assert_ne!(text, patched);
+    fs::write(&manifest, patched).expect("it is ours");
+}
+
 /// In a lock file, a package without source and checksum is one at a path.
-fn forget_registry_of_harness(lock: &Path) {
+fn forget_registry(lock: &Path, names: &[&str]) {
     let text = fs::read_to_string(lock).expect("programs are packaged with their lock file");
     let packages = text.split("\n\n").map(|package| {
-        if !package.contains("name = \"memprof-harness\"") {
+        if !names.iter().any(|name| package.contains(&format!("name = {name:?}\n"))) {
             return package.to_owned();
         }
         let of_registry = |line: &&str| line.starts_with("source = ") || line.starts_with("checksum = ");
@@ -77,19 +93,19 @@ fn forget_registry_of_harness(lock: &Path) {
 #[test]
 fn an_installed_program_profiles_a_crate() {
     let temporary = TempDir::new().expect("a temporary folder");
-    let [harness, _, _, program] = unpacked(temporary.path());
+    let [harness, profile, _, _, program] = unpacked(temporary.path());
     let manifest = program.join("Cargo.toml");
     let text = fs::read_to_string(&manifest).expect("a manifest");
     // Under another name, since it shares the target folder, for the sake of its dependencies, with what the other
     // stories are about.
     let renamed = text.replacen("[[bin]]\nname = \"cargo-memprof\"", "[[bin]]\nname = \"packaged-memprof\"", 1);
     assert_ne!(text, renamed);
-    // The harness is not in any registry yet: it comes from its own package.
-    let dependency = "[dependencies.memprof-harness]\n";
-    let patched = renamed.replacen(dependency, &format!("{dependency}path = {:?}\n", harness.display().to_string()), 1);
-    assert_ne!(renamed, patched);
-    fs::write(&manifest, patched).expect("it is ours");
-    forget_registry_of_harness(&program.join("Cargo.lock"));
+    fs::write(&manifest, renamed).expect("it is ours");
+    // What it depends on of ours is not in any registry yet, and comes from its own package.
+    take_from(&program, "memprof-harness", &harness);
+    take_from(&program, "memprof-profile", &profile);
+    take_from(&profile, "memprof-harness", &harness);
+    forget_registry(&program.join("Cargo.lock"), &["memprof-harness", "memprof-profile"]);
     let root = temporary.path().join("root");
     let [path, root_text] = [&program, &root].map(|path| path.to_string_lossy().into_owned());
     tool::cargo(&[

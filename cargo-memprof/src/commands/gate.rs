@@ -131,6 +131,8 @@ fn compare_run(options: &GateOptions, here: &mut Context<'_>, out: &Utf8Path) ->
     };
     let run = RecordedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
     let outcome = compare::compare(&baseline, &run, &place.policy);
+    let all: Vec<_> = outcome.tests.iter().map(|test| &test.id).collect();
+    place.policy.idle(&all).iter().for_each(|idle| here.shell.warn(idle));
     let evidence = gather(options, &outcome, &run, &place, here)?;
     let root = &here.workspace.root;
     let outputs = Outputs { outcome: &outcome, evidence: &evidence, baseline: &place.source, told: false, root };
@@ -155,8 +157,6 @@ fn gather(
         true => ChangedLines::default(),
         false => changed_since(against.as_ref().or(explain_against.as_ref()), place, here).unwrap_or_default(),
     };
-    let all: Vec<_> = outcome.tests.iter().map(|test| &test.id).collect();
-    place.policy.idle(&all).iter().for_each(|idle| here.shell.warn(idle));
     let evidence = evidence::gather(outcome, run, &[&place.store], &places, &changed)?;
     let Some(revision) = explain_against.as_ref().filter(|_| evidence.lacks_profiles()) else { return Ok(evidence) };
     let recorded = against::git(revision).and_then(|git| {
@@ -170,7 +170,7 @@ fn gather(
         }
         // The verdict is known, and does not depend on it.
         Err(error) => {
-            here.shell.warn(&format!("`--explain-against` explains nothing\n{}", error));
+            here.shell.warn(&format!("`--explain-against` explains nothing\n{error}"));
             Ok(evidence)
         }
     }

@@ -72,7 +72,8 @@ pub struct Missing {
     pub help: String,
 }
 
-/// Gathers the evidence for `outcome` of `run`. The profiles of before are in the first of `stores` that has that of the figures; `changed` tells which lines of the workspace have changed since the baseline.
+/// Gathers the evidence for `outcome` of `run`. The profiles of before are in the first of `stores` that has that of the figures; `changed`
+/// tells which lines of the workspace have changed since the baseline.
 ///
 /// # Errors
 /// Where the pictures cannot be written. A profile that cannot be read explains nothing, and that is said.

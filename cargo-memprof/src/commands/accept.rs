@@ -29,12 +29,12 @@ pub struct AcceptOptions {
 /// # Errors
 /// Where there is no last run, or the baseline cannot be written.
 pub fn accept(options: &AcceptOptions) -> Result<ExitCode, Error> {
-    let here = match Context::look(&options.cargo)? {
-        Ok(here) => here,
+    let context = match Context::load(&options.cargo)? {
+        Ok(context) => context,
         Err(code) => return Ok(code),
     };
-    let place = Reference::find(&here, &options.flags)?;
-    let folder = here.out_dir(options.folder.as_deref())?;
+    let place = Reference::find(&context, &options.flags)?;
+    let folder = context.out_dir(options.folder.as_deref())?;
     LastCommand::must_have_produced(&folder, "cannot accept the last run")?;
     let run = RecordedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
     if run.run.interrupted {
@@ -47,6 +47,6 @@ pub fn accept(options: &AcceptOptions) -> Result<ExitCode, Error> {
         [] => Taking::Needed,
         patterns => Taking::Named(patterns),
     };
-    place.take(&run, taking, &here)?;
+    place.take(&run, taking, &context)?;
     Ok(ExitCode::OK)
 }

@@ -1,7 +1,7 @@
 //! `cargo memprof clean`: removes what this program made below the target folder.
 
 use crate::context::cargo_args::CargoArgs;
-use crate::context::cargo_env::Surroundings;
+use crate::context::cargo_env::CargoEnv;
 use crate::context::target_dir;
 use crate::context::workspace::NoWorkspace;
 use crate::ui::error::Error;
@@ -20,8 +20,8 @@ pub struct CleanOptions {
 /// # Errors
 /// Where that fails.
 pub fn clean(options: &CleanOptions) -> Result<ExitCode, Error> {
-    let (surroundings, workspace) = Surroundings::look(&options.cargo);
-    let shell = surroundings.shell();
+    let (cargo_env, workspace) = CargoEnv::load(&options.cargo);
+    let shell = cargo_env.shell();
     let workspace = match workspace {
         Ok(workspace) => workspace,
         Err(NoWorkspace::Failed(error)) => return Err(error),
@@ -30,7 +30,7 @@ pub fn clean(options: &CleanOptions) -> Result<ExitCode, Error> {
             return Ok(code);
         }
     };
-    let folder = surroundings.target_dir(&workspace)?.join(target_dir::NAME);
+    let folder = cargo_env.target_dir(&workspace)?.join(target_dir::NAME);
     if let Ok(behind) = fs_err::read_link(&folder) {
         // Whoever put it there may have more behind it than this program made.
         fs_err::remove_file(&folder)

@@ -57,15 +57,15 @@ impl GateOptions {
 /// # Errors
 /// Where something of ours fails, or there is nothing to compare.
 pub fn gate(options: &GateOptions) -> Result<ExitCode, Error> {
-    let mut here = match Context::look(&options.test.cargo)? {
-        Ok(here) => here,
+    let mut context = match Context::load(&options.test.cargo)? {
+        Ok(context) => context,
         Err(code) => return Ok(code),
     };
     options.refuse_idle_words()?;
-    let out = here.out_dir(options.test.own.folder.as_deref())?;
+    let out = context.out_dir(options.test.own.folder.as_deref())?;
     // Whatever happens from here on, nobody takes the verdict of before for this one's.
     evidence::empty(&out)?;
-    let ended = compare_run(options, &mut here, &out);
+    let ended = compare_run(options, &mut context, &out);
     let (doubt, code) = match ended {
         Ok(Ended::Compared(code)) => return Ok(code),
         Ok(Ended::Not { doubt, code }) => (doubt, Ok(code)),
@@ -73,10 +73,10 @@ pub fn gate(options: &GateOptions) -> Result<ExitCode, Error> {
     };
     // Whoever reads the outcome alone is to learn that there is none. What went wrong before is the more important news.
     let outcome = Outcome::refused(doubt);
-    let (evidence, root) = (Evidence::default(), &here.workspace.root);
+    let (evidence, root) = (Evidence::default(), &context.workspace.root);
     let baseline = Source { name: String::new(), committed: false };
     let outputs = Outputs { outcome: &outcome, evidence: &evidence, baseline: &baseline, told: true, root };
-    let _ = evidence::begin(&out).and_then(|()| outputs.give(&out, options.flags.format, &here.shell));
+    let _ = evidence::begin(&out).and_then(|()| outputs.give(&out, options.flags.format, &context.shell));
     code
 }
 
@@ -96,16 +96,16 @@ fn refusal(error: &Error) -> Doubt {
     }
 }
 
-fn compare_run(options: &GateOptions, here: &mut Context<'_>, out: &Utf8Path) -> Result<Ended, Error> {
-    let place = Reference::find(here, &options.flags)?;
+fn compare_run(options: &GateOptions, context: &mut Context<'_>, out: &Utf8Path) -> Result<Ended, Error> {
+    let place = Reference::find(context, &options.flags)?;
     // A baseline that cannot be used should not cost a run of all tests.
     let (place, baseline) = match &options.flags.against {
         Some(revision) => {
             let git = against::git(revision)?;
             let other =
-                Against { revision, options: &options.test, harness: fingerprint::fingerprint(), here, git: &git };
+                Against { revision, options: &options.test, harness: fingerprint::fingerprint(), context, git: &git };
             let against = place.against(other)?;
-            here.git = Some(git);
+            context.git = Some(git);
             against
         }
         None => {
@@ -117,7 +117,7 @@ fn compare_run(options: &GateOptions, here: &mut Context<'_>, out: &Utf8Path) ->
         LastCommand::must_have_produced(out, "cannot compare the last run")?;
         out.to_owned()
     } else {
-        let done = recording::record(&options.test, here, &|now| again::rules(&baseline, now, &place.policy))?;
+        let done = recording::record(&options.test, context, &|now| again::rules(&baseline, now, &place.policy))?;
         match done.outputs {
             // There is nothing to be said of what the rest would have been.
             _ if done.interrupted => return Ok(Ended::Not { doubt: Doubt::Interrupted, code: done.code }),
@@ -132,13 +132,13 @@ fn compare_run(options: &GateOptions, here: &mut Context<'_>, out: &Utf8Path) ->
     let run = RecordedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
     let outcome = compare::compare(&baseline, &run, &place.policy);
     let all: Vec<_> = outcome.tests.iter().map(|test| &test.id).collect();
-    place.policy.idle(&all).iter().for_each(|idle| here.shell.warn(idle));
-    let evidence = gather(options, &outcome, &run, &place, here)?;
-    let root = &here.workspace.root;
+    place.policy.idle(&all).iter().for_each(|idle| context.shell.warn(idle));
+    let evidence = gather(options, &outcome, &run, &place, context)?;
+    let root = &context.workspace.root;
     let outputs = Outputs { outcome: &outcome, evidence: &evidence, baseline: &place.source, told: false, root };
-    outputs.give(&run.folder, options.flags.format, &here.shell)?;
+    outputs.give(&run.folder, options.flags.format, &context.shell)?;
     if options.flags.self_test && outcome.verdict() == Verdict::Passed {
-        return Ok(Ended::Compared(show_that_it_trips(&baseline, &run, &place.policy, &outcome, here)));
+        return Ok(Ended::Compared(show_that_it_trips(&baseline, &run, &place.policy, &outcome, context)));
     }
     Ok(Ended::Compared(outcome.exit_code()))
 }
@@ -149,19 +149,19 @@ fn gather(
     outcome: &Outcome,
     run: &RecordedRun,
     place: &Reference,
-    here: &Context<'_>,
+    context: &Context<'_>,
 ) -> Result<Evidence, Error> {
     let GateFlags { against, explain_against, .. } = &options.flags;
-    let places = targets::places(&here.workspace);
+    let places = targets::places(&context.workspace);
     let changed = match outcome.over_budget().is_empty() {
         true => ChangedLines::default(),
-        false => changed_since(against.as_ref().or(explain_against.as_ref()), place, here).unwrap_or_default(),
+        false => changed_since(against.as_ref().or(explain_against.as_ref()), place, context).unwrap_or_default(),
     };
     let evidence = evidence::gather(outcome, run, &[&place.store], &places, &changed)?;
     let Some(revision) = explain_against.as_ref().filter(|_| evidence.lacks_profiles()) else { return Ok(evidence) };
     let recorded = against::git(revision).and_then(|git| {
         let harness = fingerprint::fingerprint();
-        Against { revision, options: &options.test, harness, here, git: &git }.record()
+        Against { revision, options: &options.test, harness, context, git: &git }.record()
     });
     match recorded {
         Ok(other) => {
@@ -170,7 +170,7 @@ fn gather(
         }
         // The verdict is known, and does not depend on it.
         Err(error) => {
-            here.shell.warn(&format!("`--explain-against` explains nothing\n{error}"));
+            context.shell.warn(&format!("`--explain-against` explains nothing\n{error}"));
             Ok(evidence)
         }
     }
@@ -178,16 +178,16 @@ fn gather(
 
 /// Which lines have changed since the other revision, or since the baseline was last committed. `None` where no git knows: the figures do not
 /// depend on it.
-fn changed_since(revision: Option<&String>, place: &Reference, here: &Context<'_>) -> Option<ChangedLines> {
+fn changed_since(revision: Option<&String>, place: &Reference, context: &Context<'_>) -> Option<ChangedLines> {
     let found;
-    let git = match &here.git {
+    let git = match &context.git {
         Some(git) => git,
         None => {
             found = Git::find().ok()?;
             &found
         }
     };
-    let root = &here.workspace.root;
+    let root = &context.workspace.root;
     let repository = git.repository(root).ok()?;
     let revision = revision.cloned().or_else(|| repository.last_commit_of(place.file.path()));
     let commit = repository.commit(revision.as_deref().unwrap_or("HEAD"), root).ok()?;
@@ -200,9 +200,9 @@ fn show_that_it_trips(
     run: &RecordedRun,
     policy: &Policy,
     outcome: &Outcome,
-    here: &Context<'_>,
+    context: &Context<'_>,
 ) -> ExitCode {
     let result = self_test::run(baseline, run, policy, outcome);
-    here.shell.result(&text::self_test(&result));
+    context.shell.result(&text::self_test(&result));
     if result.trips() { ExitCode::OK } else { ExitCode::CANNOT_COMPARE }
 }

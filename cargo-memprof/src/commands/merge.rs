@@ -38,11 +38,11 @@ pub struct MergeOptions {
 /// # Errors
 /// Where they are no shards of one run, one is missing, or the outputs cannot be written.
 pub fn merge(options: &MergeOptions) -> Result<ExitCode, Error> {
-    let here = match Context::look(&options.cargo)? {
-        Ok(here) => here,
+    let context = match Context::load(&options.cargo)? {
+        Ok(context) => context,
         Err(code) => return Ok(code),
     };
-    let out = here.out_dir(options.folder.as_deref())?;
+    let out = context.out_dir(options.folder.as_deref())?;
     let folders: Vec<Utf8PathBuf> =
         options.folders.iter().map(|folder| absolute(folder, "merge")).collect::<Result<_, _>>()?;
     if folders.contains(&out) {
@@ -64,7 +64,7 @@ pub fn merge(options: &MergeOptions) -> Result<ExitCode, Error> {
     let summary = merged?;
     said?;
     let what = format!("{} of {} into `{out}`", plural(summary.tests.len(), "test"), plural(folders.len(), "shard"));
-    here.shell.status("Merged", &what);
+    context.shell.status("Merged", &what);
     Ok(exit)
 }
 

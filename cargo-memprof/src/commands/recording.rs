@@ -6,7 +6,7 @@ mod conclusion;
 
 use crate::collect::run_facts::RunFacts;
 use crate::collect::targets;
-use crate::context::cargo_env::{Surroundings, absolute, triple};
+use crate::context::cargo_env::{CargoEnv, absolute, triple};
 use crate::context::conditions::{self, Conditions};
 use crate::context::config::{Config, ListLimit};
 use crate::context::options::{self, Task, TestOptions};
@@ -42,17 +42,17 @@ pub type RulesFor<'a> = &'a dyn Fn(&Conditions) -> Option<Rules>;
 ///
 /// # Errors
 /// Where something of ours fails; what cargo says and ends with is passed on.
-pub fn record(options: &TestOptions, here: &Context<'_>, rules: RulesFor<'_>) -> Result<Done, Error> {
-    let Context { surroundings, workspace, shell, git } = here;
+pub fn record(options: &TestOptions, context: &Context<'_>, rules: RulesFor<'_>) -> Result<Done, Error> {
+    let Context { cargo_env, workspace, shell, git } = context;
     let libtest = Way::asked()?;
     let config = Config::<Policy>::read(&workspace.root, &workspace.metadata)?;
     let (list_limit, depth) = (config.list_limit, options.own.stack_depth.or(config.stack_depth));
-    let toolchain = Toolchain::ask(surroundings.rustc())?;
-    machine::refuse_others(&toolchain.rustc, &surroundings.targets(&toolchain.host))?;
+    let toolchain = Toolchain::ask(cargo_env.rustc())?;
+    machine::refuse_others(&toolchain.rustc, &cargo_env.targets(&toolchain.host))?;
     if options.own.native {
-        refuse_native(&surroundings.targets(&toolchain.host))?;
+        refuse_native(&cargo_env.targets(&toolchain.host))?;
     }
-    let target_dir = surroundings.target_dir(workspace)?;
+    let target_dir = cargo_env.target_dir(workspace)?;
     let out_dir = options.own.folder.as_ref().map(|folder| absolute(folder, "--memprofile")).transpose()?;
     let built_for = if options.own.native { target_dir::BUILD_NATIVE } else { target_dir::BUILD };
     let folders = Folders::make(&target_dir, out_dir, built_for, &fingerprint::build_key(libtest))?;
@@ -67,13 +67,13 @@ pub fn record(options: &TestOptions, here: &Context<'_>, rules: RulesFor<'_>) ->
     let git = git.as_ref();
     let shares = options.modes.partition.is_some();
     let provenance = shares.then(|| Provenance::look(&workspace.root, &options.cargo));
-    let conditions = conditions_of(options, surroundings, &toolchain, workspace.default_package());
+    let conditions = conditions_of(options, cargo_env, &toolchain, workspace.default_package());
     let rules = rules(&conditions).map(|rules| write_rules(&folders, &rules)).transpose()?;
     let run = Run {
         rules,
         conditions,
         options,
-        surroundings,
+        cargo_env,
         workspace,
         toolchain: &toolchain,
         libtest,
@@ -142,11 +142,11 @@ impl Done {
 
 fn conditions_of(
     options: &TestOptions,
-    surroundings: &Surroundings<'_>,
+    cargo_env: &CargoEnv<'_>,
     toolchain: &Toolchain,
     default: Option<&str>,
 ) -> Conditions {
-    let targets = surroundings.targets(&toolchain.host);
+    let targets = cargo_env.targets(&toolchain.host);
     // The host is always among them, last where others are asked for.
     let targets: Vec<String> = targets.iter().take(targets.len().max(2) - 1).map(|target| triple(target)).collect();
     Conditions {
@@ -175,7 +175,7 @@ struct Run<'a> {
     /// How many frames of a stack are kept, where it is said.
     depth: Option<StackDepth>,
     options: &'a TestOptions,
-    surroundings: &'a Surroundings<'a>,
+    cargo_env: &'a CargoEnv<'a>,
     workspace: &'a Workspace,
     toolchain: &'a Toolchain,
     libtest: Way,

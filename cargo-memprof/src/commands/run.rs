@@ -11,8 +11,8 @@ use crate::ui::exit_code::ExitCode;
 /// # Errors
 /// Where something of ours fails; what the program or cargo end with is passed on.
 pub fn run(options: &TestOptions) -> Result<ExitCode, Error> {
-    match Context::look(&options.cargo)? {
-        Ok(here) => Ok(recording::record(options, &here, &|_| None)?.exit_code()),
+    match Context::load(&options.cargo)? {
+        Ok(context) => Ok(recording::record(options, &context, &|_| None)?.exit_code()),
         Err(code) => Ok(code),
     }
 }

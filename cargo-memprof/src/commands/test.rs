@@ -16,27 +16,30 @@ use crate::ui::exit_code::ExitCode;
 /// # Errors
 /// Where something of ours fails.
 pub fn test(options: &GateOptions) -> Result<ExitCode, Error> {
-    let here = match Context::look(&options.test.cargo)? {
-        Ok(here) => here,
+    let context = match Context::load(&options.test.cargo)? {
+        Ok(context) => context,
         Err(code) => return Ok(code),
     };
     // Before a run that may take long, whether its end can be done.
-    let place = options.flags.save_baseline.then(|| Reference::find(&here, &options.flags)).transpose()?;
+    let place = options.flags.save_baseline.then(|| Reference::find(&context, &options.flags)).transpose()?;
     let rules = place.as_ref().map(|place| again::to_know(&place.policy));
-    let done = recording::record(&options.test, &here, &|_| rules.clone())?;
+    let done = recording::record(&options.test, &context, &|_| rules.clone())?;
     let Some(place) = place else { return Ok(done.exit_code()) };
     match done.outputs {
         _ if done.not_recorded => {
-            here.shell
+            context
+                .shell
                 .warn(&format!("the baseline `{}` was not written: not all of it was recorded", place.file.path()));
             Ok(done.exit_code())
         }
         Some(folder) if done.code == ExitCode::OK => {
-            place.take(&RecordedRun::read(&folder)?, Taking::Changed, &here)?;
+            place.take(&RecordedRun::read(&folder)?, Taking::Changed, &context)?;
             Ok(ExitCode::OK)
         }
         Some(_) => {
-            here.shell.warn(&format!("the baseline `{}` was not written: the tests did not pass", place.file.path()));
+            context
+                .shell
+                .warn(&format!("the baseline `{}` was not written: the tests did not pass", place.file.path()));
             Ok(done.code)
         }
         None if done.code == ExitCode::OK => Err(nothing_ran("save a baseline")),

@@ -14,15 +14,15 @@ use std::path::Path;
 
 /// See the head of this file.
 #[derive(Debug)]
-pub struct Surroundings<'a> {
+pub struct CargoEnv<'a> {
     args: &'a CargoArgs,
     cargo: OsString,
     config: CargoConfig,
 }
 
-impl<'a> Surroundings<'a> {
+impl<'a> CargoEnv<'a> {
     /// Looks around for a command with the arguments `args`.
-    pub fn look(args: &'a CargoArgs) -> (Surroundings<'a>, Result<Workspace, NoWorkspace>) {
+    pub fn load(args: &'a CargoArgs) -> (CargoEnv<'a>, Result<Workspace, NoWorkspace>) {
         let cargo = env::non_empty(env::CARGO).unwrap_or_else(|| "cargo".into());
         let config_flags = config_flags(args);
         let mut workspace_flags = config_flags.clone();
@@ -34,7 +34,7 @@ impl<'a> Surroundings<'a> {
             let workspace = scope.spawn(|| Workspace::ask(&cargo, &workspace_flags));
             let config = CargoConfig::ask(&cargo, config_flags);
             let workspace = workspace.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            (Surroundings { args, cargo: cargo.clone(), config }, workspace)
+            (CargoEnv { args, cargo: cargo.clone(), config }, workspace)
         })
     }
 
@@ -209,16 +209,16 @@ fn words_of(text: &str) -> Vec<OsString> {
 mod tests {
     use super::*;
 
-    fn surroundings(args: &CargoArgs) -> Surroundings<'_> {
-        Surroundings { args, cargo: "false".into(), config: CargoConfig::ask("false".as_ref(), Vec::new()) }
+    fn cargo_env(args: &CargoArgs) -> CargoEnv<'_> {
+        CargoEnv { args, cargo: "false".into(), config: CargoConfig::ask("false".as_ref(), Vec::new()) }
     }
 
     #[test]
     fn the_host_is_always_among_the_targets_and_never_twice() {
         let args = CargoArgs { targets: vec!["a-b".into(), "host-tuple".into()], ..CargoArgs::default() };
-        assert_eq!(surroundings(&args).targets("h-h"), ["a-b", "h-h"]);
+        assert_eq!(cargo_env(&args).targets("h-h"), ["a-b", "h-h"]);
         let args = CargoArgs { targets: vec!["a-b".into()], ..CargoArgs::default() };
-        assert_eq!(surroundings(&args).targets("h-h"), ["a-b", "h-h"]);
+        assert_eq!(cargo_env(&args).targets("h-h"), ["a-b", "h-h"]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub mod doctest_name;
 pub mod frameworks;
 pub mod provenance;
 
-use crate::context::cargo_env::{Surroundings, absolute};
+use crate::context::cargo_env::{CargoEnv, absolute};
 use crate::context::workspace::{NoWorkspace, Workspace};
 use crate::git::Git;
 use crate::ui::error::Error;
@@ -37,7 +37,7 @@ use std::path::Path;
 
 /// Where a command is given.
 pub struct Context<'a> {
-    pub surroundings: Surroundings<'a>,
+    pub cargo_env: CargoEnv<'a>,
     pub workspace: Workspace,
     pub shell: Shell,
     /// Where the run is one side of a comparison of revisions: what hides from its tests in which of them they are.
@@ -45,16 +45,16 @@ pub struct Context<'a> {
 }
 
 impl<'a> Context<'a> {
-    /// Looks around for a command with the arguments `args`. Where cargo sees no package it says so itself, and what it
+    /// Loads the context of a command with the arguments `args`. Where cargo sees no package it says so itself, and what it
     /// ended with is given.
     ///
     /// # Errors
     /// Where cargo cannot be asked.
-    pub fn look(args: &'a CargoArgs) -> Result<Result<Context<'a>, ExitCode>, Error> {
-        let (surroundings, workspace) = Surroundings::look(args);
-        let shell = surroundings.shell();
+    pub fn load(args: &'a CargoArgs) -> Result<Result<Context<'a>, ExitCode>, Error> {
+        let (cargo_env, workspace) = CargoEnv::load(args);
+        let shell = cargo_env.shell();
         match workspace {
-            Ok(workspace) => Ok(Ok(Context { surroundings, workspace, shell, git: None })),
+            Ok(workspace) => Ok(Ok(Context { cargo_env, workspace, shell, git: None })),
             Err(NoWorkspace::Failed(error)) => Err(error),
             Err(NoWorkspace::Refused { stderr, code }) => {
                 shell.pass_on(&stderr);
@@ -70,7 +70,7 @@ impl<'a> Context<'a> {
     pub fn out_dir(&self, asked: Option<&Path>) -> Result<Utf8PathBuf, Error> {
         match asked {
             Some(folder) => absolute(folder, "--memprofile"),
-            None => Ok(self.surroundings.target_dir(&self.workspace)?.join(target_dir::NAME)),
+            None => Ok(self.cargo_env.target_dir(&self.workspace)?.join(target_dir::NAME)),
         }
     }
 }

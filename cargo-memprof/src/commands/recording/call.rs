@@ -27,7 +27,7 @@ use std::thread::JoinHandle;
 impl Run<'_> {
     pub(super) fn plan(&self) -> Plan {
         let host = &self.toolchain.host;
-        let targets = self.surroundings.targets(host);
+        let targets = self.cargo_env.targets(host);
         let cache = cache::find(self.folders.build.join("harness").into());
         let places = |hooked| {
             let place = |target: &String| (target.clone(), fingerprint::place(&cache, self.toolchain, target, hooked));
@@ -38,11 +38,11 @@ impl Run<'_> {
         let names = names.chain(taken.map(String::from));
         Plan {
             driver: std::process::id(),
-            wrapper: self.surroundings.wrapper(),
+            wrapper: self.cargo_env.wrapper(),
             rustc: self.toolchain.sysroot.join("bin/rustc"),
             rustc_version: self.toolchain.version.clone(),
             nightly: self.toolchain.is_nightly(),
-            rustdoc: self.surroundings.rustdoc(),
+            rustdoc: self.cargo_env.rustdoc(),
             links: self.folders.scratch.clone().into(),
             bootstrap: std::env::var_os(env::RUSTC_BOOTSTRAP),
             host: host.clone(),
@@ -52,10 +52,10 @@ impl Run<'_> {
             native_harness: places(Hooked::Native),
             harness_pending: self.folders.scratch.join("harness-pending").into(),
             harness_missed: self.harness_missed(),
-            runners: self.surroundings.runners(&targets, host),
+            runners: self.cargo_env.runners(&targets, host),
             saved: Saved::capture(names, |name| std::env::var_os(name)),
             around: Saved::capture(build_script::names().map(String::from), |name| {
-                self.surroundings.variable(name).map(OsString::from)
+                self.cargo_env.variable(name).map(OsString::from)
             }),
             rate: self.options.own.rate.get(),
             tests: self.options.task != Task::Run,
@@ -70,7 +70,7 @@ impl Run<'_> {
 
     /// What the tests find in cargo's place; `None` where it cannot be made, and what they have cargo run is not recorded.
     pub(super) fn stand_in(&self) -> Option<StandIn> {
-        let cargo = [PathBuf::from(self.surroundings.cargo()), self.toolchain.sysroot.join("bin/cargo")];
+        let cargo = [PathBuf::from(self.cargo_env.cargo()), self.toolchain.sysroot.join("bin/cargo")];
         let cargo = cargo.into_iter().find(|cargo| cargo.is_absolute() && cargo.exists())?;
         let exe = std::env::current_exe().ok()?;
         StandIn::make(self.folders.build.join(stand_in::NAME).into(), &exe, &cargo).ok()
@@ -81,7 +81,7 @@ impl Run<'_> {
     }
 
     pub(super) fn look_for_nextest(&self) -> Result<(), Error> {
-        let asked = Command::new(self.surroundings.cargo()).args(["nextest", "--version"]).output();
+        let asked = Command::new(self.cargo_env.cargo()).args(["nextest", "--version"]).output();
         let cause = match asked {
             Ok(output) if output.status.success() => return Ok(()),
             Ok(output) => String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("it failed").to_owned(),
@@ -107,7 +107,7 @@ impl Run<'_> {
     pub(super) fn command(&self, program: &Path, plan: &Plan) -> Result<Command, Error> {
         let plan_file = self.folders.scratch.join(plan::FILE);
         plan.write(plan_file.as_std_path())?;
-        let mut command = Command::new(self.surroundings.cargo());
+        let mut command = Command::new(self.cargo_env.cargo());
         if let Some(git) = self.git {
             git.hide_from(&mut command);
         }
@@ -120,7 +120,7 @@ impl Run<'_> {
             let triple = triple(target);
             let mut runner = OsString::from(program);
             runner.push(format!(" {} {triple}", protocol::RUNNER));
-            if let Some(list) = self.surroundings.runner_by_flag(&triple) {
+            if let Some(list) = self.cargo_env.runner_by_flag(&triple) {
                 let text = runner.to_string_lossy();
                 let words: Vec<&str> = text.split(' ').collect();
                 let value = if list { serde_json::json!(words) } else { serde_json::json!(text) };
@@ -128,7 +128,7 @@ impl Run<'_> {
             }
             command.env(env::runner_of(&triple), runner);
         }
-        if self.surroundings.has_build_dir() {
+        if self.cargo_env.has_build_dir() {
             let folder = serde_json::json!(self.folders.build);
             command.arg("--config").arg(format!("build.build-dir={folder}"));
         }
@@ -143,7 +143,7 @@ impl Run<'_> {
         }
         if self.options.own.native {
             for name in [env::CFLAGS, env::CXXFLAGS] {
-                command.env(name, env::with_frame_pointers(self.surroundings.variable(name)));
+                command.env(name, env::with_frame_pointers(self.cargo_env.variable(name)));
             }
         }
         let exe = std::env::current_exe().map_err(|error| cannot_call_back(&error))?;

@@ -40,7 +40,7 @@ pub struct Against<'a> {
     pub options: &'a TestOptions,
     /// What the harness is made of, by which the revision is recorded.
     pub harness: u64,
-    pub here: &'a Context<'a>,
+    pub context: &'a Context<'a>,
     pub git: &'a Git,
 }
 
@@ -72,7 +72,7 @@ impl Against<'_> {
         let stand = self.stand()?;
         let repository = self.git.repository(&stand).map_err(self.because("ask git about the repository"))?;
         let hash = repository.commit(self.revision, &stand).map_err(self.because("find the revision"))?;
-        let target = self.here.surroundings.target_dir(&self.here.workspace)?;
+        let target = self.context.cargo_env.target_dir(&self.context.workspace)?;
         let folder = target.join(crate::context::target_dir::NAME).join(layout::AGAINST);
         let key = self.key(&repository, &hash)?;
         let checkout = Checkout { git: self.git, hash, top: repository.top.clone(), tree: folder.join(TREE) };
@@ -83,10 +83,10 @@ impl Against<'_> {
         let _ = rustix::fs::flock(&lock, FlockOperation::LockExclusive);
         let configuration = committed_configuration(&repository, &checkout.tree);
         // Of a workspace, a member may be a submodule, or a repository of its own.
-        let is_whole = self.git.repository(&self.here.workspace.root).is_ok_and(|whole| whole.top == repository.top);
+        let is_whole = self.git.repository(&self.context.workspace.root).is_ok_and(|whole| whole.top == repository.top);
         let of = if is_whole { String::new() } else { format!(" of the repository `{}`", repository.top) };
         let status =
-            |what: &str| self.here.shell.status(what, &format!("{} ({}){of}", self.revision, checkout.shown()));
+            |what: &str| self.context.shell.status(what, &format!("{} ({}){of}", self.revision, checkout.shown()));
         let known = known(&out);
         if let Some(run) = known.filter(|_| configuration.is_empty()) {
             status("Known");
@@ -120,7 +120,7 @@ impl Against<'_> {
     /// A hash of all that the figures of one revision depend on besides its files.
     fn key(&self, repository: &Repository<'_>, hash: &str) -> Result<u64, Error> {
         let mut hasher = DefaultHasher::new();
-        Toolchain::ask(self.here.surroundings.rustc())?.verbose.hash(&mut hasher);
+        Toolchain::ask(self.context.cargo_env.rustc())?.verbose.hash(&mut hasher);
         self.harness.hash(&mut hasher);
         self.options.cargo.given.hash(&mut hasher);
         self.options.own.rate.get().hash(&mut hasher);
@@ -132,7 +132,7 @@ impl Against<'_> {
             .collect();
         variables.hash(&mut hasher);
         // It lies above the clone as well, and so is both sides'.
-        self.here.surroundings.configuration().hash(&mut hasher);
+        self.context.cargo_env.configuration().hash(&mut hasher);
         // Which packages are meant where none is named.
         std::env::current_dir().ok().hash(&mut hasher);
         self.lent_lock(repository, hash).hash(&mut hasher);
@@ -141,7 +141,7 @@ impl Against<'_> {
 
     /// The lock file that the revision gets from here, because it has none; `None` = it has one.
     fn lent_lock(&self, repository: &Repository<'_>, hash: &str) -> Option<Vec<u8>> {
-        let root = &self.here.workspace.root;
+        let root = &self.context.workspace.root;
         let lock = root.join(LOCK_FILE);
         if repository.has(hash, &lock) {
             return None;
@@ -151,7 +151,7 @@ impl Against<'_> {
             let cargo = &self.options.cargo;
             let offline = cargo.has("offline").then_some("--offline");
             if !cargo.has("locked") && !cargo.has("frozen") {
-                let mut command = Command::new(self.here.surroundings.cargo());
+                let mut command = Command::new(self.context.cargo_env.cargo());
                 command.args(["generate-lockfile", "--quiet", "--manifest-path"]).arg(root.join("Cargo.toml"));
                 let _ = command.args(offline).stdin(Stdio::null()).output();
             }
@@ -169,7 +169,8 @@ impl Against<'_> {
             failed().caused_by(why).help(new)
         })?;
         // Where the lock file is not committed, both sides are to have the same dependencies.
-        let (ours, theirs) = (self.here.workspace.root.join(LOCK_FILE), checkout.workspace_of(&place).join(LOCK_FILE));
+        let (ours, theirs) =
+            (self.context.workspace.root.join(LOCK_FILE), checkout.workspace_of(&place).join(LOCK_FILE));
         if ours.exists() && !theirs.exists() {
             let copied = intake::read(ours.as_std_path()).and_then(|bytes| outlet::put(&theirs, bytes));
             copied.map_err(|error| self.failed("copy the lock file").caused_by(error))?;
@@ -213,7 +214,7 @@ impl Against<'_> {
             return Ok(());
         }
         let checkouts = Checkouts { top: &top, tree: &tree };
-        let settings = self.here.surroundings.settings_in(&canonical(&place.folder));
+        let settings = self.context.cargo_env.settings_in(&canonical(&place.folder));
         let is_committed = |file: &Utf8Path| repository.tracks(file);
         if let Some(astray) = checkouts.astray(&settings, is_committed) {
             return Err(self.failed("build the revision by its own configuration").caused_by(astray).help(ELSEWHERE));
@@ -269,7 +270,7 @@ impl Against<'_> {
         }
         if !output.status.success() {
             let what = format!("tests of {} fail; those have nothing to be compared with (see `{log}`)", self.revision);
-            self.here.shell.warn(&what);
+            self.context.shell.warn(&what);
         }
         Ok(())
     }

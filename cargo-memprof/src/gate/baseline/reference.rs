@@ -51,9 +51,9 @@ impl Reference {
     ///
     /// # Errors
     /// Where the configuration or a path cannot be used.
-    pub fn find(here: &Context<'_>, flags: &GateFlags) -> Result<Reference, Error> {
-        let root = &here.workspace.root;
-        let mut policy = Config::<Policy>::read(root, &here.workspace.metadata)?.gate;
+    pub fn find(context: &Context<'_>, flags: &GateFlags) -> Result<Reference, Error> {
+        let root = &context.workspace.root;
+        let mut policy = Config::<Policy>::read(root, &context.workspace.metadata)?.gate;
         policy.allow(&flags.allow);
         let path = match &flags.baseline {
             Some(path) => absolute(path, "--baseline")?,
@@ -62,7 +62,7 @@ impl Reference {
         let folder = match &flags.baseline_dir {
             Some(folder) => absolute(folder, "--baseline-dir")?,
             None => {
-                let ours = here.surroundings.target_dir(&here.workspace)?.join(target_dir::NAME);
+                let ours = context.cargo_env.target_dir(&context.workspace)?.join(target_dir::NAME);
                 ours.join(layout::BASELINE)
             }
         };
@@ -103,32 +103,33 @@ impl Reference {
     ///
     /// # Errors
     /// Where the file or its profiles cannot be written.
-    pub fn take(&self, run: &RecordedRun, taking: Taking<'_>, here: &Context<'_>) -> Result<(), Error> {
+    pub fn take(&self, run: &RecordedRun, taking: Taking<'_>, context: &Context<'_>) -> Result<(), Error> {
         let changes = self.file.take(run, &self.policy, taking)?;
         self.store.keep(run, &changes.profiled)?;
         if !changes.without_figures.is_empty() {
             let names: Vec<String> =
                 changes.without_figures.iter().map(|id| format!("`{}`", plain(&id.name))).collect();
-            here.shell
+            context
+                .shell
                 .warn(&format!("not taken, because they failed, were cut short or seen in part: {}", names.join(", ")));
         }
         let unstable = compare::unstable_tests(run, &changes.taken);
         if !unstable.is_empty() {
             let names: Vec<String> = unstable.iter().map(|id| format!("`{}`", plain(&id.name))).collect();
-            here.shell.warn(&format!(
+            context.shell.warn(&format!(
                 "not the same on every run: {}\nall that was seen is in their lines; `cargo memprof gate --repeat 5` says where they differ, and why",
                 names.join(", "),
             ));
         }
         for difference in &changes.conditions {
             let condition = difference.condition;
-            here.shell.warn(&format!(
+            context.shell.warn(&format!(
                 "the baseline is now of {condition} `{}`; it was of `{}`",
                 plain(&difference.now),
                 plain(&difference.before)
             ));
         }
-        here.shell.status("Baseline", &said(&changes, self.file.path()));
+        context.shell.status("Baseline", &said(&changes, self.file.path()));
         Ok(())
     }
 }

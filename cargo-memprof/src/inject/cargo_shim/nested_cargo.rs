@@ -3,7 +3,7 @@
 //! the wrapper finds its plan by the number of the cargo that calls it.
 
 use crate::context::cargo_args::CargoArgs;
-use crate::context::cargo_env::Surroundings;
+use crate::context::cargo_env::CargoEnv;
 use crate::context::cargo_flags::Tool;
 use crate::context::env::{self, Saved};
 use crate::context::target_dir;
@@ -41,16 +41,16 @@ pub fn answer(args: &[OsString]) -> Result<Additions, Error> {
     let process = process.to_str().and_then(|text| text.parse().ok()).ok_or_else(|| refused("it has no number"))?;
     let outer = Plan::read(Path::new(plan))?;
     let args = CargoArgs::read(Tool::CargoRun, flags.to_vec());
-    let (surroundings, workspace) = Surroundings::look(&args);
+    let (cargo_env, workspace) = CargoEnv::load(&args);
     let workspace = workspace.map_err(|error| match error {
         NoWorkspace::Failed(error) => error,
         NoWorkspace::Refused { stderr, .. } => refused(String::from_utf8_lossy(&stderr)),
     })?;
-    let toolchain = Toolchain::ask(surroundings.rustc())?;
+    let toolchain = Toolchain::ask(cargo_env.rustc())?;
     let built = if outer.native { target_dir::BUILD_NATIVE } else { target_dir::BUILD };
     let build =
-        target_dir::make_build(&surroundings.target_dir(&workspace)?, built, &fingerprint::build_key(outer.libtest))?;
-    let nested = Nested { outer: &outer, surroundings: &surroundings, toolchain: &toolchain, process };
+        target_dir::make_build(&cargo_env.target_dir(&workspace)?, built, &fingerprint::build_key(outer.libtest))?;
+    let nested = Nested { outer: &outer, cargo_env: &cargo_env, toolchain: &toolchain, process };
     let plan = nested.plan(build.as_std_path());
     for (target, place) in plan.harness.iter().filter(|(_, place)| !cache::claim(place, &Form::ALL)) {
         compile::build_all(&Compiler::of(&plan), target, place, hooked(&outer), &Form::ALL).map_err(refused)?;
@@ -70,7 +70,7 @@ fn hooked(outer: &Plan) -> Hooked {
 /// What is known of the call.
 struct Nested<'a> {
     outer: &'a Plan,
-    surroundings: &'a Surroundings<'a>,
+    cargo_env: &'a CargoEnv<'a>,
     toolchain: &'a Toolchain,
     /// Becomes cargo.
     process: u32,
@@ -79,7 +79,7 @@ struct Nested<'a> {
 impl Nested<'_> {
     fn plan(&self, build: &Path) -> Plan {
         let host = &self.toolchain.host;
-        let targets = self.surroundings.targets(host);
+        let targets = self.cargo_env.targets(host);
         let cache = cache::find(build.join("harness"));
         let places = |hooked| -> BTreeMap<String, PathBuf> {
             let place = |target: &String| (target.clone(), fingerprint::place(&cache, self.toolchain, target, hooked));
@@ -88,11 +88,11 @@ impl Nested<'_> {
         let scratch = self.outer.links.clone();
         Plan {
             driver: self.process,
-            wrapper: self.surroundings.wrapper(),
+            wrapper: self.cargo_env.wrapper(),
             rustc: self.toolchain.sysroot.join("bin/rustc"),
             rustc_version: self.toolchain.version.clone(),
             nightly: self.toolchain.is_nightly(),
-            rustdoc: self.surroundings.rustdoc(),
+            rustdoc: self.cargo_env.rustdoc(),
             bootstrap: std::env::var_os(env::RUSTC_BOOTSTRAP),
             host: host.clone(),
             harness: places(hooked(self.outer)),
@@ -123,7 +123,7 @@ impl Nested<'_> {
         let mut added = Additions::default();
         added.configure("build.rustc-wrapper", text(exe.as_os_str())?);
         added.flags.extend(["--target-dir".into(), build.into()]);
-        if self.surroundings.has_build_dir() {
+        if self.cargo_env.has_build_dir() {
             added.configure("build.build-dir", build);
         }
         if let Some(wrapper) = std::env::var_os(env::RUSTC_WRAPPER) {
@@ -134,7 +134,7 @@ impl Nested<'_> {
         if self.outer.native {
             // With other flags than the run's own, what build scripts compile would be compiled again and again.
             for name in [env::CFLAGS, env::CXXFLAGS] {
-                let flags = env::with_frame_pointers(self.surroundings.variable(name));
+                let flags = env::with_frame_pointers(self.cargo_env.variable(name));
                 added.variables.push((name.into(), Some(flags)));
             }
         }

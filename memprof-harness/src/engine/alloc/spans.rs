@@ -37,7 +37,7 @@ const KEPT: usize = 16 << 20;
 /// Beyond it, one byte is kept for so many in use.
 const IN_USE_FOR_EACH_KEPT: usize = 4;
 /// Memory has grown when so many bytes came to what there was, at least; or one for so many that there were.
-const LEAST_GROWTH: usize = 1 << 20;
+const LEAST_GROWTH: usize = 256 << 10;
 const SHARE_OF_GROWTH: usize = 8;
 
 /// A span by its place in the slots' memory.
@@ -615,6 +615,12 @@ pub(crate) fn carved_and_free(class: usize) -> (usize, usize) {
     of_class.fold((0, 0), |(carved, free), span| {
         (carved + usize::from(span.carved.load(Relaxed)), free + usize::from(span.free.load(Relaxed)))
     })
+}
+
+/// How many spans are of a class.
+#[cfg(test)]
+pub(crate) fn of_class(class: usize) -> usize {
+    TABLE.iter().filter(|span| usize::from(span.class.load(Relaxed)) == class).count()
 }
 
 /// Pages of spans of a class that went back to the system.

@@ -7,7 +7,7 @@ use crate::context::provenance::Provenance;
 use crate::protocol::run_log::Trace;
 use camino::Utf8PathBuf;
 use memprof_harness::modes::Modes;
-use memprof_profile::symbolize::Places;
+use memprof_profile::symbolize::SourceRoots;
 use std::path::PathBuf;
 
 /// A run whose tests have ended.
@@ -45,7 +45,7 @@ pub struct RunFacts {
     /// Absolute; the current folder where cargo could not say.
     pub workspace_root: Utf8PathBuf,
     /// Where the user's own code is.
-    pub places: Places,
+    pub source_roots: SourceRoots,
     /// In the order in which cargo ran them. One executable may have been run several times (doctests).
     pub ran: Vec<RanExecutable>,
     /// What cargo ended with.

@@ -8,7 +8,7 @@ use crate::protocol::build_record::Note;
 use crate::protocol::run_log::Ran;
 use cargo_metadata::{Package, Target, TargetKind};
 use memprof_harness::ledger;
-use memprof_profile::symbolize::Places;
+use memprof_profile::symbolize::SourceRoots;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -72,12 +72,12 @@ pub fn known(workspace: &Workspace, ran: &[RanExecutable], everything: bool) -> 
 }
 
 /// Where the user's own code is: the root, and the folders of members that lie beside it.
-pub fn places(workspace: &Workspace) -> Places {
+pub fn source_roots(workspace: &Workspace) -> SourceRoots {
     let folders = workspace.packages.iter().filter_map(|package| package.manifest_path.parent());
     let mut beside: Vec<PathBuf> =
         folders.filter(|folder| !folder.starts_with(&workspace.root)).map(|folder| folder.into()).collect();
     beside.sort();
-    Places { workspace: workspace.root.clone().into(), beside }
+    SourceRoots { workspace: workspace.root.clone().into(), beside }
 }
 
 fn is_at(package: &Package, manifest_dir: &Path) -> bool {

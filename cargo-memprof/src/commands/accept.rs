@@ -33,7 +33,7 @@ pub fn accept(options: &AcceptOptions) -> Result<ExitCode, Error> {
         Ok(context) => context,
         Err(code) => return Ok(code),
     };
-    let place = Reference::find(&context, &options.flags)?;
+    let reference = Reference::find(&context, &options.flags)?;
     let folder = context.out_dir(options.folder.as_deref())?;
     LastCommand::must_have_produced(&folder, "cannot accept the last run")?;
     let run = RecordedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
@@ -47,6 +47,6 @@ pub fn accept(options: &AcceptOptions) -> Result<ExitCode, Error> {
         [] => Taking::Needed,
         patterns => Taking::Named(patterns),
     };
-    place.take(&run, taking, &context)?;
+    reference.take(&run, taking, &context)?;
     Ok(ExitCode::OK)
 }

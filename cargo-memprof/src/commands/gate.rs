@@ -97,27 +97,27 @@ fn refusal(error: &Error) -> Doubt {
 }
 
 fn compare_run(options: &GateOptions, context: &mut Context<'_>, out: &Utf8Path) -> Result<Ended, Error> {
-    let place = Reference::find(context, &options.flags)?;
+    let reference = Reference::find(context, &options.flags)?;
     // A baseline that cannot be used should not cost a run of all tests.
-    let (place, baseline) = match &options.flags.against {
+    let (reference, baseline) = match &options.flags.against {
         Some(revision) => {
             let git = against::git(revision)?;
             let other =
                 Against { revision, options: &options.test, harness: fingerprint::fingerprint(), context, git: &git };
-            let against = place.against(other)?;
+            let against = reference.against(other)?;
             context.git = Some(git);
             against
         }
         None => {
-            let baseline = place.baseline()?;
-            (place, baseline)
+            let baseline = reference.baseline()?;
+            (reference, baseline)
         }
     };
     let folder = if options.flags.no_run {
         LastCommand::must_have_produced(out, "cannot compare the last run")?;
         out.to_owned()
     } else {
-        let done = recording::record(&options.test, context, &|now| again::rules(&baseline, now, &place.policy))?;
+        let done = recording::record(&options.test, context, &|now| again::rules(&baseline, now, &reference.policy))?;
         match done.outputs {
             // There is nothing to be said of what the rest would have been.
             _ if done.interrupted => return Ok(Ended::Not { doubt: Doubt::Interrupted, code: done.code }),
@@ -130,15 +130,15 @@ fn compare_run(options: &GateOptions, context: &mut Context<'_>, out: &Utf8Path)
         }
     };
     let run = RecordedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
-    let outcome = compare::compare(&baseline, &run, &place.policy);
+    let outcome = compare::compare(&baseline, &run, &reference.policy);
     let all: Vec<_> = outcome.tests.iter().map(|test| &test.id).collect();
-    place.policy.idle(&all).iter().for_each(|idle| context.shell.warn(idle));
-    let evidence = gather(options, &outcome, &run, &place, context)?;
+    reference.policy.idle(&all).iter().for_each(|idle| context.shell.warn(idle));
+    let evidence = gather(options, &outcome, &run, &reference, context)?;
     let root = &context.workspace.root;
-    let outputs = Outputs { outcome: &outcome, evidence: &evidence, baseline: &place.source, told: false, root };
+    let outputs = Outputs { outcome: &outcome, evidence: &evidence, baseline: &reference.source, told: false, root };
     outputs.give(&run.folder, options.flags.format, &context.shell)?;
     if options.flags.self_test && outcome.verdict() == Verdict::Passed {
-        return Ok(Ended::Compared(show_that_it_trips(&baseline, &run, &place.policy, &outcome, context)));
+        return Ok(Ended::Compared(show_that_it_trips(&baseline, &run, &reference.policy, &outcome, context)));
     }
     Ok(Ended::Compared(outcome.exit_code()))
 }
@@ -148,16 +148,16 @@ fn gather(
     options: &GateOptions,
     outcome: &Outcome,
     run: &RecordedRun,
-    place: &Reference,
+    reference: &Reference,
     context: &Context<'_>,
 ) -> Result<Evidence, Error> {
     let GateFlags { against, explain_against, .. } = &options.flags;
-    let places = targets::places(&context.workspace);
+    let source_roots = targets::source_roots(&context.workspace);
     let changed = match outcome.over_budget().is_empty() {
         true => ChangedLines::default(),
-        false => changed_since(against.as_ref().or(explain_against.as_ref()), place, context).unwrap_or_default(),
+        false => changed_since(against.as_ref().or(explain_against.as_ref()), reference, context).unwrap_or_default(),
     };
-    let evidence = evidence::gather(outcome, run, &[&place.store], &places, &changed)?;
+    let evidence = evidence::gather(outcome, run, &[&reference.store], &source_roots, &changed)?;
     let Some(revision) = explain_against.as_ref().filter(|_| evidence.lacks_profiles()) else { return Ok(evidence) };
     let recorded = against::git(revision).and_then(|git| {
         let harness = fingerprint::fingerprint();
@@ -166,7 +166,7 @@ fn gather(
     match recorded {
         Ok(other) => {
             let other = Store::of_run(&other, Repeat::Most);
-            evidence::gather(outcome, run, &[&place.store, &other], &places, &changed)
+            evidence::gather(outcome, run, &[&reference.store, &other], &source_roots, &changed)
         }
         // The verdict is known, and does not depend on it.
         Err(error) => {
@@ -178,7 +178,7 @@ fn gather(
 
 /// Which lines have changed since the other revision, or since the baseline was last committed. `None` where no git knows: the figures do not
 /// depend on it.
-fn changed_since(revision: Option<&String>, place: &Reference, context: &Context<'_>) -> Option<ChangedLines> {
+fn changed_since(revision: Option<&String>, reference: &Reference, context: &Context<'_>) -> Option<ChangedLines> {
     let found;
     let git = match &context.git {
         Some(git) => git,
@@ -189,7 +189,7 @@ fn changed_since(revision: Option<&String>, place: &Reference, context: &Context
     };
     let root = &context.workspace.root;
     let repository = git.repository(root).ok()?;
-    let revision = revision.cloned().or_else(|| repository.last_commit_of(place.file.path()));
+    let revision = revision.cloned().or_else(|| repository.last_commit_of(reference.file.path()));
     let commit = repository.commit(revision.as_deref().unwrap_or("HEAD"), root).ok()?;
     let prefix = root.strip_prefix(&repository.top).ok()?;
     Some(ChangedLines::parse(&repository.changed_sources(&commit).ok()?, prefix.as_str()))

@@ -6,7 +6,7 @@ mod shards;
 use crate::context::Context;
 use crate::context::cargo_args::CargoArgs;
 use crate::context::cargo_env::absolute;
-use crate::files::intake::{self, Place, PlainPath};
+use crate::files::intake::{self, IntakeFile, PlainPath};
 use crate::gate::compare::recorded::RecordedRun;
 use crate::report::layout;
 use crate::report::{Files, LastCommand, Outputs, Running, Summary, title, write_formats, write_whole};
@@ -17,7 +17,7 @@ use memprof_profile::import;
 use memprof_profile::model::{About, ProfileBuilder};
 use memprof_profile::parallel::on_all_cores;
 use memprof_profile::record::TestId;
-use memprof_profile::symbolize::Places;
+use memprof_profile::symbolize::SourceRoots;
 use memprof_profile::view::amount::plural;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -91,10 +91,10 @@ struct Shard {
 
 impl Shard {
     /// Where the user's own code was when the shard was recorded.
-    fn places(&self) -> Places {
+    fn source_roots(&self) -> SourceRoots {
         let run = &self.summary.run;
         let beside = run.beside.iter().map(|folder| folder.to_string().into()).collect();
-        Places { workspace: run.workspace_root.to_string().into(), beside }
+        SourceRoots { workspace: run.workspace_root.to_string().into(), beside }
     }
 
     /// `room` has bytes for the summaries that are not read yet: that of the whole is as long as all of them, and is to be read in its turn.
@@ -107,9 +107,9 @@ impl Shard {
                 .help("record the shard again, to its end")
                 .with_code(ExitCode::CANNOT_COMPARE));
         }
-        let place = Place::new(folder, &PlainPath::ours(layout::SUMMARY.into()));
-        let failed = || Error::new(format!("cannot read `{}`", place.path())).with_code(ExitCode::CANNOT_COMPARE);
-        let text = place.read_text().map_err(|error| failed().caused_by(error))?;
+        let file = IntakeFile::new(folder, &PlainPath::ours(layout::SUMMARY.into()));
+        let failed = || Error::new(format!("cannot read `{}`", file.path())).with_code(ExitCode::CANNOT_COMPARE);
+        let text = file.read_text().map_err(|error| failed().caused_by(error))?;
         *room = room.checked_sub(text.len() as u64).ok_or_else(|| {
             let most = intake::MOST_OF_TEXT >> 20;
             failed().caused_by(format!("the summaries of all shards together hold more than {most} MiB"))
@@ -132,7 +132,8 @@ fn write(mut shards: Vec<Shard>, command: &str, outputs: &Outputs) -> Result<Sum
             *files = profile.map(numbered).into_iter().collect();
         }
     }
-    let sources: Vec<(&Utf8Path, Places)> = shards.iter().map(|shard| (&*shard.folder, shard.places())).collect();
+    let sources: Vec<(&Utf8Path, SourceRoots)> =
+        shards.iter().map(|shard| (&*shard.folder, shard.source_roots())).collect();
     let mut summary = shards::merged(shards.iter().map(|shard| shard.summary.clone()).collect());
     summary.run.command = command.to_owned().into();
     let jobs = jobs(&mut summary, &sources);
@@ -155,13 +156,13 @@ struct Job<'a> {
     /// The process's program; `None` = it is the test itself.
     child: Option<String>,
     /// `None` = it has no samples.
-    profile: Option<(Place, &'a Places)>,
+    profile: Option<(IntakeFile, &'a SourceRoots)>,
     /// Where a run that was not divided would have put its files.
     folder: Utf8PathBuf,
 }
 
 /// One for each of the summary's files, in their order.
-fn jobs<'a>(summary: &mut Summary<'_>, sources: &'a [(&Utf8Path, Places)]) -> Vec<Job<'a>> {
+fn jobs<'a>(summary: &mut Summary<'_>, sources: &'a [(&Utf8Path, SourceRoots)]) -> Vec<Job<'a>> {
     let processes: Vec<(TestId, Option<String>)> = summary
         .tests
         .iter()
@@ -174,8 +175,8 @@ fn jobs<'a>(summary: &mut Summary<'_>, sources: &'a [(&Utf8Path, Places)]) -> Ve
     let profile = |files: &mut Files| {
         let numbered = files.remove(layout::PROFILE_KEY)?;
         let (number, path) = numbered.as_str().split_once('/')?;
-        let (folder, places) = sources.get(number.parse::<usize>().ok()?)?;
-        Some((Place::new(folder, &PlainPath::ours(path.into())), places))
+        let (folder, source_roots) = sources.get(number.parse::<usize>().ok()?)?;
+        Some((IntakeFile::new(folder, &PlainPath::ours(path.into())), source_roots))
     };
     let profiles: Vec<_> = summary.all_files().map(profile).collect();
     let job = |(((id, child), folder), profile)| Job { id, child, profile, folder };
@@ -184,13 +185,13 @@ fn jobs<'a>(summary: &mut Summary<'_>, sources: &'a [(&Utf8Path, Places)]) -> Ve
 
 impl Job<'_> {
     fn write(&self, outputs: &Outputs, gathered: &Mutex<Vec<ProfileBuilder>>) -> Result<Files, Error> {
-        let Some((place, places)) = &self.profile else { return Ok(Files::new()) };
+        let Some((file, source_roots)) = &self.profile else { return Ok(Files::new()) };
         let cannot = || Error::new("cannot merge the profiles of the shards").with_code(ExitCode::CANNOT_COMPARE);
-        let bytes = place.read().map_err(|error| {
+        let bytes = file.read().map_err(|error| {
             cannot().caused_by(error).help("keep the whole folder of each shard, as its run left it")
         })?;
-        let profile = import::import(&bytes, places).map_err(|why| {
-            cannot().caused_by(format!("`{}` is damaged: {why}", place.path())).help("record the shard again")
+        let profile = import::import(&bytes, source_roots).map_err(|why| {
+            cannot().caused_by(format!("`{}` is damaged: {why}", file.path())).help("record the shard again")
         })?;
         let title = title(&self.id, self.child.as_deref());
         let files = write_formats(outputs, &self.folder, &profile, &title)?;

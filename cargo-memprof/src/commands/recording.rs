@@ -234,7 +234,7 @@ impl Run<'_> {
             ledgers: self.folders.ledgers(),
             lists: self.folders.lists(),
             workspace_root: self.workspace.root.clone(),
-            places: targets::places(self.workspace),
+            source_roots: targets::source_roots(self.workspace),
             ran,
             cargo_exit: i32::from(ended.code.get()),
             interrupted: ended.interrupted || interrupt::requested().is_some(),

@@ -21,25 +21,25 @@ pub fn test(options: &GateOptions) -> Result<ExitCode, Error> {
         Err(code) => return Ok(code),
     };
     // Before a run that may take long, whether its end can be done.
-    let place = options.flags.save_baseline.then(|| Reference::find(&context, &options.flags)).transpose()?;
-    let rules = place.as_ref().map(|place| again::to_know(&place.policy));
+    let reference = options.flags.save_baseline.then(|| Reference::find(&context, &options.flags)).transpose()?;
+    let rules = reference.as_ref().map(|reference| again::to_know(&reference.policy));
     let done = recording::record(&options.test, &context, &|_| rules.clone())?;
-    let Some(place) = place else { return Ok(done.exit_code()) };
+    let Some(reference) = reference else { return Ok(done.exit_code()) };
     match done.outputs {
         _ if done.not_recorded => {
             context
                 .shell
-                .warn(&format!("the baseline `{}` was not written: not all of it was recorded", place.file.path()));
+                .warn(&format!("the baseline `{}` was not written: not all of it was recorded", reference.file.path()));
             Ok(done.exit_code())
         }
         Some(folder) if done.code == ExitCode::OK => {
-            place.take(&RecordedRun::read(&folder)?, Taking::Changed, &context)?;
+            reference.take(&RecordedRun::read(&folder)?, Taking::Changed, &context)?;
             Ok(ExitCode::OK)
         }
         Some(_) => {
             context
                 .shell
-                .warn(&format!("the baseline `{}` was not written: the tests did not pass", place.file.path()));
+                .warn(&format!("the baseline `{}` was not written: the tests did not pass", reference.file.path()));
             Ok(done.code)
         }
         None if done.code == ExitCode::OK => Err(nothing_ran("save a baseline")),

@@ -97,14 +97,14 @@ pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
 
 /// A file in a folder that somebody else may have filled.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct IntakeFile {
     folder: Utf8PathBuf,
     file: PlainPath,
 }
 
-impl Place {
-    pub fn new(folder: &Utf8Path, file: &PlainPath) -> Place {
-        Place { folder: folder.to_owned(), file: file.clone() }
+impl IntakeFile {
+    pub fn new(folder: &Utf8Path, file: &PlainPath) -> IntakeFile {
+        IntakeFile { folder: folder.to_owned(), file: file.clone() }
     }
 
     /// Where it is, to be shown; reading it so would follow links.
@@ -126,7 +126,7 @@ impl Place {
     /// The same of a text, which is to be taken apart.
     ///
     /// # Errors
-    /// As of [`Place::read`].
+    /// As of [`IntakeFile::read`].
     pub fn read_text(&self) -> io::Result<Vec<u8>> {
         self.read_within(MOST_OF_TEXT)
     }
@@ -301,7 +301,7 @@ mod tests {
         symlink("b", folder.join("a/inside")).unwrap();
         rustix::fs::mkfifoat(CWD, folder.join("a/pipe").as_std_path(), Mode::RUSR).unwrap();
         let read =
-            |path: &str| Place::new(&folder, &plain_path(path).unwrap()).read().map_err(|error| error.to_string());
+            |path: &str| IntakeFile::new(&folder, &plain_path(path).unwrap()).read().map_err(|error| error.to_string());
         assert_eq!(read("a/b/file").unwrap(), b"mine");
         for (path, why) in [
             ("a/link", "it is a link"),
@@ -317,7 +317,7 @@ mod tests {
         }
         // The folder itself may be a link, and so may a file that the user names.
         symlink(&folder, root.join("linked")).unwrap();
-        let linked = Place::new(&root.join("linked"), &plain_path("a/b/file").unwrap());
+        let linked = IntakeFile::new(&root.join("linked"), &plain_path("a/b/file").unwrap());
         assert_eq!(linked.read().unwrap(), b"mine");
         assert_eq!(super::read(folder.join("a/link").as_std_path()).unwrap(), b"theirs");
         assert!(super::read_unlinked(folder.join("a/link").as_std_path()).is_err());
@@ -335,7 +335,7 @@ mod tests {
         fs_err::create_dir(&folder).unwrap();
         fs_err::write(root.join("secret"), "theirs").unwrap();
         let done = std::sync::atomic::AtomicBool::new(false);
-        let place = Place::new(&folder, &plain_path("file").unwrap());
+        let place = IntakeFile::new(&folder, &plain_path("file").unwrap());
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let (file, next) = (folder.join("file"), folder.join("next"));
@@ -373,7 +373,7 @@ mod tests {
         let error = read_unlinked(&path).unwrap_err().to_string();
         assert!(error.contains("it holds more than 1024 MiB"), "{error}");
         let folder = Utf8Path::from_path(temporary.path()).unwrap();
-        let place = Place::new(folder, &plain_path("large").unwrap());
+        let place = IntakeFile::new(folder, &plain_path("large").unwrap());
         for (error, most) in [(place.read(), "1024 MiB"), (place.read_text(), "256 MiB"), (read(&path), "256 MiB")] {
             let error = error.unwrap_err().to_string();
             assert!(error.contains(&format!("it holds more than {most}")), "{error}");

@@ -158,9 +158,9 @@ fn resolve(facts: &RunFacts, shell: &Shell, tests: &[Recorded]) -> (Symbols, Vec
     let mut request = Request::default();
     let maps = tests.iter().map(|test| request.add(&test.modules, &test.addresses)).collect();
     let progress = shell.progress("Symbolising", request.addresses());
-    let places = &facts.places;
+    let source_roots = &facts.source_roots;
     let cache = SymbolCache::new(facts.target_dir.join(SYMBOLS).into());
-    let symbols = request.resolve(&cache, places, &|done| progress.inc(done));
+    let symbols = request.resolve(&cache, source_roots, &|done| progress.inc(done));
     cache.sweep();
     progress.finish_and_clear();
     (symbols, maps)

@@ -210,7 +210,7 @@ impl<'a> Summary<'a> {
             partition: facts.modes.partition.map(|partition| partition.to_string()),
             provenance: facts.provenance.clone(),
             workspace_root: facts.workspace_root.as_str().into(),
-            beside: facts.places.beside.iter().map(|folder| folder.to_string_lossy()).collect(),
+            beside: facts.source_roots.beside.iter().map(|folder| folder.to_string_lossy()).collect(),
             cargo_memprof: env!("CARGO_PKG_VERSION").into(),
             started_ns: tests.iter().map(|test| test.started_ns).min().unwrap_or(0),
             cargo_exit: facts.cargo_exit,
@@ -408,7 +408,7 @@ impl Summary<'static> {
 mod tests {
     use super::*;
     use memprof_harness::ledger::Counters;
-    use memprof_profile::symbolize::Places;
+    use memprof_profile::symbolize::SourceRoots;
 
     const DOCUMENTATION: &str = include_str!("../../../docs/summary-json.md");
 
@@ -478,7 +478,7 @@ mod tests {
             ledgers: "/".into(),
             lists: "/".into(),
             workspace_root: "/".into(),
-            places: Places { workspace: "/".into(), beside: Vec::new() },
+            source_roots: SourceRoots { workspace: "/".into(), beside: Vec::new() },
             ran: Vec::new(),
             cargo_exit: 0,
             interrupted: false,

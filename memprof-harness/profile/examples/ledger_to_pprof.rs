@@ -3,7 +3,7 @@
 //!     cargo run -p memprof-profile --example ledger_to_pprof LEDGER > profile.pb.gz
 
 use memprof_profile::model::tree::Tree;
-use memprof_profile::symbolize::{NoStore, Places, Request, Trimming, assemble, modules};
+use memprof_profile::symbolize::{NoStore, Request, SourceRoots, Trimming, assemble, modules};
 use memprof_profile::view::amount;
 use memprof_profile::{About, SampleRate, ValueType, export, ledger};
 use std::error::Error;
@@ -12,10 +12,10 @@ use std::io::Write;
 fn main() -> Result<(), Box<dyn Error>> {
     let path = std::env::args_os().nth(1).ok_or("usage: ledger_to_pprof LEDGER > profile.pb.gz")?;
     let ledger = ledger::read(&std::fs::read(path)?)?;
-    let places = Places { workspace: std::env::current_dir()?, beside: Vec::new() };
+    let source_roots = SourceRoots { workspace: std::env::current_dir()?, beside: Vec::new() };
     let mut request = Request::default();
     let map = request.add(&modules(&ledger, &ledger.identity.exe), ledger.stacks.addresses());
-    let symbols = request.resolve(&NoStore, &places, &|_| ());
+    let symbols = request.resolve(&NoStore, &source_roots, &|_| ());
     for (object, why) in &symbols.unreadable {
         eprintln!("no names of `{}`: {why}", object.display());
     }

@@ -14,15 +14,15 @@
 //! # From a recording to a file that `go tool pprof` reads
 //!
 //! ```no_run
-//! use memprof_profile::symbolize::{NoStore, Places, Request, Trimming, assemble, modules};
+//! use memprof_profile::symbolize::{NoStore, SourceRoots, Request, Trimming, assemble, modules};
 //! use memprof_profile::{About, SampleRate, export, ledger};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let ledger = ledger::read(&std::fs::read("a.ledger")?)?;
-//! let places = Places { workspace: "/home/me/app".into(), beside: Vec::new() };
+//! let source_roots = SourceRoots { workspace: "/home/me/app".into(), beside: Vec::new() };
 //! let mut request = Request::default();
 //! let map = request.add(&modules(&ledger, &ledger.identity.exe), ledger.stacks.addresses());
-//! let symbols = request.resolve(&NoStore, &places, &|_| ());
+//! let symbols = request.resolve(&NoStore, &source_roots, &|_| ());
 //! let about = About { rate: SampleRate(ledger.rate), ..About::default() };
 //! let profile = assemble(&ledger, &map, &symbols, about, Trimming::Glue);
 //! std::fs::write("a.pb.gz", export::pprof::export(&profile))?;
@@ -35,7 +35,7 @@
 //! ```
 //! use memprof_profile::model::function::{Function, Origin};
 //! use memprof_profile::model::location::{Frame, Location};
-//! use memprof_profile::symbolize::Places;
+//! use memprof_profile::symbolize::SourceRoots;
 //! use memprof_profile::{About, Estimated, ProfileBuilder, SampleRate, ValueType, export, import};
 //!
 //! let mut builder = ProfileBuilder::default();
@@ -56,8 +56,8 @@
 //! let profile = builder.finish(About { rate: SampleRate(1), ..About::default() });
 //!
 //! let bytes = export::pprof::export(&profile);
-//! let places = Places { workspace: "/home/me/app".into(), beside: Vec::new() };
-//! let read = import::import(&bytes, &places)?;
+//! let source_roots = SourceRoots { workspace: "/home/me/app".into(), beside: Vec::new() };
+//! let read = import::import(&bytes, &source_roots)?;
 //! assert_eq!(read.samples[0].values[ValueType::AllocSpace], 48);
 //! assert_eq!(export::pprof::export(&read), bytes);
 //! # Ok::<(), import::ImportError>(())

@@ -9,7 +9,7 @@ use crate::context::options::{self, TestOptions};
 use crate::context::toolchain::Toolchain;
 use crate::files::intake;
 use crate::files::outlet;
-use crate::gate::baseline::checkout::{Checkout, Place};
+use crate::gate::baseline::checkout::{Checkout, PackageAt};
 use crate::gate::compare::recorded::RecordedRun;
 use crate::git::{Copy, Failure, Git, Repository};
 use crate::report::layout;
@@ -100,10 +100,10 @@ impl Against<'_> {
             status("Known");
             return Ok(run);
         }
-        let place = self.place(&checkout)?;
-        self.refuse_what_leads_back(&repository, &checkout, &place)?;
+        let package = self.package(&checkout)?;
+        self.refuse_what_leads_back(&repository, &checkout, &package)?;
         status("Recording");
-        self.run(&place, &folder, &out)?;
+        self.run(&package, &folder, &out)?;
         RecordedRun::read(&out).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))
     }
 
@@ -160,22 +160,22 @@ impl Against<'_> {
     }
 
     /// Where the revision has what this run is of, ready to be run.
-    fn place(&self, checkout: &Checkout<'_>) -> Result<Place, Error> {
+    fn package(&self, checkout: &Checkout<'_>) -> Result<PackageAt, Error> {
         let failed = || self.failed("find in the revision what this run is of");
         let current = std::env::current_dir().map_err(|error| failed().caused_by(error))?;
         let current = Utf8PathBuf::try_from(current).map_err(|error| failed().caused_by(error))?;
-        let place = checkout.place(&current, &self.options.cargo).map_err(|why| {
+        let package = checkout.package(&current, &self.options.cargo).map_err(|why| {
             let new = "what is new has nothing to be compared with: name a revision that has it, or record a baseline";
             failed().caused_by(why).help(new)
         })?;
         // Where the lock file is not committed, both sides are to have the same dependencies.
         let (ours, theirs) =
-            (self.context.workspace.root.join(LOCK_FILE), checkout.workspace_of(&place).join(LOCK_FILE));
+            (self.context.workspace.root.join(LOCK_FILE), checkout.workspace_of(&package).join(LOCK_FILE));
         if ours.exists() && !theirs.exists() {
             let copied = intake::read(ours.as_std_path()).and_then(|bytes| outlet::put(&theirs, bytes));
             copied.map_err(|error| self.failed("copy the lock file").caused_by(error))?;
         }
-        Ok(place)
+        Ok(package)
     }
 
     /// See [`super::configuration`]: what of `committed` the revision has not, or otherwise.
@@ -206,7 +206,7 @@ impl Against<'_> {
         &self,
         repository: &Repository<'_>,
         checkout: &Checkout<'_>,
-        place: &Place,
+        package: &PackageAt,
     ) -> Result<(), Error> {
         let canonical = |path: &Utf8Path| path.canonicalize_utf8().unwrap_or_else(|_| path.to_owned());
         let (top, tree) = (canonical(&repository.top), canonical(&checkout.tree));
@@ -214,7 +214,7 @@ impl Against<'_> {
             return Ok(());
         }
         let checkouts = Checkouts { top: &top, tree: &tree };
-        let settings = self.context.cargo_env.settings_in(&canonical(&place.folder));
+        let settings = self.context.cargo_env.settings_in(&canonical(&package.folder));
         let is_committed = |file: &Utf8Path| repository.tracks(file);
         if let Some(astray) = checkouts.astray(&settings, is_committed) {
             return Err(self.failed("build the revision by its own configuration").caused_by(astray).help(ELSEWHERE));
@@ -226,11 +226,11 @@ impl Against<'_> {
         self.refuse_our_configuration(repository, checkout, &included)
     }
 
-    fn run(&self, place: &Place, folder: &Utf8Path, out: &Utf8Path) -> Result<(), Error> {
+    fn run(&self, package: &PackageAt, folder: &Utf8Path, out: &Utf8Path) -> Result<(), Error> {
         let failed = || self.failed("run the tests of the revision");
         let exe = std::env::current_exe().map_err(|error| failed().caused_by(error))?;
         let mut command = Command::new(exe);
-        command.current_dir(&place.folder).args(["memprof", "test"]);
+        command.current_dir(&package.folder).args(["memprof", "test"]);
         // What is compared with is known as a baseline is: by several runs of each test.
         command.args(["--save-baseline", "--baseline"]).arg(folder.join(FIGURES));
         command.arg("--baseline-dir").arg(folder.join(PROFILES));
@@ -248,7 +248,7 @@ impl Against<'_> {
         if let Some(time) = modes.timeout {
             command.arg("--test-timeout").arg(time.as_secs_f64().to_string());
         }
-        command.args(&place.args);
+        command.args(&package.args);
         let output = command.output().map_err(|error| failed().caused_by(error))?;
         let log = folder.join(LOG);
         let said = [output.stdout.as_slice(), output.stderr.as_slice()].concat();

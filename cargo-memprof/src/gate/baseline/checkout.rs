@@ -27,7 +27,7 @@ pub struct Checkout<'a> {
 
 /// Where the revision has what this run is of.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct PackageAt {
     pub manifest: Utf8PathBuf,
     /// The folder to run in.
     pub folder: Utf8PathBuf,
@@ -45,7 +45,7 @@ impl Checkout<'_> {
     ///
     /// # Errors
     /// Where the revision has neither; says so.
-    pub fn place(&self, current: &Utf8Path, given: &CargoArgs) -> Result<Place, String> {
+    pub fn package(&self, current: &Utf8Path, given: &CargoArgs) -> Result<PackageAt, String> {
         let (named, args) = self.without_manifest(given);
         let ours = match &named {
             Some(path) => current.join(path),
@@ -59,22 +59,22 @@ impl Checkout<'_> {
                 args.splice(0..0, [MANIFEST_PATH.into(), manifest.clone().into()]);
             }
             let folder = folder.unwrap_or_else(|| self.folder_of(&manifest));
-            return Ok(Place { manifest, folder, args });
+            return Ok(PackageAt { manifest, folder, args });
         }
         let relative = ours.strip_prefix(&self.top).unwrap_or(&ours);
         let name = package_name(&ours).ok_or_else(|| format!("the revision has no `{relative}`"))?;
         let manifest = self.manifest_of(&name);
         let manifest =
             manifest.ok_or_else(|| format!("the revision has no `{relative}`, and no package `{name}` elsewhere"))?;
-        Ok(Place { folder: self.folder_of(&manifest), manifest, args })
+        Ok(PackageAt { folder: self.folder_of(&manifest), manifest, args })
     }
 
-    /// The root of the workspace that `place` is in. Where cargo would look for it outside the checkout, the package is made
+    /// The root of the workspace that `package` is in. Where cargo would look for it outside the checkout, the package is made
     /// one of its own.
-    pub fn workspace_of(&self, place: &Place) -> Utf8PathBuf {
+    pub fn workspace_of(&self, package: &PackageAt) -> Utf8PathBuf {
         let asked = ["locate-project", "--workspace", "--message-format", "plain", MANIFEST_PATH];
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let output = Command::new(cargo).args(asked).arg(&place.manifest).output();
+        let output = Command::new(cargo).args(asked).arg(&package.manifest).output();
         let root = output.ok().filter(|output| output.status.success()).map(|output| {
             let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
             self.folder_of(Utf8Path::new(&text))
@@ -83,12 +83,12 @@ impl Checkout<'_> {
             return root;
         }
         // What cannot be read or written here is cargo's to complain about.
-        if let Some(text) = text_of(&place.manifest)
+        if let Some(text) = text_of(&package.manifest)
             && text.parse::<toml::Table>().is_ok_and(|manifest| !manifest.contains_key("workspace"))
         {
-            let _ = outlet::put(&place.manifest, format!("{text}\n[workspace]\n"));
+            let _ = outlet::put(&package.manifest, format!("{text}\n[workspace]\n"));
         }
-        self.folder_of(&place.manifest)
+        self.folder_of(&package.manifest)
     }
 
     fn folder_of(&self, manifest: &Utf8Path) -> Utf8PathBuf {
@@ -125,8 +125,8 @@ impl Checkout<'_> {
         let text = arg.to_string_lossy();
         let (flag, path) = text.split_once('=').map_or(("", &*text), |(flag, path)| (flag, path));
         match self.place_of(Utf8Path::new(path)).filter(|_| Path::new(path).is_absolute()) {
-            Some(place) if flag.is_empty() => place.into_string().into(),
-            Some(place) => format!("{flag}={place}").into(),
+            Some(path) if flag.is_empty() => path.into_string().into(),
+            Some(path) => format!("{flag}={path}").into(),
             None => arg.to_owned(),
         }
     }
@@ -179,14 +179,14 @@ mod tests {
         fs_err::create_dir_all(root.join("repo/a/src/new")).unwrap();
         let args = |words: &str| words.split_whitespace().map(OsString::from).collect::<Vec<_>>();
         let cargo = |words: &str| CargoArgs::read(Tool::Cargo, args(words));
-        let place = checkout.place(&root.join("repo/a/src/new"), &cargo("--lib -- --manifest-path x")).unwrap();
-        assert_eq!((place.manifest, place.folder), (root.join("tree/a/Cargo.toml"), root.join("tree/a")));
-        assert_eq!(place.args, args("--lib -- --manifest-path x"));
-        let place = checkout.place(&root.join("repo"), &cargo("--lib --manifest-path a/Cargo.toml")).unwrap();
-        assert_eq!(place.folder, root.join("tree"));
-        assert_eq!(place.args, args(&format!("--manifest-path {root}/tree/a/Cargo.toml --lib")));
+        let package = checkout.package(&root.join("repo/a/src/new"), &cargo("--lib -- --manifest-path x")).unwrap();
+        assert_eq!((package.manifest, package.folder), (root.join("tree/a/Cargo.toml"), root.join("tree/a")));
+        assert_eq!(package.args, args("--lib -- --manifest-path x"));
+        let package = checkout.package(&root.join("repo"), &cargo("--lib --manifest-path a/Cargo.toml")).unwrap();
+        assert_eq!(package.folder, root.join("tree"));
+        assert_eq!(package.args, args(&format!("--manifest-path {root}/tree/a/Cargo.toml --lib")));
         fs_err::write(root.join("repo/b.toml"), "[workspace]\n").unwrap();
-        let missing = checkout.place(&root.join("repo"), &cargo("--manifest-path=b.toml")).unwrap_err();
+        let missing = checkout.package(&root.join("repo"), &cargo("--manifest-path=b.toml")).unwrap_err();
         assert_eq!(missing, "the revision has no `b.toml`");
     }
 }

@@ -1,7 +1,7 @@
 //! Profiles of the tests as they were when their figures went into the baseline: one small file for each, so that a test
 //! that is accepted alone has its profile replaced alone. They explain a regression; the verdict never needs them.
 
-use crate::files::intake::{Place, PlainPath};
+use crate::files::intake::{IntakeFile, PlainPath};
 use crate::files::outlet;
 use crate::gate::compare::recorded::{RecordedRun, RecordedTest};
 use crate::ui::error::Error;
@@ -20,7 +20,7 @@ pub enum Store {
     /// A folder of ours, see [`Store::keep`].
     Folder(Utf8PathBuf),
     /// The outputs of a run of another revision, by test.
-    Run(BTreeMap<TestId, Place>),
+    Run(BTreeMap<TestId, IntakeFile>),
 }
 
 /// Which of a test's repeats explains most: the least of now is held against the most of then.
@@ -48,10 +48,10 @@ impl Store {
         Store::Run(run.by_test().into_iter().filter_map(profile).collect())
     }
 
-    /// The place of the test's profile, whether or not there is one; `None` where there cannot be.
-    pub fn place(&self, id: &TestId) -> Option<Place> {
+    /// The file of the test's profile, whether or not there is one; `None` where there cannot be.
+    pub fn profile(&self, id: &TestId) -> Option<IntakeFile> {
         match self {
-            Store::Folder(folder) => Some(Place::new(folder, &PlainPath::ours(file_name(id).into()))),
+            Store::Folder(folder) => Some(IntakeFile::new(folder, &PlainPath::ours(file_name(id).into()))),
             Store::Run(profiles) => profiles.get(id).cloned(),
         }
     }
@@ -65,11 +65,11 @@ impl Store {
         let Store::Folder(folder) = self else { return Ok(()) };
         let by_test = run.by_test();
         let keep = |id: &TestId| -> io::Result<()> {
-            let place = folder.join(file_name(id));
+            let path = folder.join(file_name(id));
             let repeats = by_test.get(id).map(Vec::as_slice).unwrap_or_default();
             match Repeat::Most.of(repeats).and_then(|test| test.profile(run)) {
-                Some(profile) => outlet::put(place, profile.read()?),
-                None => match fs_err::remove_file(place) {
+                Some(profile) => outlet::put(path, profile.read()?),
+                None => match fs_err::remove_file(path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                     _ => Ok(()),
                 },

@@ -3,7 +3,7 @@
 
 use crate::context::conditions::Conditions;
 use crate::context::provenance::Provenance;
-use crate::files::intake::{self, Place, PlainPath};
+use crate::files::intake::{self, IntakeFile, PlainPath};
 use crate::gate::compare::doctest;
 use crate::gate::figures::Figures;
 use crate::report::layout;
@@ -162,11 +162,11 @@ impl RecordedRun {
     /// # Errors
     /// Where there is none, or it cannot be understood.
     pub fn read(folder: &Utf8Path) -> Result<RecordedRun, Error> {
-        let place = Place::new(folder, &PlainPath::ours(layout::SUMMARY.into()));
-        let path = place.path();
+        let file = IntakeFile::new(folder, &PlainPath::ours(layout::SUMMARY.into()));
+        let path = file.path();
         let failed = || Error::new(format!("cannot read the run in `{folder}`"));
         let again = "record one with `cargo memprof test`";
-        let text = place.read_text().map_err(|error| match error.kind() {
+        let text = file.read_text().map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => failed().caused_by(format!("there is no `{path}`")).help(again),
             _ => failed().caused_by(error),
         })?;
@@ -194,8 +194,8 @@ impl RecordedRun {
 
 impl RecordedTest {
     /// Its profile, among the outputs of `run`; `None` = it has none.
-    pub fn profile(&self, run: &RecordedRun) -> Option<Place> {
-        Some(Place::new(&run.folder, self.files.get(layout::PROFILE_KEY)?))
+    pub fn profile(&self, run: &RecordedRun) -> Option<IntakeFile> {
+        Some(IntakeFile::new(&run.folder, self.files.get(layout::PROFILE_KEY)?))
     }
 
     /// Whether its figures are those of the whole test.

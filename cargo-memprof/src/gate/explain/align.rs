@@ -85,7 +85,7 @@ pub fn align(before: &Side<'_>, now: &Side<'_>, terms: &Terms, changed: &Changed
             (i, j) = (i + olds.len(), j + news.len());
             let pairs = match olds.len().max(news.len()) > MOST_ALIGNED {
                 true => by_signature(before, now, olds, news),
-                false => in_order(before, now, olds, news, &|node| changed.has(now.tree.place(node, terms))),
+                false => in_order(before, now, olds, news, &|node| changed.has(now.tree.position(node, terms))),
             };
             let (matched, found): (HashSet<u32>, HashSet<u32>) = pairs.iter().copied().unzip();
             rest.lost.extend(olds.iter().filter(|old| !matched.contains(old)));

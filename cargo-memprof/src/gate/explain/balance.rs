@@ -87,7 +87,7 @@ impl Balance {
                 let mut pairs = Vec::with_capacity(losses.len() * gains.len());
                 for (loss, a) in losses.iter().zip(&of_loss) {
                     for (gain, b) in gains.iter().zip(&of_gain) {
-                        let is_changed = changed.has(now.tree.place(self.gains[*gain].leaf, terms));
+                        let is_changed = changed.has(now.tree.position(self.gains[*gain].leaf, terms));
                         pairs.push((Reverse(common_ends(a, b)), is_changed, *loss, *gain));
                     }
                 }

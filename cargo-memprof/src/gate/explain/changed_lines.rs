@@ -1,7 +1,7 @@
 //! Which lines of the sources have changed since the baseline, as `git diff` has it. Of two lines that may have done it, the one
 //! that was changed did. Pure.
 
-use crate::gate::explain::Place;
+use crate::gate::explain::Position;
 use std::collections::HashMap;
 
 /// See the head of this file. Without a repository nothing is known to have changed.
@@ -66,12 +66,12 @@ impl ChangedLines {
     }
 
     /// The line was changed or is new.
-    pub fn has(&self, place: Option<&Place>) -> bool {
-        place.is_some_and(|place| self.of(&place.file).any(|hunk| hunk.now.has(place.line)))
+    pub fn has(&self, position: Option<&Position>) -> bool {
+        position.is_some_and(|position| self.of(&position.file).any(|hunk| hunk.now.has(position.line)))
     }
 
     /// The line that took the place of one that was there before.
-    pub fn in_place_of(&self, old: &Place) -> Option<i64> {
+    pub fn in_place_of(&self, old: &Position) -> Option<i64> {
         self.of(&old.file).find(|hunk| hunk.before.has(old.line)).map(|hunk| hunk.now.start.max(1))
     }
 
@@ -99,20 +99,20 @@ mod tests {
         @@ -9,0 +9,2 @@\n+++ x\n+    d();\n\
         --- other/src/lib.rs\n+++ other/src/lib.rs\n@@ -1 +1 @@\n-a\n+b\n";
 
-    fn place(file: &str, line: i64) -> Place {
-        Place { file: file.into(), line, origin: Origin::Workspace }
+    fn position(file: &str, line: i64) -> Position {
+        Position { file: file.into(), line, origin: Origin::Workspace }
     }
 
     #[test]
     fn hunks_are_read_and_lines_that_look_like_headers_are_not() {
         let changed = ChangedLines::parse(DIFF, "crates");
-        let lines: Vec<i64> = (1..20).filter(|line| changed.has(Some(&place("a/src/lib.rs", *line)))).collect();
+        let lines: Vec<i64> = (1..20).filter(|line| changed.has(Some(&position("a/src/lib.rs", *line)))).collect();
         assert_eq!(lines, [3, 9, 10]);
-        assert_eq!(changed.in_place_of(&place("a/src/lib.rs", 4)), Some(3));
-        assert_eq!(changed.in_place_of(&place("a/src/lib.rs", 5)), None);
-        assert!(!changed.has(Some(&place("src/lib.rs", 1))) && !changed.has(None));
+        assert_eq!(changed.in_place_of(&position("a/src/lib.rs", 4)), Some(3));
+        assert_eq!(changed.in_place_of(&position("a/src/lib.rs", 5)), None);
+        assert!(!changed.has(Some(&position("src/lib.rs", 1))) && !changed.has(None));
         let whole = ChangedLines::parse(DIFF, "");
-        assert!(whole.has(Some(&place("other/src/lib.rs", 1))));
+        assert!(whole.has(Some(&position("other/src/lib.rs", 1))));
     }
 
     #[test]

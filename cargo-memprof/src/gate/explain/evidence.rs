@@ -1,7 +1,7 @@
 //! The evidence for every regression: both profiles are read, the call sites that grew are found, and the pictures are
 //! written below `gate` in the outputs. What is missing is said.
 
-use crate::files::intake::Place;
+use crate::files::intake::IntakeFile;
 use crate::files::outlet;
 use crate::gate::baseline::store::{self, Repeat, Store};
 use crate::gate::compare::recorded::{RecordedRun, RecordedTest};
@@ -17,7 +17,7 @@ use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 use camino::{Utf8Path, Utf8PathBuf};
 use memprof_profile::record::TestId;
-use memprof_profile::symbolize::Places;
+use memprof_profile::symbolize::SourceRoots;
 use std::collections::BTreeMap;
 use std::io;
 
@@ -81,25 +81,25 @@ pub fn gather(
     outcome: &Outcome,
     run: &RecordedRun,
     stores: &[&Store],
-    places: &Places,
+    source_roots: &SourceRoots,
     changed: &ChangedLines,
 ) -> Result<Evidence, Error> {
     begin(&run.folder)?;
     let folder = run.folder.join(layout::GATE);
-    let now: BTreeMap<TestId, Place> = match Store::of_run(run, Repeat::Least) {
+    let now: BTreeMap<TestId, IntakeFile> = match Store::of_run(run, Repeat::Least) {
         Store::Run(profiles) => profiles,
         Store::Folder(_) => BTreeMap::new(),
     };
-    let mut evidence = Evidence { varying: varying_tests(outcome, run, places), ..Evidence::default() };
+    let mut evidence = Evidence { varying: varying_tests(outcome, run, source_roots), ..Evidence::default() };
     let over = outcome.over_budget().into_iter().map(|test| (test, figures_over(test)));
     for (at, (test, figures)) in over.filter(|(_, figures)| !figures.is_empty()).enumerate() {
-        let before = stores.iter().filter_map(|store| store.place(&test.id)).collect();
+        let before = stores.iter().filter_map(|store| store.profile(&test.id)).collect();
         let case = Case { test, figures, before, now: now.get(&test.id).cloned() };
-        let explanation = match case.now(run, places) {
-            Ok(now) => match case.before(places) {
-                Ok((before, place)) => {
+        let explanation = match case.now(run, source_roots) {
+            Ok(now) => match case.before(source_roots) {
+                Ok((before, file)) => {
                     let folder = (at < PICTURED).then(|| folder.join(store::stem(&test.id)));
-                    case.explain(&before, place, &now, changed, folder.as_deref())?
+                    case.explain(&before, file, &now, changed, folder.as_deref())?
                 }
                 Err(missing) => {
                     let sites = case.figures.iter().map(|figure| (*figure, sites(&now, *figure))).collect();
@@ -124,14 +124,14 @@ pub fn begin(out: &Utf8Path) -> Result<(), Error> {
 }
 
 /// How the repeats of unstable tests differ: of each, those with the least and with the most.
-fn varying_tests(outcome: &Outcome, run: &RecordedRun, places: &Places) -> BTreeMap<TestId, Varying> {
+fn varying_tests(outcome: &Outcome, run: &RecordedRun, source_roots: &SourceRoots) -> BTreeMap<TestId, Varying> {
     let by_test = run.by_test();
     let stacks = |test: &RecordedTest| {
         let Some(profile) = test.profile(run) else {
             return Some(Stacks::none());
         };
         let bytes = profile.read().ok()?;
-        Stacks::parse(&bytes, places).ok().filter(|stacks| stacks.rate == 1)
+        Stacks::parse(&bytes, source_roots).ok().filter(|stacks| stacks.rate == 1)
     };
     let varying = |test: &Judged| {
         let figure = test.findings.iter().find_map(|(_, finding)| match finding {
@@ -186,8 +186,8 @@ struct Case<'a> {
     test: &'a Judged,
     figures: Vec<Figure>,
     /// Where that of before may be.
-    before: Vec<Place>,
-    now: Option<Place>,
+    before: Vec<IntakeFile>,
+    now: Option<IntakeFile>,
 }
 
 /// Where all of one profile comes from, the largest first.
@@ -196,36 +196,36 @@ fn sites(now: &Stacks, figure: Figure) -> Vec<Change> {
 }
 
 impl Case<'_> {
-    fn nothing(&self, before: Option<&Place>) -> Explanation {
-        let there = |place: Option<&Place>| place.filter(|place| place.exists()).map(Place::path);
+    fn nothing(&self, before: Option<&IntakeFile>) -> Explanation {
+        let there = |file: Option<&IntakeFile>| file.filter(|file| file.exists()).map(IntakeFile::path);
         let before = before.or_else(|| self.before.first());
         Explanation { profiles: (there(before), there(self.now.as_ref())), ..Explanation::default() }
     }
 
     /// The profile of this run, which must be that of the figures.
-    fn now(&self, run: &RecordedRun, places: &Places) -> Result<Stacks, Missing> {
+    fn now(&self, run: &RecordedRun, source_roots: &SourceRoots) -> Result<Stacks, Missing> {
         if run.run.rate != 1 {
             return Err(Missing {
                 what: format!("this run recorded at a rate of {}, so not every allocation has a stack", run.run.rate),
                 help: "run it with `--memprofilerate 1`, which is the gate's default".into(),
             });
         }
-        self.read(self.now.as_ref(), self.test.now.map(|seen| seen.least), places).map_err(|why| Missing {
+        self.read(self.now.as_ref(), self.test.now.map(|seen| seen.least), source_roots).map_err(|why| Missing {
             what: format!("the profile of this run {why}"),
             help: "run `cargo memprof gate` again".into(),
         })
     }
 
     /// The same of before, and where it was.
-    fn before(&self, places: &Places) -> Result<(Stacks, Option<&Place>), Missing> {
+    fn before(&self, source_roots: &SourceRoots) -> Result<(Stacks, Option<&IntakeFile>), Missing> {
         let Some(figures) = self.test.before else {
             // A new test above a ceiling: all of it is the explanation.
             return Ok((Stacks::none(), None));
         };
         let mut missing = "is missing".to_owned();
-        for place in self.before.iter().map(Some).chain(self.before.is_empty().then_some(None)) {
-            match self.read(place, Some(figures.most), places) {
-                Ok(stacks) => return Ok((stacks, place)),
+        for file in self.before.iter().map(Some).chain(self.before.is_empty().then_some(None)) {
+            match self.read(file, Some(figures.most), source_roots) {
+                Ok(stacks) => return Ok((stacks, file)),
                 Err(why) => missing = why,
             }
         }
@@ -237,15 +237,21 @@ impl Case<'_> {
         })
     }
 
-    fn read(&self, place: Option<&Place>, figures: Option<Figures>, places: &Places) -> Result<Stacks, String> {
+    fn read(
+        &self,
+        file: Option<&IntakeFile>,
+        figures: Option<Figures>,
+        source_roots: &SourceRoots,
+    ) -> Result<Stacks, String> {
         let objects = figures.map_or(0, |figures| figures.get(Figure::AllocObjects));
-        let Some(place) = place.filter(|place| place.exists()) else {
+        let Some(file) = file.filter(|file| file.exists()) else {
             // A test that allocates nothing has no profile.
             let nothing = Stacks::none();
             return if objects == 0 { Ok(nothing) } else { Err("is missing".into()) };
         };
-        let bytes = place.read().map_err(|error| format!("cannot be read: {error}"))?;
-        let stacks = Stacks::parse(&bytes, places).map_err(|why| format!("`{}` is damaged: {why}", place.path()))?;
+        let bytes = file.read().map_err(|error| format!("cannot be read: {error}"))?;
+        let stacks =
+            Stacks::parse(&bytes, source_roots).map_err(|why| format!("`{}` is damaged: {why}", file.path()))?;
         if stacks.rate != 1 {
             return Err(format!("was recorded at a rate of {}, so not every allocation is in it", stacks.rate));
         }
@@ -259,12 +265,12 @@ impl Case<'_> {
     fn explain(
         &self,
         before: &Stacks,
-        place: Option<&Place>,
+        file: Option<&IntakeFile>,
         now: &Stacks,
         changed: &ChangedLines,
         folder: Option<&Utf8Path>,
     ) -> Result<Explanation, Error> {
-        let mut explanation = self.nothing(place);
+        let mut explanation = self.nothing(file);
         let comparison = Comparison::new(before, now, changed);
         for &figure in &self.figures {
             let changes = comparison.changes(figure);

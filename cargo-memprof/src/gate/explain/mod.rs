@@ -12,7 +12,7 @@ pub mod stacks;
 mod tree;
 pub mod varying;
 
-pub use tree::Place;
+pub use tree::Position;
 
 use crate::gate::explain::changed_lines::ChangedLines;
 use crate::gate::explain::stacks::Stacks;
@@ -79,8 +79,8 @@ impl<'a> Comparison<'a> {
         // By function: the line that took the place of one at which it allocated.
         let mut replaced: HashMap<u32, (Rc<str>, i64)> = HashMap::new();
         for loss in &balance.losses {
-            let place = before.tree.place(loss.leaf, &self.terms);
-            let line = place.and_then(|place| Some((place.file.clone(), self.changed.in_place_of(place)?)));
+            let position = before.tree.position(loss.leaf, &self.terms);
+            let line = position.and_then(|position| Some((position.file.clone(), self.changed.in_place_of(position)?)));
             if let (Some(function), Some(line)) = (loss.function, line) {
                 replaced.entry(function).or_insert(line);
             }
@@ -103,10 +103,10 @@ impl<'a> Comparison<'a> {
     /// Where `node` of one side is, without its figures. `replaced` is the line at which its function allocates no more.
     fn change(&self, side: &Side<'_>, node: u32, grew: bool, replaced: Option<&(Rc<str>, i64)>) -> Change {
         let (tree, terms) = (side.tree, &self.terms);
-        let place = |node: u32| tree.place(node, terms);
-        let is_own = |place: &Place| place.origin == Origin::Workspace;
-        let is_own_line = |node: u32| place(node).is_some_and(is_own);
-        let is_changed = |node: u32| self.changed.has(place(node));
+        let position = |node: u32| tree.position(node, terms);
+        let is_own = |position: &Position| position.origin == Origin::Workspace;
+        let is_own_line = |node: u32| position(node).is_some_and(is_own);
+        let is_changed = |node: u32| self.changed.has(position(node));
         // Of the workspace's lines that lead to it, the innermost that was changed. A dependency may have been changed as well, and nobody
         // knows, so its caller must have been.
         let is_steady = grew && !is_changed(node);
@@ -118,18 +118,22 @@ impl<'a> Comparison<'a> {
             _ => node,
         };
         let name = |node: u32| tree.function(node, terms).map(|function| terms.name(function).clone());
-        let found = place(at);
-        let own = own(at).next().and_then(place);
+        let found = position(at);
+        let own = own(at).next().and_then(position);
         let (file, line) = match (replaced, found) {
             (Some(line), _) => line.clone(),
-            (None, Some(place)) => (place.file.clone(), place.line),
+            (None, Some(position)) => (position.file.clone(), position.line),
             (None, None) => ("".into(), 0),
         };
         Change {
             path: tree.callers(at).skip(1).filter_map(name).collect(),
             file,
             line,
-            own: if found.is_some_and(is_own) { None } else { own.map(|place| (place.file.clone(), place.line)) },
+            own: if found.is_some_and(is_own) {
+                None
+            } else {
+                own.map(|position| (position.file.clone(), position.line))
+            },
             below: self.below(side, at, node),
             before: 0,
             now: 0,
@@ -148,8 +152,8 @@ impl<'a> Comparison<'a> {
             way.push(next);
         }
         let step = |pair: &[u32]| {
-            let (function, place) = (tree.function(pair[0], terms)?, tree.place(pair[1], terms)?);
-            Some(Step { function: terms.name(function).clone(), file: place.file.clone(), line: place.line })
+            let (function, position) = (tree.function(pair[0], terms)?, tree.position(pair[1], terms)?);
+            Some(Step { function: terms.name(function).clone(), file: position.file.clone(), line: position.line })
         };
         way.windows(2).filter_map(step).collect()
     }
@@ -172,7 +176,8 @@ fn named(
         open.extend(side.callees(Some(node)));
     }
     let known = other.functions(terms);
-    let is_own = |node: u32| side.tree.place(node, terms).is_some_and(|place| place.origin == Origin::Workspace);
+    let is_own =
+        |node: u32| side.tree.position(node, terms).is_some_and(|position| position.origin == Origin::Workspace);
     // What a dependency does within is its own affair: the line that calls it is the user's.
     let leaves = |node: u32| is_own(node) && side.callees(Some(node)).all(|callee| !is_own(callee));
     let is_named =
@@ -192,7 +197,7 @@ fn named(
     let mut open: Vec<u32> = roots.iter().rev().copied().collect();
     while let Some(node) = open.pop() {
         // A root is called nowhere.
-        if is_new.contains(&node) && side.tree.place(node, terms).is_some() && is_named(node) {
+        if is_new.contains(&node) && side.tree.position(node, terms).is_some() && is_named(node) {
             named.push((node, side.total(node)));
         } else if let Some(item) = by_leaf.get(&node) {
             inside.insert(node);

@@ -5,7 +5,7 @@ use crate::gate::figures::Figure;
 use memprof_harness::ledger::{Callee, Callees};
 use memprof_profile::import::{FileTables, ImportError, MOST_NODES, MOST_SAMPLES, each_sample};
 use memprof_profile::model::function::Origin;
-use memprof_profile::symbolize::Places;
+use memprof_profile::symbolize::SourceRoots;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
@@ -135,7 +135,7 @@ impl Stacks {
     ///
     /// # Errors
     /// Where it is none of ours.
-    pub fn parse(bytes: &[u8], places: &Places) -> Result<Stacks, ImportError> {
+    pub fn parse(bytes: &[u8], source_roots: &SourceRoots) -> Result<Stacks, ImportError> {
         let profile = FileTables::read(bytes)?;
         let text = |index: i64| profile.texts.get(index);
         let mut columns = [0; Figure::ALL.len()];
@@ -145,7 +145,7 @@ impl Stacks {
             columns[figure as usize] = column.ok_or_else(|| format!("it has no `{}`", figure.name()))?;
         }
         let mut stacks = Stacks { rate: profile.period, ..Stacks::default() };
-        let locations = locations(&profile, places, &text, &mut stacks.frames)?;
+        let locations = locations(&profile, source_roots, &text, &mut stacks.frames)?;
         drop(profile);
         // The stack before, root first, with the node of each location: most of it is that of the next one.
         let mut path: Vec<(u64, usize)> = Vec::new();
@@ -180,15 +180,16 @@ impl Stacks {
 /// The frames of every location, innermost first, by their numbers in `all`, which they are put into.
 fn locations<'a>(
     profile: &FileTables,
-    places: &Places,
+    source_roots: &SourceRoots,
     text: &impl Fn(i64) -> Result<&'a str, ImportError>,
     all: &mut Vec<Frame>,
 ) -> Result<HashMap<u64, Range<u32>>, ImportError> {
     let mut functions: HashMap<u64, Frame> = HashMap::new();
     for function in &profile.functions {
         let (name, file) = (text(function.name)?, text(function.filename)?);
-        let origin = places.origin(name, file);
-        let near = file.strip_prefix(&*places.workspace.to_string_lossy()).map(|file| file.trim_start_matches('/'));
+        let origin = source_roots.origin(name, file);
+        let near =
+            file.strip_prefix(&*source_roots.workspace.to_string_lossy()).map(|file| file.trim_start_matches('/'));
         let frame = Frame { function: name.into(), file: near.unwrap_or(file).into(), line: 0, origin };
         functions.insert(function.id, frame);
     }
@@ -211,10 +212,10 @@ mod tests {
 
     #[test]
     fn what_is_no_profile_is_an_error() {
-        let places = Places { workspace: "/w".into(), beside: Vec::new() };
-        assert!(Stacks::parse(b"hello", &places).is_err());
+        let source_roots = SourceRoots { workspace: "/w".into(), beside: Vec::new() };
+        assert!(Stacks::parse(b"hello", &source_roots).is_err());
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         std::io::Write::write_all(&mut gzip, b"hello").unwrap();
-        assert!(Stacks::parse(&gzip.finish().unwrap(), &places).is_err());
+        assert!(Stacks::parse(&gzip.finish().unwrap(), &source_roots).is_err());
     }
 }

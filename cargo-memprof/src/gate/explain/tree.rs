@@ -18,7 +18,7 @@ use std::rc::Rc;
 
 /// Where a call is, or an allocation.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Place {
+pub struct Position {
     /// Relative to the workspace where it is inside; empty where it is not known.
     pub file: Rc<str>,
     /// 0 = not known.
@@ -43,8 +43,8 @@ pub struct Terms {
     /// By name in the profile.
     by_name: HashMap<Rc<str>, u32>,
     by_normalised: HashMap<String, u32>,
-    places: Vec<Place>,
-    place_numbers: HashMap<Place, u32>,
+    positions: Vec<Position>,
+    position_numbers: HashMap<Position, u32>,
     steps: Vec<(Option<u32>, Target)>,
     step_numbers: HashMap<(Option<u32>, Target), u32>,
 }
@@ -72,16 +72,16 @@ impl Terms {
         number
     }
 
-    fn place(&mut self, frame: &Frame) -> u32 {
-        let place = Place { file: frame.file.clone(), line: frame.line, origin: frame.origin };
-        *self.place_numbers.entry(place).or_insert_with_key(|place| {
-            self.places.push(place.clone());
-            self.places.len() as u32 - 1
+    fn position(&mut self, frame: &Frame) -> u32 {
+        let position = Position { file: frame.file.clone(), line: frame.line, origin: frame.origin };
+        *self.position_numbers.entry(position).or_insert_with_key(|position| {
+            self.positions.push(position.clone());
+            self.positions.len() as u32 - 1
         })
     }
 
-    fn step(&mut self, place: Option<u32>, target: Target) -> u32 {
-        *self.step_numbers.entry((place, target)).or_insert_with_key(|step| {
+    fn step(&mut self, position: Option<u32>, target: Target) -> u32 {
+        *self.step_numbers.entry((position, target)).or_insert_with_key(|step| {
             self.steps.push(*step);
             self.steps.len() as u32 - 1
         })
@@ -143,8 +143,8 @@ impl Tree {
         for stack in &stacks.stacks {
             let way = stack.node().map(|node| ways[node]);
             let leaf = match way {
-                Some(Way { at: Some((node, place)), through, is_rust: true }) => {
-                    Some(tree.leaf(node, place, through.unwrap_or(nothing), terms))
+                Some(Way { at: Some((node, position)), through, is_rust: true }) => {
+                    Some(tree.leaf(node, position, through.unwrap_or(nothing), terms))
                 }
                 // Where it is the libraries alone, their frames are what there is to show.
                 Some(_) => tree.spelt_out(stacks, stack, nothing, terms),
@@ -159,18 +159,18 @@ impl Tree {
 
     /// The node of `frame`, which is called at `at`, and the place where it calls on.
     fn call(&mut self, at: Option<(u32, u32)>, frame: &Frame, terms: &mut Terms) -> (u32, u32) {
-        let (function, place) = (terms.function(&frame.function), terms.place(frame));
+        let (function, position) = (terms.function(&frame.function), terms.position(frame));
         let known =
             at.and_then(|(node, _)| self.callers(node).find(|node| self.function(*node, terms) == Some(function)));
         let node = known.unwrap_or_else(|| {
-            let step = terms.step(at.map(|(_, place)| place), Target::Call(function));
+            let step = terms.step(at.map(|(_, position)| position), Target::Call(function));
             self.enter(at.map(|(node, _)| node), step)
         });
-        (node, place)
+        (node, position)
     }
 
-    fn leaf(&mut self, node: u32, place: u32, through: u32, terms: &mut Terms) -> u32 {
-        let step = terms.step(Some(place), Target::Allocation(through));
+    fn leaf(&mut self, node: u32, position: u32, through: u32, terms: &mut Terms) -> u32 {
+        let step = terms.step(Some(position), Target::Allocation(through));
         self.enter(Some(node), step)
     }
 
@@ -180,7 +180,7 @@ impl Tree {
         for frame in frames.into_iter().rev() {
             at = Some(self.call(at, frame, terms));
         }
-        at.map(|(node, place)| self.leaf(node, place, nothing, terms))
+        at.map(|(node, position)| self.leaf(node, position, nothing, terms))
     }
 
     fn enter(&mut self, caller: Option<u32>, step: u32) -> u32 {
@@ -196,9 +196,9 @@ impl Tree {
     fn put_in_order(&mut self, terms: &Terms) {
         let key = |number: &u32| {
             let Node { caller, step } = self.nodes[*number as usize];
-            let (place, target) = terms.steps[step as usize];
-            let place = place.map(|place| &terms.places[place as usize]);
-            (caller, target, place.map(|place| (&place.file, place.line)))
+            let (position, target) = terms.steps[step as usize];
+            let position = position.map(|position| &terms.positions[position as usize]);
+            (caller, target, position.map(|position| (&position.file, position.line)))
         };
         let mut order: Vec<u32> = (0..self.nodes.len() as u32).collect();
         order.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
@@ -243,9 +243,9 @@ impl Tree {
     }
 
     /// Where the node is called; `None` for a root.
-    pub fn place<'a>(&self, node: u32, terms: &'a Terms) -> Option<&'a Place> {
-        let (place, _) = terms.steps[self.nodes[node as usize].step as usize];
-        place.map(|place| &terms.places[place as usize])
+    pub fn position<'a>(&self, node: u32, terms: &'a Terms) -> Option<&'a Position> {
+        let (position, _) = terms.steps[self.nodes[node as usize].step as usize];
+        position.map(|position| &terms.positions[position as usize])
     }
 
     /// What each node and all that it calls have of `figure`.

@@ -9,7 +9,7 @@ use camino::Utf8Path;
 use std::collections::BTreeMap;
 
 /// A line of the workspace, as file and number.
-pub type Place = (String, i64);
+pub type FileLine = (String, i64);
 
 /// What grew at one line.
 #[derive(Debug, Default)]
@@ -46,12 +46,12 @@ impl Grown<'_> {
 }
 
 /// The worst first.
-pub struct Lines<'a>(Vec<(Place, Grown<'a>)>);
+pub struct Lines<'a>(Vec<(FileLine, Grown<'a>)>);
 
 impl<'a> Lines<'a> {
     /// Those of `over`, as far as `evidence` knows.
     pub fn of(over: &[&'a Judged], evidence: &'a Evidence) -> Lines<'a> {
-        let mut lines: BTreeMap<Place, Grown<'a>> = BTreeMap::new();
+        let mut lines: BTreeMap<FileLine, Grown<'a>> = BTreeMap::new();
         for test in over {
             let Some(explanation) = evidence.get(&test.id) else { continue };
             // One figure tells where; a second one would say the same of the same lines.
@@ -63,12 +63,12 @@ impl<'a> Lines<'a> {
                 }
             }
         }
-        let mut lines: Vec<(Place, Grown<'a>)> = lines.into_iter().collect();
+        let mut lines: Vec<(FileLine, Grown<'a>)> = lines.into_iter().collect();
         lines.sort_by(|a, b| b.1.weight().cmp(&a.1.weight()).then_with(|| a.0.cmp(&b.0)));
         Lines(lines)
     }
 
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = &(Place, Grown<'a>)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &(FileLine, Grown<'a>)> {
         self.0.iter()
     }
 }

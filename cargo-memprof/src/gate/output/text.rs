@@ -9,7 +9,7 @@ use crate::gate::explain::{Change, Step};
 use crate::gate::figures::{Figure, show_span};
 use crate::gate::outcome::Severity;
 use crate::gate::outcome::{Doubt, Finding, Judged, Outcome, Verdict};
-use crate::gate::output::lines::{Grown, Lines, Place};
+use crate::gate::output::lines::{FileLine, Grown, Lines};
 use anstyle::{AnsiColor, Style};
 use camino::Utf8PathBuf;
 use memprof_profile::record::TestId;
@@ -111,7 +111,7 @@ fn lines(lines: &Lines<'_>) -> String {
 }
 
 /// `+12 allocs in 3 tests, src/parser.rs:88 in parse`.
-pub fn line_sum(((file, line), grown): &(Place, Grown<'_>)) -> String {
+pub fn line_sum(((file, line), grown): &(FileLine, Grown<'_>)) -> String {
     let sum = grown.sum().map_or(String::new(), |(figure, sum)| signed(figure, sum));
     let function = grown.function().map_or(String::new(), |name| format!(" in {name}"));
     format!("{sum} in {}, {file}:{line}{function}", plural(grown.tests(), "test"))

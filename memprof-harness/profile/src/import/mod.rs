@@ -18,7 +18,7 @@ use crate::model::string::StringId;
 use crate::model::values::{Estimated, ValueType};
 use crate::model::{About, Profile, ProfileBuilder};
 use crate::proto;
-use crate::symbolize::Places;
+use crate::symbolize::SourceRoots;
 use fields::Value;
 use prost::Message;
 use std::collections::HashMap;
@@ -57,11 +57,11 @@ pub fn within_limits(builder: &ProfileBuilder) -> Result<(), ImportError> {
 ///
 /// # Errors
 /// Where it is none of ours, or larger than anybody's can be; says why.
-pub fn import(bytes: &[u8], places: &Places) -> Result<Profile, ImportError> {
+pub fn import(bytes: &[u8], source_roots: &SourceRoots) -> Result<Profile, ImportError> {
     let file = FileTables::read(bytes)?;
     let texts = &file.texts;
     let mut builder = ProfileBuilder::default();
-    let tables = Tables::read(&file, texts, places, &mut builder)?;
+    let tables = Tables::read(&file, texts, source_roots, &mut builder)?;
     let columns = columns(&file, texts)?;
     let mut samples = Samples { tables, columns, texts, builder, path: Vec::new(), calls: 0 };
     each_sample(bytes, |sample| samples.add(sample))?;
@@ -229,14 +229,14 @@ impl Tables {
     fn read(
         file: &FileTables,
         texts: &Texts,
-        places: &Places,
+        source_roots: &SourceRoots,
         builder: &mut ProfileBuilder,
     ) -> Result<Tables, ImportError> {
         let profile = builder.tables();
         let mut functions: HashMap<u64, FunctionId> = HashMap::new();
         for function in &file.functions {
             let (name, path) = (texts.get(function.name)?, texts.get(function.filename)?);
-            let origin = places.origin(name, path);
+            let origin = source_roots.origin(name, path);
             let function_row =
                 Function { name: profile.strings.intern(name), file: profile.strings.intern(path), origin };
             functions.insert(function.id, profile.functions.intern(function_row));
@@ -353,7 +353,7 @@ mod tests {
         let comments = vec!["rate: 1".into()];
         let about = About { rate: SampleRate(1), started_ns: 5, duration_ns: 6, comments, ..About::default() };
         let written = export(&labelled.finish(about));
-        let read = import(&written, &Places { workspace: "/w".into(), beside: Vec::new() }).unwrap();
+        let read = import(&written, &SourceRoots { workspace: "/w".into(), beside: Vec::new() }).unwrap();
         assert_eq!(export(&read), written);
     }
 
@@ -386,7 +386,7 @@ mod tests {
         let mut bytes = Vec::new();
         std::io::Read::read_to_end(&mut unpacking(&honest()), &mut bytes).unwrap();
         bytes.extend(fields);
-        import(&gzipped(&bytes), &Places { workspace: "/w".into(), beside: Vec::new() }).unwrap_err().to_string()
+        import(&gzipped(&bytes), &SourceRoots { workspace: "/w".into(), beside: Vec::new() }).unwrap_err().to_string()
     }
 
     #[test]
@@ -412,11 +412,11 @@ mod tests {
 
     #[test]
     fn what_is_no_profile_is_an_error() {
-        let places = Places { workspace: "/w".into(), beside: Vec::new() };
-        assert!(import(b"hello", &places).is_err());
+        let source_roots = SourceRoots { workspace: "/w".into(), beside: Vec::new() };
+        assert!(import(b"hello", &source_roots).is_err());
         let empty = export(&Profile::default());
-        assert!(import(&empty, &places).unwrap().samples.is_empty());
+        assert!(import(&empty, &source_roots).unwrap().samples.is_empty());
         let cut = &empty[..empty.len() / 2];
-        assert!(import(cut, &places).is_err());
+        assert!(import(cut, &source_roots).is_err());
     }
 }

@@ -40,7 +40,7 @@ pub fn assemble(ledger: &Ledger, map: &AddressMap, symbols: &Symbols, about: Abo
         builder: ProfileBuilder::default(),
         stacks: &ledger.stacks,
         depths: depths(&ledger.stacks),
-        places: Vec::new(),
+        info: Vec::new(),
         by_address: vec![None; ledger.stacks.addresses().len()],
         nowhere: None,
         functions: vec![IdMap::default(); symbols.objects.len()],
@@ -99,7 +99,7 @@ struct Assembly<'a> {
     stacks: &'a Stacks,
     depths: Vec<u32>,
     /// What is known of each distinct address.
-    places: Vec<Place>,
+    info: Vec<AddressInfo>,
     /// By the ledger's number of the address; `None`: not looked at so far.
     by_address: Vec<Option<u32>>,
     /// The place of all addresses that are in no object, once there is one.
@@ -113,7 +113,7 @@ struct Assembly<'a> {
 
 /// One address.
 #[derive(Debug, Clone)]
-struct Place {
+struct AddressInfo {
     /// `None`: in no known object.
     object: Option<ModuleIndex>,
     /// In the object's address space; 0 where there is no object.
@@ -139,7 +139,7 @@ struct Place {
 struct Walk {
     /// The ledger's nodes.
     nodes: Vec<NodeId>,
-    places: Vec<u32>,
+    info: Vec<u32>,
     /// The profile's node that was made of each place that was kept.
     made: Vec<Option<StackId>>,
     /// `first` and `first_cut` of what was kept; `None`: no node can be used again.
@@ -164,13 +164,13 @@ impl Assembly<'_> {
     fn stack(&mut self, site: &Site) -> StackId {
         let Some(innermost) = site.stack else { return self.made_up(None, LOST) };
         let shared = self.look_up(innermost);
-        let is_nowhere = |place: &u32| Some(*place) == self.nowhere;
-        let outside = self.walk.places.iter().take_while(|place| is_nowhere(place)).count();
-        if outside == self.walk.places.len() {
+        let is_nowhere = |info: &u32| Some(*info) == self.nowhere;
+        let outside = self.walk.info.iter().take_while(|info| is_nowhere(info)).count();
+        if outside == self.walk.info.len() {
             return self.made_up(None, LOST);
         }
         // Where threads begin no frame pointer was saved, and what stands in its place leads anywhere: the stack is whole.
-        let outermost = &self.places[self.walk.places[outside] as usize];
+        let outermost = &self.info[self.walk.info[outside] as usize];
         let strayed = outside > 0 && outermost.root_glue < outermost.len;
         let rootless = site.unwalkable || strayed;
         let kept = self.keep(outside, rootless);
@@ -191,32 +191,32 @@ impl Assembly<'_> {
             shared -= 1;
         }
         self.walk.nodes.truncate(shared);
-        self.walk.places.truncate(shared);
+        self.walk.info.truncate(shared);
         for (id, address) in fresh.into_iter().rev() {
-            let place = self.place(address);
+            let info = self.info(address);
             self.walk.nodes.push(id);
-            self.walk.places.push(place);
+            self.walk.info.push(info);
         }
         shared
     }
 
-    fn place(&mut self, address: AddressId) -> u32 {
-        if let Some(place) = self.by_address[address.index()] {
-            return place;
+    fn info(&mut self, address: AddressId) -> u32 {
+        if let Some(info) = self.by_address[address.index()] {
+            return info;
         }
         let recorded = self.stacks.addresses()[address.index()];
-        let place = match (frames_left_out(recorded), self.map.locate(recorded), self.nowhere) {
+        let info = match (frames_left_out(recorded), self.map.locate(recorded), self.nowhere) {
             (None, None, Some(nowhere)) => nowhere,
             (Some(frames), ..) => self.new_place(None, Some(frames)),
             (None, located, _) => self.new_place(located, None),
         };
-        self.by_address[address.index()] = Some(place);
-        place
+        self.by_address[address.index()] = Some(info);
+        info
     }
 
     fn new_place(&mut self, located: Option<(ModuleIndex, u64)>, left_out: Option<u64>) -> u32 {
         let (object, address) = located.map_or((None, 0), |(object, address)| (Some(object), address));
-        let mut place = Place {
+        let mut info = AddressInfo {
             object,
             address,
             left_out,
@@ -229,24 +229,24 @@ impl Assembly<'_> {
         };
         if let Some(index) = object {
             let symbols = &self.symbols.objects[index as usize];
-            place.frames = symbols.table.range(address);
-            if place.frames.is_empty() {
-                place.leaf_glue = u32::from(symbols.unknown.leaf_glue);
-                place.root_glue = u32::from(symbols.unknown.root_glue);
+            info.frames = symbols.table.range(address);
+            if info.frames.is_empty() {
+                info.leaf_glue = u32::from(symbols.unknown.leaf_glue);
+                info.root_glue = u32::from(symbols.unknown.root_glue);
             } else {
-                let frames = &symbols.table.frames()[place.frames.clone()];
+                let frames = &symbols.table.frames()[info.frames.clone()];
                 let role = |frame: &super::symbols::TableFrame| symbols.roles[frame.function as usize];
-                place.len = frames.len() as u32;
+                info.len = frames.len() as u32;
                 // What is inside a gate goes with it.
                 let inside = frames.iter().rposition(|frame| role(frame).gate).map_or(0, |gate| gate + 1);
                 let outside = frames[inside..].iter().take_while(|frame| role(frame).leaf_glue).count();
-                place.leaf_glue = (inside + outside) as u32;
-                place.gate = inside > 0;
-                place.root_glue = frames.iter().rev().take_while(|frame| role(frame).root_glue).count() as u32;
+                info.leaf_glue = (inside + outside) as u32;
+                info.gate = inside > 0;
+                info.root_glue = frames.iter().rev().take_while(|frame| role(frame).root_glue).count() as u32;
             }
         }
-        let id = self.places.len() as u32;
-        self.places.push(place);
+        let id = self.info.len() as u32;
+        self.info.push(info);
         if object.is_none() && left_out.is_none() {
             self.nowhere = Some(id);
         }
@@ -255,45 +255,45 @@ impl Assembly<'_> {
 
     /// What trimming leaves of the walk below its `outside` outermost places. At least one frame always.
     fn keep(&self, outside: usize, rootless: bool) -> Kept {
-        let place = |at: usize| &self.places[self.walk.places[at] as usize];
-        let innermost = self.walk.places.len() - 1;
+        let info = |at: usize| &self.info[self.walk.info[at] as usize];
+        let innermost = self.walk.info.len() - 1;
         let mut kept = Kept { first: outside, first_cut: 0, last: innermost, last_cut: 0 };
         if self.trimming == Trimming::Nothing {
             return kept;
         }
         let near = innermost.saturating_sub(trim::ALLOCATOR_DEPTH).max(outside)..=innermost;
-        kept.last = near.rev().find(|&at| place(at).gate).unwrap_or(innermost);
-        while kept.last > outside && place(kept.last).leaf_glue == place(kept.last).len {
+        kept.last = near.rev().find(|&at| info(at).gate).unwrap_or(innermost);
+        while kept.last > outside && info(kept.last).leaf_glue == info(kept.last).len {
             kept.last -= 1;
         }
-        let last = place(kept.last);
+        let last = info(kept.last);
         kept.last_cut = last.leaf_glue.min(last.len - 1);
         if rootless {
             return kept;
         }
-        while kept.first < kept.last && place(kept.first).root_glue == place(kept.first).len {
+        while kept.first < kept.last && info(kept.first).root_glue == info(kept.first).len {
             kept.first += 1;
         }
         let inner_cut = if kept.first == kept.last { kept.last_cut } else { 0 };
-        let first = place(kept.first);
+        let first = info(kept.first);
         kept.first_cut = first.root_glue.min(first.len - inner_cut - 1);
         self.without_test_wrapper(kept)
     }
 
     /// `kept` without the closure that `#[test]` wraps around a test function.
     fn without_test_wrapper(&self, kept: Kept) -> Kept {
-        let place = |at: usize| &self.places[self.walk.places[at] as usize];
+        let info = |at: usize| &self.info[self.walk.info[at] as usize];
         let inner_cut = |at: usize| if at == kept.last { kept.last_cut } else { 0 };
-        let outer_frame = place(kept.first).len - kept.first_cut - 1;
-        let outer = self.name(place(kept.first), outer_frame);
+        let outer_frame = info(kept.first).len - kept.first_cut - 1;
+        let outer = self.name(info(kept.first), outer_frame);
         if outer_frame > inner_cut(kept.first) {
-            let inner = self.name(place(kept.first), outer_frame - 1);
+            let inner = self.name(info(kept.first), outer_frame - 1);
             if trim::is_test_wrapper(outer, inner) {
                 return Kept { first_cut: kept.first_cut + 1, ..kept };
             }
         } else if kept.first < kept.last {
             let next = kept.first + 1;
-            let inner = self.name(place(next), place(next).len - 1);
+            let inner = self.name(info(next), info(next).len - 1);
             if trim::is_test_wrapper(outer, inner) {
                 return Kept { first: next, first_cut: 0, ..kept };
             }
@@ -302,9 +302,9 @@ impl Assembly<'_> {
     }
 
     /// The name of a frame, counted from the innermost; empty where it is not known.
-    fn name(&self, place: &Place, frame: u32) -> &str {
-        let Some(symbols) = place.object.map(|index| &self.symbols.objects[index as usize]) else { return "" };
-        let frames = &symbols.table.frames()[place.frames.clone()];
+    fn name(&self, info: &AddressInfo, frame: u32) -> &str {
+        let Some(symbols) = info.object.map(|index| &self.symbols.objects[index as usize]) else { return "" };
+        let frames = &symbols.table.frames()[info.frames.clone()];
         frames.get(frame as usize).map_or("", |frame| &symbols.table.functions()[frame.function as usize].name)
     }
 
@@ -312,22 +312,22 @@ impl Assembly<'_> {
     fn push(&mut self, kept: Kept, root: Option<StackId>, shared: usize) -> StackId {
         let start = (kept.first, kept.first_cut);
         let whole_end = if kept.last_cut == 0 { kept.last + 1 } else { kept.last };
-        let known = if root.is_none() && self.walk.start == Some(start) {
+        let made = if root.is_none() && self.walk.start == Some(start) {
             self.walk.whole_end.min(shared).min(whole_end)
         } else {
             0
         };
-        let from = known.max(kept.first);
+        let from = made.max(kept.first);
         let mut node = if from > kept.first { self.walk.made[from - 1] } else { root };
-        self.walk.made.resize(self.walk.places.len(), None);
+        self.walk.made.resize(self.walk.info.len(), None);
         for at in from..=kept.last {
-            let place = self.walk.places[at];
+            let info = self.walk.info[at];
             // However many of them there are in a row, they are one frame.
-            let is_repeated = Some(place) == self.nowhere && at > kept.first && place == self.walk.places[at - 1];
+            let is_repeated = Some(info) == self.nowhere && at > kept.first && info == self.walk.info[at - 1];
             if !is_repeated {
                 let outer_cut = if at == kept.first { kept.first_cut } else { 0 };
                 let inner_cut = if at == kept.last { kept.last_cut } else { 0 };
-                let location = self.location(place, inner_cut, outer_cut);
+                let location = self.location(info, inner_cut, outer_cut);
                 node = Some(self.builder.stack(node, location));
             }
             self.walk.made[at] = node;
@@ -335,26 +335,26 @@ impl Assembly<'_> {
         // Below a root of our own making the nodes are others.
         self.walk.start = root.is_none().then_some(start);
         self.walk.whole_end = whole_end;
-        node.expect("at least one place is kept")
+        node.expect("at least one address is kept")
     }
 
     fn location(&mut self, id: u32, inner_cut: u32, outer_cut: u32) -> LocationId {
         let whole = inner_cut == 0 && outer_cut == 0;
-        let known = if whole { self.places[id as usize].whole } else { None };
-        if let Some(location) = known.or_else(|| self.cut.get(&(id, inner_cut, outer_cut)).copied()) {
+        let made = if whole { self.info[id as usize].whole } else { None };
+        if let Some(location) = made.or_else(|| self.cut.get(&(id, inner_cut, outer_cut)).copied()) {
             return location;
         }
-        let place = self.places[id as usize].clone();
-        let mapping = place.object.map(|index| self.mapping(index));
-        let frames: Box<[Frame]> = if place.frames.is_empty() {
-            [self.unknown_frame(&place)].into()
+        let info = self.info[id as usize].clone();
+        let mapping = info.object.map(|index| self.mapping(index));
+        let frames: Box<[Frame]> = if info.frames.is_empty() {
+            [self.unknown_frame(&info)].into()
         } else {
-            let kept = place.frames.start + inner_cut as usize..place.frames.end - outer_cut as usize;
-            kept.map(|frame| self.frame(place.object, frame)).collect()
+            let kept = info.frames.start + inner_cut as usize..info.frames.end - outer_cut as usize;
+            kept.map(|frame| self.frame(info.object, frame)).collect()
         };
-        let location = self.builder.tables().locations.intern(Location { mapping, address: place.address, frames });
+        let location = self.builder.tables().locations.intern(Location { mapping, address: info.address, frames });
         if whole {
-            self.places[id as usize].whole = Some(location);
+            self.info[id as usize].whole = Some(location);
         } else {
             self.cut.insert((id, inner_cut, outer_cut), location);
         }
@@ -388,11 +388,11 @@ impl Assembly<'_> {
     }
 
     /// Says where an address is that has no name, or how many frames there were.
-    fn unknown_frame(&mut self, place: &Place) -> Frame {
-        let name = match (place.object, place.left_out) {
+    fn unknown_frame(&mut self, info: &AddressInfo) -> Frame {
+        let name = match (info.object, info.left_out) {
             (_, Some(1)) => "[1 frame left out]".to_owned(),
             (_, Some(frames)) => format!("[{frames} frames left out]"),
-            (Some(index), None) => format!("{}+{:#x}", self.symbols.modules.get(index).file_name(), place.address),
+            (Some(index), None) => format!("{}+{:#x}", self.symbols.modules.get(index).file_name(), info.address),
             (None, None) => NOWHERE.to_owned(),
         };
         Frame { function: self.function(&name, "", Origin::Native), line: 0, column: 0 }

@@ -17,7 +17,7 @@ mod trim;
 pub use assemble::{Trimming, assemble};
 pub use cache::{NoStore, SymbolStore};
 pub use modules::AddressMap;
-pub use origin::Places;
+pub use origin::SourceRoots;
 
 use crate::model::IdSet;
 use crate::model::function::Origin;
@@ -87,7 +87,12 @@ impl Request {
     }
 
     /// Resolves what was asked for, where `store` does not know it from an earlier run. `advance` is told how many more addresses are done, from any thread.
-    pub fn resolve(self, store: &dyn SymbolStore, places: &Places, advance: &(dyn Fn(u64) + Sync)) -> Symbols {
+    pub fn resolve(
+        self,
+        store: &dyn SymbolStore,
+        source_roots: &SourceRoots,
+        advance: &(dyn Fn(u64) + Sync),
+    ) -> Symbols {
         let mut symbols = Symbols { modules: self.modules, ..Symbols::default() };
         let mut tables: Vec<(Option<CacheKey>, SymbolTable)> = Vec::new();
         let mut missing: Vec<(ModuleIndex, Vec<u64>)> = Vec::new();
@@ -121,17 +126,17 @@ impl Request {
                 cache::store(store, &key, &table);
             }
             let object = symbols.modules.get(index as ModuleIndex);
-            symbols.objects.push(ObjectSymbols::new(table, &object.file_name(), places));
+            symbols.objects.push(ObjectSymbols::new(table, &object.file_name(), source_roots));
         }
         symbols
     }
 }
 
 impl ObjectSymbols {
-    fn new(table: SymbolTable, file_name: &str, places: &Places) -> ObjectSymbols {
+    fn new(table: SymbolTable, file_name: &str, source_roots: &SourceRoots) -> ObjectSymbols {
         let functions = table.functions();
         let roles = functions.iter().map(trim::role).collect();
-        let origins = functions.iter().map(|function| places.origin(&function.name, &function.file)).collect();
+        let origins = functions.iter().map(|function| source_roots.origin(&function.name, &function.file)).collect();
         ObjectSymbols { roles, origins, unknown: trim::role_of_unknown(file_name), table }
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// Where the user's own code is.
 #[derive(Debug, Clone)]
-pub struct Places {
+pub struct SourceRoots {
     /// Root of the workspace under test, absolute.
     pub workspace: PathBuf,
     /// Folders of members that lie beside it, absolute.
@@ -20,7 +20,7 @@ const DEPENDENCIES: &[&str] = &["/registry/src/", "/git/checkouts/"];
 /// Folders of a workspace that hold other people's code.
 const VENDORED: &[&str] = &["vendor", "third_party"];
 
-impl Places {
+impl SourceRoots {
     /// Whose code `function` of `file` is; `file` is empty where it is not known.
     pub fn origin(&self, function: &str, file: &str) -> Origin {
         if file.is_empty() {
@@ -72,8 +72,8 @@ mod tests {
 
     #[test]
     fn code_belongs_to_whoever_owns_its_file() {
-        let places = Places { workspace: "/home/me/app".into(), beside: vec!["/home/me/member".into()] };
-        let of = |file| places.origin("f", file);
+        let source_roots = SourceRoots { workspace: "/home/me/app".into(), beside: vec!["/home/me/member".into()] };
+        let of = |file| source_roots.origin("f", file);
         assert_eq!(of("/home/me/app/src/lib.rs"), Origin::Workspace);
         assert_eq!(of("src/lib.rs"), Origin::Workspace);
         assert_eq!(of("/home/me/member/src/lib.rs"), Origin::Workspace);
@@ -86,7 +86,7 @@ mod tests {
         assert_eq!(of("/usr/src/debug/rust-1.96.0/rustc-1.96.0-src/vendor/hashbrown-0.16.0/src/lib.rs"), Origin::Std);
         assert_eq!(of("/home/me/.cargo/registry/src/i/rustc-hash-2.1.0/src/lib.rs"), Origin::Dependency);
         assert_eq!(of("/home/me/app/zlib/inflate.c"), Origin::Native);
-        assert_eq!(places.origin("<alloc::vec::Vec<T> as Drop>::drop", ""), Origin::Std);
-        assert_eq!(places.origin("start_thread", ""), Origin::Native);
+        assert_eq!(source_roots.origin("<alloc::vec::Vec<T> as Drop>::drop", ""), Origin::Std);
+        assert_eq!(source_roots.origin("start_thread", ""), Origin::Native);
     }
 }

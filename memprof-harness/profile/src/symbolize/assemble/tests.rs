@@ -3,7 +3,7 @@
 use super::*;
 use crate::symbolize::Request;
 use crate::symbolize::modules::Modules;
-use crate::symbolize::origin::Places;
+use crate::symbolize::origin::SourceRoots;
 use crate::symbolize::symbols::{Resolved, ResolvedFrame, SymbolTable};
 use memprof_harness::ledger::layout::left_out;
 use memprof_harness::ledger::{Counters, End, Identity, Module, SiteValues, StackTable};
@@ -38,7 +38,7 @@ fn symbols() -> (Symbols, AddressMap) {
         let frames = names.iter().map(frame).collect();
         table.insert(Resolved { address: index as u64 + 1, frames, has_lines: true });
     }
-    let objects = vec![ObjectSymbols::new(table, "app", &Places { workspace: "/".into(), beside: Vec::new() })];
+    let objects = vec![ObjectSymbols::new(table, "app", &SourceRoots { workspace: "/".into(), beside: Vec::new() })];
     (Symbols { modules, objects, unreadable: Vec::new() }, map)
 }
 
@@ -234,11 +234,11 @@ fn a_function_of_this_program_is_found_with_its_file_and_line() {
     let inside = a_function_to_be_found as *const () as u64 + 1;
     let site = Recorded { stack: vec![inside], ..Recorded::default() };
     let store = crate::symbolize::cache::InMemory::default();
-    let places = Places { workspace: env!("CARGO_MANIFEST_DIR").into(), beside: Vec::new() };
+    let source_roots = SourceRoots { workspace: env!("CARGO_MANIFEST_DIR").into(), beside: Vec::new() };
     for turn in ["resolved", "from the cache"] {
         let mut request = Request::default();
         let map = request.add(std::slice::from_ref(&module), &[inside]);
-        let symbols = request.resolve(&store, &places, &|_| ());
+        let symbols = request.resolve(&store, &source_roots, &|_| ());
         let ledger = Ledger { modules: vec![module.clone()], ..ledger(vec![site.clone()]) };
         let profile = assemble(&ledger, &map, &symbols, About::default(), Trimming::Glue);
         let (_, location) = profile.locations.iter().next().unwrap();

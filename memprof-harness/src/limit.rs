@@ -17,7 +17,7 @@ use std::{io, thread};
 
 /// A process that is gone.
 #[derive(Debug)]
-pub struct Ended {
+pub struct ProcessEnd {
     pub status: ExitStatus,
     /// From just before it was started.
     pub wall: Duration,
@@ -29,7 +29,7 @@ pub struct Ended {
 ///
 /// # Errors
 /// Where it could not be started, or a thread could not be had.
-pub fn run(mut command: Command, time: Option<Duration>) -> io::Result<Ended> {
+pub fn run(mut command: Command, time: Option<Duration>) -> io::Result<ProcessEnd> {
     if time.is_some() {
         command.process_group(0);
         end_with_this_process(&mut command);
@@ -47,7 +47,7 @@ pub fn run(mut command: Command, time: Option<Duration>) -> io::Result<Ended> {
     let status = child.wait()?;
     // It may have ended by itself at the last moment.
     let timed_out = late && status.signal() == Some(libc::SIGKILL);
-    Ok(Ended { status, wall: started.elapsed(), timed_out })
+    Ok(ProcessEnd { status, wall: started.elapsed(), timed_out })
 }
 
 /// As [`run`] for a program that this process stands for: signals are the program's alone, which may do with them as it
@@ -55,7 +55,7 @@ pub fn run(mut command: Command, time: Option<Duration>) -> io::Result<Ended> {
 ///
 /// # Errors
 /// As of [`run`].
-pub fn run_in_our_stead(command: Command, time: Duration) -> io::Result<Ended> {
+pub fn run_in_our_stead(command: Command, time: Duration) -> io::Result<ProcessEnd> {
     STANDS_FOR_ANOTHER.store(true, Ordering::Relaxed);
     let ended = run(command, Some(time));
     STANDS_FOR_ANOTHER.store(false, Ordering::Relaxed);

@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 #[derive(Debug, Default)]
 pub struct Collected {
     /// By [`TestId`], then by start; each followed by the processes that it started, which have its id.
-    pub tests: Vec<Recorded>,
+    pub tests: Vec<CollectedTest>,
     /// One for each ledger that could not be read.
     pub problems: Vec<Error>,
     /// By package, target and kind.
@@ -36,7 +36,7 @@ pub struct Collected {
 
 /// A test and where its ledger is.
 #[derive(Debug)]
-pub struct Recorded {
+pub struct CollectedTest {
     pub record: TestRecord,
     exe: ExecutablePath,
     /// The distinct return addresses of its stacks.
@@ -78,7 +78,7 @@ pub fn collect(facts: &RunFacts) -> Result<Collected, Error> {
     let (tests, unwanted): (Vec<_>, Vec<_>) =
         collected.tests.into_iter().partition(|test| facts.modes.records(&test.record.id.name));
     // rustdoc runs its doctests in every share.
-    let in_share = |test: &Recorded| match facts.modes.partition {
+    let in_share = |test: &CollectedTest| match facts.modes.partition {
         Some(partition) if test.record.id.kind == "doc" => partition.selects(&[&test.record.id.name])[0],
         _ => true,
     };
@@ -95,7 +95,7 @@ pub fn collect(facts: &RunFacts) -> Result<Collected, Error> {
     Ok(collected)
 }
 
-impl Recorded {
+impl CollectedTest {
     /// What its children call it.
     fn stem(&self) -> String {
         self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned()
@@ -115,12 +115,12 @@ impl Recorded {
 
 /// Tests in their order, each followed by its children in theirs. A child whose test left nothing to be attached to
 /// stands for itself.
-fn adopted(all: Vec<Recorded>) -> Vec<Recorded> {
-    let (mut children, mut tests): (Vec<Recorded>, Vec<Recorded>) =
+fn adopted(all: Vec<CollectedTest>) -> Vec<CollectedTest> {
+    let (mut children, mut tests): (Vec<CollectedTest>, Vec<CollectedTest>) =
         all.into_iter().partition(|recorded| recorded.root.is_some());
-    let stems: HashSet<String> = tests.iter().map(Recorded::stem).collect();
-    let known = |child: &Recorded| child.root.as_ref().is_some_and(|root| stems.contains(root));
-    let (attached, orphans): (Vec<Recorded>, Vec<Recorded>) = children.into_iter().partition(known);
+    let stems: HashSet<String> = tests.iter().map(CollectedTest::stem).collect();
+    let known = |child: &CollectedTest| child.root.as_ref().is_some_and(|root| stems.contains(root));
+    let (attached, orphans): (Vec<CollectedTest>, Vec<CollectedTest>) = children.into_iter().partition(known);
     children = attached;
     tests.extend(orphans.into_iter().map(|mut orphan| {
         orphan.record.child = None;
@@ -128,7 +128,7 @@ fn adopted(all: Vec<Recorded>) -> Vec<Recorded> {
     }));
     tests.sort_by(|a, b| (&a.record.id, a.record.started_ns).cmp(&(&b.record.id, b.record.started_ns)));
     children.sort_by_key(|child| child.record.started_ns);
-    let mut by_root: HashMap<String, Vec<Recorded>> = HashMap::new();
+    let mut by_root: HashMap<String, Vec<CollectedTest>> = HashMap::new();
     for child in children {
         by_root.entry(child.root.clone().unwrap_or_default()).or_default().push(child);
     }
@@ -147,8 +147,8 @@ fn adopted(all: Vec<Recorded>) -> Vec<Recorded> {
 
 /// Of `ordered` tests those that were retried no more, with their children. An attempt that was retried has failed; one that passed may have
 /// run its test several times.
-fn last_attempts(ordered: Vec<Recorded>) -> Vec<Recorded> {
-    let mut kept: Vec<Recorded> = Vec::new();
+fn last_attempts(ordered: Vec<CollectedTest>) -> Vec<CollectedTest> {
+    let mut kept: Vec<CollectedTest> = Vec::new();
     for test in ordered {
         let own = test.record.child.is_none();
         let before = kept.iter().rev().take_while(|last| last.record.id == test.record.id);
@@ -196,7 +196,7 @@ fn unreadable(path: &Path, cause: &str) -> Error {
         .help("run the tests again; if it stays, please report it with the ledger (`--keep-ledgers`)")
 }
 
-fn recorded(path: &Path, executables: &Executables<'_>, kept: &AtomicUsize) -> Result<Recorded, String> {
+fn recorded(path: &Path, executables: &Executables<'_>, kept: &AtomicUsize) -> Result<CollectedTest, String> {
     let ledger = read(path)?;
     let exe = ExecutablePath::resolve(&ledger.identity.exe);
     // What a test started is no copy of what cargo did.
@@ -219,7 +219,7 @@ fn recorded(path: &Path, executables: &Executables<'_>, kept: &AtomicUsize) -> R
     let exe = copied.unwrap_or(exe);
     let modules = symbolize::modules(&ledger, kept.as_ref().unwrap_or(&ledger.identity.exe));
     let root = root(path, &ledger);
-    Ok(Recorded { record, exe, addresses, modules, path: path.to_owned(), root, ledger: room.then_some(ledger) })
+    Ok(CollectedTest { record, exe, addresses, modules, path: path.to_owned(), root, ledger: room.then_some(ledger) })
 }
 
 /// The stem of the ledger of the test that this one's process belongs to; `None` = it is the test's own process.
@@ -324,8 +324,8 @@ fn inventories(facts: &RunFacts, executables: &Executables<'_>) -> Result<Vec<Li
 fn not_run(
     inventories: &[ListedTests],
     executables: &Executables<'_>,
-    recorded: &[Recorded],
-    unwanted: &[Recorded],
+    recorded: &[CollectedTest],
+    unwanted: &[CollectedTest],
 ) -> Vec<NotRun> {
     let recorded: HashSet<&TestId> = recorded.iter().chain(unwanted).map(|test| &test.record.id).collect();
     let mut not_run: BTreeMap<TestId, NotRun> = BTreeMap::new();
@@ -385,7 +385,7 @@ fn id(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestId {
 }
 
 /// What ran and has no figures: what carries no harness, and what left no trace of its recording.
-fn unprofiled(facts: &RunFacts, recorded: &[Recorded], inventories: &[ListedTests]) -> Vec<Unprofiled> {
+fn unprofiled(facts: &RunFacts, recorded: &[CollectedTest], inventories: &[ListedTests]) -> Vec<Unprofiled> {
     let own = recorded.iter().filter(|test| test.record.child.is_none());
     let ledgers: HashSet<&ExecutablePath> = own.map(|test| &test.exe).collect();
     let lists: HashSet<&ExecutablePath> =

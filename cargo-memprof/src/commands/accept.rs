@@ -4,7 +4,7 @@ use crate::context::Context;
 use crate::context::cargo_args::CargoArgs;
 use crate::gate::baseline::file::Taking;
 use crate::gate::baseline::reference::Reference;
-use crate::gate::compare::recorded::RecordedRun;
+use crate::gate::compare::loaded_run::LoadedRun;
 use crate::gate::flags::GateFlags;
 use crate::gate::policy::pattern::Pattern;
 use crate::report::LastCommand;
@@ -36,7 +36,7 @@ pub fn accept(options: &AcceptOptions) -> Result<ExitCode, Error> {
     let reference = Reference::find(&context, &options.flags)?;
     let folder = context.out_dir(options.folder.as_deref())?;
     LastCommand::must_have_produced(&folder, "cannot accept the last run")?;
-    let run = RecordedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
+    let run = LoadedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
     if run.run.interrupted {
         return Err(Error::new("cannot accept the last run")
             .caused_by("it was interrupted: tests are missing, and others were cut short")

@@ -9,7 +9,7 @@ use crate::gate::baseline::reference::Source;
 use crate::gate::baseline::reference::{Reference, nothing_ran};
 use crate::gate::baseline::store::{Repeat, Store};
 use crate::gate::committed::Baseline;
-use crate::gate::compare::recorded::RecordedRun;
+use crate::gate::compare::loaded_run::LoadedRun;
 use crate::gate::compare::{self, again, self_test};
 use crate::gate::explain::changed_lines::ChangedLines;
 use crate::gate::explain::evidence::{self, Evidence};
@@ -65,10 +65,10 @@ pub fn gate(options: &GateOptions) -> Result<ExitCode, Error> {
     let out = context.out_dir(options.test.own.folder.as_deref())?;
     // Whatever happens from here on, nobody takes the verdict of before for this one's.
     evidence::empty(&out)?;
-    let ended = compare_run(options, &mut context, &out);
-    let (doubt, code) = match ended {
-        Ok(Ended::Compared(code)) => return Ok(code),
-        Ok(Ended::Not { doubt, code }) => (doubt, Ok(code)),
+    let conclusion = compare_run(options, &mut context, &out);
+    let (doubt, code) = match conclusion {
+        Ok(Conclusion::Compared(code)) => return Ok(code),
+        Ok(Conclusion::NotCompared { doubt, code }) => (doubt, Ok(code)),
         Err(error) => (refusal(&error), Err(error)),
     };
     // Whoever reads the outcome alone is to learn that there is none. What went wrong before is the more important news.
@@ -81,11 +81,11 @@ pub fn gate(options: &GateOptions) -> Result<ExitCode, Error> {
 }
 
 /// What became of a gate.
-enum Ended {
+enum Conclusion {
     /// The outcome was given out.
     Compared(ExitCode),
     /// It did not come to a comparison, and the user has been told why.
-    Not { doubt: Doubt, code: ExitCode },
+    NotCompared { doubt: Doubt, code: ExitCode },
 }
 
 fn refusal(error: &Error) -> Doubt {
@@ -96,7 +96,7 @@ fn refusal(error: &Error) -> Doubt {
     }
 }
 
-fn compare_run(options: &GateOptions, context: &mut Context<'_>, out: &Utf8Path) -> Result<Ended, Error> {
+fn compare_run(options: &GateOptions, context: &mut Context<'_>, out: &Utf8Path) -> Result<Conclusion, Error> {
     let reference = Reference::find(context, &options.flags)?;
     // A baseline that cannot be used should not cost a run of all tests.
     let (reference, baseline) = match &options.flags.against {
@@ -120,16 +120,16 @@ fn compare_run(options: &GateOptions, context: &mut Context<'_>, out: &Utf8Path)
         let done = recording::record(&options.test, context, &|now| again::rules(&baseline, now, &reference.policy))?;
         match done.outputs {
             // There is nothing to be said of what the rest would have been.
-            _ if done.interrupted => return Ok(Ended::Not { doubt: Doubt::Interrupted, code: done.code }),
+            _ if done.interrupted => return Ok(Conclusion::NotCompared { doubt: Doubt::Interrupted, code: done.code }),
             Some(folder) => folder,
             None if done.code == ExitCode::OK => return Err(nothing_ran("compare allocations")),
             None => {
                 let doubt = Doubt::TestsFailed { cargo_exit: i32::from(done.code.get()) };
-                return Ok(Ended::Not { doubt, code: done.code });
+                return Ok(Conclusion::NotCompared { doubt, code: done.code });
             }
         }
     };
-    let run = RecordedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
+    let run = LoadedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
     let outcome = compare::compare(&baseline, &run, &reference.policy);
     let all: Vec<_> = outcome.tests.iter().map(|test| &test.id).collect();
     reference.policy.idle(&all).iter().for_each(|idle| context.shell.warn(idle));
@@ -138,16 +138,16 @@ fn compare_run(options: &GateOptions, context: &mut Context<'_>, out: &Utf8Path)
     let outputs = Outputs { outcome: &outcome, evidence: &evidence, baseline: &reference.source, told: false, root };
     outputs.give(&run.folder, options.flags.format, &context.shell)?;
     if options.flags.self_test && outcome.verdict() == Verdict::Passed {
-        return Ok(Ended::Compared(show_that_it_trips(&baseline, &run, &reference.policy, &outcome, context)));
+        return Ok(Conclusion::Compared(show_that_it_trips(&baseline, &run, &reference.policy, &outcome, context)));
     }
-    Ok(Ended::Compared(outcome.exit_code()))
+    Ok(Conclusion::Compared(outcome.exit_code()))
 }
 
 /// What there is to show of every test over budget.
 fn gather(
     options: &GateOptions,
     outcome: &Outcome,
-    run: &RecordedRun,
+    run: &LoadedRun,
     reference: &Reference,
     context: &Context<'_>,
 ) -> Result<Evidence, Error> {
@@ -197,7 +197,7 @@ fn changed_since(revision: Option<&String>, reference: &Reference, context: &Con
 
 fn show_that_it_trips(
     baseline: &Baseline,
-    run: &RecordedRun,
+    run: &LoadedRun,
     policy: &Policy,
     outcome: &Outcome,
     context: &Context<'_>,

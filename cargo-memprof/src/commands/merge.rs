@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::context::cargo_args::CargoArgs;
 use crate::context::cargo_env::absolute;
 use crate::files::intake::{self, IntakeFile, PlainPath};
-use crate::gate::compare::recorded::RecordedRun;
+use crate::gate::compare::loaded_run::LoadedRun;
 use crate::report::layout;
 use crate::report::{Files, LastCommand, Outputs, Running, Summary, title, write_formats, write_whole};
 use crate::ui::error::Error;
@@ -85,7 +85,7 @@ fn put_together(folders: &[Utf8PathBuf], out: &Utf8Path, command: &str) -> Resul
 /// One of them.
 struct Shard {
     folder: Utf8PathBuf,
-    run: RecordedRun,
+    run: LoadedRun,
     summary: Summary<'static>,
 }
 
@@ -100,7 +100,7 @@ impl Shard {
     /// `room` has bytes for the summaries that are not read yet: that of the whole is as long as all of them, and is to be read in its turn.
     fn read(folder: &Utf8Path, room: &mut u64) -> Result<Shard, Error> {
         LastCommand::must_have_produced(folder, "cannot merge the shards")?;
-        let run = RecordedRun::read(folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
+        let run = LoadedRun::read(folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
         if run.run.interrupted {
             return Err(Error::new("cannot merge the shards")
                 .caused_by(format!("the run in `{folder}` was interrupted"))

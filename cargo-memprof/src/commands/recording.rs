@@ -69,7 +69,7 @@ pub fn record(options: &TestOptions, context: &Context<'_>, rules: RulesFor<'_>)
     let provenance = shares.then(|| Provenance::look(&workspace.root, &options.cargo));
     let conditions = conditions_of(options, cargo_env, &toolchain, workspace.default_package());
     let rules = rules(&conditions).map(|rules| write_rules(&folders, &rules)).transpose()?;
-    let run = Run {
+    let recording = Recording {
         rules,
         conditions,
         options,
@@ -84,7 +84,7 @@ pub fn record(options: &TestOptions, context: &Context<'_>, rules: RulesFor<'_>)
         depth,
         provenance,
     };
-    let done = run.to_its_end(target_dir);
+    let done = recording.to_its_end(target_dir);
     if let Ok(Done { code, outputs: None, .. }) = &done
         && *code != ExitCode::OK
     {
@@ -168,7 +168,7 @@ fn write_rules(folders: &Folders, rules: &Rules) -> Result<String, Error> {
 }
 
 /// What there is when the tests can start.
-struct Run<'a> {
+struct Recording<'a> {
     /// The file with the rules by which tests are run again.
     rules: Option<String>,
     conditions: Conditions,
@@ -192,7 +192,7 @@ struct Run<'a> {
 const REFUSED_ARGUMENTS: i32 = 1;
 
 /// How cargo and the compilation of the harness ended.
-struct Ended {
+struct CargoExit {
     code: ExitCode,
     /// Cargo died of a signal by which users end programs.
     interrupted: bool,
@@ -200,16 +200,16 @@ struct Ended {
     harness_failure: Option<String>,
 }
 
-impl Run<'_> {
+impl Recording<'_> {
     fn to_its_end(&self, target_dir: Utf8PathBuf) -> Result<Done, Error> {
-        let ended = self.cargo_test()?;
+        let exit = self.cargo_test()?;
         let ran = targets::identify(self.workspace, run_log::read(&self.ran_file()));
         let mut conditions = self.conditions.clone();
         if ran.iter().any(|executable| executable.listed) {
             conditions.counting += conditions::LISTED;
         }
         let everything = self.options.task == Task::Test
-            && ended.code == ExitCode::OK
+            && exit.code == ExitCode::OK
             && test_filter::choice(&self.options.cargo).is_none();
         let targets = targets::known(self.workspace, &ran, everything);
         let facts = RunFacts {
@@ -236,13 +236,13 @@ impl Run<'_> {
             workspace_root: self.workspace.root.clone(),
             source_roots: targets::source_roots(self.workspace),
             ran,
-            cargo_exit: i32::from(ended.code.get()),
-            interrupted: ended.interrupted || interrupt::requested().is_some(),
+            cargo_exit: i32::from(exit.code.get()),
+            interrupted: exit.interrupted || interrupt::requested().is_some(),
         };
-        self.conclude(&facts, &ended)
+        self.conclude(&facts, &exit)
     }
 
-    fn cargo_test(&self) -> Result<Ended, Error> {
+    fn cargo_test(&self) -> Result<CargoExit, Error> {
         if self.options.task == Task::Nextest {
             self.look_for_nextest()?;
         }
@@ -265,7 +265,7 @@ impl Run<'_> {
         }
         let harness_failure = harness.and_then(|thread| thread.join().unwrap_or_else(|_| Some("it panicked".into())));
         let interrupted = status.signal().is_some_and(interrupt::is_meant);
-        Ok(Ended { code: code_of(status), interrupted, harness_failure })
+        Ok(CargoExit { code: code_of(status), interrupted, harness_failure })
     }
 
     fn harness_missed(&self) -> PathBuf {

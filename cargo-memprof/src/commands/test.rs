@@ -7,7 +7,7 @@ use crate::context::Context;
 use crate::gate::baseline::file::Taking;
 use crate::gate::baseline::reference::{Reference, nothing_ran};
 use crate::gate::compare::again;
-use crate::gate::compare::recorded::RecordedRun;
+use crate::gate::compare::loaded_run::LoadedRun;
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 
@@ -33,7 +33,7 @@ pub fn test(options: &GateOptions) -> Result<ExitCode, Error> {
             Ok(done.exit_code())
         }
         Some(folder) if done.code == ExitCode::OK => {
-            reference.take(&RecordedRun::read(&folder)?, Taking::Changed, &context)?;
+            reference.take(&LoadedRun::read(&folder)?, Taking::Changed, &context)?;
             Ok(ExitCode::OK)
         }
         Some(_) => {

@@ -3,7 +3,7 @@
 //! gives nothing of a shallow clone but its branches.
 
 use super::repository::{Repository, Shared};
-use super::{Call, Failure, Git};
+use super::{Failure, Git, GitCommand};
 use crate::files::outlet;
 use camino::{Utf8Path, Utf8PathBuf};
 use std::io;
@@ -130,12 +130,12 @@ impl<'a> Copy<'a> {
         self.call_with(&[]).said(["config", "--replace-all", key, value]).map(drop)
     }
 
-    fn call(&self, shared: &Shared) -> Call {
+    fn call(&self, shared: &Shared) -> GitCommand {
         self.call_with(&shared.settings)
     }
 
     /// The clone is named and not looked for: where it is broken, git would go on to the user's.
-    fn call_with(&self, settings: &[super::Setting]) -> Call {
+    fn call_with(&self, settings: &[super::Setting]) -> GitCommand {
         let call = self.git.call_with(settings).in_folder(self.tree);
         call.arg("--git-dir").arg(self.git_dir().into_string()).arg("--work-tree").arg(self.tree.as_str())
     }

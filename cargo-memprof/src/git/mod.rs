@@ -85,34 +85,34 @@ impl Git {
     }
 
     /// A call that sees no variable of the user's.
-    fn call(&self) -> Call {
+    fn call(&self) -> GitCommand {
         self.call_with(&[])
     }
 
     /// The same with settings for this call alone.
-    fn call_with(&self, settings: &[Setting]) -> Call {
+    fn call_with(&self, settings: &[Setting]) -> GitCommand {
         let mut command = Command::new("git");
         command.args(QUIET).stdin(Stdio::null());
         environment::MEANINGS.iter().for_each(|name| {
             command.env_remove(name);
         });
         self.hide_with(&mut command, settings);
-        Call { command }
+        GitCommand { command }
     }
 }
 
 /// A command that is about to be run.
-struct Call {
+struct GitCommand {
     command: Command,
 }
 
-impl Call {
-    fn in_folder(mut self, folder: &Utf8Path) -> Call {
+impl GitCommand {
+    fn in_folder(mut self, folder: &Utf8Path) -> GitCommand {
         self.command.args(["-C", folder.as_str()]);
         self
     }
 
-    fn arg(mut self, arg: impl Into<OsString>) -> Call {
+    fn arg(mut self, arg: impl Into<OsString>) -> GitCommand {
         self.command.arg(arg.into());
         self
     }

@@ -13,11 +13,11 @@ mod write;
 
 pub use last_command::{LastCommand, Running};
 pub use layout::SUMMARY;
-pub use summary::{Files, Idle, Summary, Test};
+pub use summary::{Files, SavedNotRun, SavedTest, Summary};
 pub use write::{Outputs, check};
 
 use crate::collect::run_facts::{RanExecutable, RunFacts};
-use crate::collect::{self, Collected, Recorded};
+use crate::collect::{self, Collected, CollectedTest};
 use crate::context::symbol_cache::SymbolCache;
 use crate::files::intake::PlainPath;
 use crate::ui::error::Error;
@@ -154,7 +154,7 @@ pub fn write_whole(
 }
 
 /// Names every address of every ledger. The maps are in the order of the tests.
-fn resolve(facts: &RunFacts, shell: &Shell, tests: &[Recorded]) -> (Symbols, Vec<AddressMap>) {
+fn resolve(facts: &RunFacts, shell: &Shell, tests: &[CollectedTest]) -> (Symbols, Vec<AddressMap>) {
     let mut request = Request::default();
     let maps = tests.iter().map(|test| request.add(&test.modules, &test.addresses)).collect();
     let progress = shell.progress("Symbolising", request.addresses());
@@ -184,7 +184,7 @@ fn write_tests(
     outputs: &Outputs,
     symbols: &Symbols,
     benchmarks: &Benchmarks,
-    tests: Vec<Recorded>,
+    tests: Vec<CollectedTest>,
     maps: Vec<AddressMap>,
 ) -> Result<WrittenTests, Error> {
     let progress = shell.progress("Writing", tests.len() as u64);
@@ -258,7 +258,7 @@ fn nested(records: Vec<TestRecord>, files: Vec<Files>) -> (Vec<TestRecord>, Vec<
 
 /// What is to be done for one test.
 struct Job<'a> {
-    test: Mutex<Recorded>,
+    test: Mutex<CollectedTest>,
     map: &'a AddressMap,
     /// Relative to the outputs.
     folder: &'a Utf8Path,

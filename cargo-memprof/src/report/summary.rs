@@ -33,10 +33,10 @@ pub struct FilesOfTest {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Summary<'a> {
     pub schema: u32,
-    pub run: Run<'a>,
-    pub tests: Vec<Test<'a>>,
+    pub run: SavedRun<'a>,
+    pub tests: Vec<SavedTest<'a>>,
     pub unprofiled: Cow<'a, [Unprofiled]>,
-    pub not_run: Vec<Idle<'a>>,
+    pub not_run: Vec<SavedNotRun<'a>>,
     /// Every target that may have tests; nothing in older summaries.
     #[serde(default)]
     pub targets: Cow<'a, [KnownTarget]>,
@@ -44,7 +44,7 @@ pub struct Summary<'a> {
 
 /// The run as a whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Run<'a> {
+pub struct SavedRun<'a> {
     pub command: Cow<'a, str>,
     /// Mean bytes between samples; 0 = no stacks, 1 = every allocation.
     pub rate: u64,
@@ -91,7 +91,7 @@ pub struct Run<'a> {
 
 /// One test.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Test<'a> {
+pub struct SavedTest<'a> {
     pub package: Cow<'a, str>,
     pub target: Cow<'a, str>,
     pub kind: Cow<'a, str>,
@@ -132,12 +132,12 @@ pub struct Test<'a> {
     pub losses: TestLosses,
     pub files: Files,
     /// The processes that the test started or forked; their figures are in none of the above.
-    pub children: Vec<Process<'a>>,
+    pub children: Vec<SavedProcess<'a>>,
 }
 
 /// A process that a test started or forked, where it was recorded.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Process<'a> {
+pub struct SavedProcess<'a> {
     pub program: Cow<'a, str>,
     /// It is a copy of the test's process, and has none of what that allocated before.
     pub forked: bool,
@@ -163,7 +163,7 @@ pub struct Process<'a> {
 
 /// A test of an executable that ran which left no figures.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Idle<'a> {
+pub struct SavedNotRun<'a> {
     pub package: Cow<'a, str>,
     pub target: Cow<'a, str>,
     pub kind: Cow<'a, str>,
@@ -198,7 +198,7 @@ impl<'a> Summary<'a> {
         let of_children = |figure: fn(&TestRecord) -> u64| {
             tests.iter().flat_map(|test| &test.children).map(figure).fold(0u64, u64::saturating_add)
         };
-        let run = Run {
+        let run = SavedRun {
             command: Cow::Borrowed(&facts.command),
             rate: facts.rate,
             rustc: Cow::Borrowed(&facts.rustc),
@@ -230,8 +230,8 @@ impl<'a> Summary<'a> {
             children_alloc_space: of_children(|child| child.counters.alloc_space),
             files: Files::new(),
         };
-        let tests = tests.iter().zip(files).map(|(test, files)| Test::new(test, files)).collect();
-        let not_run = collected.not_run.iter().map(Idle::new).collect();
+        let tests = tests.iter().zip(files).map(|(test, files)| SavedTest::new(test, files)).collect();
+        let not_run = collected.not_run.iter().map(SavedNotRun::new).collect();
         let (unprofiled, targets) = (Cow::Borrowed(&*collected.unprofiled), Cow::Borrowed(&*facts.targets));
         Summary { schema: SCHEMA, run, tests, unprofiled, not_run, targets }
     }
@@ -277,15 +277,15 @@ fn id(parts: [&Cow<'_, str>; 4]) -> TestId {
     TestId { package, target, kind, name }
 }
 
-impl<'a> Idle<'a> {
+impl<'a> SavedNotRun<'a> {
     pub fn id(&self) -> TestId {
         id([&self.package, &self.target, &self.kind, &self.name])
     }
 
-    fn new(test: &'a NotRun) -> Idle<'a> {
+    fn new(test: &'a NotRun) -> SavedNotRun<'a> {
         let NotRun { id, ignored, ran, lost } = test;
         let [package, target, kind, name] = [&id.package, &id.target, &id.kind, &id.name].map(Cow::from);
-        Idle { package, target, kind, name, ignored: *ignored, ran: *ran, lost: *lost }
+        SavedNotRun { package, target, kind, name, ignored: *ignored, ran: *ran, lost: *lost }
     }
 }
 
@@ -297,10 +297,10 @@ fn hook(record: &TestRecord) -> &'static str {
     if record.hook == Hook::Rust { "rust" } else { "native" }
 }
 
-impl<'a> Process<'a> {
-    fn new((process, files): (&'a TestRecord, &Files)) -> Process<'a> {
+impl<'a> SavedProcess<'a> {
+    fn new((process, files): (&'a TestRecord, &Files)) -> SavedProcess<'a> {
         let counters = &process.counters;
-        Process {
+        SavedProcess {
             program: process.child.as_deref().unwrap_or_default().into(),
             forked: process.forked,
             outcome: process.outcome,
@@ -324,14 +324,14 @@ impl<'a> Process<'a> {
     }
 }
 
-impl<'a> Test<'a> {
+impl<'a> SavedTest<'a> {
     pub fn id(&self) -> TestId {
         id([&self.package, &self.target, &self.kind, &self.name])
     }
 
-    fn new(test: &'a TestRecord, files: &FilesOfTest) -> Test<'a> {
+    fn new(test: &'a TestRecord, files: &FilesOfTest) -> SavedTest<'a> {
         let counters = &test.counters;
-        Test {
+        SavedTest {
             package: Cow::Borrowed(&test.id.package),
             target: Cow::Borrowed(&test.id.target),
             kind: Cow::Borrowed(&test.id.kind),
@@ -365,7 +365,7 @@ impl<'a> Test<'a> {
             leaked_at: Cow::Borrowed(&test.leaked_at),
             losses: TestLosses::from(&test.losses),
             files: files.own.clone(),
-            children: test.children.iter().zip(&files.children).map(Process::new).collect(),
+            children: test.children.iter().zip(&files.children).map(SavedProcess::new).collect(),
         }
     }
 }

@@ -1,10 +1,10 @@
 //! One start of a program with a `main` of its own: what tells it to record itself, how long it may take, and what its
 //! ledgers say where it took longer.
 
-use super::{Call, cannot_note, cannot_run};
+use super::{RunnerCall, cannot_note, cannot_run};
 use crate::ui::error::Error;
 use memprof_harness::ledger::{Counts, Finish, LedgerFile, OutcomeCode, Seed, target_of};
-use memprof_harness::limit::{self, Ended};
+use memprof_harness::limit::{self, ProcessEnd};
 use memprof_harness::modes::Detail;
 use memprof_harness::{addresses, environment};
 use std::collections::BTreeMap;
@@ -24,14 +24,14 @@ pub struct Attempt {
     ledgers: PathBuf,
 }
 
-impl Call<'_> {
+impl RunnerCall<'_> {
     /// Has `command` record itself; `name` is the one test it is to run, or empty. `window` is what of it is recorded, as
     /// [`environment::WINDOW`] says it; `None` = all.
     pub fn record(&self, command: Command, name: &str, window: Option<&str>) -> Attempt {
         self.record_as(name, command, name, window)
     }
 
-    /// As [`Call::record`], of a program that is known as `identity`.
+    /// As [`RunnerCall::record`], of a program that is known as `identity`.
     pub fn record_as(&self, identity: &str, mut command: Command, name: &str, window: Option<&str>) -> Attempt {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         // Of one length, so that what the program inherits takes as many bytes in every run.
@@ -86,7 +86,7 @@ impl Attempt {
     ///
     /// # Errors
     /// Where it cannot be started.
-    pub fn run(self, time: Option<Duration>) -> Result<Ended, Error> {
+    pub fn run(self, time: Option<Duration>) -> Result<ProcessEnd, Error> {
         self.run_by(|command| match time {
             Some(time) => limit::run_in_our_stead(command, time),
             None => limit::run(command, None),
@@ -97,12 +97,12 @@ impl Attempt {
     ///
     /// # Errors
     /// Where it cannot be started.
-    pub fn run_unheard(mut self, time: Option<Duration>) -> Result<Ended, Error> {
+    pub fn run_unheard(mut self, time: Option<Duration>) -> Result<ProcessEnd, Error> {
         self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.run_by(|command| limit::run(command, time))
     }
 
-    fn run_by(self, run: impl FnOnce(Command) -> io::Result<Ended>) -> Result<Ended, Error> {
+    fn run_by(self, run: impl FnOnce(Command) -> io::Result<ProcessEnd>) -> Result<ProcessEnd, Error> {
         let (program, ledgers) = (self.command.get_program().to_owned(), self.ledgers());
         let ended = run(self.command).map_err(|error| cannot_run(&program, &error))?;
         if ended.timed_out {
@@ -153,7 +153,7 @@ impl OwnLedgers {
 }
 
 /// Has the ledgers say that time was up which do not say yet how their process ended.
-fn finish(ledgers: &OwnLedgers, ended: &Ended) -> io::Result<()> {
+fn finish(ledgers: &OwnLedgers, ended: &ProcessEnd) -> io::Result<()> {
     for path in ledgers.paths()? {
         let ledger = match LedgerFile::open(&path) {
             // It was killed before there was more than a name.

@@ -2,7 +2,7 @@
 //! recorded.
 
 use super::heard::{self, Heard};
-use super::{Call, cannot_note, cannot_run};
+use super::{RunnerCall, cannot_note, cannot_run};
 use crate::context::frameworks::{Dialect, Framework};
 use crate::protocol::measured::Measured;
 use crate::protocol::run_log::Trace;
@@ -14,7 +14,7 @@ use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-impl Call<'_> {
+impl RunnerCall<'_> {
     /// Measures as `whole` does, and records each of `benchmarks` alone; ends as the former did.
     pub(super) fn run_benchmarks(
         mut self,

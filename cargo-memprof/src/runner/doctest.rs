@@ -1,6 +1,6 @@
 //! Running doctests: each is a program, or several are one that starts itself once for each.
 
-use super::{Call, FAILURE};
+use super::{FAILURE, RunnerCall};
 use crate::context::doctest_name;
 use crate::context::env;
 use crate::files::outlet;
@@ -23,7 +23,7 @@ pub fn run_one_of_many(args: &[OsString]) -> Error {
         let program: Vec<OsString> = std::iter::once(exe).chain(args.iter().cloned()).collect();
         let number = env::non_empty(env::RUSTDOC_DOCTEST_RUN_NB_TEST);
         let number = number.and_then(|number| number.to_str()?.parse::<usize>().ok()).unwrap_or(0);
-        let call = Call::new(&Plan::of_this_run()?.host, &program)?;
+        let call = RunnerCall::new(&Plan::of_this_run()?.host, &program)?;
         let doctest = call.ran.note.as_ref().and_then(|note| note.doctest.clone());
         let doctest = doctest.ok_or_else(|| Error::new("cannot run a doctest").caused_by("its note is missing"))?;
         call.run_doctest(&doctest, number, args)
@@ -31,7 +31,7 @@ pub fn run_one_of_many(args: &[OsString]) -> Error {
     run().unwrap_or_else(|error| error)
 }
 
-impl Call<'_> {
+impl RunnerCall<'_> {
     /// Becomes the program of `doctest`; comes back only where that fails.
     pub(super) fn run_doctests(mut self, doctest: &Doctest, args: &[OsString]) -> Result<Error, Error> {
         let profiled = self.ran.note.as_ref().is_some_and(|note| note.unprofiled.is_none());

@@ -1,7 +1,7 @@
 //! An executable with libtest that is recorded by the list of its tests, and not by wrapping libtest: what of a test's process is the
 //! test, how it is asked for one, and what it has.
 
-use super::{Call, cannot_note};
+use super::{RunnerCall, cannot_note};
 use crate::context::arguments::Arguments;
 use crate::context::cargo_flags::Tool;
 use crate::files::outlet;
@@ -17,7 +17,7 @@ use std::path::Path;
 /// The function through which libtest calls every test, and nothing else.
 const CALLER: &str = "test::__rust_begin_short_backtrace";
 
-impl Call<'_> {
+impl RunnerCall<'_> {
     /// Changes how the `tests` that the executable listed are asked for, and adds what it has besides. `args` are the user's.
     ///
     /// # Errors

@@ -50,11 +50,11 @@ pub fn run(args: &[OsString]) -> Error {
             .caused_by("it is how cargo calls this program back")
             .help("use `cargo memprof test`");
     };
-    Call::new(&triple.to_string_lossy(), program).and_then(|call| call.run()).unwrap_or_else(|error| error)
+    RunnerCall::new(&triple.to_string_lossy(), program).and_then(|call| call.run()).unwrap_or_else(|error| error)
 }
 
 /// One call of the runner.
-struct Call<'a> {
+struct RunnerCall<'a> {
     plan: Plan,
     modes: Modes,
     /// By which tests are run again; `None` = they are run as often as the modes say.
@@ -68,8 +68,8 @@ struct Call<'a> {
     ran: Ran,
 }
 
-impl<'a> Call<'a> {
-    fn new(triple: &str, program: &'a [OsString]) -> Result<Call<'a>, Error> {
+impl<'a> RunnerCall<'a> {
+    fn new(triple: &str, program: &'a [OsString]) -> Result<RunnerCall<'a>, Error> {
         let plan = Plan::of_this_run()?;
         let exe = ExecutablePath::resolve(&PathBuf::from(program.first().cloned().unwrap_or_default()));
         let runner = plan.runners.get(triple).cloned().unwrap_or_default();
@@ -92,7 +92,7 @@ impl<'a> Call<'a> {
             let failed = Error::new("cannot run the tests by the rules of the baseline").caused_by(error);
             failed.help("run them with `cargo memprof`, which writes the rules")
         })?;
-        Ok(Call { plan, modes, rules, runner, emulator: Emulator::new(emulator), program, ran })
+        Ok(RunnerCall { plan, modes, rules, runner, emulator: Emulator::new(emulator), program, ran })
     }
 
     /// Becomes the executable, or stands for it; gives why that failed.

@@ -4,11 +4,11 @@ use crate::count::{events, owned};
 use crate::limits::{excess, hold, wanted};
 use crate::measure::Open;
 use crate::require;
-use std::any::Any;
 use std::future::{poll_fn, Future};
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe, Location};
 use std::pin::{pin, Pin};
 use std::task::{Context, Poll};
+use std::thread;
 
 pub use crate::limits::Limit;
 
@@ -20,9 +20,6 @@ pub struct Budget<'a> {
     /// `None` = leaks are not limited.
     pub leaked: Option<u64>,
 }
-
-/// What a body came to: its value, or its panic.
-type Ended<T> = Result<T, Box<dyn Any + Send>>;
 
 impl Budget<'_> {
     /// Has the recording limit the leaks, and begins the region. `None` = there is nothing to count.
@@ -53,7 +50,7 @@ impl Budget<'_> {
     }
 
     /// Goes on with the panic, unless the budget does not hold: then the test ends without one, which fails it.
-    fn settle(&self, open: Option<Open>, ended: Ended<()>) {
+    fn settle(&self, open: Option<Open>, ended: thread::Result<()>) {
         let excess = open.map_or(Ok(None), |open| self.end_quietly(open));
         let _uncounted = events::uncounted();
         match (excess, ended) {
@@ -130,7 +127,7 @@ pub async fn run_async_to_panic(budget: Budget<'_>, body: impl Future<Output = (
     budget.settle(open, ended);
 }
 
-fn poll_to_panic(body: Pin<&mut impl Future<Output = ()>>, context: &mut Context<'_>) -> Poll<Ended<()>> {
+fn poll_to_panic(body: Pin<&mut impl Future<Output = ()>>, context: &mut Context<'_>) -> Poll<thread::Result<()>> {
     match catch_unwind(AssertUnwindSafe(|| body.poll(context))) {
         Ok(Poll::Pending) => Poll::Pending,
         Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
@@ -143,7 +140,7 @@ fn poll_to_panic(body: Pin<&mut impl Future<Output = ()>>, context: &mut Context
 }
 
 /// The panic itself is still there when what is in use is counted, and the test did not keep it.
-fn leave_out_payload(ended: &Ended<()>) {
+fn leave_out_payload(ended: &thread::Result<()>) {
     let Err(panic) = ended else { return };
     let _inside = events::inside();
     owned::take(std::ptr::from_ref(&**panic).cast::<u8>().cast_mut());

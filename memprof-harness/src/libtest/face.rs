@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // taking variables out of the environment is unsafe
 
 use super::options::{self, Plan};
-use super::shape::{self, Ended};
+use super::shape::{self, EntryReturn};
 use super::{child, parent};
 use crate::emulator::Emulator;
 use crate::{engine, environment, link_marker};
@@ -39,7 +39,7 @@ pub fn assert_test_result<T: Termination>(result: T) -> Result<(), String> {
 }
 
 /// What every entry point does.
-pub(super) fn enter(tests: &[&TestDescAndFn], on_panic: OnPanic) -> Ended {
+pub(super) fn enter(tests: &[&TestDescAndFn], on_panic: OnPanic) -> EntryReturn {
     black_box(link_marker::TESTS);
     let [rate, ledgers, child, ledger, modes, thread_info, emulator] = take_environment();
     if let Some(index) = child {

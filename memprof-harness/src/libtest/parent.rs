@@ -7,7 +7,7 @@ use super::face::{OnPanic, FAILURE};
 use super::folder;
 use super::options::{Options, Plan, SampleRate, NO_CAPTURE};
 use super::process::{self, run_collecting, run_inheriting};
-use super::shape::{self, Ended};
+use super::shape::{self, EntryReturn};
 use super::verdict::{self, Ending, Expectation, Reached};
 use crate::emulator::Emulator;
 use crate::ledger::{
@@ -93,7 +93,7 @@ pub(super) struct Given {
 }
 
 /// Runs the executable's tests under real libtest, recording each.
-pub(super) fn run(tests: &[&TestDescAndFn], options: Options, plan: Plan, given: Given) -> Ended {
+pub(super) fn run(tests: &[&TestDescAndFn], options: Options, plan: Plan, given: Given) -> EntryReturn {
     let on_panic = given.on_panic;
     let listed = || shape::run_list(&options.rest, tests.iter().map(|test| untouched(test)).collect());
     if options.list && !plan.by_environment {
@@ -452,7 +452,7 @@ impl Test {
 
     /// Runs the test in a child. Where another test takes the ledger away before the child has opened it, the test has not begun, and
     /// gets another.
-    fn start(&self, run: &Run, seed: Seed, inherit_output: bool) -> io::Result<(LedgerFile, process::Ended)> {
+    fn start(&self, run: &Run, seed: Seed, inherit_output: bool) -> io::Result<(LedgerFile, process::ProcessOutput)> {
         let mut left = 16;
         loop {
             let ledger = self.create_ledger(run, seed)?;
@@ -472,7 +472,7 @@ impl Test {
         seed: Seed,
         ledger: &LedgerFile,
         inherit_output: bool,
-    ) -> io::Result<process::Ended> {
+    ) -> io::Result<process::ProcessOutput> {
         let mut command = run.exe.command(&run.arguments)?;
         command.env(environment::CHILD, self.index.to_string()).env(environment::LEDGER, ledger.path());
         // The ledger has the rate as well, but the first allocation of the child comes before its ledger is open.
@@ -532,7 +532,12 @@ impl Test {
         unreachable!("there are more numbers than files")
     }
 
-    fn finish(&self, ledger: &LedgerFile, ended: &process::Ended, time: Option<Duration>) -> io::Result<Ending> {
+    fn finish(
+        &self,
+        ledger: &LedgerFile,
+        ended: &process::ProcessOutput,
+        time: Option<Duration>,
+    ) -> io::Result<Ending> {
         let ending = match time.filter(|_| ended.process.timed_out) {
             Some(time) => Ending::timed_out(time),
             None => {

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 /// A process that is gone, and what it said.
 #[derive(Debug)]
-pub struct Ended {
-    pub process: limit::Ended,
+pub struct ProcessOutput {
+    pub process: limit::ProcessEnd,
     /// What it wrote to stdout and stderr, in the order in which it did; empty where that was not collected.
     pub output: Vec<u8>,
 }
@@ -22,9 +22,9 @@ pub struct Ended {
 ///
 /// # Errors
 /// Where it could not be started.
-pub fn run_inheriting(mut command: Command, time: Option<Duration>) -> io::Result<Ended> {
+pub fn run_inheriting(mut command: Command, time: Option<Duration>) -> io::Result<ProcessOutput> {
     command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
-    Ok(Ended { process: limit::run(command, time)?, output: Vec::new() })
+    Ok(ProcessOutput { process: limit::run(command, time)?, output: Vec::new() })
 }
 
 /// Runs `command` for `time` at most and collects its output, through one pipe, so that the order of stdout and stderr is
@@ -35,7 +35,7 @@ pub fn run_inheriting(mut command: Command, time: Option<Duration>) -> io::Resul
 ///
 /// # Errors
 /// Where it could not be started, or where a pipe or a thread could not be had.
-pub fn run_collecting(mut command: Command, time: Option<Duration>) -> io::Result<Ended> {
+pub fn run_collecting(mut command: Command, time: Option<Duration>) -> io::Result<ProcessOutput> {
     let (mut output, writer) = pipe()?;
     enlarge(&output);
     command.stdout(writer.try_clone()?).stderr(writer);
@@ -53,7 +53,7 @@ pub fn run_collecting(mut command: Command, time: Option<Duration>) -> io::Resul
         // thread to spare it does.
         let _ = thread::Builder::new().spawn(move || io::copy(&mut output, &mut io::sink()));
     }
-    Ok(Ended { process, output: collected })
+    Ok(ProcessOutput { process, output: collected })
 }
 
 /// A pipe, whose reading end comes first. No program that is started meanwhile gets it. std's own is younger than our oldest toolchain.
@@ -141,7 +141,7 @@ fn held(pipe: &File) -> io::Result<u64> {
 mod tests {
     use super::*;
 
-    fn shell(script: &str) -> Ended {
+    fn shell(script: &str) -> ProcessOutput {
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         run_collecting(command, None).unwrap()

@@ -1,6 +1,6 @@
 //! The shape of libtest's interface: everything in which versions of the toolchain's libtest differ, behind one face.
 //!
-//! A shape is one file. It defines the entry points that rustc's expansion calls, `Ended` (what they return), `dyn_test` and
+//! A shape is one file. It defines the entry points that rustc's expansion calls, `EntryReturn` (what they return), `dyn_test` and
 //! `dyn_bench` (closures as libtest takes them), `run_list` (libtest's own run of such closures) and `plain` (libtest as if we were not there).
 //! Which one is compiled says `--cfg memprof_libtest="NAME"`; `cargo memprof` finds the name by compiling the probes of
 //! `crate::libtest_shapes`. A compilation that is told nothing gets the shape of stable Rust up to 1.99.

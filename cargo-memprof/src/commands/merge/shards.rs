@@ -1,8 +1,8 @@
 //! Which shards make up one run, and the summary of the whole. Pure.
 
 use crate::collect::targets::KnownTarget;
-use crate::gate::compare::recorded::RecordedRun;
-use crate::report::{Files, Idle, Summary, Test};
+use crate::gate::compare::loaded_run::LoadedRun;
+use crate::report::{Files, SavedNotRun, SavedTest, Summary};
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 use camino::Utf8Path;
@@ -14,10 +14,10 @@ use std::collections::{BTreeMap, BTreeSet};
 ///
 /// # Errors
 /// Where they are not: a shard that is missing would be tests that are missing.
-pub fn check(shards: &[(&Utf8Path, &RecordedRun)]) -> Result<(), Error> {
+pub fn check(shards: &[(&Utf8Path, &LoadedRun)]) -> Result<(), Error> {
     let failed = || Error::new("cannot merge the shards").with_code(ExitCode::CANNOT_COMPARE);
     let mut found: BTreeMap<u32, &Utf8Path> = BTreeMap::new();
-    let mut first: Option<(&Utf8Path, &RecordedRun, Partition)> = None;
+    let mut first: Option<(&Utf8Path, &LoadedRun, Partition)> = None;
     for (folder, run) in shards {
         let partition = run.run.partition.as_deref().and_then(|text| text.parse::<Partition>().ok());
         let Some(partition) = partition else {
@@ -37,7 +37,7 @@ pub fn check(shards: &[(&Utf8Path, &RecordedRun)]) -> Result<(), Error> {
                 format!("`{other}` was recorded with {} `{before}`, `{folder}` with `{now}`", difference.condition);
             return Err(failed().caused_by(cause).help("record all shards under the same conditions"));
         }
-        let of = |run: &RecordedRun| run.run.provenance.clone().unwrap_or_default();
+        let of = |run: &LoadedRun| run.run.provenance.clone().unwrap_or_default();
         if let Some((what, before, now)) = of(whole).difference(&of(run)) {
             let named = |value: String| if value.is_empty() { "none".to_owned() } else { format!("`{value}`") };
             let cause = format!("their {what} differ: `{other}` has {}, `{folder}` has {}", named(before), named(now));
@@ -45,7 +45,7 @@ pub fn check(shards: &[(&Utf8Path, &RecordedRun)]) -> Result<(), Error> {
                 "record all shards of one commit, with one `Cargo.lock` and the same arguments but for `--partition`";
             return Err(failed().caused_by(cause).help(help));
         }
-        let how_often = |run: &RecordedRun| (run.run.rate, run.run.repeat);
+        let how_often = |run: &LoadedRun| (run.run.rate, run.run.repeat);
         let (before, now) = (how_often(whole), how_often(run));
         if before != now {
             let cause = format!(
@@ -153,12 +153,13 @@ pub fn merged(mut shards: Vec<Summary<'static>>) -> Summary<'static> {
             whole.unprofiled.to_mut().push(target);
         }
     }
-    whole.tests.sort_by_cached_key(Test::id);
+    whole.tests.sort_by_cached_key(SavedTest::id);
     // What did not run in one shard because it is in another has run.
-    let ran: BTreeSet<TestId> = whole.tests.iter().map(Test::id).collect();
+    let ran: BTreeSet<TestId> = whole.tests.iter().map(SavedTest::id).collect();
     // Of what several shards say of a test, the last is kept.
     whole.not_run.sort_by_key(|test| (test.ran, test.lost));
-    let mut idle: BTreeMap<TestId, Idle<'static>> = whole.not_run.drain(..).map(|test| (test.id(), test)).collect();
+    let mut idle: BTreeMap<TestId, SavedNotRun<'static>> =
+        whole.not_run.drain(..).map(|test| (test.id(), test)).collect();
     idle.retain(|id, _| !ran.contains(id));
     whole.not_run = idle.into_values().collect();
     whole.run.partition = None;
@@ -171,8 +172,8 @@ pub fn merged(mut shards: Vec<Summary<'static>>) -> Summary<'static> {
 mod tests {
     use super::*;
 
-    fn shard(partition: Option<&str>, rustc: &str) -> RecordedRun {
-        let mut run = RecordedRun::default();
+    fn shard(partition: Option<&str>, rustc: &str) -> LoadedRun {
+        let mut run = LoadedRun::default();
         run.run.partition = partition.map(str::to_owned);
         run.run.conditions.rustc = rustc.to_owned();
         run
@@ -181,8 +182,8 @@ mod tests {
     #[test]
     fn only_all_shards_of_one_run_make_up_a_run() {
         let of = |shards: &[(Option<&str>, &str)]| {
-            let runs: Vec<RecordedRun> = shards.iter().map(|(partition, rustc)| shard(*partition, rustc)).collect();
-            let runs: Vec<(&Utf8Path, &RecordedRun)> = runs.iter().map(|run| (Utf8Path::new("d"), run)).collect();
+            let runs: Vec<LoadedRun> = shards.iter().map(|(partition, rustc)| shard(*partition, rustc)).collect();
+            let runs: Vec<(&Utf8Path, &LoadedRun)> = runs.iter().map(|run| (Utf8Path::new("d"), run)).collect();
             check(&runs).map_err(|error| error.causes().join(" "))
         };
         let (one, two, three) = (Some("count:1/3"), Some("count:2/3"), Some("count:3/3"));
@@ -233,8 +234,8 @@ mod tests {
     fn what_ran_in_one_shard_is_not_idle_in_the_whole() {
         let whole = merged(vec![summary("b", &["a", "c"], 0), summary("a", &["b", "c"], 101)]);
         let names = |ids: Vec<TestId>| ids.into_iter().map(|id| id.name).collect::<Vec<_>>();
-        assert_eq!(names(whole.tests.iter().map(Test::id).collect()), ["a", "b"]);
-        assert_eq!(names(whole.not_run.iter().map(Idle::id).collect()), ["c"]);
+        assert_eq!(names(whole.tests.iter().map(SavedTest::id).collect()), ["a", "b"]);
+        assert_eq!(names(whole.not_run.iter().map(SavedNotRun::id).collect()), ["c"]);
         assert_eq!(whole.unprofiled.len(), 1);
         assert_eq!((whole.run.cargo_exit, whole.run.alloc_objects), (101, 2));
         assert_eq!(whole.run.partition, None);

@@ -1,6 +1,6 @@
 //! How cargo is called: with the plan of the run, the wrapper, the runners, and the harness that is compiled beside it.
 
-use super::Run;
+use super::Recording;
 use crate::context::cargo_env::triple;
 use crate::context::env::{self, Saved};
 use crate::context::options::Task;
@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::JoinHandle;
 
-impl Run<'_> {
+impl Recording<'_> {
     pub(super) fn plan(&self) -> Plan {
         let host = &self.toolchain.host;
         let targets = self.cargo_env.targets(host);

@@ -1,6 +1,6 @@
 //! What becomes of a run whose cargo has ended: the report, or why there is none, and what the user is told.
 
-use super::{Done, Ended, Run};
+use super::{CargoExit, Done, Recording};
 use crate::collect::run_facts::RunFacts;
 use crate::context::options::Task;
 use crate::inject::build::rustc;
@@ -13,17 +13,17 @@ use crate::ui::interrupt;
 use camino::Utf8Path;
 use memprof_profile::view::amount::plural;
 
-impl Run<'_> {
-    pub(super) fn conclude(&self, facts: &RunFacts, ended: &Ended) -> Result<Done, Error> {
+impl Recording<'_> {
+    pub(super) fn conclude(&self, facts: &RunFacts, exit: &CargoExit) -> Result<Done, Error> {
         // Cargo may have heard of the signal before we have.
-        let interrupted = interrupt::requested().or(Some(ended.code).filter(|_| ended.interrupted));
+        let interrupted = interrupt::requested().or(Some(exit.code).filter(|_| exit.interrupted));
         // A program is often ended so, and what it did until then is what its user wants to see.
         if let Some(code) = interrupted
             && (self.options.task != Task::Run || facts.ran.is_empty())
         {
             return self.keep_interrupted(facts, code);
         }
-        if let Some(failure) = &ended.harness_failure
+        if let Some(failure) = &exit.harness_failure
             && self.harness_missed().exists()
         {
             let help = match compile::is_about_the_text(failure) {
@@ -36,25 +36,25 @@ impl Run<'_> {
         }
         if self.options.cargo.only_asks {
             // No test ran, so the outputs of the run before are still the latest.
-            return Ok(Done::without_outputs(ended.code));
+            return Ok(Done::without_outputs(exit.code));
         }
         // A test executable makes the ledgers' folder again, and nobody makes this one.
         if !self.folders.lists().exists() {
             let error = removed_scratch(&self.folders.scratch);
             // Where tests failed, that is what scripts wait for.
-            return Err(if ended.code == ExitCode::OK { error } else { error.with_code(ended.code) });
+            return Err(if exit.code == ExitCode::OK { error } else { error.with_code(exit.code) });
         }
         if facts.ran.is_empty() {
-            if self.folders.scratch.join(rustc::BENCH_REFUSED).exists() && ended.code != ExitCode::OK {
-                return Err(unstable_benchmarks(&self.options.command, &facts.rustc).with_code(ended.code));
+            if self.folders.scratch.join(rustc::BENCH_REFUSED).exists() && exit.code != ExitCode::OK {
+                return Err(unstable_benchmarks(&self.options.command, &facts.rustc).with_code(exit.code));
             }
-            if ended.code == ExitCode::OK && !self.options.cargo.no_run {
+            if exit.code == ExitCode::OK && !self.options.cargo.no_run {
                 self.shell.note("cargo ran no tests, so there is nothing to profile");
             }
             if !self.options.cargo.no_run && facts.out_dir.join(report::SUMMARY).exists() {
                 self.shell.note(&of_before(facts));
             }
-            return Ok(Done::without_outputs(ended.code));
+            return Ok(Done::without_outputs(exit.code));
         }
         interrupt::end_at_once(
             Error::new("the report was interrupted")
@@ -66,16 +66,16 @@ impl Run<'_> {
         match written {
             Ok(written) => {
                 let not_recorded = !(written.not_recorded.is_empty() && written.removed.is_empty());
-                if !written.not_recorded.is_empty() && ended.code == ExitCode::OK {
+                if !written.not_recorded.is_empty() && exit.code == ExitCode::OK {
                     self.shell.error(&no_recording(&written.not_recorded));
                 }
                 if !written.removed.is_empty() {
                     self.shell.error(&removed_recordings(&written.removed, &facts.ledgers));
                 }
-                let not_recorded = not_recorded && ended.code == ExitCode::OK;
+                let not_recorded = not_recorded && exit.code == ExitCode::OK;
                 let meant = facts.ran.iter().any(|executable| executable.leaves != Trace::Nothing);
                 if written.tests == 0 && written.without_trace == 0 && meant {
-                    self.shell.note(match (ended.code == ExitCode::OK, facts.modes.only.is_empty()) {
+                    self.shell.note(match (exit.code == ExitCode::OK, facts.modes.only.is_empty()) {
                         // Such as a flag that the program does not know: no filter is to blame.
                         (false, true) => "no test was recorded; why the command failed stands above",
                         (true, true) => "no test was run: they are ignored, or no name fits the filter",
@@ -87,12 +87,12 @@ impl Run<'_> {
                 }
                 let interrupted = facts.interrupted;
                 let outputs = written.produced.then(|| facts.out_dir.clone());
-                Ok(Done { code: ended.code, not_recorded, interrupted, outputs })
+                Ok(Done { code: exit.code, not_recorded, interrupted, outputs })
             }
             // Tests that failed are the more important news, and their code is what scripts wait for.
-            Err(error) if ended.code != ExitCode::OK => {
+            Err(error) if exit.code != ExitCode::OK => {
                 self.shell.error(&error);
-                Ok(Done::without_outputs(ended.code))
+                Ok(Done::without_outputs(exit.code))
             }
             Err(error) => Err(error),
         }

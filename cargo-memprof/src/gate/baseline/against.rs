@@ -10,7 +10,7 @@ use crate::context::toolchain::Toolchain;
 use crate::files::intake;
 use crate::files::outlet;
 use crate::gate::baseline::checkout::{Checkout, PackageAt};
-use crate::gate::compare::recorded::RecordedRun;
+use crate::gate::compare::loaded_run::LoadedRun;
 use crate::git::{Copy, Failure, Git, Repository};
 use crate::report::layout;
 use crate::ui::error::Error;
@@ -68,7 +68,7 @@ impl Against<'_> {
     ///
     /// # Errors
     /// Where there is no such revision, or it cannot be checked out or built.
-    pub fn record(&self) -> Result<RecordedRun, Error> {
+    pub fn record(&self) -> Result<LoadedRun, Error> {
         let stand = self.stand()?;
         let repository = self.git.repository(&stand).map_err(self.because("ask git about the repository"))?;
         let hash = repository.commit(self.revision, &stand).map_err(self.because("find the revision"))?;
@@ -104,7 +104,7 @@ impl Against<'_> {
         self.refuse_what_leads_back(&repository, &checkout, &package)?;
         status("Recording");
         self.run(&package, &folder, &out)?;
-        RecordedRun::read(&out).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))
+        LoadedRun::read(&out).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))
     }
 
     /// The folder whose repository has the revision: that of the manifest which the user names, or the one the user is in, as for git.
@@ -305,8 +305,8 @@ fn failed(revision: &str, what: &str) -> Error {
 }
 
 /// A run that was recorded before, all of whose tests passed.
-fn known(out: &Utf8Path) -> Option<RecordedRun> {
-    RecordedRun::read(out).ok().filter(|run| run.run.cargo_exit == 0 && !run.run.interrupted)
+fn known(out: &Utf8Path) -> Option<LoadedRun> {
+    LoadedRun::read(out).ok().filter(|run| run.run.cargo_exit == 0 && !run.run.interrupted)
 }
 
 fn shown(command: &Command) -> String {

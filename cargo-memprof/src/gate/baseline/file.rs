@@ -5,7 +5,7 @@ use crate::files::intake;
 use crate::files::outlet;
 use crate::gate::committed::{Baseline, Flaw};
 use crate::gate::compare;
-use crate::gate::compare::recorded::{RecordedRun, RecordedTest};
+use crate::gate::compare::loaded_run::{LoadedRun, LoadedTest};
 use crate::gate::figures::{Figure, Seen};
 use crate::gate::outcome::{Finding, Judged};
 use crate::gate::policy::Policy;
@@ -122,7 +122,7 @@ impl BaselineFile {
     ///
     /// # Errors
     /// Where a pattern matches nothing, lines of other conditions would stay, or the file cannot be read or written.
-    pub fn take(&self, run: &RecordedRun, policy: &Policy, taking: Taking<'_>) -> Result<Changes, Error> {
+    pub fn take(&self, run: &LoadedRun, policy: &Policy, taking: Taking<'_>) -> Result<Changes, Error> {
         let old = match self.look()? {
             None => None,
             Some(Ok(old)) => Some(old),
@@ -170,7 +170,7 @@ fn advice(pattern: &Pattern, names: &[&str]) -> String {
 
 fn taken(
     old: Option<&Baseline>,
-    run: &RecordedRun,
+    run: &LoadedRun,
     policy: &Policy,
     taking: Taking<'_>,
 ) -> Result<(Baseline, Changes), Refusal> {
@@ -248,7 +248,7 @@ fn taken(
 }
 
 /// `seen` with the peak of the line of before, where both depend on who runs when: such a peak would change the line with every run.
-fn with_peak_of(before: &Seen, seen: Seen, repeats: &[&RecordedTest], policy: &Policy) -> Seen {
+fn with_peak_of(before: &Seen, seen: Seen, repeats: &[&LoadedTest], policy: &Policy) -> Seen {
     let threads = repeats.iter().map(|test| test.threads).max().unwrap_or(1);
     let Some(id) = repeats.first().map(|test| test.id()) else { return seen };
     if policy.compares_peak(&id, threads) || before.most.error(Figure::PeakSpace) == 0 {
@@ -270,7 +270,7 @@ fn is_needed(test: &Judged) -> bool {
 mod tests {
     use super::*;
 
-    fn run(tests: &[(&str, u64)]) -> RecordedRun {
+    fn run(tests: &[(&str, u64)]) -> LoadedRun {
         let tests: Vec<serde_json::Value> = tests
             .iter()
             .map(|(name, objects)| {

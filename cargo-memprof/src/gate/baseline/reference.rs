@@ -9,7 +9,7 @@ use crate::gate::baseline::file::{self, BaselineFile, Changes, Taking};
 use crate::gate::baseline::store::{Repeat, Store};
 use crate::gate::committed::Baseline;
 use crate::gate::compare;
-use crate::gate::compare::recorded::{RecordedRun, RecordedTest};
+use crate::gate::compare::loaded_run::{LoadedRun, LoadedTest};
 use crate::gate::flags::GateFlags;
 use crate::gate::outcome::Severity;
 use crate::gate::policy::Policy;
@@ -76,7 +76,7 @@ impl Reference {
     /// Where that cannot be recorded.
     pub fn against(mut self, against: Against<'_>) -> Result<(Reference, Baseline), Error> {
         let run = against.record()?;
-        let whole = |repeats: &Vec<&RecordedTest>| repeats.iter().all(|test| test.is_whole());
+        let whole = |repeats: &Vec<&LoadedTest>| repeats.iter().all(|test| test.is_whole());
         let tests = run.by_test().into_iter().filter(|(_, repeats)| whole(repeats));
         let tests = tests.filter_map(|(id, repeats)| compare::seen(&repeats).map(|seen| (id, seen))).collect();
         self.store = Store::of_run(&run, Repeat::Most);
@@ -103,7 +103,7 @@ impl Reference {
     ///
     /// # Errors
     /// Where the file or its profiles cannot be written.
-    pub fn take(&self, run: &RecordedRun, taking: Taking<'_>, context: &Context<'_>) -> Result<(), Error> {
+    pub fn take(&self, run: &LoadedRun, taking: Taking<'_>, context: &Context<'_>) -> Result<(), Error> {
         let changes = self.file.take(run, &self.policy, taking)?;
         self.store.keep(run, &changes.profiled)?;
         if !changes.without_figures.is_empty() {

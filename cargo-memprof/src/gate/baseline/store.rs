@@ -3,7 +3,7 @@
 
 use crate::files::intake::{IntakeFile, PlainPath};
 use crate::files::outlet;
-use crate::gate::compare::recorded::{RecordedRun, RecordedTest};
+use crate::gate::compare::loaded_run::{LoadedRun, LoadedTest};
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 use camino::Utf8PathBuf;
@@ -32,8 +32,8 @@ pub enum Repeat {
 
 impl Repeat {
     /// The one of `repeats` that is meant.
-    fn of<'a>(self, repeats: &[&'a RecordedTest]) -> Option<&'a RecordedTest> {
-        let figures = |test: &&&RecordedTest| (test.figures.alloc_objects, test.figures.alloc_space);
+    fn of<'a>(self, repeats: &[&'a LoadedTest]) -> Option<&'a LoadedTest> {
+        let figures = |test: &&&LoadedTest| (test.figures.alloc_objects, test.figures.alloc_space);
         match self {
             Repeat::Least => repeats.iter().min_by_key(figures).copied(),
             Repeat::Most => repeats.iter().max_by_key(figures).copied(),
@@ -43,8 +43,8 @@ impl Repeat {
 
 impl Store {
     /// The profiles in a run's own outputs.
-    pub fn of_run(run: &RecordedRun, repeat: Repeat) -> Store {
-        let profile = |(id, repeats): (TestId, Vec<&RecordedTest>)| Some((id, repeat.of(&repeats)?.profile(run)?));
+    pub fn of_run(run: &LoadedRun, repeat: Repeat) -> Store {
+        let profile = |(id, repeats): (TestId, Vec<&LoadedTest>)| Some((id, repeat.of(&repeats)?.profile(run)?));
         Store::Run(run.by_test().into_iter().filter_map(profile).collect())
     }
 
@@ -61,7 +61,7 @@ impl Store {
     ///
     /// # Errors
     /// Where the folder cannot be written.
-    pub fn keep(&self, run: &RecordedRun, tests: &[TestId]) -> Result<(), Error> {
+    pub fn keep(&self, run: &LoadedRun, tests: &[TestId]) -> Result<(), Error> {
         let Store::Folder(folder) = self else { return Ok(()) };
         let by_test = run.by_test();
         let keep = |id: &TestId| -> io::Result<()> {

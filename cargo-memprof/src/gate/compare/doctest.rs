@@ -2,7 +2,7 @@
 //! are named by their item, and counted where it has several. Pure.
 
 use crate::context::doctest_name::{KIND, item_and_line};
-use crate::gate::compare::recorded::RecordedTest;
+use crate::gate::compare::loaded_run::LoadedTest;
 use memprof_profile::record::TestId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet};
 const NUMBER: &str = " #";
 
 /// Names the doctests among `tests` as a baseline does. The line goes to where it is for other tests.
-pub fn without_lines(tests: &mut [RecordedTest]) {
+pub fn without_lines(tests: &mut [LoadedTest]) {
     let mut lines: BTreeMap<TestId, BTreeSet<u32>> = BTreeMap::new();
-    let mut named: Vec<(&mut RecordedTest, u32)> = Vec::new();
+    let mut named: Vec<(&mut LoadedTest, u32)> = Vec::new();
     for test in tests.iter_mut().filter(|test| test.kind == KIND) {
         let Some((item, line)) = item_and_line(&test.name) else { continue };
         if test.source_file.is_empty() {
@@ -47,16 +47,16 @@ mod tests {
 
     #[test]
     fn doctests_are_named_by_their_item_and_place_among_its_doctests() {
-        let test = |name: &str| RecordedTest { kind: KIND.into(), name: name.into(), ..RecordedTest::default() };
+        let test = |name: &str| LoadedTest { kind: KIND.into(), name: name.into(), ..LoadedTest::default() };
         let names =
             ["src/lib.rs - (line 39)", "src/lib.rs - f (line 99)", "src/lib.rs - (line 8)", "src/lib.rs - (line 8)"];
         let mut tests = names.map(test).to_vec();
-        tests.push(RecordedTest { name: "tests::a (line 3)".into(), ..RecordedTest::default() });
+        tests.push(LoadedTest { name: "tests::a (line 3)".into(), ..LoadedTest::default() });
         without_lines(&mut tests);
         let named: Vec<&str> = tests.iter().map(|test| test.name.as_str()).collect();
         assert_eq!(named, ["src/lib.rs #2", "src/lib.rs - f", "src/lib.rs", "src/lib.rs", "tests::a (line 3)"]);
         assert_eq!((tests[1].source_file.as_str(), tests[1].start_line), ("src/lib.rs", 99));
-        let item_of = |test: &RecordedTest| item(&test.id()).map(|id| id.name);
+        let item_of = |test: &LoadedTest| item(&test.id()).map(|id| id.name);
         assert_eq!(item_of(&tests[0]).as_deref(), Some("src/lib.rs"));
         assert_eq!(item_of(&tests[4]), None);
     }

@@ -2,11 +2,11 @@
 
 pub mod again;
 pub mod doctest;
-pub mod recorded;
+pub mod loaded_run;
 pub mod self_test;
 
 use crate::gate::committed::Baseline;
-use crate::gate::compare::recorded::{NotRun, PARTIAL, RecordedRun, RecordedTest};
+use crate::gate::compare::loaded_run::{LoadedRun, LoadedTest, NotRun, PARTIAL};
 use crate::gate::figures::{Figure, Seen};
 use crate::gate::outcome::Severity;
 use crate::gate::outcome::{Better, Doubt, Finding, Judged, Outcome};
@@ -20,12 +20,12 @@ use std::collections::BTreeMap;
 const REMOVED: &str = "its recording was removed while the tests ran";
 
 /// Holds `run` against `baseline`.
-pub fn compare(baseline: &Baseline, run: &RecordedRun, policy: &Policy) -> Outcome {
+pub fn compare(baseline: &Baseline, run: &LoadedRun, policy: &Policy) -> Outcome {
     let ran = run.by_test();
     let conditions = conditions(baseline, run, policy);
     let held = !conditions.as_ref().is_some_and(Doubt::is_fatal);
     let partly = partly_run_items(baseline, ran.keys());
-    let judge = |(id, repeats): (&TestId, &Vec<&RecordedTest>)| match partly_run(id, &partly) {
+    let judge = |(id, repeats): (&TestId, &Vec<&LoadedTest>)| match partly_run(id, &partly) {
         Some(why) => only_found(id, repeats, baseline.tests.get(id), (policy.not_run, Finding::NotRun { why })),
         None => judge(id, repeats, baseline.tests.get(id), held, policy),
     };
@@ -57,13 +57,13 @@ fn partly_run(id: &TestId, partly: &BTreeMap<TestId, (usize, usize)>) -> Option<
     Some(format!("only {ran} of {lines} doctests of its item ran, and it cannot be told which"))
 }
 
-fn conditions(baseline: &Baseline, run: &RecordedRun, policy: &Policy) -> Option<Doubt> {
+fn conditions(baseline: &Baseline, run: &LoadedRun, policy: &Policy) -> Option<Doubt> {
     let differences = baseline.conditions.differences(&run.run.conditions);
     let matter = !differences.is_empty() && policy.conditions != Severity::Ignore;
     matter.then_some(Doubt::Conditions { severity: policy.conditions, differences })
 }
 
-fn doubts(run: &RecordedRun, conditions: Option<Doubt>, nothing_compared: bool, policy: &Policy) -> Vec<Doubt> {
+fn doubts(run: &LoadedRun, conditions: Option<Doubt>, nothing_compared: bool, policy: &Policy) -> Vec<Doubt> {
     let mut doubts = Vec::new();
     if run.run.cargo_exit != 0 {
         doubts.push(Doubt::TestsFailed { cargo_exit: run.run.cargo_exit });
@@ -92,12 +92,12 @@ fn doubts(run: &RecordedRun, conditions: Option<Doubt>, nothing_compared: bool, 
 }
 
 /// What was seen of a test in its repeats.
-pub fn seen(repeats: &[&RecordedTest]) -> Option<Seen> {
+pub fn seen(repeats: &[&LoadedTest]) -> Option<Seen> {
     Seen::of(repeats.iter().map(|test| test.figures))
 }
 
 /// Tests of the baseline that `run` shows to be no more: their targets ran and do not list them.
-pub fn gone(baseline: &Baseline, run: &RecordedRun) -> Vec<TestId> {
+pub fn gone(baseline: &Baseline, run: &LoadedRun) -> Vec<TestId> {
     let policy = Policy::default();
     let absent = Absent::new(run, &policy);
     let ran = run.by_test();
@@ -106,7 +106,7 @@ pub fn gone(baseline: &Baseline, run: &RecordedRun) -> Vec<TestId> {
 }
 
 /// Those of `tests` whose repeats in `run` differ.
-pub fn unstable_tests(run: &RecordedRun, tests: &[TestId]) -> Vec<TestId> {
+pub fn unstable_tests(run: &LoadedRun, tests: &[TestId]) -> Vec<TestId> {
     let by_test = run.by_test();
     let compared = Figure::ALL.into_iter().filter(|figure| *figure != Figure::PeakSpace);
     let differ = |id: &&TestId| {
@@ -117,14 +117,14 @@ pub fn unstable_tests(run: &RecordedRun, tests: &[TestId]) -> Vec<TestId> {
 }
 
 /// A test that ran and is not compared.
-fn only_found(id: &TestId, repeats: &[&RecordedTest], line: Option<&Seen>, finding: (Severity, Finding)) -> Judged {
+fn only_found(id: &TestId, repeats: &[&LoadedTest], line: Option<&Seen>, finding: (Severity, Finding)) -> Judged {
     let mut judged = of_run(id, repeats, line);
     judged.findings.extend(Some(finding).filter(|(severity, _)| *severity != Severity::Ignore));
     judged
 }
 
 /// A test that ran, of which nothing is found yet.
-fn of_run(id: &TestId, repeats: &[&RecordedTest], line: Option<&Seen>) -> Judged {
+fn of_run(id: &TestId, repeats: &[&LoadedTest], line: Option<&Seen>) -> Judged {
     let first = repeats.first();
     Judged {
         id: id.clone(),
@@ -140,7 +140,7 @@ fn of_run(id: &TestId, repeats: &[&RecordedTest], line: Option<&Seen>) -> Judged
 }
 
 /// `held` = the test's line in the baseline is one to hold it against; ceilings hold in any case.
-fn judge(id: &TestId, repeats: &[&RecordedTest], line: Option<&Seen>, held: bool, policy: &Policy) -> Judged {
+fn judge(id: &TestId, repeats: &[&LoadedTest], line: Option<&Seen>, held: bool, policy: &Policy) -> Judged {
     let before = line.filter(|_| held);
     let mut judged = of_run(id, repeats, line);
     let Some(now) = judged.now else { return judged };
@@ -221,12 +221,12 @@ fn unstable(seen: &Seen, figure: Figure, limit: &Limit) -> Option<Finding> {
 /// Why tests of the baseline did not run.
 struct Absent<'a> {
     not_run: BTreeMap<TestId, &'a NotRun>,
-    run: &'a RecordedRun,
+    run: &'a LoadedRun,
     policy: &'a Policy,
 }
 
 impl<'a> Absent<'a> {
-    fn new(run: &'a RecordedRun, policy: &'a Policy) -> Absent<'a> {
+    fn new(run: &'a LoadedRun, policy: &'a Policy) -> Absent<'a> {
         Absent { not_run: run.not_run.iter().map(|test| (test.id(), test)).collect(), run, policy }
     }
 
@@ -320,18 +320,18 @@ mod tests {
         Baseline { conditions: conditions(), tests }
     }
 
-    fn test(name: &str, figures: Figures) -> RecordedTest {
+    fn test(name: &str, figures: Figures) -> LoadedTest {
         let json = serde_json::json!({
             "package": "p", "target": "p", "kind": "lib", "name": name, "outcome": "ok", "cut_short": false,
             "source_file": "src/lib.rs", "start_line": 3, "threads": 1,
             "alloc_objects": 0, "alloc_space": 0, "peak_space": 0, "inuse_space": 0
         });
-        let test: RecordedTest = serde_json::from_value(json).unwrap();
-        RecordedTest { figures, ..test }
+        let test: LoadedTest = serde_json::from_value(json).unwrap();
+        LoadedTest { figures, ..test }
     }
 
-    fn run(tests: Vec<RecordedTest>) -> RecordedRun {
-        let mut run = RecordedRun { tests, ..RecordedRun::default() };
+    fn run(tests: Vec<LoadedTest>) -> LoadedRun {
+        let mut run = LoadedRun { tests, ..LoadedRun::default() };
         run.run.conditions = conditions();
         run
     }
@@ -366,7 +366,7 @@ mod tests {
 
     #[test]
     fn nothing_passes_vacuously() {
-        let of = |baseline: &Baseline, run: &RecordedRun| compare(baseline, run, &Policy::default()).verdict();
+        let of = |baseline: &Baseline, run: &LoadedRun| compare(baseline, run, &Policy::default()).verdict();
         let one = baseline(&[("a", figures(3))]);
         let two = baseline(&[("a", figures(3)), ("b", figures(3))]);
         let ran = run(vec![test("a", figures(3))]);
@@ -444,7 +444,7 @@ mod tests {
         let tests =
             [("f", 3), ("f #2", 5), ("g", 7)].map(|(name, objects)| (doctest(name), Seen::once(figures(objects))));
         let baseline = Baseline { conditions: conditions(), tests: tests.into() };
-        let ran = |name: &str, objects| RecordedTest { kind: "doc".into(), ..test(name, figures(objects)) };
+        let ran = |name: &str, objects| LoadedTest { kind: "doc".into(), ..test(name, figures(objects)) };
         let outcome = compare(&baseline, &run(vec![ran("f", 5), ran("g", 7)]), &Policy::default());
         let why = "only 1 of 2 doctests of its item ran, and it cannot be told which".to_owned();
         assert_eq!(findings(&outcome, "f"), [(Severity::Fail, Finding::NotRun { why })]);
@@ -463,7 +463,7 @@ mod tests {
     }
 
     impl NotRunOf<'_> {
-        fn build(&self) -> crate::gate::compare::recorded::NotRun {
+        fn build(&self) -> crate::gate::compare::loaded_run::NotRun {
             let json = serde_json::json!({
                 "package": "p", "target": "p", "kind": "lib", "name": self.name, "ignored": self.ignored
             });
@@ -486,7 +486,7 @@ mod tests {
     fn a_peak_within_its_bound_is_not_over() {
         let with_peak = |peak_space, peak_error| Figures { peak_space, peak_error, ..figures(3) };
         let policy: Policy = toml::from_str("limits.peak_space = '+0'\nthreaded-peaks = true").unwrap();
-        let threaded = |figures| RecordedTest { threads: 2, ..test("a", figures) };
+        let threaded = |figures| LoadedTest { threads: 2, ..test("a", figures) };
         let of = |before, now, policy: &Policy| {
             compare(&baseline(&[("a", before)]), &run(vec![threaded(now)]), policy).verdict()
         };
@@ -548,8 +548,8 @@ mod tests {
     #[test]
     fn a_test_that_was_seen_in_part_is_not_compared() {
         let baseline = baseline(&[("a", figures(3)), ("b", figures(3))]);
-        let part = RecordedTest { seen: PARTIAL.into(), ..test("a", figures(99)) };
-        let new = RecordedTest { name: "n".into(), ..part.clone() };
+        let part = LoadedTest { seen: PARTIAL.into(), ..test("a", figures(99)) };
+        let new = LoadedTest { name: "n".into(), ..part.clone() };
         let outcome = compare(&baseline, &run(vec![part, test("b", figures(3)), new]), &Policy::default());
         assert_eq!((outcome.verdict(), outcome.compared()), (Verdict::CannotCompare, 1));
         assert!(matches!(findings(&outcome, "a").as_slice(), [(Severity::Fail, Finding::Unprofiled { .. })]));
@@ -573,7 +573,7 @@ mod tests {
     fn a_test_of_several_threads_that_ran_once_may_vary() {
         let baseline = baseline(&[("a", figures(3))]);
         let may_vary = |objects, threads, repeats| {
-            let ran = vec![RecordedTest { threads, ..test("a", figures(objects)) }; repeats];
+            let ran = vec![LoadedTest { threads, ..test("a", figures(objects)) }; repeats];
             compare(&baseline, &run(ran), &Policy::default()).tests[0].may_vary()
         };
         assert!(may_vary(4, 2, 1));
@@ -595,13 +595,13 @@ mod tests {
     #[test]
     fn a_failed_test_is_not_compared_and_one_cut_short_cannot_be() {
         let baseline = baseline(&[("a", figures(3)), ("b", figures(3))]);
-        let failed = RecordedTest { outcome: "failed".into(), ..test("a", figures(99)) };
+        let failed = LoadedTest { outcome: "failed".into(), ..test("a", figures(99)) };
         let outcome = compare(&baseline, &run(vec![failed, test("b", figures(3))]), &Policy::default());
         assert_eq!(findings(&outcome, "a"), [(Severity::Fail, Finding::TestFailed)]);
-        let late = RecordedTest { outcome: "timed_out".into(), ..test("a", figures(99)) };
+        let late = LoadedTest { outcome: "timed_out".into(), ..test("a", figures(99)) };
         let outcome = compare(&baseline, &run(vec![late, test("b", figures(3))]), &Policy::default());
         assert_eq!(findings(&outcome, "a"), [(Severity::Fail, Finding::TestTimedOut)]);
-        let cut = RecordedTest { cut_short: true, ..test("a", figures(1)) };
+        let cut = LoadedTest { cut_short: true, ..test("a", figures(1)) };
         let outcome = compare(&baseline, &run(vec![cut, test("b", figures(3))]), &Policy::default());
         assert_eq!(findings(&outcome, "a"), [(Severity::Fail, Finding::CutShort)]);
         assert_eq!(outcome.verdict(), Verdict::CannotCompare);

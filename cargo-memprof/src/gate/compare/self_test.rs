@@ -3,7 +3,7 @@
 
 use crate::gate::committed::Baseline;
 use crate::gate::compare::compare;
-use crate::gate::compare::recorded::RecordedRun;
+use crate::gate::compare::loaded_run::LoadedRun;
 use crate::gate::figures::Figure;
 use crate::gate::outcome::{Finding, Outcome};
 use crate::gate::policy::Policy;
@@ -26,7 +26,7 @@ impl SelfTest {
 }
 
 /// Plants an allocation into each test that was compared in `outcome`.
-pub fn run(baseline: &Baseline, run: &RecordedRun, policy: &Policy, outcome: &Outcome) -> SelfTest {
+pub fn run(baseline: &Baseline, run: &LoadedRun, policy: &Policy, outcome: &Outcome) -> SelfTest {
     let mut planted = run.clone();
     for test in &mut planted.tests {
         test.figures.alloc_objects = test.figures.alloc_objects.saturating_add(1);

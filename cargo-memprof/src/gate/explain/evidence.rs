@@ -4,7 +4,7 @@
 use crate::files::intake::IntakeFile;
 use crate::files::outlet;
 use crate::gate::baseline::store::{self, Repeat, Store};
-use crate::gate::compare::recorded::{RecordedRun, RecordedTest};
+use crate::gate::compare::loaded_run::{LoadedRun, LoadedTest};
 use crate::gate::explain::changed_lines::ChangedLines;
 use crate::gate::explain::picture::{self, Widths};
 use crate::gate::explain::stacks::Stacks;
@@ -79,7 +79,7 @@ pub struct Missing {
 /// Where the pictures cannot be written. A profile that cannot be read explains nothing, and that is said.
 pub fn gather(
     outcome: &Outcome,
-    run: &RecordedRun,
+    run: &LoadedRun,
     stores: &[&Store],
     source_roots: &SourceRoots,
     changed: &ChangedLines,
@@ -124,9 +124,9 @@ pub fn begin(out: &Utf8Path) -> Result<(), Error> {
 }
 
 /// How the repeats of unstable tests differ: of each, those with the least and with the most.
-fn varying_tests(outcome: &Outcome, run: &RecordedRun, source_roots: &SourceRoots) -> BTreeMap<TestId, Varying> {
+fn varying_tests(outcome: &Outcome, run: &LoadedRun, source_roots: &SourceRoots) -> BTreeMap<TestId, Varying> {
     let by_test = run.by_test();
-    let stacks = |test: &RecordedTest| {
+    let stacks = |test: &LoadedTest| {
         let Some(profile) = test.profile(run) else {
             return Some(Stacks::none());
         };
@@ -203,7 +203,7 @@ impl Case<'_> {
     }
 
     /// The profile of this run, which must be that of the figures.
-    fn now(&self, run: &RecordedRun, source_roots: &SourceRoots) -> Result<Stacks, Missing> {
+    fn now(&self, run: &LoadedRun, source_roots: &SourceRoots) -> Result<Stacks, Missing> {
         if run.run.rate != 1 {
             return Err(Missing {
                 what: format!("this run recorded at a rate of {}, so not every allocation has a stack", run.run.rate),

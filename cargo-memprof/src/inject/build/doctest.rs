@@ -38,7 +38,7 @@ const SLACK: i64 = 8;
 /// Where the compiler cannot be started or there is no plan.
 pub fn compile(args: &[OsString]) -> Result<ExitCode, Error> {
     let plan = Plan::of_this_run()?;
-    let call = Call::read(&plan, args)?;
+    let call = DoctestCall::read(&plan, args)?;
     let expected = call.expected();
     let runs = call.executable.is_some() && !expected.compile_fail;
     if runs && let Some(done) = call.compile_with_harness(&expected)? {
@@ -55,7 +55,7 @@ pub fn compile(args: &[OsString]) -> Result<ExitCode, Error> {
 }
 
 /// One call of the compiler.
-struct Call<'a> {
+struct DoctestCall<'a> {
     plan: &'a Plan,
     /// Argument files expanded.
     args: Vec<OsString>,
@@ -78,8 +78,8 @@ struct Expected {
     codes: Vec<String>,
 }
 
-impl<'a> Call<'a> {
-    fn read(plan: &'a Plan, args: &[OsString]) -> Result<Call<'a>, Error> {
+impl<'a> DoctestCall<'a> {
+    fn read(plan: &'a Plan, args: &[OsString]) -> Result<DoctestCall<'a>, Error> {
         let mut args = expand(args, |path| fs_err::read_to_string(path).ok());
         let mut source = None;
         if args.iter().any(|arg| arg == "-") {
@@ -102,7 +102,7 @@ impl<'a> Call<'a> {
         let executable = follows("-o").filter(|_| links).map(PathBuf::from);
         let variable = |name| std::env::var(name).unwrap_or_default();
         let line = variable(LINE).parse().unwrap_or(0);
-        Ok(Call { plan, source, runner, executable, file: variable(FILE), line, args })
+        Ok(DoctestCall { plan, source, runner, executable, file: variable(FILE), line, args })
     }
 
     /// The line that rustdoc names the doctest by; `None` = only a line not far in front of it is known.

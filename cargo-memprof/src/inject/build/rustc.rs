@@ -56,7 +56,7 @@ pub fn wrap(args: &[OsString]) -> Result<ExitCode, Error> {
     if build_script::is_another_build(&plan) {
         invocation.purpose = Purpose::Untouched;
     }
-    let call = Call { plan: &plan, args, invocation: &invocation };
+    let call = RustcCall { plan: &plan, args, invocation: &invocation };
     match invocation.purpose {
         Purpose::Untouched => Err(call.become_compiler()),
         Purpose::Plain if invocation.executable.is_some() => call.compile_program(),
@@ -66,14 +66,14 @@ pub fn wrap(args: &[OsString]) -> Result<ExitCode, Error> {
 }
 
 /// One call of rustc.
-struct Call<'a> {
+struct RustcCall<'a> {
     plan: &'a Plan,
     /// As cargo gave them, the compiler first.
     args: &'a [OsString],
     invocation: &'a Invocation,
 }
 
-impl Call<'_> {
+impl RustcCall<'_> {
     /// Compiles with the harness; without it where that is not possible.
     fn compile_test(&self) -> Result<ExitCode, Error> {
         if self.invocation.has_extern_test {

@@ -133,10 +133,10 @@ pub fn build(
                 command.arg("--cfg").arg(format!("memprof_libtest=\"{}\"", shape.name));
                 outlet::put(place.join(SHAPE), shape.name).map_err(told)?;
             }
-            Err(said) if is_about_the_text(&said) && libtest::compiles_at_all(compiler, target, draft.path()) => {
-                return settle(place, compiler, &said).map_err(told);
+            Err(stderr) if is_about_the_text(&stderr) && libtest::compiles_at_all(compiler, target, draft.path()) => {
+                return settle(place, compiler, &stderr).map_err(told);
             }
-            Err(said) => return Err(said),
+            Err(stderr) => return Err(stderr),
         }
     }
     if libtest::has_alloc_error_hook(compiler, target, draft.path()) {
@@ -151,21 +151,21 @@ pub fn build(
             seal(&draft, place, form).map_err(told)?;
             fs_err::rename(draft, form.rlib(place)).map_err(told)
         }
-        Compiled::Not { said, code } if form == Form::Test && code == Some(REFUSED) && is_about_the_text(&said) => {
-            settle(place, compiler, &said).map_err(told)
+        Compiled::Not { stderr, code } if form == Form::Test && code == Some(REFUSED) && is_about_the_text(&stderr) => {
+            settle(place, compiler, &stderr).map_err(told)
         }
-        Compiled::Not { said, .. } => Err(said),
+        Compiled::Not { stderr, .. } => Err(stderr),
     }
 }
 
 /// Whether the compiler refused what it read: such errors have a code (`error[E0432]`), and a full disk's has none.
-pub fn is_about_the_text(said: &str) -> bool {
-    said.lines().any(|line| line.trim_start().starts_with("error[E"))
+pub fn is_about_the_text(stderr: &str) -> bool {
+    stderr.lines().any(|line| line.trim_start().starts_with("error[E"))
 }
 
-/// Writes down for all runs with this toolchain that its libtest is none that the harness knows: the compiler has `said` so.
-fn settle(place: &Path, compiler: &Compiler, said: &str) -> io::Result<()> {
-    let error = diagnostics::first_error(said.as_bytes()).unwrap_or_default();
+/// Writes down for all runs with this toolchain that its libtest is none that the harness knows: the compiler wrote that to `stderr`.
+fn settle(place: &Path, compiler: &Compiler, stderr: &str) -> io::Result<()> {
+    let error = diagnostics::first_error(stderr.as_bytes()).unwrap_or_default();
     let reason = format!("the libtest of {} is not known to cargo-memprof {VERSION} ({error})", compiler.version);
     outlet::put(place.join(NO_LIBTEST), reason)
 }
@@ -195,7 +195,7 @@ enum Compiled {
     Well,
     Not {
         /// What the compiler said.
-        said: String,
+        stderr: String,
         /// `None` = a signal ended it.
         code: Option<i32>,
     },
@@ -215,10 +215,10 @@ fn compile(mut command: Command, sources: &Path, wanted: Wanted, running: &Runni
             let _ = rustix::process::setpriority_process(process, NICE);
         }
     };
-    let ended = running.run(&mut command, begun).map_err(|error| error.to_string())?;
-    Ok(match ended.status.success() {
+    let output = running.run(&mut command, begun).map_err(|error| error.to_string())?;
+    Ok(match output.status.success() {
         true => Compiled::Well,
-        false => Compiled::Not { said: ended.said, code: ended.status.code() },
+        false => Compiled::Not { stderr: output.stderr, code: output.status.code() },
     })
 }
 

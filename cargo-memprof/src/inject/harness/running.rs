@@ -15,10 +15,10 @@ struct State {
 }
 
 /// How a compiler ended.
-pub struct Ended {
+pub struct CompilerOutput {
     pub status: ExitStatus,
     /// What it wrote to stderr.
-    pub said: String,
+    pub stderr: String,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -40,7 +40,7 @@ impl Running {
     ///
     /// # Errors
     /// Where it cannot be started, or [`stop`](Running::stop) was called.
-    pub fn run(&self, command: &mut Command, begun: impl FnOnce(u32)) -> io::Result<Ended> {
+    pub fn run(&self, command: &mut Command, begun: impl FnOnce(u32)) -> io::Result<CompilerOutput> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let (child, stderr) = {
             let mut state = lock(&self.0);
@@ -54,13 +54,13 @@ impl Running {
             state.children.push(Arc::clone(&child));
             (child, stderr)
         };
-        let mut said = Vec::new();
+        let mut text = Vec::new();
         // Until the compiler has ended, which may be because it was killed: nobody holds its lock meanwhile.
-        let read = stderr.map_or(Ok(0), |mut stderr| stderr.read_to_end(&mut said));
+        let read = stderr.map_or(Ok(0), |mut stderr| stderr.read_to_end(&mut text));
         let status = lock(&child).wait();
         lock(&self.0).children.retain(|running| !Arc::ptr_eq(running, &child));
         read?;
-        Ok(Ended { status: status?, said: String::from_utf8_lossy(&said).trim().to_owned() })
+        Ok(CompilerOutput { status: status?, stderr: String::from_utf8_lossy(&text).trim().to_owned() })
     }
 }
 
@@ -89,6 +89,6 @@ mod tests {
     fn a_compiler_is_heard_to_its_end() {
         let mut command = Command::new("sh");
         let ended = Running::default().run(command.args(["-c", "echo out; echo err >&2; exit 3"]), |_| ()).unwrap();
-        assert_eq!((ended.status.code(), ended.said.as_str()), (Some(3), "err"));
+        assert_eq!((ended.status.code(), ended.stderr.as_str()), (Some(3), "err"));
     }
 }

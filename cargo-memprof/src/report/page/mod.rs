@@ -1,6 +1,6 @@
 //! `index.html`: the run as one page that needs no server, no network and no other file to be read. Pure.
 
-use super::summary::{Files, Summary, Test};
+use super::summary::{Files, SavedTest, Summary};
 use memprof_profile::record::Outcome;
 use memprof_profile::view::amount::{bytes, count, plural, round_bytes};
 use memprof_profile::view::plain::plain;
@@ -110,7 +110,7 @@ fn table(html: &mut String, summary: &Summary<'_>) {
          <th data-sort=\"number\">reallocs</th><th data-sort=\"number\">peak</th><th data-sort=\"number\">in use</th>\
          <th class=\"open\">open</th></tr></thead>\n<tbody>\n",
     );
-    let mut order: Vec<&Test<'_>> = summary.tests.iter().collect();
+    let mut order: Vec<&SavedTest<'_>> = summary.tests.iter().collect();
     // Stable, so that equals stay in the order of their names.
     order.sort_by_key(|test| std::cmp::Reverse(test.alloc_space));
     let most = order.first().map_or(0, |test| test.alloc_space).max(1);
@@ -120,7 +120,7 @@ fn table(html: &mut String, summary: &Summary<'_>) {
     html.push_str("</tbody></table></div>\n");
 }
 
-fn row(html: &mut String, test: &Test<'_>, most: u64) {
+fn row(html: &mut String, test: &SavedTest<'_>, most: u64) {
     let label = if test.kind == "lib" { test.target.to_string() } else { format!("{}/{}", test.kind, test.target) };
     let label = if test.package == test.target { label } else { format!("{}::{label}", test.package) };
     let share = test.alloc_space as f64 / most as f64 * 100.0;
@@ -154,7 +154,7 @@ fn row(html: &mut String, test: &Test<'_>, most: u64) {
 }
 
 /// What is in use at the end, exactly: what of it is leaked, and what can be reached.
-fn in_use(test: &Test<'_>) -> String {
+fn in_use(test: &SavedTest<'_>) -> String {
     let leaks = &test.leaks;
     let amount = |space: i64, objects: i64| format!("{} bytes in {} blocks", count(space), count(objects));
     let all = amount(test.inuse_space, test.inuse_objects);
@@ -170,7 +170,7 @@ fn in_use(test: &Test<'_>) -> String {
 }
 
 /// What is not as it should be, with the reason where there is one.
-fn marks(test: &Test<'_>) -> String {
+fn marks(test: &SavedTest<'_>) -> String {
     let outcome = match test.outcome {
         Outcome::Ok => None,
         Outcome::Failed => Some("failed"),
@@ -217,7 +217,7 @@ fn marks(test: &Test<'_>) -> String {
 }
 
 /// The processes that the test started, whose figures are not in the row's.
-fn children(test: &Test<'_>) -> String {
+fn children(test: &SavedTest<'_>) -> String {
     if test.children.is_empty() {
         return String::new();
     }

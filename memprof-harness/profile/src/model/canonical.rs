@@ -86,33 +86,33 @@ pub(super) fn copy_location(from: &Profile, location: &Location, to: &mut Profil
 
 /// Fills the stacks of `out` with `stacks` so that what one caller calls follows it, by location; gives the new id for each old one.
 fn order_stacks(stacks: Stacks, locations: &[LocationId], out: &mut Profile) -> Vec<StackId> {
-    let calls = Calls::new(&stacks, locations);
+    let children = ChildStacks::new(&stacks, locations);
     let mut new_ids = vec![StackId::from_index(0); stacks.len()];
     drop(stacks);
     out.stacks.reserve(new_ids.len());
-    let mut open: Vec<(Option<StackId>, Call)> = Vec::new();
-    open.extend(calls.of(None).iter().rev().map(|call| (None, *call)));
+    let mut open: Vec<(Option<StackId>, ChildStack)> = Vec::new();
+    open.extend(children.of(None).iter().rev().map(|call| (None, *call)));
     while let Some((caller, (location, old))) = open.pop() {
         let new = out.stacks.add(StackNode { caller, location });
         new_ids[old.index()] = new;
-        open.extend(calls.of(Some(old)).iter().rev().map(|call| (Some(new), *call)));
+        open.extend(children.of(Some(old)).iter().rev().map(|call| (Some(new), *call)));
     }
     new_ids
 }
 
 /// The new location and the old id of a node.
-type Call = (LocationId, StackId);
+type ChildStack = (LocationId, StackId);
 
 /// What each node calls, by location.
-struct Calls {
+struct ChildStacks {
     /// Roots first, then by caller.
-    all: Vec<Call>,
+    all: Vec<ChildStack>,
     /// By caller's number + 1: where its calls end in `all`; they start where those of the number before end.
     ends: Vec<u32>,
 }
 
-impl Calls {
-    fn new(stacks: &Stacks, locations: &[LocationId]) -> Calls {
+impl ChildStacks {
+    fn new(stacks: &Stacks, locations: &[LocationId]) -> ChildStacks {
         let slot = |caller: Option<StackId>| caller.map_or(0, |id| id.index() + 1);
         let mut ends = vec![0u32; stacks.len() + 1];
         for (_, node) in stacks.iter() {
@@ -134,10 +134,10 @@ impl Calls {
             all[start..*end as usize].sort_unstable();
             start = *end as usize;
         }
-        Calls { all, ends }
+        ChildStacks { all, ends }
     }
 
-    fn of(&self, caller: Option<StackId>) -> &[Call] {
+    fn of(&self, caller: Option<StackId>) -> &[ChildStack] {
         let slot = caller.map_or(0, |id| id.index() + 1);
         let start = if slot == 0 { 0 } else { self.ends[slot - 1] };
         &self.all[start as usize..self.ends[slot] as usize]

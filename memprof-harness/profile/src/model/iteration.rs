@@ -46,13 +46,13 @@ pub struct Iteration {
 pub fn of(profile: &Profile, question: &Question<'_>) -> Option<Iteration> {
     let stacks = Stacks { profile, owner: question.owner, program: question.program };
     let mut found = Iteration::default();
-    let mut calls: Vec<Call<'_>> = Vec::new();
+    let mut calls: Vec<BencherCall<'_>> = Vec::new();
     for sample in &profile.samples {
         let frames: Vec<Frame> = stacks.frames(sample).collect();
         match stacks.bencher(&frames) {
             Some(at) if stacks.is_of_benchmark(&frames, at) => {
                 let repeater = frames.iter().skip(at).position(|frame| stacks.owner(*frame) == Owner::Repeater);
-                calls.push(Call { sample, at, repeater: repeater.map(|after| at + after), frames });
+                calls.push(BencherCall { sample, at, repeater: repeater.map(|after| at + after), frames });
             }
             Some(_) => {}
             None if stacks.is_of_another_thread(&frames) => found.elsewhere += &sample.values,
@@ -66,7 +66,7 @@ pub fn of(profile: &Profile, question: &Question<'_>) -> Option<Iteration> {
         }
     }
     if question.first_call && !calls.is_empty() {
-        let lines: BTreeSet<Option<u32>> = calls.iter().map(Call::line).collect();
+        let lines: BTreeSet<Option<u32>> = calls.iter().map(BencherCall::line).collect();
         // What was allocated in some of the calls only may be any of them.
         if lines.len() != LINES_OF_CALLS || lines.contains(&None) {
             return None;
@@ -81,7 +81,7 @@ pub fn of(profile: &Profile, question: &Question<'_>) -> Option<Iteration> {
 const LINES_OF_CALLS: usize = 3;
 
 /// What happened below a bencher.
-struct Call<'a> {
+struct BencherCall<'a> {
     sample: &'a Sample,
     /// Innermost first.
     frames: Vec<Frame>,
@@ -91,7 +91,7 @@ struct Call<'a> {
     repeater: Option<usize>,
 }
 
-impl Call<'_> {
+impl BencherCall<'_> {
     /// The line that the repeater calls from.
     fn line(&self) -> Option<u32> {
         Some(self.frames[self.repeater?].line)
@@ -176,7 +176,7 @@ impl<'a> Stacks<'a> {
     }
 
     /// The benchmark's own function: what the framework called.
-    fn routine(&self, call: &Call<'_>) -> Option<&'a str> {
+    fn routine(&self, call: &BencherCall<'_>) -> Option<&'a str> {
         let below = call.frames[..call.repeater.unwrap_or(call.at)].iter().rev().copied();
         let called = below.filter(|frame| self.origin(*frame) != Origin::Std);
         called.into_iter().find(|frame| self.owner(*frame) == Owner::Other).map(|frame| self.name(frame))

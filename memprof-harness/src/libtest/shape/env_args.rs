@@ -9,7 +9,7 @@ use std::sync::Arc;
 pub use std::process::ExitCode;
 
 /// What an entry point returns.
-pub(in crate::libtest) type Ended = ExitCode;
+pub(in crate::libtest) type EntryReturn = ExitCode;
 
 /// The entry point of an executable made by `rustc --test`.
 pub fn test_main_env_args(tests: &[&TestDescAndFn]) -> ExitCode {
@@ -34,12 +34,12 @@ pub(in crate::libtest) fn dyn_bench(
 }
 
 /// libtest's run of `tests`.
-pub(in crate::libtest) fn run_list(arguments: &[String], tests: Vec<TestDescAndFn>) -> Ended {
+pub(in crate::libtest) fn run_list(arguments: &[String], tests: Vec<TestDescAndFn>) -> EntryReturn {
     real::test_main(arguments, &tests.iter().collect::<Vec<_>>())
 }
 
 /// libtest as if we were not there.
-pub(in crate::libtest) fn plain(tests: &[&TestDescAndFn], on_panic: OnPanic) -> Ended {
+pub(in crate::libtest) fn plain(tests: &[&TestDescAndFn], on_panic: OnPanic) -> EntryReturn {
     match on_panic {
         OnPanic::Unwind => real::test_main_env_args(tests),
         OnPanic::Abort => real::test_main_env_args_abort(tests),

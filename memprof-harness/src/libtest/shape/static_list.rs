@@ -5,7 +5,7 @@ use crate::libtest::face::{enter, OnPanic};
 use real::{Bencher, TestDescAndFn, TestFn};
 
 /// What an entry point returns.
-pub(in crate::libtest) type Ended = ();
+pub(in crate::libtest) type EntryReturn = ();
 
 /// The entry point of an executable made by `rustc --test`.
 pub fn test_main_static(tests: &[&TestDescAndFn]) {
@@ -30,12 +30,12 @@ pub(in crate::libtest) fn dyn_bench(
 }
 
 /// libtest's run of `tests`. Ends the process where one of them failed.
-pub(in crate::libtest) fn run_list(arguments: &[String], tests: Vec<TestDescAndFn>) -> Ended {
+pub(in crate::libtest) fn run_list(arguments: &[String], tests: Vec<TestDescAndFn>) -> EntryReturn {
     real::test_main(arguments, tests, None);
 }
 
 /// libtest as if we were not there.
-pub(in crate::libtest) fn plain(tests: &[&TestDescAndFn], on_panic: OnPanic) -> Ended {
+pub(in crate::libtest) fn plain(tests: &[&TestDescAndFn], on_panic: OnPanic) -> EntryReturn {
     match on_panic {
         OnPanic::Unwind => real::test_main_static(tests),
         OnPanic::Abort => real::test_main_static_abort(tests),

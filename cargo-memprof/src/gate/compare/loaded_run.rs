@@ -18,11 +18,11 @@ const SCHEMA: u32 = 1;
 
 /// A run.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub struct RecordedRun {
+pub struct LoadedRun {
     pub schema: u32,
-    pub run: Run,
+    pub run: LoadedRunFacts,
     /// A test that was repeated is here as often as it ran.
-    pub tests: Vec<RecordedTest>,
+    pub tests: Vec<LoadedTest>,
     pub unprofiled: Vec<UnprofiledTarget>,
     /// Tests of executables that ran which were filtered out or ignored.
     #[serde(default)]
@@ -37,7 +37,7 @@ pub struct RecordedRun {
 
 /// What holds for all of it.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub struct Run {
+pub struct LoadedRunFacts {
     /// Mean bytes between samples; 1 = every allocation has its stack.
     pub rate: u64,
     /// How often each test was to be run.
@@ -62,7 +62,7 @@ pub const PARTIAL: &str = "partial";
 
 /// One run of one test.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub struct RecordedTest {
+pub struct LoadedTest {
     #[serde(deserialize_with = "intake::line")]
     pub package: String,
     #[serde(deserialize_with = "intake::line")]
@@ -134,7 +134,7 @@ pub struct NotRun {
     pub lost: bool,
 }
 
-impl RecordedTest {
+impl LoadedTest {
     pub fn id(&self) -> TestId {
         TestId {
             package: self.package.clone(),
@@ -156,12 +156,12 @@ impl NotRun {
     }
 }
 
-impl RecordedRun {
+impl LoadedRun {
     /// The run whose outputs are in `folder`.
     ///
     /// # Errors
     /// Where there is none, or it cannot be understood.
-    pub fn read(folder: &Utf8Path) -> Result<RecordedRun, Error> {
+    pub fn read(folder: &Utf8Path) -> Result<LoadedRun, Error> {
         let file = IntakeFile::new(folder, &PlainPath::ours(layout::SUMMARY.into()));
         let path = file.path();
         let failed = || Error::new(format!("cannot read the run in `{folder}`"));
@@ -171,7 +171,7 @@ impl RecordedRun {
             _ => failed().caused_by(error),
         })?;
         let broken = |why: &dyn std::fmt::Display| failed().caused_by(format!("`{path}`: {why}")).help(again);
-        let mut run: RecordedRun = intake::json(&text).map_err(|error| broken(&error))?;
+        let mut run: LoadedRun = intake::json(&text).map_err(|error| broken(&error))?;
         if run.schema != SCHEMA {
             return Err(broken(&format!("its schema is {}; this program reads schema {SCHEMA}", run.schema)));
         }
@@ -183,8 +183,8 @@ impl RecordedRun {
     }
 
     /// The runs of each test, in the order of the tests.
-    pub fn by_test(&self) -> BTreeMap<TestId, Vec<&RecordedTest>> {
-        let mut tests: BTreeMap<TestId, Vec<&RecordedTest>> = BTreeMap::new();
+    pub fn by_test(&self) -> BTreeMap<TestId, Vec<&LoadedTest>> {
+        let mut tests: BTreeMap<TestId, Vec<&LoadedTest>> = BTreeMap::new();
         for test in &self.tests {
             tests.entry(test.id()).or_default().push(test);
         }
@@ -192,9 +192,9 @@ impl RecordedRun {
     }
 }
 
-impl RecordedTest {
+impl LoadedTest {
     /// Its profile, among the outputs of `run`; `None` = it has none.
-    pub fn profile(&self, run: &RecordedRun) -> Option<IntakeFile> {
+    pub fn profile(&self, run: &LoadedRun) -> Option<IntakeFile> {
         Some(IntakeFile::new(&run.folder, self.files.get(layout::PROFILE_KEY)?))
     }
 

@@ -4,8 +4,8 @@
 use crate::collect::run_facts::RanExecutable;
 use crate::context::executable::ExecutablePath;
 use crate::context::workspace::{Workspace, is_in};
-use crate::protocol::build_record::Note;
-use crate::protocol::run_log::Ran;
+use crate::protocol::build_record::BuildRecord;
+use crate::protocol::run_log::RunLogEntry;
 use cargo_metadata::{Package, Target, TargetKind};
 use memprof_harness::ledger;
 use memprof_profile::symbolize::SourceRoots;
@@ -14,11 +14,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 /// Names what was run. Doctests of one package are one entry.
-pub fn identify(workspace: &Workspace, ran: Vec<Ran>) -> Vec<RanExecutable> {
+pub fn identify(workspace: &Workspace, run_log: Vec<RunLogEntry>) -> Vec<RanExecutable> {
     let mut strangers = HashMap::new();
     let mut named: Vec<RanExecutable> = Vec::new();
-    for ran in ran {
-        let manifest_dir = ran.note.as_ref().map_or(&ran.manifest_dir, |note| &note.manifest_dir);
+    for entry in run_log {
+        let manifest_dir =
+            entry.build_record.as_ref().map_or(&entry.manifest_dir, |build_record| &build_record.manifest_dir);
         let at_once = workspace.packages.iter().find(|package| is_in(package, manifest_dir));
         // Behind a link, cargo may have told us another path than it tells what it runs.
         let package = at_once.or_else(|| workspace.packages.iter().find(|package| is_at(package, manifest_dir)));
@@ -26,7 +27,7 @@ pub fn identify(workspace: &Workspace, ran: Vec<Ran>) -> Vec<RanExecutable> {
             Some(package) => Some(package),
             None => strangers.entry(manifest_dir.clone()).or_insert_with(|| workspace.stranger(manifest_dir)).as_ref(),
         };
-        let executable = name(ran, package, workspace.root.as_std_path());
+        let executable = name(entry, package, workspace.root.as_std_path());
         let same = |other: &RanExecutable| {
             other.exe == executable.exe
                 && other.package == executable.package
@@ -84,10 +85,10 @@ fn is_at(package: &Package, manifest_dir: &Path) -> bool {
     package.manifest_path.parent().is_some_and(|folder| resolved(folder.as_std_path()) == resolved(manifest_dir))
 }
 
-fn name(ran: Ran, package: Option<&Package>, root: &Path) -> RanExecutable {
-    let doctest = ran.is_doctest();
+fn name(entry: RunLogEntry, package: Option<&Package>, root: &Path) -> RanExecutable {
+    let doctest = entry.is_doctest();
     let package_name = package.map(|package| package.name.to_string());
-    let Some(note) = ran.note else {
+    let Some(build_record) = entry.build_record else {
         let library = package.and_then(|package| package.targets.iter().find(|target| kind(target) == "lib"));
         let reason = match doctest {
             true => "doctests are run by rustdoc, without the harness",
@@ -96,63 +97,63 @@ fn name(ran: Ran, package: Option<&Package>, root: &Path) -> RanExecutable {
         return RanExecutable {
             target_name: match library {
                 Some(library) if doctest => library.name.clone(),
-                _ => ledger::target_of(ran.exe.as_path()),
+                _ => ledger::target_of(entry.exe.as_path()),
             },
-            exe: if doctest { ExecutablePath::default() } else { ran.exe },
-            package: package_name.unwrap_or(ran.package),
+            exe: if doctest { ExecutablePath::default() } else { entry.exe },
+            package: package_name.unwrap_or(entry.package),
             target_kind: if doctest { "doc" } else { "test" }.to_owned(),
             doctests: Vec::new(),
             profiled: false,
             reason: Some(reason.to_owned()),
-            remark: ran.remark,
+            remark: entry.remark,
             listed: false,
-            kept: ran.kept,
-            leaves: ran.leaves,
-            runner: ran.runner,
+            kept: entry.kept,
+            leaves: entry.leaves,
+            runner: entry.runner,
         };
     };
-    if let Some(doctest) = &note.doctest {
+    if let Some(doctest) = &build_record.doctest {
         let library = package.and_then(|package| package.targets.iter().find(|target| kind(target) == "lib"));
         return RanExecutable {
-            target_name: library.map_or_else(|| note.package.clone(), |library| library.name.clone()),
-            exe: ran.exe,
-            package: package_name.unwrap_or(note.package),
+            target_name: library.map_or_else(|| build_record.package.clone(), |library| library.name.clone()),
+            exe: entry.exe,
+            package: package_name.unwrap_or(build_record.package),
             target_kind: "doc".to_owned(),
             doctests: doctest.names(root),
-            profiled: note.unprofiled.is_none(),
-            reason: note.unprofiled,
-            remark: ran.remark,
+            profiled: build_record.unprofiled.is_none(),
+            reason: build_record.unprofiled,
+            remark: entry.remark,
             listed: false,
-            kept: ran.kept,
-            leaves: ran.leaves,
-            runner: ran.runner,
+            kept: entry.kept,
+            leaves: entry.leaves,
+            runner: entry.runner,
         };
     }
-    let target = package.and_then(|package| target_of(package, &note));
+    let target = package.and_then(|package| target_of(package, &build_record));
     RanExecutable {
         doctests: Vec::new(),
-        exe: ran.exe,
-        package: package_name.unwrap_or(note.package),
-        target_kind: target.map_or(if note.bin_name.is_some() { "bin" } else { "test" }, kind).to_owned(),
-        target_name: target.map_or(note.crate_name, |target| target.name.clone()),
-        profiled: note.unprofiled.is_none(),
-        reason: note.unprofiled,
-        remark: ran.remark,
-        listed: note.listed.is_some(),
-        kept: ran.kept,
-        leaves: ran.leaves,
-        runner: ran.runner,
+        exe: entry.exe,
+        package: package_name.unwrap_or(build_record.package),
+        target_kind: target.map_or(if build_record.bin_name.is_some() { "bin" } else { "test" }, kind).to_owned(),
+        target_name: target.map_or(build_record.crate_name, |target| target.name.clone()),
+        profiled: build_record.unprofiled.is_none(),
+        reason: build_record.unprofiled,
+        remark: entry.remark,
+        listed: build_record.listed.is_some(),
+        kept: entry.kept,
+        leaves: entry.leaves,
+        runner: entry.runner,
     }
 }
 
 /// The target that was compiled. Several may share a file; the crate's name and whether it is a binary tell them
 /// apart.
-fn target_of<'a>(package: &'a Package, note: &Note) -> Option<&'a Target> {
+fn target_of<'a>(package: &'a Package, build_record: &BuildRecord) -> Option<&'a Target> {
     let crate_name = |target: &Target| target.name.replace('-', "_");
     let mut near: Vec<&Target> = package
         .targets
         .iter()
-        .filter(|target| crate_name(target) == note.crate_name && !kind(target).is_empty())
+        .filter(|target| crate_name(target) == build_record.crate_name && !kind(target).is_empty())
         .collect();
     let narrow = |near: &mut Vec<&'a Target>, fits: &dyn Fn(&Target) -> bool| {
         if near.iter().any(|target| fits(target)) {
@@ -160,9 +161,9 @@ fn target_of<'a>(package: &'a Package, note: &Note) -> Option<&'a Target> {
         }
     };
     // Cargo may have been told one path of the package, and the compiler run behind another.
-    let source = resolved(&note.source);
+    let source = resolved(&build_record.source);
     narrow(&mut near, &|target| resolved(target.src_path.as_std_path()) == source);
-    narrow(&mut near, &|target| (kind(target) == "bin") == note.bin_name.is_some());
+    narrow(&mut near, &|target| (kind(target) == "bin") == build_record.bin_name.is_some());
     near.first().copied()
 }
 
@@ -211,8 +212,8 @@ mod tests {
         .unwrap()
     }
 
-    fn ran(source: &str, bin_name: Option<&str>) -> Ran {
-        let note = Note {
+    fn entry(source: &str, bin_name: Option<&str>) -> RunLogEntry {
+        let build_record = BuildRecord {
             crate_name: "my_crate".into(),
             source: source.into(),
             package: "my-crate".into(),
@@ -223,9 +224,9 @@ mod tests {
             doctest: None,
             unprofiled: None,
         };
-        Ran {
+        RunLogEntry {
             exe: ExecutablePath::resolve("/t/my_crate-1".as_ref()),
-            note: Some(note),
+            build_record: Some(build_record),
             package: "my-crate".into(),
             manifest_dir: "/w".into(),
             remark: None,
@@ -235,31 +236,37 @@ mod tests {
         }
     }
 
-    fn identified(ran: Ran) -> (String, String) {
+    fn identified(entry: RunLogEntry) -> (String, String) {
         let package = package();
-        let executable = name(ran, Some(&package), "/w".as_ref());
+        let executable = name(entry, Some(&package), "/w".as_ref());
         (executable.target_kind, executable.target_name)
     }
 
     #[test]
     fn targets_of_one_name_are_told_apart() {
-        assert_eq!(identified(ran("/w/src/lib.rs", None)), ("lib".into(), "my_crate".into()));
-        assert_eq!(identified(ran("/w/src/lib.rs", Some("my-crate"))), ("bin".into(), "my-crate".into()));
-        assert_eq!(identified(ran("/w/tests/my-crate.rs", None)), ("test".into(), "my-crate".into()));
+        assert_eq!(identified(entry("/w/src/lib.rs", None)), ("lib".into(), "my_crate".into()));
+        assert_eq!(identified(entry("/w/src/lib.rs", Some("my-crate"))), ("bin".into(), "my-crate".into()));
+        assert_eq!(identified(entry("/w/tests/my-crate.rs", None)), ("test".into(), "my-crate".into()));
     }
 
     #[test]
     fn a_doctest_is_named_by_its_library() {
-        let doctest =
-            Ran { exe: ExecutablePath::resolve("/t/rustdoctestX/rust_out".as_ref()), note: None, ..ran("", None) };
+        let doctest = RunLogEntry {
+            exe: ExecutablePath::resolve("/t/rustdoctestX/rust_out".as_ref()),
+            build_record: None,
+            ..entry("", None)
+        };
         assert!(doctest.is_doctest());
         assert_eq!(identified(doctest), ("doc".into(), "my_crate".into()));
     }
 
     #[test]
     fn an_executable_nobody_knows_keeps_its_files_name() {
-        let stranger =
-            Ran { exe: ExecutablePath::resolve("/t/x-0123456789abcdef".as_ref()), note: None, ..ran("", None) };
+        let stranger = RunLogEntry {
+            exe: ExecutablePath::resolve("/t/x-0123456789abcdef".as_ref()),
+            build_record: None,
+            ..entry("", None)
+        };
         assert_eq!(identified(stranger), ("test".into(), "x".into()));
     }
 }

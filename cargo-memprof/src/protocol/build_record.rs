@@ -1,4 +1,4 @@
-//! The note that the wrapper leaves beside an executable it saw compiled: what it is and whether it carries the
+//! The record of a build that the wrapper leaves beside an executable it saw compiled: what it is and whether it carries the
 //! harness. It lies where cargo keeps the executable, because cargo may run it many times and compile it once.
 
 use crate::context::build_layout;
@@ -10,7 +10,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// One executable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Note {
+pub struct BuildRecord {
     /// rustc's name for the crate, with underscores.
     pub crate_name: String,
     /// The crate's main file, absolute.
@@ -90,8 +90,8 @@ fn seen_from(root: &Path, name: &str) -> String {
     format!("{} - {item}", near.display())
 }
 
-impl Note {
-    /// Leaves the note of `executable`, whole or not at all.
+impl BuildRecord {
+    /// Writes the build record of `executable`, whole or not at all.
     ///
     /// # Errors
     /// Whatever the file system says.
@@ -99,8 +99,8 @@ impl Note {
         outlet::put(path_of(executable), serde_json::to_vec(self)?)
     }
 
-    /// The note of `executable`; `None` where there is none that can be read.
-    pub fn read(executable: &Path) -> Option<Note> {
+    /// The build record of `executable`; `None` where there is none that can be read.
+    pub fn read(executable: &Path) -> Option<BuildRecord> {
         let text = fs_err::read(path_of(executable)).ok().or_else(|| {
             let written = build_layout::written_by_rustc(executable, |path| path_of(path).exists())?;
             fs_err::read(path_of(&written)).ok()

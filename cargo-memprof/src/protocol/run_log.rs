@@ -4,17 +4,17 @@
 use crate::context::executable::ExecutablePath;
 use crate::files::intake;
 use crate::files::outlet;
-use crate::protocol::build_record::Note;
+use crate::protocol::build_record::BuildRecord;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
 
 /// One start of one executable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ran {
+pub struct RunLogEntry {
     pub exe: ExecutablePath,
     /// What the wrapper noted; `None` = it never saw the executable compiled, as with doctests.
-    pub note: Option<Note>,
+    pub build_record: Option<BuildRecord>,
     /// `CARGO_PKG_NAME` of the runner; empty where cargo did not set it.
     pub package: String,
     /// `CARGO_MANIFEST_DIR` of the runner.
@@ -44,14 +44,14 @@ pub enum Trace {
     Inventory,
 }
 
-impl Ran {
-    /// A program that rustdoc made of a doctest: those have no note, and rustdoc's name.
+impl RunLogEntry {
+    /// A program that rustdoc made of a doctest: those have no build record, and they have rustdoc's name.
     pub fn is_doctest(&self) -> bool {
         let named = |name: &std::ffi::OsStr| {
             let name = name.to_string_lossy();
             name.starts_with("rustdoctest") || name.starts_with("rust_out") || name.starts_with("merged_doctest")
         };
-        self.note.is_none() && self.exe.as_path().components().any(|part| named(part.as_os_str()))
+        self.build_record.is_none() && self.exe.as_path().components().any(|part| named(part.as_os_str()))
     }
 
     /// Adds a line to the list at `path`. Several processes may do so at once: each line is one write to a file opened
@@ -68,7 +68,7 @@ impl Ran {
 
 /// All of the list at `path`, in the order of the starts; nothing was run where there is no list. A line cut short by
 /// a crash is left out.
-pub fn read(path: &Path) -> Vec<Ran> {
+pub fn read(path: &Path) -> Vec<RunLogEntry> {
     let text = intake::read_unlinked(path).unwrap_or_default();
     text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect()
 }

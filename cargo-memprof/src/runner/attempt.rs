@@ -66,7 +66,7 @@ impl RunnerCall<'_> {
             *count - 1
         };
         let package = std::env::var("CARGO_PKG_NAME").unwrap_or_default();
-        Seed::of_test(&package, &target_of(self.ran.exe.as_path()), "", identity, repeat)
+        Seed::of_test(&package, &target_of(self.log_entry.exe.as_path()), "", identity, repeat)
     }
 }
 

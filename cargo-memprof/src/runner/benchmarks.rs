@@ -23,7 +23,7 @@ impl RunnerCall<'_> {
         args: &[OsString],
     ) -> Result<Error, Error> {
         let Benchmarks { framework, mut tests, remark } = benchmarks;
-        self.ran.remark = remark;
+        self.log_entry.remark = remark;
         if self.modes.timeout.is_some() && !tests.names.is_empty() {
             self.note_measured(framework, "", None)?;
             return self.run_each(whole, tests, args);
@@ -31,8 +31,8 @@ impl RunnerCall<'_> {
         // Where only the run tells the names, it may tell none.
         let records =
             tests.names.iter().zip(self.shares_of(&tests)).any(|(name, here)| here && self.modes.records(name));
-        self.ran.leaves = if records { Trace::Ledger } else { Trace::Nothing };
-        self.note()?;
+        self.log_entry.leaves = if records { Trace::Ledger } else { Trace::Nothing };
+        self.log_run()?;
         let mut whole = self.of_some(&tests, &[], args).unwrap_or(whole);
         let Heard { status, text } = heard::run(&mut whole).map_err(|error| cannot_run(whole.get_program(), &error))?;
         if status.signal().is_none() {
@@ -50,7 +50,7 @@ impl RunnerCall<'_> {
     fn note_measured(&self, framework: Option<&Framework>, text: &str, remark: Option<String>) -> Result<(), Error> {
         let Some(framework) = framework else { return Ok(()) };
         let ns = printed::times(framework.dialect, text);
-        let measured = Measured { exe: self.ran.exe.clone(), framework: framework.name.to_owned(), ns, remark };
+        let measured = Measured { exe: self.log_entry.exe.clone(), framework: framework.name.to_owned(), ns, remark };
         measured.leave_in(self.lists()).map_err(|error| cannot_note("what benchmarks took", &error))
     }
 }

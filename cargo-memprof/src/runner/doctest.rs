@@ -24,8 +24,9 @@ pub fn run_one_of_many(args: &[OsString]) -> Error {
         let number = env::non_empty(env::RUSTDOC_DOCTEST_RUN_NB_TEST);
         let number = number.and_then(|number| number.to_str()?.parse::<usize>().ok()).unwrap_or(0);
         let call = RunnerCall::new(&Plan::of_this_run()?.host, &program)?;
-        let doctest = call.ran.note.as_ref().and_then(|note| note.doctest.clone());
-        let doctest = doctest.ok_or_else(|| Error::new("cannot run a doctest").caused_by("its note is missing"))?;
+        let doctest = call.log_entry.build_record.as_ref().and_then(|build_record| build_record.doctest.clone());
+        let doctest =
+            doctest.ok_or_else(|| Error::new("cannot run a doctest").caused_by("its build record is missing"))?;
         call.run_doctest(&doctest, number, args)
     };
     run().unwrap_or_else(|error| error)
@@ -34,12 +35,13 @@ pub fn run_one_of_many(args: &[OsString]) -> Error {
 impl RunnerCall<'_> {
     /// Becomes the program of `doctest`; comes back only where that fails.
     pub(super) fn run_doctests(mut self, doctest: &Doctest, args: &[OsString]) -> Result<Error, Error> {
-        let profiled = self.ran.note.as_ref().is_some_and(|note| note.unprofiled.is_none());
+        let profiled =
+            self.log_entry.build_record.as_ref().is_some_and(|build_record| build_record.unprofiled.is_none());
         if profiled && doctest.names(&self.plan.workspace_root).iter().any(|(name, _)| self.modes.records(name)) {
-            self.ran.kept = self.keep();
-            self.ran.leaves = Trace::Ledger;
+            self.log_entry.kept = self.keep();
+            self.log_entry.leaves = Trace::Ledger;
         }
-        self.note()?;
+        self.log_run()?;
         if !profiled {
             return Ok(self.plain(self.doctest_command(args)));
         }
@@ -55,13 +57,13 @@ impl RunnerCall<'_> {
             || !self.modes.only.is_empty();
         if !divided || !apart {
             if divided {
-                command.env(env::RUSTDOC_DOCTEST_BIN_PATH, self.ran.exe.as_path());
+                command.env(env::RUSTDOC_DOCTEST_BIN_PATH, self.log_entry.exe.as_path());
             }
             return Ok(self.record(command, "", doctest.begins.then_some(environment::CALL)).become_it());
         }
         // Each of its processes is to be looked after, so it starts this program in its own stead.
         command.env(env::RUSTDOC_DOCTEST_BIN_PATH, self.plan.links.join(protocol::DOCTEST_PROCESS));
-        command.env(env::DOCTEST_PROGRAM, self.ran.exe.as_path());
+        command.env(env::DOCTEST_PROGRAM, self.log_entry.exe.as_path());
         command.env(env::PLAN, env::non_empty(env::PLAN).unwrap_or_default());
         Ok(self.plain(command))
     }
@@ -96,7 +98,7 @@ impl RunnerCall<'_> {
     /// Keeps the executable, which rustdoc is going to remove, for its symbols. Without it there are addresses alone.
     fn keep(&self) -> Option<PathBuf> {
         let place = self.plan.links.join(format!("doctest-{:010}", std::process::id()));
-        let linked = fs_err::hard_link(self.ran.exe.as_path(), &place);
-        linked.or_else(|_| outlet::copy_new(self.ran.exe.as_path(), &place)).ok().map(|()| place)
+        let linked = fs_err::hard_link(self.log_entry.exe.as_path(), &place);
+        linked.or_else(|_| outlet::copy_new(self.log_entry.exe.as_path(), &place)).ok().map(|()| place)
     }
 }

@@ -23,18 +23,21 @@ impl RunnerCall<'_> {
     /// # Errors
     /// Where what it has cannot be written down.
     pub fn as_libtest(&mut self, tests: &mut Tests, args: &[OsString]) -> Result<(), Error> {
-        let Some(why) = self.ran.note.as_ref().and_then(|note| note.listed.clone()) else { return Ok(()) };
+        let Some(why) = self.log_entry.build_record.as_ref().and_then(|build_record| build_record.listed.clone())
+        else {
+            return Ok(());
+        };
         let measures = Arguments::new(Tool::Libtest, args).has("bench");
         tests.alone = if measures { Box::new(iteration) } else { Box::new(only) };
         tests.on_threads = true;
-        tests.window = window(self.ran.exe.as_path());
+        tests.window = window(self.log_entry.exe.as_path());
         let mut remark = format!("recorded by the list of its tests: {why}");
         if tests.window.is_none() {
             remark.push_str(
                 "; its symbols are missing, so each test's figures have what libtest does on the test's thread",
             );
         }
-        self.ran.remark = Some(remark).filter(|_| !tests.names.is_empty());
+        self.log_entry.remark = Some(remark).filter(|_| !tests.names.is_empty());
         self.leave_inventory()
     }
 
@@ -49,7 +52,7 @@ impl RunnerCall<'_> {
         let Some(all) = list(&[]) else { return Ok(()) };
         let ignored = list(&["--ignored"]).unwrap_or_default();
         let tests = all.into_iter().map(|name| Listed { ignored: ignored.contains(&name), name });
-        let inventory = Inventory { exe: self.ran.exe.as_path().to_owned(), tests: tests.collect() };
+        let inventory = Inventory { exe: self.log_entry.exe.as_path().to_owned(), tests: tests.collect() };
         let mut hasher = DefaultHasher::new();
         inventory.exe.hash(&mut hasher);
         let path = self.lists().join(format!("{:016x}.{}", hasher.finish(), Inventory::EXTENSION));

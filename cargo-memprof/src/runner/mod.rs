@@ -18,10 +18,10 @@ use crate::context::options;
 use crate::files::outlet;
 use crate::protocol::RUNNER;
 use crate::protocol::WHOLE;
-use crate::protocol::build_record::Note;
+use crate::protocol::build_record::BuildRecord;
 use crate::protocol::build_script;
 use crate::protocol::plan::Plan;
-use crate::protocol::run_log::{Ran, Trace};
+use crate::protocol::run_log::{RunLogEntry, Trace};
 use crate::ui::error::Error;
 use crate::ui::terminal::Shell;
 use attempt::Attempt;
@@ -65,7 +65,7 @@ struct RunnerCall<'a> {
     emulator: Emulator,
     /// The executable and its arguments.
     program: &'a [OsString],
-    ran: Ran,
+    log_entry: RunLogEntry,
 }
 
 impl<'a> RunnerCall<'a> {
@@ -74,8 +74,8 @@ impl<'a> RunnerCall<'a> {
         let exe = ExecutablePath::resolve(&PathBuf::from(program.first().cloned().unwrap_or_default()));
         let runner = plan.runners.get(triple).cloned().unwrap_or_default();
         let emulator = if is_same_processor(triple, &plan.host) { Vec::new() } else { runner.clone() };
-        let ran = Ran {
-            note: Note::read(exe.as_path()),
+        let log_entry = RunLogEntry {
+            build_record: BuildRecord::read(exe.as_path()),
             exe,
             package: env::non_empty(env::CARGO_PKG_NAME).unwrap_or_default().to_string_lossy().into_owned(),
             manifest_dir: env::non_empty(env::CARGO_MANIFEST_DIR).unwrap_or_default().into(),
@@ -92,7 +92,7 @@ impl<'a> RunnerCall<'a> {
             let failed = Error::new("cannot run the tests by the rules of the baseline").caused_by(error);
             failed.help("run them with `cargo memprof`, which writes the rules")
         })?;
-        Ok(RunnerCall { plan, modes, rules, runner, emulator: Emulator::new(emulator), program, ran })
+        Ok(RunnerCall { plan, modes, rules, runner, emulator: Emulator::new(emulator), program, log_entry })
     }
 
     /// Becomes the executable, or stands for it; gives why that failed.
@@ -101,17 +101,17 @@ impl<'a> RunnerCall<'a> {
         if build_script::is_above(&self.plan) {
             return Ok(self.plain(self.command(args)));
         }
-        let note = self.ran.note.clone();
-        if let Some(doctest) = note.as_ref().and_then(|note| note.doctest.as_ref()) {
+        let build_record = self.log_entry.build_record.clone();
+        if let Some(doctest) = build_record.as_ref().and_then(|build_record| build_record.doctest.as_ref()) {
             return self.run_doctests(doctest, args);
         }
         let mut command = self.command(args);
-        match note.filter(|note| note.unprofiled.is_none()) {
+        match build_record.filter(|build_record| build_record.unprofiled.is_none()) {
             None => {}
-            Some(note) if !note.own_main => {
+            Some(build_record) if !build_record.own_main => {
                 record_tests(&mut command, &self.plan);
                 self.name_emulator(&mut command);
-                self.ran.leaves = if only_asks(args) { Trace::Nothing } else { Trace::Inventory };
+                self.log_entry.leaves = if only_asks(args) { Trace::Nothing } else { Trace::Inventory };
             }
             Some(_) => {
                 if let Some(name) = listing::of_nextest(args) {
@@ -126,9 +126,9 @@ impl<'a> RunnerCall<'a> {
                     Answer::Whole(_) if !self.shares(&[WHOLE])[0] => return self.leave_to_another_share(),
                     Answer::Whole(_) if !self.modes.records(WHOLE) => self.note_unrecorded([WHOLE])?,
                     Answer::Whole(remark) => {
-                        self.ran.remark = remark;
-                        self.ran.leaves = Trace::Ledger;
-                        self.note()?;
+                        self.log_entry.remark = remark;
+                        self.log_entry.leaves = Trace::Ledger;
+                        self.log_run()?;
                         let make = || self.record(self.command(args), "", None);
                         let name = self.target();
                         return self.run_recorded(make, &format!("`{name}`"), FAILURE, self.runs_of(&name, WHOLE));
@@ -137,7 +137,7 @@ impl<'a> RunnerCall<'a> {
                 }
             }
         }
-        self.note()?;
+        self.log_run()?;
         Ok(self.plain(command))
     }
 
@@ -150,16 +150,16 @@ impl<'a> RunnerCall<'a> {
     /// Becomes the program while it runs the one test that `args` name, as nextest has it.
     fn run_alone(mut self, name: &str, args: &[OsString]) -> Result<Error, Error> {
         let records = self.modes.records(name);
-        self.ran.leaves = if records { Trace::Ledger } else { Trace::Nothing };
-        self.note()?;
+        self.log_entry.leaves = if records { Trace::Ledger } else { Trace::Nothing };
+        self.log_run()?;
         if !records {
             self.note_unrecorded([name])?;
             return Ok(self.plain(self.command(args)));
         }
-        let threaded = self.is_listed() || listing::is_threaded(self.ran.exe.as_path());
+        let threaded = self.is_listed() || listing::is_threaded(self.log_entry.exe.as_path());
         let threads = threaded.then(|| OsString::from("--test-threads=2"));
         let args: Vec<OsString> = args.iter().cloned().chain(threads).collect();
-        let frame = self.is_listed().then(|| libtest::window(self.ran.exe.as_path())).flatten();
+        let frame = self.is_listed().then(|| libtest::window(self.log_entry.exe.as_path())).flatten();
         let window = frame.as_deref().or(threaded.then_some(environment::THREADS));
         let runs = self.runs_of(&self.target(), name);
         self.run_recorded(|| self.record(self.command(&args), name, window), &format!("test `{name}`"), FAILURE, runs)
@@ -167,12 +167,12 @@ impl<'a> RunnerCall<'a> {
 
     /// The target's name, as its executable has it.
     fn target(&self) -> String {
-        memprof_harness::ledger::target_of(self.ran.exe.as_path())
+        memprof_harness::ledger::target_of(self.log_entry.exe.as_path())
     }
 
     /// How often the test `name` of `target` is run.
     fn runs_of(&self, target: &str, name: &str) -> Runs {
-        let rule = self.rules.as_ref().map(|rules| rules.of(&self.ran.package, target, name));
+        let rule = self.rules.as_ref().map(|rules| rules.of(&self.log_entry.package, target, name));
         Runs::new(rule.unwrap_or_default(), self.modes.repeat)
     }
 
@@ -218,7 +218,7 @@ impl<'a> RunnerCall<'a> {
 
     /// It has libtest, and is recorded as if it had not.
     fn is_listed(&self) -> bool {
-        self.ran.note.as_ref().is_some_and(|note| note.listed.is_some())
+        self.log_entry.build_record.as_ref().is_some_and(|build_record| build_record.listed.is_some())
     }
 
     fn ask(&self, args: &[OsString]) -> Answer {
@@ -226,7 +226,7 @@ impl<'a> RunnerCall<'a> {
             true => {
                 let libtest = self.is_listed();
                 let limit = if libtest { usize::MAX } else { self.plan.list_limit };
-                listing::ask(self.ran.exe.as_path(), libtest, args, limit, |args| self.command(args))
+                listing::ask(self.log_entry.exe.as_path(), libtest, args, limit, |args| self.command(args))
             }
             false => Answer::Whole(None),
         }
@@ -243,7 +243,7 @@ impl<'a> RunnerCall<'a> {
 
     /// A program that is recorded as one, and in another share, has its verdict there.
     fn leave_to_another_share(&self) -> Result<Error, Error> {
-        self.note()?;
+        self.log_run()?;
         let name = self.target();
         Shell::new().note(&format!("`{name}` is run as one, in another share of the tests than this"));
         std::process::exit(0)
@@ -270,7 +270,7 @@ impl<'a> RunnerCall<'a> {
     /// Leaves a list of tests for whoever reads the ledgers.
     fn leave_list<'n>(&self, names: impl IntoIterator<Item = &'n str>, ending: &str) -> std::io::Result<()> {
         let tests = names.into_iter().map(|name| Listed { name: name.to_owned(), ignored: false }).collect();
-        let inventory = Inventory { exe: self.ran.exe.as_path().to_owned(), tests };
+        let inventory = Inventory { exe: self.log_entry.exe.as_path().to_owned(), tests };
         let name = format!("program-{:010}.{ending}", std::process::id());
         outlet::put(self.lists().join(name), inventory.to_bytes())
     }
@@ -280,16 +280,16 @@ impl<'a> RunnerCall<'a> {
         Inventory::folder(&self.plan.ledgers)
     }
 
-    fn note(&self) -> Result<(), Error> {
-        self.ran.append(&self.plan.ran).map_err(|error| cannot_note("what cargo runs", &error))
+    fn log_run(&self) -> Result<(), Error> {
+        self.log_entry.append(&self.plan.ran).map_err(|error| cannot_note("what cargo runs", &error))
     }
 
     /// Runs the program as cargo would, for what it prints and its verdict; and each of its tests alone, recorded.
     fn run_each(mut self, whole: Command, tests: Tests, args: &[OsString]) -> Result<Error, Error> {
         let records =
             tests.names.iter().zip(self.shares_of(&tests)).any(|(name, here)| here && self.modes.records(name));
-        self.ran.leaves = if records { Trace::Ledger } else { Trace::Nothing };
-        self.note()?;
+        self.log_entry.leaves = if records { Trace::Ledger } else { Trace::Nothing };
+        self.log_run()?;
         let Some(time) = self.modes.timeout else {
             let mut whole = self.of_some(&tests, &[], args).unwrap_or(whole);
             let status = whole.status().map_err(|error| cannot_run(whole.get_program(), &error))?;

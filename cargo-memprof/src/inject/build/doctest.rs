@@ -10,7 +10,7 @@ use crate::inject::flags::PROGRAM_CRATE;
 use crate::inject::harness::built::Built;
 use crate::inject::harness::compile;
 use crate::inject::harness::{Form, Hooked};
-use crate::protocol::build_record::{Doctest, Note};
+use crate::protocol::build_record::{BuildRecord, Doctest};
 use crate::protocol::plan::Plan;
 use crate::ui::error::Error;
 use std::ffi::OsString;
@@ -136,7 +136,7 @@ impl<'a> DoctestCall<'a> {
         if self.plan.native
             && let Some(refusal) = Hooked::Native.refusal(&self.plan.host, unhookable.as_ref())
         {
-            self.note(expected, begins, Some(refusal))?;
+            self.write_build_record(expected, begins, Some(refusal))?;
             return Ok(None);
         }
         text.push_str(&format!("\nextern crate {PROGRAM_CRATE} as {ALIAS};\n"));
@@ -156,7 +156,7 @@ impl<'a> DoctestCall<'a> {
                 Err(refusal) => reason = Some(format!("{first}, and {refusal}")),
             }
         }
-        self.note(expected, begins, reason.clone())?;
+        self.write_build_record(expected, begins, reason.clone())?;
         Ok(reason.is_none().then(|| replay(&output)))
     }
 
@@ -172,7 +172,7 @@ impl<'a> DoctestCall<'a> {
         self.run(command, Some(text))
     }
 
-    fn note(&self, expected: &Expected, begins: bool, unprofiled: Option<String>) -> Result<(), Error> {
+    fn write_build_record(&self, expected: &Expected, begins: bool, unprofiled: Option<String>) -> Result<(), Error> {
         let Some(executable) = &self.executable else { return Ok(()) };
         let variable = |name| env::non_empty(name).unwrap_or_default();
         let doctest = Doctest {
@@ -184,7 +184,7 @@ impl<'a> DoctestCall<'a> {
             begins,
             merged: self.runner.as_deref().map(merged).unwrap_or_default(),
         };
-        let note = Note {
+        let build_record = BuildRecord {
             crate_name: String::new(),
             source: PathBuf::from(&self.file),
             package: variable(env::CARGO_PKG_NAME).to_string_lossy().into_owned(),
@@ -195,7 +195,9 @@ impl<'a> DoctestCall<'a> {
             doctest: Some(doctest),
             unprofiled,
         };
-        note.write(executable).map_err(|error| Error::new("cannot note how a doctest was compiled").caused_by(error))
+        build_record
+            .write(executable)
+            .map_err(|error| Error::new("cannot write the build record of a doctest").caused_by(error))
     }
 
     fn command(&self, added: &[OsString]) -> Command {

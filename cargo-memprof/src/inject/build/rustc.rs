@@ -10,7 +10,7 @@ use crate::inject::diagnostics;
 use crate::inject::harness::built::Built;
 use crate::inject::harness::compile;
 use crate::inject::harness::{self, Form, Hooked};
-use crate::protocol::build_record::Note;
+use crate::protocol::build_record::BuildRecord;
 use crate::protocol::build_script;
 use crate::protocol::plan::Plan;
 use crate::protocol::way::Way;
@@ -175,7 +175,7 @@ impl RustcCall<'_> {
         })
     }
 
-    /// Ends a compilation with the harness that went well; `listed` as in [`Note`].
+    /// Ends a compilation with the harness that went well; `listed` as in [`BuildRecord`].
     fn done(
         &self,
         output: &Output,
@@ -187,7 +187,7 @@ impl RustcCall<'_> {
             dep_info::hide(executable, &stand_in, &real)
                 .map_err(|error| Error::new("cannot tell cargo what a program depends on").caused_by(error))?;
         }
-        self.note(form, unprofiled, listed)?;
+        self.write_build_record(form, unprofiled, listed)?;
         Ok(replay(output))
     }
 
@@ -265,16 +265,16 @@ impl RustcCall<'_> {
     /// Compiles as cargo wanted it: what that says is what cargo sees.
     fn compile_without(&self, reason: String) -> Result<ExitCode, Error> {
         let form = if self.invocation.purpose == Purpose::Test { Form::Test } else { Form::Program };
-        self.note(form, Some(reason), None)?;
+        self.write_build_record(form, Some(reason), None)?;
         Err(self.become_compiler())
     }
 
     /// Notes what the executable is, where this call makes one.
-    fn note(&self, form: Form, unprofiled: Option<String>, listed: Option<String>) -> Result<(), Error> {
+    fn write_build_record(&self, form: Form, unprofiled: Option<String>, listed: Option<String>) -> Result<(), Error> {
         let Some(executable) = &self.invocation.executable else { return Ok(()) };
         let folder = std::env::current_dir().unwrap_or_default();
         let variable = |name| env::non_empty(name).map(|value| value.to_string_lossy().into_owned());
-        let note = Note {
+        let build_record = BuildRecord {
             crate_name: self.invocation.crate_name.clone(),
             source: folder.join(&self.invocation.source),
             package: variable(env::CARGO_PKG_NAME).unwrap_or_default(),
@@ -285,8 +285,8 @@ impl RustcCall<'_> {
             listed,
             unprofiled,
         };
-        note.write(&folder.join(executable)).map_err(|error| {
-            Error::new(format!("cannot note how `{}` was compiled", executable.display())).caused_by(error)
+        build_record.write(&folder.join(executable)).map_err(|error| {
+            Error::new(format!("cannot write the build record of `{}`", executable.display())).caused_by(error)
         })
     }
 

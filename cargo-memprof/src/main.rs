@@ -21,7 +21,7 @@ mod ui;
 
 use cli::Request;
 use inject::cargo_shim::nested_cargo;
-use protocol::stand_in::StandIn;
+use protocol::cargo_shim::CargoShim;
 use std::ffi::OsString;
 use std::process::ExitCode;
 use ui::error::Error;
@@ -29,8 +29,8 @@ use ui::terminal::Shell;
 
 fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let ended = if let Some((stand_in, found)) = StandIn::called() {
-        Err(inject::cargo_shim::run(&stand_in, found, &args))
+    let ended = if let Some((cargo_shim, found)) = CargoShim::called() {
+        Err(inject::cargo_shim::run(&cargo_shim, found, &args))
     } else if let Some(name) = inject::build::rustdoc::called_as() {
         match name {
             inject::build::rustdoc::NAME => inject::build::rustdoc::wrap(&args),

@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::process::Command;
 
 /// Read: the cargo that called us; without it, `cargo` is looked for in PATH. Set for recorded tests, and for the
-/// compilation of programs, to what stands in for that cargo: `stand_in`.
+/// compilation of programs, to what stands in for that cargo: `cargo_shim`.
 pub const CARGO: &str = "CARGO";
 /// Read, and set for recorded tests: where programs are found. See [`CARGO`].
 pub const PATH: &str = "PATH";

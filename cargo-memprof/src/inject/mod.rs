@@ -1,6 +1,6 @@
 //! The injection: what is put between cargo, rustc and the tests, and taken away again before a test can see it.
 //!
-//! `cargo_shim` stands in for cargo inside of tests, `build` for rustc and rustdoc while cargo builds, `harness` makes what they slip under
+//! `cargo_shim` stands for cargo inside of tests, `build` for rustc and rustdoc while cargo builds, `harness` makes what they slip under
 //! a test. Each knows those behind it.
 
 pub mod cargo_shim;

@@ -4,10 +4,10 @@
 pub mod ancestors;
 pub mod build_record;
 pub mod build_script;
+pub mod cargo_shim;
 pub mod measured;
 pub mod plan;
 pub mod run_log;
-pub mod stand_in;
 pub mod way;
 
 /// The word by which cargo calls this program as its runner; the triple and then the executable with its arguments follow.

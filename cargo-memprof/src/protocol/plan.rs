@@ -4,7 +4,7 @@
 use crate::context::env::{self, Saved};
 use crate::files::outlet;
 use crate::protocol::ancestors;
-use crate::protocol::stand_in::StandIn;
+use crate::protocol::cargo_shim::CargoShim;
 use crate::protocol::way::Way;
 use crate::ui::error::Error;
 use serde::{Deserialize, Serialize};
@@ -68,7 +68,7 @@ pub struct Plan {
     /// The file that notes what was run, absolute.
     pub ran: PathBuf,
     /// What recorded tests find in cargo's place; `None` = cargo itself.
-    pub stand_in: Option<StandIn>,
+    pub cargo_shim: Option<CargoShim>,
 }
 
 impl Plan {

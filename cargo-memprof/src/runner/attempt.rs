@@ -41,8 +41,8 @@ impl RunnerCall<'_> {
         let mut asked = OsString::from(format!("{detail} {seed} {stem} "));
         asked.push(&self.plan.ledgers);
         command.env(environment::PROGRAM, asked).env(environment::NAME, name);
-        if let Some(stand_in) = &self.plan.stand_in {
-            stand_in.put_into(&mut command);
+        if let Some(cargo_shim) = &self.plan.cargo_shim {
+            cargo_shim.put_into(&mut command);
         }
         self.name_emulator(&mut command);
         if let Some(window) = window {

@@ -432,8 +432,8 @@ fn record_tests(command: &mut Command, plan: &Plan) {
     if let Some(modes) = &plan.modes {
         command.env(environment::MODES, modes);
     }
-    if let Some(stand_in) = &plan.stand_in {
-        stand_in.put_into(command);
+    if let Some(cargo_shim) = &plan.cargo_shim {
+        cargo_shim.put_into(command);
     }
 }
 

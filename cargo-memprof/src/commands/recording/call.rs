@@ -12,8 +12,8 @@ use crate::inject::harness::{self, Form, Hooked};
 use crate::inject::harness::{cache, compile, fingerprint};
 use crate::protocol;
 use crate::protocol::build_script;
+use crate::protocol::cargo_shim::{self, CargoShim};
 use crate::protocol::plan::{self, Plan};
-use crate::protocol::stand_in::{self, StandIn};
 use crate::protocol::way::Way;
 use crate::ui::error::Error;
 use memprof_harness::modes::Modes;
@@ -64,16 +64,16 @@ impl Recording<'_> {
             list_limit: self.list_limit.0,
             ledgers: self.folders.ledgers().into(),
             ran: self.ran_file(),
-            stand_in: self.stand_in(),
+            cargo_shim: self.cargo_shim(),
         }
     }
 
     /// What the tests find in cargo's place; `None` where it cannot be made, and what they have cargo run is not recorded.
-    pub(super) fn stand_in(&self) -> Option<StandIn> {
+    pub(super) fn cargo_shim(&self) -> Option<CargoShim> {
         let cargo = [PathBuf::from(self.cargo_env.cargo()), self.toolchain.sysroot.join("bin/cargo")];
         let cargo = cargo.into_iter().find(|cargo| cargo.is_absolute() && cargo.exists())?;
         let exe = std::env::current_exe().ok()?;
-        StandIn::make(self.folders.build.join(stand_in::NAME).into(), &exe, &cargo).ok()
+        CargoShim::make(self.folders.build.join(cargo_shim::NAME).into(), &exe, &cargo).ok()
     }
 
     pub(super) fn hooked(&self) -> Hooked {
@@ -152,7 +152,7 @@ impl Recording<'_> {
         }
         // The same in every run: a build script may ask to be run again where the variable changes.
         let rustdoc = self.folders.build.join(rustdoc::FOLDER).join(rustdoc::NAME);
-        stand_in::put_link(&exe, rustdoc.as_std_path()).map_err(|error| cannot_call_back(&error))?;
+        cargo_shim::put_link(&exe, rustdoc.as_std_path()).map_err(|error| cannot_call_back(&error))?;
         command.env(env::RUSTDOC, rustdoc);
         command.env(env::RUSTC_WRAPPER, exe).env(env::PLAN, plan_file);
         Ok(command)

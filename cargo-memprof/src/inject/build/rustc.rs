@@ -183,8 +183,8 @@ impl RustcCall<'_> {
         unprofiled: Option<String>,
         listed: Option<String>,
     ) -> Result<ExitCode, Error> {
-        if let (Some((stand_in, real)), Some(executable)) = (self.stand_in(), &self.invocation.executable) {
-            dep_info::hide(executable, &stand_in, &real)
+        if let (Some((cargo_shim, real)), Some(executable)) = (self.cargo_shim(), &self.invocation.executable) {
+            dep_info::hide(executable, &cargo_shim, &real)
                 .map_err(|error| Error::new("cannot tell cargo what a program depends on").caused_by(error))?;
         }
         self.write_build_record(form, unprofiled, listed)?;
@@ -192,10 +192,10 @@ impl RustcCall<'_> {
     }
 
     /// What programs that name cargo by `env!("CARGO")` are to find there, and what it is for cargo; `None` = the same.
-    fn stand_in(&self) -> Option<(String, String)> {
+    fn cargo_shim(&self) -> Option<(String, String)> {
         let real = std::env::var(env::CARGO).ok()?;
-        let stand_in = self.plan.stand_in.as_ref()?.for_variable(OsStr::new(&real))?;
-        Some((stand_in.into_os_string().into_string().ok()?, real))
+        let cargo_shim = self.plan.cargo_shim.as_ref()?.for_variable(OsStr::new(&real))?;
+        Some((cargo_shim.into_os_string().into_string().ok()?, real))
     }
 
     /// Compiles with the harness at `rlib`.
@@ -299,8 +299,8 @@ impl RustcCall<'_> {
             command.args(self.invocation.additions(harness, Takes::of(&self.plan.rustc_version)));
         }
         self.plan.saved.restore(&mut command);
-        if let (Some(_), Some((stand_in, _))) = (harness, self.stand_in()) {
-            command.env(env::CARGO, stand_in);
+        if let (Some(_), Some((cargo_shim, _))) = (harness, self.cargo_shim()) {
+            command.env(env::CARGO, cargo_shim);
         }
         command
     }

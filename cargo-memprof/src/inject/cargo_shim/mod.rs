@@ -7,8 +7,8 @@ use crate::context::arguments::{Argument, Arguments};
 use crate::context::cargo_flags::Tool;
 use crate::context::env;
 use crate::protocol::ancestors;
+use crate::protocol::cargo_shim::{CargoShim, FoundBy};
 use crate::protocol::plan;
-use crate::protocol::stand_in::{FoundBy, StandIn};
 use crate::ui::error::Error;
 use nested_cargo::Additions;
 use std::ffi::OsString;
@@ -17,18 +17,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Becomes cargo; comes back only where that fails.
-pub fn run(stand_in: &StandIn, found: FoundBy, args: &[OsString]) -> Error {
-    let Some(real) = stand_in.stood_in_for(found) else {
+pub fn run(cargo_shim: &CargoShim, found: FoundBy, args: &[OsString]) -> Error {
+    let Some(real) = cargo_shim.real_cargo(found) else {
         return Error::new("cannot find cargo").caused_by("neither `PATH` nor the toolchain has it any more");
     };
-    let without = stand_in.without();
+    let without = cargo_shim.without();
     let cargo = |args: &[OsString]| {
         let mut command = Command::new(&real);
         command.args(args).envs(without.iter().map(|(name, value)| (name, value)));
         command
     };
     if let Some(call) = RunCall::read(args)
-        && let Some(additions) = plan_of_test(stand_in).and_then(|plan| ask(stand_in, cargo(&[]), &call, &plan))
+        && let Some(additions) = plan_of_test(cargo_shim).and_then(|plan| ask(cargo_shim, cargo(&[]), &call, &plan))
     {
         let mut command = cargo(&call.with(&additions.flags));
         for (name, value) in &additions.variables {
@@ -46,17 +46,17 @@ pub fn run(stand_in: &StandIn, found: FoundBy, args: &[OsString]) -> Error {
 }
 
 /// The plan of the run that records the test which this process was started by; `None` = none does, or it is another
-/// run than the one that `stand_in` is of.
-fn plan_of_test(stand_in: &StandIn) -> Option<PathBuf> {
+/// run than the one that `cargo_shim` is of.
+fn plan_of_test(cargo_shim: &CargoShim) -> Option<PathBuf> {
     let path = ancestors::scratch()?.join(plan::FILE);
     let plan = plan::Plan::read(&path).ok()?;
-    (plan.stand_in.as_ref() == Some(stand_in)).then_some(path)
+    (plan.cargo_shim.as_ref() == Some(cargo_shim)).then_some(path)
 }
 
 /// Asks what is to be added to a call, in a process of its own: whatever becomes of that, this one goes on. `cargo` is the
 /// real one without arguments, in its environment.
-fn ask(stand_in: &StandIn, cargo: Command, call: &RunCall, plan: &Path) -> Option<Additions> {
-    let mut question = Command::new(stand_in.ours().ok()?);
+fn ask(cargo_shim: &CargoShim, cargo: Command, call: &RunCall, plan: &Path) -> Option<Additions> {
+    let mut question = Command::new(cargo_shim.ours().ok()?);
     question.arg(nested_cargo::COMMAND).arg(std::process::id().to_string()).arg(plan).args(call.words_for_cargo());
     question.envs(cargo.get_envs().filter_map(|(name, value)| Some((name, value?))));
     question.env(env::CARGO, cargo.get_program());

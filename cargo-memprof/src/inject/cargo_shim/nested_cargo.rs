@@ -113,7 +113,7 @@ impl Nested<'_> {
             workspace_root: self.outer.workspace_root.clone(),
             list_limit: self.outer.list_limit,
             ran: scratch.join("nested-ran"),
-            stand_in: self.outer.stand_in.clone(),
+            cargo_shim: self.outer.cargo_shim.clone(),
             links: scratch,
         }
     }

@@ -1,10 +1,10 @@
-//! The folder in which this program stands in for cargo before recorded tests, so that a `cargo run` of theirs can be
+//! The shim of cargo: the folder in which recorded tests find this program under cargo's name, so that a `cargo run` of theirs can be
 //! recorded: what is in it, and how it gets into an environment and out of it again.
 //!
 //! - `bin/cargo`: this program, the value of `CARGO`; beside it links to cargo's neighbours, such as rustc. It is no symbolic
 //!   link, since a test may follow those before it calls cargo.
 //! - `path/cargo`: the same; `path` comes first in `PATH`.
-//! - `real`: a link to the cargo that is stood in for.
+//! - `real`: a link to the real cargo.
 //! - `ours`: a link to this program where it is otherwise.
 
 use crate::context::env;
@@ -28,7 +28,7 @@ const NEIGHBOURS: [&str; 3] = ["rust", "cargo-", "clippy-"];
 
 /// See the head of this file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StandIn {
+pub struct CargoShim {
     /// Absolute.
     folder: PathBuf,
 }
@@ -42,13 +42,13 @@ pub enum FoundBy {
     Name,
 }
 
-impl StandIn {
+impl CargoShim {
     /// Makes the links in `folder`, to the program `exe` and to the cargo at `real`. Another run may be doing the same, or
     /// use what is there.
     ///
     /// # Errors
     /// Whatever the file system says.
-    pub fn make(folder: PathBuf, exe: &Path, real: &Path) -> io::Result<StandIn> {
+    pub fn make(folder: PathBuf, exe: &Path, real: &Path) -> io::Result<CargoShim> {
         let (bin, path) = (folder.join(BIN), folder.join(PATH));
         fs_err::create_dir_all(&bin)?;
         fs_err::create_dir_all(&path)?;
@@ -63,17 +63,17 @@ impl StandIn {
         link(exe, &folder.join(OURS))?;
         put(exe, &bin.join(CARGO))?;
         put(exe, &path.join(CARGO))?;
-        Ok(StandIn { folder })
+        Ok(CargoShim { folder })
     }
 
     /// The one by which this process was called, and how it was found; `None` = it was not called so.
-    pub fn called() -> Option<(StandIn, FoundBy)> {
+    pub fn called() -> Option<(CargoShim, FoundBy)> {
         let called = executed()?;
-        if called.file_name()? == CARGO { StandIn::at(called.parent()?) } else { None }
+        if called.file_name()? == CARGO { CargoShim::at(called.parent()?) } else { None }
     }
 
     /// The one that `folder`, which holds a `cargo`, belongs to.
-    fn at(folder: &Path) -> Option<(StandIn, FoundBy)> {
+    fn at(folder: &Path) -> Option<(CargoShim, FoundBy)> {
         let found = match folder.file_name()?.to_str()? {
             BIN => FoundBy::Variable,
             PATH => FoundBy::Name,
@@ -81,10 +81,10 @@ impl StandIn {
         };
         let folder = std::path::absolute(folder.parent()?).ok()?;
         let ours = folder.file_name()? == NAME && fs_err::read_link(folder.join(REAL)).is_ok();
-        ours.then_some((StandIn { folder }, found))
+        ours.then_some((CargoShim { folder }, found))
     }
 
-    /// What stands in for the value `cargo` of `CARGO`; `None` = that is another cargo than the one stood in for.
+    /// The value of `CARGO` in the place of `cargo`; `None` = that is another cargo than the real one.
     pub fn for_variable(&self, cargo: &OsStr) -> Option<PathBuf> {
         let real = fs_err::read_link(self.folder.join(REAL)).ok()?;
         (real == cargo).then(|| self.folder.join(BIN).join(CARGO))
@@ -123,13 +123,13 @@ impl StandIn {
         std::env::join_paths(std::env::split_paths(&path).filter(|folder| *folder != ours)).ok()
     }
 
-    /// This program, by the name at which it does not stand in for another.
+    /// This program by its own name.
     pub fn ours(&self) -> io::Result<PathBuf> {
         fs_err::read_link(self.folder.join(OURS))
     }
 
-    /// The cargo that would have been called in its place.
-    pub fn stood_in_for(&self, found: FoundBy) -> Option<PathBuf> {
+    /// The cargo that would have been called without the shim.
+    pub fn real_cargo(&self, found: FoundBy) -> Option<PathBuf> {
         let by_name = || in_path(CARGO, &self.path_without()?);
         let by_variable = || fs_err::read_link(self.folder.join(REAL)).ok();
         match found {
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stand_in_has_cargos_neighbours_beside_it_and_knows_the_cargo() {
+    fn the_shim_has_cargos_neighbours_beside_it_and_knows_the_cargo() {
         let temporary = tempfile::tempdir().unwrap();
         let toolchain = temporary.path().join("toolchain");
         fs_err::create_dir_all(&toolchain).unwrap();
@@ -218,18 +218,18 @@ mod tests {
         for text in ["older", "newer one"] {
             let _ = fs_err::remove_file(&exe);
             fs_err::write(&exe, text).unwrap();
-            StandIn::make(folder.clone(), &exe, &real).unwrap();
+            CargoShim::make(folder.clone(), &exe, &real).unwrap();
             assert_eq!(fs_err::read_to_string(folder.join("path/cargo")).unwrap(), text);
         }
         let mut names: Vec<_> =
             fs_err::read_dir(folder.join(BIN)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();
         assert_eq!(names, ["cargo", "cargo-clippy", "rustc"]);
-        let (stand_in, found) = StandIn::at(&folder.join(BIN)).unwrap();
-        assert_eq!((found, stand_in.stood_in_for(found)), (FoundBy::Variable, Some(real.clone())));
-        assert_eq!(stand_in.ours().unwrap(), exe);
-        assert_eq!(stand_in.for_variable(real.as_os_str()), Some(folder.join("bin/cargo")));
-        assert_eq!(stand_in.for_variable(OsStr::new("/another/cargo")), None);
-        assert_eq!(StandIn::at(&toolchain), None);
+        let (cargo_shim, found) = CargoShim::at(&folder.join(BIN)).unwrap();
+        assert_eq!((found, cargo_shim.real_cargo(found)), (FoundBy::Variable, Some(real.clone())));
+        assert_eq!(cargo_shim.ours().unwrap(), exe);
+        assert_eq!(cargo_shim.for_variable(real.as_os_str()), Some(folder.join("bin/cargo")));
+        assert_eq!(cargo_shim.for_variable(OsStr::new("/another/cargo")), None);
+        assert_eq!(CargoShim::at(&toolchain), None);
     }
 }

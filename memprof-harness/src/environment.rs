@@ -11,7 +11,7 @@ pub const LEDGERS: &str = "MEMPROF_LEDGERS";
 pub const CHILD: &str = "MEMPROF_CHILD";
 /// Set for a child: the ledger to record into, absolute.
 pub const LEDGER: &str = "MEMPROF_LEDGER";
-/// Set for a test executable by `cargo memprof`, and for its children: [`crate::modes::Modes`] as text. Not set in an ordinary
+/// Set for a test executable by `cargo memprof`, and for its children: [`crate::run_options::RunOptions`] as text. Not set in an ordinary
 /// run.
 pub const MODES: &str = "MEMPROF_MODES";
 /// Set by `cargo memprof` for what is recorded and is for another processor than this machine's: by which program it starts itself
@@ -19,7 +19,7 @@ pub const MODES: &str = "MEMPROF_MODES";
 pub const EMULATOR: &str = "MEMPROF_EMULATOR";
 
 /// Set for a program that is to be recorded, and inherited by what a recorded test or program starts: `DETAIL SEED ROOT FOLDER`,
-/// where DETAIL is a [`crate::modes::Detail`], SEED is what the samplers of all of it begin with ([`crate::ledger::Seed`] as
+/// where DETAIL is a [`crate::run_options::Detail`], SEED is what the samplers of all of it begin with ([`crate::ledger::Seed`] as
 /// text), and ROOT the ledger (its file's stem) of the test or program that all of it belongs to; for a root itself, what
 /// the name of its ledger is to begin with. A test executable does not look at it: started by a test, it is plain libtest.
 pub const PROGRAM: &str = "MEMPROF_PROGRAM";

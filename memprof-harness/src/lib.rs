@@ -29,7 +29,7 @@ extern crate test as real;
 
 #[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 #[cfg(not(memprof_program))]
-pub mod addresses;
+pub mod aslr;
 #[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 #[cfg(not(memprof_program))]
 mod descendants;
@@ -42,29 +42,29 @@ pub mod environment;
 #[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 pub mod file_limit;
 #[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
+#[cfg(memprof_injected)]
+mod hash_seeds;
+#[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 pub mod ledger;
 #[cfg(not(memprof_program))]
 pub mod libtest_flags;
-#[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
-#[cfg(not(memprof_program))]
-pub mod limit;
 pub mod link_marker;
-#[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
-pub mod modes;
 #[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 mod os;
 pub mod pattern;
 #[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 mod provenance;
 #[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
-#[cfg(memprof_injected)]
-mod seeds;
+pub mod run_options;
 #[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 #[cfg(not(memprof_program))]
 pub mod settle;
 #[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
 #[cfg(not(memprof_program))]
 mod terminal;
+#[cfg(all(any(target_os = "linux", target_os = "macos"), target_pointer_width = "64"))]
+#[cfg(not(memprof_program))]
+pub mod timeout;
 
 #[cfg(memprof_native)]
 #[cfg_attr(not(memprof_injected), allow(dead_code))]
@@ -79,7 +79,7 @@ pub use libtest::*;
 
 // The same engine under a program whose `main` is its own; such a crate knows nothing of libtest.
 #[cfg(all(memprof_program, memprof_native))]
-mod apart;
+mod in_fork;
 #[cfg(memprof_injected)]
 mod no_memory;
 #[cfg(memprof_program)]

@@ -3,9 +3,9 @@
 #![allow(unsafe_code)] // runs before `main`, and when the process exits
 
 use crate::ledger::{executable, target_of, Hook, Identity, LedgerFile, Seed};
-use crate::modes::{Detail, Modes};
+use crate::run_options::{Detail, RunOptions};
 use crate::std_start::{self, StdStart};
-use crate::{engine, environment, link_marker, no_memory, seeds};
+use crate::{engine, environment, hash_seeds, link_marker, no_memory};
 use std::ffi::{CStr, OsStr};
 use std::hint::black_box;
 use std::io;
@@ -55,7 +55,7 @@ extern "C" fn set_up() {
 /// that, so it happens elsewhere; and `work` allocates nothing through it.
 #[cfg(memprof_native)]
 fn with_prepared(work: impl FnOnce(&[u8])) {
-    match crate::apart::ask(Recording::prepare) {
+    match crate::in_fork::ask(Recording::prepare) {
         Some(answer) => work(answer.bytes()),
         None => work(&Recording::prepare().unwrap_or_default()),
     }
@@ -166,8 +166,10 @@ impl Recording {
             _ => Window::All,
         };
         let functions = functions.unwrap_or_default();
-        let modes = env::var(environment::MODES).ok().filter(|_| name.is_some());
-        let fixed = modes.and_then(|modes| modes.parse::<Modes>().ok()).is_some_and(|modes| modes.deterministic);
+        let run_options = env::var(environment::MODES).ok().filter(|_| name.is_some());
+        let fixed = run_options
+            .and_then(|run_options| run_options.parse::<RunOptions>().ok())
+            .is_some_and(|run_options| run_options.deterministic);
         let doctest = env::var_os(DOCTEST).and_then(|number| number.into_string().ok());
         let name = name.map(|name| doctest.unwrap_or_else(|| name.to_string_lossy().into_owned()));
         let (is_root, name) = (name.is_some(), name.unwrap_or_default());
@@ -292,7 +294,7 @@ impl<'a> Prepared<'a> {
 
     fn begin(&self) -> io::Result<()> {
         if self.fixed {
-            seeds::fix();
+            hash_seeds::fix();
         }
         if !self.hands_on.is_empty() {
             // std's own function has long texts copied by the program's allocator.

@@ -2,8 +2,8 @@
 //! no test has to run again; whoever starts the processes of tests reads it and asks after each run. Pure.
 
 use crate::ledger::Counts;
-use crate::modes::{with_spaces, without_spaces};
 use crate::pattern;
+use crate::run_options::{with_spaces, without_spaces};
 use std::collections::HashMap;
 use std::str::FromStr;
 use std::time::Duration;

@@ -10,7 +10,7 @@ use crate::context::options::OwnFlags;
 use crate::gate::flags::{Allowed, Format, GateFlags};
 use crate::ui::error::Error;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
-use memprof_harness::modes::{Modes, Partition, Scheme};
+use memprof_harness::run_options::{Partition, RunOptions, Scheme};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -268,23 +268,24 @@ pub fn command_line(columns: usize) -> clap::Command {
 impl TestFlags {
     pub fn into_parts(self) -> (OwnFlags, GateFlags) {
         let partition = self.partition;
-        let modes = modes(Some(self.ways), &self.deterministic, Some(self.only));
-        let flags = GateFlags { modes: Modes { partition, ..modes }, ..saving(&self.saving, self.place) };
+        let run_options = run_options(Some(self.ways), &self.deterministic, Some(self.only));
+        let flags =
+            GateFlags { run_options: RunOptions { partition, ..run_options }, ..saving(&self.saving, self.place) };
         (self.own, flags)
     }
 }
 
 impl BenchFlags {
     pub fn into_parts(self) -> (OwnFlags, GateFlags) {
-        let modes = Modes { only: self.only.memprof_only, ..Modes::default() };
-        (self.own, GateFlags { modes, ..GateFlags::default() })
+        let run_options = RunOptions { only: self.only.memprof_only, ..RunOptions::default() };
+        (self.own, GateFlags { run_options, ..GateFlags::default() })
     }
 }
 
 impl NextestFlags {
     pub fn into_parts(self) -> (OwnFlags, GateFlags) {
-        let modes = modes(None, &self.deterministic, Some(self.only));
-        (self.own, GateFlags { modes, ..saving(&self.saving, self.place) })
+        let run_options = run_options(None, &self.deterministic, Some(self.only));
+        (self.own, GateFlags { run_options, ..saving(&self.saving, self.place) })
     }
 }
 
@@ -302,7 +303,7 @@ impl GateOnlyFlags {
             deterministic,
             own,
         } = self;
-        let modes = modes(Some(ways), &deterministic, None);
+        let run_options = run_options(Some(ways), &deterministic, None);
         let flags = GateFlags {
             no_run,
             against,
@@ -310,7 +311,7 @@ impl GateOnlyFlags {
             allow,
             format: output_format,
             self_test,
-            modes,
+            run_options,
             ..place.into()
         };
         (own, flags)
@@ -327,10 +328,10 @@ fn saving(saving: &Saving, place: BaselinePlace) -> GateFlags {
     GateFlags { save_baseline: saving.save_baseline, ..place.into() }
 }
 
-fn modes(ways: Option<Ways>, deterministic: &Deterministic, only: Option<Only>) -> Modes {
+fn run_options(ways: Option<Ways>, deterministic: &Deterministic, only: Option<Only>) -> RunOptions {
     let (repeat, timeout) = ways.map_or((1, None), |ways| (ways.repeat, ways.test_timeout));
     let only = only.map(|only| only.memprof_only).unwrap_or_default();
-    Modes { repeat, timeout, only, deterministic: deterministic.deterministic, ..Modes::default() }
+    RunOptions { repeat, timeout, only, deterministic: deterministic.deterministic, ..RunOptions::default() }
 }
 
 fn times(text: &str) -> Result<u32, Error> {

@@ -20,7 +20,7 @@ use crate::gate::flags::{Format, GateFlags};
 use crate::gate::policy::pattern::Pattern;
 use crate::ui::error::Error;
 use crate::ui::terminal::Shell;
-use memprof_harness::modes::Partition;
+use memprof_harness::run_options::Partition;
 use std::ffi::OsString;
 
 /// What the user wants.
@@ -128,9 +128,9 @@ impl CommandLine {
             // The others were read elsewhere.
             Command::Accept(_) | Command::Merge(_) | Command::Clean(_) => return Ok(self.help(Some(verb))),
         };
-        let mut modes = flags.modes.clone();
+        let mut run_options = flags.run_options.clone();
         if task == Task::Nextest {
-            (cargo, modes.partition) = nextest(cargo, &self.command)?;
+            (cargo, run_options.partition) = nextest(cargo, &self.command)?;
         }
         // Without stacks of every allocation a regression could not be explained.
         if flags.save_baseline && !own.rate_given {
@@ -139,7 +139,7 @@ impl CommandLine {
         let stdout_is_taken = flags.format != Format::Text;
         // Stdout is the program's, where one is run for its own sake.
         cargo.machine_output |= stdout_is_taken || task == Task::Run;
-        let test = TestOptions { task, own, cargo, command: self.command, stdout_is_taken, modes, suggestions };
+        let test = TestOptions { task, own, cargo, command: self.command, stdout_is_taken, run_options, suggestions };
         Ok(match (task, verb) {
             (Task::Run, _) => Request::Run(Box::new(test)),
             (_, "gate") => Request::Gate(Box::new(GateOptions { test, flags })),
@@ -291,11 +291,11 @@ mod tests {
         assert_eq!((run.own.rate.get(), run.own.rate_given), (0, true));
         assert_eq!(run.own.folder, Some("out".into()));
         assert_eq!(run.own.stack_depth.map(|depth| depth.get()), Some(99));
-        assert!(run.own.keep_ledgers && run.own.native && run.modes.deterministic);
+        assert!(run.own.keep_ledgers && run.own.native && run.run_options.deterministic);
         assert_eq!((flags.baseline, flags.baseline_dir), (Some("a".into()), Some("b".into())));
-        assert_eq!((run.modes.repeat, run.modes.timeout), (4, Some(std::time::Duration::from_millis(500))));
-        assert_eq!(run.modes.only, ["x", "y*"]);
-        assert_eq!(run.modes.partition.map(|share| share.to_string()), Some("hash:1/3".into()));
+        assert_eq!((run.run_options.repeat, run.run_options.timeout), (4, Some(std::time::Duration::from_millis(500))));
+        assert_eq!(run.run_options.only, ["x", "y*"]);
+        assert_eq!(run.run_options.partition.map(|share| share.to_string()), Some("hash:1/3".into()));
         let GateOptions { test: run, flags } =
             test("gate --no-run --self-test --allow gone,new --allow not-run --output-format json --against x -q");
         assert!(flags.no_run && flags.self_test && run.stdout_is_taken && run.cargo.quiet);

@@ -76,9 +76,9 @@ pub fn collect(facts: &RunFacts) -> Result<Collected, Error> {
     let inventories = inventories(facts, &executables)?;
     collected.unprofiled = unprofiled(facts, &collected.tests, &inventories);
     let (tests, unwanted): (Vec<_>, Vec<_>) =
-        collected.tests.into_iter().partition(|test| facts.modes.records(&test.record.id.name));
+        collected.tests.into_iter().partition(|test| facts.run_options.records(&test.record.id.name));
     // rustdoc runs its doctests in every share.
-    let in_share = |test: &CollectedTest| match facts.modes.partition {
+    let in_share = |test: &CollectedTest| match facts.run_options.partition {
         Some(partition) if test.record.id.kind == "doc" => partition.selects(&[&test.record.id.name])[0],
         _ => true,
     };

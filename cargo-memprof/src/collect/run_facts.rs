@@ -6,7 +6,7 @@ use crate::context::executable::ExecutablePath;
 use crate::context::provenance::Provenance;
 use crate::protocol::run_log::Trace;
 use camino::Utf8PathBuf;
-use memprof_harness::modes::Modes;
+use memprof_harness::run_options::RunOptions;
 use memprof_profile::symbolize::SourceRoots;
 use std::path::PathBuf;
 
@@ -25,7 +25,7 @@ pub struct RunFacts {
     pub host: String,
     /// What the figures depend on besides the code.
     pub conditions: Conditions,
-    pub modes: Modes,
+    pub run_options: RunOptions,
     /// Of a run that is one of several shares.
     pub provenance: Option<Provenance>,
     /// Of a test that was run several times the last one counts.

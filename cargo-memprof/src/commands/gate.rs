@@ -24,7 +24,7 @@ use crate::report::LastCommand;
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 use camino::Utf8Path;
-use memprof_harness::modes::Modes;
+use memprof_harness::run_options::RunOptions;
 
 /// What `cargo memprof gate` was asked for; `test` with the gate's flags is the same.
 #[derive(Debug)]
@@ -40,8 +40,9 @@ impl GateOptions {
         if !self.flags.no_run || self.flags.against.is_some() {
             return Ok(());
         }
-        let modes = (self.flags.modes != Modes::default()).then(|| "--repeat or --deterministic".to_owned());
-        let Some(word) = test_filter::choice(&self.test.cargo).or(modes) else { return Ok(()) };
+        let run_options =
+            (self.flags.run_options != RunOptions::default()).then(|| "--repeat or --deterministic".to_owned());
+        let Some(word) = test_filter::choice(&self.test.cargo).or(run_options) else { return Ok(()) };
         let help = match self.test.suggestions.first() {
             Some(suggestion) => suggestion.clone(),
             None => "choose when the tests run: leave `--no-run` out".to_owned(),

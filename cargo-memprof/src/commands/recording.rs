@@ -29,7 +29,7 @@ use crate::ui::exit_code::ExitCode;
 use crate::ui::interrupt;
 use crate::ui::terminal::Shell;
 use camino::Utf8PathBuf;
-use memprof_harness::modes::StackDepth;
+use memprof_harness::run_options::StackDepth;
 use memprof_harness::settle::Rules;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -65,7 +65,7 @@ pub fn record(options: &TestOptions, context: &Context<'_>, rules: RulesFor<'_>)
         shell.note("a rate of 0 records counts and no stacks (unlike Go, where it means the default rate)");
     }
     let git = git.as_ref();
-    let shares = options.modes.partition.is_some();
+    let shares = options.run_options.partition.is_some();
     let provenance = shares.then(|| Provenance::look(&workspace.root, &options.cargo));
     let conditions = conditions_of(options, cargo_env, &toolchain, workspace.default_package());
     let rules = rules(&conditions).map(|rules| write_rules(&folders, &rules)).transpose()?;
@@ -154,7 +154,7 @@ fn conditions_of(
         target: targets.join(","),
         profile: options.cargo.profile.clone().unwrap_or_else(|| options.task.usual_profile().into()),
         features: conditions::features(&options.cargo, default),
-        seeds: if options.modes.deterministic { "fixed" } else { "random" }.into(),
+        seeds: if options.run_options.deterministic { "fixed" } else { "random" }.into(),
         counting: if options.own.native { conditions::COUNTING_NATIVE } else { conditions::COUNTING },
     }
 }
@@ -224,7 +224,7 @@ impl Recording<'_> {
                 .unwrap_or_else(|| self.options.task.usual_profile().into()),
             host: self.toolchain.host.clone(),
             conditions,
-            modes: self.options.modes.clone(),
+            run_options: self.options.run_options.clone(),
             provenance: self.provenance.as_ref().map(|one| one.with_lock(&self.workspace.root)),
             last_attempts: self.options.task == Task::Nextest,
             filtered: test_filter::is_filtered(&self.options.cargo),

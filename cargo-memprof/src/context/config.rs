@@ -4,7 +4,7 @@
 use crate::files::intake;
 use crate::ui::error::Error;
 use camino::{Utf8Path, Utf8PathBuf};
-use memprof_harness::modes::StackDepth;
+use memprof_harness::run_options::StackDepth;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use std::io::{self, ErrorKind};

@@ -4,7 +4,7 @@ use crate::context::cargo_args::CargoArgs;
 use crate::ui::error::Error;
 use clap::Args;
 use memprof_harness::ledger::layout::{DEFAULT_DEPTH, LEAST_DEPTH, MOST_DEPTH};
-use memprof_harness::modes::{Modes, StackDepth};
+use memprof_harness::run_options::{RunOptions, StackDepth};
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::PathBuf;
@@ -126,7 +126,7 @@ pub struct TestOptions {
     pub command: String,
     /// Stdout is for the gate's findings: what cargo and the tests print there goes to stderr.
     pub stdout_is_taken: bool,
-    pub modes: Modes,
+    pub run_options: RunOptions,
     /// What may have been meant by flags that nobody knows, a sentence each.
     pub suggestions: Vec<String>,
 }

@@ -1,7 +1,7 @@
 //! What the gate is asked for, and what it is allowed to let pass.
 
 use clap::ValueEnum;
-use memprof_harness::modes::Modes;
+use memprof_harness::run_options::RunOptions;
 use std::path::PathBuf;
 
 /// Flags of the gate and of the ways to run tests that it is there for, as given. Which of them a command takes, `cli/flags.rs` says.
@@ -26,7 +26,7 @@ pub struct GateFlags {
     /// The revision that is recorded for the profiles that the baseline lacks.
     pub explain_against: Option<String>,
     /// How tests are run.
-    pub modes: Modes,
+    pub run_options: RunOptions,
 }
 
 /// What stdout is for.

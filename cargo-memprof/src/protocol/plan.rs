@@ -58,7 +58,7 @@ pub struct Plan {
     /// Cargo runs tests, and not programs for their own sake.
     pub tests: bool,
     /// How the harness runs the tests, as it reads it; `None` = as ever.
-    pub modes: Option<String>,
+    pub run_options: Option<String>,
     /// The root of the workspace under test, absolute.
     pub workspace_root: PathBuf,
     /// More tests than this of a program with a `main` of its own are recorded as one.

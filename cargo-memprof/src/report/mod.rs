@@ -117,7 +117,9 @@ fn removed(collected: &Collected) -> Vec<String> {
 fn produces(facts: &RunFacts, collected: &Collected) -> bool {
     let unmeasured = !facts.filtered && !collected.unprofiled.is_empty();
     let removed = collected.not_run.iter().any(|test| test.lost);
-    !collected.tests.is_empty() || removed || facts.cargo_exit == 0 && (facts.modes.partition.is_some() || unmeasured)
+    !collected.tests.is_empty()
+        || removed
+        || facts.cargo_exit == 0 && (facts.run_options.partition.is_some() || unmeasured)
 }
 
 fn not_recorded(facts: &RunFacts, unprofiled: &[Unprofiled]) -> Vec<String> {

@@ -4,9 +4,9 @@
 use super::{RunnerCall, cannot_note, cannot_run};
 use crate::ui::error::Error;
 use memprof_harness::ledger::{Counts, Finish, LedgerFile, OutcomeCode, Seed, target_of};
-use memprof_harness::limit::{self, ProcessEnd};
-use memprof_harness::modes::Detail;
-use memprof_harness::{addresses, environment};
+use memprof_harness::run_options::Detail;
+use memprof_harness::timeout::{self, ProcessEnd};
+use memprof_harness::{aslr, environment};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
@@ -37,7 +37,7 @@ impl RunnerCall<'_> {
         // Of one length, so that what the program inherits takes as many bytes in every run.
         let stem = format!("program-{:010}-{:06}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let seed = self.seed_of(identity).to_text();
-        let detail = Detail { rate: self.plan.rate, depth: self.modes.depth };
+        let detail = Detail { rate: self.plan.rate, depth: self.run_options.depth };
         let mut asked = OsString::from(format!("{detail} {seed} {stem} "));
         asked.push(&self.plan.ledgers);
         command.env(environment::PROGRAM, asked).env(environment::NAME, name);
@@ -48,9 +48,9 @@ impl RunnerCall<'_> {
         if let Some(window) = window {
             command.env(environment::WINDOW, window);
         }
-        if self.modes.deterministic {
-            command.env(environment::MODES, self.modes.to_string());
-            addresses::fix(&mut command);
+        if self.run_options.deterministic {
+            command.env(environment::MODES, self.run_options.to_string());
+            aslr::fix(&mut command);
         }
         Attempt { command, ledgers: self.plan.ledgers.join(stem) }
     }
@@ -88,8 +88,8 @@ impl Attempt {
     /// Where it cannot be started.
     pub fn run(self, time: Option<Duration>) -> Result<ProcessEnd, Error> {
         self.run_by(|command| match time {
-            Some(time) => limit::run_in_our_stead(command, time),
-            None => limit::run(command, None),
+            Some(time) => timeout::run_in_our_stead(command, time),
+            None => timeout::run(command, None),
         })
     }
 
@@ -99,7 +99,7 @@ impl Attempt {
     /// Where it cannot be started.
     pub fn run_unheard(mut self, time: Option<Duration>) -> Result<ProcessEnd, Error> {
         self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.run_by(|command| limit::run(command, time))
+        self.run_by(|command| timeout::run(command, time))
     }
 
     fn run_by(self, run: impl FnOnce(Command) -> io::Result<ProcessEnd>) -> Result<ProcessEnd, Error> {

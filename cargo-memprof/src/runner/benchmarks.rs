@@ -9,7 +9,7 @@ use crate::protocol::run_log::Trace;
 use crate::runner::listing::benches::Benchmarks;
 use crate::runner::listing::printed;
 use crate::ui::error::Error;
-use memprof_harness::limit;
+use memprof_harness::timeout;
 use std::ffi::OsString;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
@@ -24,13 +24,13 @@ impl RunnerCall<'_> {
     ) -> Result<Error, Error> {
         let Benchmarks { framework, mut tests, remark } = benchmarks;
         self.log_entry.remark = remark;
-        if self.modes.timeout.is_some() && !tests.names.is_empty() {
+        if self.run_options.timeout.is_some() && !tests.names.is_empty() {
             self.note_measured(framework, "", None)?;
             return self.run_each(whole, tests, args);
         }
         // Where only the run tells the names, it may tell none.
         let records =
-            tests.names.iter().zip(self.shares_of(&tests)).any(|(name, here)| here && self.modes.records(name));
+            tests.names.iter().zip(self.shares_of(&tests)).any(|(name, here)| here && self.run_options.records(name));
         self.log_entry.leaves = if records { Trace::Ledger } else { Trace::Nothing };
         self.log_run()?;
         let mut whole = self.of_some(&tests, &[], args).unwrap_or(whole);
@@ -43,7 +43,7 @@ impl RunnerCall<'_> {
             self.note_measured(framework, &text, remark)?;
             self.record_each(&tests, args)?;
         }
-        limit::end_like(status)
+        timeout::end_like(status)
     }
 
     /// Notes what `text` says of the times that the program measured.

@@ -37,7 +37,7 @@ impl RunnerCall<'_> {
     pub(super) fn run_doctests(mut self, doctest: &Doctest, args: &[OsString]) -> Result<Error, Error> {
         let profiled =
             self.log_entry.build_record.as_ref().is_some_and(|build_record| build_record.unprofiled.is_none());
-        if profiled && doctest.names(&self.plan.workspace_root).iter().any(|(name, _)| self.modes.records(name)) {
+        if profiled && doctest.names(&self.plan.workspace_root).iter().any(|(name, _)| self.run_options.records(name)) {
             self.log_entry.kept = self.keep();
             self.log_entry.leaves = Trace::Ledger;
         }
@@ -51,10 +51,10 @@ impl RunnerCall<'_> {
         let mut command = self.doctest_command(args);
         // Behind a runner of the user's they are all in one process.
         let divided = self.runner.is_empty();
-        let apart = self.modes.timeout.is_some()
-            || self.modes.repeat > 1
+        let apart = self.run_options.timeout.is_some()
+            || self.run_options.repeat > 1
             || self.rules.is_some()
-            || !self.modes.only.is_empty();
+            || !self.run_options.only.is_empty();
         if !divided || !apart {
             if divided {
                 command.env(env::RUSTDOC_DOCTEST_BIN_PATH, self.log_entry.exe.as_path());
@@ -72,7 +72,7 @@ impl RunnerCall<'_> {
     fn run_doctest(&self, doctest: &Doctest, number: usize, args: &[OsString]) -> Result<Error, Error> {
         let names = doctest.names(&self.plan.workspace_root);
         let (name, should_panic) = names.get(number).cloned().unwrap_or_default();
-        if !self.modes.records(&name) {
+        if !self.run_options.records(&name) {
             self.note_unrecorded([name.as_str()])?;
             return Ok(self.plain(self.doctest_command(args)));
         }

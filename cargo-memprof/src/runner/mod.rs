@@ -29,9 +29,9 @@ use listing::{Answer, Tests};
 use memprof_harness::emulator::Emulator;
 use memprof_harness::environment;
 use memprof_harness::ledger::{Inventory, Listed};
-use memprof_harness::limit;
-use memprof_harness::modes::Modes;
+use memprof_harness::run_options::RunOptions;
 use memprof_harness::settle::{Rules, Runs};
+use memprof_harness::timeout;
 use rustix::process::Signal;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -56,7 +56,7 @@ pub fn run(args: &[OsString]) -> Error {
 /// One call of the runner.
 struct RunnerCall<'a> {
     plan: Plan,
-    modes: Modes,
+    run_options: RunOptions,
     /// By which tests are run again; `None` = they are run as often as the modes say.
     rules: Option<Rules>,
     /// The user's own runner for the triple, or nothing.
@@ -85,14 +85,15 @@ impl<'a> RunnerCall<'a> {
             runner: options::shown(runner.iter().map(OsString::as_os_str)),
         };
         // The driver wrote it as we read it.
-        let modes: Modes = plan.modes.as_ref().and_then(|modes| modes.parse().ok()).unwrap_or_default();
-        let text = modes.rules.as_ref().map(fs_err::read_to_string).transpose();
+        let run_options: RunOptions =
+            plan.run_options.as_ref().and_then(|run_options| run_options.parse().ok()).unwrap_or_default();
+        let text = run_options.rules.as_ref().map(fs_err::read_to_string).transpose();
         let rules = text.map_err(|error| error.to_string()).and_then(|text| text.map(|text| text.parse()).transpose());
         let rules = rules.map_err(|error| {
             let failed = Error::new("cannot run the tests by the rules of the baseline").caused_by(error);
             failed.help("run them with `cargo memprof`, which writes the rules")
         })?;
-        Ok(RunnerCall { plan, modes, rules, runner, emulator: Emulator::new(emulator), program, log_entry })
+        Ok(RunnerCall { plan, run_options, rules, runner, emulator: Emulator::new(emulator), program, log_entry })
     }
 
     /// Becomes the executable, or stands for it; gives why that failed.
@@ -124,7 +125,7 @@ impl<'a> RunnerCall<'a> {
                     }
                     Answer::Benchmarks(benchmarks) => return self.run_benchmarks(command, benchmarks, args),
                     Answer::Whole(_) if !self.shares(&[WHOLE])[0] => return self.leave_to_another_share(),
-                    Answer::Whole(_) if !self.modes.records(WHOLE) => self.note_unrecorded([WHOLE])?,
+                    Answer::Whole(_) if !self.run_options.records(WHOLE) => self.note_unrecorded([WHOLE])?,
                     Answer::Whole(remark) => {
                         self.log_entry.remark = remark;
                         self.log_entry.leaves = Trace::Ledger;
@@ -149,7 +150,7 @@ impl<'a> RunnerCall<'a> {
 
     /// Becomes the program while it runs the one test that `args` name, as nextest has it.
     fn run_alone(mut self, name: &str, args: &[OsString]) -> Result<Error, Error> {
-        let records = self.modes.records(name);
+        let records = self.run_options.records(name);
         self.log_entry.leaves = if records { Trace::Ledger } else { Trace::Nothing };
         self.log_run()?;
         if !records {
@@ -173,7 +174,7 @@ impl<'a> RunnerCall<'a> {
     /// How often the test `name` of `target` is run.
     fn runs_of(&self, target: &str, name: &str) -> Runs {
         let rule = self.rules.as_ref().map(|rules| rules.of(&self.log_entry.package, target, name));
-        Runs::new(rule.unwrap_or_default(), self.modes.repeat)
+        Runs::new(rule.unwrap_or_default(), self.run_options.repeat)
     }
 
     /// Runs what `make` makes as often as `runs` says, and ends as the first time did. Where the time was up, it says so of `what` and ends
@@ -185,7 +186,7 @@ impl<'a> RunnerCall<'a> {
         failure: i32,
         mut runs: Runs,
     ) -> Result<Error, Error> {
-        let time = self.modes.timeout;
+        let time = self.run_options.timeout;
         if time.is_none() && runs.is_once() {
             return Ok(make().become_it());
         }
@@ -212,7 +213,7 @@ impl<'a> RunnerCall<'a> {
                 say_late(what, time);
                 std::process::exit(failure)
             }
-            None => limit::end_like(first.status),
+            None => timeout::end_like(first.status),
         }
     }
 
@@ -234,7 +235,7 @@ impl<'a> RunnerCall<'a> {
 
     /// For each of `names` whether it is in the share of the tests that this run is to record.
     fn shares(&self, names: &[&str]) -> Vec<bool> {
-        self.modes.partition.map_or_else(|| vec![true; names.len()], |partition| partition.selects(names))
+        self.run_options.partition.map_or_else(|| vec![true; names.len()], |partition| partition.selects(names))
     }
 
     fn shares_of(&self, tests: &Tests) -> Vec<bool> {
@@ -252,7 +253,7 @@ impl<'a> RunnerCall<'a> {
     /// The program running those of its `tests` that are in this run's share and not among `late`; `None` = all of them are, or it
     /// cannot be told so.
     fn of_some(&self, tests: &Tests, late: &[String], args: &[OsString]) -> Option<Command> {
-        if self.modes.partition.is_none() && late.is_empty() {
+        if self.run_options.partition.is_none() && late.is_empty() {
             return None;
         }
         let names = tests.names.iter().map(String::as_str);
@@ -287,10 +288,10 @@ impl<'a> RunnerCall<'a> {
     /// Runs the program as cargo would, for what it prints and its verdict; and each of its tests alone, recorded.
     fn run_each(mut self, whole: Command, tests: Tests, args: &[OsString]) -> Result<Error, Error> {
         let records =
-            tests.names.iter().zip(self.shares_of(&tests)).any(|(name, here)| here && self.modes.records(name));
+            tests.names.iter().zip(self.shares_of(&tests)).any(|(name, here)| here && self.run_options.records(name));
         self.log_entry.leaves = if records { Trace::Ledger } else { Trace::Nothing };
         self.log_run()?;
-        let Some(time) = self.modes.timeout else {
+        let Some(time) = self.run_options.timeout else {
             let mut whole = self.of_some(&tests, &[], args).unwrap_or(whole);
             let status = whole.status().map_err(|error| cannot_run(whole.get_program(), &error))?;
             // A test that ends the process ends nothing but itself where it runs alone. Who was told to stop stops.
@@ -298,13 +299,13 @@ impl<'a> RunnerCall<'a> {
             if status.signal().is_none_or(|signal| !told_to_stop.contains(&signal)) {
                 self.record_each(&tests, args)?;
             }
-            limit::end_like(status)
+            timeout::end_like(status)
         };
         // The program as a whole would wait for a test that hangs, so these are found out first, and left out.
         let alone = self.record_each(&tests, args)?;
         let some = self.of_some(&tests, &alone.late, args);
         let time_for_all = alone.time_for_all(time, tests.names.len(), some.is_some());
-        let ended = limit::run_in_our_stead(some.unwrap_or(whole), time_for_all);
+        let ended = timeout::run_in_our_stead(some.unwrap_or(whole), time_for_all);
         let ended = ended.map_err(|error| cannot_run(&self.program[0], &error))?;
         for name in &alone.late {
             say_late(&format!("test `{name}`"), time);
@@ -319,14 +320,14 @@ impl<'a> RunnerCall<'a> {
         if ended.timed_out || !alone.late.is_empty() {
             std::process::exit(FAILURE)
         }
-        limit::end_like(ended.status)
+        timeout::end_like(ended.status)
     }
 
     /// Runs each test that is to be recorded in a process of its own.
     fn record_each(&self, tests: &Tests, args: &[OsString]) -> Result<Alone, Error> {
         let names = tests.names.iter().map(String::as_str);
         let here = names.zip(self.shares_of(tests)).filter(|(_, here)| *here).map(|(name, _)| name);
-        let (wanted, others): (Vec<&str>, Vec<&str>) = here.partition(|name| self.modes.records(name));
+        let (wanted, others): (Vec<&str>, Vec<&str>) = here.partition(|name| self.run_options.records(name));
         if !others.is_empty() {
             self.note_unrecorded(others)?;
         }
@@ -338,7 +339,7 @@ impl<'a> RunnerCall<'a> {
             while again {
                 let attempt = self.record(self.command(&(tests.alone)(name, args)), name, window);
                 let (ledgers, is_ours) = (attempt.ledgers(), runs.is_ours());
-                let ended = attempt.run_unheard(self.modes.timeout)?;
+                let ended = attempt.run_unheard(self.run_options.timeout)?;
                 if is_ours && (ended.timed_out || !ended.status.success()) {
                     ledgers.remove();
                     break;
@@ -409,7 +410,7 @@ fn is_same_processor(triple: &str, other: &str) -> bool {
 }
 
 fn say_late(what: &str, time: Duration) {
-    let text = format!("{what} {}", limit::sentence(time));
+    let text = format!("{what} {}", timeout::sentence(time));
     Shell::new().error(&Error::new(text).help("its profile shows where it was until then"));
 }
 
@@ -429,8 +430,8 @@ fn cannot_note(what: &str, error: &std::io::Error) -> Error {
 fn record_tests(command: &mut Command, plan: &Plan) {
     command.env(environment::RATE, plan.rate.to_string());
     command.env(environment::LEDGERS, &plan.ledgers);
-    if let Some(modes) = &plan.modes {
-        command.env(environment::MODES, modes);
+    if let Some(run_options) = &plan.run_options {
+        command.env(environment::MODES, run_options);
     }
     if let Some(cargo_shim) = &plan.cargo_shim {
         cargo_shim.put_into(command);

@@ -5,11 +5,11 @@
 use super::face::{OnPanic, FAILURE};
 use super::{bencher, options, verdict};
 use crate::engine::{self, LeakBudget};
+use crate::hash_seeds;
 use crate::ledger::layout::{leak_check, state};
-use crate::modes::Modes;
 use crate::no_memory;
 use crate::os;
-use crate::seeds;
+use crate::run_options::RunOptions;
 use crate::std_start;
 use real::{Bencher, ShouldPanic, TestDescAndFn, TestFn};
 use std::any::Any;
@@ -32,20 +32,21 @@ const REQUIRE: &str = "MEMPROF_REQUIRE";
 pub(super) struct Asked {
     pub index: OsString,
     pub ledger: Option<OsString>,
-    pub modes: Option<OsString>,
+    pub run_options: Option<OsString>,
     pub thread_info: Option<OsString>,
 }
 
 /// Runs the test that is asked for and ends the process.
 pub(super) fn run(tests: &[&TestDescAndFn], asked: Asked, on_panic: OnPanic) -> ! {
-    let Asked { index, ledger, modes, thread_info } = asked;
+    let Asked { index, ledger, run_options, thread_info } = asked;
     // Under libtest a test ends with its harness, also where that is killed or stops at the first failure. The parent's thread that
     // started this process waits for it, so it is the parent's end that counts.
     os::task::end_with_parent();
     // The parent has understood them, so they are what it gave on.
-    let modes = modes.and_then(|modes| modes.to_str()?.parse::<Modes>().ok()).unwrap_or_default();
-    if modes.deterministic {
-        seeds::fix();
+    let run_options =
+        run_options.and_then(|run_options| run_options.to_str()?.parse::<RunOptions>().ok()).unwrap_or_default();
+    if run_options.deterministic {
+        hash_seeds::fix();
     }
     let ledger = ledger.map(PathBuf::from);
     let test = index.to_str().and_then(|index| tests.get(index.parse::<usize>().ok()?));

@@ -41,9 +41,9 @@ pub fn assert_test_result<T: Termination>(result: T) -> Result<(), String> {
 /// What every entry point does.
 pub(super) fn enter(tests: &[&TestDescAndFn], on_panic: OnPanic) -> EntryReturn {
     black_box(link_marker::TESTS);
-    let [rate, ledgers, child, ledger, modes, thread_info, emulator] = take_environment();
+    let [rate, ledgers, child, ledger, run_options, thread_info, emulator] = take_environment();
     if let Some(index) = child {
-        child::run(tests, child::Asked { index, ledger, modes, thread_info }, on_panic);
+        child::run(tests, child::Asked { index, ledger, run_options, thread_info }, on_panic);
     }
     // libtest wants its arguments as UTF-8, and says so itself where they are not.
     let arguments = env::args_os().map(|argument| argument.into_string()).collect::<Result<Vec<_>, _>>();
@@ -60,7 +60,7 @@ pub(super) fn enter(tests: &[&TestDescAndFn], on_panic: OnPanic) -> EntryReturn 
         }
         Ok((options, Some(plan))) => {
             let emulator = emulator.map(|words| Emulator::from_variable(&words)).unwrap_or_default();
-            parent::run(tests, options, plan, parent::Given { modes, emulator, on_panic })
+            parent::run(tests, options, plan, parent::Given { run_options, emulator, on_panic })
         }
         Ok((_, None)) => shape::plain(tests, on_panic),
         Err(error) => {

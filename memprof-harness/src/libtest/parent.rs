@@ -14,10 +14,10 @@ use crate::ledger::{
     fnv1a, layout, source_in_every_checkout, target_of, Counts, Finish, Hook, Identity, Inventory, LedgerFile, Listed,
     OutcomeCode, Seed,
 };
-use crate::modes::{Detail, Modes};
+use crate::run_options::{Detail, RunOptions};
 use crate::settle::{Rules, Runs};
 use crate::std_start::StdStart;
-use crate::{addresses, environment, file_limit};
+use crate::{aslr, environment, file_limit};
 use real::{Bencher, ShouldPanic, TestDesc, TestDescAndFn, TestFn};
 use std::ffi::OsString;
 use std::io::Write;
@@ -49,7 +49,7 @@ struct Run {
     package: String,
     manifest_dir: PathBuf,
     inherit_output: bool,
-    modes: Modes,
+    run_options: RunOptions,
     /// By which tests are run again; `None` = they are run as often as the modes say.
     rules: Option<Rules>,
     on_panic: OnPanic,
@@ -64,7 +64,7 @@ impl Run {
     /// What has the programs that a test starts record themselves, as the test's own.
     fn for_programs(&self, ledger: &Path, seed: Seed) -> OsString {
         let stem = ledger.file_stem().unwrap_or_default();
-        let detail = Detail { rate: self.rate.0, depth: self.modes.depth };
+        let detail = Detail { rate: self.rate.0, depth: self.run_options.depth };
         let mut asked = OsString::from(format!("{detail} {} {} ", seed.to_text(), stem.to_string_lossy()));
         asked.push(&self.folder);
         asked
@@ -87,7 +87,7 @@ struct Test {
 /// What the process was told besides its arguments.
 pub(super) struct Given {
     /// See [`environment::MODES`].
-    pub(super) modes: Option<OsString>,
+    pub(super) run_options: Option<OsString>,
     pub(super) emulator: Emulator,
     pub(super) on_panic: OnPanic,
 }
@@ -186,9 +186,9 @@ fn measured(
 /// # Errors
 /// Where nothing can be recorded at all.
 fn prepare(options: &Options, plan: Plan, given: Given) -> Result<Run, Refusal> {
-    let Given { modes, emulator, on_panic } = given;
-    let modes = understood(modes)?;
-    let rules = modes.rules.as_ref().map(|file| rules(Path::new(file))).transpose()?;
+    let Given { run_options, emulator, on_panic } = given;
+    let run_options = understood(run_options)?;
+    let rules = run_options.rules.as_ref().map(|file| rules(Path::new(file))).transpose()?;
     let hook = hook(&emulator);
     let exe = Executable::current(emulator).map_err(|cause| Refusal {
         what: "cannot start tests in processes of their own".into(),
@@ -217,7 +217,7 @@ fn prepare(options: &Options, plan: Plan, given: Given) -> Result<Run, Refusal> 
         advised: AtomicBool::new(false),
         manifest_dir: env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default(),
         inherit_output: options.no_capture || env::var_os(NO_CAPTURE).is_some_and(|value| value != "0"),
-        modes,
+        run_options,
         rules,
         on_panic,
         hook,
@@ -225,8 +225,8 @@ fn prepare(options: &Options, plan: Plan, given: Given) -> Result<Run, Refusal> 
     })
 }
 
-fn understood(modes: Option<OsString>) -> Result<Modes, Refusal> {
-    let Some(text) = modes else { return Ok(Modes::default()) };
+fn understood(run_options: Option<OsString>) -> Result<RunOptions, Refusal> {
+    let Some(text) = run_options else { return Ok(RunOptions::default()) };
     text.to_string_lossy().parse().map_err(|error: String| Refusal {
         what: format!("cannot run the tests as `{}` says", environment::MODES),
         cause: io::Error::other(error),
@@ -290,7 +290,7 @@ impl Run {
         let path = self.list(Inventory::EXTENSION);
         let write = || {
             self.put_list(&path, &inventory, |draft| fs::rename(draft, &path))?;
-            if !self.modes.only.is_empty() {
+            if !self.run_options.only.is_empty() {
                 self.begin_list(Inventory::UNRECORDED)?;
             }
             self.begin_list(Inventory::BEGUN)
@@ -350,13 +350,13 @@ impl Run {
     /// Whether the test is to be run without being recorded. Where panics abort, libtest starts itself again for each test,
     /// and would find nothing but our closures.
     fn leaves_alone(&self, test: &TestDescAndFn) -> bool {
-        self.on_panic == OnPanic::Unwind && !self.modes.records(test.desc.name.as_slice())
+        self.on_panic == OnPanic::Unwind && !self.run_options.records(test.desc.name.as_slice())
     }
 
     /// For each test whether it is in the share that is to be run.
     fn share(&self, tests: &[&TestDescAndFn]) -> Vec<bool> {
         let names: Vec<&str> = tests.iter().map(|test| test.desc.name.as_slice()).collect();
-        self.modes.partition.map_or_else(|| vec![true; names.len()], |partition| partition.selects(&names))
+        self.run_options.partition.map_or_else(|| vec![true; names.len()], |partition| partition.selects(&names))
     }
 }
 
@@ -395,7 +395,7 @@ impl Test {
     /// has asked for: what we run besides changes no verdict, and says nothing.
     fn record_all(&self, run: &Run) -> io::Result<Ending> {
         let rule = run.rules.as_ref().map(|rules| rules.of(&run.package, &target_of(&run.exe.path), &self.name));
-        let mut runs = Runs::new(rule.unwrap_or_default(), run.modes.repeat);
+        let mut runs = Runs::new(rule.unwrap_or_default(), run.run_options.repeat);
         loop {
             let (ending, counts, wall) = self.record(run, u64::from(runs.count()))?;
             if ending.outcome(self.expectation) != OutcomeCode::Ok || !runs.again(counts, wall) {
@@ -412,7 +412,7 @@ impl Test {
     fn record_again(&self, run: &Run, runs: &mut Runs) -> io::Result<()> {
         loop {
             let (ledger, ended) = self.start(run, self.seed(run, u64::from(runs.count())), false)?;
-            let ending = self.finish(&ledger, &ended, run.modes.timeout)?;
+            let ending = self.finish(&ledger, &ended, run.run_options.timeout)?;
             if ending.outcome(self.expectation) != OutcomeCode::Ok {
                 return fs::remove_file(ledger.path());
             }
@@ -430,7 +430,7 @@ impl Test {
 
     fn record(&self, run: &Run, repeat: u64) -> io::Result<(Ending, Option<Counts>, Duration)> {
         let (ledger, ended) = self.start(run, self.seed(run, repeat), run.inherit_output)?;
-        let ending = self.finish(&ledger, &ended, run.modes.timeout)?;
+        let ending = self.finish(&ledger, &ended, run.run_options.timeout)?;
         // libtest captures what is printed here, and shows it where it shows a test's output: that of tests that failed.
         let output = String::from_utf8_lossy(&ended.output);
         let failed = ending.outcome(self.expectation) != OutcomeCode::Ok;
@@ -481,11 +481,11 @@ impl Test {
         if !run.thread_info.is_empty() {
             command.env(environment::THREAD_INFO, &run.thread_info);
         }
-        if run.modes.deterministic {
-            command.env(environment::MODES, run.modes.to_string());
-            addresses::fix(&mut command);
+        if run.run_options.deterministic {
+            command.env(environment::MODES, run.run_options.to_string());
+            aslr::fix(&mut command);
         }
-        let time = run.modes.timeout;
+        let time = run.run_options.timeout;
         if inherit_output {
             run_inheriting(command, time)
         } else {
@@ -522,7 +522,7 @@ impl Test {
                 },
                 result => {
                     let ledger = result?;
-                    if let Some(depth) = run.modes.depth {
+                    if let Some(depth) = run.run_options.depth {
                         ledger.set_depth(depth.get())?;
                     }
                     return Ok(ledger);

@@ -1,8 +1,8 @@
 //! Running one child to its end and collecting what it prints, whatever it leaves behind.
 #![allow(unsafe_code)] // std has neither `poll` nor a way to ask a pipe how much it holds
 
-use crate::limit::{self, WAITER_STACK};
 use crate::os::file;
+use crate::timeout::{self, WAITER_STACK};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -13,7 +13,7 @@ use std::time::Duration;
 /// A process that is gone, and what it said.
 #[derive(Debug)]
 pub struct ProcessOutput {
-    pub process: limit::ProcessEnd,
+    pub process: timeout::ProcessEnd,
     /// What it wrote to stdout and stderr, in the order in which it did; empty where that was not collected.
     pub output: Vec<u8>,
 }
@@ -24,7 +24,7 @@ pub struct ProcessOutput {
 /// Where it could not be started.
 pub fn run_inheriting(mut command: Command, time: Option<Duration>) -> io::Result<ProcessOutput> {
     command.stdout(Stdio::inherit()).stderr(Stdio::inherit());
-    Ok(ProcessOutput { process: limit::run(command, time)?, output: Vec::new() })
+    Ok(ProcessOutput { process: timeout::run(command, time)?, output: Vec::new() })
 }
 
 /// Runs `command` for `time` at most and collects its output, through one pipe, so that the order of stdout and stderr is
@@ -43,7 +43,7 @@ pub fn run_collecting(mut command: Command, time: Option<Duration>) -> io::Resul
     let (gone, until_gone) = pipe()?;
     let waiter = thread::Builder::new().stack_size(WAITER_STACK).spawn(move || {
         let _until_gone = until_gone;
-        limit::run(command, time)
+        timeout::run(command, time)
     })?;
     let mut collected = Vec::new();
     let held_open = collect(&mut output, &gone, &mut collected)?;

@@ -2,7 +2,7 @@
 
 use crate::ledger::layout::state;
 use crate::ledger::OutcomeCode;
-use crate::limit;
+use crate::timeout;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -56,7 +56,7 @@ impl Ending {
 
     /// The ending of a test that was given `time` and was killed.
     pub fn timed_out(time: Duration) -> Ending {
-        Ending::TimedOut(format!("test {}", limit::sentence(time)))
+        Ending::TimedOut(format!("test {}", timeout::sentence(time)))
     }
 
     /// The verdict that libtest reaches for a test that ended so.

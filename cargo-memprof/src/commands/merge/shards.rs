@@ -6,7 +6,7 @@ use crate::report::{Files, SavedNotRun, SavedTest, Summary};
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 use camino::Utf8Path;
-use memprof_harness::modes::Partition;
+use memprof_harness::run_options::Partition;
 use memprof_profile::record::TestId;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -16,7 +16,7 @@ use crate::protocol::cargo_shim::{self, CargoShim};
 use crate::protocol::plan::{self, Plan};
 use crate::protocol::way::Way;
 use crate::ui::error::Error;
-use memprof_harness::modes::Modes;
+use memprof_harness::run_options::RunOptions;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::fd::AsFd;
@@ -59,7 +59,7 @@ impl Recording<'_> {
             }),
             rate: self.options.own.rate.get(),
             tests: self.options.task != Task::Run,
-            modes: self.modes_of_tests(),
+            run_options: self.modes_of_tests(),
             workspace_root: self.workspace.root.clone().into(),
             list_limit: self.list_limit.0,
             ledgers: self.folders.ledgers().into(),
@@ -94,14 +94,14 @@ impl Recording<'_> {
 
     /// What test executables are to know of how they are run; `None` = nothing.
     pub(super) fn modes_of_tests(&self) -> Option<String> {
-        let mut modes = self.options.modes.clone();
+        let mut run_options = self.options.run_options.clone();
         if self.options.task == Task::Nextest {
             // It leaves out what is not in its share.
-            modes.partition = None;
+            run_options.partition = None;
         }
-        modes.depth = self.depth;
-        modes.rules.clone_from(&self.rules);
-        (modes != Modes::default()).then(|| modes.to_string())
+        run_options.depth = self.depth;
+        run_options.rules.clone_from(&self.rules);
+        (run_options != RunOptions::default()).then(|| run_options.to_string())
     }
 
     pub(super) fn command(&self, program: &Path, plan: &Plan) -> Result<Command, Error> {
@@ -133,7 +133,7 @@ impl Recording<'_> {
             command.arg("--config").arg(format!("build.build-dir={folder}"));
         }
         command.args(after);
-        if self.options.modes.deterministic && env::non_empty(env::RUST_TEST_THREADS).is_none() {
+        if self.options.run_options.deterministic && env::non_empty(env::RUST_TEST_THREADS).is_none() {
             // libtest's flag, where it is given, wins over its variable.
             command.env(env::RUST_TEST_THREADS, "1");
         }

@@ -75,7 +75,7 @@ impl Recording<'_> {
                 let not_recorded = not_recorded && exit.code == ExitCode::OK;
                 let meant = facts.ran.iter().any(|executable| executable.leaves != Trace::Nothing);
                 if written.tests == 0 && written.without_trace == 0 && meant {
-                    self.shell.note(match (exit.code == ExitCode::OK, facts.modes.only.is_empty()) {
+                    self.shell.note(match (exit.code == ExitCode::OK, facts.run_options.only.is_empty()) {
                         // Such as a flag that the program does not know: no filter is to blame.
                         (false, true) => "no test was recorded; why the command failed stands above",
                         (true, true) => "no test was run: they are ignored, or no name fits the filter",

@@ -126,7 +126,7 @@ impl Against<'_> {
         self.options.own.rate.get().hash(&mut hasher);
         self.options.own.native.hash(&mut hasher);
         self.options.own.stack_depth.hash(&mut hasher);
-        self.options.modes.to_string().hash(&mut hasher);
+        self.options.run_options.to_string().hash(&mut hasher);
         let variables: BTreeMap<OsString, OsString> = std::env::vars_os()
             .filter(|(name, _)| VARIABLES.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())))
             .collect();
@@ -242,10 +242,10 @@ impl Against<'_> {
         }
         // Tests that ask git see no difference between the two sides.
         self.git.hide_from(&mut command);
-        let modes = &self.options.modes;
-        command.args(["--repeat".into(), modes.repeat.to_string()]);
-        command.args(modes.deterministic.then_some("--deterministic"));
-        if let Some(time) = modes.timeout {
+        let run_options = &self.options.run_options;
+        command.args(["--repeat".into(), run_options.repeat.to_string()]);
+        command.args(run_options.deterministic.then_some("--deterministic"));
+        if let Some(time) = run_options.timeout {
             command.arg("--test-timeout").arg(time.as_secs_f64().to_string());
         }
         command.args(&package.args);

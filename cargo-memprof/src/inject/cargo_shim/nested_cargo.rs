@@ -108,7 +108,7 @@ impl Nested<'_> {
             around: Saved::capture(build_script::names().map(String::from), |name| std::env::var_os(name)),
             rate: self.outer.rate,
             tests: false,
-            modes: None,
+            run_options: None,
             ledgers: self.outer.ledgers.clone(),
             workspace_root: self.outer.workspace_root.clone(),
             list_limit: self.outer.list_limit,

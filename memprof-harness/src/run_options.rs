@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// See the head of this file. The default is an ordinary run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Modes {
+pub struct RunOptions {
     /// How often each test is run, at least once; each time in a process of its own.
     pub repeat: u32,
     /// The share of the tests that is run; `None` = all.
@@ -26,16 +26,16 @@ pub struct Modes {
     pub only: Vec<String>,
 }
 
-impl Modes {
+impl RunOptions {
     /// Whether the test called `name` is to be recorded.
     pub fn records(&self, name: &str) -> bool {
         self.only.is_empty() || self.only.iter().any(|pattern| pattern::picks(pattern, name))
     }
 }
 
-impl Default for Modes {
-    fn default() -> Modes {
-        Modes {
+impl Default for RunOptions {
+    fn default() -> RunOptions {
+        RunOptions {
             repeat: 1,
             partition: None,
             deterministic: false,
@@ -187,7 +187,7 @@ const DEPTH: &str = "depth=";
 const RULES: &str = "rules=";
 const ONLY: &str = "only=";
 
-impl fmt::Display for Modes {
+impl fmt::Display for RunOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{REPEAT}{}", self.repeat)?;
         if let Some(partition) = self.partition {
@@ -212,34 +212,35 @@ impl fmt::Display for Modes {
     }
 }
 
-impl FromStr for Modes {
+impl FromStr for RunOptions {
     type Err = String;
 
     /// # Errors
     /// Where a word is not known: a test executable must not do less than it was told.
-    fn from_str(text: &str) -> Result<Modes, String> {
-        let mut modes = Modes::default();
+    fn from_str(text: &str) -> Result<RunOptions, String> {
+        let mut run_options = RunOptions::default();
         for word in text.split_whitespace() {
             if let Some(number) = word.strip_prefix(REPEAT) {
-                modes.repeat = number.parse().ok().filter(|times| *times > 0).ok_or(format!("`{number}` times"))?;
+                run_options.repeat =
+                    number.parse().ok().filter(|times| *times > 0).ok_or(format!("`{number}` times"))?;
             } else if let Some(partition) = word.strip_prefix(PARTITION) {
-                modes.partition = Some(partition.parse()?);
+                run_options.partition = Some(partition.parse()?);
             } else if let Some(time) = word.strip_prefix(TIMEOUT) {
                 let time = time.parse().ok().filter(|time| *time > 0).ok_or(format!("`{time}` milliseconds"))?;
-                modes.timeout = Some(Duration::from_millis(time));
+                run_options.timeout = Some(Duration::from_millis(time));
             } else if let Some(depth) = word.strip_prefix(DEPTH) {
-                modes.depth = Some(depth.parse()?);
+                run_options.depth = Some(depth.parse()?);
             } else if let Some(file) = word.strip_prefix(RULES) {
-                modes.rules = Some(with_spaces(file).ok_or(format!("`{file}` as a path"))?);
+                run_options.rules = Some(with_spaces(file).ok_or(format!("`{file}` as a path"))?);
             } else if let Some(pattern) = word.strip_prefix(ONLY) {
-                modes.only.push(with_spaces(pattern).ok_or(format!("`{pattern}` as a pattern"))?);
+                run_options.only.push(with_spaces(pattern).ok_or(format!("`{pattern}` as a pattern"))?);
             } else if word == DETERMINISTIC {
-                modes.deterministic = true;
+                run_options.deterministic = true;
             } else {
                 return Err(format!("`{word}` is not known"));
             }
         }
-        Ok(modes)
+        Ok(run_options)
     }
 }
 
@@ -283,7 +284,7 @@ mod tests {
             "repeat=5 partition=count:2/3",
             "repeat=1 partition=hash:1/1 deterministic timeout_ms=1500 depth=64 rules=/a%32%b only=a::* only=50%37%%32%b",
         ] {
-            assert_eq!(text.parse::<Modes>().map(|modes| modes.to_string()).as_deref(), Ok(text));
+            assert_eq!(text.parse::<RunOptions>().map(|run_options| run_options.to_string()).as_deref(), Ok(text));
         }
         for text in [
             "repeat=0",
@@ -297,7 +298,7 @@ mod tests {
             "depth=deep",
             "often",
         ] {
-            assert!(text.parse::<Modes>().is_err(), "{text}");
+            assert!(text.parse::<RunOptions>().is_err(), "{text}");
         }
     }
 

@@ -6,7 +6,8 @@ pub const RATE: &str = "MEMPROF_RATE";
 /// Set for a test executable by `cargo memprof`: the folder its ledgers go into, absolute. Where it is not set (and
 /// no flag says otherwise) the executable behaves as plain libtest.
 pub const LEDGERS: &str = "MEMPROF_LEDGERS";
-/// Set for a child: the index of the test it runs, in the order of the executable's own list. Its presence is what
+/// Set for a child: the index of the test it runs, in the order of the executable's own list; for one iteration of a benchmark, `/` and
+/// the number of the call of `iter` as well. Its presence is what
 /// makes the engine record.
 pub const CHILD: &str = "MEMPROF_CHILD";
 /// Set for a child: the ledger to record into, absolute.

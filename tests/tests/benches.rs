@@ -59,16 +59,31 @@ fn a_benchmark_of_libtest_is_measured_and_one_iteration_recorded() {
     let bench =
         |filter: &str| fixture.cargo("+nightly memprof bench").args(filter.split_whitespace()).in_folder(&folder);
     let ran = bench("").run().ended_with(101);
-    let ran =
-        ran.says("test tests::three_boxes ... bench:").says("MB/s").says("test tests::is_no_benchmark ... ignored");
-    let ran = ran.says("test tests::fails       ... FAILED");
+    let ran = ran
+        .says("test tests::three_boxes      ... bench:")
+        .says("MB/s")
+        .says("test tests::is_no_benchmark ... ignored");
+    let ran = ran.says("test tests::fails            ... FAILED\n");
     let summary = Summary::read(&folder.join("target/memprof"));
     for (name, figures) in [("three_boxes", (3, 60)), ("grows_once", (2, 24)), ("nothing", (0, 0))] {
         let test = summary.test(&format!("tests::{name}"));
         assert_eq!((iteration(&test), test.outcome()), (Some(figures), "ok"), "{name}: {}", ran.all());
         assert!(test.json["iteration"]["ns"].as_f64().is_some_and(|ns| ns >= 0.0), "{name}");
     }
-    assert_eq!(summary.test("tests::fails").outcome(), "failed");
+    let twice = summary.test("tests::iterates_twice");
+    assert_eq!(iteration(&twice), Some((1, 50)), "the call of `iter` whose time libtest prints");
+    // Of what was not measured there is no figure, and what was recorded is the whole function.
+    assert_eq!((iteration(&summary.test("tests::fails")), summary.test("tests::fails").outcome()), (None, "failed"));
+    let nothing = summary.test("tests::iterates_nothing");
+    assert_eq!((iteration(&nothing), nothing.figures().alloc_space), (None, 100));
+    let row = |name: &str| {
+        let line = ran.stdout.lines().find(|line| line.contains(&format!("unstable tests::{name}")));
+        line.map(|line| line.split_whitespace().take(3).map(str::to_owned).collect::<Vec<_>>())
+    };
+    for name in ["fails", "iterates_nothing"] {
+        assert_eq!(row(name).unwrap(), ["-", "-", "-"], "{name}: {}", ran.all());
+    }
+    ran.complains("2 benchmarks have no figures of an iteration: they called no `Bencher::iter`, or failed");
     assert_eq!(summary.test("tests::three_boxes").figures().inuse_objects, 0);
     // As a test it runs once, and is recorded with what is around.
     let ran = fixture.cargo("+nightly memprof test three_boxes").in_folder(&folder).succeed();

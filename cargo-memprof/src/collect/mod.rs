@@ -13,7 +13,7 @@ use crate::protocol::run_log::Trace;
 use crate::ui::error::Error;
 use camino::Utf8Path;
 use executables::Executables;
-use memprof_harness::ledger::{self, Identity, Inventory, Ledger, Listed, Module, OutcomeCode};
+use memprof_harness::ledger::{self, Benchmark, Identity, Inventory, Ledger, Listed, Module, OutcomeCode};
 use memprof_profile::parallel::on_all_cores;
 use memprof_profile::record::{Iteration, Lifetimes, NotRun, Outcome, TestId, TestRecord, Unprofiled};
 use memprof_profile::symbolize;
@@ -265,11 +265,16 @@ fn record(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestRecord {
         counters: ledger.counters,
         losses: ledger.losses,
         stacks: ledger.sites.len(),
-        iteration: identity.ps_per_iter.map(|ps| Iteration {
-            ns: Some(ps as f64 / 1000.0),
-            alloc_objects: ledger.counters.alloc_objects,
-            alloc_space: ledger.counters.alloc_space,
-        }),
+        is_benchmark: identity.benchmark.is_some(),
+        iteration: match identity.benchmark {
+            // The call of `iter` that was measured is not always made again.
+            Some(Benchmark::Iteration { ps }) if ledger.end.started => Some(Iteration {
+                ns: Some(ps as f64 / 1000.0),
+                alloc_objects: ledger.counters.alloc_objects,
+                alloc_space: ledger.counters.alloc_space,
+            }),
+            _ => None,
+        },
         lifetimes: Lifetimes::of(ledger),
         leaked_at: Vec::new(),
         source_file,

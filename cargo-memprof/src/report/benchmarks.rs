@@ -39,6 +39,7 @@ pub enum Why {
     StacksLost,
     NoBencher,
     NotMeasured,
+    NotIterated,
 }
 
 impl Why {
@@ -57,6 +58,9 @@ impl Why {
             Why::NotMeasured => {
                 "no time was printed for them, and no allocation of an iteration was recorded: they may have iterated nothing"
             }
+            Why::NotIterated => {
+                "they called no `Bencher::iter`, or failed, and the zero that libtest prints was not measured"
+            }
         }
     }
 }
@@ -68,13 +72,16 @@ impl Benchmarks {
 
     /// The framework of a benchmark that had a process of its own; `None` where `test` is none.
     fn framework(&self, test: &TestRecord) -> Option<&'static Framework> {
-        let alone = test.id.name != WHOLE && test.child.is_none() && test.iteration.is_none();
+        let alone = test.id.name != WHOLE && test.child.is_none() && !test.is_benchmark && test.iteration.is_none();
         alone.then(|| self.measured_of(test)?.framework())?
     }
 
     /// What one iteration of `test` took; `None` where it is no benchmark, or has its figures by itself. `profile` is `None`
     /// where nothing was recorded; `shared` = its name is a part of another's.
     pub fn read(&self, test: &TestRecord, profile: Option<&Profile>, shared: bool) -> Option<Reading> {
+        if test.is_benchmark && test.iteration.is_none() {
+            return Some(Reading::Unknown(Why::NotIterated));
+        }
         let framework = self.framework(test)?;
         let losses = &test.losses;
         Some(match profile {
@@ -133,7 +140,7 @@ impl Benchmarks {
     ) -> (Vec<Row<'a>>, Vec<Whole<'a>>, Vec<TestRecord>) {
         let (mut rows, mut wholes, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for test in tests {
-            if test.iteration.is_some() || self.framework(test).is_some() {
+            if test.is_benchmark || self.framework(test).is_some() {
                 rows.push(Row { test, ns: test.iteration.map_or_else(|| self.ns(test), |iteration| iteration.ns) });
             } else if test.id.kind == "bench" && test.id.name == WHOLE {
                 let ran = facts.ran.iter().find(|ran| ran.exe.as_path() == test.executable);

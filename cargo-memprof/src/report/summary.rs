@@ -446,6 +446,7 @@ mod tests {
             counters,
             losses: memprof_harness::ledger::Losses::default(),
             stacks: 0,
+            is_benchmark: true,
             iteration: Some(Iteration { ns: Some(1.5), alloc_objects: 1, alloc_space: 8 }),
             lifetimes: Some(Lifetimes::default()),
             leaked_at: vec![LeakedAt {

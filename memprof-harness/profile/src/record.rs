@@ -86,6 +86,8 @@ pub struct TestRecord {
     pub losses: Losses,
     /// Distinct stacks in the ledger.
     pub stacks: usize,
+    /// libtest measured it.
+    pub is_benchmark: bool,
     /// Of a benchmark: what one iteration of it took. `None` where that is not known, or it is none.
     pub iteration: Option<Iteration>,
     /// `None` where not every allocation had its stack noted.

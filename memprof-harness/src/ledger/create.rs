@@ -29,12 +29,43 @@ pub struct Identity {
     pub start_line: u32,
     /// Of a program that a recorded test or program started: the stem of that one's ledger. Empty otherwise.
     pub root: String,
-    /// Of a benchmark that was measured too: the median time of an iteration, in picoseconds. The ledger is of one
-    /// iteration then.
-    pub ps_per_iter: Option<u64>,
+    /// `None` where it is no benchmark that was measured too.
+    pub benchmark: Option<Benchmark>,
     pub hook: Hook,
     /// What its samplers begin with.
     pub seed: Seed,
+}
+
+/// A benchmark that was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Benchmark {
+    /// The ledger is of one iteration.
+    Iteration {
+        /// The median time of an iteration, in picoseconds.
+        ps: u64,
+    },
+    /// It iterated nothing, or failed before. The ledger is of the whole function.
+    NoIteration,
+}
+
+impl Benchmark {
+    /// What a ledger has in the place of a time.
+    const NO_ITERATION: &'static str = "none";
+
+    fn to_text(benchmark: Option<Benchmark>) -> String {
+        match benchmark {
+            None => String::new(),
+            Some(Benchmark::NoIteration) => Benchmark::NO_ITERATION.to_owned(),
+            Some(Benchmark::Iteration { ps }) => ps.to_string(),
+        }
+    }
+
+    pub(super) fn from_text(text: &str) -> Option<Benchmark> {
+        match text {
+            Benchmark::NO_ITERATION => Some(Benchmark::NoIteration),
+            text => text.parse().ok().map(|ps| Benchmark::Iteration { ps }),
+        }
+    }
 }
 
 /// Where allocations were noted.
@@ -126,7 +157,7 @@ impl LedgerFile {
         reserve(&self.file, extent)?;
         let mut text = Vec::new();
         let line = identity.start_line.to_string();
-        let time = identity.ps_per_iter.map_or(String::new(), |time| time.to_string());
+        let time = Benchmark::to_text(identity.benchmark);
         for (key, value) in [
             ("name", identity.name.as_bytes()),
             ("exe", identity.exe.as_os_str().as_encoded_bytes()),

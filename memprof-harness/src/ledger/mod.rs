@@ -29,7 +29,7 @@ pub use callees::{Callee, Callees};
 #[cfg(not(memprof_program))]
 pub use counts::Counts;
 pub(crate) use create::push_pair;
-pub use create::{Finish, Hook, Identity, LedgerFile, OutcomeCode};
+pub use create::{Benchmark, Finish, Hook, Identity, LedgerFile, OutcomeCode};
 pub use inventory::{Inventory, Listed};
 #[cfg(not(memprof_injected))]
 pub use leaks::{LeakCheck, Leaks};

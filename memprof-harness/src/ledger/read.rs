@@ -7,7 +7,7 @@ use super::leaks::{LeakCheck, LeakSums, Leaks};
 use super::model::{signed, Counters, End, Ledger, LedgerError, Losses, Site, SiteValues};
 use super::parts::{Parts, SiteParts};
 use super::view::View;
-use super::{Hook, Identity, OutcomeCode, Seed};
+use super::{Benchmark, Hook, Identity, OutcomeCode, Seed};
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::mem::offset_of;
@@ -271,7 +271,7 @@ fn identity(text: &mut HashMap<String, Vec<u8>>) -> Identity {
         source_file: lossy(take("source_file")),
         start_line: lossy(take("start_line")).parse().unwrap_or(0),
         root: lossy(take("root")),
-        ps_per_iter: lossy(take("ps_per_iter")).parse().ok(),
+        benchmark: Benchmark::from_text(&lossy(take("ps_per_iter"))),
         hook: Hook::named(&lossy(take("hook"))).unwrap_or_default(),
         // In the header.
         seed: Seed::default(),
@@ -292,7 +292,7 @@ mod tests {
             source_file: "src/lib.rs".to_owned(),
             start_line: 7,
             root: "r".to_owned(),
-            ps_per_iter: Some(1_500),
+            benchmark: Some(Benchmark::Iteration { ps: 1_500 }),
             hook: Hook::NativePartial,
             seed: Seed(0x1234_5678_9abc_def0),
         }

@@ -5,8 +5,9 @@
 use crate::engine;
 use real::TestFn;
 use std::hint::black_box;
+use std::num::NonZeroU32;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// libtest's `Bencher` by another name, so that `iter` is ours.
 #[repr(transparent)]
@@ -16,8 +17,10 @@ pub struct Bencher(real::Bencher);
 /// What rustc makes of a function with `#[bench]`.
 type Benchmark = fn(&mut Bencher) -> Result<(), String>;
 
-/// This process is there to record one iteration.
-static RECORDS: AtomicBool = AtomicBool::new(false);
+/// Calls of `iter` until now.
+static ITERATED: AtomicU32 = AtomicU32::new(0);
+/// In a process that is there to record one iteration: of which of those calls. 0 in any other.
+static RECORDED: AtomicU32 = AtomicU32::new(0);
 
 /// What rustc's expansion of `#[bench]` calls as if it were libtest's enum variant.
 #[allow(non_snake_case)]
@@ -46,7 +49,8 @@ impl DerefMut for Bencher {
 impl Bencher {
     /// Measures `inner`, or records it once.
     pub fn iter<T, F: FnMut() -> T>(&mut self, mut inner: F) {
-        if !RECORDS.swap(false, Relaxed) {
+        let call = ITERATED.fetch_add(1, Relaxed).wrapping_add(1);
+        if call != RECORDED.load(Relaxed) {
             return self.0.iter(inner);
         }
         // What is made on first use is not what an iteration allocates.
@@ -63,8 +67,14 @@ fn once<T>(inner: &mut impl FnMut() -> T) {
     black_box(inner());
 }
 
-/// Runs a benchmark in a process that is there to record one iteration. What stands around `iter` is not recorded.
-pub(super) fn record(function: fn(&mut real::Bencher) -> Result<(), String>) -> Result<(), String> {
-    RECORDS.store(true, Relaxed);
+/// How often `iter` was called in this process until now.
+pub(super) fn iterated() -> u32 {
+    ITERATED.load(Relaxed)
+}
+
+/// Runs a benchmark in a process that is there to record one iteration, of that call of `iter`: the first is 1. What stands around
+/// it is not recorded.
+pub(super) fn record(function: fn(&mut real::Bencher) -> Result<(), String>, call: NonZeroU32) -> Result<(), String> {
+    RECORDED.store(call.get(), Relaxed);
     real::bench::run_once(|bencher| function(bencher))
 }

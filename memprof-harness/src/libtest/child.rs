@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // std cannot ask to end with the parent
 
 use super::face::{OnPanic, FAILURE};
-use super::{bencher, options, verdict};
+use super::{bencher, verdict};
 use crate::engine::{self, LeakBudget};
 use crate::hash_seeds;
 use crate::ledger::layout::{leak_check, state};
@@ -14,11 +14,14 @@ use crate::std_start;
 use real::{Bencher, ShouldPanic, TestDescAndFn, TestFn};
 use std::any::Any;
 use std::ffi::OsString;
+use std::fmt;
 use std::hint::black_box;
 use std::io::Write;
+use std::num::{NonZeroU32, ParseIntError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::{fs, io, process, thread};
 
 /// Beside the ledger: the panic's text, where libtest is going to look for a string in it. The ledger itself keeps no
@@ -30,7 +33,8 @@ const REQUIRE: &str = "MEMPROF_REQUIRE";
 
 /// What the parent said, by the variables of [`crate::environment`].
 pub(super) struct Asked {
-    pub index: OsString,
+    /// See [`InChild`].
+    pub test: OsString,
     pub ledger: Option<OsString>,
     pub run_options: Option<OsString>,
     pub thread_info: Option<OsString>,
@@ -38,7 +42,7 @@ pub(super) struct Asked {
 
 /// Runs the test that is asked for and ends the process.
 pub(super) fn run(tests: &[&TestDescAndFn], asked: Asked, on_panic: OnPanic) -> ! {
-    let Asked { index, ledger, run_options, thread_info } = asked;
+    let Asked { test: asked_test, ledger, run_options, thread_info } = asked;
     // Under libtest a test ends with its harness, also where that is killed or stops at the first failure. The parent's thread that
     // started this process waits for it, so it is the parent's end that counts.
     os::task::end_with_parent();
@@ -49,9 +53,10 @@ pub(super) fn run(tests: &[&TestDescAndFn], asked: Asked, on_panic: OnPanic) -> 
         hash_seeds::fix();
     }
     let ledger = ledger.map(PathBuf::from);
-    let test = index.to_str().and_then(|index| tests.get(index.parse::<usize>().ok()?));
-    let (Some(ledger), Some(test)) = (ledger, test) else {
-        refuse(&format!("its parent asked for test {} of {}", index.to_string_lossy(), tests.len()))
+    let in_child = asked_test.to_str().and_then(|text| text.parse::<InChild>().ok());
+    let test = in_child.and_then(|in_child| Some((tests.get(in_child.index)?, in_child.call)));
+    let (Some(ledger), Some((test, call))) = (ledger, test) else {
+        refuse(&format!("its parent asked for test {} of {}", asked_test.to_string_lossy(), tests.len()))
     };
     if let Err(error) = engine::attach(&ledger) {
         refuse(&format!("the ledger `{}` cannot be opened: {error}", ledger.display()));
@@ -61,8 +66,7 @@ pub(super) fn run(tests: &[&TestDescAndFn], asked: Asked, on_panic: OnPanic) -> 
     }
     let body = match test.testfn {
         TestFn::StaticTestFn(function) => Body::Test(function),
-        TestFn::StaticBenchFn(function) if measures() => Body::Iteration(function),
-        TestFn::StaticBenchFn(function) => Body::Bench(function),
+        TestFn::StaticBenchFn(function) => call.map_or(Body::Bench(function), |call| Body::Iteration(function, call)),
         _ => refuse("rustc gave a test that is not static"),
     };
     let panic_text = matches!(test.desc.should_panic, ShouldPanic::YesWithMessage(_))
@@ -86,19 +90,38 @@ pub(super) fn run(tests: &[&TestDescAndFn], asked: Asked, on_panic: OnPanic) -> 
     process::exit(status)
 }
 
+/// Which test a child is to run, as its parent says it in [`crate::environment::CHILD`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct InChild {
+    /// Its place in the executable's own list.
+    pub index: usize,
+    /// Of a benchmark of which one iteration is to be recorded: of which call of `iter`, the first is 1.
+    pub call: Option<NonZeroU32>,
+}
+
+impl fmt::Display for InChild {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.index)?;
+        self.call.map_or(Ok(()), |call| write!(f, "/{call}"))
+    }
+}
+
+impl FromStr for InChild {
+    type Err = ParseIntError;
+
+    fn from_str(text: &str) -> Result<InChild, ParseIntError> {
+        let (index, call) = text.split_once('/').map_or((text, None), |(index, call)| (index, Some(call)));
+        Ok(InChild { index: index.parse()?, call: call.map(str::parse).transpose()? })
+    }
+}
+
 /// What rustc made of a test function. Benchmarks run once where they are run as tests.
 #[derive(Clone, Copy)]
 enum Body {
     Test(fn() -> Result<(), String>),
     Bench(fn(&mut Bencher) -> Result<(), String>),
-    /// Where benchmarks are measured, one iteration is recorded.
-    Iteration(fn(&mut Bencher) -> Result<(), String>),
-}
-
-/// Whether the executable was started to measure benchmarks.
-fn measures() -> bool {
-    let arguments = std::env::args_os().map(|argument| argument.into_string()).collect::<Result<Vec<_>, _>>();
-    arguments.is_ok_and(|arguments| options::parse(&arguments).is_ok_and(|options| options.bench))
+    /// Where benchmarks are measured, one iteration is recorded, of that call of `iter`.
+    Iteration(fn(&mut Bencher) -> Result<(), String>, NonZeroU32),
 }
 
 impl Body {
@@ -112,7 +135,7 @@ impl Body {
                 engine::open();
                 __rust_begin_short_backtrace(|| function(bencher))
             }),
-            Body::Iteration(function) => __rust_begin_short_backtrace(|| bencher::record(function)),
+            Body::Iteration(function, call) => __rust_begin_short_backtrace(|| bencher::record(function, call)),
         }
     }
 }

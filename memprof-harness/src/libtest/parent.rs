@@ -2,7 +2,8 @@
 //! reproduces what happened there, so that libtest's own machinery comes to its own verdict.
 #![allow(unsafe_code)] // std has no way to say a word at the end of the process
 
-use super::child::PANIC_TEXT_EXTENSION;
+use super::bencher;
+use super::child::{InChild, PANIC_TEXT_EXTENSION};
 use super::face::{OnPanic, FAILURE};
 use super::folder;
 use super::options::{Options, Plan, SampleRate, NO_CAPTURE};
@@ -11,8 +12,8 @@ use super::shape::{self, EntryReturn};
 use super::verdict::{self, Ending, Expectation, Reached};
 use crate::emulator::Emulator;
 use crate::ledger::{
-    fnv1a, layout, source_in_every_checkout, target_of, Counts, Finish, Hook, Identity, Inventory, LedgerFile, Listed,
-    OutcomeCode, Seed,
+    fnv1a, layout, source_in_every_checkout, target_of, Benchmark, Counts, Finish, Hook, Identity, Inventory,
+    LedgerFile, Listed, OutcomeCode, Seed,
 };
 use crate::run_options::{Detail, RunOptions};
 use crate::settle::{Rules, Runs};
@@ -21,6 +22,7 @@ use crate::{aslr, environment, file_limit};
 use real::{Bencher, ShouldPanic, TestDesc, TestDescAndFn, TestFn};
 use std::ffi::OsString;
 use std::io::Write;
+use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -80,8 +82,22 @@ struct Test {
     source_file: &'static str,
     start_line: usize,
     expectation: Expectation,
-    /// Of a benchmark that was measured: the median of an iteration's time, in nanoseconds.
-    median_ns: Option<f64>,
+    part: Part,
+}
+
+/// What the child records of it.
+#[derive(Clone, Copy)]
+enum Part {
+    /// The whole function.
+    Test,
+    /// The whole function, where it iterates nothing that was measured.
+    Benchmark,
+    Iteration {
+        /// Which call of `iter` was measured, the first is 1.
+        call: NonZeroU32,
+        /// Of an iteration's time, in nanoseconds.
+        median_ns: f64,
+    },
 }
 
 /// What the process was told besides its arguments.
@@ -169,12 +185,14 @@ fn measured(
     let run = Arc::clone(run);
     let in_child = Test::new(index, &test.desc);
     let call = move |bencher: &mut Bencher| {
+        let before = bencher::iterated();
         let ended = catch_unwind(AssertUnwindSafe(|| bencher.bench(function)));
-        let median = match &ended {
-            Ok(Ok(Some(summary))) => Some(summary.median),
-            _ => None,
+        // libtest's figures are those of the last call of `iter`.
+        let part = match (&ended, NonZeroU32::new(bencher::iterated().wrapping_sub(before))) {
+            (Ok(Ok(Some(summary))), Some(call)) => Part::Iteration { call, median_ns: summary.median },
+            _ => Part::Benchmark,
         };
-        let recorded = in_child.measured(median).run(&run);
+        let recorded = Test { part, ..in_child.clone() }.run(&run);
         match ended {
             Ok(ended) => ended.and(recorded),
             Err(panic) => resume_unwind(panic),
@@ -368,11 +386,7 @@ impl Test {
             ShouldPanic::YesWithMessage(text) => Expectation::PanicWith(text),
         };
         let name = desc.name.as_slice().to_owned();
-        Test { index, name, source_file: desc.source_file, start_line: desc.start_line, expectation, median_ns: None }
-    }
-
-    fn measured(&self, median_ns: Option<f64>) -> Test {
-        Test { median_ns, ..self.clone() }
+        Test { index, name, source_file: desc.source_file, start_line: desc.start_line, expectation, part: Part::Test }
     }
 
     /// Runs the test in a child and reproduces how it ended, for libtest to judge.
@@ -474,7 +488,7 @@ impl Test {
         inherit_output: bool,
     ) -> io::Result<process::ProcessOutput> {
         let mut command = run.exe.command(&run.arguments)?;
-        command.env(environment::CHILD, self.index.to_string()).env(environment::LEDGER, ledger.path());
+        command.env(environment::CHILD, self.in_child().to_string()).env(environment::LEDGER, ledger.path());
         // The ledger has the rate as well, but the first allocation of the child comes before its ledger is open.
         command.env(environment::RATE, run.rate.0.to_string());
         command.env(environment::PROGRAM, run.for_programs(ledger.path(), seed));
@@ -493,6 +507,14 @@ impl Test {
         }
     }
 
+    fn in_child(&self) -> InChild {
+        let call = match self.part {
+            Part::Iteration { call, .. } => Some(call),
+            Part::Test | Part::Benchmark => None,
+        };
+        InChild { index: self.index, call }
+    }
+
     fn create_ledger(&self, run: &Run, seed: Seed) -> io::Result<LedgerFile> {
         let identity = Identity {
             name: self.name.clone(),
@@ -502,7 +524,13 @@ impl Test {
             source_file: self.source_file.to_owned(),
             start_line: u32::try_from(self.start_line).unwrap_or(0),
             root: String::new(),
-            ps_per_iter: self.median_ns.map(|median| (median * 1000.0).round() as u64),
+            benchmark: match self.part {
+                Part::Test => None,
+                Part::Benchmark => Some(Benchmark::NoIteration),
+                Part::Iteration { median_ns, .. } => {
+                    Some(Benchmark::Iteration { ps: (median_ns * 1000.0).round() as u64 })
+                }
+            },
             hook: run.hook,
             seed,
         };

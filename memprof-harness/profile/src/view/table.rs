@@ -207,6 +207,7 @@ pub(super) mod tests {
             counters,
             losses: Losses::default(),
             stacks: 0,
+            is_benchmark: false,
             iteration: None,
             lifetimes: None,
             leaked_at: Vec::new(),

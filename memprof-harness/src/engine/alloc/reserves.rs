@@ -2,7 +2,8 @@
 //! has it back when C's allocator finds no more.
 
 use crate::engine::life::seccomp;
-use crate::engine::store::ledger_map::{self, Errno};
+use crate::engine::store::errno::Errno;
+use crate::engine::store::ledger_map;
 use crate::engine::store::limits;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;

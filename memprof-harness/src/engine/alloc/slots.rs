@@ -11,8 +11,9 @@ use crate::engine::alloc::block_tag::{mark_free, BatchTag, SlotState, SlotTag, B
 use crate::engine::alloc::spans::{self, OpenSpans, SPAN};
 use crate::engine::life::seccomp;
 use crate::engine::record::site_predictor::Number;
-use crate::engine::store::ledger_map::{Errno, Lock};
+use crate::engine::store::errno::Errno;
 use crate::engine::store::limits;
+use crate::engine::store::lock::Lock;
 use crate::os::memory;
 use crate::os::weak_symbol::weak_address;
 use crate::provenance::{self, Address};

@@ -9,7 +9,8 @@
 
 use crate::engine::alloc::block_tag::Note;
 use crate::engine::life::seccomp;
-use crate::engine::store::ledger_map::{private_bytes, Lock};
+use crate::engine::store::lock::Lock;
+use crate::engine::store::own_memory::private_bytes;
 use crate::os::memory;
 use crate::provenance::Address;
 use std::mem::size_of;

@@ -16,7 +16,7 @@ use crate::engine::life::state;
 use crate::engine::life::thread::{access, Access};
 use crate::engine::record::lane::Local;
 use crate::engine::store::address_table::spread;
-use crate::engine::store::ledger_map::Errno;
+use crate::engine::store::errno::Errno;
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
 use crate::os::memory;
 use crate::provenance::Address;

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)] // memory of its own
 
-use crate::engine::store::ledger_map;
+use crate::engine::store::own_memory;
 use std::mem::size_of;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -26,7 +26,7 @@ pub(crate) struct Array<T: Plain> {
 impl<T: Plain> Array<T> {
     /// An empty one; `None` where there is no memory.
     pub(crate) fn new(capacity: usize) -> Option<Array<T>> {
-        let start = ledger_map::private_bytes(bytes::<T>(capacity)?)?.cast();
+        let start = own_memory::private_bytes(bytes::<T>(capacity)?)?.cast();
         Some(Array { start, capacity, len: 0 })
     }
 
@@ -86,7 +86,7 @@ impl<T: Plain> Drop for Array<T> {
     fn drop(&mut self) {
         if let Some(bytes) = bytes::<T>(self.capacity) {
             // SAFETY: mapped by `new` with as many bytes, and nothing refers to it any more.
-            unsafe { ledger_map::release_bytes(self.start.cast(), bytes) };
+            unsafe { own_memory::release_bytes(self.start.cast(), bytes) };
         }
     }
 }

@@ -31,6 +31,7 @@ use crate::engine::leaks::tally::Tally;
 use crate::engine::leaks::threads::Sleeper;
 use crate::engine::life::seccomp;
 use crate::engine::record::lane;
+use crate::engine::store::errno::Errno;
 use crate::engine::store::ledger_map;
 use crate::ledger::layout::leak_check;
 use crate::os;
@@ -64,7 +65,7 @@ pub(crate) enum Skipped {
 /// Finds out what is leaked, and writes it down; gives whether it did, as the ledger has it. The window was shut, and the ledger is attached.
 #[inline(never)]
 pub(crate) fn check() -> u32 {
-    let errno = ledger_map::Errno::save();
+    let errno = Errno::save();
     // What is below on the stack is the search's own. What callers have in registers is searched with the stack.
     let registers = Registers::read();
     let outcome = search(registers.address());

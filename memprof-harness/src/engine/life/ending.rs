@@ -7,7 +7,8 @@
 
 #![allow(unsafe_code)] // system calls, and memory of our own
 
-use crate::engine::store::ledger_map;
+use crate::engine::store::errno::Errno;
+use crate::engine::store::own_memory;
 use crate::os;
 use std::ffi::CStr;
 use std::mem::size_of;
@@ -43,7 +44,7 @@ pub fn threads() -> Option<u64> {
 
 /// Waits until no other thread is ending or has yet to begin. The window is open, and the calling thread is suspended.
 pub(crate) fn wait_for_threads() {
-    let errno = ledger_map::Errno::save();
+    let errno = Errno::save();
     if !is_alone() {
         wait(|thread, now| thread.used(now) >= ENOUGH_TO_END || thread.naps(now));
     }
@@ -52,7 +53,7 @@ pub(crate) fn wait_for_threads() {
 
 /// Waits until no other thread is in the middle of an event. The window was shut, so none begins one.
 pub(crate) fn wait_for_events() {
-    let errno = ledger_map::Errno::save();
+    let errno = Errno::save();
     if threads() != Some(1) {
         // No event sleeps, but for the disk, which counts as running.
         wait(|thread, now| thread.used(now) >= ENOUGH_FOR_AN_EVENT || now.sleeps);
@@ -109,7 +110,7 @@ struct Scratch {
 
 /// Looks at all other threads again and again until each is gone or `is_settled`.
 fn wait(is_settled: impl Fn(&Thread, &Now) -> bool) {
-    let Some(memory) = ledger_map::private_bytes(size_of::<Scratch>()) else { return };
+    let Some(memory) = own_memory::private_bytes(size_of::<Scratch>()) else { return };
     // SAFETY: fresh pages, zeroed and aligned, which is a valid `Scratch`; nobody else knows of them.
     let scratch = unsafe { &mut *memory.as_ptr().cast::<Scratch>() };
     let began = clock(libc::CLOCK_MONOTONIC);
@@ -125,7 +126,7 @@ fn wait(is_settled: impl Fn(&Thread, &Now) -> bool) {
         pause = (pause * 2).min(NAP / 2);
     }
     // SAFETY: mapped above, and nothing refers to it any more.
-    unsafe { ledger_map::release_bytes(memory, size_of::<Scratch>()) };
+    unsafe { own_memory::release_bytes(memory, size_of::<Scratch>()) };
 }
 
 /// One look at all other threads: whether each of them is settled. `None` where they cannot be looked at.

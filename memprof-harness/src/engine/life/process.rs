@@ -26,6 +26,7 @@ use crate::engine::record::sampler;
 use crate::engine::store::blocks;
 use crate::engine::store::ledger_map;
 use crate::engine::store::limits;
+use crate::engine::store::own_memory;
 use crate::engine::store::tracked;
 use crate::engine::unwind::code_at;
 use crate::ledger::layout::{self, kind, ChunkHeader};
@@ -169,7 +170,7 @@ pub fn close() {
         modules::note();
     }
     ledger_map::seal();
-    ledger_map::header().own_memory.store(ledger_map::own_memory(), Release);
+    ledger_map::header().own_memory.store(own_memory::held(), Release);
     ledger_map::header().leak_check.store(leak_check, Release);
 }
 

@@ -17,7 +17,8 @@ use crate::engine::life::std_itself;
 #[cfg(memprof_program)]
 use crate::engine::life::std_itself::Part;
 use crate::engine::record::lane::{self, Local};
-use crate::engine::store::ledger_map::{self, Errno};
+use crate::engine::store::errno::Errno;
+use crate::engine::store::ledger_map;
 use crate::engine::store::ranges::Range;
 use crate::engine::unwind::frame_pointer::Bounds;
 #[cfg(any(memprof_program, memprof_injected))]

@@ -17,6 +17,8 @@ use crate::engine::record::sampler::Sampler;
 use crate::engine::record::site_predictor::Number;
 use crate::engine::record::sites::{Desk, Index, Room, FIRST_PEAKS, FIRST_ROOM};
 use crate::engine::store::ledger_map;
+use crate::engine::store::lock::Lock;
+use crate::engine::store::own_memory;
 use crate::engine::unwind::cached::Recent;
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
 use crate::engine::unwind::kept_walk::KeptWalk;
@@ -68,7 +70,7 @@ pub(crate) struct Local {
 
 /// The newest lane.
 static LANES: AtomicPtr<Local> = AtomicPtr::new(std::ptr::null_mut());
-static LOCK: ledger_map::Lock = ledger_map::Lock::new();
+static LOCK: Lock = Lock::new();
 
 /// The lane, if any, that tells the shared total of peaks alone: the others have changed nothing for a while.
 static LEADER: AtomicPtr<Local> = AtomicPtr::new(std::ptr::null_mut());
@@ -407,7 +409,7 @@ fn make() -> Option<&'static Local> {
         return None;
     }
     let index = Index::new()?;
-    let place = ledger_map::private_bytes(size_of::<Local>())?.cast::<Local>().as_ptr();
+    let place = own_memory::private_bytes(size_of::<Local>())?.cast::<Local>().as_ptr();
     let chunk = ledger_map::chunk(kind::LANE, number, size_of::<Lane>())?;
     let record = ledger_map::lane(chunk + size_of::<ChunkHeader>() as u64);
     record.lo.store(i64::MIN, Relaxed);

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)] // mmap and what lies in it
 
 use crate::engine::store::ledger_map::{self, LIMIT};
+use crate::engine::store::own_memory;
 use crate::ledger::layout::Site;
 use crate::os::memory;
 use crate::provenance::Address;
@@ -151,6 +152,6 @@ pub(crate) fn cover(len: u64) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     let before = COVERED.fetch_max(bytes as u64, AcqRel);
-    ledger_map::holds((bytes as u64).saturating_sub(before));
+    own_memory::holds((bytes as u64).saturating_sub(before));
     Ok(())
 }

@@ -5,6 +5,7 @@ use crate::engine::life::{state, thread};
 use crate::engine::record::lane::Local;
 use crate::engine::record::site_predictor::{Number, NUMBER_BITS};
 use crate::engine::store::ledger_map;
+use crate::engine::store::own_memory;
 use crate::engine::unwind::chain::{End, Kept};
 use crate::engine::unwind::code_at;
 use crate::engine::unwind::excerpt::Excerpt;
@@ -54,7 +55,7 @@ impl Index {
     #[allow(unsafe_code)]
     pub(crate) fn new() -> Option<Index> {
         // SAFETY: zero is a valid `AtomicU32`.
-        let entries = unsafe { ledger_map::private::<AtomicU32>(FIRST_INDEX)? };
+        let entries = unsafe { own_memory::private::<AtomicU32>(FIRST_INDEX)? };
         Some(Index { entries: Cell::new(entries), used: Cell::new(0) })
     }
 
@@ -94,14 +95,14 @@ impl Index {
     fn grow(&self) -> Option<()> {
         let old = self.entries.get();
         // SAFETY: zero is a valid `AtomicU32`.
-        let new = unsafe { ledger_map::private::<AtomicU32>(old.len() * 2)? };
+        let new = unsafe { own_memory::private::<AtomicU32>(old.len() * 2)? };
         for entry in old.iter().map(|entry| entry.load(Relaxed)).filter(|&entry| entry != 0) {
             let number = Number::in_lower_bits(entry);
             put(new, number.link().upper_key(), number);
         }
         self.entries.set(new);
         // SAFETY: `old` came from `private`, and the cell held its only lasting reference.
-        unsafe { ledger_map::release(old) };
+        unsafe { own_memory::release(old) };
         Some(())
     }
 }

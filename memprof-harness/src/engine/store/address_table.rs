@@ -1,7 +1,7 @@
 //! Blocks by their address, with some words about each. Open addressing with linear probing; whoever has a table calls it
 //! under a lock of its own.
 
-use crate::engine::store::ledger_map;
+use crate::engine::store::own_memory;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize};
 
@@ -156,7 +156,7 @@ impl<const WORDS: usize, const SKIPPED: u32> Table<WORDS, SKIPPED> {
             return false;
         }
         // SAFETY: an entry is made of atomics, for which zero is valid.
-        let Some(new) = (unsafe { ledger_map::private::<Entry<WORDS>>(len) }) else { return false };
+        let Some(new) = (unsafe { own_memory::private::<Entry<WORDS>>(len) }) else { return false };
         for entry in old {
             let address = entry.address.load(Relaxed);
             if address != 0 {
@@ -167,7 +167,7 @@ impl<const WORDS: usize, const SKIPPED: u32> Table<WORDS, SKIPPED> {
         self.len.store(len, Relaxed);
         if !old.is_empty() {
             // SAFETY: it came from `private`, and `start` no longer leads to it.
-            unsafe { ledger_map::release(old) };
+            unsafe { own_memory::release(old) };
         }
         true
     }

@@ -6,7 +6,7 @@
 
 use crate::engine::alloc::block_tag::Note;
 use crate::engine::store::address_table::{self, spread, Table};
-use crate::engine::store::ledger_map::Lock;
+use crate::engine::store::lock::Lock;
 
 /// 2^6 shards: threads that allocate at the same time seldom meet.
 const SHARD_BITS: u32 = 6;

@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code)] // memory of its own
 
-use crate::engine::store::ledger_map::Lock;
+use crate::engine::store::lock::Lock;
 use crate::provenance::Address;
 use std::mem::size_of;
 use std::ptr;

@@ -6,7 +6,7 @@
 
 use crate::engine::alloc::block_tag::Note;
 use crate::engine::store::address_table::{Entered, Table};
-use crate::engine::store::ledger_map::Lock;
+use crate::engine::store::lock::Lock;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::Relaxed;
 

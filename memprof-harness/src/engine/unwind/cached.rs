@@ -6,7 +6,7 @@
 
 #![allow(unsafe_code)] // a room that is made when it is needed
 
-use crate::engine::store::ledger_map;
+use crate::engine::store::own_memory;
 use crate::engine::unwind::chain::{Chain, Kept, OwnStack, Standing};
 use crate::engine::unwind::frame_pointer::{finish, Bounds, Frame};
 use crate::engine::unwind::table_walk::{Root, TableWalk, MOST_STEPS};
@@ -172,7 +172,7 @@ impl Recent {
     }
 
     fn make_deep(&self) -> Option<&Deep> {
-        self.deep.set(Some(ledger_map::private_bytes(size_of::<Deep>())?.cast()));
+        self.deep.set(Some(own_memory::private_bytes(size_of::<Deep>())?.cast()));
         self.deep().inspect(|deep| deep.empty())
     }
 }

@@ -14,7 +14,7 @@
 
 #![allow(unsafe_code)] // loads from stacks
 
-use crate::engine::store::ledger_map;
+use crate::engine::store::own_memory;
 use crate::engine::unwind::code_at;
 use crate::engine::unwind::frame_pointer::{finish, mix, stand, Bounds, Frame, Held, SEED};
 use crate::engine::unwind::table_walk::{Ending, Root, Step, TableWalk, Words, MOST_STEPS};
@@ -228,7 +228,7 @@ fn in_room<const ENDS: usize>(room: &Cell<Option<NonNull<Room<ENDS>>>>) -> Optio
 fn made<const ENDS: usize>(room: &Cell<Option<NonNull<Room<ENDS>>>>) -> Option<&Room<ENDS>> {
     if room.get().is_none() {
         // Zeroed memory of that length, aligned to a page; zeros are valid cells, and `None`.
-        room.set(Some(ledger_map::private_bytes(size_of::<Room<ENDS>>())?.cast()));
+        room.set(Some(own_memory::private_bytes(size_of::<Room<ENDS>>())?.cast()));
     }
     in_room(room)
 }

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)] // a system call, and loads from stacks
 
 use crate::engine::life::seccomp;
-use crate::engine::store::ledger_map::Errno;
+use crate::engine::store::errno::Errno;
 use crate::engine::unwind::frame_pointer::{raw_record, Bounds};
 use crate::engine::unwind::tables;
 use crate::os;

@@ -4,9 +4,11 @@
 #![cfg_attr(memprof_native, allow(dead_code))]
 
 pub(crate) mod block_tag;
+pub(crate) mod open_spans;
 pub(crate) mod reserves;
 pub(crate) mod slots;
 pub(crate) mod span_pages;
+pub(crate) mod span_pool;
 pub(crate) mod spans;
 pub(crate) mod start_map;
 pub(crate) mod system;

@@ -8,7 +8,9 @@
 #![allow(unsafe_code)] // an allocator
 
 use crate::engine::alloc::block_tag::{mark_free, BatchTag, SlotState, SlotTag, BIRTH_BITS};
-use crate::engine::alloc::spans::{self, OpenSpans, SPAN};
+use crate::engine::alloc::open_spans::{self, OpenSpans};
+use crate::engine::alloc::span_pool;
+use crate::engine::alloc::spans::{self, SPAN};
 use crate::engine::life::seccomp;
 use crate::engine::record::site_predictor::Number;
 use crate::engine::store::errno::Errno;
@@ -200,7 +202,7 @@ pub(crate) unsafe fn put_batch(class: usize, batch: *mut u8, count: u32) {
 /// Whether memory has grown, and [`release_unused`] is to be called before it grows further.
 #[inline]
 pub(crate) fn have_grown() -> bool {
-    spans::has_grown()
+    span_pool::has_grown()
 }
 
 /// Has memory that nobody uses go back to the system: all but what lanes have.
@@ -209,7 +211,7 @@ pub(crate) fn release_unused() {
     for (class, central) in CENTRAL.iter().enumerate().filter(|(_, central)| central.batches.load(Relaxed) > 0) {
         central.empty(class);
     }
-    spans::release_pages(START.load(Relaxed), |class, work| {
+    open_spans::release_pages(START.load(Relaxed), |class, work| {
         if let Some(central) = CENTRAL.get(class) {
             central.lock.hold(|| work(&central.open));
         }
@@ -452,7 +454,7 @@ pub(crate) fn forget_all() {
         central.batches.store(0, Relaxed);
         central.open.forget();
     }
-    let inherited = spans::forget_all() * SPAN;
+    let inherited = span_pool::forget_all() * SPAN;
     let taken = taken();
     if taken != 0 {
         OWN.len.store(taken - inherited, Relaxed);
@@ -463,7 +465,7 @@ pub(crate) fn forget_all() {
 /// Every slot of this process that is in use: its block, and how many bytes the block may have. For when no other thread is about;
 /// else some may be missing, and some be free by then.
 pub(crate) fn for_each_live(visit: impl FnMut(*mut u8, usize)) {
-    spans::for_each_live(START.load(Relaxed), visit);
+    span_pool::for_each_live(START.load(Relaxed), visit);
 }
 
 /// Addresses from `start` on, `len` of them.
@@ -475,7 +477,7 @@ pub(crate) struct Extent {
 
 /// Where slots were ever carved.
 pub(crate) fn extent() -> Extent {
-    Extent { start: START.load(Relaxed).address(), len: spans::used_bytes() }
+    Extent { start: START.load(Relaxed).address(), len: span_pool::used_bytes() }
 }
 
 /// All address space for slots, whoever's they are; nothing where there are none.
@@ -486,7 +488,7 @@ pub(crate) fn reserved() -> Extent {
 /// The slot that is in use at this address, any byte of its block: the block, and how many bytes it may have. For when no other
 /// thread is about, as are those below.
 pub(crate) fn holding(address: usize) -> Option<(*mut u8, usize)> {
-    spans::holding(START.load(Relaxed), address)
+    span_pool::holding(START.load(Relaxed), address)
 }
 
 /// Words that a block may have.

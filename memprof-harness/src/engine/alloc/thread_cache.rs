@@ -194,7 +194,7 @@ pub(crate) unsafe fn resize(
 mod tests {
     use super::*;
     use crate::engine::alloc::block_tag::SlotTag;
-    use crate::engine::alloc::spans;
+    use crate::engine::alloc::{span_pool, spans};
     use crate::provenance::Address;
     use std::alloc::{GlobalAlloc, System};
     use std::collections::{BTreeMap, HashSet};
@@ -403,17 +403,17 @@ mod tests {
         let count: usize = if cfg!(miri) { 300 } else { 200_000 };
         // What earlier tests left in central lists would go to its spans while this one counts them.
         slots::release_unused();
-        let before = spans::in_use();
+        let before = span_pool::in_use();
         for size in [24, 40, 104] {
             let lane = none_yet();
             let blocks: Vec<_> = (0..count).map(|_| lane.take(size).expect("room")).collect();
-            let most = spans::in_use() - before;
+            let most = span_pool::in_use() - before;
             assert!(most <= count * (size_class(size) * 16) / spans::SPAN + 40, "{most} spans for {size}");
             // SAFETY: live slots of that size.
             blocks.into_iter().for_each(|block| unsafe { lane.put(block, size) });
             empty(&lane);
             // Some batches of each class are in its central list, and keep their spans from becoming empty.
-            assert!(spans::in_use() - before <= 40, "{} spans after {size}", spans::in_use() - before);
+            assert!(span_pool::in_use() - before <= 40, "{} spans after {size}", span_pool::in_use() - before);
         }
     }
 

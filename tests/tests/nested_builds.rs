@@ -50,6 +50,24 @@ fn main() {
         \"$CARGO\" test --no-run --manifest-path guest/Cargo.toml --target-dir \"$OUT_DIR/tests\"
         for test in \"$OUT_DIR\"/tests/debug/deps/guest-????????????????; do cp \"$test\" \"$OUT_DIR/tests/$(\"$test\" --list | grep -c test)\"; done";
     assert!(Command::new("sh").args(["-ec", tests]).status().unwrap().success());
+    // Two that outlive what they were started by, with nothing left that a build script is known by; the other one has lost the plan too.
+    for (name, gone) in [("detached", "NUM_JOBS|OUT_DIR|TARGET|HOST|CARGO_CFG.*"), ("bare", "NUM_JOBS|OUT_DIR|TARGET|HOST|CARGO_CFG.*|CARGO_MEMPROF.*|MEMPROF.*")] {
+        let build = format!("unset $(env | sed -nE 's/^({gone})=.*/\\1/p')
+            setsid sh -c '\"$CARGO\" test --no-run --manifest-path guest/Cargo.toml --target-dir \"$1\" > \"$1.log\" 2>&1; echo $? > \"$1.end\"' - \"$1\" &");
+        let target = out.join(name);
+        assert!(Command::new("mkfifo").arg(target.with_extension("end")).status().unwrap().success());
+        assert!(Command::new("sh").args(["-ec", &build, "-"]).arg(&target).status().unwrap().success());
+        // Until it has ended.
+        let code = fs::read_to_string(target.with_extension("end")).unwrap();
+        assert_eq!(code, "0\n", "{}", fs::read_to_string(target.with_extension("log")).unwrap());
+        let built = fs::read_dir(target.join("debug/deps")).unwrap().map(|file| file.unwrap().path());
+        let tests = built.filter(|path| path.extension().is_none());
+        for test in tests {
+            let listed = Command::new(&test).arg("--list").output().unwrap().stdout;
+            let count = String::from_utf8(listed).unwrap().matches(": test").count();
+            fs::copy(&test, target.join(count.to_string())).unwrap();
+        }
+    }
     probe.args(["--crate-name", "probe", "--crate-type", "bin", "-o", "probe", "probe.rs"]);
     assert!(probe.current_dir(&out).status().unwrap().success());
     println!("cargo::rustc-env=BUILT={}", out.display());
@@ -60,7 +78,7 @@ const LIBRARY: &str = r#"
 #[test]
 fn keeps_what_was_built() {
     let Some(folder) = std::env::var_os("KEEP_IN") else { return };
-    for name in ["guest/release/guest", "guest/debug/guest", "apart/debug/guest", "tests/2", "probe"] {
+    for name in ["guest/release/guest", "guest/debug/guest", "apart/debug/guest", "tests/2", "detached/1", "bare/1", "probe"] {
         let built = std::path::Path::new(env!("BUILT")).join(name);
         std::fs::copy(built, std::path::Path::new(&folder).join(name.replace('/', "-"))).unwrap();
     }
@@ -100,7 +118,9 @@ fn what_a_build_script_builds_is_the_same_byte_for_byte() {
     let expected = fixture.cargo("test").env("KEEP_IN", &plain).succeed();
     let found = fixture.memprof("test").env("KEEP_IN", &profiled).succeed();
     output::assert_same(&expected, &found);
-    for name in ["guest-release-guest", "guest-debug-guest", "apart-debug-guest", "tests-2", "probe"] {
+    for name in
+        ["guest-release-guest", "guest-debug-guest", "apart-debug-guest", "tests-2", "detached-1", "bare-1", "probe"]
+    {
         let [expected, found] =
             [&plain, &profiled].map(|folder| fs::read(folder.join(name)).expect("the test kept it"));
         assert!(expected == found, "{name}: {} bytes are {} bytes under us", expected.len(), found.len());

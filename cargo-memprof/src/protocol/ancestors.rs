@@ -35,18 +35,37 @@ pub fn plan_of_ancestors() -> Option<PathBuf> {
     None
 }
 
-/// The processes between this one and `ancestor`, from the inside; `None` = it is not seen to be above this one.
-pub fn below(ancestor: u32) -> Option<Vec<u32>> {
+/// How a process stands to one that may be above it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Descent {
+    /// The processes between the two, from the inside.
+    Below(Vec<u32>),
+    /// The other one is alive and not above: a process between them has ended, or there never was one.
+    Apart,
+    /// The kernel does not say, or the two do not see the same processes.
+    NotKnown,
+}
+
+/// How this process stands to `ancestor`, which runs the same program.
+pub fn descent_from(ancestor: u32) -> Descent {
     let mut process = std::os::unix::process::parent_id();
     let mut between = Vec::new();
     while process != ancestor {
         if process <= 1 {
-            return None;
+            return if runs_this_program(ancestor) { Descent::Apart } else { Descent::NotKnown };
         }
         between.push(process);
-        process = parent_of(process)?;
+        match parent_of(process) {
+            Some(parent) => process = parent,
+            None => return Descent::NotKnown,
+        }
     }
-    Some(between)
+    Descent::Below(between)
+}
+
+fn runs_this_program(process: u32) -> bool {
+    let exe = |process: &str| std::fs::read_link(format!("/proc/{process}/exe")).ok();
+    exe("self").is_some_and(|own| exe(&process.to_string()) == Some(own))
 }
 
 /// What the process had in its environment when its program began, whatever it has done to it since; nothing where that cannot be read.
@@ -91,8 +110,11 @@ mod tests {
         assert_eq!(parent_of(std::process::id()), Some(parent));
         assert!(parent_of(parent).is_some_and(|process| process != parent));
         let above = parent_of(parent).unwrap();
-        assert_eq!((below(parent), below(above)), (Some(Vec::new()), Some(vec![parent])));
-        assert_eq!(below(std::process::id()), None);
+        let below = |between: &[u32]| Descent::Below(between.to_vec());
+        assert_eq!((descent_from(parent), descent_from(above)), (below(&[]), below(&[parent])));
+        // The one is no process above itself; no process has the other number.
+        assert_eq!(descent_from(std::process::id()), Descent::Apart);
+        assert_eq!(descent_from(u32::MAX), Descent::NotKnown);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! it calls comes to us as well; it is to make what it makes without us, byte for byte. So this program stands aside where it is
 //! called below a build script, as wrapper, as runner and as rustdoc.
 
-use crate::protocol::ancestors;
+use crate::protocol::ancestors::{self, Descent};
 use crate::protocol::plan::Plan;
 use std::env;
 use std::ffi::OsString;
@@ -19,10 +19,15 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 
 /// Whether a build script started this process, or what started it. The driver may be below one itself, or its user may have set
 /// such a variable, so it is another value than the driver's that counts. A build script may take the variables from what it starts; what it
-/// had itself it cannot.
+/// had itself it cannot. What it starts may outlive what stands between; then the driver is not above this process, as it is above all that its
+/// own cargo starts.
 pub fn is_above(plan: &Plan) -> bool {
-    let above = || ancestors::below(plan.driver).unwrap_or_default();
-    OF_BUILD_SCRIPTS.into_iter().any(|name| is_new(plan, name)) || above().into_iter().any(|one| is_one(plan, one))
+    OF_BUILD_SCRIPTS.into_iter().any(|name| is_new(plan, name))
+        || match ancestors::descent_from(plan.driver) {
+            Descent::Below(between) => between.into_iter().any(|one| is_one(plan, one)),
+            Descent::Apart => true,
+            Descent::NotKnown => false,
+        }
 }
 
 /// Whether the process is a build script, or one that it left its variables to.

@@ -85,11 +85,16 @@ impl Plan {
     /// # Errors
     /// Where there is none, or it cannot be read.
     pub fn of_this_run() -> Result<Plan, Error> {
-        // What a build script starts may have lost the variable, and calls us all the same.
-        match Plan::path().or_else(|| ancestors::variable(env::PLAN).map(PathBuf::from)) {
+        match Plan::path_here_or_above() {
             Some(path) => Plan::read(&path),
             None => Err(cannot_take_part(format!("the variable `{}` is not set", env::PLAN))),
         }
+    }
+
+    /// Where the plan is for this process, or for one that is above it: what a build script starts may have lost the variable, and calls us
+    /// all the same.
+    pub fn path_here_or_above() -> Option<PathBuf> {
+        Plan::path().or_else(|| ancestors::variable(env::PLAN).map(PathBuf::from))
     }
 
     /// Where the plan is for this process; `None` = it has no part in a run.

@@ -49,7 +49,13 @@ fn is_wrapper() -> bool {
 /// # Errors
 /// Where the compiler cannot be started or there is no plan.
 pub fn wrap(args: &[OsString]) -> Result<ExitCode, Error> {
-    let plan = Plan::of_this_run()?;
+    let Some(path) = Plan::path_here_or_above() else {
+        // Somebody who took the plan away, and has no process of ours above, is no part of the run.
+        let (compiler, rest) = args.split_first().expect("a compiler is in front");
+        let mut command = Command::new(compiler);
+        return Err(become_it(command.args(rest)));
+    };
+    let plan = Plan::read(&path)?;
     let (_, rest) = split_programs(args);
     let names_binary = std::env::var_os(env::CARGO_BIN_NAME).is_some();
     let mut invocation = Invocation::read(&expand(rest, |path| fs_err::read_to_string(path).ok()), names_binary);
@@ -311,10 +317,14 @@ impl RustcCall<'_> {
 
     /// Turns this process into the compiler; comes back only where that fails.
     fn become_compiler(&self) -> Error {
-        let mut command = self.command(None);
-        let error = command.exec();
-        cannot_start(&command, &error)
+        become_it(&mut self.command(None))
     }
+}
+
+/// Turns this process into what `command` starts; comes back only where that fails.
+fn become_it(command: &mut Command) -> Error {
+    let error = command.exec();
+    cannot_start(command, &error)
 }
 
 fn cannot_start(command: &Command, error: &io::Error) -> Error {

@@ -108,6 +108,7 @@ mod tests {
             remark: None,
             leaves: Trace::Inventory,
             runner: runner.into(),
+            unit: None,
         };
         let ran = [ran("a-1", "p", "run"), ran("b-2", "p", "run"), ran("c-3", "q", "run"), ran("d-4", "r", "")];
         let executables = Executables::of(&ran);

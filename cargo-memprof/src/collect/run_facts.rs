@@ -4,6 +4,7 @@ use crate::collect::targets::KnownTarget;
 use crate::context::conditions::Conditions;
 use crate::context::executable::ExecutablePath;
 use crate::context::provenance::Provenance;
+use crate::context::unit::Unit;
 use crate::protocol::run_log::Trace;
 use camino::Utf8PathBuf;
 use memprof_harness::run_options::RunOptions;
@@ -32,6 +33,8 @@ pub struct RunFacts {
     pub last_attempts: bool,
     /// Every target that may have tests.
     pub targets: Vec<KnownTarget>,
+    /// As [`crate::context::conditions::packages`] has them.
+    pub packages: String,
     /// Names or flags left some tests of the targets out.
     pub filtered: bool,
     /// The user's own target folder, absolute.
@@ -80,4 +83,6 @@ pub struct RanExecutable {
     pub leaves: Trace,
     /// The user's own runner by which it was started, as one would type it; empty = none.
     pub runner: String,
+    /// How it was compiled; `None` = not known.
+    pub unit: Option<Unit>,
 }

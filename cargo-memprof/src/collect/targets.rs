@@ -3,8 +3,10 @@
 
 use crate::collect::run_facts::RanExecutable;
 use crate::context::executable::ExecutablePath;
+use crate::context::unit::Unit;
 use crate::context::workspace::{Workspace, is_in};
 use crate::protocol::build_record::BuildRecord;
+use crate::protocol::library::Library;
 use crate::protocol::run_log::RunLogEntry;
 use cargo_metadata::{Package, Target, TargetKind};
 use memprof_harness::ledger;
@@ -51,6 +53,9 @@ pub struct KnownTarget {
     pub kind: String,
     /// Its tests were run, all that the arguments chose, or it has none.
     pub ran: bool,
+    /// How it was compiled; `None` = it was not, or it is not known.
+    #[serde(default)]
+    pub unit: Option<Unit>,
 }
 
 /// All targets, sorted. `everything` = the arguments chose nothing, and cargo came to its end: then a library that ran no doctests has none.
@@ -59,16 +64,21 @@ pub fn known(workspace: &Workspace, ran: &[RanExecutable], everything: bool) -> 
     for package in &workspace.packages {
         for target in package.targets.iter().filter(|target| !kind(target).is_empty()) {
             let key = |kind: &str| (package.name.to_string(), target.name.clone(), kind.to_owned());
-            known.insert(key(kind(target)), false);
+            known.insert(key(kind(target)), (false, None));
             if kind(target) == "lib" {
-                known.insert(key("doc"), everything && target.doctest);
+                known.insert(key("doc"), (everything && target.doctest, None));
             }
         }
     }
     for one in ran {
-        known.insert((one.package.clone(), one.target_name.clone(), one.target_kind.clone()), true);
+        let key = (one.package.clone(), one.target_name.clone(), one.target_kind.clone());
+        let (ran, unit) = known.entry(key).or_default();
+        *ran = true;
+        if let (None, Some(one)) = (&unit, &one.unit) {
+            *unit = Some(one.clone());
+        }
     }
-    let named = |((package, target, kind), ran)| KnownTarget { package, target, kind, ran };
+    let named = |((package, target, kind), (ran, unit))| KnownTarget { package, target, kind, ran, unit };
     known.into_iter().map(named).collect()
 }
 
@@ -110,6 +120,7 @@ fn name(entry: RunLogEntry, package: Option<&Package>, root: &Path) -> RanExecut
             kept: entry.kept,
             leaves: entry.leaves,
             runner: entry.runner,
+            unit: None,
         };
     };
     if let Some(doctest) = &build_record.doctest {
@@ -127,6 +138,7 @@ fn name(entry: RunLogEntry, package: Option<&Package>, root: &Path) -> RanExecut
             kept: entry.kept,
             leaves: entry.leaves,
             runner: entry.runner,
+            unit: Library::read(&doctest.list).map(|library| library.unit),
         };
     }
     let target = package.and_then(|package| target_of(package, &build_record));
@@ -143,6 +155,7 @@ fn name(entry: RunLogEntry, package: Option<&Package>, root: &Path) -> RanExecut
         kept: entry.kept,
         leaves: entry.leaves,
         runner: entry.runner,
+        unit: build_record.unit,
     }
 }
 
@@ -223,6 +236,7 @@ mod tests {
             listed: None,
             doctest: None,
             unprofiled: None,
+            unit: None,
         };
         RunLogEntry {
             exe: ExecutablePath::resolve("/t/my_crate-1".as_ref()),
@@ -233,6 +247,7 @@ mod tests {
             kept: None,
             leaves: Trace::Inventory,
             runner: String::new(),
+            backtraces: false,
         }
     }
 

@@ -150,11 +150,12 @@ fn conditions_of(
     // The host is always among them, last where others are asked for.
     let targets: Vec<String> = targets.iter().take(targets.len().max(2) - 1).map(|target| triple(target)).collect();
     Conditions {
-        rustc: toolchain.release.clone(),
+        rustc: toolchain.named(),
         target: targets.join(","),
         profile: options.cargo.profile.clone().unwrap_or_else(|| options.task.usual_profile().into()),
         features: conditions::features(&options.cargo, default),
         seeds: if options.run_options.deterministic { "fixed" } else { "random" }.into(),
+        backtrace: conditions::switch(run_log::asks_for_backtraces()),
         counting: if options.own.native { conditions::COUNTING_NATIVE } else { conditions::COUNTING },
     }
 }
@@ -203,10 +204,16 @@ struct CargoExit {
 impl Recording<'_> {
     fn to_its_end(&self, target_dir: Utf8PathBuf) -> Result<Done, Error> {
         let exit = self.cargo_test()?;
-        let ran = targets::identify(self.workspace, run_log::read(&self.ran_file()));
+        let ran = run_log::read(&self.ran_file());
+        let backtraces = ran.iter().any(|one| one.backtraces);
+        let ran = targets::identify(self.workspace, ran);
         let mut conditions = self.conditions.clone();
         if ran.iter().any(|executable| executable.listed) {
             conditions.counting += conditions::LISTED;
+        }
+        if !ran.is_empty() {
+            // Cargo's configuration may set the variable for what it runs.
+            conditions.backtrace = conditions::switch(backtraces);
         }
         let everything = self.options.task == Task::Test
             && exit.code == ExitCode::OK
@@ -229,6 +236,7 @@ impl Recording<'_> {
             last_attempts: self.options.task == Task::Nextest,
             filtered: test_filter::is_filtered(&self.options.cargo),
             targets,
+            packages: conditions::packages(&self.options.cargo, self.workspace),
             target_dir,
             out_dir: self.folders.out.clone(),
             ledgers: self.folders.ledgers(),

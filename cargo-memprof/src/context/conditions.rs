@@ -1,6 +1,8 @@
 //! What exact figures depend on besides the code: figures of different conditions are not compared.
 
 use crate::context::cargo_args::CargoArgs;
+use crate::context::unit;
+use crate::context::workspace::Workspace;
 use crate::files::intake;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -17,7 +19,7 @@ pub const LISTED: u32 = 2000;
 /// The conditions of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Conditions {
-    /// The compiler's release, such as `1.95.0`: `std` and the optimizer come with it.
+    /// The compiler's release, such as `1.95.0`: `std` and the optimizer come with it. Of one that is no release, its date as well.
     #[serde(deserialize_with = "intake::line")]
     pub rustc: String,
     /// The triple that the tests were compiled for.
@@ -32,8 +34,20 @@ pub struct Conditions {
     /// `random` as ever, or `fixed`, of hash tables and addresses.
     #[serde(deserialize_with = "intake::line")]
     pub seeds: String,
+    /// `on` where the environment asks for backtraces, which errors such as those of `anyhow` then capture; or `off`.
+    #[serde(default = "off", deserialize_with = "intake::line")]
+    pub backtrace: String,
     /// See [`COUNTING`].
     pub counting: u32,
+}
+
+fn off() -> String {
+    switch(false)
+}
+
+/// A condition that holds or does not.
+pub fn switch(on: bool) -> String {
+    if on { "on" } else { "off" }.to_owned()
 }
 
 /// A condition in which two runs differ.
@@ -46,13 +60,14 @@ pub struct Difference {
 
 impl Conditions {
     /// Name and value of each, in the order in which a baseline has them.
-    pub fn fields(&self) -> [(&'static str, String); 6] {
+    pub fn fields(&self) -> [(&'static str, String); 7] {
         [
             ("rustc", self.rustc.clone()),
             ("target", self.target.clone()),
             ("profile", self.profile.clone()),
             ("features", self.features.clone()),
             ("seeds", self.seeds.clone()),
+            ("backtrace", self.backtrace.clone()),
             ("counting", self.counting.to_string()),
         ]
     }
@@ -64,6 +79,18 @@ impl Conditions {
             .filter(|((_, before), (_, now))| before != now)
             .map(|((condition, before), (_, now))| Difference { condition, before, now })
             .collect()
+    }
+}
+
+impl Difference {
+    /// Both values; of hashes, what they are of.
+    pub fn change(&self) -> String {
+        let Difference { condition, before, now } = self;
+        match *condition {
+            unit::FLAGS => "other compiler flags".to_owned(),
+            unit::DEPENDENCIES => "other features of its dependencies".to_owned(),
+            _ => format!("{condition} `{before}` → `{now}`"),
+        }
     }
 }
 
@@ -107,6 +134,37 @@ pub fn features(args: &CargoArgs, package: Option<&str>) -> String {
     if named.is_empty() { "none".to_owned() } else { named.join(",") }
 }
 
+/// The packages whose features cargo unifies, as one word: `workspace`, or their names, such as `a,b`.
+pub fn packages(args: &CargoArgs, workspace: &Workspace) -> String {
+    chosen(args, &workspace.default_packages, workspace.packages.len())
+}
+
+/// The same, where those called `default` are chosen when none is named, of `members` packages.
+fn chosen(args: &CargoArgs, default: &[String], members: usize) -> String {
+    const ALL: &str = "workspace";
+    if members == 1 {
+        return ALL.to_owned();
+    }
+    let mut named = Vec::new();
+    let mut excluded = Vec::new();
+    let mut all = false;
+    for argument in args.arguments() {
+        let value = |flag| argument.value_of(flag).map(|value| value.to_string_lossy().into_owned());
+        named.extend(value("package"));
+        excluded.extend(value("exclude").map(|name| format!("-{name}")));
+        all |= argument.has("workspace") || argument.has("all");
+    }
+    named.sort_unstable();
+    named.dedup();
+    excluded.sort_unstable();
+    match (all, named.is_empty()) {
+        (true, _) => std::iter::once(ALL.to_owned()).chain(excluded).collect::<Vec<_>>().join(","),
+        (false, false) => named.join(","),
+        (false, true) if default.len() == members => ALL.to_owned(),
+        (false, true) => default.join(","),
+    }
+}
+
 /// The one package that `args` name; `None` = they name none, and inside of that: they name several.
 fn one_package(args: &CargoArgs) -> Option<Option<String>> {
     let mut named = args.arguments().filter_map(|argument| match argument.value_of("package") {
@@ -137,6 +195,20 @@ mod tests {
         assert_eq!(of("--workspace -F x/b", Some("x")), "default,x/b");
         assert_eq!(of("-p x -p y -F x/b", Some("x")), "default,x/b");
         assert_eq!(of("-F x/b", None), "default,x/b");
+    }
+
+    #[test]
+    fn packages_are_one_word_whatever_their_spelling() {
+        let of = |line: &str, default: &[&str]| {
+            let default: Vec<String> = default.iter().map(|name| (*name).to_owned()).collect();
+            chosen(&read(line), &default, 3)
+        };
+        assert_eq!(of("--workspace --lib", &["a"]), "workspace");
+        assert_eq!(of("--all --exclude b", &[]), "workspace,-b");
+        assert_eq!(of("-p b --package=a -pb", &[]), "a,b");
+        assert_eq!((of("--lib", &["a"]), of("--lib", &["a", "b"])), ("a".into(), "a,b".into()));
+        assert_eq!(of("--lib", &["a", "b", "c"]), "workspace");
+        assert_eq!(chosen(&read("-p a"), &["a".into()], 1), "workspace");
     }
 
     #[test]

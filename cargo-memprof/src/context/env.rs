@@ -56,6 +56,12 @@ pub const CARGO_BUILD_RUSTDOC: &str = "CARGO_BUILD_RUSTDOC";
 /// Set for the program by which rustdoc runs doctests that it compiled as one, as rustdoc itself sets it where it knows
 /// of no runner: by this they run in a process each.
 pub const RUSTDOC_DOCTEST_BIN_PATH: &str = "RUSTDOC_DOCTEST_BIN_PATH";
+/// Read in the wrapper: set by cargo where the package has a build script.
+pub const OUT_DIR: &str = "OUT_DIR";
+/// Read in the runner: whether the tests' programs capture backtraces, which allocate.
+pub const RUST_BACKTRACE: &str = "RUST_BACKTRACE";
+/// Read in the runner: the same for `std::backtrace` alone, where it wins.
+pub const RUST_LIB_BACKTRACE: &str = "RUST_LIB_BACKTRACE";
 /// Read in the wrapper and the runner: the package that cargo compiles or tests.
 pub const CARGO_PKG_NAME: &str = "CARGO_PKG_NAME";
 /// See [`CARGO_PKG_NAME`].

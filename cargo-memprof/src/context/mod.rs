@@ -24,6 +24,7 @@ pub mod conditions;
 pub mod doctest_name;
 pub mod frameworks;
 pub mod provenance;
+pub mod unit;
 
 use crate::context::cargo_env::{CargoEnv, absolute};
 use crate::context::workspace::{NoWorkspace, Workspace};

@@ -50,6 +50,12 @@ impl Toolchain {
         Ok(toolchain)
     }
 
+    /// The release; of one that changes under its name, as nightlies do, with the date of its last commit.
+    pub fn named(&self) -> String {
+        let date = self.verbose.lines().find_map(|line| line.strip_prefix("commit-date:")).unwrap_or_default().trim();
+        if self.release.contains('-') { format!("{} {date}", self.release) } else { self.release.clone() }
+    }
+
     /// It takes unstable options by itself.
     pub fn is_nightly(&self) -> bool {
         ["nightly", "dev"].iter().any(|channel| self.release.contains(channel))

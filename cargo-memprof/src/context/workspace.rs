@@ -18,8 +18,8 @@ pub struct Workspace {
     pub metadata: serde_json::Value,
     cargo: OsString,
     pub packages: Vec<Package>,
-    /// The package whose tests run where none is named; `None` = there are several.
-    default: Option<String>,
+    /// Names of the packages whose tests run where none is named, sorted.
+    pub default_packages: Vec<String>,
 }
 
 /// Why there is no workspace to work on.
@@ -48,12 +48,11 @@ impl Workspace {
             return Err(NoWorkspace::Refused { stderr: output.stderr, code });
         }
         let metadata = parse(&output.stdout).map_err(|error| NoWorkspace::Failed(failed().caused_by(error)))?;
-        let default = match &*metadata.workspace_default_packages() {
-            [one] => Some(one.name.to_string()),
-            _ => None,
-        };
+        let default = metadata.workspace_default_packages();
+        let mut default_packages: Vec<String> = default.iter().map(|package| package.name.to_string()).collect();
+        default_packages.sort_unstable();
         Ok(Workspace {
-            default,
+            default_packages,
             root: metadata.workspace_root,
             target_dir: metadata.target_directory,
             metadata: metadata.workspace_metadata,
@@ -62,9 +61,12 @@ impl Workspace {
         })
     }
 
-    /// See the field.
+    /// The package whose tests run where none is named; `None` = there are several.
     pub fn default_package(&self) -> Option<&str> {
-        self.default.as_deref()
+        match &*self.default_packages {
+            [one] => Some(one),
+            _ => None,
+        }
     }
 
     /// The sources of the roots of all crates of its packages.

@@ -9,7 +9,9 @@
 //! @profile test
 //! @features default
 //! @seeds random
+//! @backtrace off
 //! @counting 2
+//! @unit csv lib/csv features=default opt-level=0 debug-assertions=on flags=… dependencies=… packages=workspace
 //!
 //! csv lib/csv reader::tests::rows alloc_objects=12 alloc_space=3456 peak_space=2048 inuse_objects=0 inuse_space=0
 //!
@@ -17,16 +19,18 @@
 //!
 //! ```
 //!
-//! `40..42` is what was seen in several runs, of which `runs` says how many. `~4096` says how far a peak may be from the truth; where it
+//! A unit is a target as cargo had it compiled: its features as unified over the packages that were chosen, and hashes of the flags and of
+//! the features of all that it links. `40..42` is what was seen in several runs, of which `runs` says how many. `~4096` says how far a peak may be from the truth; where it
 //! is not there, the peak is exact. A backslash begins one of Rust's escapes, for what a line cannot hold. A line is read from its right
 //! end, because only the test's name may have spaces in it.
 
 use crate::context::conditions::Conditions;
+use crate::context::unit::Unit;
 use crate::gate::figures::{Figure, Figures, Seen};
 use memprof_profile::record::TestId;
 use memprof_profile::view::plain::plain;
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 /// Version of the file's format.
 const VERSION: u32 = 2;
@@ -38,7 +42,37 @@ const VERSION_KEY: &str = "memprof-baseline";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Baseline {
     pub conditions: Conditions,
+    pub units: BTreeMap<TargetId, Built>,
     pub tests: BTreeMap<TestId, Seen>,
+}
+
+/// A target of a package.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TargetId {
+    pub package: String,
+    pub kind: String,
+    pub target: String,
+}
+
+impl TargetId {
+    /// That of the test.
+    pub fn of(id: &TestId) -> TargetId {
+        TargetId { package: id.package.clone(), kind: id.kind.clone(), target: id.target.clone() }
+    }
+}
+
+impl fmt::Display for TargetId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", word(&self.package), word(&self.kind), word(&self.target))
+    }
+}
+
+/// How a target was compiled, and what for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Built {
+    pub unit: Unit,
+    /// The packages that were chosen; see [`crate::context::conditions::packages`].
+    pub packages: String,
 }
 
 /// Why a text is no baseline.
@@ -71,6 +105,11 @@ impl Baseline {
         for (name, value) in self.conditions.fields() {
             put(format!("@{name} {}", escaped(&value)));
         }
+        for (target, Built { unit, packages }) in &self.units {
+            let fields = unit.fields().into_iter().chain([(PACKAGES, packages.clone())]);
+            let fields: Vec<String> = fields.map(|(name, value)| format!("{name}={}", word(&value))).collect();
+            put(format!("@{UNIT} {target} {}", fields.join(" ")));
+        }
         put(String::new());
         let mut lines: Vec<String> = self.tests.iter().map(|(id, seen)| line(id, seen)).collect();
         lines.sort();
@@ -90,6 +129,7 @@ impl Baseline {
         }
         let mut header: BTreeMap<&str, String> = BTreeMap::new();
         let mut tests = BTreeMap::new();
+        let mut units = BTreeMap::new();
         let mut first_lines = BTreeMap::new();
         for (number, line) in text.lines().enumerate() {
             let number = number + 1;
@@ -105,6 +145,13 @@ impl Baseline {
             }
             if let Some(entry) = line.strip_prefix('@') {
                 let (name, value) = entry.split_once(' ').unwrap_or((entry, ""));
+                if name == UNIT {
+                    let (target, built) = unit_of(value.trim()).map_err(flaw)?;
+                    if units.insert(target.clone(), built).is_some() {
+                        return Err(flaw(format!("`@{UNIT} {target}` is there twice")));
+                    }
+                    continue;
+                }
                 if header.insert(name, shown(value.trim()).map_err(flaw)?).is_some() {
                     return Err(flaw(format!("`@{name}` is there twice")));
                 }
@@ -120,7 +167,7 @@ impl Baseline {
             }
             tests.insert(id, seen);
         }
-        Ok(Baseline { conditions: conditions(header)?, tests })
+        Ok(Baseline { conditions: conditions(header)?, units, tests })
     }
 }
 
@@ -153,13 +200,44 @@ fn conditions(mut header: BTreeMap<&str, String>) -> Result<Conditions, Flaw> {
     let mut take = |name: &str| header.remove(name).ok_or_else(|| whole(format!("the line `@{name} …` is missing")));
     let (rustc, target, profile) = (take("rustc")?, take("target")?, take("profile")?);
     let (features, seeds, counting) = (take("features")?, take("seeds")?, take("counting")?);
+    let backtrace = take("backtrace")?;
     let counting = counting.parse().map_err(|_| whole(format!("`@counting {counting}` is not a whole number")))?;
     if let Some((name, _)) = header.pop_first() {
         return Err(whole(format!(
-            "`@{name}` is not known; a header has @rustc, @target, @profile, @features, @seeds, @counting"
+            "`@{name}` is not known; a header has @rustc, @target, @profile, @features, @seeds, @backtrace, @counting and @{UNIT}s"
         )));
     }
-    Ok(Conditions { rustc, target, profile, features, seeds, counting })
+    Ok(Conditions { rustc, target, profile, features, seeds, backtrace, counting })
+}
+
+/// The key of a unit's line, and in it of the packages that were chosen.
+const UNIT: &str = "unit";
+const PACKAGES: &str = "packages";
+
+/// Reads what stands behind [`UNIT`].
+fn unit_of(text: &str) -> Result<(TargetId, Built), String> {
+    let names = Unit::default().fields().map(|(name, _)| name);
+    let shape = || {
+        let fields: Vec<String> = names.iter().chain([&PACKAGES]).map(|name| format!("{name}=…")).collect();
+        format!("a unit is `package kind/target {}`", fields.join(" "))
+    };
+    let mut words = text.split(' ');
+    let (package, target) = (words.next(), words.next().and_then(|target| target.split_once('/')));
+    let (Some(package), Some((kind, target))) = (package, target) else { return Err(shape()) };
+    let package = if package == NOTHING { String::new() } else { shown(package)? };
+    let mut take = |name: &str| match words.next().and_then(|word| word.strip_prefix(name)?.strip_prefix('=')) {
+        Some(value) => shown(value),
+        None => Err(format!("`{name}=…` is missing; {}", shape())),
+    };
+    let [features, opt_level, debug_assertions, flags, dependencies] = names;
+    let fields = [take(features)?, take(opt_level)?, take(debug_assertions)?, take(flags)?, take(dependencies)?];
+    let packages = take(PACKAGES)?;
+    match (Unit::from_fields(fields), words.next()) {
+        (Some(unit), None) => {
+            Ok((TargetId { package, kind: shown(kind)?, target: shown(target)? }, Built { unit, packages }))
+        }
+        _ => Err(shape()),
+    }
 }
 
 /// A test's line.
@@ -322,8 +400,21 @@ mod tests {
             profile: "test".into(),
             features: "default,a".into(),
             seeds: "random".into(),
+            backtrace: "off".into(),
             counting: 1,
         };
+        let unit = Unit {
+            features: "a,b".into(),
+            opt_level: "0".into(),
+            debug_assertions: true,
+            flags: "12ab".into(),
+            dependencies: "-".into(),
+        };
+        let built = Built { unit, packages: "workspace,-x".into() };
+        let units = [
+            (TargetId::of(&id("a b", "lib", "x", "")), built.clone()),
+            (TargetId::of(&id("", "doc", "csv", "")), built),
+        ];
         let tests = [
             (id("csv", "lib", "csv", "b::two"), once(1)),
             (id("csv", "test", "csv", "a"), Seen::once(Figures { peak_error: 4096, ..figures(7) })),
@@ -333,7 +424,7 @@ mod tests {
             (id("mimic", "test", "x", "data x=1 runs=3"), once(2)),
             (id("mimic", "test", "x", "a=1"), once(2)),
         ];
-        Baseline { conditions, tests: tests.into() }
+        Baseline { conditions, units: units.into(), tests: tests.into() }
     }
 
     #[test]
@@ -385,6 +476,12 @@ mod tests {
             (text.replace("@rustc 1.95.0\n", ""), None, "`@rustc …` is missing"),
             (text.replace("@counting 1", "@counting one"), None, "not a whole number"),
             (text.replace("@rustc 1.95.0", "@rustc 1.95.0\n@rustc 1.96.0"), Some(4), "is there twice"),
+            (text.replace("@backtrace off\n", ""), None, "`@backtrace …` is missing"),
+            (text.replace("@rustc 1.95.0", "@rustc 1.95.0\n@unit"), Some(4), "a unit is `package"),
+            (text.replace(" opt-level=0", ""), Some(10), "`opt-level=…` is missing; a unit is"),
+            (text.replace("debug-assertions=on", "debug-assertions=1"), Some(10), "a unit is"),
+            (text.replace("=workspace,-x", "=a b=c"), Some(10), "a unit is"),
+            (text.replace("@unit - doc/csv", "@unit a\\u{20}b lib/x"), Some(11), "is there twice"),
             (text.replace("@rustc 1.95.0", "@rustc 1.95.0\n@rusty 1"), None, "`@rusty` is not known"),
             (with(&format!("<<<<<<< HEAD\n{good}")), Some(at), "a conflict"),
             (with(&format!("{good}\n{good}")), Some(at + 1), &*format!("line {at} is there a second time")),

@@ -2,10 +2,12 @@
 //! the comparison. How it is shown is for others.
 
 use crate::context::conditions::Difference;
+use crate::gate::committed::TargetId;
 use crate::gate::figures::{Figure, Seen};
 use crate::ui::exit_code::ExitCode;
 use memprof_profile::record::TestId;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// How bad something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
@@ -111,6 +113,8 @@ pub enum Finding {
 pub enum Doubt {
     /// The baseline is of other conditions.
     Conditions { severity: Severity, differences: Vec<Difference> },
+    /// Targets were compiled otherwise than for the baseline, and not because the code has changed: their lines are of other conditions.
+    Units { severity: Severity, targets: Vec<OtherUnit> },
     /// No test was compared with a line of the baseline.
     NothingCompared,
     /// Ledgers that could not be read: their tests are missing.
@@ -125,6 +129,37 @@ pub enum Doubt {
     TestsFailed { cargo_exit: i32 },
     /// It did not come to a comparison.
     Refused { asked: String, causes: Vec<String>, help: Option<String> },
+}
+
+/// A target that was compiled otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OtherUnit {
+    pub package: String,
+    pub kind: String,
+    pub target: String,
+    pub differences: Vec<Difference>,
+}
+
+impl OtherUnit {
+    pub fn new(target: &TargetId, differences: Vec<Difference>) -> OtherUnit {
+        let TargetId { package, kind, target } = target.clone();
+        OtherUnit { package, kind, target, differences }
+    }
+}
+
+impl OtherUnit {
+    /// Because the user chose other packages, and not by a setting.
+    pub fn is_of_other_packages(&self) -> bool {
+        self.differences.iter().any(|difference| difference.condition == "packages")
+    }
+}
+
+impl fmt::Display for OtherUnit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let OtherUnit { package, kind, target, differences } = self;
+        let differences: Vec<String> = differences.iter().map(Difference::change).collect();
+        write!(f, "{package} {kind}/{target}: {}", differences.join(", "))
+    }
 }
 
 /// The last word.
@@ -155,6 +190,7 @@ impl Doubt {
     pub fn severity(&self) -> Severity {
         match self {
             Doubt::Conditions { severity, .. }
+            | Doubt::Units { severity, .. }
             | Doubt::NotRecorded { severity, .. }
             | Doubt::Removed { severity, .. } => *severity,
             _ => Severity::Fail,
@@ -170,8 +206,18 @@ impl Doubt {
             Doubt::NothingCompared
             | Doubt::TestsFailed { .. }
             | Doubt::UnreadableLedgers { .. }
+            | Doubt::Units { .. }
             | Doubt::NotRecorded { .. }
             | Doubt::Removed { .. } => false,
+        }
+    }
+
+    /// What it is about, one by one, where the sentence for all of it does not say so.
+    pub fn details(&self) -> Vec<String> {
+        match self {
+            Doubt::Conditions { differences, .. } => differences.iter().map(ToString::to_string).collect(),
+            Doubt::Units { targets, .. } => targets.iter().map(ToString::to_string).collect(),
+            _ => Vec::new(),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! harness. It lies where cargo keeps the executable, because cargo may run it many times and compile it once.
 
 use crate::context::build_layout;
+use crate::context::unit::Unit;
 use crate::files::outlet;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsString;
@@ -32,6 +33,9 @@ pub struct BuildRecord {
     pub doctest: Option<Doctest>,
     /// Why the executable does not carry the harness; `None` = it does.
     pub unprofiled: Option<String>,
+    /// How it was compiled.
+    #[serde(default)]
+    pub unit: Option<Unit>,
 }
 
 /// Which doctest a program is, or which ones.

@@ -5,6 +5,7 @@ pub mod ancestors;
 pub mod build_record;
 pub mod build_script;
 pub mod cargo_shim;
+pub mod library;
 pub mod measured;
 pub mod plan;
 pub mod run_log;

@@ -1,6 +1,7 @@
 //! The list of what cargo ran: the runner adds a line for each executable before it becomes it, the driver reads the
 //! lines when cargo has ended.
 
+use crate::context::env;
 use crate::context::executable::ExecutablePath;
 use crate::files::intake;
 use crate::files::outlet;
@@ -29,6 +30,15 @@ pub struct RunLogEntry {
     pub leaves: Trace,
     /// The user's own runner by which it was started, as one would type it; empty = none.
     pub runner: String,
+    /// The environment asks for backtraces, as `std::backtrace::Backtrace::capture` reads it.
+    #[serde(default)]
+    pub backtraces: bool,
+}
+
+/// Whether the environment asks for backtraces, in the same words.
+pub fn asks_for_backtraces() -> bool {
+    let asked = [env::RUST_LIB_BACKTRACE, env::RUST_BACKTRACE].into_iter().find_map(std::env::var_os);
+    asked.is_some_and(|value| value != "0")
 }
 
 /// What the start of an executable leaves in the ledgers' folder where it is recorded. An executable of which there is none

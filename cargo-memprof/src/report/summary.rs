@@ -52,6 +52,9 @@ pub struct SavedRun<'a> {
     pub profile: Cow<'a, str>,
     pub host: Cow<'a, str>,
     pub conditions: Cow<'a, Conditions>,
+    /// The packages that the arguments choose; see [`crate::context::conditions::packages`].
+    #[serde(default)]
+    pub packages: Cow<'a, str>,
     pub repeat: u32,
     pub partition: Option<String>,
     /// What the share was made of; null where the run is none.
@@ -205,6 +208,7 @@ impl<'a> Summary<'a> {
             profile: Cow::Borrowed(&facts.cargo_profile),
             host: Cow::Borrowed(&facts.host),
             conditions: Cow::Borrowed(&facts.conditions),
+            packages: Cow::Borrowed(&facts.packages),
             repeat: facts.run_options.repeat,
             filtered: facts.filtered,
             partition: facts.run_options.partition.map(|partition| partition.to_string()),
@@ -474,6 +478,7 @@ mod tests {
             last_attempts: false,
             filtered: false,
             targets: Vec::new(),
+            packages: String::new(),
             target_dir: "/".into(),
             out_dir: "/".into(),
             ledgers: "/".into(),

@@ -21,7 +21,7 @@ use crate::protocol::WHOLE;
 use crate::protocol::build_record::BuildRecord;
 use crate::protocol::build_script;
 use crate::protocol::plan::Plan;
-use crate::protocol::run_log::{RunLogEntry, Trace};
+use crate::protocol::run_log::{self, RunLogEntry, Trace};
 use crate::ui::error::Error;
 use crate::ui::terminal::Shell;
 use attempt::Attempt;
@@ -83,6 +83,7 @@ impl<'a> RunnerCall<'a> {
             kept: None,
             leaves: Trace::Nothing,
             runner: options::shown(runner.iter().map(OsString::as_os_str)),
+            backtraces: run_log::asks_for_backtraces(),
         };
         // The driver wrote it as we read it.
         let run_options: RunOptions =

@@ -3,9 +3,10 @@
 use crate::context::conditions::Difference;
 use crate::files::intake;
 use crate::files::outlet;
-use crate::gate::committed::{Baseline, Flaw};
+use crate::gate::committed::{Baseline, Flaw, TargetId};
 use crate::gate::compare;
 use crate::gate::compare::loaded_run::{LoadedRun, LoadedTest};
+use crate::gate::compare::units;
 use crate::gate::figures::{Figure, Seen};
 use crate::gate::outcome::{Finding, Judged};
 use crate::gate::policy::Policy;
@@ -15,7 +16,7 @@ use crate::ui::exit_code::ExitCode;
 use camino::{Utf8Path, Utf8PathBuf};
 use memprof_profile::record::TestId;
 use memprof_profile::view::plain::plain;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 /// Its name where nobody says otherwise, relative to the root of the workspace.
@@ -67,6 +68,8 @@ pub struct Changes {
     pub excluded: Vec<TestId>,
     /// Conditions of the file that are others now.
     pub conditions: Vec<Difference>,
+    /// Targets whose lines were of other units, and in what they differed.
+    pub units: Vec<(TargetId, Vec<Difference>)>,
     /// Tests of the run that failed or did not come to their end, which have no figures to take.
     pub without_figures: Vec<TestId>,
 }
@@ -174,17 +177,19 @@ fn taken(
     policy: &Policy,
     taking: Taking<'_>,
 ) -> Result<(Baseline, Changes), Refusal> {
-    let empty = Baseline { conditions: run.run.conditions.clone(), tests: BTreeMap::new() };
+    let empty = Baseline { conditions: run.run.conditions.clone(), ..Baseline::default() };
     let old = old.unwrap_or(&empty);
     let differences = old.conditions.differences(&run.run.conditions);
-    let mut new = Baseline { conditions: run.run.conditions.clone(), tests: old.tests.clone() };
+    let mut new = Baseline { conditions: run.run.conditions.clone(), ..old.clone() };
+    let otherwise = units::differences(old, run);
+    let is_otherwise = |id: &TestId| !differences.is_empty() || otherwise.contains_key(&TargetId::of(id));
     let mut changes = Changes { conditions: differences.clone(), ..Changes::default() };
     let by_test = run.by_test();
     let outcome = compare::compare(old, run, policy);
     let judged: BTreeMap<&TestId, &Judged> = outcome.tests.iter().map(|test| (&test.id, test)).collect();
     for (id, repeats) in by_test.iter().filter(|(id, _)| taking.means(id)) {
         // Under other conditions nothing of before may stay.
-        if policy.exclusion(id).is_some() && (differences.is_empty() || !old.tests.contains_key(id)) {
+        if policy.exclusion(id).is_some() && (!is_otherwise(id) || !old.tests.contains_key(id)) {
             changes.excluded.push(id.clone());
             continue;
         }
@@ -202,7 +207,7 @@ fn taken(
             Some(before) => {
                 let seen = with_peak_of(before, seen, repeats, policy);
                 let needed = match taking {
-                    _ if !differences.is_empty() => *before != seen,
+                    _ if is_otherwise(id) => *before != seen,
                     Taking::Changed | Taking::Named(_) => !before.holds(&seen),
                     Taking::Needed => judged.get(id).is_some_and(|test| is_needed(test)),
                 };
@@ -238,6 +243,32 @@ fn taken(
             help.to_owned(),
         ));
     }
+    let mixed = new.tests.keys().find(|id| otherwise.contains_key(&TargetId::of(id)) && !changes.taken.contains(id));
+    if let Some(stays) = mixed {
+        let target = TargetId::of(stays);
+        let differences: Vec<String> = otherwise[&target].iter().map(Difference::change).collect();
+        return Err((
+            format!(
+                "`{target}` was compiled otherwise ({}), and figures of tests such as `{}` would stay",
+                differences.join(", "),
+                stays.name
+            ),
+            "take all of the target's tests, or choose the packages and flags that the baseline was recorded with"
+                .to_owned(),
+        ));
+    }
+    changes.units = otherwise
+        .into_iter()
+        .filter(|(target, _)| changes.taken.iter().any(|id| TargetId::of(id) == *target))
+        .collect();
+    for (target, built) in units::built(run) {
+        // What is the same but for the packages that were chosen stays as it was.
+        if new.units.get(&target).is_none_or(|before| before.unit != built.unit) {
+            new.units.insert(target, built);
+        }
+    }
+    let with_tests: BTreeSet<TargetId> = new.tests.keys().map(TargetId::of).collect();
+    new.units.retain(|target, _| with_tests.contains(target));
     if changes.taken.is_empty() && changes.removed.is_empty() && changes.excluded.is_empty() {
         return Err((
             "no test of the run has figures to take".to_owned(),

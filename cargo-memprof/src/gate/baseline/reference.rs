@@ -19,6 +19,7 @@ use crate::ui::exit_code::ExitCode;
 use camino::{Utf8Path, Utf8PathBuf};
 use memprof_profile::view::amount::plural;
 use memprof_profile::view::plain::plain;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// What is compared with.
@@ -83,7 +84,8 @@ impl Reference {
         self.source = Source { name: against.revision.to_owned(), committed: false };
         // There is no line that could be removed when a test is.
         self.policy.gone = self.policy.gone.min(Severity::Warn);
-        Ok((self, Baseline { conditions: run.run.conditions, tests }))
+        // Both sides were built by the same command: where units differ, it is the change that does it.
+        Ok((self, Baseline { conditions: run.run.conditions, units: BTreeMap::new(), tests }))
     }
 
     /// The committed file, read.
@@ -127,6 +129,14 @@ impl Reference {
                 "the baseline is now of {condition} `{}`; it was of `{}`",
                 plain(&difference.now),
                 plain(&difference.before)
+            ));
+        }
+        for (target, differences) in &changes.units {
+            let differences: Vec<String> = differences.iter().map(|one| plain(&one.change()).into_owned()).collect();
+            context.shell.warn(&format!(
+                "`{}` was compiled otherwise: {}",
+                plain(&target.to_string()),
+                differences.join(", ")
             ));
         }
         context.shell.status("Baseline", &said(&changes, self.file.path()));

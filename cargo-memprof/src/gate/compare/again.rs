@@ -18,9 +18,12 @@ const _: () = assert!(Figure::ALL.len() == FIGURES && Figure::PeakSpace as usize
 /// The rules for a run that is held against `baseline`. `None` where it cannot be, as the conditions `now` are others: then no run of a test
 /// is worth another.
 pub fn rules(baseline: &Baseline, now: &Conditions, policy: &Policy) -> Option<Rules> {
-    // Whether an executable is recorded by its list shows when it runs.
-    let at_first =
-        |conditions: &Conditions| Conditions { counting: conditions.counting % LISTED, ..conditions.clone() };
+    // Whether an executable is recorded by its list, and what its environment is, shows when it runs.
+    let at_first = |conditions: &Conditions| Conditions {
+        counting: conditions.counting % LISTED,
+        backtrace: String::new(),
+        ..conditions.clone()
+    };
     let differ = !at_first(&baseline.conditions).differences(&at_first(now)).is_empty();
     if differ && policy.conditions == Severity::Fail {
         return None;

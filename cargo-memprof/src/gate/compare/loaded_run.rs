@@ -3,6 +3,7 @@
 
 use crate::context::conditions::Conditions;
 use crate::context::provenance::Provenance;
+use crate::context::unit::Unit;
 use crate::files::intake::{self, IntakeFile, PlainPath};
 use crate::gate::compare::doctest;
 use crate::gate::figures::Figures;
@@ -43,6 +44,9 @@ pub struct LoadedRunFacts {
     /// How often each test was to be run.
     pub repeat: u32,
     pub conditions: Conditions,
+    /// The packages that the arguments chose; see [`crate::context::conditions::packages`].
+    #[serde(default, deserialize_with = "intake::line")]
+    pub packages: String,
     pub cargo_exit: i32,
     pub interrupted: bool,
     /// Some tests of the targets that ran were left out.
@@ -116,6 +120,9 @@ pub struct KnownTarget {
     pub kind: String,
     /// As opposed to left out.
     pub ran: bool,
+    /// How it was compiled; `None` = it was not, or it is not known.
+    #[serde(default)]
+    pub unit: Option<Unit>,
 }
 
 /// A test that is there and did not run.

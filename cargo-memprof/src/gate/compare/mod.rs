@@ -4,12 +4,13 @@ pub mod again;
 pub mod doctest;
 pub mod loaded_run;
 pub mod self_test;
+pub mod units;
 
-use crate::gate::committed::Baseline;
+use crate::gate::committed::{Baseline, TargetId};
 use crate::gate::compare::loaded_run::{LoadedRun, LoadedTest, NotRun, PARTIAL};
 use crate::gate::figures::{Figure, Seen};
 use crate::gate::outcome::Severity;
-use crate::gate::outcome::{Better, Doubt, Finding, Judged, Outcome};
+use crate::gate::outcome::{Better, Doubt, Finding, Judged, OtherUnit, Outcome};
 use crate::gate::policy::Policy;
 use crate::gate::policy::limit::Limit;
 use crate::protocol::WHOLE;
@@ -24,10 +25,14 @@ pub fn compare(baseline: &Baseline, run: &LoadedRun, policy: &Policy) -> Outcome
     let ran = run.by_test();
     let conditions = conditions(baseline, run, policy);
     let held = !conditions.as_ref().is_some_and(Doubt::is_fatal);
+    let otherwise =
+        if policy.conditions == Severity::Ignore { BTreeMap::new() } else { units::differences(baseline, run) };
+    let held =
+        |id: &TestId| held && (policy.conditions != Severity::Fail || !otherwise.contains_key(&TargetId::of(id)));
     let partly = partly_run_items(baseline, ran.keys());
     let judge = |(id, repeats): (&TestId, &Vec<&LoadedTest>)| match partly_run(id, &partly) {
         Some(why) => only_found(id, repeats, baseline.tests.get(id), (policy.not_run, Finding::NotRun { why })),
-        None => judge(id, repeats, baseline.tests.get(id), held, policy),
+        None => judge(id, repeats, baseline.tests.get(id), held(id), policy),
     };
     let mut tests: Vec<Judged> = ran.iter().map(judge).collect();
     let absent = Absent::new(run, policy);
@@ -35,7 +40,13 @@ pub fn compare(baseline: &Baseline, run: &LoadedRun, policy: &Policy) -> Outcome
     tests.extend(missing.map(|(id, before)| absent.judge(id, *before)));
     tests.sort_by(|a, b| a.id.cmp(&b.id));
     let mut outcome = Outcome { tests, doubts: Vec::new() };
-    outcome.doubts = doubts(run, conditions, held && outcome.compared() == 0, policy);
+    let is_known = conditions.as_ref().is_some_and(Doubt::is_fatal) || !otherwise.is_empty();
+    outcome.doubts = doubts(run, conditions, !is_known && outcome.compared() == 0, policy);
+    let targets: Vec<OtherUnit> =
+        otherwise.into_iter().map(|(target, differences)| OtherUnit::new(&target, differences)).collect();
+    if !targets.is_empty() {
+        outcome.doubts.push(Doubt::Units { severity: policy.conditions, targets });
+    }
     outcome
 }
 
@@ -317,7 +328,7 @@ mod tests {
 
     fn baseline(tests: &[(&str, Figures)]) -> Baseline {
         let tests = tests.iter().map(|(name, figures)| (id(name), Seen::once(*figures))).collect();
-        Baseline { conditions: conditions(), tests }
+        Baseline { conditions: conditions(), tests, ..Baseline::default() }
     }
 
     fn test(name: &str, figures: Figures) -> LoadedTest {
@@ -443,7 +454,7 @@ mod tests {
         let doctest = |name: &str| TestId { kind: "doc".into(), ..id(name) };
         let tests =
             [("f", 3), ("f #2", 5), ("g", 7)].map(|(name, objects)| (doctest(name), Seen::once(figures(objects))));
-        let baseline = Baseline { conditions: conditions(), tests: tests.into() };
+        let baseline = Baseline { conditions: conditions(), tests: tests.into(), ..Baseline::default() };
         let ran = |name: &str, objects| LoadedTest { kind: "doc".into(), ..test(name, figures(objects)) };
         let outcome = compare(&baseline, &run(vec![ran("f", 5), ran("g", 7)]), &Policy::default());
         let why = "only 1 of 2 doctests of its item ran, and it cannot be told which".to_owned();
@@ -498,7 +509,7 @@ mod tests {
     #[test]
     fn what_was_seen_once_may_be_seen_again() {
         let varying = Seen { least: figures(6), most: figures(8), runs: 3 };
-        let baseline = Baseline { conditions: conditions(), tests: [(id("a"), varying)].into() };
+        let baseline = Baseline { conditions: conditions(), tests: [(id("a"), varying)].into(), ..Baseline::default() };
         let of = |objects: &[u64]| {
             let ran = run(objects.iter().map(|&objects| test("a", figures(objects))).collect());
             compare(&baseline, &ran, &Policy { ratchet: true, ..Policy::default() })

@@ -85,12 +85,8 @@ fn others(outcome: &Outcome) -> Vec<(Severity, String, String)> {
         (severity.0, format!("{}: {sentence}", plural(tests.len(), "test")), shown)
     });
     let of_all = outcome.doubts.iter().map(|doubt| {
-        let details = match doubt {
-            crate::gate::outcome::Doubt::Conditions { differences, .. } => {
-                differences.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-            }
-            _ => doubt_sentence(doubt),
-        };
+        let details = doubt.details();
+        let details = if details.is_empty() { doubt_sentence(doubt) } else { details.join("\n") };
         (doubt.severity(), doubt_sentence(doubt), details)
     });
     of_all.chain(of_tests).collect()

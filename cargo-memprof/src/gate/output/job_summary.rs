@@ -72,13 +72,8 @@ fn lines(over: &[&Judged], evidence: &Evidence) -> String {
 }
 
 fn differences(doubt: &crate::gate::outcome::Doubt) -> String {
-    match doubt {
-        crate::gate::outcome::Doubt::Conditions { differences, .. } => {
-            let texts: Vec<String> = differences.iter().map(|difference| plain(&difference.to_string())).collect();
-            format!(": {}", texts.join("; "))
-        }
-        _ => String::new(),
-    }
+    let texts: Vec<String> = doubt.details().iter().map(|text| plain(text)).collect();
+    if texts.is_empty() { String::new() } else { format!(": {}", texts.join("; ")) }
 }
 
 fn table(over: &[&Judged]) -> String {

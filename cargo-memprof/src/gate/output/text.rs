@@ -7,8 +7,7 @@ use crate::gate::explain::names::short;
 use crate::gate::explain::varying::Varying;
 use crate::gate::explain::{Change, Step};
 use crate::gate::figures::{Figure, show_span};
-use crate::gate::outcome::Severity;
-use crate::gate::outcome::{Doubt, Finding, Judged, Outcome, Verdict};
+use crate::gate::outcome::{Doubt, Finding, Judged, OtherUnit, Outcome, Severity, Verdict};
 use crate::gate::output::lines::{FileLine, Grown, Lines};
 use anstyle::{AnsiColor, Style};
 use camino::Utf8PathBuf;
@@ -420,14 +419,24 @@ fn mark(severity: Severity) -> String {
 
 fn doubtful(doubt: &Doubt) -> String {
     let mut out = format!("{} {}\n", mark(doubt.severity()), doubt_sentence(doubt));
-    if let Doubt::Conditions { differences, .. } = doubt {
-        for difference in differences {
-            out.push_str(&format!("  {BOLD}caused by:{BOLD:#} {difference}\n"));
-        }
-        out.push_str(&format!(
-            "  {HELP}help:{HELP:#} record it anew with `cargo memprof test --save-baseline`, or pass `--allow conditions`\n"
-        ));
+    let details = doubt.details();
+    for detail in details.iter().take(NAMED) {
+        out.push_str(&format!("  {BOLD}caused by:{BOLD:#} {detail}\n"));
     }
+    if details.len() > NAMED {
+        out.push_str(&format!("  … and {} more\n", details.len() - NAMED));
+    }
+    let help = match doubt {
+        Doubt::Conditions { .. } => "",
+        Doubt::Units { targets, .. } if targets.iter().any(OtherUnit::is_of_other_packages) => {
+            "choose the same packages, over which cargo unifies features, or "
+        }
+        Doubt::Units { .. } => "compile with the same profile and flags, or ",
+        _ => return out,
+    };
+    out.push_str(&format!(
+        "  {HELP}help:{HELP:#} {help}record it anew with `cargo memprof test --save-baseline`, or pass `--allow conditions`\n"
+    ));
     out
 }
 
@@ -435,6 +444,9 @@ fn doubtful(doubt: &Doubt) -> String {
 pub fn doubt_sentence(doubt: &Doubt) -> String {
     match doubt {
         Doubt::Conditions { .. } => "the baseline was recorded under other conditions".to_owned(),
+        Doubt::Units { targets, .. } => {
+            format!("{} compiled otherwise than for the baseline", was(targets.len(), "target"))
+        }
         Doubt::NothingCompared => "nothing was compared: no test that ran has a line in the baseline".to_owned(),
         Doubt::UnreadableLedgers { ledgers } => {
             format!("the recordings of {} could not be read", plural(*ledgers, "test"))
@@ -457,6 +469,11 @@ pub fn doubt_sentence(doubt: &Doubt) -> String {
         }
         Doubt::Interrupted => "the run was interrupted".to_owned(),
     }
+}
+
+/// `3 targets were`.
+fn was(number: usize, what: &str) -> String {
+    format!("{} {}", plural(number, what), if number == 1 { "was" } else { "were" })
 }
 
 /// `3 tests over budget`, and what can be done.

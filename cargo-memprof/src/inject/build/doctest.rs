@@ -132,7 +132,7 @@ impl<'a> DoctestCall<'a> {
         let Some(text) = self.source.as_ref().or(self.runner.as_ref()) else { return Ok(None) };
         // Named in the source, the harness is linked without any unstable option.
         let (mut text, begins) = beginning(text);
-        let unhookable = Invocation::read(&self.args, false).unhookable;
+        let unhookable = Invocation::read(&self.args, false, false).unhookable;
         if self.plan.native
             && let Some(refusal) = Hooked::Native.refusal(&self.plan.host, unhookable.as_ref())
         {
@@ -194,6 +194,7 @@ impl<'a> DoctestCall<'a> {
             listed: None,
             doctest: Some(doctest),
             unprofiled,
+            unit: None,
         };
         build_record
             .write(executable)

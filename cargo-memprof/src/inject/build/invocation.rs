@@ -3,6 +3,8 @@
 use crate::context::toolchain::Takes;
 use crate::inject::flags::{MANGLING, for_all};
 use crate::inject::harness::Unhookable;
+use crate::protocol::library::Settings;
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
@@ -26,6 +28,9 @@ pub struct Invocation {
     pub source: PathBuf,
     /// The executable that will be made; `None` = none, or not known.
     pub executable: Option<PathBuf>,
+    /// The library that will be made, with the name that cargo gives it; `None` = none, or not known.
+    pub library: Option<PathBuf>,
+    pub settings: Settings,
     /// `--target` as given; `None` = the host.
     pub target: Option<String>,
     /// The user's crate has a dependency called `test`.
@@ -38,14 +43,14 @@ pub struct Invocation {
 
 impl Invocation {
     /// Reads the arguments behind rustc's name; `@file`s must be expanded. `names_binary` = cargo says that it is compiling a
-    /// binary or an example, which it does not of build scripts.
-    pub fn read(args: &[OsString], names_binary: bool) -> Invocation {
+    /// binary or an example, which it does not of build scripts. `has_build_script` = the package has a build script.
+    pub fn read(args: &[OsString], names_binary: bool, has_build_script: bool) -> Invocation {
         let mut read = Reading::default();
         let mut words = args.iter().map(|arg| arg.to_string_lossy().into_owned());
         while let Some(word) = words.next() {
             read.take(&word, &mut words);
         }
-        read.finish(names_binary)
+        read.finish(names_binary, has_build_script)
     }
 
     /// The arguments to add. `harness` goes under a test executable; `None` = it is to be compiled without.
@@ -116,6 +121,89 @@ struct Reading {
     has_mangling: bool,
     /// `--cfg test`, which cargo gives to tests and benchmarks with a `main` of their own.
     cfg_test: bool,
+    settings: SettingsRead,
+}
+
+/// What is read of the settings.
+#[derive(Default)]
+struct SettingsRead {
+    features: BTreeSet<String>,
+    /// The others.
+    cfgs: BTreeSet<String>,
+    opt_level: Option<String>,
+    debug_assertions: Option<bool>,
+    flags: BTreeSet<String>,
+    externs: Vec<PathBuf>,
+}
+
+impl SettingsRead {
+    fn take_cfg(&mut self, cfg: &str) {
+        match cfg.strip_prefix("feature=") {
+            Some(name) => self.features.insert(name.trim_matches('"').to_owned()),
+            None => !["test", "memprof", "docsrs"].contains(&cfg) && self.cfgs.insert(cfg.to_owned()),
+        };
+    }
+
+    fn take_codegen(&mut self, option: &str) {
+        /// Those that change no allocation: names, places, what is kept for debuggers, how it is linked; and frame pointers, which are ours.
+        const OF_NO_MATTER: [&str; 22] = [
+            "ar",
+            "code-model",
+            "debuginfo",
+            "default-linker-libraries",
+            "dlltool",
+            "embed-bitcode",
+            "extra-filename",
+            "force-frame-pointers",
+            "incremental",
+            "instrument-coverage",
+            "link-arg",
+            "link-args",
+            "link-dead-code",
+            "link-self-contained",
+            "linker",
+            "linker-flavor",
+            "metadata",
+            "prefer-dynamic",
+            "relocation-model",
+            "remark",
+            "rpath",
+            "save-temps",
+        ];
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        match name {
+            "opt-level" => self.opt_level = Some(value.to_owned()),
+            "debug-assertions" => self.debug_assertions = Some(!["n", "no", "off", "false"].contains(&value)),
+            "split-debuginfo" | "strip" | "symbol-mangling-version" => {}
+            _ if OF_NO_MATTER.contains(&name) => {}
+            _ => {
+                self.flags.insert(format!("-C{option}"));
+            }
+        }
+    }
+
+    fn take_unstable(&mut self, option: &str) {
+        const OF_NO_MATTER: [&str; 5] =
+            ["allow-features", "binary-dep-depinfo", "threads", "time-passes", "unstable-options"];
+        if !OF_NO_MATTER.contains(&option.split('=').next().unwrap_or_default()) {
+            self.flags.insert(format!("-Z{option}"));
+        }
+    }
+
+    fn take_extern(&mut self, value: &str) {
+        self.externs.extend(value.split_once('=').map(|(_, path)| PathBuf::from(path)));
+    }
+
+    /// `has_build_script` = conditions may come from the package's build script, which depends on compiler and machine as code does.
+    fn finish(mut self, has_build_script: bool) -> Settings {
+        if !has_build_script {
+            self.flags.extend(self.cfgs.into_iter().map(|cfg| format!("--cfg {cfg}")));
+        }
+        let opt_level = self.opt_level.unwrap_or_else(|| "0".to_owned());
+        let debug_assertions = self.debug_assertions.unwrap_or(opt_level == "0");
+        let SettingsRead { features, flags, externs, .. } = self;
+        Settings { features, opt_level, debug_assertions, flags, externs }
+    }
 }
 
 impl Reading {
@@ -135,7 +223,12 @@ impl Reading {
             "-o" => self.output = Some(value()),
             "-C" | "--codegen" => self.take_codegen(&value()),
             "-Z" => self.take_unstable(&value()),
-            "--cfg" => self.cfg_test |= value() == "test",
+            "--cfg" => {
+                let cfg = value();
+                self.cfg_test |= cfg == "test";
+                self.settings.take_cfg(&cfg);
+            }
+            "-O" => self.settings.opt_level = Some("3".to_owned()),
             // Flags whose value is a word of its own, which is not the source file.
             "-L"
             | "-l"
@@ -174,6 +267,7 @@ impl Reading {
     fn take_unstable(&mut self, option: &str) {
         /// Those whose run-time has allocation functions of its own.
         const ALLOCATING: [&str; 6] = ["address", "hwaddress", "leak", "memory", "realtime", "thread"];
+        self.settings.take_unstable(option);
         let asked = option.strip_prefix("sanitizer=").unwrap_or_default();
         if let Some(name) = asked.split(',').find(|name| ALLOCATING.contains(name)) {
             self.sanitizer = Some(name.to_owned());
@@ -181,6 +275,7 @@ impl Reading {
     }
 
     fn take_codegen(&mut self, option: &str) {
+        self.settings.take_codegen(option);
         if let Some(extra) = option.strip_prefix("extra-filename=") {
             extra.clone_into(&mut self.extra_filename);
         }
@@ -200,12 +295,13 @@ impl Reading {
 
     /// `--extern name=path`, where options such as `priv,noprelude:` may stand before the name.
     fn take_extern(&mut self, value: &str) {
+        self.settings.take_extern(value);
         let name = value.split('=').next().unwrap_or_default();
         let name = name.rsplit(':').next().unwrap_or_default();
         self.has_extern_test |= name == "test";
     }
 
-    fn finish(self, names_binary: bool) -> Invocation {
+    fn finish(self, names_binary: bool, has_build_script: bool) -> Invocation {
         let crate_name = self.crate_name.unwrap_or_default();
         let program = self.crate_types.is_empty() || self.crate_types.iter().any(|kind| kind == "bin");
         let is_build_script =
@@ -221,6 +317,12 @@ impl Reading {
         } else {
             Purpose::Plain
         };
+        let is_library = self.crate_types.iter().any(|kind| kind == "lib" || kind == "rlib");
+        let library = self
+            .out_dir
+            .as_ref()
+            .filter(|_| purpose == Purpose::Plain && is_library)
+            .map(|folder| Path::new(folder).join(format!("lib{crate_name}{}.rlib", self.extra_filename)));
         let executable = match (&purpose, self.output, self.out_dir) {
             (Purpose::Test | Purpose::Plain, _, _) if !self.test && !program => None,
             (Purpose::Test | Purpose::Plain, Some(output), _) => Some(output.into()),
@@ -235,6 +337,8 @@ impl Reading {
             crate_name,
             source: self.source.unwrap_or_default().into(),
             executable,
+            library,
+            settings: self.settings.finish(has_build_script),
             target: self.target,
             has_extern_test: self.has_extern_test,
             unhookable: match self.sanitizer {
@@ -279,7 +383,7 @@ mod tests {
     }
 
     fn read(text: &str) -> Invocation {
-        Invocation::read(&words(text), false)
+        Invocation::read(&words(text), false, false)
     }
 
     const ALL: Takes = Takes { check_cfg: true, non_leaf: true };
@@ -339,7 +443,7 @@ mod tests {
         let library = "--crate-name build_script_util src/lib.rs --crate-type lib --out-dir x";
         let program = "--crate-name build_script_util src/main.rs --crate-type bin --out-dir x";
         let test = "--crate-name build_script_util tests/t.rs --crate-type bin --cfg test --out-dir x";
-        let purpose = |line, names_binary| Invocation::read(&words(line), names_binary).purpose;
+        let purpose = |line, names_binary| Invocation::read(&words(line), names_binary, false).purpose;
         assert_eq!(purpose(library, false), Purpose::Plain);
         assert_eq!((purpose(program, true), purpose(program, false)), (Purpose::Plain, Purpose::Untouched));
         assert_eq!(purpose(test, false), Purpose::Plain);
@@ -402,11 +506,30 @@ mod tests {
     }
 
     #[test]
+    fn settings_are_what_changes_the_code() {
+        let settings = read(&format!(
+            "{TEST} -C opt-level=s -C debug-assertions=off --cfg tokio_unstable -Cpanic=abort -C linker=x -Cstrip=debuginfo \
+             -Z threads=8 --extern priv:mac=/t/libmac.so --cfg feature=\"b\" --cfg memprof"
+        ))
+        .settings;
+        let texts = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(" ");
+        assert_eq!(texts(&settings.features), "a b");
+        assert_eq!((settings.opt_level.as_str(), settings.debug_assertions), ("s", false));
+        assert_eq!(texts(&settings.flags), "--cfg tokio_unstable -Cpanic=abort");
+        assert_eq!(settings.externs, [Path::new("/t/libserde.rlib"), Path::new("/t/libmac.so")]);
+        let of_script = Invocation::read(&words("--crate-name a src/lib.rs --cfg has_x"), false, true).settings;
+        assert_eq!((of_script.flags.len(), of_script.debug_assertions), (0, true));
+        assert!(!read("--crate-name a src/lib.rs -O").settings.debug_assertions);
+        let library = read("--crate-name a src/lib.rs --crate-type lib -C extra-filename=-1 --out-dir /d").library;
+        assert_eq!(library, Some("/d/liba-1.rlib".into()));
+    }
+
+    #[test]
     fn argument_files_are_read_for_their_meaning() {
         let args = expand(&words("@/f --cfg x"), |path| {
             (path == Path::new("/f")).then(|| "--crate-name\na\nsrc/lib.rs\n--test\n".to_owned())
         });
-        assert_eq!(Invocation::read(&args, false).purpose, Purpose::Test);
+        assert_eq!(Invocation::read(&args, false, false).purpose, Purpose::Test);
     }
 
     #[test]

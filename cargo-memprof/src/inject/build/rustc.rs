@@ -12,6 +12,7 @@ use crate::inject::harness::compile;
 use crate::inject::harness::{self, Form, Hooked};
 use crate::protocol::build_record::BuildRecord;
 use crate::protocol::build_script;
+use crate::protocol::library::Library;
 use crate::protocol::plan::Plan;
 use crate::protocol::way::Way;
 use crate::ui::error::Error;
@@ -58,7 +59,9 @@ pub fn wrap(args: &[OsString]) -> Result<ExitCode, Error> {
     let plan = Plan::read(&path)?;
     let (_, rest) = split_programs(args);
     let names_binary = std::env::var_os(env::CARGO_BIN_NAME).is_some();
-    let mut invocation = Invocation::read(&expand(rest, |path| fs_err::read_to_string(path).ok()), names_binary);
+    let has_build_script = std::env::var_os(env::OUT_DIR).is_some();
+    let words = expand(rest, |path| fs_err::read_to_string(path).ok());
+    let mut invocation = Invocation::read(&words, names_binary, has_build_script);
     if build_script::is_another_build(&plan) {
         invocation.purpose = Purpose::Untouched;
     }
@@ -66,7 +69,10 @@ pub fn wrap(args: &[OsString]) -> Result<ExitCode, Error> {
     match invocation.purpose {
         Purpose::Untouched => Err(call.become_compiler()),
         Purpose::Plain if invocation.executable.is_some() => call.compile_program(),
-        Purpose::Plain => Err(call.become_compiler()),
+        Purpose::Plain => {
+            call.note_library();
+            Err(call.become_compiler())
+        }
         Purpose::Test => call.compile_test(),
     }
 }
@@ -290,10 +296,18 @@ impl RustcCall<'_> {
             own_main: form == Form::Program,
             listed,
             unprofiled,
+            unit: Some(Library::of(&self.invocation.crate_name, &self.invocation.settings).unit),
         };
         build_record.write(&folder.join(executable)).map_err(|error| {
             Error::new(format!("cannot write the build record of `{}`", executable.display())).caused_by(error)
         })
+    }
+
+    /// Leaves beside the library what those that link it must know. Without it, nothing is held against their dependencies.
+    fn note_library(&self) {
+        if let Some(path) = &self.invocation.library {
+            let _ = Library::of(&self.invocation.crate_name, &self.invocation.settings).write(path);
+        }
     }
 
     fn command(&self, harness: Option<&Harness>) -> Command {

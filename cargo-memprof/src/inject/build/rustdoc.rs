@@ -3,7 +3,9 @@
 
 use crate::context::env;
 use crate::files::outlet;
+use crate::inject::build::invocation::{Invocation, expand};
 use crate::protocol::build_script;
+use crate::protocol::library::Library;
 use crate::protocol::plan::Plan;
 use crate::protocol::{DOCTEST_PROCESS, RUNNER};
 use crate::ui::error::Error;
@@ -46,6 +48,8 @@ pub fn wrap(args: &[OsString]) -> Result<ExitCode, Error> {
         return Err(cannot_start(&command, &error));
     }
     let list = plan.ran.with_file_name(format!("doctests-{:010}", std::process::id()));
+    // What is lost without it is that the doctests' dependencies are held against the baseline's.
+    let _ = unit(args).write(&list);
     let mut real = command(&plan, args);
     real.args(["-Zunstable-options", "--test-builder"]).arg(plan.links.join(COMPILER));
     if !has(RUNTOOL) && !has(OLD_RUNTOOL) {
@@ -64,6 +68,14 @@ pub fn wrap(args: &[OsString]) -> Result<ExitCode, Error> {
         let status = real.status().map_err(|error| cannot_start(&real, &error))?;
         Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(101)))
     })
+}
+
+/// The library whose doctests are run, as those that are compiled see it.
+fn unit(args: &[OsString]) -> Library {
+    let has_build_script = std::env::var_os(env::OUT_DIR).is_some();
+    let words = expand(args, |path| fs_err::read_to_string(path).ok());
+    let invocation = Invocation::read(&words, false, has_build_script);
+    Library::of(&invocation.crate_name, &invocation.settings)
 }
 
 /// The option that names what starts a doctest.

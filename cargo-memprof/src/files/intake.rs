@@ -271,9 +271,13 @@ mod tests {
     fn every_text_that_the_gate_reads_is_fit_to_be_shown() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
         let mut found = 0;
-        for file in
-            ["gate/compare/recorded.rs", "context/conditions.rs", "context/provenance.rs", "report/last_command.rs"]
-        {
+        for file in [
+            "gate/compare/loaded_run.rs",
+            "context/conditions.rs",
+            "context/provenance.rs",
+            "context/unit.rs",
+            "report/last_command.rs",
+        ] {
             let text = fs_err::read_to_string(root.join(file)).unwrap();
             let read = text
                 .split("#[derive(")

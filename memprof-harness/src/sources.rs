@@ -130,14 +130,17 @@ pub const FILES: &[(&str, &str)] = &[
     ("libtest/mod.rs", include_str!("libtest/mod.rs")),
     ("libtest/bencher.rs", include_str!("libtest/bencher.rs")),
     ("libtest/child.rs", include_str!("libtest/child.rs")),
+    ("libtest/executable.rs", include_str!("libtest/executable.rs")),
     ("libtest/face.rs", include_str!("libtest/face.rs")),
     ("libtest/folder.rs", include_str!("libtest/folder.rs")),
     ("libtest/options.rs", include_str!("libtest/options.rs")),
     ("libtest/parent.rs", include_str!("libtest/parent.rs")),
     ("libtest/process.rs", include_str!("libtest/process.rs")),
+    ("libtest/session.rs", include_str!("libtest/session.rs")),
     ("libtest/shape.rs", include_str!("libtest/shape.rs")),
     ("libtest/shape/env_args.rs", include_str!("libtest/shape/env_args.rs")),
     ("libtest/shape/static_list.rs", include_str!("libtest/shape/static_list.rs")),
+    ("libtest/test_in_child.rs", include_str!("libtest/test_in_child.rs")),
     ("libtest/verdict.rs", include_str!("libtest/verdict.rs")),
 ];
 

@@ -7,13 +7,15 @@ pub mod layout;
 mod leaks;
 mod losses;
 mod page;
+mod saved_test;
 mod summary;
 mod warnings;
 mod write;
 
 pub use last_command::{LastCommand, Running};
 pub use layout::SUMMARY;
-pub use summary::{Files, SavedNotRun, SavedTest, Summary};
+pub use saved_test::{Files, SavedNotRun, SavedTest};
+pub use summary::Summary;
 pub use write::{Outputs, check};
 
 use crate::collect::run_facts::{RanExecutable, RunFacts};
@@ -37,9 +39,9 @@ use memprof_profile::symbolize::{self, AddressMap, Request, Symbols, Trimming};
 use memprof_profile::view::amount;
 use memprof_profile::view::plain::plain;
 use memprof_profile::view::{self, table};
+use saved_test::FilesOfTest;
 use std::sync::Mutex;
 use std::time::Instant;
-use summary::FilesOfTest;
 
 /// What was written.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! `index.html`: the run as one page that needs no server, no network and no other file to be read. Pure.
 
-use super::summary::{Files, SavedTest, Summary};
+use super::saved_test::{Files, SavedTest};
+use super::summary::Summary;
 use memprof_profile::record::Outcome;
 use memprof_profile::view::amount::{bytes, count, plural, round_bytes};
 use memprof_profile::view::plain::plain;

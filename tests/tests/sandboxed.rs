@@ -98,6 +98,11 @@ fn a_process_with_little_address_space_has_what_was_set_aside_when_it_needs_it()
     with_little_address_space("large_and_small_blocks_in_nearly_all_there_is", (420 << 20) + 104_000_000);
 }
 
+#[test]
+fn a_process_with_little_address_space_has_that_of_small_blocks_again_when_they_are_gone() {
+    with_little_address_space("few_blocks_stay_and_others_take_their_place", 400_000_000);
+}
+
 fn with_little_address_space(name: &str, peak: u64) {
     let fixture = Fixture::copy("sandboxed");
     // In KiB. Ten threads need 350,000 without us, most of it for their stacks and heaps.

@@ -5,7 +5,7 @@
 use crate::engine::alloc::slots::{bytes_of, next_of, set_next, ALIGN};
 use crate::engine::alloc::span_pages;
 use crate::engine::alloc::span_pool::POOL;
-use crate::engine::alloc::spans::{carve, Link, SpanId, Standing, SPAN};
+use crate::engine::alloc::spans::{carve, Link, Need, SpanId, Standing, SPAN};
 use crate::provenance::Address;
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
@@ -64,16 +64,14 @@ impl OpenSpans {
     /// Makes a span open where none is.
     #[cold]
     fn open_another(&self, class: usize, start: *mut u8) -> Option<SpanId> {
-        if let Some(id) = self.hollow.get() {
-            // SAFETY: the class's lock is held.
-            let came_back = unsafe { id.span().restore_page(bytes_of(class), id.start(start)) };
-            if came_back {
-                POOL.grow(span_pages::PAGE);
-            }
+        // SAFETY: the class's lock is held.
+        let comes_back = |id: &SpanId| unsafe { id.span().restore_page(bytes_of(class), id.start(start)) };
+        if let Some(id) = self.hollow.get().filter(comes_back) {
+            POOL.grow(span_pages::PAGE);
             self.restand(id, Standing::Hollow, Standing::Open);
             return Some(id);
         }
-        let id = POOL.take()?;
+        let id = POOL.take(start)?;
         id.span().begin(class);
         push_between(&self.open, id);
         Some(id)
@@ -125,9 +123,9 @@ impl OpenSpans {
     ///
     /// # Safety
     /// Under the lock of the class. `start` is where spans begin.
-    unsafe fn release_pages(&self, class: usize, id: SpanId, start: *mut u8) {
+    unsafe fn release_pages(&self, class: usize, id: SpanId, start: *mut u8, need: Need) {
         let (span, bytes) = (id.span(), bytes_of(class));
-        if usize::from(span.class.load(Relaxed)) == class && span.is_worth_a_look(bytes) {
+        if usize::from(span.class.load(Relaxed)) == class && span.is_worth_a_look(bytes, need) {
             let standing = span.standing(bytes);
             // SAFETY: by contract.
             unsafe { span.release_pages(bytes, id.start(start)) };
@@ -158,25 +156,29 @@ fn unlink(list: &Link, id: SpanId) {
     }
 }
 
-/// Gives pages back to the system that lie in spans of some class, and of which nobody uses a byte. `under_lock` does what it is given
-/// under the lock of a class. `start` is where spans begin.
-pub(crate) fn release_pages(start: *mut u8, under_lock: impl Fn(usize, &dyn Fn(&OpenSpans))) {
-    if !POOL.take_growth() {
-        return;
+/// Gives pages back to the system that lie in spans of some class, and of which nobody uses a byte; where there is need of room, all spans of
+/// no class, too. `under_lock` does what it is given under the lock of a class. `start` is where spans begin. Gives whether any went back.
+pub(crate) fn release_pages(start: *mut u8, need: Need, under_lock: impl Fn(usize, &dyn Fn(&OpenSpans))) -> bool {
+    if !POOL.take_growth() && need == Need::Thrift {
+        return false;
     }
     let can_be_released = span_pages::can_be_released();
     let mut kept = 0;
+    let mut released = if need == Need::Room { POOL.release_kept(start) } else { 0 };
     for id in POOL.own_spans() {
         let span = id.span();
         let class = usize::from(span.class.load(Relaxed));
         if class == 0 {
             continue;
         }
-        if can_be_released && span.is_worth_a_look(bytes_of(class)) {
+        let before = span.gone();
+        if can_be_released && span.is_worth_a_look(bytes_of(class), need) {
             // SAFETY: the lock of the class is held.
-            under_lock(class, &|spans| unsafe { spans.release_pages(class, id, start) });
+            under_lock(class, &|spans| unsafe { spans.release_pages(class, id, start, need) });
         }
+        released += span.gone().without(before).len();
         kept += SPAN - span.gone().len() * span_pages::PAGE;
     }
     POOL.looked(kept);
+    released > 0
 }

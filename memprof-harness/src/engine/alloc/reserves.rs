@@ -1,6 +1,7 @@
-//! Address space that the engine set aside for later. In a process with a limit on it that is room that the program would have without us: it
-//! has it back when C's allocator finds no more.
+//! Address space that the engine set aside for later, or has for small blocks that are no more. In a process with a limit on it that is room
+//! that the program would have without us: it has it back when C's allocator finds no more.
 
+use crate::engine::alloc::slots;
 use crate::engine::life::seccomp;
 use crate::engine::store::errno::Errno;
 use crate::engine::store::ledger_map;
@@ -17,10 +18,13 @@ pub(crate) fn note_limit() {
     ARE_THE_PROGRAMS.store(limits::space_left().is_some(), Relaxed);
 }
 
-/// The program found no memory for `wanted` bytes: gives back what is set aside, if that is enough for them. Gives whether to try again.
-/// Stacks that the ledger has no room for later are counted.
+/// The program found no memory for `wanted` bytes: gives back what slots do not need, and then what is set aside, if that is enough for them.
+/// Gives whether to try again. Stacks that the ledger has no room for later are counted.
 #[cold]
 pub(crate) fn give_back(wanted: usize) -> bool {
+    if slots::make_room() {
+        return true;
+    }
     let set_aside = ledger_map::set_aside();
     if set_aside == 0 || !ARE_THE_PROGRAMS.load(Relaxed) || !seccomp::allows_calls() {
         return false;

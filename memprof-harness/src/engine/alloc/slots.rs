@@ -10,7 +10,7 @@
 use crate::engine::alloc::block_tag::{mark_free, BatchTag, SlotState, SlotTag, BIRTH_BITS};
 use crate::engine::alloc::open_spans::{self, OpenSpans};
 use crate::engine::alloc::span_pool;
-use crate::engine::alloc::spans::{self, SPAN};
+use crate::engine::alloc::spans::{self, Need, SPAN};
 use crate::engine::life::seccomp;
 use crate::engine::record::site_predictor::Number;
 use crate::engine::store::errno::Errno;
@@ -208,14 +208,48 @@ pub(crate) fn have_grown() -> bool {
 /// Has memory that nobody uses go back to the system: all but what lanes have.
 #[cold]
 pub(crate) fn release_unused() {
+    release(Need::Thrift);
+}
+
+/// Whether address space is limited, so that what nobody uses goes back with the memory in it.
+pub(crate) fn is_space_scarce() -> bool {
+    IS_TAKEN_LATE.load(Relaxed)
+}
+
+/// The program found no memory: where address space is limited, what nobody uses goes back. Gives whether there was any.
+#[cold]
+pub(crate) fn make_room() -> bool {
+    is_space_scarce() && seccomp::allows_calls() && release(Need::Room)
+}
+
+/// As [`make_room`], where there were no slots to be had; `give_back` has the thread give back its own. What is not freed is not looked for
+/// each time.
+#[cold]
+pub(crate) fn makes_room_again(give_back: impl FnOnce()) -> bool {
+    /// A look takes a microsecond for each 1 MiB or so: it is no part of each allocation of a program for which there is no more.
+    const LEFT_OUT: usize = 1024;
+    static IN_VAIN: AtomicUsize = AtomicUsize::new(0);
+    if !is_space_scarce() || IN_VAIN.fetch_add(1, Relaxed) % LEFT_OUT != 0 {
+        return false;
+    }
+    give_back();
+    let makes_room = make_room();
+    if makes_room {
+        IN_VAIN.store(0, Relaxed);
+    }
+    makes_room
+}
+
+/// Gives whether anything went back.
+fn release(need: Need) -> bool {
     for (class, central) in CENTRAL.iter().enumerate().filter(|(_, central)| central.batches.load(Relaxed) > 0) {
         central.empty(class);
     }
-    open_spans::release_pages(START.load(Relaxed), |class, work| {
+    open_spans::release_pages(START.load(Relaxed), need, |class, work| {
         if let Some(central) = CENTRAL.get(class) {
             central.lock.hold(|| work(&central.open));
         }
-    });
+    })
 }
 
 /// Takes a block of `size` bytes back from a thread that is not recorded.
@@ -314,12 +348,17 @@ pub(crate) fn usable_span(place: usize) -> bool {
 /// Makes memory usable up to `end` at least.
 #[cold]
 fn extend(end: usize) -> bool {
-    let usable = end.next_multiple_of(STEP);
+    let mut usable = end.next_multiple_of(STEP);
     if usable > RESERVED.load(Relaxed) || !seccomp::allows_calls() {
         return false;
     }
     let errno = Errno::save();
-    let done = if IS_TAKEN_LATE.load(Relaxed) { take_late(usable) } else { unlock(usable) };
+    let mut done = if is_space_scarce() { take_late(usable) } else { unlock(usable) };
+    if !done && is_space_scarce() {
+        // There may be room for less.
+        usable = end;
+        done = take_late(usable);
+    }
     errno.restore();
     if done {
         USABLE.fetch_max(usable, Relaxed);

@@ -25,12 +25,28 @@ pub(crate) fn can_be_released() -> bool {
 pub(crate) struct PageSet(pub(crate) u16);
 
 impl PageSet {
+    pub(crate) const NONE: PageSet = PageSet(0);
+    pub(crate) const ALL: PageSet = PageSet(u16::MAX);
+
+    /// `count` pages from the `first` on.
+    pub(crate) fn of(first: usize, count: usize) -> PageSet {
+        PageSet(PageSet::ALL.0 >> (PAGES - count.min(PAGES)) << first)
+    }
+
     fn has(self, page: usize) -> bool {
         self.0 >> page & 1 != 0
     }
 
     fn with(self, page: usize) -> PageSet {
         PageSet(self.0 | 1 << page)
+    }
+
+    pub(crate) fn with_all(self, others: PageSet) -> PageSet {
+        PageSet(self.0 | others.0)
+    }
+
+    pub(crate) fn both(self, others: PageSet) -> PageSet {
+        PageSet(self.0 & others.0)
     }
 
     pub(crate) fn without(self, others: PageSet) -> PageSet {
@@ -168,5 +184,9 @@ mod tests {
         assert_eq!(runs(0), []);
         assert_eq!(runs(0b1100_0000_0110_1001), [(0, 1), (3, 1), (5, 2), (14, 2)]);
         assert_eq!(runs(u16::MAX), [(0, PAGES)]);
+        for set in [0b1100_0000_0110_1001, 1, 1 << 15, u16::MAX] {
+            let together = runs(set).into_iter().map(|(first, count)| PageSet::of(first, count));
+            assert_eq!(together.fold(PageSet::NONE, PageSet::with_all), PageSet(set));
+        }
     }
 }

@@ -4,7 +4,8 @@
 #![allow(unsafe_code)] // it looks at slots
 
 use crate::engine::alloc::slots::{bytes_of, usable_span, ALIGN};
-use crate::engine::alloc::spans::{give_to_system, is_live, room_of, Link, SpanId, SPAN};
+use crate::engine::alloc::span_pages::PageSet;
+use crate::engine::alloc::spans::{is_live, room_of, Link, SpanId, SPAN};
 use crate::engine::store::lock::Lock;
 use crate::provenance::Address;
 use std::sync::atomic::AtomicUsize;
@@ -21,7 +22,7 @@ const SHARE_OF_GROWTH: usize = 8;
 /// Spans of no class. The lock is taken under a class's, never the other way round.
 pub(super) struct Pool {
     lock: Lock,
-    /// Those whose memory is there, and those whose memory went back to the system.
+    /// Those whose memory is there, all of it, and those whose memory went back to the system.
     kept: Link,
     released: Link,
     kept_count: AtomicUsize,
@@ -47,14 +48,18 @@ pub(super) static POOL: Pool = Pool {
 };
 
 impl Pool {
-    pub(super) fn take(&self) -> Option<SpanId> {
+    /// `start` is where spans begin, as below.
+    pub(super) fn take(&self, start: *mut u8) -> Option<SpanId> {
         self.lock.hold(|| {
-            let id = if let Some(id) = pop(&self.kept) {
-                self.kept_count.store(self.kept_count.load(Relaxed) - 1, Relaxed);
+            let id = if let Some(id) = self.pop_kept() {
                 id
             } else {
                 let id = match pop(&self.released) {
-                    Some(id) => id,
+                    Some(id) if id.span().have_there(id.start(start), PageSet::ALL) => id,
+                    Some(id) => {
+                        push(&self.released, id);
+                        return None;
+                    }
                     None => self.make()?,
                 };
                 self.grow(SPAN);
@@ -65,6 +70,12 @@ impl Pool {
         })
     }
 
+    fn pop_kept(&self) -> Option<SpanId> {
+        let id = pop(&self.kept)?;
+        self.kept_count.store(self.kept_count.load(Relaxed) - 1, Relaxed);
+        Some(id)
+    }
+
     fn make(&self) -> Option<SpanId> {
         let made = self.made.load(Relaxed);
         let id = SpanId::at(made).filter(|_| usable_span(made))?;
@@ -72,11 +83,13 @@ impl Pool {
         Some(id)
     }
 
+    /// `start` is the span's own.
     pub(super) fn put(&self, id: SpanId, start: *mut u8) {
         let keep = self.lock.hold(|| {
             let in_use = self.in_use.load(Relaxed) - 1;
             self.in_use.store(in_use, Relaxed);
-            let keep = self.kept_count.load(Relaxed) < (KEPT / SPAN).max(in_use / IN_USE_FOR_EACH_KEPT);
+            let most = (KEPT / SPAN).max(in_use / IN_USE_FOR_EACH_KEPT);
+            let keep = self.kept_count.load(Relaxed) < most && id.span().absent() == PageSet::NONE;
             if keep {
                 self.kept_count.store(self.kept_count.load(Relaxed) + 1, Relaxed);
                 push(&self.kept, id);
@@ -84,9 +97,19 @@ impl Pool {
             keep
         });
         if !keep {
-            give_to_system(start, SPAN);
-            self.lock.hold(|| push(&self.released, id));
+            self.release(id, start);
         }
+    }
+
+    /// A span's memory goes back to the system. It is in no list; `start` is its own.
+    fn release(&self, id: SpanId, start: *mut u8) {
+        id.span().give_to_system(start, PageSet::ALL);
+        self.lock.hold(|| push(&self.released, id));
+    }
+
+    /// So does that of all that were kept. Gives how many they were.
+    pub(super) fn release_kept(&self, start: *mut u8) -> usize {
+        std::iter::from_fn(|| self.lock.hold(|| self.pop_kept())).map(|id| self.release(id, id.start(start))).count()
     }
 
     /// Counts bytes that came from the system.
@@ -163,8 +186,8 @@ pub(crate) fn for_each_live(start: *mut u8, mut visit: impl FnMut(*mut u8, usize
         let bytes = bytes_of(class);
         for i in 0..usize::from(id.span().carved.load(Relaxed)) {
             let block = id.start(start).wrapping_add(ALIGN + i * bytes);
-            // SAFETY: a slot that was carved has a tag.
-            if unsafe { is_live(block) } {
+            // SAFETY: a slot that was carved, and is not away, has a tag.
+            if !id.span().is_away(i, bytes) && unsafe { is_live(block) } {
                 visit(block, room_of(bytes));
             }
         }
@@ -178,11 +201,12 @@ pub(crate) fn holding(start: *mut u8, address: usize) -> Option<(*mut u8, usize)
     let bytes = bytes_of(usize::from(id.span().class.load(Relaxed)));
     let behind_first = (offset % SPAN).checked_sub(ALIGN)?;
     let i = behind_first.checked_div(bytes)?;
-    if i >= usize::from(id.span().carved.load(Relaxed)) || behind_first % bytes >= room_of(bytes) {
+    let is_slot = i < usize::from(id.span().carved.load(Relaxed)) && !id.span().is_away(i, bytes);
+    if !is_slot || behind_first % bytes >= room_of(bytes) {
         return None;
     }
     let block = id.start(start).wrapping_add(ALIGN + i * bytes);
-    // SAFETY: a slot that was carved has a tag.
+    // SAFETY: a slot that was carved, and is not away, has a tag.
     unsafe { is_live(block) }.then(|| (block, room_of(bytes)))
 }
 

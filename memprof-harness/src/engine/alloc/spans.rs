@@ -12,20 +12,21 @@
 //! `span_pool` those of none.
 //!
 //! One live slot keeps a span from becoming empty. So where memory grows, pages of spans that nobody uses go back to the system
-//! ([`Span::release_pages`]). The slots of such a page are *away*: free, on no list, and on it again when the page is wanted.
+//! ([`Span::release_pages`]). The slots of such a page are *away*: free, on no list, and on it again when the page is wanted. Where address
+//! space is limited it goes back with them: such pages are *absent* until they are wanted, and may then not be had.
 
 #![allow(unsafe_code)] // an allocator
 
 use crate::engine::alloc::block_tag::{mark_free, SlotState, SlotTag};
-use crate::engine::alloc::slots::{next_of, set_next, ALIGN, ROOM};
+use crate::engine::alloc::slots::{is_space_scarce, next_of, set_next, ALIGN, ROOM};
 use crate::engine::alloc::span_pages::{self, PageSet};
 use crate::engine::life::seccomp;
 use crate::engine::store::errno::Errno;
 use crate::os::memory;
 use crate::provenance::Address;
 use std::ptr;
-use std::sync::atomic::AtomicU16;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicU16, AtomicUsize};
 
 /// Bytes of a span, and what it is aligned to.
 pub(crate) const SPAN: usize = 64 << 10;
@@ -33,6 +34,11 @@ pub(crate) const SPAN: usize = 64 << 10;
 const MOST: usize = ROOM / SPAN;
 /// Bytes that are made slots of at a time, unless a single slot has more.
 const CARVED_AT_ONCE: usize = 4096;
+
+/// Gaps in the slots' memory, and how many there may be: each may be a mapping more, and the kernel lets a process have 65,530.
+static HOLES: AtomicUsize = AtomicUsize::new(0);
+const MOST_HOLES: usize = 16 << 10;
+
 /// A span by its place in the slots' memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SpanId(u16);
@@ -49,6 +55,8 @@ pub(super) struct Span {
     pub(super) looked_at: AtomicU16,
     /// Pages that went back to the system.
     gone: AtomicU16,
+    /// Pages whose address space went back, too. A span in the pool may have some.
+    absent: AtomicU16,
     /// Where the first block of the list is, in units of [`ALIGN`] from the span's start; 0 = the list is empty.
     pub(super) first: AtomicU16,
     pub(super) next: Link,
@@ -108,6 +116,7 @@ impl Span {
             free: AtomicU16::new(0),
             looked_at: AtomicU16::new(0),
             gone: AtomicU16::new(0),
+            absent: AtomicU16::new(0),
             first: AtomicU16::new(0),
             next: Link::none(),
             previous: Link::none(),
@@ -141,6 +150,21 @@ impl Span {
         PageSet(self.gone.load(Relaxed))
     }
 
+    /// Whether a slot, of which this is the number, is in a page that is gone.
+    pub(super) fn is_away(&self, slot: usize, bytes: usize) -> bool {
+        self.gone().meets_slot(ALIGN + slot * bytes, bytes)
+    }
+
+    pub(super) fn absent(&self) -> PageSet {
+        PageSet(self.absent.load(Relaxed))
+    }
+
+    fn set_absent(&self, now: PageSet) {
+        let holes = |pages: PageSet| pages.runs().count();
+        HOLES.fetch_add(holes(now).wrapping_sub(holes(self.absent())), Relaxed);
+        self.absent.store(now.0, Relaxed);
+    }
+
     /// The blocks on the list, `start` being the span's.
     ///
     /// # Safety
@@ -171,11 +195,15 @@ impl Span {
     }
 
     /// Whether so many slots became free since pages were last looked for that it is worth while again.
-    pub(super) fn is_worth_a_look(&self, bytes: usize) -> bool {
+    pub(super) fn is_worth_a_look(&self, bytes: usize, need: Need) -> bool {
         /// Of the slots, so many must have become free: then each that does is looked at only so many times.
         const SHARE: usize = 8;
         let since = self.free.load(Relaxed).saturating_sub(self.looked_at.load(Relaxed));
-        usize::from(since) >= (span_pages::PAGE / bytes).max(usize::from(self.carved.load(Relaxed)) / SHARE)
+        let share = match need {
+            Need::Thrift => usize::from(self.carved.load(Relaxed)) / SHARE,
+            Need::Room => 1,
+        };
+        usize::from(since) >= (span_pages::PAGE / bytes).max(share)
     }
 
     /// Gives pages back to the system of which nobody uses a byte.
@@ -205,17 +233,18 @@ impl Span {
             }
         }
         self.gone.store(gone.0, Relaxed);
-        for (first, count) in gone.without(before).runs() {
-            give_to_system(start.wrapping_add(first * span_pages::PAGE), count * span_pages::PAGE);
-        }
+        self.give_to_system(start, gone.without(before));
     }
 
-    /// Has slots of a page that was gone on the list again. Gives whether there was one.
+    /// Has slots of a page that was gone on the list again. Gives whether there was one, and room for it.
     ///
     /// # Safety
     /// As for [`Span::release_pages`].
     pub(super) unsafe fn restore_page(&self, bytes: usize, start: *mut u8) -> bool {
         let Some((page, gone)) = self.gone().pop() else { return false };
+        if !self.have_there(start, PageSet::of(page, 1)) {
+            return false;
+        }
         self.gone.store(gone.0, Relaxed);
         for slot in span_pages::slots_of(page, bytes, usize::from(self.carved.load(Relaxed))) {
             let block = start.wrapping_add(ALIGN + slot * bytes);
@@ -229,6 +258,60 @@ impl Span {
         }
         true
     }
+
+    /// Has pages that nobody uses go back to the system; they come again as zeros. Under the lock of the span's class, or before it is in the
+    /// pool. `start` is the span's, as below.
+    pub(super) fn give_to_system(&self, start: *mut u8, pages: PageSet) {
+        if cfg!(miri) || !seccomp::allows_calls() {
+            return;
+        }
+        let errno = Errno::save();
+        for (first, count) in pages.runs() {
+            let (place, len) = (start.wrapping_add(first * span_pages::PAGE).cast(), count * span_pages::PAGE);
+            let unmaps = is_space_scarce() && HOLES.load(Relaxed) < MOST_HOLES;
+            // SAFETY: whole pages without a slot in use, which are nobody's while the slots are on no list. Nobody else maps anything there.
+            if unmaps && unsafe { libc::munmap(place, len) } == 0 {
+                self.set_absent(self.absent().with_all(PageSet::of(first, count)));
+            } else {
+                // Where it fails the memory stays.
+                // SAFETY: as above.
+                unsafe { memory::give_back(place, len) };
+            }
+        }
+        errno.restore();
+    }
+
+    /// Has pages there of which not even the address space may be. `false` where there is no room for them. Under a lock, as above.
+    pub(super) fn have_there(&self, start: *mut u8, pages: PageSet) -> bool {
+        let missing = self.absent().both(pages);
+        if missing == PageSet::NONE {
+            return true;
+        }
+        if !seccomp::allows_calls() {
+            return false;
+        }
+        let errno = Errno::save();
+        let are_there = missing.runs().all(|(first, count)| {
+            let place = start.wrapping_add(first * span_pages::PAGE).cast();
+            // SAFETY: whole pages of a span.
+            let is_there = unsafe { memory::map_at(place, count * span_pages::PAGE) };
+            if is_there {
+                self.set_absent(self.absent().without(PageSet::of(first, count)));
+            }
+            is_there
+        });
+        errno.restore();
+        are_there
+    }
+}
+
+/// What memory goes back for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// It has grown, and some of it may be unused.
+    Thrift,
+    /// Without it the program has no more.
+    Room,
 }
 
 /// What can be had from a span.
@@ -256,18 +339,6 @@ pub(super) fn carve(span: &Span, start: *mut u8, bytes: usize, wanted: u32) -> (
     }
     span.carved.store((carved + count) as u16, Relaxed);
     (block(0), count as u32)
-}
-
-/// Memory that nobody uses goes back to the system, and comes again, as zeros, where it is touched.
-pub(super) fn give_to_system(start: *mut u8, len: usize) {
-    if cfg!(miri) || !seccomp::allows_calls() {
-        return;
-    }
-    let errno = Errno::save();
-    // Where it fails the memory stays.
-    // SAFETY: whole pages without a slot in use, which are nobody's while the slots are on no list.
-    unsafe { memory::give_back(start.cast(), len) };
-    errno.restore();
 }
 
 /// Of which class a slot is. `start` is where spans begin.

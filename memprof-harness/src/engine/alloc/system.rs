@@ -78,7 +78,12 @@ fn or_again(block: *mut u8, size: usize, make: impl Fn() -> *mut u8) -> *mut u8 
 #[cold]
 #[inline(never)]
 fn again(size: usize, make: impl Fn() -> *mut u8) -> *mut u8 {
-    while reserves::give_back(size) {
+    /// Where other threads take what this one gave back.
+    const MOST_TIMES: usize = 8;
+    for _ in 0..MOST_TIMES {
+        if !reserves::give_back(size) {
+            break;
+        }
         let block = make();
         if !block.is_null() {
             return block;

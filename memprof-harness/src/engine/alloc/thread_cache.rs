@@ -76,7 +76,10 @@ impl ThreadCache {
             }
             // Many lanes never want more of a class than the first few.
             let wanted = if free.batch.get() == 0 { first_of(class) } else { batch_of(class) };
-            slots::take_batch(class, wanted)?
+            match slots::take_batch(class, wanted) {
+                Some(batch) => batch,
+                None => self.take_after_all(class)?,
+            }
         } else {
             (spare, batch_of(class))
         };
@@ -84,6 +87,16 @@ impl ThreadCache {
         free.pop(block, count);
         self.add_moved(class, count);
         Some(block)
+    }
+
+    /// A batch, where there was none. The lane's own slots are among those that others may have instead.
+    #[cold]
+    fn take_after_all(&self, class: usize) -> Option<(*mut u8, u32)> {
+        if slots::makes_room_again(|| self.give_back()) {
+            slots::take_batch(class, batch_of(class))
+        } else {
+            None
+        }
     }
 
     fn add_moved(&self, class: usize, count: u32) {

@@ -1,5 +1,5 @@
 //! C's `dlclose`. What is loaded next may lie where this library lay, and what its unwind tables say is another thing then; so what was
-//! learned of addresses is forgotten. The call goes on to the C library's.
+//! learned of addresses is forgotten, and nothing is learned during the call, which goes on to the C library's.
 //!
 //! The name is weak: a program that defines `dlclose` itself keeps its own.
 
@@ -42,7 +42,5 @@ unsafe extern "C" fn close(library: *mut c_void) -> c_int {
     let next = unsafe { transmute::<*mut c_void, Option<unsafe extern "C" fn(*mut c_void) -> c_int>>(next) };
     let Some(next) = next else { return -1 };
     // SAFETY: the caller upholds `dlclose`'s contract.
-    let result = unsafe { next(library) };
-    code_at::forget_unloaded();
-    result
+    code_at::unload(|| unsafe { next(library) })
 }

@@ -89,9 +89,27 @@ pub(crate) fn unloads() -> u32 {
     UNLOADS.load(Relaxed)
 }
 
-/// Something else may lie where a library was.
+/// How many threads unload a library now.
+static UNLOADING: AtomicU32 = AtomicU32::new(0);
+
+/// Whether a library is being unloaded. Another one may lie in its place before `dlclose` returns, so nothing that is looked up meanwhile
+/// may be kept.
+pub(crate) fn is_unloading() -> bool {
+    UNLOADING.load(Acquire) > 0
+}
+
+/// Calls what unloads a library. Something else may lie where it was, during the call and after it.
 #[cfg_attr(not(memprof_injected), allow(dead_code))]
-pub(crate) fn forget_unloaded() {
+pub(crate) fn unload<T>(unload: impl FnOnce() -> T) -> T {
+    UNLOADING.fetch_add(1, AcqRel);
+    forget_unloaded();
+    let result = unload();
+    forget_unloaded();
+    UNLOADING.fetch_sub(1, AcqRel);
+    result
+}
+
+fn forget_unloaded() {
     ENDS.iter().for_each(|end| end.store(0, Relaxed));
     UNLOADS.fetch_add(1, Relaxed);
     tables::forget();

@@ -115,7 +115,7 @@ fn cached(address: u64) -> Option<Found> {
 fn look_up(address: u64) -> Found {
     let found = find(address);
     // What lies nowhere may be code when it is met again: a library was loaded there.
-    if found.rule != Rule::NoCode {
+    if found.rule != Rule::NoCode && !code_at::is_unloading() {
         if let Some(value) = pack(address, found) {
             let [mixed, packed] = entry_of(address);
             mixed.store(address ^ value ^ FILLED, Relaxed);
@@ -268,6 +268,19 @@ mod tests {
         }
         let far = Found { rule: Rule::FramePointer, function: address - 0x1_0000_0000 };
         assert_eq!(pack(address, far), None);
+    }
+
+    #[test]
+    #[cfg_attr(miri, ignore = "Miri has no loader")]
+    fn nothing_is_kept_that_is_looked_up_while_a_library_is_unloaded() {
+        let address = libc::strtol as *const () as u64 + 16;
+        code_at::unload(|| {
+            rule(address);
+            assert_eq!(cached(address), None);
+        });
+        // Another test may take the entry for another address.
+        assert!((0..1000).any(|_| cached(address) == Some(rule(address))));
+        code_at::unload(|| assert_eq!(cached(address), None));
     }
 
     #[test]

@@ -88,7 +88,14 @@ fn a_policy_says_what_is_allowed_and_what_is_not() {
     };
     with("[gate.limits]\nalloc_objects = '+3'")
         .ended_with(0)
-        .says("one more allocation fails the gate in 1 of 3 tests");
+        .says("one more allocation fails the gate in 1 of 3 tests\n    not noticed in:\n")
+        .says("tests::loads_nothing: 3 are allowed\n")
+        .says("\n  alloc_space: 254..257 B more in 3 of 3 tests\n  peak_space: 256..257 B more in 3 of 3 tests\n")
+        .says("\n  inuse_objects: 1 more in 3 of 3 tests\n  inuse_space: 257 B more in 3 of 3 tests\n");
+    with("[gate.limits]\npeak_space = 'any'\nalloc_objects = '+3'")
+        .ended_with(0)
+        .says("\n  peak_space: more in 0 of 3 tests\n    not noticed in:\n")
+        .says("tests::loads_nothing: any number is allowed\n");
     with("[gate.limits]\nalloc_objects = '+10% or 2'").ended_with(5).says("at most 6 are allowed by `+10% or 2`");
     with("[[gate.override]]\ntest = '*three*'\nalloc_objects = 7").ended_with(0).says("in 3 of 3 tests");
     with("[[gate.exclude]]\ntest = '*three*'\nreason = 'it grows'").ended_with(0).says("excluded: it grows");
@@ -223,6 +230,62 @@ fn accept_says_that_the_file_has_other_conditions() {
         .memprof("test --release --save-baseline")
         .succeed()
         .complains("the baseline is now of profile `release`; it was of `test`");
+}
+
+#[test]
+fn a_peak_that_is_compared_no_more_is_said() {
+    let fixture = with_baseline();
+    fixture.write(".config/memprof.toml", "[gate.limits]\nalloc_objects = '+9'\nalloc_space = 'any'\n");
+    let test = "fn loads_nothing() {";
+    let grown = "fn loads_nothing() {\n        std::thread::spawn(|| drop(vec![1u8; 3_000_000])).join().unwrap();";
+    fixture.replace("src/lib.rs", test, grown);
+    let ran = fixture.memprof("gate").succeed().says("warning: peak not compared any more, because several threads");
+    ran.says("`threaded-peaks` compares it all the same").says("growing tests::loads_nothing");
+    let text = fixture.read("target/memprof/gate/gate.json");
+    assert!(text.contains("\"peak-not-compared\""), "{text}");
+    let planted = fixture.memprof("gate --no-run --self-test").run();
+    planted.says("peak_space: 257 B more in 2 of 3 tests").says("peaks of several threads are not compared");
+    fixture.memprof("accept").succeed().complains("1 test changed");
+    fixture.memprof("gate --no-run").succeed().never_says("peak not compared");
+}
+
+#[test]
+fn a_manifest_may_have_the_configuration_and_a_members_has_rules_for_its_own_tests() {
+    let fixture = with_baseline();
+    fixture.replace("src/parser.rs", BEFORE, AFTER);
+    fixture.memprof("gate").run().ended_with(5);
+    let manifest = fixture.read("Cargo.toml");
+    let with = |text: &str| {
+        fixture.write("Cargo.toml", &format!("{manifest}\n{text}"));
+        fixture.memprof("gate --no-run").run()
+    };
+    let limit = "gate.limits]\nalloc_objects = '+3'\n";
+    with(&format!("[package.metadata.memprof.{limit}")).ended_with(0);
+    with(&format!("[workspace.metadata.memprof.{limit}")).ended_with(0);
+    let slip = with("[package.metadata.memprof.gate.limits]\nalloc_object = 3\n").ended_with(2);
+    slip.complains("[package.metadata.memprof]` of `").complains("did you mean `alloc_objects`?");
+    let both = with(&format!("[package.metadata.memprof.{limit}[workspace.metadata.memprof.{limit}")).ended_with(2);
+    both.complains("has one below `[package.metadata.memprof]` as well").complains("keep one of the two");
+
+    // One of two members.
+    fixture.write("other/Cargo.toml", "[package]\nname = \"other\"\nversion = \"0.1.0\"\nedition = \"2021\"\n");
+    fixture.write("other/src/lib.rs", "");
+    let manifest = manifest.replace("[workspace]", "[workspace]\nmembers = ['other']");
+    let member = |text: &str| {
+        fixture.write("Cargo.toml", &format!("{manifest}\n{text}"));
+        fixture.memprof("gate --no-run").run()
+    };
+    member(&format!("[package.metadata.memprof.{limit}")).ended_with(0);
+    let by_name = "[[package.metadata.memprof.gate.override]]\ntest = '*three*'\nalloc_objects = '+3'\n";
+    member(by_name).ended_with(0);
+    let workspace = "[[workspace.metadata.memprof.gate.override]]\ntest = '*'\nalloc_objects = '+0'\n";
+    member(&format!("{by_name}{workspace}")).ended_with(5);
+    let strange = member(&format!("{by_name}package = 'other'\n")).ended_with(2);
+    strange.complains("a package's manifest has rules for its own tests");
+    member("[package.metadata.memprof]\nlist-limit = 5\n").ended_with(2).complains("there are `gate`");
+    fixture
+        .write("other/Cargo.toml", &format!("{}[package.metadata.memprof.{limit}", fixture.read("other/Cargo.toml")));
+    member("").ended_with(5);
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub type RulesFor<'a> = &'a dyn Fn(&Conditions) -> Option<Rules>;
 pub fn record(options: &TestOptions, context: &Context<'_>, rules: RulesFor<'_>) -> Result<Done, Error> {
     let Context { cargo_env, workspace, shell, git } = context;
     let libtest = Way::asked()?;
-    let config = Config::<Policy>::read(&workspace.root, &workspace.metadata)?;
+    let config = Config::<Policy>::read(workspace)?;
     let (list_limit, depth) = (config.list_limit, options.own.stack_depth.or(config.stack_depth));
     let toolchain = Toolchain::ask(cargo_env.rustc())?;
     machine::refuse_others(&toolchain.rustc, &cargo_env.targets(&toolchain.host))?;

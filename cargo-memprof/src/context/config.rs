@@ -1,6 +1,8 @@
 //! The configuration of a workspace: `.config/memprof.toml`, or the same below `[workspace.metadata.memprof]` of its
-//! manifest. A key that is not known is an error, because a limit that is not there protects nothing.
+//! manifest, or below `[package.metadata.memprof]` where there is one package. In a workspace of several, a package's manifest may have
+//! rules for its own tests there. A key that is not known is an error, because a limit that is not there protects nothing.
 
+use crate::context::workspace::Workspace;
 use crate::files::intake;
 use crate::ui::error::Error;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -11,7 +13,7 @@ use std::io::{self, ErrorKind};
 
 /// Relative to the root of the workspace.
 const FILE: &str = ".config/memprof.toml";
-/// Below `[workspace.metadata]` of the manifest.
+/// Below `[workspace.metadata]` or `[package.metadata]` of the manifest.
 const KEY: &str = "memprof";
 
 /// See the head of this file. What the table `[gate]` holds is the gate's business: `Gate`.
@@ -45,14 +47,64 @@ impl Default for ListLimit {
     }
 }
 
-impl<Gate: Default + DeserializeOwned> Config<Gate> {
-    /// The configuration of the workspace at `root`, whose manifest has `metadata` below `[workspace.metadata]`.
+/// Rules that the manifest of a package may have for its own tests.
+pub trait Extend {
+    type OfPackage: DeserializeOwned;
+
+    /// Takes in the rules of `package`.
+    fn extend(&mut self, package: &str, rules: Self::OfPackage);
+}
+
+/// What the manifest of one package among several may have.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfPackage<Rules> {
+    gate: Rules,
+}
+
+impl<Gate: Default + DeserializeOwned + Extend> Config<Gate> {
+    /// The configuration of `workspace`.
     ///
     /// # Errors
-    /// Where it cannot be read or understood, or is in both places.
-    pub fn read(root: &Utf8Path, metadata: &serde_json::Value) -> Result<Config<Gate>, Error> {
+    /// Where it cannot be read or understood, or is in two places.
+    pub fn read(workspace: &Workspace) -> Result<Config<Gate>, Error> {
+        let in_packages = workspace.packages.iter().filter_map(|package| {
+            Some((package.name.as_str(), package.manifest_path.as_path(), package.metadata.get(KEY)?))
+        });
+        let (whole, of_packages): (Vec<_>, Vec<_>) = in_packages.partition(|_| workspace.packages.len() == 1);
+        let in_manifests = workspace
+            .metadata
+            .get(KEY)
+            .map(|value| (format!("[workspace.metadata.{KEY}]"), workspace.root.join("Cargo.toml"), value));
+        let whole = whole.into_iter();
+        let whole = whole.map(|(_, path, value)| (format!("[package.metadata.{KEY}]"), path.to_owned(), value));
+        let whole: Vec<(String, Utf8PathBuf, &serde_json::Value)> = in_manifests.into_iter().chain(whole).collect();
+        let mut config = Config::<Gate>::of_whole(&workspace.root, &whole)?;
+        for (package, path, value) in of_packages {
+            let place = format!("`[package.metadata.{KEY}]` of `{path}`");
+            let rules: OfPackage<Gate::OfPackage> =
+                serde_json::from_value(value.clone()).map_err(|error| refused(&place, &error.to_string()))?;
+            config.gate.extend(package, rules.gate);
+        }
+        Ok(config)
+    }
+}
+
+impl<Gate: Default + DeserializeOwned> Config<Gate> {
+    /// That of the workspace at `root` as a whole, which manifests have in these tables.
+    fn of_whole(
+        root: &Utf8Path,
+        in_manifests: &[(String, Utf8PathBuf, &serde_json::Value)],
+    ) -> Result<Config<Gate>, Error> {
         let path = root.join(FILE);
-        let in_manifest = metadata.get(KEY);
+        let twice = |path: &Utf8Path, (table, manifest, _): &(String, Utf8PathBuf, &serde_json::Value)| {
+            Error::usage(format!("cannot use the configuration `{path}`"))
+                .caused_by(format!("`{manifest}` has one below `{table}` as well"))
+                .help("keep one of the two")
+        };
+        if let [one, other, ..] = in_manifests {
+            return Err(twice(&one.1, other));
+        }
         // A repository can have a link there that leads anywhere.
         let read = intake::read(path.as_std_path());
         let read = read
@@ -60,14 +112,15 @@ impl<Gate: Default + DeserializeOwned> Config<Gate> {
         let text = match read {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                return in_manifest.map_or_else(|| Ok(Config::default()), |value| Config::of_manifest(root, value));
+                let of_manifest = |(table, path, value): &(String, Utf8PathBuf, &serde_json::Value)| {
+                    Config::of_manifest(path, table, value)
+                };
+                return in_manifests.first().map_or_else(|| Ok(Config::default()), of_manifest);
             }
             Err(error) => return Err(Error::usage(format!("cannot read the configuration `{path}`")).caused_by(error)),
         };
-        if in_manifest.is_some() {
-            return Err(Error::usage(format!("cannot use the configuration `{path}`"))
-                .caused_by(format!("`{}` has one below `[workspace.metadata.{KEY}]` as well", root.join("Cargo.toml")))
-                .help("keep one of the two"));
+        if let Some(other) = in_manifests.first() {
+            return Err(twice(&path, other));
         }
         Config::of_file(&path, &text)
     }
@@ -84,13 +137,12 @@ impl<Gate: Default + DeserializeOwned> Config<Gate> {
         })
     }
 
-    /// The configuration in the manifest of the workspace at `root`.
+    /// The configuration that the manifest at `path` has below `table`.
     ///
     /// # Errors
     /// Where it cannot be understood.
-    pub fn of_manifest(root: &Utf8Path, value: &serde_json::Value) -> Result<Config<Gate>, Error> {
-        let place: Utf8PathBuf = root.join("Cargo.toml");
-        let place = format!("`[workspace.metadata.{KEY}]` of `{place}`");
+    pub fn of_manifest(path: &Utf8Path, table: &str, value: &serde_json::Value) -> Result<Config<Gate>, Error> {
+        let place = format!("`{table}` of `{path}`");
         serde_json::from_value(value.clone()).map_err(|error| refused(&place, &error.to_string()))
     }
 }

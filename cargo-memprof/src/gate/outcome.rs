@@ -96,6 +96,8 @@ pub enum Finding {
     Excluded { reason: String },
     /// Not held against its line, which is of other conditions.
     OtherConditions,
+    /// Its line has an exact peak. Several threads allocate now, and how high a peak they reach depends on who runs when.
+    PeakNotCompared { before: i64, now: i64 },
     /// Repeats of the test differ.
     Unstable {
         figure: Figure,

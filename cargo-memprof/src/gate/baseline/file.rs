@@ -294,7 +294,8 @@ fn with_peak_of(before: &Seen, seen: Seen, repeats: &[&LoadedTest], policy: &Pol
 
 /// Whether the test's line says no longer what holds.
 fn is_needed(test: &Judged) -> bool {
-    !test.better.is_empty() || test.failures().any(Finding::is_budget)
+    let lost_a_peak = |(_, finding): &(_, Finding)| matches!(finding, Finding::PeakNotCompared { .. });
+    !test.better.is_empty() || test.failures().any(Finding::is_budget) || test.findings.iter().any(lost_a_peak)
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ impl Reference {
     /// Where the configuration or a path cannot be used.
     pub fn find(context: &Context<'_>, flags: &GateFlags) -> Result<Reference, Error> {
         let root = &context.workspace.root;
-        let mut policy = Config::<Policy>::read(root, &context.workspace.metadata)?.gate;
+        let mut policy = Config::<Policy>::read(&context.workspace)?.gate;
         policy.allow(&flags.allow);
         let path = match &flags.baseline {
             Some(path) => absolute(path, "--baseline")?,

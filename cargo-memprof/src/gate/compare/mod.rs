@@ -188,6 +188,10 @@ fn judge(id: &TestId, repeats: &[&LoadedTest], line: Option<&Seen>, held: bool, 
     let mut better = Vec::new();
     for figure in Figure::ALL {
         if figure == Figure::PeakSpace && !peaks {
+            let exact = before.filter(|before| before.most.error(figure) == 0);
+            if let Some(before) = exact.map(|before| before.most.get(figure)) {
+                found(Severity::Warn, Finding::PeakNotCompared { before, now: now.least.get(figure) });
+            }
             continue;
         }
         let limit = policy.limit(id, figure);

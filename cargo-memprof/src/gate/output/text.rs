@@ -1,7 +1,7 @@
 //! The outcome for people, on a terminal. Pure.
 
 use crate::gate::baseline::reference::Source;
-use crate::gate::compare::self_test::SelfTest;
+use crate::gate::compare::self_test::{FigureTest, Loose, SelfTest};
 use crate::gate::explain::evidence::{Evidence, Explanation, Missing};
 use crate::gate::explain::names::short;
 use crate::gate::explain::varying::Varying;
@@ -296,6 +296,10 @@ pub fn sentence(finding: &Finding) -> String {
         Finding::CutShort => "the process ended before the test returned, so it cannot be compared".to_owned(),
         Finding::Excluded { reason } => format!("it is excluded: {reason}"),
         Finding::OtherConditions => "it was not compared: its line is of other conditions".to_owned(),
+        Finding::PeakNotCompared { before, now } => {
+            let step = step(Figure::PeakSpace, *before, *before, *now);
+            format!("{step}: not compared any more, because several threads allocate now")
+        }
         Finding::Unstable { figure, least, most, repeats, .. } => {
             format!("{} {} to {} in {repeats} runs", figure.name(), figure.show(*least), figure.show(*most))
         }
@@ -387,6 +391,11 @@ fn heading(finding: &Finding) -> (String, bool) {
         Finding::CutShort => ("cannot be compared: the process ended before the test returned", false),
         Finding::Excluded { reason } => return (format!("excluded: {reason}"), false),
         Finding::OtherConditions => ("not compared: its line is of other conditions", false),
+        Finding::PeakNotCompared { .. } => (
+            "peak not compared any more, because several threads allocate now; `threaded-peaks` compares it all the same, \
+             `cargo memprof accept` takes it as it is",
+            false,
+        ),
         Finding::Unstable { .. } => ("not the same on every run", true),
     };
     (text.to_owned(), of_test)
@@ -505,26 +514,48 @@ fn last_line(outcome: &Outcome, baseline: &Source) -> String {
     }
 }
 
-/// What planting an allocation showed.
+/// What planting growths showed.
 pub fn self_test(result: &SelfTest) -> String {
-    let tests = plural(result.guarded.len() + result.loose.len(), "test");
-    let mut out = match result.trips() {
-        true => format!(
-            "{GOOD}self-test{GOOD:#}: one more allocation fails the gate in {} of {tests}\n",
-            count(result.guarded.len() as i128)
-        ),
-        false => format!("{BAD}self-test{BAD:#}: one more allocation would not be noticed in any of {tests}\n"),
+    let of = |one: &FigureTest| {
+        let tests = plural(one.guarded.len() + one.loose.len(), "test");
+        format!("in {} of {tests}", count(one.guarded.len() as i128))
     };
-    if !result.loose.is_empty() {
-        out.push_str("  not noticed in:\n");
-    }
-    for (id, most) in result.loose.iter().take(NAMED) {
-        let allowed =
-            most.map_or_else(|| "any number is allowed".to_owned(), |most| format!("{} are allowed", count(most)));
-        out.push_str(&format!("    {}: {allowed}\n", id.label()));
-    }
-    if result.loose.len() > NAMED {
-        out.push_str(&format!("    … and {} more\n", result.loose.len() - NAMED));
+    let mut out = String::new();
+    for one in &result.figures {
+        match one.figure {
+            Figure::AllocObjects if result.trips() => {
+                out.push_str(&format!("{GOOD}self-test{GOOD:#}: one more allocation fails the gate {}\n", of(one)));
+            }
+            Figure::AllocObjects => {
+                let tests = plural(one.loose.len(), "test");
+                out.push_str(&format!(
+                    "{BAD}self-test{BAD:#}: one more allocation would not be noticed in any of {tests}\n"
+                ));
+            }
+            figure => {
+                let mut growths: Vec<i64> = one.guarded.iter().map(|(_, growth)| *growth).collect();
+                growths.sort_unstable();
+                let grown = match (growths.first(), growths.last()) {
+                    (Some(least), Some(most)) => format!("{} more", show_span(figure, *least, *most)),
+                    _ => "more".to_owned(),
+                };
+                out.push_str(&format!("  {}: {grown} {}\n", figure.name(), of(one)));
+            }
+        }
+        if !one.loose.is_empty() {
+            out.push_str("    not noticed in:\n");
+        }
+        for (id, why) in one.loose.iter().take(NAMED) {
+            let why = match why {
+                Loose::Any => "any number is allowed".to_owned(),
+                Loose::Allowed(most) => format!("{} are allowed", one.figure.show(*most)),
+                Loose::ThreadedPeak => "peaks of several threads are not compared".to_owned(),
+            };
+            out.push_str(&format!("      {}: {why}\n", id.label()));
+        }
+        if one.loose.len() > NAMED {
+            out.push_str(&format!("      … and {} more\n", one.loose.len() - NAMED));
+        }
     }
     out
 }

@@ -3,6 +3,7 @@
 pub mod limit;
 pub mod pattern;
 
+use crate::context::config::Extend;
 use crate::gate::figures::Figure;
 use crate::gate::flags::Allowed;
 use crate::gate::outcome::Severity;
@@ -131,6 +132,67 @@ pub struct Exclusion {
     pub reason: String,
 }
 
+/// What the manifest of a package may say of its own tests.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct OfPackage {
+    /// For all tests of the package.
+    limits: Limits,
+    #[serde(rename = "override", deserialize_with = "own_overrides")]
+    overrides: Vec<Override>,
+    #[serde(deserialize_with = "own_exclusions")]
+    exclude: Vec<Exclusion>,
+    ratchet: Option<bool>,
+    threaded_peaks: Option<bool>,
+}
+
+impl Extend for Policy {
+    type OfPackage = OfPackage;
+
+    /// Overrides of the workspace win over those of a package.
+    fn extend(&mut self, package: &str, rules: OfPackage) {
+        let package = Some(Pattern::new(package));
+        let OfPackage { limits, overrides, exclude, ratchet, threaded_peaks } = rules;
+        let Limits { alloc_objects, alloc_space, peak_space, inuse_objects, inuse_space } = limits;
+        let all = Override {
+            alloc_objects,
+            alloc_space,
+            peak_space,
+            inuse_objects,
+            inuse_space,
+            ratchet,
+            threaded_peaks,
+            ..Override::default()
+        };
+        let all = Some(all).filter(Override::changes_something);
+        let own = all.into_iter().chain(overrides).map(|rule| Override { package: package.clone(), ..rule });
+        self.overrides.splice(..0, own);
+        self.exclude.extend(exclude.into_iter().map(|rule| Exclusion { package: package.clone(), ..rule }));
+    }
+}
+
+/// What is for another package stands in the workspace's configuration.
+fn refuse_packages<'a, E: de::Error>(mut packages: impl Iterator<Item = &'a Option<Pattern>>) -> Result<(), E> {
+    match packages.any(Option::is_some) {
+        true => Err(E::custom(
+            "a package's manifest has rules for its own tests; `package` belongs in the workspace's configuration",
+        )),
+        false => Ok(()),
+    }
+}
+
+fn own_overrides<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Override>, D::Error> {
+    let rules = overrides(deserializer)?;
+    refuse_packages(rules.iter().map(|rule| &rule.package))?;
+    Ok(rules)
+}
+
+fn own_exclusions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Exclusion>, D::Error> {
+    let rules = exclusions(deserializer)?;
+    refuse_packages(rules.iter().map(|rule| &rule.package))?;
+    Ok(rules)
+}
+
 /// Limits where nobody says otherwise. Counts are the strictest: they do not depend on the lengths of paths and names, as bytes do a little.
 /// A path is some hundred bytes at most, and is kept in a few copies.
 fn default_limit(figure: Figure) -> Limit {
@@ -151,8 +213,7 @@ fn overrides<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Override>
             let instead = "limits for all tests are in `[gate.limits]`";
             return Err(de::Error::custom(format!("an override names its tests by {PATTERNS}; {instead}")));
         }
-        let limits = Figure::ALL.iter().any(|figure| rule.limit(*figure).is_some());
-        if !limits && rule.ratchet.is_none() && rule.threaded_peaks.is_none() {
+        if !rule.changes_something() {
             return Err(de::Error::custom(
                 "an override has a limit, `ratchet` or `threaded-peaks`; this one changes nothing",
             ));
@@ -243,6 +304,11 @@ fn nearest(text: &str, names: &[String]) -> Option<String> {
 }
 
 impl Override {
+    fn changes_something(&self) -> bool {
+        let limits = Figure::ALL.iter().any(|figure| self.limit(*figure).is_some());
+        limits || self.ratchet.is_some() || self.threaded_peaks.is_some()
+    }
+
     fn limit(&self, figure: Figure) -> Option<&Limit> {
         match figure {
             Figure::AllocObjects => self.alloc_objects.as_ref(),
@@ -371,9 +437,12 @@ mod in_the_configuration {
     #[test]
     fn the_manifest_may_hold_it_as_well() {
         let value = serde_json::json!({ "gate": { "ratchet": true, "limits": { "peak_space": 4096 } } });
-        let config = Config::<Policy>::of_manifest(Utf8Path::new("/w"), &value).unwrap();
+        let of_manifest = |value: &serde_json::Value| {
+            Config::<Policy>::of_manifest(Utf8Path::new("/w"), "[workspace.metadata]", value)
+        };
+        let config = of_manifest(&value).unwrap();
         assert!(config.gate.ratchet);
-        let error = Config::<Policy>::of_manifest(Utf8Path::new("/w"), &serde_json::json!({ "gat": 1 })).unwrap_err();
+        let error = of_manifest(&serde_json::json!({ "gat": 1 })).unwrap_err();
         assert_eq!(error.advice(), Some("did you mean `gate`?"));
     }
 }

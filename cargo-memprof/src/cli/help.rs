@@ -237,6 +237,17 @@ mod tests {
     }
 
     #[test]
+    fn the_help_reads_as_it_was_read_last() {
+        for columns in [60, 80, 120] {
+            let texts = helps(columns).into_iter().map(|(name, help)| match name {
+                "" => format!("$ cargo memprof --help\n{help}"),
+                name => format!("$ cargo memprof {name} --help\n{help}"),
+            });
+            insta::assert_snapshot!(format!("help_at_{columns}_columns"), texts.collect::<Vec<_>>().join("\n"));
+        }
+    }
+
+    #[test]
     fn no_line_is_longer_than_the_terminal() {
         for columns in [60, 80, 120] {
             for (name, help) in helps(columns) {

@@ -101,6 +101,13 @@ pub fn explain(error: &clap::Error, command: &str, verb: Option<&str>) -> Result
                 .caused_by("it is none of its values")
                 .help(format!("pass one of {}", valid.join(", ")))
         }
+        ErrorKind::MissingRequiredArgument => {
+            let missing = match error.get(ContextKind::InvalidArg) {
+                Some(ContextValue::Strings(missing)) => missing.join("`, `"),
+                _ => String::new(),
+            };
+            refusal.caused_by(format!("`{missing}` is missing")).help(see)
+        }
         _ => {
             let text = error.render().to_string();
             let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();

@@ -193,7 +193,7 @@ impl Summary<'static> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::files::intake::PlainPath;
     use memprof_harness::ledger::{Counters, Hook};

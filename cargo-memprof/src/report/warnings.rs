@@ -167,3 +167,47 @@ fn cut_short(tests: &[TestRecord]) -> Option<String> {
     let text = format!("{ended} before the test function did: the figures are those until then\n{first}{more}");
     (!names.is_empty()).then_some(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::summary::tests::{facts, record};
+    use super::*;
+    use memprof_harness::ledger::{Hook, Losses};
+
+    fn test(name: &str) -> TestRecord {
+        let mut test = record(Vec::new());
+        (test.id.name, test.counters.alloc_objects) = (name.to_owned(), 1);
+        test
+    }
+
+    #[test]
+    fn everything_that_can_be_wrong_with_the_figures_is_said() {
+        let unprofiled = |target: &str, reason: &str| Unprofiled {
+            package: "p".into(),
+            target: target.into(),
+            kind: "test".into(),
+            reason: reason.into(),
+            not_recorded: false,
+        };
+        let mut tests: Vec<TestRecord> = ["a", "b", "c", "d", "e", "f"].map(test).into();
+        tests.iter_mut().for_each(|test| test.cut_short = true);
+        tests[0].hook = Hook::NativePartial;
+        tests[1].losses = Losses {
+            unattributed_objects: 1234,
+            unattributed_space: 5000,
+            truncated_stacks: 1,
+            unwalkable_stacks: 2,
+            outside_frees: 1,
+            lost_forks: 1,
+            unreadable_bytes: 8,
+            ..Losses::default()
+        };
+        tests[2].losses = Losses { outside_frees: 2, lost_forks: 2, ..Losses::default() };
+        let unreadable = [(PathBuf::from("/lib/x.so"), "it is no ELF file".to_owned())];
+        let unprofiled = [unprofiled("one", "its `main` is its own"), unprofiled("two", "its `main` is its own")];
+        let facts = RunFacts { rate: 524_288, ..facts() };
+        let texts = warnings(&facts, &tests, &unprofiled, &unreadable);
+        insta::assert_snapshot!("every_warning", texts.join("\n\n"));
+        assert_eq!(warnings(&facts, &[], &[], &[]), Vec::<String>::new());
+    }
+}

@@ -233,7 +233,7 @@ unsafe fn size_of_known(block: *mut u8, front: usize, said: usize, note: Option<
 fn note_alloc(local: &Local, bounds: Bounds, frame: Frame, size: usize) -> Note {
     let clock = local.record.count_alloc(size as u64, size as i64);
     let site = local.site_of(frame, bounds, 0);
-    local.charge(site, size as u64, false);
+    local.record_alloc(site, size as u64, false);
     local.note(site, clock)
 }
 
@@ -241,7 +241,7 @@ fn note_alloc(local: &Local, bounds: Bounds, frame: Frame, size: usize) -> Note 
 fn note_free(local: &Local, note: Note, size: usize) {
     if local.owns(note) {
         local.record.count_free(size as u64);
-        local.discharge(note, size as u64, local.record.clock());
+        local.record_free(note, size as u64, local.record.clock());
     }
 }
 
@@ -251,10 +251,10 @@ fn note_realloc(local: &Local, bounds: Bounds, frame: Frame, old: Option<Note>, 
     let clock = local.record.count_realloc(size as u64, ours.map(|_| old_size as u64));
     if let Some(old) = ours {
         // As with a free and an allocation, the old block dies before the new one adds to the clock.
-        local.discharge(old, old_size as u64, clock.wrapping_sub(size as u64));
+        local.record_free(old, old_size as u64, clock.wrapping_sub(size as u64));
     }
     let site = local.site_of(frame, bounds, 0);
-    local.charge(site, size as u64, true);
+    local.record_alloc(site, size as u64, true);
     local.note(site, clock)
 }
 

@@ -234,7 +234,7 @@ fn freed(owner: Owner, size: usize, access: impl FnOnce() -> Access) {
             }
             local.record.count_free(size as u64);
             if let Some(note) = note {
-                local.discharge(note, size as u64, local.record.clock());
+                local.record_free(note, size as u64, local.record.clock());
             }
         }
         Access::Laneless => count_laneless(None, Some(size)),
@@ -405,7 +405,7 @@ pub(crate) fn count_realloc(local: &Local, note: Option<Note>, freed: Option<usi
     let clock = local.record.count_realloc(size as u64, freed.map(|freed| freed as u64));
     if let (Some(note), Some(freed)) = (note, freed) {
         // As with a free and an allocation, the old block dies before the new one adds to the clock.
-        local.discharge(note, freed as u64, clock.wrapping_sub(size as u64));
+        local.record_free(note, freed as u64, clock.wrapping_sub(size as u64));
     }
     clock
 }

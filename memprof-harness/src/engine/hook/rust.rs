@@ -340,7 +340,7 @@ pub(crate) fn free_while_shut(note: Option<Note>, size: usize) {
     }
     local.record.count_free(size as u64);
     if let Some(note) = note {
-        local.discharge(note, size as u64, local.record.clock());
+        local.record_free(note, size as u64, local.record.clock());
     }
 }
 
@@ -369,7 +369,7 @@ pub(crate) unsafe fn dealloc_slot(
         Access::Lane(local, _) => {
             local.record.count_free(size as u64);
             if let Some(note) = note {
-                local.discharge(note, size as u64, local.record.clock());
+                local.record_free(note, size as u64, local.record.clock());
             }
             if let Some(cache) = cache(local) {
                 // SAFETY: by contract.

@@ -351,7 +351,7 @@ impl Thread {
         process::notice_fork();
         self.expect_nothing();
         if let Some(local) = self.local.take() {
-            local.let_go();
+            local.release();
         }
     }
 }

@@ -23,7 +23,7 @@ impl Lane {
     pub(crate) fn count_alloc(&self, size: u64, delta: i64) -> u64 {
         let clock = self.add_alloc(size, delta);
         if self.is_high() {
-            self.rose();
+            self.new_peak();
         }
         clock
     }
@@ -38,7 +38,7 @@ impl Lane {
         clock
     }
 
-    /// Whether the total calls for [`Lane::rose`].
+    /// Whether the total calls for [`Lane::new_peak`].
     #[inline(always)]
     pub(crate) fn is_high(&self) -> bool {
         self.live.load(Relaxed) > self.hi.load(Relaxed)
@@ -53,7 +53,7 @@ impl Lane {
         let clock = self.count_alloc(size, size as i64 - freed.unwrap_or(0) as i64);
         // A single change of the total: one that shrinks may leave a peak.
         if self.is_low() {
-            self.fell();
+            self.left_peak();
         }
         clock
     }
@@ -63,7 +63,7 @@ impl Lane {
     pub(crate) fn count_free(&self, size: u64) {
         self.add_free(size);
         if self.is_low() {
-            self.fell();
+            self.left_peak();
         }
     }
 
@@ -74,7 +74,7 @@ impl Lane {
         self.live.store(self.live.load(Relaxed).wrapping_sub(size as i64), Relaxed);
     }
 
-    /// Whether the total calls for [`Lane::fell`].
+    /// Whether the total calls for [`Lane::left_peak`].
     #[inline(always)]
     pub(crate) fn is_low(&self) -> bool {
         self.live.load(Relaxed) < self.lo.load(Relaxed)
@@ -98,7 +98,7 @@ impl Lane {
 
     /// `live` went above `hi`: a single lane has a new peak, or there are several lanes.
     #[inline(always)]
-    pub(crate) fn rose(&self) {
+    pub(crate) fn new_peak(&self) {
         if state::is_multi() {
             thread::flush();
         } else {
@@ -110,7 +110,7 @@ impl Lane {
 
     /// `live` went below `lo`: a peak of a single lane was left, or a lane among several has something to tell.
     #[inline(always)]
-    pub(crate) fn fell(&self) {
+    pub(crate) fn left_peak(&self) {
         if state::is_multi() {
             thread::flush();
         } else {

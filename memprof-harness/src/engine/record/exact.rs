@@ -71,9 +71,9 @@ pub(crate) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
             }
             local.record.count_free(size as u64);
             if own {
-                local.discharge_own(tag.site(), size as u64, local.record.clock().wrapping_sub(tag.birth()));
+                local.record_own_free(tag.site(), size as u64, local.record.clock().wrapping_sub(tag.birth()));
             } else {
-                local.discharge_foreign(tag.site(), size as u64);
+                local.record_foreign_free(tag.site(), size as u64);
             }
             // SAFETY: it is a slot, and its user is done with it.
             return unsafe { cache.put(block, size) };
@@ -203,7 +203,7 @@ fn noted_slots(local: &Local, size: usize, align: usize) -> Option<(LaneTag, &Th
 unsafe fn note_alloc(local: &Local, lane: LaneTag, bounds: Bounds, frame: Frame, block: *mut u8, size: usize) {
     let clock = local.record.count_alloc(size as u64, size as i64);
     let site = local.site_of(frame, bounds, 0);
-    local.charge(site, size as u64, false);
+    local.record_alloc(site, size as u64, false);
     // SAFETY: by contract.
     unsafe { SlotTag::noted(lane, clock, site).write(block) };
 }
@@ -245,10 +245,10 @@ unsafe fn realloc_slot(access: Access, frame: Frame, block: *mut u8, layout: Lay
             if own {
                 // As with a free and an allocation, the old block dies before the new one adds to the clock.
                 let mine = local.noted_slots().map(|(mine, _)| mine);
-                discharge(local, mine, tag, old_size, clock.wrapping_sub(size as u64));
+                record_free(local, mine, tag, old_size, clock.wrapping_sub(size as u64));
             }
             let site = local.site_of(frame, bounds, 0);
-            local.charge(site, size as u64, true);
+            local.record_alloc(site, size as u64, true);
             match lane {
                 Some((lane, _)) if slots::have(moved) => {
                     // SAFETY: it is a slot.
@@ -269,11 +269,11 @@ unsafe fn realloc_slot(access: Access, frame: Frame, block: *mut u8, layout: Lay
 
 /// Takes a slot's block, freed at `clock`, off its site. `mine` is how the notes of the lane's own begin.
 #[inline(always)]
-fn discharge(local: &Local, mine: Option<LaneTag>, tag: SlotTag, size: usize, clock: u64) {
+fn record_free(local: &Local, mine: Option<LaneTag>, tag: SlotTag, size: usize, clock: u64) {
     match mine {
         Some(mine) if tag.is_of(mine) => {
-            local.discharge_own(tag.site(), size as u64, clock.wrapping_sub(tag.birth()));
+            local.record_own_free(tag.site(), size as u64, clock.wrapping_sub(tag.birth()));
         }
-        _ => local.discharge_foreign(tag.site(), size as u64),
+        _ => local.record_foreign_free(tag.site(), size as u64),
     }
 }

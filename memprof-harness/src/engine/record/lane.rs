@@ -92,16 +92,16 @@ fn bump_small(field: &AtomicU32) {
 }
 
 impl Local {
-    /// Tells the shared total what changed here, and sets when to do so next. A lane that is alone has nothing to tell.
+    /// Flushes what changed here into the shared total, and sets when to do so next. A lane that is alone has nothing to tell.
     #[cold]
     #[inline(never)]
     pub(crate) fn flush(&self) {
         if !state::is_multi() {
             return;
         }
-        self.tell_for_others();
+        self.flush_for_others();
         let header = ledger_map::header();
-        let Totals { before, now: total } = self.tell();
+        let Totals { before, now: total } = self.flush_total();
         self.run.set(if before == self.left.replace(total) { self.run.get().saturating_add(1) } else { 0 });
         let known = header.peak.load(Acquire);
         let peak = if total > known { header.peak.fetch_max(total, AcqRel).max(total) } else { known };
@@ -158,7 +158,7 @@ impl Local {
 
     /// Has the leader lead no more, if it is another lane; and tells the shared total what a leader that does not know of that yet may have
     /// changed.
-    fn tell_for_others(&self) {
+    fn flush_for_others(&self) {
         if let Some(leader) = lane_in(&LEADER).filter(|leader| !leader.is(self)) {
             depose(leader);
         }
@@ -166,20 +166,20 @@ impl Local {
             Some(lane) if lane.is(self) => {
                 _ = DEPOSED.compare_exchange(self.pointer(), std::ptr::null_mut(), AcqRel, Relaxed);
             }
-            Some(lane) => _ = lane.tell(),
+            Some(lane) => _ = lane.flush_total(),
             None => {}
         }
     }
 
     /// Moves what is not yet in the shared total into it. May be called by any thread.
-    fn tell(&self) -> Totals {
+    fn flush_total(&self) -> Totals {
         let shared = &ledger_map::header().live;
-        let (live, told) = (self.record.live.load(Relaxed), self.record.flushed.load(Acquire));
-        if live != told && self.record.flushed.compare_exchange(told, live, AcqRel, Relaxed).is_ok() {
-            let before = shared.fetch_add(live - told, AcqRel);
-            return Totals { before, now: before + (live - told) };
+        let (live, flushed) = (self.record.live.load(Relaxed), self.record.flushed.load(Acquire));
+        if live != flushed && self.record.flushed.compare_exchange(flushed, live, AcqRel, Relaxed).is_ok() {
+            let before = shared.fetch_add(live - flushed, AcqRel);
+            return Totals { before, now: before + (live - flushed) };
         }
-        // There is nothing to tell, or somebody else told it for us.
+        // There is nothing to flush, or somebody else flushed it for us.
         let now = shared.load(Acquire);
         Totals { before: now, now }
     }
@@ -211,7 +211,7 @@ impl Local {
 
     /// Adds an allocation to the site, or to what was lost.
     #[inline(always)]
-    pub(crate) fn charge(&self, site: Option<Number>, size: u64, realloc: bool) {
+    pub(crate) fn record_alloc(&self, site: Option<Number>, size: u64, realloc: bool) {
         let Some(number) = site else { return lose(size) };
         let site = ledger_map::site(number.offset());
         self.before_change(site);
@@ -226,7 +226,7 @@ impl Local {
     pub(crate) fn sample(&self, frame: Frame, bounds: Bounds, size: u64, realloc: bool, clock: u64) -> Option<Number> {
         self.set_next_sample(clock);
         let site = self.site_of(frame, bounds, size);
-        self.charge(site, size, realloc);
+        self.record_alloc(site, size, realloc);
         site
     }
 
@@ -255,17 +255,17 @@ impl Local {
 
     /// Takes a block freed at `clock` off its site.
     #[inline(always)]
-    pub(crate) fn discharge(&self, note: Note, size: u64, clock: u64) {
+    pub(crate) fn record_free(&self, note: Note, size: u64, clock: u64) {
         if self.tag.same_lane(note.tag) {
-            self.discharge_own(note.tag.site(), size, clock.wrapping_sub(note.birth));
+            self.record_own_free(note.tag.site(), size, clock.wrapping_sub(note.birth));
         } else {
-            self.discharge_foreign(note.tag.site(), size);
+            self.record_foreign_free(note.tag.site(), size);
         }
     }
 
     /// Takes a block of this lane's off its site, after `life` bytes.
     #[inline(always)]
-    pub(crate) fn discharge_own(&self, site: Option<Number>, size: u64, life: u64) {
+    pub(crate) fn record_own_free(&self, site: Option<Number>, size: u64, life: u64) {
         let Some(number) = site else { return lose_free(size) };
         let site = ledger_map::site(number.offset());
         self.before_change(site);
@@ -282,7 +282,7 @@ impl Local {
 
     /// Another lane's block: its site is not ours to write, so this lane keeps an alias of it.
     #[inline(never)]
-    pub(crate) fn discharge_foreign(&self, original: Option<Number>, size: u64) {
+    pub(crate) fn record_foreign_free(&self, original: Option<Number>, size: u64) {
         let Some(alias) = original.and_then(|original| self.alias_of(original)) else { return lose_free(size) };
         let site = ledger_map::site(alias.offset());
         self.before_change(site);
@@ -296,7 +296,7 @@ impl Local {
     }
 
     /// Gives the lane back: the next thread goes on with its counters. Its free slots are for all threads, if they are many.
-    pub(crate) fn let_go(&self) {
+    pub(crate) fn release(&self) {
         self.cache.end();
         self.flush();
         self.held.store(false, Release);
@@ -460,5 +460,5 @@ fn go_multi() {
     let (live, peak): (i64, &AtomicI64) = (first.record.live.load(Relaxed), &first.record.hi);
     header.peak.fetch_max(peak.load(Relaxed), AcqRel);
     header.at_peak.store(u32::from(live >= header.peak.load(Relaxed)), Relaxed);
-    first.tell();
+    first.flush_total();
 }

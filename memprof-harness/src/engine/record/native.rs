@@ -92,7 +92,7 @@ pub(crate) fn reallocated(frame: Frame, old: Option<Block>, address: usize, size
             let clock = local.record.count_realloc(size as u64, old.map(|old| old.size));
             if let Some(Block { size: old_size, note: Some(note) }) = old {
                 // As with a free and an allocation, the old block dies before the new one adds to the clock.
-                local.discharge(note, old_size, clock.wrapping_sub(size as u64));
+                local.record_free(note, old_size, clock.wrapping_sub(size as u64));
             }
             enter(local, address, Block { size: size as u64, note: note(local, bounds, frame, size, clock, true) });
         }
@@ -122,7 +122,7 @@ pub(crate) fn not_reallocated(old: Option<Block>, address: usize) {
 fn note(local: &Local, bounds: Bounds, frame: Frame, size: usize, clock: u64, realloc: bool) -> Option<Note> {
     if state::mode() == Some(Mode::Exact) {
         let site = local.site_of(frame, bounds, 0);
-        local.charge(site, size as u64, realloc);
+        local.record_alloc(site, size as u64, realloc);
         return Some(local.note(site, clock));
     }
     if !local.record.sample_is_due(clock) {
@@ -145,6 +145,6 @@ fn enter(local: &Local, address: usize, block: Block) {
 fn count_free(local: &Local, block: Block) {
     local.record.count_free(block.size);
     if let Some(note) = block.note {
-        local.discharge(note, block.size, local.record.clock());
+        local.record_free(note, block.size, local.record.clock());
     }
 }

@@ -87,7 +87,7 @@ unsafe fn allocated(block: *mut u8, size: usize) -> *mut u8 {
 #[inline(never)]
 fn notable(record: &'static Lane, block: *mut u8, size: usize) -> *mut u8 {
     if record.is_high() {
-        record.rose();
+        record.new_peak();
     }
     if record.sample_is_due(record.clock()) {
         sample(block, size)
@@ -171,7 +171,7 @@ pub(crate) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
 #[inline(never)]
 unsafe fn dealloc_notable(block: *mut u8, size: usize) {
     // SAFETY: the thread is ready.
-    unsafe { record() }.fell();
+    unsafe { record() }.left_peak();
     // SAFETY: the thread is ready.
     let (local, _) = unsafe { thread::local() };
     // SAFETY: it is a slot, and its user is done with it.

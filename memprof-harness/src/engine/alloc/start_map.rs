@@ -113,22 +113,35 @@ pub(crate) fn leave(block: *mut u8) -> Option<Kept> {
     if leave_without_note(block) {
         return Some(Kept::Nothing);
     }
-    let block = block.address();
-    leaf(block).filter(|leaf| place(leaf, block).load(Relaxed) != 0).and_then(|leaf| leave_with_note(leaf, block))
+    leave_otherwise(block)
 }
 
 #[inline(never)]
-fn leave_with_note(leaf: &'static Leaf, block: usize) -> Option<Kept> {
-    let place = place(leaf, block);
-    let kept = match place.load(Relaxed).checked_sub(mark(block)) {
-        Some(WITH_NOTE) => {
-            words_of(leaf, block).and_then(|words| Note::of_words(words.each_ref().map(|w| w.load(Relaxed))))
-        }
-        Some(WITH_NOTE_ELSEWHERE) => None,
-        _ => return None,
-    };
+fn leave_otherwise(block: *mut u8) -> Option<Kept> {
+    if let Some(note) = leave_with_note(block) {
+        return Some(Kept::Note(note));
+    }
+    let block = block.address();
+    let place = leaf(block).map(|leaf| place(leaf, block))?;
+    if place.load(Relaxed) != mark(block) + WITH_NOTE_ELSEWHERE {
+        return None;
+    }
     place.store(0, Relaxed);
-    Some(kept.map_or(Kept::Elsewhere, Kept::Note))
+    Some(Kept::Elsewhere)
+}
+
+/// As [`leave`], for a block whose note lies beside the map. `None` where it does not, or the block is not here.
+#[inline(always)]
+pub(crate) fn leave_with_note(block: *mut u8) -> Option<Note> {
+    let block = block.address();
+    let leaf = leaf(block)?;
+    let place = place(leaf, block);
+    if place.load(Relaxed) != mark(block) + WITH_NOTE {
+        return None;
+    }
+    let note = Note::of_words(words_of(leaf, block)?.each_ref().map(|word| word.load(Relaxed)))?;
+    place.store(0, Relaxed);
+    Some(note)
 }
 
 /// Keeps the note of a block that is here. `false` where there is no room for it, or the block is not here: the note is then to be kept

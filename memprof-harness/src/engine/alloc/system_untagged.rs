@@ -209,6 +209,28 @@ pub(crate) unsafe fn dealloc_at_once(block: *mut u8, size: usize, align: usize) 
 /// As for [`dealloc_at_once`].
 #[inline(never)]
 unsafe fn dealloc_noted(block: *mut u8, size: usize, align: usize) {
+    let Some(note) = start_map::leave_with_note(block) else {
+        // SAFETY: the caller upholds `dealloc`'s contract.
+        return unsafe { dealloc_by_origin(block, size, align) };
+    };
+    // SAFETY: it is still live.
+    let known_size = unsafe { size_of_known(block, size, Owner::Test(Some(note))) };
+    // SAFETY: the thread is ready.
+    let (local, _) = unsafe { thread::local() };
+    count_free_of_noted(local, note, known_size);
+    // SAFETY: they are a layout's, which the caller of the hook passed.
+    let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
+    // SAFETY: the caller upholds `dealloc`'s contract.
+    unsafe { system::dealloc(block, layout) }
+}
+
+/// The same for a block without a note beside the map.
+///
+/// # Safety
+/// As for [`dealloc_at_once`].
+#[cold]
+#[inline(never)]
+unsafe fn dealloc_by_origin(block: *mut u8, size: usize, align: usize) {
     if slots::origin(block) == Origin::Inherited {
         // A slot of its parent's, which stays as it is.
         return;
@@ -228,17 +250,20 @@ unsafe fn dealloc_noted(block: *mut u8, size: usize, align: usize) {
 fn freed(owner: Owner, size: usize, access: impl FnOnce() -> Access) {
     let Owner::Test(note) = owner else { return };
     match access() {
-        Access::Lane(local, _) => {
-            if note.is_some_and(|note| !local.owns(note)) {
-                return;
-            }
-            local.record.count_free(size as u64);
-            if let Some(note) = note {
-                local.record_free(note, size as u64, local.record.clock());
-            }
-        }
+        Access::Lane(local, _) => match note {
+            Some(note) => count_free_of_noted(local, note, size),
+            None => local.record.count_free(size as u64),
+        },
         Access::Laneless => count_laneless(None, Some(size)),
         Access::Shut => free_while_shut(note, size),
+    }
+}
+
+#[inline(always)]
+fn count_free_of_noted(local: &Local, note: Note, size: usize) {
+    if local.owns(note) {
+        local.record.count_free(size as u64);
+        local.record_free(note, size as u64, local.record.clock());
     }
 }
 

@@ -6,12 +6,13 @@
 #[derive(Debug)]
 pub(crate) struct Sampler {
     state: u64,
-    rate: u64,
+    /// Bytes between samples in the mean; 0 = there are none.
+    rate: f64,
 }
 
 impl Sampler {
     pub(crate) const fn new(seed: u64, rate: u64) -> Sampler {
-        Sampler { state: seed, rate }
+        Sampler { state: seed, rate: rate as f64 }
     }
 
     pub(crate) fn of_lane(seed: u64, lane: u32, rate: u64) -> Sampler {
@@ -20,15 +21,16 @@ impl Sampler {
 
     /// Bytes until the next sample, at least 1; `u64::MAX` at rate 0, where there is none.
     pub(crate) fn gap(&mut self) -> u64 {
-        if self.rate == 0 {
+        if self.rate == 0.0 {
             return u64::MAX;
         }
         // Uniform in 1..=2^53: as many bits as an f64 holds, and never 0, whose logarithm is infinite.
         let uniform = (self.next() >> 11) + 1;
         // Inverse of the exponential distribution, rounded up to whole bytes. P(gap > n) is then exp(-n / rate) for
         // every whole n: rounding adds no bias.
-        let gap = minus_ln(uniform) * self.rate as f64;
-        (gap as u64).saturating_add(1)
+        let gap = minus_ln(uniform) * self.rate;
+        // Processors convert to signed numbers at once. No program allocates more bytes than those have.
+        (gap as i64 as u64).saturating_add(1)
     }
 
     /// SplitMix64 (Steele, Lea, Flood 2014): passes BigCrush, needs no warm-up after a small seed.
@@ -56,35 +58,49 @@ pub(crate) fn mix(seed: u64, part: u64) -> u64 {
 /// -ln(k / 2^53) for k in 1..=2^53. std's `ln` is libm's, which every test's process would load for this alone; and
 /// this one is the same on every system.
 ///
-/// k is m * 2^e with m in [sqrt(1/2), sqrt(2)); ln m = 2 artanh s with s = (m - 1) / (m + 1), whose
-/// series needs eleven terms, because s is at most 0.172. The terms are added up in pairs, pairs of
-/// pairs and so on (Estrin's scheme), since each sum and product takes the processor some cycles,
-/// and waits for those that it is made of. For the same reason nothing here is a branch.
+/// k is m * 2^e with m in [1, 2), and m = c (1 + r), where c is the middle of that of 128 equal parts which m lies in. The series of
+/// ln(1 + r) needs six terms, because r is at most 2^-8: what is left out is less than 2^-58. There is no division and no branch,
+/// for the same reason as terms are added up in pairs (Estrin's scheme): the processor need not wait.
 fn minus_ln(k: u64) -> f64 {
-    /// The mantissa of the square root of 2.
-    const SQRT_2: u64 = 0x3ff6_a09e_667f_3bcd & MANTISSA;
-    const MANTISSA: u64 = (1 << 52) - 1;
+    const MANTISSA_BITS: u32 = 52;
+    const MANTISSA: u64 = (1 << MANTISSA_BITS) - 1;
     const ONE: u64 = 1023;
-    // Exact: an f64 has 53 bits.
-    let bits = (k as f64).to_bits();
+    // Exact: an f64 has 53 bits. Processors convert from signed numbers at once.
+    let bits = (k as i64 as f64).to_bits();
     let mantissa = bits & MANTISSA;
-    // Of what is above the square root half is taken.
-    let halved = u64::from(mantissa > SQRT_2);
-    let m = f64::from_bits(mantissa | (ONE - halved) << 52);
-    let exponent = (bits >> 52) as i64 - ONE as i64 + halved as i64;
-    let s = (m - 1.0) / (m + 1.0);
-    let s2 = s * s;
-    let (s4, pair) = (s2 * s2, |i: u32| term(i) + s2 * term(i + 1));
-    let (s8, four) = (s4 * s4, |i: u32| pair(i) + s4 * pair(i + 2));
-    let series = four(0) + s8 * (four(4) + s8 * (pair(8) + s4 * term(10)));
-    (53 - exponent) as f64 * std::f64::consts::LN_2 - 2.0 * s * series
+    let m = f64::from_bits(mantissa | ONE << MANTISSA_BITS);
+    let exponent = (bits >> MANTISSA_BITS) as i64 - ONE as i64;
+    let Part { inverse, ln } = PARTS[(mantissa >> (MANTISSA_BITS - PARTS.len().ilog2())) as usize % PARTS.len()];
+    let r = m * inverse - 1.0;
+    let r2 = r * r;
+    let series = r + r2 * ((r * (1.0 / 3.0) - 0.5) + r2 * ((r * 0.2 - 0.25) - r2 * (1.0 / 6.0)));
+    (53 - exponent) as f64 * std::f64::consts::LN_2 - (ln + series)
 }
 
-/// Of the series of artanh s / s in powers of the square of s.
-#[inline(always)]
-fn term(i: u32) -> f64 {
-    1.0 / f64::from(2 * i + 1)
+/// Of one of the parts of [1, 2), by its middle.
+#[derive(Clone, Copy)]
+struct Part {
+    inverse: f64,
+    ln: f64,
 }
+
+static PARTS: [Part; 128] = {
+    let mut parts = [Part { inverse: 0.0, ln: 0.0 }; 128];
+    let mut i = 0;
+    while i < parts.len() {
+        let middle = 1.0 + (i as f64 + 0.5) / parts.len() as f64;
+        // ln c = 2 artanh s with s = (c - 1) / (c + 1), which is less than 1/3: of its series nineteen terms are more than an f64 holds.
+        let s = (middle - 1.0) / (middle + 1.0);
+        let (mut artanh, mut n) = (0.0, 19);
+        while n > 0 {
+            n -= 1;
+            artanh = artanh * s * s + 1.0 / (2 * n + 1) as f64;
+        }
+        parts[i] = Part { inverse: 1.0 / middle, ln: 2.0 * s * artanh };
+        i += 1;
+    }
+    parts
+};
 
 #[cfg(test)]
 mod tests {

@@ -257,17 +257,23 @@ impl Local {
     #[inline(never)]
     fn site_with_size(&self, hash: u64, size: u64) -> Option<Number> {
         let key = frame_pointer::with_size(hash, size);
-        match self.index.find(key) {
-            Some(site) => Some(site),
+        // Few sites have most of the bytes, so the last one is often the next one.
+        let last = self.last.get();
+        if last.has(key) {
+            return Some(last);
+        }
+        let site = match self.index.find(key) {
+            Some(site) => site,
             None => {
                 let kept = self.recent.kept();
-                if self.is_stack(kept, key) {
-                    self.new_site(kept.addresses(), true, key, size)
-                } else {
-                    self.site_by_walk(kept.frame, thread::bounds(), size)
+                if !self.is_stack(kept, key) {
+                    return self.site_by_walk(kept.frame, thread::bounds(), size);
                 }
+                self.new_site(kept.addresses(), true, key, size)?
             }
-        }
+        };
+        self.last.set(site);
+        Some(site)
     }
 
     /// The site of a stack that is not the thread's own, that is no chain of frame pointers, too deep, or a signal handler's that came in

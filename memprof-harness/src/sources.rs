@@ -248,7 +248,8 @@ mod tests {
         let readers =
             ["descendants.rs", "engine/leaks/filters.rs", "engine/leaks/mappings.rs", "engine/leaks/threads.rs"];
         let readers = readers.into_iter().chain(["engine/life/ending.rs", "engine/store/limits.rs"]);
-        let readers = readers.chain(["engine/unwind/stack_bounds.rs", "libtest/parent.rs", "probe.rs", "std_start.rs"]);
+        let readers =
+            readers.chain(["engine/unwind/stack_bounds.rs", "libtest/executable.rs", "probe.rs", "std_start.rs"]);
         let found = elsewhere
             .iter()
             .filter(|(_, text)| text.lines().any(|line| uncommented(line).contains(concat!("/pr", "oc/"))));

@@ -247,7 +247,9 @@ mod tests {
             assert!(from_list.index.is_some());
             if let Some(find) = find_object() {
                 let found = ask(find, address).expect("it is loaded");
-                assert_eq!((found.start, found.index), (from_list.start, from_list.index));
+                assert_eq!(found.index, from_list.index);
+                // Where there is a gap between segments, the loader says which of them it is.
+                assert!(found.start >= from_list.start && (found.start..found.end).contains(&address), "{found:?}");
             }
         }
         assert!(is_in_own_object(addresses[0]) && !is_in_own_object(addresses[1]));

@@ -39,7 +39,7 @@ fn suggestion(cli: &clap::Command, command: &clap::Command, tool: Tool, argument
     let theirs = theirs.iter().map(|flag| (flag.as_str(), tool == Tool::Libtest));
     let candidates = ours.chain(theirs).filter(|(flag, _)| flag.len() > 1 && (unknown || flag.starts_with(GO)));
     let (steps, _, (near, is_said)) =
-        candidates.map(|(flag, said)| (strsim::damerau_levenshtein(name, flag), !said, (flag, said))).min()?;
+        candidates.map(|(flag, is_said)| (strsim::damerau_levenshtein(name, flag), !is_said, (flag, is_said))).min()?;
     let is_near = steps <= (name.len() / LEAST + 1).min(3) || name.starts_with(GO);
     (is_said && is_near && steps > 0 || one_dash && is_near)
         .then(|| format!("nobody knows the flag `{given}`; a flag with a similar name exists: `--{near}`"))
@@ -74,15 +74,18 @@ mod tests {
             ("-- --show-ouput", "--show-output"),
             ("-- --test-thread 1", "--test-threads"),
         ] {
-            let said = of("test", Tool::Cargo, line);
-            assert!(said.len() == 1 && said[0].ends_with(&format!("exists: `{near}`")), "{line}: {said:?}");
+            let suggestions = of("test", Tool::Cargo, line);
+            assert!(
+                suggestions.len() == 1 && suggestions[0].ends_with(&format!("exists: `{near}`")),
+                "{line}: {suggestions:?}"
+            );
         }
     }
 
     #[test]
     fn a_flag_of_another_command_is_told_from_a_misspelt_one() {
-        let said = of("bench", Tool::Cargo, "--repeat 2");
-        assert_eq!(said, ["`--repeat` is a flag of `cargo memprof test`, and not of `cargo memprof bench`"]);
+        let suggestions = of("bench", Tool::Cargo, "--repeat 2");
+        assert_eq!(suggestions, ["`--repeat` is a flag of `cargo memprof test`, and not of `cargo memprof bench`"]);
     }
 
     #[test]

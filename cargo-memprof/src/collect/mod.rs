@@ -166,7 +166,7 @@ fn last_attempts(ordered: Vec<CollectedTest>) -> Vec<CollectedTest> {
 }
 
 /// The files in the ledgers' folder that are meant, sorted.
-fn paths(folder: &Utf8Path, meant: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, Error> {
+fn paths(folder: &Utf8Path, is_ours: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf>, Error> {
     let failed = |error: std::io::Error| Error::new("cannot read the ledgers of the tests").caused_by(error);
     let entries = match fs_err::read_dir(folder) {
         Ok(entries) => entries,
@@ -177,7 +177,7 @@ fn paths(folder: &Utf8Path, meant: impl Fn(&Path) -> bool) -> Result<Vec<PathBuf
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry.map_err(failed)?.path();
-        if meant(&path) {
+        if is_ours(&path) {
             paths.push(path);
         }
     }

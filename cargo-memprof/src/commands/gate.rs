@@ -76,7 +76,7 @@ pub fn gate(options: &GateOptions) -> Result<ExitCode, Error> {
     let outcome = Outcome::refused(doubt);
     let (evidence, root) = (Evidence::default(), &context.workspace.root);
     let baseline = Source { name: String::new(), committed: false };
-    let outputs = Outputs { outcome: &outcome, evidence: &evidence, baseline: &baseline, told: true, root };
+    let outputs = Outputs { outcome: &outcome, evidence: &evidence, baseline: &baseline, already_shown: true, root };
     let _ = evidence::begin(&out).and_then(|()| outputs.give(&out, options.flags.format, &context.shell));
     code
 }
@@ -136,7 +136,8 @@ fn compare_run(options: &GateOptions, context: &mut Context<'_>, out: &Utf8Path)
     reference.policy.idle(&all).iter().for_each(|idle| context.shell.warn(idle));
     let evidence = gather(options, &outcome, &run, &reference, context)?;
     let root = &context.workspace.root;
-    let outputs = Outputs { outcome: &outcome, evidence: &evidence, baseline: &reference.source, told: false, root };
+    let outputs =
+        Outputs { outcome: &outcome, evidence: &evidence, baseline: &reference.source, already_shown: false, root };
     outputs.give(&run.folder, options.flags.format, &context.shell)?;
     if options.flags.self_test && outcome.verdict() == Verdict::Passed {
         return Ok(Conclusion::Compared(show_that_it_trips(&baseline, &run, &reference.policy, &outcome, context)));

@@ -60,9 +60,9 @@ pub fn merge(options: &MergeOptions) -> Result<ExitCode, Error> {
         Ok(summary) => (ExitCode::of_cargo(summary.run.cargo_exit), true),
         Err(error) => (error.code(), false),
     };
-    let said = running.end(exit, produced, false);
+    let recorded_end = running.end(exit, produced, false);
     let summary = merged?;
-    said?;
+    recorded_end?;
     let what = format!("{} of {} into `{out}`", plural(summary.tests.len(), "test"), plural(folders.len(), "shard"));
     context.shell.status("Merged", &what);
     Ok(exit)

@@ -96,9 +96,9 @@ pub fn record(options: &TestOptions, context: &Context<'_>, rules: RulesFor<'_>)
             Ok(done) => (done.exit_code(), done.outputs.is_some(), done.interrupted),
             Err(error) => (error.code(), false, interrupt::requested().is_some()),
         };
-        let said = running.end(exit, produced, interrupted);
+        let recorded_end = running.end(exit, produced, interrupted);
         // What went wrong before is the more important news.
-        return done.and_then(|done| said.map(|()| done));
+        return done.and_then(|done| recorded_end.map(|()| done));
     }
     done
 }

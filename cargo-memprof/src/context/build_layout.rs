@@ -25,17 +25,17 @@ const EXAMPLES: &str = "examples";
 /// The file that rustc wrote of which cargo shows `program`; `None` = there is none, or it is `program` itself. Only files for which
 /// `is_known` are looked at.
 pub fn written_by_rustc(program: &Path, is_known: impl Fn(&Path) -> bool) -> Option<PathBuf> {
-    let wanted = fs_err::metadata(program).ok()?;
+    let metadata = fs_err::metadata(program).ok()?;
     let known: Vec<(PathBuf, Metadata)> = candidates(program)
         .into_iter()
         .filter(|path| path != program && is_known(path))
         .filter_map(|path| fs_err::metadata(&path).ok().map(|found| (path, found)))
         .collect();
-    let linked = |found: &Metadata| (found.dev(), found.ino()) == (wanted.dev(), wanted.ino());
+    let linked = |found: &Metadata| (found.dev(), found.ino()) == (metadata.dev(), metadata.ino());
     if let Some((path, _)) = known.iter().find(|(_, found)| linked(found)) {
         return Some(path.clone());
     }
-    let same_length = known.into_iter().filter(|(_, found)| found.len() == wanted.len());
+    let same_length = known.into_iter().filter(|(_, found)| found.len() == metadata.len());
     let bytes = fs_err::read(program).ok()?;
     same_length.map(|(path, _)| path).find(|path| fs_err::read(path).is_ok_and(|found| found == bytes))
 }

@@ -115,8 +115,8 @@ impl CargoConfig {
         let mut command = Command::new(&self.cargo);
         command.args(["config", "get", "-Zunstable-options", "--show-origin"]).current_dir(folder);
         let output = command.env(env::RUSTC_BOOTSTRAP, "1").output();
-        let told = output.ok().filter(|output| output.status.success()).map(|output| output.stdout).unwrap_or_default();
-        settings(&String::from_utf8_lossy(&told))
+        let text = output.ok().filter(|output| output.status.success()).map(|output| output.stdout).unwrap_or_default();
+        settings(&String::from_utf8_lossy(&text))
     }
 
     fn get(&self, args: &[&str]) -> Option<String> {
@@ -159,11 +159,11 @@ impl Setting {
 }
 
 /// The settings in what `cargo config get --show-origin` says. What is not from a file is left out.
-pub fn settings(told: &str) -> Vec<Setting> {
+pub fn settings(text: &str) -> Vec<Setting> {
     let mut settings = Vec::new();
     // The list whose items follow.
     let mut list: Option<&str> = None;
-    for line in told.lines() {
+    for line in text.lines() {
         if list.is_some() && line == "]" {
             list = None;
             continue;
@@ -205,9 +205,9 @@ pub fn resolve(program: &OsStr, home: impl FnOnce() -> Option<PathBuf>) -> OsStr
     home.join(path).into_os_string()
 }
 
-/// The file that the value at `path` is from, where `told` has lines such as `a."b c".d = "value" # file`.
-fn origin_of(told: &str, path: &[&str]) -> Option<PathBuf> {
-    let mut lines = told.lines().skip_while(|line| !defines(line, path));
+/// The file that the value at `path` is from, where `text` has lines such as `a."b c".d = "value" # file`.
+fn origin_of(text: &str, path: &[&str]) -> Option<PathBuf> {
+    let mut lines = text.lines().skip_while(|line| !defines(line, path));
     // A list has one origin an item, on lines of their own.
     let (_, origin) = lines.find_map(|line| line.rsplit_once(" # "))?;
     Path::new(origin).is_absolute().then(|| PathBuf::from(origin))
@@ -263,12 +263,12 @@ mod tests {
 
     #[test]
     fn settings_are_read_with_their_files_and_lists_item_by_item() {
-        let told = "env.A.value = \"dep # x, = [\" # /p/.cargo/config.toml\n\
+        let text = "env.A.value = \"dep # x, = [\" # /p/.cargo/config.toml\n\
             target.\"cfg(unix)\".runner = [\n    \"a, b\", # /p/.cargo/config.toml\n    \"-q\", # /q/.cargo/config.toml\n]\n\
             term.quiet = true # /p/.cargo/more.toml\n\
             build.jobs = 2 # --config cli option\n\
             # The following environment variables may affect the loaded values.\n# CARGO_HOME=/root/.cargo\n";
-        let found = settings(told);
+        let found = settings(text);
         let shown: Vec<String> = found
             .iter()
             .map(|setting| {
@@ -292,7 +292,7 @@ mod tests {
 
     #[test]
     fn the_origin_of_a_value_is_the_file_behind_it() {
-        let told = "build.rustc-wrapper = \"w # y\" # /p/.cargo/config.toml\n\
+        let text = "build.rustc-wrapper = \"w # y\" # /p/.cargo/config.toml\n\
             target.'cfg(target_os = \"linux\")'.runner = [\n    \"x\", # /q/.cargo/config.toml\n]\n\
             target.\"cfg(unix)\".runner = \"x\" # /r/.cargo/config.toml\n\
             target.a-b.runner = \"x\" # --config cli option\n";
@@ -303,7 +303,7 @@ mod tests {
             (&["target", "a-b", "runner"], None),
             (&["build", "rustc"], None),
         ] {
-            assert_eq!(origin_of(told, path), origin.map(PathBuf::from), "{path:?}");
+            assert_eq!(origin_of(text, path), origin.map(PathBuf::from), "{path:?}");
         }
     }
 }

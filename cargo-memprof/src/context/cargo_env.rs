@@ -89,8 +89,8 @@ impl<'a> CargoEnv<'a> {
 
     /// A variable as build scripts would have it: cargo's configuration may set it where the environment does not.
     pub fn variable(&self, name: &str) -> Option<String> {
-        let told = || self.config.text(&["env", name]).or_else(|| self.config.text(&["env", name, "value"]));
-        std::env::var(name).ok().or_else(|| told().map(str::to_owned))
+        let configured = || self.config.text(&["env", name]).or_else(|| self.config.text(&["env", name, "value"]));
+        std::env::var(name).ok().or_else(|| configured().map(str::to_owned))
     }
 
     /// The user's target folder, absolute.
@@ -112,7 +112,7 @@ impl<'a> CargoEnv<'a> {
     /// Every target that tests may be compiled for, as cargo names it to rustc: those asked for, and the host, for which
     /// the tests of proc macros are.
     pub fn targets(&self, host: &str) -> Vec<String> {
-        let asked: Vec<String> = if !self.args.targets.is_empty() {
+        let targets_of_build: Vec<String> = if !self.args.targets.is_empty() {
             self.args.targets.iter().map(|target| target.to_string_lossy().into_owned()).collect()
         } else if let Some(target) = env::non_empty(env::CARGO_BUILD_TARGET) {
             vec![target.to_string_lossy().into_owned()]
@@ -132,7 +132,7 @@ impl<'a> CargoEnv<'a> {
             }
         };
         let mut targets: Vec<String> = Vec::new();
-        for target in asked.into_iter().chain([host.to_owned()]) {
+        for target in targets_of_build.into_iter().chain([host.to_owned()]) {
             let target = match fs_err::canonicalize(&target) {
                 Ok(path) if target.ends_with(".json") => path.to_string_lossy().into_owned(),
                 _ if target == "host-tuple" => host.to_owned(),
@@ -149,12 +149,12 @@ impl<'a> CargoEnv<'a> {
     pub fn runners(&self, targets: &[String], host: &str) -> BTreeMap<String, Vec<OsString>> {
         let runner = |target: &String| {
             let triple = triple(target);
-            let told = self.config.runner(&triple, || {
+            let configured = self.config.runner(&triple, || {
                 cargo_config::cfgs(&self.rustc(), Some(target.as_str()).filter(|target| *target != host))
             });
             let variable = std::env::var(env::runner_of(&triple)).ok().map(|text| words_of(&text));
             // What `--config` says goes above the environment; the files go below it.
-            let runner = if self.runner_by_flag(&triple).is_some() { told } else { variable.or(told) };
+            let runner = if self.runner_by_flag(&triple).is_some() { configured } else { variable.or(configured) };
             runner.filter(|words| !words.is_empty()).map(|words| (triple, words))
         };
         targets.iter().filter_map(runner).collect()

@@ -64,12 +64,12 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// The folder of the outputs, absolute; `asked` is the user's wish.
+    /// The folder of the outputs, absolute; `folder` is the user's wish.
     ///
     /// # Errors
     /// Where it is not UTF-8.
-    pub fn out_dir(&self, asked: Option<&Path>) -> Result<Utf8PathBuf, Error> {
-        match asked {
+    pub fn out_dir(&self, folder: Option<&Path>) -> Result<Utf8PathBuf, Error> {
+        match folder {
             Some(folder) => absolute(folder, "--memprofile"),
             None => Ok(self.cargo_env.target_dir(&self.workspace)?.join(target_dir::NAME)),
         }

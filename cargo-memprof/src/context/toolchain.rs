@@ -30,8 +30,8 @@ impl Toolchain {
     /// Where it cannot be run, or is too old for the harness.
     pub fn ask(rustc: OsString) -> Result<Toolchain, Error> {
         let (verbose, sysroot) = std::thread::scope(|scope| {
-            let sysroot = scope.spawn(|| told(&rustc, &["--print", "sysroot"]));
-            let verbose = told(&rustc, &["-vV"]);
+            let sysroot = scope.spawn(|| output_of(&rustc, &["--print", "sysroot"]));
+            let verbose = output_of(&rustc, &["-vV"]);
             (verbose, sysroot.join())
         });
         let verbose = verbose?;
@@ -96,7 +96,7 @@ fn minor_version(release: &str) -> Option<(u32, u32)> {
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
-fn told(rustc: &OsString, args: &[&str]) -> Result<String, Error> {
+fn output_of(rustc: &OsString, args: &[&str]) -> Result<String, Error> {
     let mut command = Command::new(rustc);
     command.args(args);
     let shown = options::shown(std::iter::once(command.get_program()).chain(command.get_args()));

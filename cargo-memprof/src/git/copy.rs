@@ -30,14 +30,14 @@ impl<'a> Copy<'a> {
         let again = self.is_there() && self.update(&shared, hash).is_ok();
         if again {
             // What a build, or another revision, left is not this one's. Twice `f` for repositories in it.
-            self.call(&shared).said(["clean", "--quiet", "-ffdx"])?;
+            self.call(&shared).first_line(["clean", "--quiet", "-ffdx"])?;
         } else {
             self.make(hash).and_then(|()| self.update(&shared, hash))?;
         }
         if self.tree.join(".gitmodules").exists() {
             let settings = [shared.settings.as_slice(), shared.submodules.as_slice()].concat();
             let update = ["submodule", "--quiet", "update", "--init", "--recursive", "--force"];
-            self.call_with(&settings).said(update)?;
+            self.call_with(&settings).first_line(update)?;
         }
         Ok(())
     }
@@ -86,7 +86,7 @@ impl<'a> Copy<'a> {
         ]
         .into_iter()
         .chain(format);
-        self.git.call().said(args.chain([self.tree.as_str()]))?;
+        self.git.call().first_line(args.chain([self.tree.as_str()]))?;
         for (key, value) in [
             ("core.hooksPath", "/dev/null"),
             ("gc.auto", "0"),
@@ -122,12 +122,12 @@ impl<'a> Copy<'a> {
                 self.set("remote.origin.partialclonefilter", filter)?;
             }
         }
-        self.call(shared).said(["checkout", "--quiet", "--force", "--detach", hash])?;
+        self.call(shared).first_line(["checkout", "--quiet", "--force", "--detach", hash])?;
         Ok(())
     }
 
     fn set(&self, key: &str, value: &str) -> Result<(), Failure> {
-        self.call_with(&[]).said(["config", "--replace-all", key, value]).map(drop)
+        self.call_with(&[]).first_line(["config", "--replace-all", key, value]).map(drop)
     }
 
     fn call(&self, shared: &Shared) -> GitCommand {

@@ -56,7 +56,7 @@ impl Git {
     pub fn find() -> Result<Git, Failure> {
         let known = environment::LOCAL.map(str::to_owned).to_vec();
         let mut git = Git { local: known, safe: Settings::default() };
-        let named = git.call().said(["rev-parse", "--local-env-vars"])?;
+        let named = git.call().first_line(["rev-parse", "--local-env-vars"])?;
         let new: Vec<String> =
             named.lines().filter(|name| !git.local.iter().any(|known| known == name)).map(str::to_owned).collect();
         git.local.extend(new);
@@ -117,8 +117,8 @@ impl GitCommand {
         self
     }
 
-    /// What git says, without the line's end.
-    fn said<'a>(self, args: impl IntoIterator<Item = &'a str>) -> Result<String, Failure> {
+    /// The line that git prints, without its end.
+    fn first_line<'a>(self, args: impl IntoIterator<Item = &'a str>) -> Result<String, Failure> {
         let output = self.output(args, HELP)?;
         Ok(String::from_utf8_lossy(&output).trim_end_matches(['\n', '\r']).to_owned())
     }
@@ -137,9 +137,9 @@ impl GitCommand {
         if status.success() {
             return Ok(stdout);
         }
-        let said = String::from_utf8_lossy(&stderr).trim().to_owned();
-        let said = if said.is_empty() { format!("git ended with {status}") } else { said };
-        Err(Failure { cause: format!("{shown}\n{said}"), help })
+        let message = String::from_utf8_lossy(&stderr).trim().to_owned();
+        let message = if message.is_empty() { format!("git ended with {status}") } else { message };
+        Err(Failure { cause: format!("{shown}\n{message}"), help })
     }
 
     /// The call as one would type it: what is the same in all is left out.

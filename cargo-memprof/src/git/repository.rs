@@ -78,21 +78,22 @@ impl<'a> Repository<'a> {
     pub fn has(&self, commit: &str, file: &Utf8Path) -> bool {
         let Ok(inside) = file.strip_prefix(&self.top) else { return false };
         let object = format!("{commit}:{inside}");
-        self.git.call().in_folder(&self.top).said(["cat-file", "-e", &object]).is_ok()
+        self.git.call().in_folder(&self.top).first_line(["cat-file", "-e", &object]).is_ok()
     }
 
     /// Whether the file, which lies in this repository's folder, is among those that are committed next.
     pub fn tracks(&self, file: &Utf8Path) -> bool {
         let Ok(inside) = file.strip_prefix(&self.top) else { return false };
         let pattern = format!(":(top,literal){inside}");
-        self.git.call().in_folder(&self.top).said(["ls-files", "--error-unmatch", "--", &pattern]).is_ok()
+        self.git.call().in_folder(&self.top).first_line(["ls-files", "--error-unmatch", "--", &pattern]).is_ok()
     }
 
     /// The last commit that changed the file, which lies in this repository's folder; `None` = it is in none.
     pub fn last_commit_of(&self, file: &Utf8Path) -> Option<String> {
         let inside = file.strip_prefix(&self.top).ok()?;
         let pattern = format!(":(top,literal){inside}");
-        let hash = self.git.call().in_folder(&self.top).said(["log", "-1", "--format=%H", "--", &pattern]).ok()?;
+        let hash =
+            self.git.call().in_folder(&self.top).first_line(["log", "-1", "--format=%H", "--", &pattern]).ok()?;
         Some(hash).filter(|hash| !hash.is_empty())
     }
 
@@ -128,11 +129,11 @@ impl<'a> Repository<'a> {
     /// Where git does not answer.
     pub fn shared(&self) -> Result<Shared, Failure> {
         let place = |name: &str| {
-            let path = self.git.call().in_folder(&self.top).said(["rev-parse", "--git-path", name])?;
+            let path = self.git.call().in_folder(&self.top).first_line(["rev-parse", "--git-path", name])?;
             Ok::<_, Failure>(self.top.join(path))
         };
         let refs = ["for-each-ref", "--format=%(objectname) %(refname)", "refs/heads", "refs/remotes", "refs/tags"];
-        let refs = self.git.call().in_folder(&self.top).said(refs)?;
+        let refs = self.git.call().in_folder(&self.top).first_line(refs)?;
         let config = self.config()?;
         let value = |key: &str| config.iter().rev().find(|(found, _)| found == key).map(|(_, value)| value.clone());
         let mut settings: Vec<Setting> =
@@ -170,15 +171,15 @@ impl<'a> Repository<'a> {
         let mut config = entries(&list("--local")?);
         if config.iter().rev().find(|(key, _)| key == OF_WORKTREES).is_some_and(|(_, value)| value != "false") {
             // A worktree need not have any.
-            config.extend(list("--worktree").map(|told| entries(&told)).unwrap_or_default());
+            config.extend(list("--worktree").map(|output| entries(&output)).unwrap_or_default());
         }
         Ok(config)
     }
 }
 
 /// Keys and values as git lists them with zeros between them.
-fn entries(told: &[u8]) -> Vec<(String, String)> {
-    let entries = told.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
+fn entries(output: &[u8]) -> Vec<(String, String)> {
+    let entries = output.split(|byte| *byte == 0).filter(|entry| !entry.is_empty());
     let entries = entries.map(|entry| {
         let entry = os_string(entry).to_string_lossy().into_owned();
         let (key, value) = entry.split_once('\n').unwrap_or((&entry, "true"));

@@ -67,8 +67,8 @@ fn with_linkers_reason(error: String, text: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     for note in text.lines().flat_map(notes_of) {
         // The command has words of all kinds, and is one line.
-        let said = note.lines().map(str::trim).filter(|line| LINKERS_WORDS.iter().any(|word| line.contains(word)));
-        for line in said.filter(|line| !line.contains(" \"-Wl,") && !line.starts_with("collect2:")) {
+        let linkers = note.lines().map(str::trim).filter(|line| LINKERS_WORDS.iter().any(|word| line.contains(word)));
+        for line in linkers.filter(|line| !line.contains(" \"-Wl,") && !line.starts_with("collect2:")) {
             if lines.len() < LINKERS_LINES && !lines.iter().any(|before| before == line) {
                 lines.push(line.to_owned());
             }
@@ -154,8 +154,8 @@ mod tests {
 
     #[test]
     fn an_entry_point_that_the_harness_lacks_is_known_by_the_crate_it_is_missed_in() {
-        let said = b"error[E0425]: cannot find function `test_main_of_tomorrow` in crate `test`\n";
-        assert!(lacks_entry(&reason(said)));
+        let message = b"error[E0425]: cannot find function `test_main_of_tomorrow` in crate `test`\n";
+        assert!(lacks_entry(&reason(message)));
         assert!(!lacks_entry(&reason(b"error[E0425]: cannot find function `f` in this scope\n")));
     }
 

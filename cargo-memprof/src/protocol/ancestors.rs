@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 /// The folder of the run that records the test or program to which this process belongs; `None` = none does.
 pub fn scratch() -> Option<PathBuf> {
     // Rate, seed, ledger and folder.
-    let asked = std::env::var(environment::PROGRAM).ok()?;
-    let scratch = Path::new(asked.splitn(4, ' ').nth(3)?).parent()?.to_owned();
+    let value = std::env::var(environment::PROGRAM).ok()?;
+    let scratch = Path::new(value.splitn(4, ' ').nth(3)?).parent()?.to_owned();
     // Where there is a name, a program is to be recorded and has not begun to be.
     std::env::var_os(environment::NAME).is_none().then_some(scratch)
 }

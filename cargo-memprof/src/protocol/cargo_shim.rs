@@ -177,10 +177,10 @@ fn link(target: &Path, place: &Path) -> io::Result<()> {
 
 /// Has `place` be the file at `source`, or a copy of it where that is on another file system or somebody else's.
 fn put(source: &Path, place: &Path) -> io::Result<()> {
-    let wanted = fs_err::metadata(source)?;
+    let metadata = fs_err::metadata(source)?;
     let same = |found: std::fs::Metadata| {
         // A copy has the time of its source.
-        found.len() == wanted.len() && found.modified().ok() == wanted.modified().ok()
+        found.len() == metadata.len() && found.modified().ok() == metadata.modified().ok()
     };
     if fs_err::symlink_metadata(place).is_ok_and(same) {
         return Ok(());
@@ -188,7 +188,7 @@ fn put(source: &Path, place: &Path) -> io::Result<()> {
     replace(place, |draft| {
         fs_err::hard_link(source, draft).or_else(|_| {
             outlet::copy_new(source, draft)?;
-            fs_err::File::open(draft)?.into_file().set_modified(wanted.modified()?)
+            fs_err::File::open(draft)?.into_file().set_modified(metadata.modified()?)
         })
     })
 }

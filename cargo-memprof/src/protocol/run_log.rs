@@ -37,8 +37,8 @@ pub struct RunLogEntry {
 
 /// Whether the environment asks for backtraces, in the same words.
 pub fn asks_for_backtraces() -> bool {
-    let asked = [env::RUST_LIB_BACKTRACE, env::RUST_BACKTRACE].into_iter().find_map(std::env::var_os);
-    asked.is_some_and(|value| value != "0")
+    let setting = [env::RUST_LIB_BACKTRACE, env::RUST_BACKTRACE].into_iter().find_map(std::env::var_os);
+    setting.is_some_and(|value| value != "0")
 }
 
 /// What the start of an executable leaves in the ledgers' folder where it is recorded. An executable of which there is none

@@ -77,14 +77,14 @@ impl LastCommand {
     /// versions did, they count as its own.
     ///
     /// # Errors
-    /// Where they are of before; `asked` says what cannot be done then.
-    pub fn must_have_produced(out: &Utf8Path, asked: &str) -> Result<(), Error> {
+    /// Where they are of before; `request` says what cannot be done then.
+    pub fn must_have_produced(out: &Utf8Path, request: &str) -> Result<(), Error> {
         let Some(last) = LastCommand::read(out).filter(|last| !last.produced) else { return Ok(()) };
         let ended = match last.exit {
             Some(exit) => format!("ended with {exit} and recorded nothing"),
             None => "did not come to its end".to_owned(),
         };
-        Err(Error::new(asked)
+        Err(Error::new(request)
             .caused_by(format!("`{}` {ended}; what is in `{out}` is of an earlier run", last.command))
             .help("run the tests again")
             .with_code(ExitCode::CANNOT_COMPARE))

@@ -38,9 +38,9 @@ impl RunnerCall<'_> {
         let stem = format!("program-{:010}-{:06}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let seed = self.seed_of(identity).to_text();
         let detail = Detail { rate: self.plan.rate, depth: self.run_options.depth };
-        let mut asked = OsString::from(format!("{detail} {seed} {stem} "));
-        asked.push(&self.plan.ledgers);
-        command.env(environment::PROGRAM, asked).env(environment::NAME, name);
+        let mut value = OsString::from(format!("{detail} {seed} {stem} "));
+        value.push(&self.plan.ledgers);
+        command.env(environment::PROGRAM, value).env(environment::NAME, name);
         if let Some(cargo_shim) = &self.plan.cargo_shim {
             cargo_shim.put_into(&mut command);
         }

@@ -328,13 +328,13 @@ impl<'a> RunnerCall<'a> {
     fn record_each(&self, tests: &Tests, args: &[OsString]) -> Result<Alone, Error> {
         let names = tests.names.iter().map(String::as_str);
         let here = names.zip(self.shares_of(tests)).filter(|(_, here)| *here).map(|(name, _)| name);
-        let (wanted, others): (Vec<&str>, Vec<&str>) = here.partition(|name| self.run_options.records(name));
+        let (selected, others): (Vec<&str>, Vec<&str>) = here.partition(|name| self.run_options.records(name));
         if !others.is_empty() {
             self.note_unrecorded(others)?;
         }
         let window = tests.window.as_deref().or(tests.on_threads.then_some(environment::THREADS));
         let alone = Mutex::new(Alone::default());
-        tests.run_each(&wanted, |name| {
+        tests.run_each(&selected, |name| {
             let mut runs = self.runs_of(&self.target(), name);
             let mut again = true;
             while again {
@@ -356,7 +356,7 @@ impl<'a> RunnerCall<'a> {
             Ok(())
         })?;
         // All of them were started, so each had a ledger, which one of the others may have taken away.
-        self.leave_list(wanted, Inventory::BEGUN).map_err(|error| cannot_note("which tests began", &error))?;
+        self.leave_list(selected, Inventory::BEGUN).map_err(|error| cannot_note("which tests began", &error))?;
         let mut alone = alone.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         alone.late.sort();
         Ok(alone)

@@ -95,8 +95,8 @@ impl Shell {
     }
 
     /// What cargo said on its stderr when it was asked in private, as it said it.
-    pub fn pass_on(&self, said: &[u8]) {
-        self.say(&String::from_utf8_lossy(said));
+    pub fn pass_on(&self, bytes: &[u8]) {
+        self.say(&String::from_utf8_lossy(bytes));
     }
 
     /// A result, on stdout where people read it. `text` brings its own line ends and may carry ANSI styles: they are dropped where stdout

@@ -6,7 +6,7 @@ use crate::context::env::{self, Saved};
 use crate::context::options::Task;
 use crate::context::test_filter;
 use crate::inject::build::rustdoc;
-use crate::inject::harness::compile::{Compiler, Pending, Wanted};
+use crate::inject::harness::compile::{Compiler, Pending, Urgency};
 use crate::inject::harness::running::Running;
 use crate::inject::harness::{self, Form, Hooked};
 use crate::inject::harness::{cache, compile, fingerprint};
@@ -81,8 +81,8 @@ impl Recording<'_> {
     }
 
     pub(super) fn look_for_nextest(&self) -> Result<(), Error> {
-        let asked = Command::new(self.cargo_env.cargo()).args(["nextest", "--version"]).output();
-        let cause = match asked {
+        let output = Command::new(self.cargo_env.cargo()).args(["nextest", "--version"]).output();
+        let cause = match output {
             Ok(output) if output.status.success() => return Ok(()),
             Ok(output) => String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("it failed").to_owned(),
             Err(error) => error.to_string(),
@@ -192,7 +192,7 @@ impl Recording<'_> {
                 scope.spawn(|| {
                     // What fails here is told where it is needed.
                     likely.iter().for_each(|(target, place)| {
-                        let _ = compile::build(&compiler, target, place, Hooked::Native, forms[0], Wanted::Later);
+                        let _ = compile::build(&compiler, target, place, Hooked::Native, forms[0], Urgency::Later);
                     });
                 });
                 let _pending = pending;

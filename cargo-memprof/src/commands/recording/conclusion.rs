@@ -73,8 +73,8 @@ impl Recording<'_> {
                     self.shell.error(&removed_recordings(&written.removed, &facts.ledgers));
                 }
                 let not_recorded = not_recorded && exit.code == ExitCode::OK;
-                let meant = facts.ran.iter().any(|executable| executable.leaves != Trace::Nothing);
-                if written.tests == 0 && written.without_trace == 0 && meant {
+                let was_to_be_recorded = facts.ran.iter().any(|executable| executable.leaves != Trace::Nothing);
+                if written.tests == 0 && written.without_trace == 0 && was_to_be_recorded {
                     self.shell.note(match (exit.code == ExitCode::OK, facts.run_options.only.is_empty()) {
                         // Such as a flag that the program does not know: no filter is to blame.
                         (false, true) => "no test was recorded; why the command failed stands above",
@@ -113,7 +113,7 @@ impl Recording<'_> {
         // Kept where they are asked for; what cannot be done on the way out is not what the user has to know now.
         let _ = self.keep_or_drop_ledgers();
         let (tests, produced) = written.map_or((0, false), |written| (written.tests, written.produced));
-        let told = if produced {
+        let help = if produced {
             format!("what they did until then is in `{}`; `accept` will not take it", facts.out_dir)
         } else if facts.out_dir.join(report::SUMMARY).exists() {
             format!("no profiles were written; {}", of_before(facts))
@@ -121,7 +121,7 @@ impl Recording<'_> {
             "no profiles were written".to_owned()
         };
         let begun = if tests == 1 { "1 test had begun".to_owned() } else { format!("{tests} tests had begun") };
-        self.shell.error(&Error::new("the run was interrupted").caused_by(begun).help(told));
+        self.shell.error(&Error::new("the run was interrupted").caused_by(begun).help(help));
         let outputs = produced.then(|| facts.out_dir.clone());
         Ok(Done { code, not_recorded: false, interrupted: true, outputs })
     }

@@ -251,8 +251,8 @@ impl Against<'_> {
         command.args(&package.args);
         let output = command.output().map_err(|error| failed().caused_by(error))?;
         let log = folder.join(LOG);
-        let said = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
-        outlet::put(&log, &said).map_err(|error| failed().caused_by(error))?;
+        let printed = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+        outlet::put(&log, &printed).map_err(|error| failed().caused_by(error))?;
         let interrupted =
             output.status.code().and_then(|code| code.checked_sub(128)).filter(|signal| interrupt::is_meant(*signal));
         if let Some(signal) = interrupted {
@@ -300,8 +300,8 @@ pub fn git(revision: &str) -> Result<Git, Error> {
 }
 
 fn failed(revision: &str, what: &str) -> Error {
-    let asked = Error::new(format!("cannot compare with `{revision}`")).with_code(ExitCode::CANNOT_COMPARE);
-    asked.caused_by(format!("cannot {what}"))
+    let failure = Error::new(format!("cannot compare with `{revision}`")).with_code(ExitCode::CANNOT_COMPARE);
+    failure.caused_by(format!("cannot {what}"))
 }
 
 /// A run that was recorded before, all of whose tests passed.

@@ -72,9 +72,9 @@ impl Checkout<'_> {
     /// The root of the workspace that `package` is in. Where cargo would look for it outside the checkout, the package is made
     /// one of its own.
     pub fn workspace_of(&self, package: &PackageAt) -> Utf8PathBuf {
-        let asked = ["locate-project", "--workspace", "--message-format", "plain", MANIFEST_PATH];
+        let arguments = ["locate-project", "--workspace", "--message-format", "plain", MANIFEST_PATH];
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let output = Command::new(cargo).args(asked).arg(&package.manifest).output();
+        let output = Command::new(cargo).args(arguments).arg(&package.manifest).output();
         let root = output.ok().filter(|output| output.status.success()).map(|output| {
             let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
             self.folder_of(Utf8Path::new(&text))

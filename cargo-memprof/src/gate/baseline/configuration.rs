@@ -99,10 +99,10 @@ mod tests {
     use crate::context::cargo_config::settings;
 
     #[track_caller]
-    fn astray(told: &str, committed: bool) -> Option<String> {
-        let told = told.replace('^', "/r/.cargo/config.toml").replace('~', "/r/target/tree/.cargo/config.toml");
-        let found = settings(&told);
-        assert!(!found.is_empty(), "{told}");
+    fn astray(text: &str, committed: bool) -> Option<String> {
+        let text = text.replace('^', "/r/.cargo/config.toml").replace('~', "/r/target/tree/.cargo/config.toml");
+        let found = settings(&text);
+        assert!(!found.is_empty(), "{text}");
         let here = Checkouts { top: "/r".into(), tree: "/r/target/tree".into() };
         here.astray(&found, |_| committed).map(|astray| match astray {
             Astray::Leads { to, .. } => to.into_string(),
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_leads_into_the_users_checkout_is_found_and_what_leads_elsewhere_is_not() {
-        let found = |told| astray(told, false);
+        let found = |text| astray(text, false);
         assert_eq!(found("paths = [\n    \"dep\", # ^\n    \"dep\", # ~\n]\n").unwrap(), "/r/dep");
         assert_eq!(found("paths = [\n    \"./a/../dep\", # ^\n]\n").unwrap(), "/r/dep");
         assert_eq!(found("paths = [\n    \"../other\", # ^\n]\n"), None);

@@ -133,8 +133,8 @@ impl BaselineFile {
             Some(Err(flaw)) => return Err(self.refuse(flaw)),
         };
         let (new, changes) = taken(old.as_ref(), run, policy, taking).map_err(|error| {
-            let asked = Error::new(format!("cannot write the baseline `{}`", self.path));
-            asked.caused_by(error.0).help(error.1).with_code(ExitCode::CANNOT_COMPARE)
+            let failure = Error::new(format!("cannot write the baseline `{}`", self.path));
+            failure.caused_by(error.0).help(error.1).with_code(ExitCode::CANNOT_COMPARE)
         })?;
         self.write(&new)?;
         Ok(changes)

@@ -139,7 +139,7 @@ impl Reference {
                 differences.join(", ")
             ));
         }
-        context.shell.status("Baseline", &said(&changes, self.file.path()));
+        context.shell.status("Baseline", &sentence(&changes, self.file.path()));
         Ok(())
     }
 }
@@ -153,18 +153,18 @@ pub fn nothing_ran(what: &str) -> Error {
 }
 
 /// What was done to the baseline, as a status.
-fn said(changes: &Changes, path: &Utf8Path) -> String {
+fn sentence(changes: &Changes, path: &Utf8Path) -> String {
     let parts: Vec<String> = [(&changes.added, "added"), (&changes.changed, "changed"), (&changes.removed, "removed")]
         .into_iter()
         .filter(|(tests, _)| !tests.is_empty())
         .map(|(tests, what)| format!("{} {what}", plural(tests.len(), "test")))
         .collect();
     let same = format!("{} unchanged", plural(changes.taken.len(), "test"));
-    let mut said = if parts.is_empty() { same } else { parts.join(", ") };
+    let mut sentence = if parts.is_empty() { same } else { parts.join(", ") };
     if !changes.excluded.is_empty() {
-        said.push_str(&format!(", {} excluded", changes.excluded.len()));
+        sentence.push_str(&format!(", {} excluded", changes.excluded.len()));
     }
-    format!("{}: {said}", near(path))
+    format!("{}: {sentence}", near(path))
 }
 
 /// `path` as one would type it here.

@@ -31,7 +31,7 @@ pub struct Outputs<'a> {
     pub evidence: &'a Evidence,
     pub baseline: &'a Source,
     /// People have been told, or will be, as it is an error.
-    pub told: bool,
+    pub already_shown: bool,
     /// Root of the workspace.
     pub root: &'a Utf8Path,
 }
@@ -54,7 +54,7 @@ impl Outputs<'_> {
         }
         // Programs read what they asked for, and it is this.
         let stdout = shell.beside_machine_output(false);
-        let text = if self.told { String::new() } else { text };
+        let text = if self.already_shown { String::new() } else { text };
         stdout.result(match format {
             Format::Text => &text,
             Format::Github => &annotations,

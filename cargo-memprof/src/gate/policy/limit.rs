@@ -51,15 +51,15 @@ impl Limit {
         if self.most(Some(least)).is_none_or(|allowed| allowed >= most) {
             return None;
         }
-        let wanted = u64::try_from(seen).ok()?.saturating_mul(2);
+        let twice = u64::try_from(seen).ok()?.saturating_mul(2);
         let mut rules = Vec::new();
         for rule in &self.rules {
             rules.push(match *rule {
                 Rule::Ceiling(ceiling) if i64::try_from(ceiling).is_ok_and(|ceiling| ceiling < most) => return None,
                 Rule::Ceiling(ceiling) => ceiling.to_string(),
                 Rule::Growth { percent, absolute } => {
-                    let absolute = absolute.max(wanted);
-                    let of_least = percent_of(least, wanted).filter(|_| is_space);
+                    let absolute = absolute.max(twice);
+                    let of_least = percent_of(least, twice).filter(|_| is_space);
                     let percent = percent.max(of_least.unwrap_or(0).saturating_mul(1000));
                     match percent {
                         0 => format!("+{absolute}"),

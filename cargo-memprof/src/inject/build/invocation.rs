@@ -268,8 +268,8 @@ impl Reading {
         /// Those whose run-time has allocation functions of its own.
         const ALLOCATING: [&str; 6] = ["address", "hwaddress", "leak", "memory", "realtime", "thread"];
         self.settings.take_unstable(option);
-        let asked = option.strip_prefix("sanitizer=").unwrap_or_default();
-        if let Some(name) = asked.split(',').find(|name| ALLOCATING.contains(name)) {
+        let kinds = option.strip_prefix("sanitizer=").unwrap_or_default();
+        if let Some(name) = kinds.split(',').find(|name| ALLOCATING.contains(name)) {
             self.sanitizer = Some(name.to_owned());
         }
     }

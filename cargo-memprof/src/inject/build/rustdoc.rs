@@ -119,8 +119,8 @@ fn put_down_names(plan: &Plan, args: &[OsString], list: &Path) {
     command.args(["--test-args", "--list", "--test-args", "--format=terse"]);
     command.env(env::RUSTC_BOOTSTRAP, bootstrap(args)).stdin(Stdio::null()).stderr(Stdio::null());
     let Ok(output) = command.output() else { return };
-    let said = String::from_utf8_lossy(&output.stdout);
-    let names: Vec<&str> = said.lines().filter_map(|line| line.strip_suffix(": test")).collect();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let names: Vec<&str> = stdout.lines().filter_map(|line| line.strip_suffix(": test")).collect();
     // The names are all that is lost.
     let _ = outlet::put(list, names.join("\n"));
 }

@@ -75,7 +75,7 @@ impl Compiler {
 
 /// How soon a harness is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
+pub enum Urgency {
     Now,
     /// The rest of the build goes first.
     Later,
@@ -94,11 +94,11 @@ pub fn build(
     place: &Path,
     hooked: Hooked,
     form: Form,
-    wanted: Wanted,
+    urgency: Urgency,
 ) -> Result<(), String> {
     let folder = place.parent().unwrap_or(place);
-    let told = |error: io::Error| error.to_string();
-    fs_err::create_dir_all(place).map_err(told)?;
+    let to_text = |error: io::Error| error.to_string();
+    fs_err::create_dir_all(place).map_err(to_text)?;
     // What cannot be removed now is no hindrance.
     let _ = cache::sweep(folder);
     // Without a lock it is compiled twice, and the first to finish wins.
@@ -106,13 +106,13 @@ pub fn build(
     if Built::look(place, form).is_some() {
         return Ok(());
     }
-    let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(folder).map_err(told)?;
-    let sources = tempfile::Builder::new().prefix(".sources-").tempdir_in(folder).map_err(told)?;
+    let draft = tempfile::Builder::new().prefix(".draft-").tempdir_in(folder).map_err(to_text)?;
+    let sources = tempfile::Builder::new().prefix(".sources-").tempdir_in(folder).map_err(to_text)?;
     let sources = sources.path();
     for (path, text) in memprof_harness::sources::FILES {
         let path = sources.join(path);
-        fs_err::create_dir_all(path.parent().unwrap_or(sources)).map_err(told)?;
-        outlet::put(path, text).map_err(told)?;
+        fs_err::create_dir_all(path.parent().unwrap_or(sources)).map_err(to_text)?;
+        outlet::put(path, text).map_err(to_text)?;
     }
     let mut command = Command::new(&compiler.rustc);
     let frame_pointers = FRAME_POINTERS[usize::from(!Takes::of(&compiler.version).non_leaf)];
@@ -131,10 +131,10 @@ pub fn build(
         match libtest::shape(compiler, target, draft.path()) {
             Ok(shape) => {
                 command.arg("--cfg").arg(format!("memprof_libtest=\"{}\"", shape.name));
-                outlet::put(place.join(SHAPE), shape.name).map_err(told)?;
+                outlet::put(place.join(SHAPE), shape.name).map_err(to_text)?;
             }
             Err(stderr) if is_about_the_text(&stderr) && libtest::compiles_at_all(compiler, target, draft.path()) => {
-                return settle(place, compiler, &stderr).map_err(told);
+                return settle(place, compiler, &stderr).map_err(to_text);
             }
             Err(stderr) => return Err(stderr),
         }
@@ -144,15 +144,15 @@ pub fn build(
     }
     let draft = draft.path().join(form.file_name());
     command.arg("-o").arg(&draft);
-    match compile(command, sources, wanted, &compiler.running)? {
+    match compile(command, sources, urgency, &compiler.running)? {
         Compiled::Well => {
             // On the disk before it has its name.
-            fs_err::File::open(&draft).and_then(|draft| draft.sync_all()).map_err(told)?;
-            seal(&draft, place, form).map_err(told)?;
-            fs_err::rename(draft, form.rlib(place)).map_err(told)
+            fs_err::File::open(&draft).and_then(|draft| draft.sync_all()).map_err(to_text)?;
+            seal(&draft, place, form).map_err(to_text)?;
+            fs_err::rename(draft, form.rlib(place)).map_err(to_text)
         }
         Compiled::Not { stderr, code } if form == Form::Test && code == Some(REFUSED) && is_about_the_text(&stderr) => {
-            settle(place, compiler, &stderr).map_err(told)
+            settle(place, compiler, &stderr).map_err(to_text)
         }
         Compiled::Not { stderr, .. } => Err(stderr),
     }
@@ -181,9 +181,9 @@ pub fn build_all(
     hooked: Hooked,
     forms: &[Form],
 ) -> Result<(), String> {
-    let wanted = |form| if forms[0] == form { Wanted::Now } else { Wanted::Later };
+    let urgency = |form| if forms[0] == form { Urgency::Now } else { Urgency::Later };
     std::thread::scope(|scope| {
-        let build = |form: &Form| build(compiler, target, place, hooked, *form, wanted(*form));
+        let build = |form: &Form| build(compiler, target, place, hooked, *form, urgency(*form));
         let built: Vec<_> = forms.iter().map(|form| scope.spawn(move || build(form))).collect();
         let ended = built.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         ended.collect()
@@ -202,14 +202,14 @@ enum Compiled {
 }
 
 /// Compiles `sources` once, with a `command` that lacks only them.
-fn compile(mut command: Command, sources: &Path, wanted: Wanted, running: &Running) -> Result<Compiled, String> {
+fn compile(mut command: Command, sources: &Path, urgency: Urgency, running: &Running) -> Result<Compiled, String> {
     command.arg(sources.join("lib.rs"));
     let mut remap = OsString::from("--remap-path-prefix=");
     remap.push(sources);
     remap.push("=memprof-harness/src");
     command.arg(remap);
     let begun = |process: u32| {
-        if wanted == Wanted::Later {
+        if urgency == Urgency::Later {
             let process = i32::try_from(process).ok().and_then(Pid::from_raw);
             // It is only slower for others where that cannot be done.
             let _ = rustix::process::setpriority_process(process, NICE);
@@ -233,7 +233,7 @@ pub fn native(plan: &Plan, target: &str, unhookable: Option<&Unhookable>, form: 
     }
     let place = plan.native_harness.get(target).ok_or("there is no native harness for its target")?;
     if !cache::claim(place, &[form]) {
-        build(&Compiler::of(plan), target, place, Hooked::Native, form, Wanted::Now)
+        build(&Compiler::of(plan), target, place, Hooked::Native, form, Urgency::Now)
             .map_err(|failure| format!("the native harness does not compile: {failure}"))?;
     }
     match Built::look(place, form) {

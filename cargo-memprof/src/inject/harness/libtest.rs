@@ -14,13 +14,13 @@ use std::process::{Command, Stdio};
 /// See above.
 pub fn shape(compiler: &Compiler, target: &str, scratch: &Path) -> Result<Shape, String> {
     // The compiler starts in the time in which it checks one of them, so all are tried at once.
-    let said: Vec<Result<(), String>> = std::thread::scope(|scope| {
+    let answers: Vec<Result<(), String>> = std::thread::scope(|scope| {
         let tries: Vec<_> =
             SHAPES.iter().map(|shape| scope.spawn(|| try_probe(compiler, target, shape, scratch))).collect();
         tries.into_iter().map(|one| one.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
     });
-    let fits = SHAPES.iter().zip(&said).find(|(_, said)| said.is_ok());
-    fits.map(|(shape, _)| *shape).ok_or_else(|| said.into_iter().find_map(Result::err).unwrap_or_default())
+    let fits = SHAPES.iter().zip(&answers).find(|(_, answer)| answer.is_ok());
+    fits.map(|(shape, _)| *shape).ok_or_else(|| answers.into_iter().find_map(Result::err).unwrap_or_default())
 }
 
 /// Whether `compiler` compiles for `target` what asks for nothing: a std that is not installed says nothing of libtest.

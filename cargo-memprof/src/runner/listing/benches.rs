@@ -1,7 +1,7 @@
 //! Programs of benchmarks: which they have, and how one of them is run once. How a framework is asked is its dialect; what it
 //! answers is believed only where it proves that it listens.
 
-use super::{Alone, Answer, BENCHMARK, FLAG, NOBODY, Tests, parse, printed, said};
+use super::{Alone, Answer, BENCHMARK, FLAG, NOBODY, Tests, output, parse, printed};
 use crate::context::frameworks::{Dialect, Framework, Shown};
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -59,13 +59,13 @@ impl<C: Fn(&[OsString]) -> Command> Program<'_, C> {
     /// What it says with `flags` and the user's own arguments.
     fn says(&self, flags: &[&str]) -> Option<String> {
         let words: Vec<OsString> = flags.iter().map(OsString::from).chain(self.kept.iter().cloned()).collect();
-        said((self.command)(&words))
+        output((self.command)(&words))
     }
 
     /// What it says with `words` alone.
     fn says_alone(&self, words: &[String]) -> Option<String> {
         let words: Vec<OsString> = words.iter().map(OsString::from).collect();
-        said((self.command)(&words))
+        output((self.command)(&words))
     }
 
     fn criterion(&self, framework: &'static Framework) -> Answer {
@@ -262,8 +262,8 @@ mod tests {
 
     #[test]
     fn names_are_found_between_warnings() {
-        let said = "WARNING: one: of many\n\na: b: bench\n\nc/d: benchmark\nGnuplot not found\na: b: bench\n";
-        assert_eq!(LISTS[1].names(said), ["a: b", "c/d"]);
+        let output = "WARNING: one: of many\n\na: b: bench\n\nc/d: benchmark\nGnuplot not found\na: b: bench\n";
+        assert_eq!(LISTS[1].names(output), ["a: b", "c/d"]);
         assert_eq!(LISTS[2].names("Testing a b\nSuccess\nTesting c\n"), ["a b", "c"]);
     }
 

@@ -127,18 +127,18 @@ pub fn ask(
             name.escape_debug()
         )));
     }
-    let wanted = if has("ignored") || has("include-ignored") {
+    let selected = if has("ignored") || has("include-ignored") {
         all
     } else {
         let ignored: HashSet<String> = list(coloured, &["--ignored"]).unwrap_or_default().into_iter().collect();
         all.into_iter().filter(|name| !ignored.contains(name)).collect()
     };
-    if wanted.len() > limit {
-        return too_many(wanted.len(), "tests", limit);
+    if selected.len() > limit {
+        return too_many(selected.len(), "tests", limit);
     }
     let jobs = jobs(args);
     let on_threads = THREADED.into_iter().any(contains);
-    Answer::Tests(Tests { names: wanted, on_threads, window: None, jobs, alone: Box::new(only) })
+    Answer::Tests(Tests { names: selected, on_threads, window: None, jobs, alone: Box::new(only) })
 }
 
 /// The one of `names` that the program does not know by that name; `None` = it knows all of them, or leaves none out when asked to.
@@ -180,8 +180,8 @@ pub fn skipping(
             let first = first.iter().chain(exact).map(OsString::from);
             first.chain(skips.iter().cloned()).chain(args.iter().cloned()).collect()
         };
-        let asked: Vec<OsString> = LIST.iter().map(OsString::from).chain(without_format(&words(&[]))).collect();
-        let listed = listed(command(&asked))?;
+        let arguments: Vec<OsString> = LIST.iter().map(OsString::from).chain(without_format(&words(&[]))).collect();
+        let listed = listed(command(&arguments))?;
         let left: HashSet<&str> = listed.iter().map(String::as_str).filter(|name| known.contains(name)).collect();
         (left == share).then(|| words(&[]))
     })
@@ -216,8 +216,8 @@ fn jobs(args: &[OsString]) -> usize {
     let mut arguments = Arguments::new(Tool::Libtest, args);
     let text = arguments.find_map(|argument| Some(argument.value_of("test-threads")?.to_str()?.to_owned()));
     let text = text.or_else(|| std::env::var("RUST_TEST_THREADS").ok());
-    let asked = text.and_then(|text| text.parse::<NonZero<usize>>().ok());
-    asked.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get)
+    let threads = text.and_then(|text| text.parse::<NonZero<usize>>().ok());
+    threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get)
 }
 
 /// Those of `args` that have tests run which are ignored.
@@ -233,17 +233,17 @@ fn only(name: &str, args: &[OsString]) -> Vec<OsString> {
 
 /// The names that a program lists; `None` where what it says is no list.
 fn listed(command: Command) -> Option<Vec<String>> {
-    parse(&said(command)?, "test")
+    parse(&output(command)?, "test")
 }
 
 /// The names that libtest lists: benchmarks too, which it runs among the tests.
 pub fn of_libtest(command: Command) -> Option<Vec<String>> {
-    let said = said(command)?;
+    let output = output(command)?;
     // Known to be libtest's, so what else the executable prints before is no reason to doubt it.
-    let lines = said.split_inclusive('\n').filter(|line| KINDS.iter().any(|kind| line.trim_end().ends_with(kind)));
-    let said: String = lines.collect();
-    let mut names = parse(&said, "test")?;
-    names.extend(parse(&said, BENCHMARK)?);
+    let lines = output.split_inclusive('\n').filter(|line| KINDS.iter().any(|kind| line.trim_end().ends_with(kind)));
+    let output: String = lines.collect();
+    let mut names = parse(&output, "test")?;
+    names.extend(parse(&output, BENCHMARK)?);
     Some(names)
 }
 
@@ -259,41 +259,41 @@ fn says_how_many(command: Command) -> bool {
         };
         is_count(tests, "test") && is_count(benchmarks, "benchmark")
     };
-    said(command).is_some_and(|said| said.lines().any(counts))
+    output(command).is_some_and(|output| output.lines().any(counts))
 }
 
 /// How a line ends that libtest prints of a test or a benchmark.
 const KINDS: [&str; 3] = [": test", ": bench", ": benchmark"];
 
 /// What a program says and ends well with; `None` where it does not, or is not soon done.
-fn said(mut command: Command) -> Option<String> {
+fn output(mut command: Command) -> Option<String> {
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
     let mut stdout = child.stdout.take()?;
     let (done, finished) = mpsc::channel();
     thread::spawn(move || {
-        let mut said = Vec::new();
-        let read = stdout.read_to_end(&mut said).map(|_| said);
+        let mut output = Vec::new();
+        let read = stdout.read_to_end(&mut output).map(|_| output);
         // Nobody waits any more where this fails.
         let _ = done.send(read);
     });
-    let said = finished.recv_timeout(PATIENCE).ok().and_then(Result::ok);
-    if said.is_none() {
+    let output = finished.recv_timeout(PATIENCE).ok().and_then(Result::ok);
+    if output.is_none() {
         // It may be gone by itself.
         let _ = child.kill();
     }
     let ended = child.wait().ok()?;
-    let said = String::from_utf8(said?).ok()?;
-    ended.success().then_some(said)
+    let output = String::from_utf8(output?).ok()?;
+    ended.success().then_some(output)
 }
 
 /// Reads a list in libtest's terse form: nothing but lines `name: test` and `name: benchmark`. Gives those of one `kind`.
-fn parse(said: &str, kind: &str) -> Option<Vec<String>> {
+fn parse(output: &str, kind: &str) -> Option<Vec<String>> {
     let mut names = Vec::new();
-    if !said.is_empty() && !said.ends_with('\n') {
+    if !output.is_empty() && !output.ends_with('\n') {
         return None;
     }
     // Names may hold other line separators.
-    for line in said.split_terminator('\n') {
+    for line in output.split_terminator('\n') {
         match line.rsplit_once(": ")? {
             ("", "test" | "bench" | BENCHMARK) => return None,
             (name, found) if found == kind => names.push(without_kind(name).to_owned()),

@@ -60,6 +60,7 @@ impl Benchmark {
         }
     }
 
+    #[cfg(not(memprof_injected))]
     pub(super) fn from_text(text: &str) -> Option<Benchmark> {
         match text {
             Benchmark::NO_ITERATION => Some(Benchmark::NoIteration),

@@ -140,7 +140,7 @@ impl Benchmarks {
     ) -> (Vec<Row<'a>>, Vec<Whole<'a>>, Vec<TestRecord>) {
         let (mut rows, mut wholes, mut others) = (Vec::new(), Vec::new(), Vec::new());
         for test in tests {
-            if test.is_benchmark || self.framework(test).is_some() {
+            if test.is_benchmark || test.iteration.is_some() || self.framework(test).is_some() {
                 rows.push(Row { test, ns: test.iteration.map_or_else(|| self.ns(test), |iteration| iteration.ns) });
             } else if test.id.kind == "bench" && test.id.name == WHOLE {
                 let ran = facts.ran.iter().find(|ran| ran.exe.as_path() == test.executable);

@@ -90,7 +90,9 @@ impl<'a> Comparison<'a> {
             [(&before, &now, &rest.lost, &balance.losses, -1), (&now, &before, &rest.gained, &balance.gains, 1)]
         {
             let by_leaf: HashMap<u32, &Item> = items.iter().map(|item| (item.leaf, item)).collect();
-            for (node, left) in named(side, other, roots, &by_leaf, &self.terms) {
+            let named = named(side, other, roots, &by_leaf, &self.terms);
+            let named = if sign > 0 { self.followed(side, named) } else { named };
+            for (node, left) in named {
                 let replaced = by_leaf.get(&node).filter(|_| sign > 0).and_then(|item| replaced.get(&item.function?));
                 let (least, most) = (side.total(node).saturating_sub(left), side.total(node));
                 let (was, is) = if sign < 0 { (most, least) } else { (least, most) };
@@ -98,6 +100,36 @@ impl<'a> Comparison<'a> {
             }
         }
         changes.in_order()
+    }
+
+    /// Of what is `named`, a call all of which is new is followed to the lines below it that have changed, where its own has not: it is a call
+    /// of a function that has allocated nothing until now when it was called there, as one whose buffer was large enough.
+    fn followed(&self, side: &Side<'_>, named: Vec<(u32, i64)>) -> Vec<(u32, i64)> {
+        // What is named below a call that both sides have is no new call, so it is none elsewhere.
+        let known: HashSet<u32> = named.iter().map(|(node, _)| side.tree.step(*node)).collect();
+        let is_changed = |node: u32| {
+            let position = side.tree.position(node, &self.terms);
+            self.changed.has(position.filter(|position| position.origin == Origin::Workspace))
+        };
+        let mut followed = Vec::new();
+        for (node, left) in named {
+            let mut rest = left;
+            if left == side.total(node) && !is_changed(node) {
+                let mut open: Vec<u32> = side.callees(Some(node)).collect();
+                while let Some(below) = open.pop() {
+                    if is_changed(below) || known.contains(&side.tree.step(below)) {
+                        rest -= side.total(below);
+                        followed.push((below, side.total(below)));
+                    } else {
+                        open.extend(side.callees(Some(below)));
+                    }
+                }
+            }
+            if rest != 0 {
+                followed.push((node, rest));
+            }
+        }
+        followed
     }
 
     /// Where `node` of one side is, without its figures. `replaced` is the line at which its function allocates no more.
@@ -338,6 +370,26 @@ mod tests {
         let before = [("std::collect@1 f@1 g@3 two@9", 2)];
         let now = [("std::collect@1 f@1 g@3 two@9", 2), ("std::collect@1 f@1 g@4 two@9", 1)];
         assert_eq!(shown(&before, &now), ["+1 g<two>f:1 (0 -> 1) :4"]);
+    }
+
+    #[test]
+    fn a_line_that_allocates_in_calls_which_did_not_is_named_and_not_the_calls() {
+        let other = ("std::clone@1 clone@7 u@3", 1);
+        let before = [("std::grow@1 fill@5 read@10 t@20", 1), other];
+        let now = [
+            other,
+            ("std::grow@1 fill@5 read@11 t@20", 1),
+            ("std::clone@1 clone@7 read@10 t@20", 1),
+            ("std::clone@1 clone@7 read@10 t@24", 3),
+            ("std::clone@1 clone@8 read@10 t@28", 2),
+        ];
+        let culprit = ["+6 read<t>clone:7 (0 -> 6) :10"];
+        assert_eq!(shown(&before, &now), culprit);
+        let diff = "--- src/lib.rs\n+++ src/lib.rs\n@@ -9,0 +10 @@\n+    self.clone();\n";
+        assert_eq!(shown_with(&before, &now, diff), culprit);
+        // A changed line is named also where no call of the function allocated before.
+        let now = [other, ("std::grow@1 fill@5 read@11 t@20", 1), ("std::clone@1 clone@7 read@10 t@24", 3)];
+        assert_eq!(shown_with(&before, &now, diff), ["+3 read<t>clone:7 (0 -> 3) :10"]);
     }
 
     #[test]

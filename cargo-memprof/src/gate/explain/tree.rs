@@ -234,6 +234,11 @@ impl Tree {
         terms.steps[self.nodes[node as usize].step as usize].1
     }
 
+    /// What is done there and where, by a number that the trees of both sides share.
+    pub fn step(&self, node: u32) -> u32 {
+        self.nodes[node as usize].step
+    }
+
     /// The function that the node is a call of.
     pub fn function(&self, node: u32, terms: &Terms) -> Option<u32> {
         match self.target(node, terms) {

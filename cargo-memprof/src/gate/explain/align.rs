@@ -46,6 +46,13 @@ impl<'a> Side<'a> {
         nodes.filter_map(|node| self.tree.function(node, terms)).collect()
     }
 
+    /// Those that ask for memory themselves, or through the standard library.
+    pub fn allocating(&self, terms: &Terms) -> HashSet<u32> {
+        let nodes = (0..self.tree.len() as u32).filter(|node| self.total(*node) != 0);
+        let leaves = nodes.filter(|node| matches!(self.tree.target(*node, terms), Target::Allocation(_)));
+        leaves.filter_map(|leaf| self.tree.function(self.tree.caller(leaf)?, terms)).collect()
+    }
+
     /// What `node` calls and anything comes of.
     pub fn callees(&self, node: Option<u32>) -> impl Iterator<Item = u32> {
         self.tree.callees(node).iter().copied().filter(|callee| self.total(*callee) != 0)

@@ -192,8 +192,8 @@ impl<'a> Comparison<'a> {
 }
 
 /// The calls and allocations below `roots` that are to be named, each with how much. Where all that a call leads to is new, the call is,
-/// if the other side knows the function that is called, which is so called once more, or if it is the workspace's call of a dependency. A function that allocates nothing there may have been
-/// called as often, and is followed to what it allocates.
+/// if the other side knows the function that is called and one of those that allocate below, which are so called once more, or if it is the
+/// workspace's call of a dependency. A function that allocates nothing there may have been called as often, and is followed to what it allocates.
 fn named(
     side: &Side<'_>,
     other: &Side<'_>,
@@ -208,14 +208,23 @@ fn named(
         open.extend(side.callees(Some(node)));
     }
     let known = other.functions(terms);
+    let allocating = other.allocating(terms);
     let is_own =
         |node: u32| side.tree.position(node, terms).is_some_and(|position| position.origin == Origin::Workspace);
-    // What a dependency does within is its own affair: the line that calls it is the user's.
-    let leaves = |node: u32| is_own(node) && side.callees(Some(node)).all(|callee| !is_own(callee));
-    let is_named =
-        |node: u32| side.tree.function(node, terms).is_none_or(|function| known.contains(&function) || leaves(node));
     let mut is_new: HashSet<u32> = HashSet::new();
+    // Calls that lead to a function which allocates on the other side as well.
+    let mut once_more: HashSet<u32> = HashSet::new();
+    // Calls that lead to a line of the workspace.
+    let mut comes_back: HashSet<u32> = HashSet::new();
     for node in nodes.into_iter().rev() {
+        if side.callees(Some(node)).any(|callee| is_own(callee) || comes_back.contains(&callee)) {
+            comes_back.insert(node);
+        }
+        if let Some(item) = by_leaf.get(&node)
+            && item.function.is_none_or(|function| allocating.contains(&function))
+        {
+            once_more.extend(side.tree.callers(node));
+        }
         let all_new = match by_leaf.get(&node) {
             Some(item) => item.is_new,
             None => side.callees(Some(node)).all(|callee| is_new.contains(&callee)),
@@ -224,6 +233,16 @@ fn named(
             is_new.insert(node);
         }
     }
+    // What a dependency does within is its own affair: the line that calls it is the user's.
+    let leaves = |node: u32| is_own(node) && !comes_back.contains(&node);
+    let is_named = |node: u32| {
+        let is_known = |function| {
+            known.contains(&function) && once_more.contains(&node)
+                || names::is_clone(terms.name(function))
+                || leaves(node)
+        };
+        side.tree.function(node, terms).is_none_or(is_known)
+    };
     let mut named = Vec::new();
     let mut inside: HashSet<u32> = HashSet::new();
     let mut open: Vec<u32> = roots.iter().rev().copied().collect();
@@ -390,6 +409,23 @@ mod tests {
         // A changed line is named also where no call of the function allocated before.
         let now = [other, ("std::grow@1 fill@5 read@11 t@20", 1), ("std::clone@1 clone@7 read@10 t@24", 3)];
         assert_eq!(shown_with(&before, &now, diff), ["+3 read<t>clone:7 (0 -> 3) :10"]);
+    }
+
+    #[test]
+    fn a_new_clone_is_named_where_it_is_called() {
+        let before = [("std::grow@1 read@5 t@20", 1)];
+        let clone = |at: &str| format!("std::v@1 <a::S_as_Clone>::clone@7 <a::R_as_Clone>::clone@3 {at}");
+        let now = [clone("read@6 t@20"), clone("read@6 t@24")];
+        let now = [("std::grow@1 read@5 t@20", 1), (now[0].as_str(), 1), (now[1].as_str(), 3)];
+        let named = ["+4 read<t><a::R_as_Clone>::clone:3><a::S_as_Clone>::clone:7 (0 -> 4) :6"];
+        assert_eq!(shown(&before, &now), named);
+    }
+
+    #[test]
+    fn a_function_that_now_allocates_itself_is_named_and_not_its_call() {
+        let before = [("std::grow@1 write@5 put@10 t@20", 1)];
+        let now = [("std::grow@1 write@5 put@11 t@20", 1), ("std::owned@1 put@10 t@24", 2)];
+        assert_eq!(shown(&before, &now), ["+2 put<t (0 -> 2) :10"]);
     }
 
     #[test]

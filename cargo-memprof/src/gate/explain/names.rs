@@ -48,6 +48,11 @@ pub fn normalised(name: &str) -> String {
     }
 }
 
+/// Whether the function clones a value. What a clone allocates, it always has: where it is new, its call is.
+pub fn is_clone(name: &str) -> bool {
+    name.ends_with("Clone>::clone")
+}
+
 /// `{closure#3}` as `{{closure}}`.
 fn without_numbers(name: &str) -> String {
     let mut out = String::with_capacity(name.len());

@@ -1,6 +1,6 @@
 //! Who calls whom: the user calls us through cargo; cargo calls us back as its rustc wrapper and as the runner of
-//! every test executable; a recorded test calls us as cargo. Which of them it is, the arguments and the name say, and for
-//! the wrapper the plan of the run.
+//! every test executable; a recorded test calls us as cargo. The arguments and the name
+//! tell these roles apart; for the wrapper, the plan of the run does.
 
 #![forbid(unsafe_code)]
 

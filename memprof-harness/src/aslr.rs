@@ -1,4 +1,4 @@
-//! Where a process has its memory, made the same on every run: what prints an address, or sorts by one, then does the same.
+//! Gives a process the same addresses on every run, so that code which prints addresses, or sorts by them, does the same on every run.
 #![allow(unsafe_code)] // std cannot ask the kernel for this
 
 use crate::os::task;

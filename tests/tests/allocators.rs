@@ -121,8 +121,8 @@ fn what_goes_past_the_c_library_is_named_and_is_no_zero() {
     let said = said(&ran);
     assert!(said.contains("test/pooled: the `#[global_allocator]`"), "{}", ran.all());
     assert!(said.contains("#[cfg_attr(not(memprof), global_allocator)]"), "{}", ran.all());
-    assert!(said.contains("1 seen in part") && !said.contains("without allocations"), "{}", ran.all());
-    assert!(fixture.read("target/memprof/index.html").contains("seen in part"));
+    assert!(said.contains("1 partially recorded") && !said.contains("without allocations"), "{}", ran.all());
+    assert!(fixture.read("target/memprof/index.html").contains("partially recorded"));
     assert!(fixture.read("target/memprof/index.html").contains(">≥0</td>"));
     // The same advice, taken; a name that plain cargo would warn of.
     assert!(!said.contains("unexpected `cfg`"), "{}", ran.all());
@@ -152,7 +152,7 @@ fn mimalloc_is_named_wherever_it_is_and_gone_where_it_steps_aside() {
     assert_eq!(starts.json["children"][0]["seen"], "partial");
     let said = said(&ran);
     assert!(said.contains("test/hidden, the program `mapped`: the `#[global_allocator]`"), "{}", ran.all());
-    assert!(said.contains("beside them 1 process that they started (1 seen in part)"), "{}", ran.all());
+    assert!(said.contains("beside them 1 process that they started (1 partially recorded)"), "{}", ran.all());
     assert!(said.contains("#[cfg_attr(not(memprof), global_allocator)]"), "{}", ran.all());
     assert!(!said.contains("unexpected `cfg`"), "{}", ran.all());
 }

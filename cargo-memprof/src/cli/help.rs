@@ -1,5 +1,5 @@
-//! What the help of each command teaches beyond its flags: how it is called, examples, exit codes. All of it is wrapped here,
-//! once, for the terminal that it is shown on; the text itself knows no lines.
+//! The help of each command beyond its flags: usage, examples, exit codes. The texts have no line breaks; this file wraps them, once, at
+//! the width of the terminal.
 
 use super::flags;
 

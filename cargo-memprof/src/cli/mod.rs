@@ -1,5 +1,5 @@
-//! The command line as a whole: which command, and what it was asked for. `flags` has our own flags, `take` tells them from
-//! cargo's, `help` teaches the commands, `refusal` says what is wrong with one, and `suggestion` what may have been meant.
+//! The command line as a whole becomes a [`Request`]. `flags` has our own flags, `take` tells them from cargo's, `help` explains the
+//! commands, `refusal` says why a command line is refused, and `suggestion` names the flag that the user may have meant.
 
 mod flags;
 mod help;

@@ -1,4 +1,4 @@
-//! clap's refusals in our three parts; its help and version texts are none.
+//! clap's refusals as errors in three parts. The texts of `--help` and `--version`, which clap gives as errors too, are passed on.
 
 use crate::ui::error::Error;
 use clap::error::{ContextKind, ContextValue, ErrorKind};

@@ -1,5 +1,5 @@
-//! What the user may have meant by a flag that nobody knows. We refuse none, because cargo, nextest or a harness may have it;
-//! once they have refused, this is shown.
+//! Suggestions for flags that we do not know. We refuse none of them, because cargo, nextest or a harness may know it. Where they refuse
+//! it, the suggestion is shown.
 
 use super::take;
 use crate::context::arguments::{Argument, Arguments};

@@ -1,5 +1,5 @@
 //! Takes our flags out of a command line that is otherwise cargo's: they may stand wherever a flag of cargo's or of libtest's may.
-//! Which they are, clap's structures say. What is nearly one of them stays where it is, because it may be a flag that we do not know.
+//! clap's structures name them. A flag that only resembles one of ours stays where it is, because it may belong to somebody else.
 
 use super::refusal;
 use crate::context::arguments::Argument;

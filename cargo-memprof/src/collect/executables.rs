@@ -1,5 +1,6 @@
-//! Which of the executables that cargo ran a recording is of. A runner of the user's may start a copy, on another machine's file system or
-//! under another name, which may be gone by now: the recording is of the executable that cargo had it run.
+//! Finds the executable that a recording belongs to, among those that cargo ran. The user's own runner may start a copy under another name
+//! or on another machine's file system, and the copy may be gone by now. Such a recording belongs to the executable that cargo gave the
+//! runner.
 
 use super::run_facts::RanExecutable;
 use crate::context::executable::ExecutablePath;

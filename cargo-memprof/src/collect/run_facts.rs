@@ -1,4 +1,4 @@
-//! What one run of the tests was, as plain values: made by `commands/recording`, read by `report`.
+//! The facts of one run, as plain values: `commands/recording` makes them, and `report` reads them.
 
 use crate::collect::targets::KnownTarget;
 use crate::context::conditions::Conditions;

@@ -1,5 +1,5 @@
-//! Which of the user's targets an executable is that was run, and where the user's own code is: what cargo says of the packages, and what
-//! the wrapper and the runner wrote down.
+//! Finds the target that an executable was built from, and the folders with the user's own code. Both follow from `cargo metadata` and from
+//! what the wrapper and the runner wrote down.
 
 use crate::collect::run_facts::RanExecutable;
 use crate::context::executable::ExecutablePath;

@@ -1,5 +1,5 @@
-//! Several shards of one run as one: their summaries are put together, their files taken over, and the result lies there as if
-//! it had been one run, for `gate --no-run` and `accept`. Shards that do not make up one whole run are refused.
+//! `cargo memprof merge`: several shards become one run. Their summaries are put together and their files are copied, so that
+//! `gate --no-run` and `accept` read the result like any other run. Shards that do not make up one whole run are refused.
 
 mod shards;
 

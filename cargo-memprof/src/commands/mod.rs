@@ -1,5 +1,4 @@
-//! The commands, a file each, which read from top to bottom: what they do themselves, and what they call for the rest. `test` is
-//! `bench` and `nextest` as well.
+//! The commands, a file each. A file reads from top to bottom and calls the stages below. `test` serves `bench` and `nextest` as well.
 
 pub mod accept;
 pub mod clean;

@@ -1,5 +1,5 @@
-//! `cargo memprof test`, and `bench` and `nextest`, which differ in what cargo is called for: the tests run and are reported on, and
-//! where the user wants that their figures go into the baseline.
+//! `cargo memprof test`, and `bench` and `nextest`, which call another command of cargo's. The tests run and are reported on; with
+//! `--save-baseline` their figures go into the baseline.
 
 use super::gate::GateOptions;
 use super::recording;

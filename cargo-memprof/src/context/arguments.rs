@@ -1,5 +1,5 @@
-//! The one scanner of the command lines of cargo, nextest and libtest: which words belong together, and which flag each is, by the table
-//! in `cargo_flags`. It refuses nothing.
+//! The one scanner of the command lines of cargo, nextest and libtest. By the table in `cargo_flags` it finds the words that belong together
+//! and the flag of each. It refuses nothing.
 
 use super::cargo_flags::{Flag, Role, Tool, Value};
 use std::borrow::Cow;

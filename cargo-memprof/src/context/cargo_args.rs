@@ -1,5 +1,4 @@
-//! The arguments that go on to cargo, which stay as and where the user put them; what this program must know of them is
-//! noted on the way.
+//! The arguments that go on to cargo. They stay as the user wrote them, in their order; what this program must know of them is noted.
 
 use super::arguments::{Argument, Arguments, at_dashes};
 use super::cargo_flags::Tool;

@@ -1,5 +1,5 @@
-//! Cargo's configuration as cargo itself has put it together. Stable cargos keep the command for it behind a switch
-//! of ours; where it fails, the configuration counts as empty and cargo will say itself what is wrong with it.
+//! Cargo's configuration, as `cargo config get` prints it. That command is unstable, so we set `RUSTC_BOOTSTRAP` for it. Where it fails, the
+//! configuration counts as empty, and cargo itself will say what is wrong with it.
 //!
 //! Not by `cargo-config2` (0.1): that reads files and variables as cargo does, but neither `--config`, which users give and which goes above all
 //! else, nor `include`.

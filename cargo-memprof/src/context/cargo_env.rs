@@ -1,5 +1,5 @@
-//! What the user has around the package, as cargo would find it: cargo itself, its configuration, the compiler, the
-//! wrapper and runners of the user's own, the targets and the target folder. Nothing is changed here.
+//! The environment that cargo finds: cargo itself, its configuration, the compiler, the user's own wrapper and runners, the targets and the
+//! target folder. Nothing is changed here.
 
 use crate::context::cargo_args::CargoArgs;
 use crate::context::cargo_config::{self, CargoConfig, Setting};

@@ -1,5 +1,5 @@
-//! The frameworks of benchmarks that are known: by which crates a program shows which one it has, how it speaks, and which of
-//! its functions call a benchmark's code. `#[bench]` is not here: it is libtest's, which the harness stands in for.
+//! The table of known benchmark frameworks: the crates by which a program shows that it has one, the form of its output, and the functions
+//! that call a benchmark's code. `#[bench]` is not here, because it belongs to libtest, which the harness replaces.
 
 use memchr::memmem;
 use memprof_profile::model::iteration::Owner;

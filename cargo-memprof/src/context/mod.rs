@@ -1,4 +1,4 @@
-//! What surrounds a run: where things are, and what they are called.
+//! The context of a run: cargo, the package, the folders, the toolchain, and their names.
 
 pub mod cargo_env;
 pub mod env;

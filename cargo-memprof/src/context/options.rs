@@ -1,4 +1,4 @@
-//! What a command that records is asked for: our own flags that say how, and what is left for cargo.
+//! The options of a command that records: our own flags, and the arguments that are left for cargo.
 
 use crate::context::cargo_args::CargoArgs;
 use crate::ui::error::Error;

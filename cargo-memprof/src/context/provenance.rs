@@ -1,5 +1,4 @@
-//! What a shard was made of: shards of one run are of one commit, one lock file and the same arguments. Conditions are
-//! compared apart from it.
+//! The provenance of a shard: all shards of one run have the same commit, lock file and arguments. Conditions are compared separately.
 
 use crate::context::cargo_args::CargoArgs;
 use crate::context::test_filter;

@@ -1,5 +1,5 @@
-//! The folder in which the names of addresses are kept from one run to the next: a file an entry. What stands in an entry is
-//! `memprof_profile::symbolize`'s business.
+//! The folder that keeps the names of addresses from one run to the next, in one file an entry. `memprof_profile::symbolize` defines what an
+//! entry holds.
 
 use crate::files::{intake, outlet};
 use memprof_profile::symbolize::SymbolStore;

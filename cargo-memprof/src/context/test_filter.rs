@@ -1,4 +1,4 @@
-//! Which tests the arguments of `cargo test` choose: as far as it takes to know that they choose some. Pure.
+//! Whether the arguments of `cargo test` leave some tests out, and by which words. Pure.
 
 use super::arguments::{Argument, Arguments};
 use super::cargo_args::CargoArgs;

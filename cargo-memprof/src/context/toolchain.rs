@@ -1,4 +1,4 @@
-//! The compiler that cargo will use, and what it says of itself.
+//! The compiler that cargo will use: its version, its host and its sysroot, as it prints them.
 
 use crate::context::env;
 use crate::context::options;

@@ -1,7 +1,7 @@
 //! The one way in for files that somebody else may have written: a baseline, a summary, a profile, a ledger. A shard is
-//! the artifact of a job that ran a stranger's code, and a test may do with its ledger what it likes. So a name that such
-//! a file gives is a plain path or it is refused, what is opened is a regular file below the folder that was meant, with
-//! no link on the way, and nothing is larger than what any of ours can be.
+//! the artifact of a job that ran a stranger's code, and a test may do with its ledger what it likes. So a name in such a file must be a
+//! plain path; only a regular file below the expected folder is opened, through no link; and a file that is larger than any of ours can be
+//! is refused.
 
 use camino::{Utf8Component, Utf8Path, Utf8PathBuf};
 use memprof_profile::import::{Limited, MOST, too_much};

@@ -1,5 +1,5 @@
-//! The record of a build that the wrapper leaves beside an executable it saw compiled: what it is and whether it carries the
-//! harness. It lies where cargo keeps the executable, because cargo may run it many times and compile it once.
+//! The build record, which the wrapper leaves beside every executable that it saw compiled: the crate, the package, and whether the
+//! executable carries the harness. It lies where cargo keeps the executable, because cargo may run it many times and compile it once.
 
 use crate::context::build_layout;
 use crate::context::unit::Unit;

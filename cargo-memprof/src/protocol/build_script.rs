@@ -1,6 +1,6 @@
-//! What a build script starts is not ours. Cargo gives it the whole environment, our variables included, so a cargo or rustc that
-//! it calls comes to us as well; it is to make what it makes without us, byte for byte. So this program stands aside where it is
-//! called below a build script, as wrapper, as runner and as rustdoc.
+//! Processes below a build script are left alone. Cargo gives a build script the whole environment, our variables included, so a cargo or
+//! rustc that it calls comes to us as well. Its output must be the same as without us, byte for byte. So this program steps aside where it
+//! is called below a build script, as wrapper, as runner and as rustdoc.
 
 use crate::protocol::ancestors::{self, Descent};
 use crate::protocol::plan::Plan;

@@ -1,4 +1,4 @@
-//! What the runner notes of a program of benchmarks that it had measure, and the report reads.
+//! The measurements of a program of benchmarks: the runner writes them down, and the report reads them.
 
 use crate::context::executable::ExecutablePath;
 use crate::context::frameworks::Framework;

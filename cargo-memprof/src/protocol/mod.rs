@@ -1,5 +1,5 @@
-//! What the driver, the rustc wrapper and the runner tell each other, who are this program called in different ways: in variables of the
-//! environment, in the plan of the run, and in notes beside what they made.
+//! The protocol between the driver, the rustc wrapper and the runner, which are this program called in different ways. They communicate by
+//! environment variables, the plan of the run, the run log, and records beside the files that they make.
 
 pub mod ancestors;
 pub mod build_record;

@@ -1,5 +1,5 @@
-//! The plan of one run: what the driver decided, written down for the calls of this program as rustc wrapper and as
-//! runner, which happen in processes of cargo's.
+//! The plan of one run: the driver writes down its decisions, and the rustc wrapper and the runner, which are processes of cargo's, read
+//! them.
 
 use crate::context::env::{self, Saved};
 use crate::files::outlet;

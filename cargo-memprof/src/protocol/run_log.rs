@@ -1,5 +1,5 @@
-//! The list of what cargo ran: the runner adds a line for each executable before it becomes it, the driver reads the
-//! lines when cargo has ended.
+//! The run log, the list of the executables that cargo ran: the runner adds a line before it becomes the executable, and the driver reads
+//! the lines when cargo has ended.
 
 use crate::context::env;
 use crate::context::executable::ExecutablePath;

@@ -1,4 +1,4 @@
-//! What the user says of how executables with libtest are recorded.
+//! The user's choice of how executables with libtest are recorded.
 
 use crate::context::env;
 use crate::ui::error::Error;

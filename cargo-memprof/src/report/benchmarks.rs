@@ -1,4 +1,4 @@
-//! What of a run is benchmarks: what one iteration of each took, or why that is not known.
+//! The benchmarks of a run: the cost of one iteration of each, or the reason why it is not known.
 
 use crate::collect::run_facts::RunFacts;
 use crate::context::executable::ExecutablePath;

@@ -1,5 +1,5 @@
-//! `last-command.json`: what the last command did whose outputs are, or would have been, in the folder. Where nothing
-//! ran, the outputs of before stay; this is what tells that they are of before.
+//! `last-command.json`: the result of the last command that wrote, or would have written, into the folder. Where a command ran no test, the
+//! outputs of an earlier one stay, and this file says so.
 
 use crate::files::intake;
 use crate::files::outlet;

@@ -1,4 +1,4 @@
-//! What of a test's blocks is leaked and what can still be reached, as `summary.json` says it.
+//! The leaked blocks of a test, and those that can still be reached, in the form of `summary.json`.
 
 use memprof_harness::ledger::Counters;
 use serde::{Deserialize, Serialize};

@@ -1,4 +1,4 @@
-//! What a test's ledger does not have, as `summary.json` says it.
+//! The losses of a test's recording, in the form of `summary.json`.
 
 use memprof_harness::ledger::Losses;
 use serde::{Deserialize, Serialize};

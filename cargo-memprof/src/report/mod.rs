@@ -1,5 +1,5 @@
-//! What a run leaves for its user: profiles and pictures per test and for the run, a page, a summary, a table on the
-//! terminal. Everything is decided elsewhere; here it is put together and written.
+//! The outputs of a run: profiles and pictures of each test and of the run, a page, a summary, a table on the terminal. This file puts
+//! them together and has them written; the decisions are made elsewhere.
 
 mod benchmarks;
 mod last_command;

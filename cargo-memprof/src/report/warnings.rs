@@ -1,4 +1,4 @@
-//! What the user must know about the figures before believing them. Pure: text from facts.
+//! The warnings below the table: everything that makes figures incomplete. Pure: text from facts.
 
 use super::benchmarks::Benchmarks;
 use crate::collect::run_facts::{RanExecutable, RunFacts};
@@ -35,7 +35,7 @@ pub fn warnings(
         facts.ran.iter().filter(|executable| !recorded_as_one(executable)).filter_map(remark).collect();
     remarks.dedup();
     texts.extend(remarks);
-    texts.extend(seen_in_part(tests));
+    texts.extend(partially_recorded(tests));
     texts.extend(without_samples(facts, tests));
     texts.extend(lost(tests));
     texts.extend(cut_short(tests));
@@ -56,7 +56,7 @@ fn without_profile(unprofiled: &[Unprofiled]) -> Option<String> {
     (!lines.is_empty()).then(|| format!("{targets} ran without being profiled\n{}", lines.join("\n")))
 }
 
-fn seen_in_part(tests: &[TestRecord]) -> Option<String> {
+fn partially_recorded(tests: &[TestRecord]) -> Option<String> {
     let label = |record: &TestRecord| match &record.child {
         None => record.id.target_label(),
         Some(program) => format!("the program `{program}`"),

@@ -1,5 +1,5 @@
-//! How the outputs get to their folder: all of them are written beside their places first and moved there when they are
-//! whole. What an earlier run wrote is known from a list and goes; nothing else is ever touched.
+//! Writes the outputs into their folder. Each is written beside its place first and moved there when it is whole. A list names the files of
+//! the run before, which are removed; no other file is ever touched.
 
 use super::layout;
 use crate::collect::run_facts::RunFacts;

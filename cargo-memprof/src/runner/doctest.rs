@@ -1,4 +1,4 @@
-//! Running doctests: each is a program, or several are one that starts itself once for each.
+//! Runs doctests. Each is a program of its own, or several are one program, which starts itself once for each.
 
 use super::{FAILURE, RunnerCall};
 use crate::context::doctest_name;

@@ -178,7 +178,7 @@ impl<'a> RunnerCall<'a> {
         Runs::new(rule.unwrap_or_default(), self.run_options.repeat)
     }
 
-    /// Runs what `make` makes as often as `runs` says, and ends as the first time did. Where the time was up, it says so of `what` and ends
+    /// Runs the attempt that `make` gives as often as `runs` says, and ends as the first attempt did. Where its time was up, this names `what` and ends
     /// with `failure`.
     fn run_recorded(
         &self,

@@ -1,5 +1,5 @@
-//! The one shape of every error the user sees: what was asked for, what happened, what to do next. How it looks on the
-//! terminal is `shell`'s business.
+//! The one shape of every error the user sees: what was asked for, what happened, what to do next. `terminal` decides how it
+//! looks.
 
 use crate::ui::exit_code::ExitCode;
 use std::fmt;

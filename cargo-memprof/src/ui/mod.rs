@@ -1,4 +1,4 @@
-//! What the user sees of this program and says to it while it runs: errors, codes, the terminal, Ctrl-C.
+//! The user's side of the program: errors, exit codes, the terminal, Ctrl-C.
 
 pub mod error;
 pub mod exit_code;

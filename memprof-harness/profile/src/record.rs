@@ -1,4 +1,4 @@
-//! What is known of one test besides its stacks: plain values, made by `collect`, read by `view` and `report`.
+//! The record of one test, without its stacks: plain values, which `collect` makes and `view` and `report` read.
 
 use crate::model::leaked::LeakedAt;
 use crate::view::plain::plain;

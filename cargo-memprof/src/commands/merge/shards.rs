@@ -1,4 +1,4 @@
-//! Which shards make up one run, and the summary of the whole. Pure.
+//! Checks that shards make up one run, and makes the summary of the whole. Pure.
 
 use crate::collect::targets::KnownTarget;
 use crate::gate::compare::loaded_run::LoadedRun;

@@ -1,4 +1,4 @@
-//! What becomes of a run whose cargo has ended: the report, or why there is none, and what the user is told.
+//! The end of a run, once cargo has ended: the report is written, or the user learns why there is none.
 
 use super::{CargoExit, Done, Recording};
 use crate::collect::run_facts::RunFacts;

@@ -120,7 +120,7 @@ impl BaselineFile {
         Error::new(format!("cannot read the baseline `{}`", self.path)).with_code(ExitCode::CANNOT_COMPARE)
     }
 
-    /// Puts the figures of `run` in it. Lines of tests that did not run stay; lines of tests that are gone go. A file of an older version is
+    /// Puts the figures of `run` in it. Lines of tests that did not run stay; lines of deleted tests are removed. A file of an older version is
     /// as good as none where all tests ran, and all are to be taken.
     ///
     /// # Errors

@@ -111,9 +111,10 @@ impl Reference {
         if !changes.without_figures.is_empty() {
             let names: Vec<String> =
                 changes.without_figures.iter().map(|id| format!("`{}`", plain(&id.name))).collect();
-            context
-                .shell
-                .warn(&format!("not taken, because they failed, were cut short or seen in part: {}", names.join(", ")));
+            context.shell.warn(&format!(
+                "not taken, because they failed, were cut short or partially recorded: {}",
+                names.join(", ")
+            ));
         }
         let unstable = compare::unstable_tests(run, &changes.taken);
         if !unstable.is_empty() {

@@ -61,7 +61,7 @@ pub struct LoadedRunFacts {
     pub provenance: Option<Provenance>,
 }
 
-/// What a summary says of a test whose allocations were seen in part.
+/// What a summary says of a test whose allocations were partially recorded.
 pub const PARTIAL: &str = "partial";
 
 /// One run of one test.

@@ -172,7 +172,7 @@ fn judge(id: &TestId, repeats: &[&LoadedTest], line: Option<&Seen>, held: bool, 
         return judged;
     }
     if repeats.iter().any(|test| test.seen == PARTIAL) {
-        let reason = "its allocator goes past the C library and cannot be seen".to_owned();
+        let reason = "its allocator bypasses the C library and cannot be seen".to_owned();
         match line {
             // It was seen when the line was written: whoever changed the allocator is not to switch the gate off.
             Some(_) => found(policy.unprofiled, Finding::Unprofiled { reason }),
@@ -561,7 +561,7 @@ mod tests {
     }
 
     #[test]
-    fn a_test_that_was_seen_in_part_is_not_compared() {
+    fn a_partially_recorded_test_is_not_compared() {
         let baseline = baseline(&[("a", figures(3)), ("b", figures(3))]);
         let part = LoadedTest { seen: PARTIAL.into(), ..test("a", figures(99)) };
         let new = LoadedTest { name: "n".into(), ..part.clone() };

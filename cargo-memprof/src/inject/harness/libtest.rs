@@ -1,4 +1,4 @@
-//! Which shape the toolchain's libtest has: asked by compiling a probe for each, not read from a version.
+//! Finds the shape of the toolchain's libtest by compiling a probe for each shape. The version of rustc is not consulted.
 
 use super::compile::Compiler;
 use crate::context::env;

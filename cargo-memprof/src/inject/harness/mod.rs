@@ -1,5 +1,5 @@
-//! The harness: what it is put under, and which calls it hooks. Its sources are compiled once for a toolchain and a target (`compile`), into
-//! a folder with a name that says for what (`fingerprint`), where the next run finds it (`built`, `cache`).
+//! The harness: the calls that it hooks, and the compilations that get it. Its sources are compiled once for a toolchain and a target
+//! (`compile`), into a folder that is named after both (`fingerprint`), where the next run finds it (`built`, `cache`).
 
 pub mod built;
 pub mod cache;

@@ -1,4 +1,4 @@
-//! Compilations of harnesses that are under way, so that they can be ended when nobody is going to want them.
+//! Compilations of harnesses that are under way. They are ended when nobody will need their result.
 
 use std::io::{self, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};

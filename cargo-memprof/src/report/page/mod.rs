@@ -125,7 +125,7 @@ fn row(html: &mut String, test: &SavedTest<'_>, most: u64) {
     let label = if test.kind == "lib" { test.target.to_string() } else { format!("{}/{}", test.kind, test.target) };
     let label = if test.package == test.target { label } else { format!("{}::{label}", test.package) };
     let share = test.alloc_space as f64 / most as f64 * 100.0;
-    // Of a test that is seen in part these are what there is at least.
+    // Of a test that is partially recorded these are what there is at least.
     let figure = |text: String| if test.seen == "partial" { format!("≥{text}") } else { text };
     let _ = writeln!(
         html,
@@ -193,7 +193,7 @@ fn marks(test: &SavedTest<'_>) -> String {
         mark("bad", "the process ended before the test did; the figures are those until then", "cut short");
     }
     if test.seen == "partial" {
-        mark("bad", "its allocator goes past the C library: the figures are of what did not", "seen in part");
+        mark("bad", "its allocator bypasses the C library: the figures are of what did not", "partially recorded");
     }
     if lost {
         mark("odd", &format!("{} allocations have no stack", count(losses.unattributed_objects)), "stacks lost");
@@ -233,7 +233,7 @@ fn children(test: &SavedTest<'_>) -> String {
             "<li>{}{}{}: {} allocs, {} <span class=\"links\">{}</span></li>",
             escape(&child.program),
             if child.forked { " (forked)" } else { "" },
-            if child.seen == "partial" { " (seen in part)" } else { "" },
+            if child.seen == "partial" { " (partially recorded)" } else { "" },
             count(child.alloc_objects),
             bytes(child.alloc_space),
             links(&child.files)

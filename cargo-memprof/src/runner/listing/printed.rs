@@ -1,5 +1,5 @@
 //! What frameworks of benchmarks print: the tree that divan draws, and the time of an iteration that each of them measured.
-//! Pure; what is not understood is left out.
+//! Pure; lines that are not understood are left out.
 
 use crate::context::frameworks::Dialect;
 use anstream::adapter::strip_str;

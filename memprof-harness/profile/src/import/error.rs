@@ -1,4 +1,4 @@
-//! Why a file is not taken for a profile.
+//! The reason why a file cannot be read as a profile.
 
 use std::fmt;
 

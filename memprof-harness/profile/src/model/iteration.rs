@@ -1,5 +1,5 @@
-//! Of the profile of a program that ran one benchmark, what of it one iteration is: what the framework's bencher called for by
-//! way of the benchmark's code. Which functions those are, the caller says. Pure.
+//! Finds one iteration in the profile of a program that ran one benchmark: the samples that the framework's bencher reached through the
+//! benchmark's code. The caller names the functions of the framework. Pure.
 
 use super::Profile;
 use super::function::Origin;

@@ -1,4 +1,4 @@
-//! From what was sampled to what there was. The only file that does so.
+//! Scales sampled figures up to estimates of all allocations. No other file does so.
 
 use super::values::{Estimated, Observed, ValueType};
 

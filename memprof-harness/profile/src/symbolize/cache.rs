@@ -1,4 +1,4 @@
-//! What was once resolved, kept between runs: one entry per build of an object. Where entries are kept is the caller's
+//! Resolved names, kept between runs: one entry per build of an object. Where entries are kept is the caller's
 //! business ([`SymbolStore`]). A store that cannot be read or written is no error, only work done again.
 
 use super::symbols::{Stored, SymbolTable};

@@ -1,6 +1,6 @@
-//! Which frames are only in the way: how a thread comes to run a test (at the root of its stacks), and how the allocator
-//! is reached (at their leaves). A table of rules, and nothing that knows a profile. What a collection of std does
-//! between the two stays: it tells what grew.
+//! The frames that are trimmed off a stack: those by which a thread comes to run a test (at the root), and those by which the allocator
+//! is reached (at the leaf). This is a table of rules and knows no profile. The frames of std's collections between the two stay: they
+//! tell which collection grew.
 
 use super::symbols::NamedFunction;
 

@@ -1,4 +1,4 @@
-//! What is leaked, in words: which tests, and where they allocated it.
+//! The leaks in words: the tests that leak, and the lines that allocated it.
 
 use super::amount::{bytes, count};
 use crate::model::leaked::LeakedAt;

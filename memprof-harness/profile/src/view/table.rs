@@ -37,7 +37,7 @@ pub fn render(tests: &[TestRecord], unrecorded: usize, columns: Option<usize>) -
     let mut out = format!("{HEAD}{:>13}{:>11}{:>11}{:>11}  test{HEAD:#}\n", "allocs", "bytes", "peak", "in use");
     for test in order.iter().take(LISTED) {
         let figures = &test.counters;
-        // Of a test that is seen in part these are what there is at least.
+        // Of a test that is partially recorded these are what there is at least.
         let figure = |text: String| if test.is_partial() { format!("≥{text}") } else { text };
         out.push_str(&format!(
             "{:>13}{:>11}{:>11}{:>11}  {}\n",
@@ -104,7 +104,7 @@ fn totals(tests: &[&TestRecord], allocating: usize, unrecorded: usize) -> String
         notes.push(format!("{} without allocations", count((tests.len() - allocating - unseen) as i128)));
     }
     if partial > 0 {
-        notes.push(format!("{} seen in part", count(partial as i128)));
+        notes.push(format!("{} partially recorded", count(partial as i128)));
     }
     if unrecorded > 0 {
         notes.push(format!("{} more not profiled", count(unrecorded as i128)));
@@ -129,7 +129,7 @@ fn children(tests: &[&TestRecord]) -> String {
     let sum = |figure: fn(&TestRecord) -> i128| children.iter().map(|child| figure(child)).sum::<i128>();
     let partial = match children.iter().filter(|child| child.is_partial()).count() {
         0 => String::new(),
-        some => format!(" ({} seen in part)", count(some as i128)),
+        some => format!(" ({} partially recorded)", count(some as i128)),
     };
     format!(
         "{:>13}{:>11}{:>11}{:>11}  {DIM}beside them {} that they started{partial}{DIM:#}\n",

@@ -1,4 +1,4 @@
-//! What is noted of a block: in one word in front of a slot, in two in front of a system block, or in a table.
+//! The tag of a block: one word in front of a slot, two words in front of a system block, or an entry in a table.
 //!
 //! | | of whose blocks | its bits, from the highest |
 //! | --- | --- | --- |

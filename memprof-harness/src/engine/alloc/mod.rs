@@ -1,4 +1,4 @@
-//! Where a recorded program's blocks come from, and what is noted in front of each.
+//! The allocator under a recorded program: slots for small blocks, the system for large ones, and the tag in front of each.
 
 // Under the native hook blocks are the C library's own, and most of this has no caller.
 #![cfg_attr(memprof_native, allow(dead_code))]

@@ -1,5 +1,5 @@
-//! Address space that the engine set aside for later, or has for small blocks that are no more. In a process with a limit on it that is room
-//! that the program would have without us: it has it back when C's allocator finds no more.
+//! Address space that the engine has set aside for later, or still has for small blocks that were freed. Where address space is limited, the
+//! program would have that room without us, so it gets the room back when C's allocator finds no more.
 
 use crate::engine::alloc::slots;
 use crate::engine::life::seccomp;

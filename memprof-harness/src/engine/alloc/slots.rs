@@ -2,8 +2,8 @@
 //! of its own in front of each block, so here a program's data lies as close together as without us. A header in front of the
 //! C library's block would move it apart, which costs programs that live in the cache more than recording does.
 //!
-//! Here is which blocks are slots, and the central lists in which batches of free ones wait for a lane to take them. A lane's own free
-//! slots are in `thread_cache`, those that nobody wants in `spans`.
+//! This file decides which blocks are slots, and has the central lists, where batches of free slots wait for a lane to take them. A lane's
+//! own free slots are in `thread_cache`, and those that no lane needs are in `spans`.
 
 #![allow(unsafe_code)] // an allocator
 

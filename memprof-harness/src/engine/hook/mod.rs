@@ -1,4 +1,4 @@
-//! Where the program's calls come in: Rust's allocation functions, or the C library's.
+//! The hooks, through which the program's calls come in: Rust's allocation functions, or the C library's.
 
 #[cfg(memprof_native)]
 mod c_library;

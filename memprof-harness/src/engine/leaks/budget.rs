@@ -1,4 +1,4 @@
-//! How much a test may have leaked, if it says so itself.
+//! The test's own limit of leaked bytes, where it has one.
 
 #![cfg_attr(memprof_program, allow(dead_code))] // a program of its own has no such budget
 #![cfg_attr(memprof_injected, allow(unsafe_code))] // a symbol that the linker is to find

@@ -1,4 +1,4 @@
-//! Which memory the process has, as the kernel lists it: what of it may hold pointers to blocks.
+//! The memory of the process, as the kernel lists it, and which of it may hold pointers to blocks.
 
 use crate::engine::leaks::array::{Array, Plain};
 use crate::engine::leaks::Skipped;

@@ -1,4 +1,4 @@
-//! What memory is searched first, and what is not: the blocks themselves, what nobody uses, and what is the engine's.
+//! The roots of the search: all memory of the process but the blocks themselves, unused memory and the engine's own.
 
 use crate::engine::alloc::slots;
 use crate::engine::leaks::array::{Array, Plain};

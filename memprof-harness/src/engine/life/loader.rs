@@ -1,6 +1,5 @@
-//! What the loader allocates is not the test's: the thread-local storage of a new thread, and whatever it keeps of a
-//! library it loads. How often it does so hangs on when earlier threads ended, so figures with it would differ from run
-//! to run.
+//! The loader's own allocations do not count as the test's: the thread-local storage of a new thread, and its records of a library that it
+//! loads. Their number depends on when earlier threads ended, so figures with them would differ from run to run.
 
 #![allow(unsafe_code)] // what the loader passes
 

@@ -1,5 +1,5 @@
-//! What of std's is on the stack: what its set-up allocates before it calls `main` is not the program's, nor is what it takes to list the
-//! threads that are alive.
+//! Finds std's own work on the stack: what its set-up allocates before it calls `main` does not count as the program's, nor does the memory
+//! for its list of live threads.
 
 #![allow(unsafe_code)] // reads the frame pointers of the calling thread's own stack
 

@@ -1,4 +1,4 @@
-//! What the engine keeps for each thread: whether it is recorded, its lane, where its stack ends.
+//! The engine's state of each thread: whether it is recorded, its lane, where its stack ends.
 //!
 //! The thread-local has neither a lazy initialiser nor a destructor, so reading it is one instruction and works at any
 //! time in a thread's life, in the destructors of other thread-locals too. That a thread ends is learnt from a pthread

@@ -1,4 +1,4 @@
-//! What an event changes in the ledger: counters, the running total and its peak, sites and their stacks.
+//! Records events in the ledger: counters, the running total and its peak, sites and their stacks.
 
 pub(crate) mod counters;
 pub(crate) mod exact;

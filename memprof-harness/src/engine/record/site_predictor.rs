@@ -1,5 +1,5 @@
-//! What the engine knows of a site besides its record: the other half of its key, and which site came after it last time.
-//! Programs repeat themselves, so that is mostly the one that comes after it this time, and need not be searched for.
+//! The engine's knowledge of a site besides its record: the other half of its key, and the site that came after it last time. Programs
+//! repeat themselves, so that site mostly comes after it this time too, and need not be searched for.
 //!
 //! Links are private memory, one for each 64 bytes of the ledger: a site's is found by its offset alone. Only the address space
 //! for all of them is taken at once.

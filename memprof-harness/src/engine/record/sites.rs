@@ -1,5 +1,5 @@
-//! Where sites come from: a lane's own index of the stacks it has met, the site records in the ledger, and the stacks
-//! themselves, each written once as what differs from the one before.
+//! Sites: a lane's own index of the stacks that it has met, the site records in the ledger, and the stacks themselves. Each stack is written
+//! once, as its difference from the one before.
 
 use crate::engine::life::{state, thread};
 use crate::engine::record::lane::Local;

@@ -1,5 +1,5 @@
 //! The ledger as this process has it mapped: where a chunk comes from, how the file grows, how it is trimmed. What is in
-//! the chunks is the business of `lane`, `sites` and `objects`.
+//! the chunks is the business of `lane`, `sites` and `modules`.
 //!
 //! The whole range the file may ever take is mapped at once, so growing it needs no new mapping: only more blocks on the
 //! disk, taken before they are touched so that a full disk is an error here and never a SIGBUS in the test. No

@@ -1,4 +1,4 @@
-//! What the limits of the process leave: some would have it killed, and what others leave is the program's first of all.
+//! The resource limits of the process. Some of them would have it killed, and the room that others leave belongs to the program first.
 
 #![allow(unsafe_code)] // getrlimit, setrlimit, and a look into `/proc`
 

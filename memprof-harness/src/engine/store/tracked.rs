@@ -1,5 +1,5 @@
-//! Blocks to recognise when they are freed, among those that have nothing in front to tell: the sampled ones, and those from before
-//! the window (or from a suspended thread), whose free is not the test's.
+//! The table of blocks that must be recognised when they are freed, and that have no tag in front: sampled blocks, and blocks from before
+//! the window (or from a suspended thread), whose free does not count as the test's.
 //!
 //! A filter of one counter for each of 4096 kinds of address answers "no" for nearly every free with one load
 //! from the first-level cache; only then is the table asked, under its lock.

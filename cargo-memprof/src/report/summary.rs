@@ -172,7 +172,7 @@ use memprof_profile::record::{NotRun, TestId};
 #[cfg(test)]
 impl Summary<'static> {
     /// For tests: each of `ran` with one allocation, and a target that was not profiled.
-    pub fn made_up(ran: &[TestId], idle: &[TestId]) -> Summary<'static> {
+    pub fn for_test(ran: &[TestId], idle: &[TestId]) -> Summary<'static> {
         let counters = memprof_harness::ledger::Counters { alloc_objects: 1, ..Default::default() };
         let record = |id: &TestId| TestRecord { id: id.clone(), counters, ..tests::record(Vec::new()) };
         let ran: Vec<TestRecord> = ran.iter().map(record).collect();

@@ -204,7 +204,7 @@ mod tests {
     /// A shard in which the one test ran and the others did not.
     fn summary(ran: &str, idle: &[&str], exit: i32) -> Summary<'static> {
         let id = |name: &str| TestId { package: "p".into(), target: "p".into(), kind: "lib".into(), name: name.into() };
-        let mut summary = Summary::made_up(&[id(ran)], &idle.iter().map(|name| id(name)).collect::<Vec<_>>());
+        let mut summary = Summary::for_test(&[id(ran)], &idle.iter().map(|name| id(name)).collect::<Vec<_>>());
         summary.run.cargo_exit = exit;
         summary
     }

@@ -328,7 +328,7 @@ mod tests {
         let stack = |(frames, objects): &(&str, i64)| {
             (frames.split(' ').map(frame).collect(), [*objects, objects * 8, 0, 0, 0])
         };
-        Stacks::made_up(list.iter().map(stack))
+        Stacks::for_test(list.iter().map(stack))
     }
 
     fn shown_with(before: &[(&str, i64)], now: &[(&str, i64)], diff: &str) -> Vec<String> {

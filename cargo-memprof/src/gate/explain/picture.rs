@@ -264,7 +264,7 @@ mod tests {
     fn stacks(list: &[(&str, i64)]) -> Stacks {
         let frame = |name: &str| Frame { function: name.into(), file: "".into(), line: 1, origin: Origin::Workspace };
         let stack = |(names, objects): &(&str, i64)| (names.split('<').map(frame).collect(), [*objects, 0, 0, 0, 0]);
-        Stacks::made_up(list.iter().map(stack))
+        Stacks::for_test(list.iter().map(stack))
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Stacks {
 
     /// Stacks that nobody recorded: each as its frames, innermost first, and its figures.
     #[cfg(test)]
-    pub fn made_up(list: impl IntoIterator<Item = (Vec<Frame>, [i64; Figure::ALL.len()])>) -> Stacks {
+    pub fn for_test(list: impl IntoIterator<Item = (Vec<Frame>, [i64; Figure::ALL.len()])>) -> Stacks {
         let mut made = Stacks::none();
         for (frames, values) in list {
             let mut innermost = None;

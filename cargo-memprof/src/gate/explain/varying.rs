@@ -118,7 +118,7 @@ mod tests {
     fn stacks(function: &str, objects: i64) -> Stacks {
         let frame = |name: &str, origin| Frame { function: name.into(), file: "src/lib.rs".into(), line: 1, origin };
         let frames = vec![frame(function, Origin::Std), frame("test", Origin::Workspace)];
-        Stacks::made_up([(frames, [objects, 0, 0, 0, 0])])
+        Stacks::for_test([(frames, [objects, 0, 0, 0, 0])])
     }
 
     #[test]

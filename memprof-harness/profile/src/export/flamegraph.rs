@@ -196,7 +196,7 @@ fn color(origin: Origin, name: &str) -> Color {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::made_up::profile;
+    use crate::model::test_profiles::profile;
 
     fn svg(stacks: &[(&[&str], i64)]) -> String {
         let profile = profile(stacks);

@@ -170,7 +170,7 @@ fn signed(value: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::made_up::profile;
+    use crate::model::test_profiles::profile;
     use crate::model::{About, ProfileBuilder};
     use std::io::Read;
 

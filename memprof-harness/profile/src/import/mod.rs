@@ -343,7 +343,7 @@ impl Samples<'_> {
 mod tests {
     use super::*;
     use crate::export::pprof::export;
-    use crate::model::made_up::profile;
+    use crate::model::test_profiles::profile;
 
     #[test]
     fn what_was_written_is_read_back_to_the_same_bytes() {

@@ -61,7 +61,7 @@ fn place<'a>(profile: &'a Profile, sample: &Sample) -> (&'a str, &'a str, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::made_up::profile;
+    use crate::model::test_profiles::profile;
 
     #[test]
     fn what_is_leaked_is_named_by_the_innermost_function_of_the_users() {

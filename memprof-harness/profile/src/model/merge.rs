@@ -46,7 +46,7 @@ impl ProfileBuilder {
 
 #[cfg(test)]
 mod tests {
-    use crate::model::made_up::profile;
+    use crate::model::test_profiles::profile;
     use crate::model::values::ValueType;
     use crate::model::{About, Profile, ProfileBuilder};
 

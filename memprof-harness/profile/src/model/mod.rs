@@ -22,7 +22,7 @@ mod merge;
 pub mod tree;
 
 #[cfg(test)]
-pub mod made_up;
+pub mod test_profiles;
 
 pub use builder::ProfileBuilder;
 pub use hash::{IdMap, IdSet};

@@ -162,19 +162,19 @@ struct Kept {
 impl Assembly<'_> {
     /// The stack of `site` in the profile's tables.
     fn stack(&mut self, site: &Site) -> StackId {
-        let Some(innermost) = site.stack else { return self.made_up(None, LOST) };
+        let Some(innermost) = site.stack else { return self.synthetic(None, LOST) };
         let shared = self.look_up(innermost);
         let is_nowhere = |info: &u32| Some(*info) == self.nowhere;
         let outside = self.walk.info.iter().take_while(|info| is_nowhere(info)).count();
         if outside == self.walk.info.len() {
-            return self.made_up(None, LOST);
+            return self.synthetic(None, LOST);
         }
         // Where threads begin no frame pointer was saved, and what stands in its place leads anywhere: the stack is whole.
         let outermost = &self.info[self.walk.info[outside] as usize];
         let strayed = outside > 0 && outermost.root_glue < outermost.len;
         let rootless = site.unwalkable || strayed;
         let kept = self.keep(outside, rootless);
-        let root = rootless.then(|| self.made_up(None, UNWALKABLE));
+        let root = rootless.then(|| self.synthetic(None, UNWALKABLE));
         self.push(kept, root, shared)
     }
 
@@ -405,7 +405,7 @@ impl Assembly<'_> {
     }
 
     /// A stack that no address stands for, such as [`LOST`].
-    fn made_up(&mut self, caller: Option<StackId>, name: &str) -> StackId {
+    fn synthetic(&mut self, caller: Option<StackId>, name: &str) -> StackId {
         let frame = Frame { function: self.function(name, "", Origin::Native), line: 0, column: 0 };
         let tables = self.builder.tables();
         let location = tables.locations.intern(Location { mapping: None, address: 0, frames: [frame].into() });
@@ -430,7 +430,7 @@ impl Assembly<'_> {
         // Less than nothing where the stack of an allocation is known, and not its free.
         observed[ValueType::InuseObjects] = objects - frees;
         observed[ValueType::InuseSpace] = space - freed;
-        let stack = self.made_up(None, LOST);
+        let stack = self.synthetic(None, LOST);
         self.builder.add(stack, None, 0, &estimate(&observed, SampleRate(1), 0, 0.0));
     }
 }

@@ -1,4 +1,4 @@
-//! Profiles for tests.
+//! Profiles that tests make.
 
 use super::function::{Function, Origin};
 use super::location::{Frame, Location};

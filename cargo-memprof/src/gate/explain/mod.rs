@@ -211,33 +211,27 @@ fn named(
     let allocating = other.allocating(terms);
     let is_own =
         |node: u32| side.tree.position(node, terms).is_some_and(|position| position.origin == Origin::Workspace);
-    let mut is_new: HashSet<u32> = HashSet::new();
-    // Calls that lead to a function which allocates on the other side as well.
-    let mut once_more: HashSet<u32> = HashSet::new();
-    // Calls that lead to a line of the workspace.
-    let mut comes_back: HashSet<u32> = HashSet::new();
+    // By node: all that it leads to is new; it leads to a function which allocates on the other side as well; to a line of the workspace.
+    let [mut is_new, mut once_more, mut comes_back] = [(); 3].map(|()| vec![false; side.tree.len()]);
     for node in nodes.into_iter().rev() {
-        if side.callees(Some(node)).any(|callee| is_own(callee) || comes_back.contains(&callee)) {
-            comes_back.insert(node);
-        }
-        if let Some(item) = by_leaf.get(&node)
-            && item.function.is_none_or(|function| allocating.contains(&function))
-        {
-            once_more.extend(side.tree.callers(node));
-        }
-        let all_new = match by_leaf.get(&node) {
-            Some(item) => item.is_new,
-            None => side.callees(Some(node)).all(|callee| is_new.contains(&callee)),
-        };
-        if all_new {
-            is_new.insert(node);
+        let at = node as usize;
+        comes_back[at] = side.callees(Some(node)).any(|callee| is_own(callee) || comes_back[callee as usize]);
+        match by_leaf.get(&node) {
+            Some(item) => {
+                is_new[at] = item.is_new;
+                once_more[at] = item.function.is_none_or(|function| allocating.contains(&function));
+            }
+            None => {
+                is_new[at] = side.callees(Some(node)).all(|callee| is_new[callee as usize]);
+                once_more[at] = side.callees(Some(node)).any(|callee| once_more[callee as usize]);
+            }
         }
     }
     // What a dependency does within is its own affair: the line that calls it is the user's.
-    let leaves = |node: u32| is_own(node) && !comes_back.contains(&node);
+    let leaves = |node: u32| is_own(node) && !comes_back[node as usize];
     let is_named = |node: u32| {
         let is_known = |function| {
-            known.contains(&function) && once_more.contains(&node)
+            known.contains(&function) && once_more[node as usize]
                 || names::is_clone(terms.name(function))
                 || leaves(node)
         };
@@ -248,7 +242,7 @@ fn named(
     let mut open: Vec<u32> = roots.iter().rev().copied().collect();
     while let Some(node) = open.pop() {
         // A root is called nowhere.
-        if is_new.contains(&node) && side.tree.position(node, terms).is_some() && is_named(node) {
+        if is_new[node as usize] && side.tree.position(node, terms).is_some() && is_named(node) {
             named.push((node, side.total(node)));
         } else if let Some(item) = by_leaf.get(&node) {
             inside.insert(node);

@@ -285,12 +285,17 @@ impl Row {
                 }
                 Some(Rule::Table { base, end, frame })
             }
-            End::Through(FRAME, link, end) => Some(Rule::Switch {
-                link: distance(link)?,
-                end: distance(end)?,
-                address: below(self.address)?,
-                frame: below(self.frame)?,
-            }),
+            End::Through(FRAME, link, end) => match self.frame {
+                Place::FromRegister(FRAME, frame) if end == 0 && below(self.address)? == 8 => {
+                    Some(Rule::Aligned { end: distance(link.checked_neg()?)?, frame: distance(frame.checked_neg()?)? })
+                }
+                frame => Some(Rule::Switch {
+                    link: distance(link)?,
+                    end: distance(end)?,
+                    address: below(self.address)?,
+                    frame: below(frame)?,
+                }),
+            },
             End::Through(STACK, stack, 0) => {
                 let above = |place: Place| match place {
                     Place::FromRegister(STACK, bytes) => distance(bytes),

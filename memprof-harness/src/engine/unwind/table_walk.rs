@@ -36,7 +36,7 @@ pub(crate) struct Root {
 pub(crate) struct Step {
     /// 0 = none: the walk ends here.
     pub(crate) address: u64,
-    /// Where the function that is returned to begins, if its caller is found by the stack pointer.
+    /// Where the function that is returned to begins, if its caller is not found by a frame record.
     pub(crate) by_table: Option<u64>,
 }
 
@@ -109,7 +109,7 @@ impl TableWalk {
             } else {
                 Found { rule: Rule::FramePointer, function: 0 }
             };
-            let is_table = matches!(found.rule, Rule::Table { .. });
+            let is_table = matches!(found.rule, Rule::Table { .. } | Rule::Aligned { .. });
             let step = Step { address: at.address, by_table: is_table.then_some(found.function) };
             if came == Came::ByGuess {
                 // What no call comes before is no return address, and the frame pointer was none.
@@ -188,6 +188,14 @@ impl TableWalk {
                     None => (at.frame, None),
                 };
                 self.other(end.checked_sub(16)?, end, frame, Others { frame: frame_at, third: None })
+            }
+            Rule::Aligned { end, frame } => {
+                let place = at.frame.checked_sub(end as usize)?;
+                let end = self.memory.word(place).filter(|&end| end > at.stack)?;
+                let frame_at = at.frame.checked_sub(frame as usize)?;
+                let frame = self.memory.word(frame_at)?;
+                let others = Others { frame: Some(frame_at), third: Some([place, end]) };
+                self.other(end.checked_sub(16)?, end, frame, others)
             }
             Rule::Switch { link, end, address, frame } => {
                 let place = at.frame.checked_add(link as usize)?;

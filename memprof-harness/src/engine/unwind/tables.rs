@@ -26,6 +26,9 @@ pub(crate) enum Rule {
     /// The end lies `end` above the register; the return address is right below it, the caller's frame pointer `frame` below it, or
     /// where it is in its register.
     Table { base: Base, end: u32, frame: Option<u32> },
+    /// The function aligned its stack further than its caller had, and has a frame pointer. Where it ends lies `end` below that; the return
+    /// address is right below the end, the caller's frame pointer `frame` below its own.
+    Aligned { end: u32, frame: u32 },
     /// The function switched stacks. A pointer lies `link` above the frame pointer, and leads to `end` below the end on the other stack;
     /// the return address and the caller's frame pointer lie as far below that.
     Switch { link: u32, end: u32, address: u32, frame: u32 },
@@ -91,6 +94,8 @@ pub(crate) fn frame_pointer(address: u64) -> FramePointer {
 const KIND: u64 = 7;
 const FRAME_POINTER: u64 = 0;
 const NO_TABLE: u64 = 6;
+/// Where there is no way on; the value says which it is.
+const NO_WAY: u64 = 5;
 
 /// Rules that were looked up: the address mixed with the packed rule, and the packed rule. So an entry that two threads wrote at once fits
 /// no address.
@@ -149,9 +154,10 @@ fn pack(address: u64, Found { rule, function }: Found) -> Option<u64> {
             (3, word(link, 7)? << 21 | word(end, 7)? << 14 | word(address, 7)? << 7 | word(frame, 7)?)
         }
         Rule::Signal { stack, address, frame } => (4, word(stack, 9)? << 18 | word(address, 9)? << 9 | word(frame, 9)?),
-        Rule::Outermost => (5, 0),
+        Rule::Outermost => (NO_WAY as u32, 0),
+        Rule::Unknown => (NO_WAY as u32, 1),
         Rule::NoTable => (NO_TABLE as u32, 0),
-        Rule::Unknown => (7, 0),
+        Rule::Aligned { end, frame } => (7, word(end, 18)? << 11 | word(frame, 11)?),
         Rule::NoCode => return None,
     };
     Some(u64::from(way) << 32 | u64::from(kind | value << 3))
@@ -171,9 +177,10 @@ fn unpack(address: u64, packed: u64) -> Found {
         2 => table(Base::Frame),
         3 => Rule::Switch { link: field(21, 7), end: field(14, 7), address: field(7, 7), frame: field(0, 7) },
         4 => Rule::Signal { stack: field(18, 9), address: field(9, 9), frame: field(0, 9) },
-        5 => Rule::Outermost,
+        NO_WAY if value == 0 => Rule::Outermost,
+        NO_WAY => Rule::Unknown,
         NO_TABLE => Rule::NoTable,
-        _ => Rule::Unknown,
+        _ => Rule::Aligned { end: field(11, 18), frame: field(0, 11) },
     };
     Found { rule, function: address - (packed >> 32) }
 }
@@ -250,6 +257,8 @@ mod tests {
             Rule::Table { base: Base::Stack, end: 16, frame: None },
             Rule::Table { base: Base::Stack, end: 2_097_144, frame: Some(56) },
             Rule::Table { base: Base::Frame, end: 48, frame: Some(16_376) },
+            Rule::Aligned { end: 40, frame: 0 },
+            Rule::Aligned { end: 2_097_144, frame: 16_376 },
             Rule::Switch { link: 0, end: 24, address: 16, frame: 24 },
             Rule::Signal { stack: 160, address: 168, frame: 120 },
             Rule::Outermost,

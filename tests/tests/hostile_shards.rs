@@ -352,6 +352,59 @@ fn summaries_that_are_larger_together_than_any_run_has_are_not_read() {
     refused_until(&fixture, &before, "the summaries of all shards together hold more than 256 MiB");
 }
 
+/// Gives the test a process for each of `files`, which is its profile.
+fn with_children(fixture: &Fixture, files: &[String]) -> String {
+    with_test(fixture, |test| {
+        let mut child = test.clone();
+        let of = |file: &String| {
+            child["files"] = json!({ "profile": file });
+            child["program"] = json!("p");
+            child.clone()
+        };
+        test["children"] = files.iter().map(of).collect();
+    })
+}
+
+#[test]
+fn a_file_of_many_tests_or_processes_is_none_of_a_run() {
+    let fixture = shards();
+    let place = profile(&fixture);
+    let named = place.strip_prefix(fixture.path("one")).expect("it is below").to_str().expect("it is ours").to_owned();
+    let own = format!("{named}.child");
+    fs::copy(&place, fixture.path("one").join(&own)).expect("it is there");
+    // A few kilobytes, packed, became sixteen thousand files.
+    for files in [vec![own.clone(); 4000], vec![named.clone()], vec![own.clone(), own.to_uppercase()]] {
+        let before = with_children(&fixture, &files);
+        refused(&fixture, &format!("names `{}` twice", files.last().expect("there are some")));
+        fixture.write("one/summary.json", &before);
+    }
+    let before = with_children(&fixture, &[own]);
+    fixture.memprof("merge one two").succeed().complains("Merged 3 tests of 2 shards");
+    fixture.write("one/summary.json", &before);
+}
+
+#[test]
+fn profiles_that_unpack_to_too_much_together_are_refused() {
+    let fixture = shards();
+    let place = profile(&fixture);
+    // Nearly a gibibyte of fields that no reader knows, behind the honest ones: the 15th of a profile, with 4 MiB each.
+    let script = "{ printf '\\172\\200\\200\\200\\002'; head -c 4194304 /dev/zero; } >\"$0.field\"
+        { gzip -dc \"$0\"; for _ in $(seq 250); do cat \"$0.field\"; done; } | gzip -9 >\"$0.child\"
+        rm \"$0.field\"";
+    fixture.program("sh").args(["-c", script]).arg(&place).succeed();
+    let first = place.with_file_name("profile.pb.gz.child");
+    let folder = place.parent().and_then(|folder| folder.strip_prefix(fixture.path("one")).ok()).expect("it is below");
+    let files: Vec<String> = (0..9).map(|number| format!("{}/{number}.gz", folder.display())).collect();
+    for file in &files {
+        fs::hard_link(&first, fixture.path("one").join(file)).expect("the first is there");
+    }
+    let before = with_children(&fixture, &files);
+    refused(&fixture, "the profiles of all shards together unpack to more than 8192 MiB");
+    fixture.write("one/summary.json", &before);
+    with_children(&fixture, &files[..1]);
+    fixture.memprof("merge one two").succeed().complains("Merged 3 tests of 2 shards");
+}
+
 /// Checks that the shards are refused, and taken with the summaries `before`.
 fn refused_until(fixture: &Fixture, before: &[String; 2], why: &str) {
     fixture.memprof("merge one two").run().ended_with(6).complains("error: cannot read `").complains(why);

@@ -13,7 +13,7 @@ use crate::report::{Files, LastCommand, Outputs, Running, Summary, title, write_
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 use camino::{Utf8Path, Utf8PathBuf};
-use memprof_profile::import;
+use memprof_profile::import::{self, FileTables, ImportError};
 use memprof_profile::model::{About, ProfileBuilder};
 use memprof_profile::parallel::on_all_cores;
 use memprof_profile::record::TestId;
@@ -21,6 +21,12 @@ use memprof_profile::symbolize::SourceRoots;
 use memprof_profile::view::amount::plural;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes that the profiles of all shards together may unpack to. Those of a hundred thousand tests have fewer.
+const MOST_UNPACKED: u64 = 8 << 30;
+/// What each profile counts as at least: its pictures are as large, however small it is.
+const LEAST_UNPACKED: u64 = 64 << 10;
 
 /// What `cargo memprof merge` was asked for.
 #[derive(Debug)]
@@ -73,7 +79,9 @@ fn put_together(folders: &[Utf8PathBuf], out: &Utf8Path, command: &str) -> Resul
     let mut room = intake::MOST_OF_TEXT;
     let shards = folders.iter().map(|folder| Shard::read(folder, &mut room)).collect::<Result<Vec<Shard>, Error>>()?;
     shards::check(&shards.iter().map(|shard| (&*shard.folder, &shard.run)).collect::<Vec<_>>())?;
-    shards::each_once(&shards.iter().map(|shard| (&*shard.folder, &shard.summary)).collect::<Vec<_>>())?;
+    let summaries: Vec<_> = shards.iter().map(|shard| (&*shard.folder, &shard.summary)).collect();
+    shards::each_once(&summaries)?;
+    shards::each_file_once(&summaries)?;
     let scratch = tempfile::Builder::new().prefix(".run-merge-").tempdir_in(out);
     let scratch = scratch.map_err(|error| cannot_write(out, &error))?;
     let outputs = Outputs::stage_in(out, Utf8Path::from_path(scratch.path()).unwrap_or(out))?;
@@ -138,7 +146,8 @@ fn write(mut shards: Vec<Shard>, command: &str, outputs: &Outputs) -> Result<Sum
     summary.run.command = command.to_owned().into();
     let jobs = jobs(&mut summary, &sources);
     let gathered: Mutex<Vec<ProfileBuilder>> = Mutex::default();
-    let written = on_all_cores(&jobs, |job| job.write(outputs, &gathered));
+    let room = Room(AtomicU64::new(MOST_UNPACKED));
+    let written = on_all_cores(&jobs, |job| job.write(outputs, &room, &gathered));
     for (files, written) in summary.all_files().zip(written) {
         *files = written?;
     }
@@ -148,6 +157,17 @@ fn write(mut shards: Vec<Shard>, command: &str, outputs: &Outputs) -> Result<Sum
     import::within_limits(&whole).map_err(|why| too_large(&why))?;
     write_whole(outputs, &mut summary, |about: About| whole.finish(about))?;
     Ok(summary)
+}
+
+/// How many bytes the profiles that are not read yet may unpack to.
+struct Room(AtomicU64);
+
+impl Room {
+    /// Takes those of one profile; `None` = there is no room for them.
+    fn take(&self, unpacked: u64) -> Option<()> {
+        let rest = |room: u64| room.checked_sub(unpacked.max(LEAST_UNPACKED));
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, rest).ok().map(drop)
+    }
 }
 
 /// What is to be done for one test, or for a process that it started.
@@ -184,15 +204,23 @@ fn jobs<'a>(summary: &mut Summary<'_>, sources: &'a [(&Utf8Path, SourceRoots)]) 
 }
 
 impl Job<'_> {
-    fn write(&self, outputs: &Outputs, gathered: &Mutex<Vec<ProfileBuilder>>) -> Result<Files, Error> {
+    fn write(&self, outputs: &Outputs, room: &Room, gathered: &Mutex<Vec<ProfileBuilder>>) -> Result<Files, Error> {
         let Some((file, source_roots)) = &self.profile else { return Ok(Files::new()) };
         let cannot = || Error::new("cannot merge the profiles of the shards").with_code(ExitCode::CANNOT_COMPARE);
         let bytes = file.read().map_err(|error| {
             cannot().caused_by(error).help("keep the whole folder of each shard, as its run left it")
         })?;
-        let profile = import::import(&bytes, source_roots).map_err(|why| {
+        let damaged = |why: ImportError| {
             cannot().caused_by(format!("`{}` is damaged: {why}", file.path())).help("record the shard again")
+        };
+        let tables = FileTables::read(&bytes).map_err(damaged)?;
+        room.take(tables.unpacked).ok_or_else(|| {
+            let most = MOST_UNPACKED >> 20;
+            cannot()
+                .caused_by(format!("the profiles of all shards together unpack to more than {most} MiB"))
+                .help("record the shards with a higher `--memprofilerate`, or merge fewer tests")
         })?;
+        let profile = tables.profile(&bytes, source_roots).map_err(damaged)?;
         let title = title(&self.id, self.child.as_deref());
         let files = write_formats(outputs, &self.folder, &profile, &title)?;
         if self.child.is_none() {
@@ -207,7 +235,7 @@ impl Job<'_> {
     }
 }
 
-fn too_large(why: &import::ImportError) -> Error {
+fn too_large(why: &ImportError) -> Error {
     Error::new("cannot merge the profiles of the shards")
         .caused_by(format!("the profile of the whole is too large: {why}"))
         .help("record the shards with a higher `--memprofilerate`")
@@ -220,4 +248,19 @@ fn made(out: &Utf8Path) -> Result<&Utf8Path, Error> {
 
 fn cannot_write(out: &Utf8Path, error: &std::io::Error) -> Error {
     Error::new(format!("cannot write to `{out}`")).caused_by(error).with_code(ExitCode::OUTPUT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profiles_have_room_until_they_have_taken_it_however_small_they_are() {
+        for unpacked in [0, LEAST_UNPACKED, 1 << 30] {
+            let room = Room(AtomicU64::new(MOST_UNPACKED));
+            let fit = MOST_UNPACKED / unpacked.max(LEAST_UNPACKED);
+            assert!((0..fit).all(|_| room.take(unpacked).is_some()), "{unpacked}");
+            assert_eq!(room.take(unpacked), None, "{unpacked}");
+        }
+    }
 }

@@ -109,6 +109,31 @@ pub fn each_once(shards: &[(&Utf8Path, &Summary<'_>)]) -> Result<(), Error> {
     Ok(())
 }
 
+/// Whether each file of a shard is one test's, or one process's that it started: one small file could else become thousands of the whole.
+///
+/// # Errors
+/// Where a summary names a file twice; names it.
+pub fn each_file_once(shards: &[(&Utf8Path, &Summary<'_>)]) -> Result<(), Error> {
+    for (folder, summary) in shards {
+        let mut seen = BTreeSet::new();
+        let processes = summary
+            .tests
+            .iter()
+            .flat_map(|test| std::iter::once(&test.files).chain(test.children.iter().map(|child| &child.files)));
+        for path in processes.flat_map(Files::values) {
+            // A file system may not tell `A` from `a`.
+            if !seen.insert(path.as_str().to_lowercase()) {
+                let path = path.as_str().escape_debug();
+                return Err(Error::new("cannot merge the shards")
+                    .caused_by(format!("the summary in `{folder}` names `{path}` twice, and a file is of one test"))
+                    .help("record the shard again")
+                    .with_code(ExitCode::CANNOT_COMPARE));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The summary of the whole, of whose own files there are none yet. There is at least one shard.
 pub fn merged(mut shards: Vec<Summary<'static>>) -> Summary<'static> {
     let mut whole = shards.remove(0);
@@ -171,6 +196,7 @@ pub fn merged(mut shards: Vec<Summary<'static>>) -> Summary<'static> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::files::intake::PlainPath;
 
     fn shard(partition: Option<&str>, rustc: &str) -> LoadedRun {
         let mut run = LoadedRun::default();
@@ -228,6 +254,26 @@ mod tests {
         assert_eq!(error, "`one` has the test `p lib/p a` 4 times, and ran each 3 times at most");
         let error = of(&[summary("a", &[], 0), summary("a", &["b"], 0)]).unwrap_err();
         assert_eq!(error, "the test `p lib/p a` is in `one` and in `two`");
+    }
+
+    #[test]
+    fn a_file_is_of_one_test_or_of_one_process_that_it_started() {
+        let of = |files: [&[(&'static str, &str)]; 2]| {
+            let mut summary = summary("a", &[], 0);
+            summary.tests = vec![summary.tests[0].clone(); 2];
+            for (test, named) in summary.tests.iter_mut().zip(files) {
+                let file = |(key, path): &(&'static str, &str)| ((*key).into(), PlainPath::ours((*path).into()));
+                test.files = named.iter().map(file).collect();
+            }
+            each_file_once(&[(Utf8Path::new("one"), &summary)]).map_err(|error| error.causes().join(" "))
+        };
+        assert_eq!(of([&[("profile", "a/x"), ("peak_space", "a/y")], &[("profile", "b/x")]]), Ok(()));
+        for second in ["a/x", "A/x"] {
+            for files in [[&[("profile", "a/x"), ("y", second)][..], &[]], [&[("profile", "a/x")], &[("y", second)]]] {
+                let error = of(files).unwrap_err();
+                assert_eq!(error, format!("the summary in `one` names `{second}` twice, and a file is of one test"));
+            }
+        }
     }
 
     #[test]

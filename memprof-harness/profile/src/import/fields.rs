@@ -55,12 +55,14 @@ impl<'a> Value<'a> {
     }
 }
 
-/// Hands each field of the message in `bytes` to `take`, with its number, in the order of the message.
+/// Hands each field of the message in `bytes` to `take`, with its number, in the order of the message. Gives how many bytes they unpack to.
 ///
 /// # Errors
 /// Where they are no gzipped message, or hold more than any file may, or `take` fails.
-pub fn read(bytes: &[u8], take: impl FnMut(u32, Value<'_>) -> Result<(), ImportError>) -> Result<(), ImportError> {
-    read_from(unpacking(bytes), take)
+pub fn read(bytes: &[u8], take: impl FnMut(u32, Value<'_>) -> Result<(), ImportError>) -> Result<u64, ImportError> {
+    let mut message = unpacking(bytes);
+    read_from(&mut message, take)?;
+    Ok(message.given())
 }
 
 fn read_from(

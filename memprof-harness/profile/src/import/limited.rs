@@ -24,6 +24,11 @@ impl<R: Read> Limited<R> {
     pub fn new(from: R, most: u64) -> Limited<R> {
         Limited { from: from.take(most + 1), most }
     }
+
+    /// How many bytes have come out.
+    pub fn given(&self) -> u64 {
+        self.most + 1 - self.from.limit()
+    }
 }
 
 impl<R: Read> Read for Limited<R> {

@@ -58,21 +58,7 @@ pub fn within_limits(builder: &ProfileBuilder) -> Result<(), ImportError> {
 /// # Errors
 /// Where it is none of ours, or larger than anybody's can be; says why.
 pub fn import(bytes: &[u8], source_roots: &SourceRoots) -> Result<Profile, ImportError> {
-    let file = FileTables::read(bytes)?;
-    let texts = &file.texts;
-    let mut builder = ProfileBuilder::default();
-    let tables = Tables::read(&file, texts, source_roots, &mut builder)?;
-    let columns = columns(&file, texts)?;
-    let mut samples = Samples { tables, columns, texts, builder, path: Vec::new(), calls: 0 };
-    each_sample(bytes, |sample| samples.add(sample))?;
-    let about = About {
-        rate: SampleRate(unsigned(file.period)),
-        started_ns: unsigned(file.time_nanos),
-        duration_ns: unsigned(file.duration_nanos),
-        executable: String::new(),
-        comments: file.comments()?,
-    };
-    Ok(samples.builder.finish(about))
+    FileTables::read(bytes)?.profile(bytes, source_roots)
 }
 
 /// Hands each sample of the file to `take`, in the file's order.
@@ -92,6 +78,7 @@ pub fn each_sample(
         sample.merge(value.bytes()?).map_err(ImportError::new)?;
         take(&sample)
     })
+    .map(drop)
 }
 
 /// The file without its samples.
@@ -117,6 +104,8 @@ pub struct FileTables {
     pub duration_nanos: i64,
     /// Mean bytes between samples; 0 or 1 = every allocation is in the file.
     pub period: i64,
+    /// Bytes of the whole file, samples included, when unpacked.
+    pub unpacked: u64,
 }
 
 impl FileTables {
@@ -126,8 +115,29 @@ impl FileTables {
     /// Where it is no profile; says why.
     pub fn read(bytes: &[u8]) -> Result<FileTables, ImportError> {
         let mut tables = FileTables::default();
-        fields::read(bytes, |field, value| tables.take(field, value))?;
+        tables.unpacked = fields::read(bytes, |field, value| tables.take(field, value))?;
         Ok(tables)
+    }
+
+    /// The profile of the file `bytes`, which these are the tables of.
+    ///
+    /// # Errors
+    /// As of [`import`].
+    pub fn profile(&self, bytes: &[u8], source_roots: &SourceRoots) -> Result<Profile, ImportError> {
+        let texts = &self.texts;
+        let mut builder = ProfileBuilder::default();
+        let tables = Tables::read(self, texts, source_roots, &mut builder)?;
+        let columns = columns(self, texts)?;
+        let mut samples = Samples { tables, columns, texts, builder, path: Vec::new(), calls: 0 };
+        each_sample(bytes, |sample| samples.add(sample))?;
+        let about = About {
+            rate: SampleRate(unsigned(self.period)),
+            started_ns: unsigned(self.time_nanos),
+            duration_ns: unsigned(self.duration_nanos),
+            executable: String::new(),
+            comments: self.comments()?,
+        };
+        Ok(samples.builder.finish(about))
     }
 
     /// The numbers of the fields are those of [`proto::Profile`].

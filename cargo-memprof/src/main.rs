@@ -28,6 +28,7 @@ use ui::error::Error;
 use ui::terminal::Shell;
 
 fn main() -> ExitCode {
+    ui::interrupt::outlive_file_limit();
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let ended = if let Some((cargo_shim, found)) = CargoShim::called() {
         Err(inject::cargo_shim::run(&cargo_shim, found, &args))

@@ -1,6 +1,7 @@
 //! What is the user's stays as it is; what is ours is replaced by each run, and never mixed.
 
 use memprof_tests::fixture::Fixture;
+use memprof_tests::{repository, tool};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -180,6 +181,29 @@ fn what_is_ours_can_be_removed() {
     assert!(!fixture.path("target/memprof").exists());
     fixture.cargo("test").succeed().never_says("Compiling");
     fixture.memprof("clean").succeed();
+}
+
+#[test]
+fn what_is_not_ours_is_left_by_clean() {
+    let fixture = Fixture::copy("growing");
+    fixture.memprof("test --save-baseline --keep-ledgers").succeed();
+    if tool::has("git", &["worktree", "list"], "the removal of a clone") {
+        repository::begin(&fixture);
+        fixture.memprof("gate --against HEAD").succeed();
+        assert!(fixture.path("target/memprof/against/tree").exists());
+    }
+    fixture.memprof("gate --native").run();
+    fixture.write("target/memprof/notes.txt", "mine");
+    fixture.write("target/memprof/growing/src/lib.rs", "mine");
+    fixture.write("target/memprof/baseline/note", "mine");
+    let left = fixture.memprof("clean").succeed().complains("but for what `cargo memprof` did not write");
+    left.complains("memprof/baseline`, `").complains("memprof/growing`, `").complains("memprof/notes.txt`");
+    assert_eq!(outputs(&fixture), ["baseline/note", "growing/src/lib.rs", "notes.txt"]);
+    // A folder of this name may be a package of the user's, and cargo's target folder the workspace's root.
+    let fixture = Fixture::copy("growing");
+    fixture.write("memprof/notes.txt", "mine");
+    fixture.memprof("clean --target-dir .").succeed().complains("left in it");
+    assert_eq!(fixture.read("memprof/notes.txt"), "mine");
 }
 
 /// Replaces a file or a folder of ours by a link to one of the user's.

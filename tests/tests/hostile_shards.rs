@@ -208,12 +208,12 @@ fn the_gate_reads_no_more_of_a_run_than_its_own_files() {
 }
 
 /// What a terminal and GitHub's runner would obey.
-const COMMAND: &str = "x\n::error::not ours\u{1b}[31m\u{202e}y";
+const COMMAND: &str = "x\n::error::not ours ##[stop-commands]t\u{1b}[31m\u{202e}y";
 
-/// Nothing in `text` is a command to a terminal or to a runner, which looks for one behind spaces too.
+/// Nothing in `text` is a command to a terminal or to a runner, which looks for one behind spaces too, and for `##[` anywhere.
 #[track_caller]
 fn commands_nothing(text: &str) {
-    assert!(!text.contains(['\u{1b}', '\u{202e}', '\r']), "{text}");
+    assert!(!text.contains(['\u{1b}', '\u{202e}', '\r']) && !text.contains("##["), "{text}");
     assert!(!text.lines().any(|line| line.trim_start().starts_with("::error::not")), "{text}");
 }
 
@@ -241,12 +241,15 @@ fn what_a_stranger_says_of_a_run_is_shown_and_not_obeyed() {
         "/tests/0/name",
     ];
     let judge = |what: &str, shown: bool| {
-        for format in ["text", "github"] {
+        let json = fixture.memprof("gate --no-run --memprofile one --output-format json").run().ended_with(6);
+        assert!(!json.stdout.contains("##["), "{what}: {}", json.stdout);
+        for format in ["text", "github", "markdown", "junit"] {
             let call = fixture.memprof("gate --no-run --memprofile one --output-format").arg(format);
             let ran = call.run().ended_with(6);
             commands_nothing(&ran.stdout);
             commands_nothing(&ran.stderr);
-            assert_eq!(ran.all().contains("not ours"), shown, "{what}: {}", ran.all());
+            let is_for_people = ["text", "github"].contains(&format);
+            assert!(!is_for_people || ran.all().contains("not ours") == shown, "{what}: {}", ran.all());
             for file in ["summary.md", "junit.xml"] {
                 commands_nothing(&fixture.read(&format!("one/gate/{file}")));
             }
@@ -259,7 +262,9 @@ fn what_a_stranger_says_of_a_run_is_shown_and_not_obeyed() {
     fixture.write("one/summary.json", &honest);
     let kept = fixture.read("memprof.baseline");
     let hostile = COMMAND.replace('\n', "\\n");
-    for (old, new) in [("@rustc ", "@rustc ".to_owned() + &hostile), ("lib/growing ", format!("lib/{hostile} "))] {
+    for (old, new) in
+        [("@rustc ", "@rustc ".to_owned() + &hostile), ("lib/growing tests", format!("lib/{hostile} tests"))]
+    {
         fixture.write("memprof.baseline", &kept.replacen(old, &new, 1));
         judge(old, true);
     }

@@ -206,4 +206,8 @@ fn a_limit_on_the_size_of_files_ends_no_executable() {
     let limited = limited.never_says("SIGXFSZ").never_says("signal: 25");
     // Each test that cannot be recorded says so and fails, and libtest comes to its end.
     limited.says("test result: FAILED").says("in a process of its own").says("help: see that `");
+    // The command's own files have an end as well, and it says so.
+    let line = "ulimit -f 1; exec cargo memprof test --test outside";
+    let limited = fixture.program("sh").args(["-c", line]).run().ended_with(3);
+    limited.complains("error: cannot ").complains("File too large");
 }

@@ -90,7 +90,7 @@ fn a_runner_that_hands_on_no_environment_is_named_and_fails_the_gate() {
     assert!(lost.len() == 2 && lost.iter().all(|one| one["not_recorded"] == true), "{lost:?}");
     fixture.memprof("gate --lib --test whole").run().ended_with(6);
     // What is recorded does not make up for what is not.
-    fixture.write("memprof.baseline", &fixture.read("memprof.baseline").replace("places test/whole", "#"));
+    fixture.write("memprof.baseline", &fixture.read("memprof.baseline").replace("\nplaces test/whole", "\n#"));
     let every_other = "case \"$1\" in *whole*) exec env -i \"$@\";; *) exec \"$@\";; esac";
     runner(&format!("\"sh\", \"-c\", {}, \"sh\"", serde_json::json!(every_other)));
     let gated = fixture.memprof("gate").run().ended_with(6);

@@ -80,6 +80,12 @@ fn a_missing_shard_is_an_error_and_not_a_smaller_run() {
     let missing = fixture.memprof("merge one three").run().ended_with(6);
     missing.complains("cannot merge the shards").complains("missing: hash:2/3");
     fixture.memprof("merge one one three").run().ended_with(6).complains("are both hash:1/3");
+    std::os::unix::fs::symlink("one", fixture.path("other")).expect("there is none");
+    for into in ["one", "./one/.", "three/../one", "other"] {
+        let refused = fixture.memprof("merge one three --memprofile").arg(into).run().ended_with(2);
+        refused.complains("it is one of the shards");
+    }
+    fixture.memprof("merge one three").run().ended_with(6).complains("missing: hash:2/3");
     fixture.memprof("merge one nowhere").run().ended_with(6).complains("there is no `");
     assert!(!fixture.path("target/memprof/summary.json").exists());
     fixture.memprof("test").succeed();

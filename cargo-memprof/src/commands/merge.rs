@@ -51,7 +51,9 @@ pub fn merge(options: &MergeOptions) -> Result<ExitCode, Error> {
     let out = context.out_dir(options.folder.as_deref())?;
     let folders: Vec<Utf8PathBuf> =
         options.folders.iter().map(|folder| absolute(folder, "merge")).collect::<Result<_, _>>()?;
-    if folders.contains(&out) {
+    // One folder has many names, and what it has is lost as soon as the whole is written.
+    let resolved = |folder: &Utf8PathBuf| folder.canonicalize_utf8().unwrap_or_else(|_| folder.clone());
+    if folders.iter().any(|folder| resolved(folder) == resolved(&out)) {
         return Err(Error::usage(format!("cannot merge into `{out}`"))
             .caused_by("it is one of the shards")
             .help("pass another folder for the whole: `--memprofile DIR`"));

@@ -163,6 +163,29 @@ fn probe(folder: &Utf8Path) -> io::Result<()> {
     tempfile::Builder::new().prefix(".probe-").tempfile_in(folder).map(drop)
 }
 
+/// Removes what cargo built for us in the folder `ours`, scratch folders of runs that were killed, and ledgers that were kept. What is not
+/// ours stays.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn remove_builds(ours: &Utf8Path) -> io::Result<()> {
+    for build in [BUILD, BUILD_NATIVE].map(|name| ours.join(name)) {
+        if !build.is_symlink() && build.join(KEY).is_file() {
+            fs_err::remove_dir_all(build)?;
+        }
+    }
+    remove_leftovers(ours)?;
+    let kept = ours.join(LEDGERS);
+    if kept.is_dir() && !kept.is_symlink() {
+        for ledger in ledgers_in(&kept)? {
+            fs_err::remove_file(ledger)?;
+        }
+        // Refused where something is left in it.
+        let _ = std::fs::remove_dir(kept);
+    }
+    Ok(())
+}
+
 /// Removes scratch folders of runs that were killed.
 fn remove_leftovers(out: &Utf8Path) -> io::Result<()> {
     for entry in out.read_dir_utf8()? {

@@ -17,7 +17,7 @@ use std::process::{Command, Output, Stdio};
 
 /// Held against the configuration of whoever runs us: no hook of the user's runs in our clone, and no process of git's
 /// stays behind.
-const QUIET: [&str; 10] = [
+const QUIET: [&str; 16] = [
     "-c",
     "core.hooksPath=/dev/null",
     "-c",
@@ -28,6 +28,13 @@ const QUIET: [&str; 10] = [
     "maintenance.auto=false",
     "-c",
     "submodule.recurse=false",
+    // What is read back has no line and no letter that the user has asked for besides.
+    "-c",
+    "log.showSignature=false",
+    "-c",
+    "color.ui=false",
+    "-c",
+    "core.quotePath=false",
 ];
 const HELP: &str = "see what git says";
 

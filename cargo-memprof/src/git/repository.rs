@@ -92,8 +92,12 @@ impl<'a> Repository<'a> {
     pub fn last_commit_of(&self, file: &Utf8Path) -> Option<String> {
         let inside = file.strip_prefix(&self.top).ok()?;
         let pattern = format!(":(top,literal){inside}");
-        let hash =
-            self.git.call().in_folder(&self.top).first_line(["log", "-1", "--format=%H", "--", &pattern]).ok()?;
+        let hash = self
+            .git
+            .call()
+            .in_folder(&self.top)
+            .first_line(["log", "-1", "--no-show-signature", "--no-notes", "--format=%H", "--", &pattern])
+            .ok()?;
         Some(hash).filter(|hash| !hash.is_empty())
     }
 

@@ -31,6 +31,10 @@ pub const BASELINE: &str = "baseline";
 pub const GATE: &str = "gate";
 /// Checkouts of other revisions, and what was recorded of them.
 pub const AGAINST: &str = "against";
+/// In that folder: it is ours, and may be removed.
+pub const AGAINST_MARK: &str = ".memprof-against";
+/// The same in the gate's.
+pub const GATE_MARK: &str = ".memprof-gate";
 
 /// Folders beside the packages' that are not theirs: cargo's, that of kept ledgers, and the gate's.
 const TAKEN: [&str; 5] = ["build", "ledgers", BASELINE, GATE, AGAINST];

@@ -16,7 +16,7 @@ pub use last_command::{LastCommand, Running};
 pub use layout::SUMMARY;
 pub use saved_test::{Files, SavedNotRun, SavedTest};
 pub use summary::Summary;
-pub use write::{Outputs, check};
+pub use write::{Outputs, check, remove_all};
 
 use crate::collect::run_facts::{RanExecutable, RunFacts};
 use crate::collect::{self, Collected, CollectedTest};

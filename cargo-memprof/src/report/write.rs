@@ -114,6 +114,18 @@ pub fn check(out: &Utf8Path) -> Result<(), Error> {
     refuse_foreign(out, &always.into_iter().collect(), &ours).map_err(|error| error.with_code(ExitCode::SET_UP))
 }
 
+/// Removes all that commands wrote into `out` and that their list has, the list included. What somebody else put there stays.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn remove_all(out: &Utf8Path) -> io::Result<()> {
+    for path in read_manifest(out)? {
+        remove(out, &path)?;
+    }
+    remove(out, layout::MANIFEST.into())?;
+    remove(out, crate::report::last_command::LAST_COMMAND.into())
+}
+
 /// Refuses to write over what is not ours.
 ///
 /// # Errors

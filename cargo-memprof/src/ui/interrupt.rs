@@ -5,12 +5,12 @@ use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 use crate::ui::terminal::Shell;
 use rustix::process::{Pid, Signal, kill_process};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// The signal that asked for the end; 0 = none did.
@@ -60,6 +60,16 @@ pub fn watch(scratch: PathBuf) -> io::Result<()> {
         }
     })?;
     Ok(())
+}
+
+/// From here on a file that may grow no further (`ulimit -f`) is an error, and not the end of this program without a word. What this program
+/// becomes or starts has the signal as it was: a handler does not outlive `exec`.
+pub fn outlive_file_limit() {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if !ignores(&status, SIGXFSZ) {
+        // Without the handler it is as it ever was.
+        let _ = signal_hook::flag::register(SIGXFSZ, Arc::default());
+    }
 }
 
 /// Whether a process whose state is `status` ignores the signal.

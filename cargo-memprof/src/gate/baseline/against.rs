@@ -78,6 +78,8 @@ impl Against<'_> {
         let checkout = Checkout { git: self.git, hash, top: repository.top.clone(), tree: folder.join(TREE) };
         let out = folder.join(format!("{}-{key:016x}", checkout.shown()));
         fs_err::create_dir_all(&folder).map_err(|error| self.failed("make its folder").caused_by(error))?;
+        outlet::put(folder.join(layout::AGAINST_MARK), "")
+            .map_err(|error| self.failed("mark its folder").caused_by(error))?;
         // Two at once, of hooks or in two terminals, would have one clone. A file system without locks has none.
         let lock = fs_err::File::open(&folder).map_err(|error| self.failed("open its folder").caused_by(error))?;
         let _ = rustix::fs::flock(&lock, FlockOperation::LockExclusive);

@@ -6,13 +6,15 @@ use crate::files::outlet;
 use crate::gate::compare::loaded_run::{LoadedRun, LoadedTest};
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
-use camino::Utf8PathBuf;
+use camino::{Utf8Path, Utf8PathBuf};
 use memprof_profile::record::TestId;
 use std::collections::BTreeMap;
 use std::io;
 
 /// Bytes of a test's name that its file's name shows, at most; a name may have 255, the hash and the ending included.
 const SHOWN: usize = 80;
+/// Of the files.
+const ENDING: &str = ".pb.gz";
 
 /// Where profiles of before are found.
 #[derive(Debug, Clone)]
@@ -42,6 +44,16 @@ impl Repeat {
 }
 
 impl Store {
+    /// The profiles in a folder of them.
+    ///
+    /// # Errors
+    /// Whatever the file system says.
+    pub fn files_in(folder: &Utf8Path) -> io::Result<Vec<Utf8PathBuf>> {
+        let paths = folder.read_dir_utf8()?.map(|entry| entry.map(|entry| entry.into_path()));
+        let paths: Vec<Utf8PathBuf> = paths.collect::<io::Result<_>>()?;
+        Ok(paths.into_iter().filter(|path| path.as_str().ends_with(ENDING)).collect())
+    }
+
     /// The profiles in a run's own outputs.
     pub fn of_run(run: &LoadedRun, repeat: Repeat) -> Store {
         let profile = |(id, repeats): (TestId, Vec<&LoadedTest>)| Some((id, repeat.of(&repeats)?.profile(run)?));
@@ -86,7 +98,7 @@ impl Store {
 
 /// Readable, and distinct by its hash.
 pub fn file_name(id: &TestId) -> String {
-    format!("{}.pb.gz", stem(id))
+    format!("{}{ENDING}", stem(id))
 }
 
 /// A name for files of one test: readable, the same in every run, and distinct by its hash.

@@ -24,7 +24,7 @@ use std::io;
 /// Tests whose pictures are drawn: those that grew most.
 const PICTURED: usize = 20;
 /// What tells our folder from one of the user's.
-const MARK: &str = ".memprof-gate";
+const MARK: &str = layout::GATE_MARK;
 
 /// What there is to show, by test.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

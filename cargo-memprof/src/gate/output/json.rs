@@ -20,7 +20,8 @@ pub fn render(outcome: &Outcome, evidence: &Evidence) -> String {
         "doubts": outcome.doubts,
         "tests": tests,
     });
-    format!("{value:#}\n")
+    // The same to who reads JSON, and no command to a CI's runner, which looks for one in all that is printed.
+    format!("{value:#}\n").replace("##[", "##\\u005b")
 }
 
 fn of_test(test: &Judged, explanation: Option<&Explanation>, varying: Option<&Varying>) -> Value {

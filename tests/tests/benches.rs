@@ -201,11 +201,12 @@ fn no_figure_of_bencher_is_of_anything_but_what_it_iterates() {
         fn prints(bencher: &mut Bencher) {\n    println!(\"loading\");\n    bencher.iter(|| String::with_capacity(1000))\n}\n\
         fn forges(bencher: &mut Bencher) {\n    println!(\"bench:   1 ns/iter (+/- 0)\");\n    bencher.iter(|| String::with_capacity(10))\n}\n\
         fn iterates_nothing(_: &mut Bencher) {\n    drop(std::hint::black_box(vec![1u8; 100]))\n}\n\
+        fn iterates_twice(bencher: &mut Bencher) {\n    bencher.iter(|| vec![1u8; 100]);\n    bencher.iter(|| String::with_capacity(20))\n}\n\
         fn twice(bencher: &mut Bencher) {\n    bencher.iter(|| String::with_capacity(20))\n}\n\
         mod other {\n    pub fn twice(bencher: &mut super::Bencher) {\n        bencher.iter(|| String::with_capacity(30))\n    }\n}\n\
         fn all() -> Vec<bencher::TestDescAndFn> {\n    let mut all = most();\n    all.extend({\n        use other::twice;\n        \
         benchmark_group!(more, twice);\n        more()\n    });\n    all\n}\n\
-        benchmark_group!(most, with_setup, prints, forges, iterates_nothing, twice);\nbenchmark_main!(all);\n";
+        benchmark_group!(most, with_setup, prints, forges, iterates_nothing, iterates_twice, twice);\nbenchmark_main!(all);\n";
     let liar = "use bencher::{benchmark_group, benchmark_main, Bencher};\n\
         fn lies(bencher: &mut Bencher) {\n    println!(\"\\ntest nobody ... bench:   1 ns/iter (+/- 0)\");\n    \
         bencher.iter(|| String::with_capacity(10))\n}\nbenchmark_group!(all, lies);\nbenchmark_main!(all);\n";
@@ -218,6 +219,7 @@ fn no_figure_of_bencher_is_of_anything_but_what_it_iterates() {
     let expected = [
         ("forges", Some((1, 10))),
         ("iterates_nothing", None),
+        ("iterates_twice", None),
         ("prints", Some((1, 1000))),
         ("with_setup", Some((1, 10))),
     ];
@@ -227,7 +229,8 @@ fn no_figure_of_bencher_is_of_anything_but_what_it_iterates() {
     assert_eq!(ns("forges"), None, "{}", ran.all());
     assert!(ns("prints").is_some_and(|ns| ns > 1.0) && ns("with_setup").is_some_and(|ns| ns > 1.0), "{}", ran.all());
     let ran = ran.complains("plain (bench) was recorded without `twice`: several of its benchmarks have that name");
-    ran.complains("they may have iterated nothing\n    iterates_nothing");
+    let ran = ran.complains("they may have iterated nothing\n    iterates_nothing");
+    ran.complains("the time that is printed is of one call only\n    iterates_twice");
 
     let ran = fixture.memprof("bench --profile dev --bench liar").run();
     ran.complains("its code prints lines like those of the framework");
@@ -305,6 +308,50 @@ fn criterion_and_divan_run_one_benchmark_a_process() {
         "{}",
         ran.all()
     );
+}
+
+#[test]
+fn no_figure_of_criterion_or_divan_is_of_anything_but_one_benchmark() {
+    let of_criterion = "use criterion::{criterion_group, criterion_main, Criterion};\nfn all(criterion: &mut Criterion) {\n    \
+        criterion.bench_function(\"ends in a blank \", |bencher| bencher.iter(|| vec![1u8; 10]));\n    \
+        criterion.bench_function(\"one #2\", |bencher| bencher.iter(|| vec![1u8; 50]));\n    \
+        criterion.bench_function(\"same\", |bencher| bencher.iter(|| vec![1u8; 20]));\n    \
+        criterion.bench_function(\"same\", |bencher| bencher.iter(|| vec![1u8; 30]));\n    \
+        criterion.bench_function(\"twice\", |bencher| {\n        bencher.iter(|| vec![1u8; 100]);\n        \
+        bencher.iter(|| (vec![1u8; 10], vec![1u8; 10]))\n    });\n    \
+        criterion.bench_function(\"never\", |_| drop(std::hint::black_box(vec![1u8; 50])));\n}\n\
+        criterion_group!(benches, all);\ncriterion_main!(benches);\n";
+    let of_divan = "fn main() {\n    divan::main();\n}\n\
+        mod a {\n    pub struct Size;\n    impl super::Bytes for Size {\n        const BYTES: usize = 100;\n    }\n}\n\
+        mod b {\n    pub struct Size;\n    impl super::Bytes for Size {\n        const BYTES: usize = 7;\n    }\n}\n\
+        trait Bytes {\n    const BYTES: usize;\n}\n\
+        #[divan::bench(types = [a::Size, b::Size])]\nfn sized<T: Bytes>() -> Vec<u8> {\n    vec![1; T::BYTES]\n}\n\
+        #[divan::bench(args = [\"x\", \"x \"])]\nfn blank(text: &str) -> Vec<u8> {\n    vec![1; text.len()]\n}\n\
+        #[divan::bench(name = \"same\")]\nfn one() -> Vec<u8> {\n    vec![1; 3]\n}\n\
+        #[divan::bench(name = \"same\")]\nfn other() -> Vec<u8> {\n    vec![1; 4]\n}\n\
+        #[divan::bench(name = \"has  two   blanks\")]\nfn blanks() -> Vec<u8> {\n    vec![1; 5]\n}\n\
+        #[divan::bench]\nfn plain() -> Vec<u8> {\n    vec![1; 6]\n}\n";
+    let dependencies = "criterion = { version = \"0.5\", default-features = false }\ndivan = \"0.1\"\n";
+    let fixture = with_frameworks(dependencies, &[("real", of_criterion), ("drawn", of_divan)]);
+    if !can_fetch(&fixture, "criterion and divan") {
+        return;
+    }
+    let quick = "--warm-up-time 0.1 --measurement-time 0.1 --sample-size 10";
+    let ran = fixture.memprof(&format!("bench --profile dev --bench real -- {quick}")).run();
+    let summary = fixture.summary();
+    let expected = [("ends in a blank ", Some((1, 10))), ("never", None), ("one #2", Some((1, 50))), ("twice", None)];
+    assert_eq!(iterations(&summary), expected.map(|(name, figures)| (name.to_owned(), figures)), "{}", ran.all());
+    let ns = summary.test("ends in a blank ").json["iteration"]["ns"].as_f64();
+    assert!(ns.is_some_and(|ns| ns > 0.0), "{}", ran.all());
+    let ran = ran.complains("recorded without `same`, `same #2`: several of its benchmarks have that name");
+    let ran = ran.complains("the time that is printed is of one call only\n    twice");
+    ran.complains("they failed while one was recorded").complains("\n    never");
+
+    let ran = fixture.memprof("bench --profile dev --bench drawn -- --max-time 0.1").succeed();
+    assert_eq!(iterations(&fixture.summary()), [("drawn::plain".to_owned(), Some((1, 6)))], "{}", ran.all());
+    let several = "recorded without `drawn::blank::x`, `drawn::same`, `drawn::sized::Size`: several of its benchmarks have that name";
+    let ran = ran.complains(several);
+    ran.complains("without `drawn::has`: divan finds no benchmark by the name that it shows");
 }
 
 #[test]

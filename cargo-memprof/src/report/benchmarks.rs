@@ -8,7 +8,7 @@ use crate::protocol::measured::Measured;
 use memprof_profile::model::Profile;
 use memprof_profile::model::iteration::{self, Question};
 use memprof_profile::model::values::{Estimated, ValueType};
-use memprof_profile::record::{Iteration, TestRecord};
+use memprof_profile::record::{Iteration, Outcome, TestRecord};
 use memprof_profile::view::amount::{bytes, count, plural};
 use memprof_profile::view::benchmarks::{Row, Whole};
 use memprof_profile::view::plain::plain;
@@ -38,8 +38,10 @@ pub enum Why {
     NotEveryStack,
     StacksLost,
     NoBencher,
+    SeveralCalls,
     NotMeasured,
     NotIterated,
+    Failed,
 }
 
 impl Why {
@@ -55,11 +57,17 @@ impl Why {
             Why::NoBencher => {
                 "no stack shows which function of the framework calls them, or which of its calls is the first"
             }
+            Why::SeveralCalls => {
+                "they call the framework's bencher more than once, and the time that is printed is of one call only"
+            }
             Why::NotMeasured => {
                 "no time was printed for them, and no allocation of an iteration was recorded: they may have iterated nothing"
             }
             Why::NotIterated => {
                 "they called no `Bencher::iter`, or failed, and the zero that libtest prints was not measured"
+            }
+            Why::Failed => {
+                "they failed while one was recorded, so that no iteration came to its end, or none was ever called for"
             }
         }
     }
@@ -85,6 +93,7 @@ impl Benchmarks {
         let framework = self.framework(test)?;
         let losses = &test.losses;
         Some(match profile {
+            _ if test.outcome != Outcome::Ok => Reading::Unknown(Why::Failed),
             _ if test.rate != 1 => Reading::Unknown(Why::NotEveryStack),
             _ if losses.unattributed_objects > 0 || losses.truncated_stacks > 0 => Reading::Unknown(Why::StacksLost),
             None => Reading::Unknown(Why::NothingRecorded),
@@ -100,6 +109,7 @@ impl Benchmarks {
                 };
                 match iteration::of(profile, &question) {
                     None => Reading::Unknown(Why::NoBencher),
+                    Some(found) if found.calls > 1 => Reading::Unknown(Why::SeveralCalls),
                     Some(found)
                         if found.values[ValueType::AllocObjects] == 0
                             && !was_measured(framework.dialect, self.ns(test)) =>

@@ -6,7 +6,7 @@ use super::{RunnerCall, cannot_note, cannot_run};
 use crate::context::frameworks::{Dialect, Framework};
 use crate::protocol::measured::Measured;
 use crate::protocol::run_log::Trace;
-use crate::runner::listing::benches::Benchmarks;
+use crate::runner::listing::benches::{Benchmarks, Missing, apart};
 use crate::runner::listing::printed;
 use crate::ui::error::Error;
 use memprof_harness::timeout;
@@ -25,7 +25,7 @@ impl RunnerCall<'_> {
         let Benchmarks { framework, mut tests, remark } = benchmarks;
         self.log_entry.remark = remark;
         if self.run_options.timeout.is_some() && !tests.names.is_empty() {
-            self.note_measured(framework, "", None)?;
+            self.note_measured(framework, "", &tests.names, None)?;
             return self.run_each(whole, tests, args);
         }
         // Where only the run tells the names, it may tell none.
@@ -40,16 +40,22 @@ impl RunnerCall<'_> {
             if framework.is_some_and(|framework| framework.dialect == Dialect::Bencher) {
                 (tests.names, remark) = named_once(&text);
             }
-            self.note_measured(framework, &text, remark)?;
+            self.note_measured(framework, &text, &tests.names, remark)?;
             self.record_each(&tests, args)?;
         }
         timeout::end_like(status)
     }
 
-    /// Notes what `text` says of the times that the program measured.
-    fn note_measured(&self, framework: Option<&Framework>, text: &str, remark: Option<String>) -> Result<(), Error> {
+    /// Notes what `text` says of the times that the program measured of the benchmarks called `names`.
+    fn note_measured(
+        &self,
+        framework: Option<&Framework>,
+        text: &str,
+        names: &[String],
+        remark: Option<String>,
+    ) -> Result<(), Error> {
         let Some(framework) = framework else { return Ok(()) };
-        let ns = printed::times(framework.dialect, text);
+        let ns = printed::of_names(printed::times(framework.dialect, text), names);
         let measured = Measured { exe: self.log_entry.exe.clone(), framework: framework.name.to_owned(), ns, remark };
         measured.leave_in(self.lists()).map_err(|error| cannot_note("what benchmarks took", &error))
     }
@@ -61,13 +67,8 @@ fn named_once(text: &str) -> (Vec<String>, Option<String>) {
         Ok(names) => names,
         Err(why) => return (Vec::new(), Some(format!("recorded without its benchmarks: {why}"))),
     };
-    let times = |name: &str| names.iter().filter(|other| *other == name).count();
-    let (once, mut others): (Vec<String>, Vec<String>) = names.iter().cloned().partition(|name| times(name) == 1);
-    others.dedup();
-    let remark = (!others.is_empty()).then(|| {
-        let named: Vec<String> = others.iter().map(|name| format!("`{name}`")).collect();
-        format!("recorded without {}: several of its benchmarks have that name, and run at once", named.join(", "))
-    });
+    let (once, of_several) = apart(names);
+    let remark = Missing { of_several, ..Missing::default() }.remark("bencher");
     (once, remark)
 }
 

@@ -3,7 +3,7 @@
 
 use super::{Alone, Answer, BENCHMARK, FLAG, NOBODY, Tests, output, parse, printed};
 use crate::context::frameworks::{Dialect, Framework, Shown};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::process::Command;
 
@@ -76,6 +76,8 @@ impl<C: Fn(&[OsString]) -> Command> Program<'_, C> {
         let Some((list, names)) = listed else {
             return as_one(&format!("it did not list its benchmarks, as {} does", framework.name));
         };
+        let (names, mut of_several) = apart(names);
+        let (numbered, mut names) = numbered(names);
         let listed_by = |choice: &Choice, name: &str| -> Option<Vec<String>> {
             let words: Vec<String> = list.flags.iter().map(|flag| (*flag).to_owned()).chain(choice(name)).collect();
             Some(list.names(&self.says_alone(&words)?))
@@ -86,16 +88,24 @@ impl<C: Fn(&[OsString]) -> Command> Program<'_, C> {
                 && probes(&names).all(|name| listed_by(choice, name).is_some_and(|found| found == [name.to_owned()]))
         };
         if let Some(choice) = CHOICES.iter().find(chooses) {
-            return benchmarks(framework, names, Vec::new(), test_of(*choice));
+            // One may be called so, and no other than it runs by that name.
+            let is_alone = |name: &String| listed_by(choice, name).is_some_and(|found| found == [name.clone()]);
+            let (alone, several): (Vec<String>, Vec<String>) = numbered.into_iter().partition(is_alone);
+            names.extend(alone);
+            of_several.extend(several);
+            return benchmarks(framework, names, &Missing { of_several, ..Missing::default() }, test_of(*choice));
         }
         // The oldest versions run whatever has the name in its own.
         let by_part: Choice = by_part;
         if listed_by(&by_part, NOBODY).is_none_or(|names| !names.is_empty()) {
             return as_one("it runs other benchmarks than it is told to");
         }
-        let (shared, names): (Vec<String>, Vec<String>) =
-            names.iter().cloned().partition(|name| names.iter().any(|other| other != name && other.contains(name)));
-        benchmarks(framework, names, shared, test_of(by_part))
+        of_several.extend(numbered);
+        let all: Vec<String> = names.iter().chain(&of_several).cloned().collect();
+        let is_part = |name: &String| all.iter().any(|other| other != name && other.contains(name.as_str()));
+        let (not_alone, names): (Vec<String>, Vec<String>) = names.into_iter().partition(is_part);
+        let missing = Missing { of_several, not_alone, ..Missing::default() };
+        benchmarks(framework, names, &missing, test_of(by_part))
     }
 
     fn divan(&self, framework: &'static Framework) -> Answer {
@@ -109,14 +119,16 @@ impl<C: Fn(&[OsString]) -> Command> Program<'_, C> {
             return as_one("it measures its benchmarks when it is to test them");
         }
         let mut names: Vec<String> = Vec::new();
-        let mut shared: Vec<String> = Vec::new();
+        let mut missing = Missing::default();
         for leaf in leaves.into_iter().filter(|leaf| !leaf.ignored) {
             match leaf.on_threads() {
-                Some(name) => shared.push(name.to_owned()),
+                Some(name) => missing.not_alone.push(name.to_owned()),
                 None => names.push(leaf.path),
             }
         }
-        shared.dedup();
+        missing.not_alone.dedup();
+        let (names, several) = apart(names);
+        missing.of_several = several;
         let ignored = super::about_ignored(&self.kept).map(|flag| flag.to_string_lossy().into_owned());
         let flags: Vec<String> = test.iter().map(|flag| (*flag).to_owned()).chain(ignored).collect();
         // All by their names: what is missing then has another name than it seems, and would not run alone.
@@ -127,12 +139,12 @@ impl<C: Fn(&[OsString]) -> Command> Program<'_, C> {
         let again = self.says_alone(&exact(&names)).and_then(|text| printed::tree(&text)).unwrap_or_default();
         let again: HashSet<String> = again.into_iter().map(|leaf| leaf.path).collect();
         let (names, lost): (Vec<String>, Vec<String>) = names.into_iter().partition(|name| again.contains(name));
-        shared.extend(lost);
+        missing.of_another_name = lost;
         let alone = move |name: &str| {
             let words = flags.iter().cloned().chain(["--exact".to_owned(), "--".to_owned(), name.to_owned()]);
             words.map(OsString::from).collect()
         };
-        benchmarks(framework, names, shared, Box::new(move |name, _| alone(name)))
+        benchmarks(framework, names, &missing, Box::new(move |name, _| alone(name)))
     }
 
     /// It has names for its benchmarks only while it measures them, and no flags.
@@ -148,6 +160,7 @@ impl<C: Fn(&[OsString]) -> Command> Program<'_, C> {
     fn like_libtest(&self) -> Answer {
         let flags = ["--list", "--format", "terse"];
         let names = self.says(&flags).and_then(|text| parse(&text, BENCHMARK)).unwrap_or_default();
+        let (names, of_several) = apart(names);
         let nobody = flags.map(str::to_owned).into_iter().chain(["--exact".to_owned(), NOBODY.to_owned()]);
         let nobody = self.says_alone(&nobody.collect::<Vec<_>>()).and_then(|text| parse(&text, BENCHMARK));
         if names.is_empty() || names.len() > MOST || nobody.is_none_or(|names| !names.is_empty()) {
@@ -156,7 +169,7 @@ impl<C: Fn(&[OsString]) -> Command> Program<'_, C> {
         Answer::Benchmarks(Benchmarks {
             framework: None,
             tests: alone_at_a_time(names, test_of(exactly)),
-            remark: None,
+            remark: Missing { of_several, ..Missing::default() }.remark("its framework"),
         })
     }
 }
@@ -177,14 +190,13 @@ const LISTS: &[List] = &[
 ];
 
 impl List {
-    /// The names in what was said. Warnings and empty lines may stand between them.
+    /// The names in what was said, one that several have as often. Warnings and empty lines may stand between them.
     fn names(&self, text: &str) -> Vec<String> {
         let name = |line: &str| -> Option<String> {
             let line = line.strip_prefix(self.start)?;
             self.ends.iter().find_map(|end| line.strip_suffix(end)).map(str::to_owned)
         };
-        let mut seen = HashSet::new();
-        text.lines().filter_map(name).filter(|name| !name.is_empty() && seen.insert(name.clone())).collect()
+        text.lines().filter_map(name).filter(|name| !name.is_empty()).collect()
     }
 }
 
@@ -237,22 +249,74 @@ fn alone_at_a_time(names: Vec<String>, alone: Alone) -> Tests {
     Tests { names, on_threads: false, window: None, jobs: 1, alone }
 }
 
-/// `shared` cannot be run without others.
-fn benchmarks(framework: &'static Framework, names: Vec<String>, shared: Vec<String>, alone: Alone) -> Answer {
+/// Of `names` those that one benchmark has, and those that several have, each of the latter once.
+pub fn apart(names: Vec<String>) -> (Vec<String>, Vec<String>) {
+    let mut times: HashMap<String, usize> = HashMap::new();
+    names.iter().for_each(|name| *times.entry(name.clone()).or_default() += 1);
+    let (once, mut several): (Vec<String>, Vec<String>) = names.into_iter().partition(|name| times[name] == 1);
+    several.retain(|name| times.remove(name).is_some());
+    (once, several)
+}
+
+/// Parts `names` into those that look as if criterion had numbered benchmarks of one name, the first of which it leaves as it is, and
+/// the others. Such a number is in no name that a benchmark is chosen by.
+fn numbered(names: Vec<String>) -> (Vec<String>, Vec<String>) {
+    let first = |name: &str| -> Option<String> {
+        let (first, number) = name.rsplit_once(" #")?;
+        let is_number = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        (is_number && names.iter().any(|name| name == first)).then(|| first.to_owned())
+    };
+    let firsts: HashSet<String> = names.iter().filter_map(|name| first(name)).collect();
+    let is_one: Vec<bool> = names.iter().map(|name| firsts.contains(name) || first(name).is_some()).collect();
+    let (ones, others): (Vec<_>, Vec<_>) = names.into_iter().zip(is_one).partition(|(_, is_one)| *is_one);
+    let names = |pairs: Vec<(String, bool)>| pairs.into_iter().map(|(name, _)| name).collect();
+    (names(ones), names(others))
+}
+
+/// The benchmarks of a program that are not recorded, by the reason.
+#[derive(Default)]
+pub struct Missing {
+    /// Nobody can tell whose figures a run of that name would have.
+    pub of_several: Vec<String>,
+    /// They cannot be run without others.
+    pub not_alone: Vec<String>,
+    /// Nothing runs by the name that is shown for them.
+    pub of_another_name: Vec<String>,
+}
+
+impl Missing {
+    /// What the user should know of them; `framework` = what has no way to run them.
+    pub fn remark(&self, framework: &str) -> Option<String> {
+        let reasons = [
+            (
+                &self.of_several,
+                "several of its benchmarks have that name, so that their figures cannot be told apart".to_owned(),
+            ),
+            (&self.not_alone, format!("this version of {framework} has no way to run one iteration of it alone")),
+            (
+                &self.of_another_name,
+                format!(
+                    "{framework} finds no benchmark by the name that it shows; blanks at an end, or several in a row, are lost there"
+                ),
+            ),
+        ];
+        let of_reason = |(names, why): &(&Vec<String>, String)| {
+            let named: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            format!("{}: {why}", named.join(", "))
+        };
+        let texts: Vec<String> = reasons.iter().filter(|(names, _)| !names.is_empty()).map(of_reason).collect();
+        (!texts.is_empty()).then(|| format!("recorded without {}", texts.join("; and without ")))
+    }
+}
+
+fn benchmarks(framework: &'static Framework, names: Vec<String>, missing: &Missing, alone: Alone) -> Answer {
     if names.len() > MOST {
         return as_one(&format!(
             "its {} benchmarks are more than have a process each ({MOST}); a filter that leaves fewer has each recorded alone",
             names.len()
         ));
     }
-    let remark = (!shared.is_empty()).then(|| {
-        let named: Vec<String> = shared.iter().map(|name| format!("`{name}`")).collect();
-        format!(
-            "recorded without {}: this version of {} has no way to run one iteration of it alone",
-            named.join(", "),
-            framework.name
-        )
-    });
+    let remark = missing.remark(framework.name);
     Answer::Benchmarks(Benchmarks { framework: Some(framework), tests: alone_at_a_time(names, alone), remark })
 }
 
@@ -263,8 +327,27 @@ mod tests {
     #[test]
     fn names_are_found_between_warnings() {
         let output = "WARNING: one: of many\n\na: b: bench\n\nc/d: benchmark\nGnuplot not found\na: b: bench\n";
-        assert_eq!(LISTS[1].names(output), ["a: b", "c/d"]);
+        assert_eq!(LISTS[1].names(output), ["a: b", "c/d", "a: b"]);
         assert_eq!(LISTS[2].names("Testing a b\nSuccess\nTesting c\n"), ["a b", "c"]);
+    }
+
+    #[test]
+    fn names_that_several_have_are_named_once_with_the_reason() {
+        let names = ["two", "one", "three", "two", "three", "two"].map(str::to_owned).into();
+        let (once, of_several) = apart(names);
+        assert_eq!(once, ["one"]);
+        let missing = Missing { of_several, of_another_name: vec!["has".to_owned()], ..Missing::default() };
+        let remark = missing.remark("divan").unwrap();
+        assert!(remark.starts_with("recorded without `two`, `three`: several of its benchmarks"), "{remark}");
+        assert!(remark.contains("; and without `has`: divan finds no benchmark by the name that it shows"), "{remark}");
+        assert_eq!(Missing::default().remark("divan"), None);
+    }
+
+    #[test]
+    fn what_criterion_numbers_is_told_by_the_first() {
+        let names = ["one", "one #2", "one #3", "two #2", "three #", "three"].map(str::to_owned).into();
+        let (ones, others) = numbered(names);
+        assert_eq!((ones, others.len()), (["one", "one #2", "one #3"].map(str::to_owned).into(), 3));
     }
 
     #[test]

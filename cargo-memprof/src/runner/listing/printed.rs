@@ -26,6 +26,18 @@ pub fn times(dialect: Dialect, text: &str) -> BTreeMap<String, f64> {
     times.known()
 }
 
+/// Of `times` those of the benchmarks called `names`. What is printed of a name lacks the blanks at its ends; where several names are
+/// printed alike it is not known whose time it is.
+pub fn of_names(times: BTreeMap<String, f64>, names: &[String]) -> BTreeMap<String, f64> {
+    let mut printed: BTreeMap<&str, Vec<&String>> = BTreeMap::new();
+    names.iter().for_each(|name| printed.entry(name.trim()).or_default().push(name));
+    let of_one = |(shown, time): (String, f64)| match printed.get(&*shown).map(Vec::as_slice) {
+        Some([name]) => Some(((*name).clone(), time)),
+        _ => None,
+    };
+    times.into_iter().filter_map(of_one).collect()
+}
+
 /// The names of the benchmarks in what `text` says of their run, where lines are libtest's, in order. Fails with the reason where
 /// the benchmarks' own code printed lines like those.
 pub fn names(text: &str) -> Result<Vec<String>, String> {
@@ -260,6 +272,14 @@ mod tests {
         let expected =
             [("short", 1.25), ("a name that is longer than the column", 2.5e6), ("of the other form", 1234.0)];
         assert_eq!(times(Dialect::Criterion, text), expected.map(|(name, time)| (name.to_owned(), time)).into());
+    }
+
+    #[test]
+    fn a_time_is_of_the_name_that_is_printed_without_its_blanks() {
+        let names = ["one ", "two", "two ", "three  boxes"].map(str::to_owned);
+        let times = ["one", "two", "three  boxes", "nobody"].map(|name| (name.to_owned(), 1.5));
+        let expected = ["one ", "three  boxes"].map(|name| (name.to_owned(), 1.5));
+        assert_eq!(of_names(times.into(), &names), expected.into());
     }
 
     const BENCHER: &str = "\nrunning 3 tests\ntest a::one      ... bench:          14 ns/iter (+/- 48) = 3 MB/s\n\

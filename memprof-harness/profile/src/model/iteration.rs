@@ -3,10 +3,10 @@
 
 use super::Profile;
 use super::function::Origin;
-use super::location::Frame;
+use super::location::{Frame, LocationId};
 use super::sample::Sample;
 use super::values::Estimated;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 /// Whose a function is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,8 @@ pub struct Iteration {
     pub values: Estimated,
     /// What other threads did meanwhile, which cannot be told from what they did before.
     pub elsewhere: Estimated,
+    /// Calls of the bencher that show in the stacks. It measures its last one, and nothing shows which that is.
+    pub calls: usize,
 }
 
 /// What one iteration did; `None` where the stacks do not tell.
@@ -74,6 +76,7 @@ pub fn of(profile: &Profile, question: &Question<'_>) -> Option<Iteration> {
         calls.retain(|call| Some(&call.line()) == lines.first());
     }
     calls.iter().for_each(|call| found.values += &call.sample.values);
+    found.calls = calls.iter().map(|call| stacks.path_to_bencher(call)).collect::<HashSet<_>>().len();
     Some(found)
 }
 
@@ -110,6 +113,22 @@ impl<'a> Stacks<'a> {
     fn frames(&self, sample: &Sample) -> impl Iterator<Item = Frame> {
         let locations = self.profile.stacks.locations(sample.stack);
         locations.flat_map(|location| self.profile.locations.get(location).frames.iter().copied())
+    }
+
+    /// The way from the outermost bencher out: where each function was called from. Of one call of the bencher it is always the same.
+    fn path_to_bencher(&self, call: &BencherCall<'_>) -> Vec<(Option<LocationId>, Frame)> {
+        let of_bencher = call.frames.iter().rposition(|frame| self.owner(*frame) == Owner::Bencher).unwrap_or(call.at);
+        let mut path = Vec::new();
+        let mut passed = 0;
+        for id in self.profile.stacks.locations(call.sample.stack) {
+            let frames = &self.profile.locations.get(id).frames;
+            // Where the bencher is inlined, the address is that of what it calls.
+            let address = (passed > of_bencher).then_some(id);
+            let outside = (of_bencher + 1).saturating_sub(passed).min(frames.len());
+            path.extend(frames[outside..].iter().map(|frame| (address, *frame)));
+            passed += frames.len();
+        }
+        path
     }
 
     fn name(&self, frame: Frame) -> &'a str {
@@ -282,6 +301,38 @@ mod tests {
             &["pool::worker", "mine::work", "alloc::vec"],
         ];
         assert_eq!(read(&stacks, false, None), Some((4, 2)));
+    }
+
+    #[test]
+    fn calls_of_the_bencher_are_told_by_where_they_are_made() {
+        let calls = |stacks: &[&[&str]]| {
+            of(&profile(stacks), &Question { owner: &owner, program: "mine", first_call: false, routine: None })
+                .unwrap()
+                .calls
+        };
+        let call = |line: &'static str, iter: &'static str, made: &'static str| {
+            ["mine::main@1", "fw::run@2", line, iter, made, "alloc::vec"]
+        };
+        let one = call("mine::bench@3", "fw::Bencher::iter@7", "mine::bench::{{closure}}@3");
+        let setup = call("mine::bench@3", "fw::Bencher::iter@8", "mine::setup@20");
+        let another = call("mine::bench@4", "fw::Bencher::iter@7", "mine::bench::{{closure}}@4");
+        assert_eq!(calls(&[&one, &setup]), 1);
+        assert_eq!(calls(&[&one, &setup, &another]), 2);
+        // One benchmark has another function call the bencher twice.
+        let by = |line: &'static str| ["mine::main@1", line, "mine::helper@9", "fw::Bencher::iter@7", "mine::made@1"];
+        assert_eq!(calls(&[&by("mine::bench@3"), &by("mine::bench@4")]), 2);
+        // What runs a future is not the bencher, and stands between two functions of it.
+        let future = |line: &'static str| {
+            [
+                "mine::main@1",
+                "mine::bench@3",
+                "fw::AsyncBencher::iter@5",
+                line,
+                "fw::AsyncBencher::iter::{{closure}}",
+                "mine::made",
+            ]
+        };
+        assert_eq!(calls(&[&future("runtime::block_on@1"), &future("runtime::block_on@2")]), 1);
     }
 
     #[test]

@@ -119,7 +119,7 @@ fn stacks_are_true(name: &str, flags: &[&str]) {
             }
         }
     }
-    assert_eq!(truth.len(), 58, "{:?}", truth.keys());
+    assert_eq!(truth.len(), 59, "{:?}", truth.keys());
     for (size, expected) in &truth {
         let stacks = &found[size];
         let mut times: BTreeMap<&Vec<u64>, u64> = stacks.keys().map(|stack| (stack, 0)).collect();

@@ -104,10 +104,10 @@ impl TableWalk {
                 return if is_enough { Ending::Stopped } else { Ending::Whole };
             }
             let frame_pointer = tables::frame_pointer(at.address);
-            let found = if frame_pointer == FramePointer::Missing {
-                tables::rule(at.address)
-            } else {
-                Found { rule: Rule::FramePointer, function: 0 }
+            let found = match frame_pointer {
+                FramePointer::Missing if came == Came::ByInterruption => tables::rule_where_interrupted(at.address),
+                FramePointer::Missing => tables::rule(at.address),
+                _ => Found { rule: Rule::FramePointer, function: 0 },
             };
             let is_table = matches!(found.rule, Rule::Table { .. } | Rule::Aligned { .. });
             let step = Step { address: at.address, by_table: is_table.then_some(found.function) };

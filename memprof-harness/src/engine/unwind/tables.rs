@@ -62,6 +62,22 @@ pub(crate) fn rule(address: u64) -> Found {
     }
 }
 
+/// What holds where a signal came, which is the byte before `address`. That is code which ran, whatever is before and behind it: no
+/// call, and nothing that anybody has put there.
+#[cold]
+#[inline(never)]
+pub(crate) fn rule_where_interrupted(address: u64) -> Found {
+    match rule(address) {
+        #[cfg(target_arch = "x86_64")]
+        Found { rule: Rule::Outermost, function } => {
+            let at = (address as usize).wrapping_sub(1);
+            let told = code_at::object_at(at).and_then(|object| eh_frame::find(object, at));
+            told.map_or(Found { rule: Rule::Unknown, function }, |(found, _)| found)
+        }
+        found => found,
+    }
+}
+
 /// Whether the function that is returned to has a frame pointer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FramePointer {

@@ -98,8 +98,14 @@ impl TableWalk {
         let mut came = Came::Surely;
         // Where it was called from that was come to before.
         let mut callee = 0;
+        // A signal came there, and not a call.
+        let mut was_interrupted = false;
         for _ in 0..MOST_STEPS {
             if at.address == 0 && came != Came::ByGuess {
+                // Who starts a stack says so for a function that calls. Amid one, the word may be anything.
+                if was_interrupted {
+                    return Ending::Lost;
+                }
                 let is_enough = visit(Step { address: 0, by_table: None }, &at.words);
                 return if is_enough { Ending::Stopped } else { Ending::Whole };
             }
@@ -131,11 +137,13 @@ impl TableWalk {
             if came == Came::ByInterruption && !is_told {
                 return Ending::Lost;
             }
+            was_interrupted = came == Came::ByInterruption;
             came = Came::Surely;
             if rule == Rule::FramePointer {
                 // Where a frame pointer is 0, somebody says that there is no caller.
                 if at.frame == 0 {
-                    return if frame_pointer == FramePointer::Guessed { Ending::Lost } else { Ending::Whole };
+                    let is_sure = frame_pointer != FramePointer::Guessed && !was_interrupted;
+                    return if is_sure { Ending::Whole } else { Ending::Lost };
                 }
                 self.entered = None;
                 if frame_pointer == FramePointer::Guessed {

@@ -73,6 +73,18 @@ fn shards_merge_into_one_run_with_one_verdict() {
 }
 
 #[test]
+fn shards_that_were_run_until_their_figures_were_known_merge_as_well() {
+    let fixture = Fixture::copy("growing");
+    for (share, folder) in [("count:1/2", "one"), ("count:2/2", "two")] {
+        let saved = fixture.memprof("test --memprofilerate 1 --save-baseline --partition").arg(share);
+        saved.args(["--memprofile", folder]).succeed();
+    }
+    fixture.memprof("merge one two").succeed().complains("Merged 9 tests of 2 shards");
+    fixture.memprof("accept").succeed();
+    fixture.memprof("gate --no-run").succeed().says("within budget: 3 tests compared");
+}
+
+#[test]
 fn a_missing_shard_is_an_error_and_not_a_smaller_run() {
     let fixture = Fixture::copy("growing");
     shard(&fixture, "hash:1/3", "one");

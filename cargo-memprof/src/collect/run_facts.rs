@@ -35,6 +35,8 @@ pub struct RunFacts {
     pub targets: Vec<KnownTarget>,
     /// As [`crate::context::conditions::packages`] has them.
     pub packages: String,
+    /// Tests were run again until their figures were known or within the limits of a baseline.
+    pub settled: bool,
     /// Names or flags left some tests of the targets out.
     pub filtered: bool,
     /// The user's own target folder, absolute.

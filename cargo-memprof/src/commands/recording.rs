@@ -236,6 +236,7 @@ impl Recording<'_> {
             last_attempts: self.options.task == Task::Nextest,
             filtered: test_filter::is_filtered(&self.options.cargo),
             targets,
+            settled: self.rules.is_some(),
             packages: conditions::packages(&self.options.cargo, self.workspace),
             target_dir,
             out_dir: self.folders.out.clone(),

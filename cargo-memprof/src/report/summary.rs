@@ -42,6 +42,9 @@ pub struct SavedRun<'a> {
     #[serde(default)]
     pub packages: Cow<'a, str>,
     pub repeat: u32,
+    /// Tests were run more often than that, until their figures were known.
+    #[serde(default)]
+    pub settled: bool,
     pub partition: Option<String>,
     /// What the share was made of; null where the run is none.
     #[serde(default)]
@@ -100,6 +103,7 @@ impl<'a> Summary<'a> {
             conditions: Cow::Borrowed(&facts.conditions),
             packages: Cow::Borrowed(&facts.packages),
             repeat: facts.run_options.repeat,
+            settled: facts.settled,
             filtered: facts.filtered,
             partition: facts.run_options.partition.map(|partition| partition.to_string()),
             provenance: facts.provenance.clone(),
@@ -266,6 +270,7 @@ pub(super) mod tests {
             filtered: false,
             targets: Vec::new(),
             packages: String::new(),
+            settled: false,
             target_dir: "/".into(),
             out_dir: "/".into(),
             ledgers: "/".into(),

@@ -7,6 +7,7 @@ use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 use camino::Utf8Path;
 use memprof_harness::run_options::Partition;
+use memprof_harness::settle;
 use memprof_profile::record::TestId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -89,7 +90,8 @@ pub fn each_once(shards: &[(&Utf8Path, &Summary<'_>)]) -> Result<(), Error> {
         summary.tests.iter().for_each(|test| *times.entry(test.id()).or_default() += 1);
         // A test that is compiled for two targets runs for each.
         let targets = summary.run.conditions.target.split(',').count();
-        let most = targets.saturating_mul(usize::try_from(summary.run.repeat.max(1)).unwrap_or(usize::MAX));
+        let again = if summary.run.settled { settle::MOST } else { 1 };
+        let most = targets.saturating_mul(usize::try_from(summary.run.repeat.max(again)).unwrap_or(usize::MAX));
         for (id, times) in times {
             let name = format!("{} {}/{} {}", id.package, id.kind, id.target, id.name.escape_debug());
             if times > most {
@@ -250,6 +252,14 @@ mod tests {
         };
         assert_eq!(of(&[summary("a", &["b"], 0), summary("b", &["a"], 0)]), Ok(()));
         assert_eq!(of(&[repeated(3, 3), summary("b", &[], 0)]), Ok(()));
+        // Until its figures were known.
+        let settled = |times: usize| {
+            let mut summary = repeated(1, times);
+            summary.run.settled = true;
+            summary
+        };
+        assert_eq!(of(&[settled(20), summary("b", &[], 0)]), Ok(()));
+        assert!(of(&[settled(21), summary("b", &[], 0)]).is_err());
         let error = of(&[repeated(3, 4), summary("b", &[], 0)]).unwrap_err();
         assert_eq!(error, "`one` has the test `p lib/p a` 4 times, and ran each 3 times at most");
         let error = of(&[summary("a", &[], 0), summary("a", &["b"], 0)]).unwrap_err();

@@ -47,7 +47,11 @@ pub fn clean(options: &CleanOptions) -> Result<ExitCode, Error> {
         return Ok(ExitCode::OK);
     }
     match remove_ours(&folder) {
-        Err(error) => return Err(Error::new(format!("cannot remove `{folder}`")).caused_by(error)),
+        Err(error) => {
+            return Err(Error::new(format!("cannot remove `{folder}`"))
+                .caused_by(error)
+                .help("see that you may write to it, or remove it by hand"));
+        }
         Ok(left) if left.is_empty() => shell.status("Removed", folder.as_str()),
         Ok(left) => {
             shell.status("Removed", &format!("{folder}, but for what `cargo memprof` did not write"));

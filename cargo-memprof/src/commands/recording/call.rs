@@ -59,7 +59,7 @@ impl Recording<'_> {
             }),
             rate: self.options.own.rate.get(),
             tests: self.options.task != Task::Run,
-            run_options: self.modes_of_tests(),
+            run_options: self.run_options_of_tests(),
             workspace_root: self.workspace.root.clone().into(),
             list_limit: self.list_limit.0,
             ledgers: self.folders.ledgers().into(),
@@ -93,7 +93,7 @@ impl Recording<'_> {
     }
 
     /// What test executables are to know of how they are run; `None` = nothing.
-    pub(super) fn modes_of_tests(&self) -> Option<String> {
+    pub(super) fn run_options_of_tests(&self) -> Option<String> {
         let mut run_options = self.options.run_options.clone();
         if self.options.task == Task::Nextest {
             // It leaves out what is not in its share.

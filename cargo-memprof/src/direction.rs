@@ -122,6 +122,7 @@ const ROOMS_OF_HARNESS: [Room; 13] = [
             "link_marker",
             "run_options",
             "os",
+            "own_file",
             "pattern",
             "provenance",
             "sources",

@@ -82,6 +82,9 @@ pub use libtest::*;
 mod in_fork;
 #[cfg(memprof_injected)]
 mod no_memory;
+#[cfg(any(test, memprof_native, memprof_program, memprof_injected))]
+#[cfg_attr(not(memprof_injected), allow(dead_code))]
+mod own_file;
 #[cfg(memprof_program)]
 mod program;
 #[cfg(any(test, memprof_program, memprof_injected))]

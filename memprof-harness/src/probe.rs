@@ -6,6 +6,7 @@ use crate::emulator::Emulator;
 use crate::engine;
 use crate::environment::{self, PROBE};
 use crate::ledger::Hook;
+use crate::own_file;
 use std::env;
 use std::path::Path;
 use std::process::Stdio;
@@ -33,8 +34,8 @@ extern "C" fn answer() {
 /// Starts this process's executable once more and asks it. What cannot be found out is not claimed.
 pub fn ask(emulator: &Emulator) -> Hook {
     // An emulator would start itself by the name that the kernel has for this process.
-    let path = env::current_exe().ok().filter(|_| !emulator.is_none());
-    let mut command = emulator.command(path.as_deref().unwrap_or(Path::new("/proc/self/exe")));
+    let path = if emulator.is_none() { own_file::mapped() } else { env::current_exe().ok() };
+    let mut command = emulator.command(path.as_deref().unwrap_or(Path::new(own_file::STARTED)));
     if let (Some(name), true) = (env::args_os().next(), emulator.is_none()) {
         std::os::unix::process::CommandExt::arg0(&mut command, name);
     }

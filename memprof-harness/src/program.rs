@@ -202,7 +202,7 @@ impl Recording {
     }
 
     fn create_ledger(&self) -> io::Result<LedgerFile> {
-        let exe = env::current_exe()?;
+        let exe = crate::own_file::path()?;
         let program = self.seed.with(target_of(&exe).as_bytes());
         let mut identity = Identity {
             name: self.name.clone(),

@@ -9,6 +9,7 @@
 
 #![allow(unsafe_code)] // a mapping of a file
 
+use crate::own_file;
 use std::fs::File;
 use std::ops::Range;
 use std::os::fd::AsRawFd;
@@ -27,7 +28,7 @@ pub struct StdStart {
 impl StdStart {
     /// Of the running program. `None` where it has no symbols, or std is another object.
     pub fn of_this_program() -> Option<StdStart> {
-        let file = File::open("/proc/self/exe").ok()?;
+        let file = own_file::mapped().map_or_else(|| File::open(own_file::STARTED), File::open).ok()?;
         let mapping = Mapping::of(&file)?;
         find(mapping.bytes())
     }

@@ -123,6 +123,25 @@ fn a_runner_that_starts_a_copy_is_recorded_under_the_names_of_what_it_copied() {
 }
 
 #[test]
+#[cfg(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64"))]
+fn a_runner_that_is_the_loader_changes_nothing() {
+    let fixture = Fixture::copy("places");
+    let triple = tool::host();
+    let tests = ["--lib", "--test", "whole"];
+    let call = |command: &str| fixture.memprof(command).args(tests);
+    call("test --save-baseline").succeed();
+    let kept = fixture.read("memprof.baseline");
+    fixture.write(".cargo/config.toml", &format!("[target.{triple}]\nrunner = [\"/lib64/ld-linux-x86-64.so.2\"]\n"));
+    let gated = call("gate").succeed().says("within budget: 2 tests");
+    gated.never_says("without being profiled").never_says("no names for the code");
+    call("test --save-baseline").succeed();
+    assert_eq!(fixture.read("memprof.baseline"), kept);
+    // Calls have the program's names and lines.
+    call("test --memprofilerate 1 --native").succeed();
+    fixture.summary().test("tests::unit").file("alloc_objects");
+}
+
+#[test]
 fn a_runner_that_changes_the_user_changes_no_verdict() {
     let as_nobody = ["--reuid=65534", "--clear-groups"];
     if !tool::has("setpriv", &[&as_nobody[..], &["true"]].concat(), "tests run as another user") {

@@ -1,4 +1,4 @@
-//! How often a test is run where its figures are to be known, and not its verdict alone. `cargo memprof` writes down between which figures
+//! How often a test is run where its metrics are to be known, and not its verdict alone. `cargo memprof` writes down between which metrics
 //! no test has to run again; whoever starts the processes of tests reads it and asks after each run. Pure.
 
 use crate::ledger::Counts;
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// Runs of a test whose figures are to be known.
+/// Runs of a test whose metrics are to be known.
 pub const LEAST: u32 = 3;
 /// Runs of a test that varies, or is over a limit, at most. Assumes that what a test needs once in seven runs is seen once in twenty, which it
 /// is but for 4 %.
@@ -20,13 +20,13 @@ const OVER: u32 = 5;
 /// No test is run again once its runs have taken as long together, and have been as many as there must be.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The figures of a run: `alloc_objects`, `alloc_space`, `peak_space`, `inuse_objects`, `inuse_space`.
-pub const FIGURES: usize = 5;
+/// The metrics of a run: `alloc_objects`, `alloc_space`, `peak_space`, `inuse_objects`, `inuse_space`.
+pub const METRICS: usize = 5;
 /// The place of the peak among them.
 pub const PEAK: usize = 2;
 
-/// Figures in the order of [`FIGURES`]; `None` = any will do.
-pub type Limits = [Option<i64>; FIGURES];
+/// Metrics in the order of [`METRICS`]; `None` = any will do.
+pub type Limits = [Option<i64>; METRICS];
 
 /// When a test has to run again.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -34,13 +34,13 @@ pub enum Rule {
     /// Never.
     #[default]
     Never,
-    /// Until its figures are known.
+    /// Until its metrics are known.
     Settle,
     /// While all its runs are outside of these.
     Outside(Bounds),
 }
 
-/// Between which figures a test has nothing new to say.
+/// Between which metrics a test has nothing new to say.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Bounds {
     /// With more than this it is over its limit.
@@ -58,8 +58,8 @@ pub struct Runs {
     /// It runs as often in any case.
     times: u32,
     runs: u32,
-    /// The least that each figure may truly have been, and the most.
-    seen: Option<[(i64, i64); FIGURES]>,
+    /// The least that each metric may truly have been, and the most.
+    seen: Option<[(i64, i64); METRICS]>,
     varies: bool,
     threads: u32,
     /// Runs since one that had something new.
@@ -105,11 +105,11 @@ impl Runs {
                 let counts = |at: usize| at != PEAK || self.threads <= 1 || bounds.threaded_peaks;
                 let over = |at: usize| bounds.most[at].is_some_and(|most| seen[at].0 > most);
                 let better = |at: usize| bounds.least[at].is_some_and(|least| seen[at].1 < least);
-                let figures = || (0..FIGURES).filter(|at| counts(*at));
-                if figures().any(over) {
+                let metrics = || (0..METRICS).filter(|at| counts(*at));
+                if metrics().any(over) {
                     self.runs < MOST && (self.runs < OVER || self.spent < PATIENCE)
                 } else {
-                    figures().any(better) && self.is_open()
+                    metrics().any(better) && self.is_open()
                 }
             }
         }
@@ -141,7 +141,7 @@ impl Runs {
         self.quiet = if new { 0 } else { self.quiet + 1 };
     }
 
-    /// Whether its figures are not known yet.
+    /// Whether its metrics are not known yet.
     fn is_open(&self) -> bool {
         let may_vary = self.varies || self.threads > 1;
         self.runs < LEAST || may_vary && self.runs < MOST && self.quiet < QUIET && self.spent < PATIENCE
@@ -152,11 +152,11 @@ fn clamped(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-/// When which test has to run again. What is named nowhere is new, and is run until its figures are known.
+/// When which test has to run again. What is named nowhere is new, and is run until its metrics are known.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
     tests: HashMap<Key, Bounds>,
-    /// Patterns for package, target and name of tests whose figures nobody wants to know.
+    /// Patterns for package, target and name of tests whose metrics nobody wants to know.
     excluded: Vec<[String; 3]>,
 }
 
@@ -231,7 +231,7 @@ const TEST: &str = "test";
 impl Bounds {
     fn or(&self, other: &Bounds) -> Bounds {
         let mut wider = self.clone();
-        for at in 0..FIGURES {
+        for at in 0..METRICS {
             let pair = |one: Option<i64>, other: Option<i64>, choose: fn(i64, i64) -> i64| Some(choose(one?, other?));
             wider.most[at] = pair(self.most[at], other.most[at], i64::max);
             wider.least[at] = pair(self.least[at], other.least[at], i64::min);
@@ -256,14 +256,14 @@ impl FromStr for Rules {
             match words.first() {
                 Some(&EXCLUDED) => rules.exclude(&word(1)?, &word(2)?, &word(3)?),
                 Some(&TEST) => {
-                    let mut limits = [None; 2 * FIGURES];
+                    let mut limits = [None; 2 * METRICS];
                     for (limit, word) in limits.iter_mut().zip(words.get(2..).unwrap_or_default()) {
                         *limit = if *word == "-" { None } else { Some(word.parse().map_err(|_| wrong())?) };
                     }
                     let mut bounds = Bounds { threaded_peaks: word(1)? == "peaks", ..Bounds::default() };
-                    bounds.most.copy_from_slice(&limits[..FIGURES]);
-                    bounds.least.copy_from_slice(&limits[FIGURES..]);
-                    let at = 2 + 2 * FIGURES;
+                    bounds.most.copy_from_slice(&limits[..METRICS]);
+                    bounds.least.copy_from_slice(&limits[METRICS..]);
+                    let at = 2 + 2 * METRICS;
                     rules.add(&word(at)?, &word(at + 1)?, &word(at + 2)?, bounds);
                 }
                 _ => return Err(wrong()),

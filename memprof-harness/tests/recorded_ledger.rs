@@ -176,7 +176,7 @@ fn check_counters(ledger: &Ledger, truth: &Truth) {
 fn check_sites(ledger: &Ledger, truth: &Truth) {
     assert_eq!(ledger.losses.unattributed_objects + ledger.losses.unreadable_sites + ledger.losses.unreadable_bytes, 0);
     let sum =
-        |figure: fn(&ledger::SiteValues) -> i64| ledger.sites.iter().map(|site| figure(&site.values)).sum::<i64>();
+        |metric: fn(&ledger::SiteValues) -> i64| ledger.sites.iter().map(|site| metric(&site.values)).sum::<i64>();
     assert_eq!(sum(|v| v.alloc_objects as i64), truth.alloc_objects as i64);
     assert_eq!(sum(|v| v.alloc_space as i64), truth.alloc_space as i64);
     assert_eq!(sum(|v| v.reallocs as i64), truth.reallocs as i64);
@@ -190,7 +190,7 @@ fn break_it(bytes: &[u8], random: &mut Random) {
     // Truncated: at every byte of the header and the first chunks, and here and there behind them.
     for len in (0..6000.min(bytes.len())).chain((6000..bytes.len()).step_by(37)) {
         let Ok(Ledger { counters, losses, sites, .. }) = ledger::read(&bytes[..len]) else { continue };
-        let sum = |figure: fn(&ledger::SiteValues) -> u64| sites.iter().map(|site| figure(&site.values)).sum::<u64>();
+        let sum = |metric: fn(&ledger::SiteValues) -> u64| sites.iter().map(|site| metric(&site.values)).sum::<u64>();
         // What is cut away is the stacks', and so is named; or the counters are gone, and what has no stack is nothing.
         let objects = sum(|values| values.alloc_objects) + losses.unattributed_objects;
         let freed_space = sum(|values| values.freed_space) + losses.unattributed_freed_space;

@@ -4,7 +4,7 @@
 //!     cargo bench -p memprof-tests --bench million -- [CHOICES…]
 //!
 //! Each number of choices between two calls makes twice as many stacks as the one before it; 17 and 20 if none is given. What is
-//! printed is one run of each: the figures do not vary by much, and the largest takes its time.
+//! printed is one run of each: the metrics do not vary by much, and the largest takes its time.
 
 use memprof_tests::fixture::Fixture;
 use std::fs;
@@ -35,7 +35,7 @@ fn main() {
     }
 }
 
-/// The row's figures.
+/// The row's metrics.
 fn run(fixture: &Fixture, name: &str, variable: &str, choices: u32) -> String {
     let call = fixture.memprof("test --memprofilerate 1 --keep-ledgers --lib --").arg(name);
     let mut call = call.env(variable, choices.to_string());

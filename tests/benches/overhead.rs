@@ -248,10 +248,10 @@ fn whole_rounds(scale: f64, round: f64) -> f64 {
     if round == 0.0 { scale } else { (scale / round).round().max(1.0) * round }
 }
 
-fn median(pairs: &[(Run, Run)], figure: impl Fn(&(Run, Run)) -> f64) -> f64 {
-    let mut figures: Vec<f64> = pairs.iter().map(figure).collect();
-    figures.sort_by(f64::total_cmp);
-    figures[figures.len() / 2]
+fn median(pairs: &[(Run, Run)], metric: impl Fn(&(Run, Run)) -> f64) -> f64 {
+    let mut metrics: Vec<f64> = pairs.iter().map(metric).collect();
+    metrics.sort_by(f64::total_cmp);
+    metrics[metrics.len() / 2]
 }
 
 /// From ledgers to every file, for the workload with the most stacks: the time between cargo's end and ours.

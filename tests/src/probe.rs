@@ -115,7 +115,7 @@ impl Probed {
         }
     }
 
-    /// As [`Probed::totals_are_true`], and of a run in which every allocation's stack was noted, each site's figures are
+    /// As [`Probed::totals_are_true`], and of a run in which every allocation's stack was noted, each site's metrics are
     /// those of one place: none is lost, counted twice, or counted elsewhere. Where several threads took part, peaks and
     /// lifetimes are not compared.
     ///
@@ -136,8 +136,8 @@ impl Probed {
     }
 }
 
-fn signed(figure: u64) -> i64 {
-    i64::try_from(figure).expect("far from the end of an i64")
+fn signed(metric: u64) -> i64 {
+    i64::try_from(metric).expect("far from the end of an i64")
 }
 
 /// Where the probe's allocations are noted.
@@ -215,10 +215,10 @@ fn read_truth(path: &Path) -> Truth {
     let mut truth = Truth::default();
     for line in fs::read_to_string(path).expect("just seen").lines() {
         let (name, rest) = line.split_once(' ').expect("a name and figures");
-        let figures: Vec<u64> = rest.split(' ').map(|figure| figure.parse().expect("a figure")).collect();
+        let metrics: Vec<u64> = rest.split(' ').map(|metric| metric.parse().expect("a figure")).collect();
         match name {
-            "place" => truth.places.push(figures.try_into().expect("ten figures")),
-            _ => _ = truth.totals.insert(name.to_owned(), figures[0]),
+            "place" => truth.places.push(metrics.try_into().expect("ten figures")),
+            _ => _ = truth.totals.insert(name.to_owned(), metrics[0]),
         }
     }
     truth.places.sort_unstable();

@@ -6,7 +6,7 @@ use crate::probe::{Hook, Probed, probe_at};
 /// Records so many allocations, reallocations and frees.
 ///
 /// # Panics
-/// Where a figure of the ledger is not the truth: the counters at every rate, and at rate 1 those of every stack.
+/// Where a metric of the ledger is not the truth: the counters at every rate, and at rate 1 those of every stack.
 pub fn stress(hook: Hook, rate: u64, events: u64) -> Probed {
     let probed = probe_at(hook, &format!("stress-{events}"), rate);
     assert!(probed.status.success() && probed.ledger.end.whole, "{}", probed.status);

@@ -11,9 +11,9 @@ pub struct Summary {
     pub json: Value,
 }
 
-/// The exact figures of a test, in this order.
+/// The exact metrics of a test, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Figures {
+pub struct Metrics {
     pub alloc_objects: u64,
     pub alloc_space: u64,
     pub reallocs: u64,
@@ -84,12 +84,12 @@ impl<'a> Test<'a> {
         self.text("outcome")
     }
 
-    pub fn figures(&self) -> Figures {
+    pub fn metrics(&self) -> Metrics {
         let number = |field: &str| {
             self.json[field].as_i64().unwrap_or_else(|| panic!("`{field}` is no whole number in {:#}", self.json))
         };
         let unsigned = |field: &str| u64::try_from(number(field)).expect("not negative");
-        Figures {
+        Metrics {
             alloc_objects: unsigned("alloc_objects"),
             alloc_space: unsigned("alloc_space"),
             reallocs: unsigned("reallocs"),

@@ -159,10 +159,10 @@ impl Built {
         let output = command.current_dir(folder.path()).output().ok().filter(|output| output.status.success())?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let line = text.lines().find_map(|line| line.strip_prefix("measured "))?;
-        let figure = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name)?.parse::<f64>().ok());
+        let metric = |name: &str| line.split(' ').find_map(|word| word.strip_prefix(name)?.parse::<f64>().ok());
         let files = fs::read_dir(folder.path()).ok()?.flatten();
         let bytes: u64 = files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum();
-        Some(Run { cpu_ns: figure("cpu_ns=")?, rss_kib: figure("rss_kib=")?, output_kib: bytes as f64 / 1024.0 })
+        Some(Run { cpu_ns: metric("cpu_ns=")?, rss_kib: metric("rss_kib=")?, output_kib: bytes as f64 / 1024.0 })
     }
 
     /// How often the workload allocates, by the exact counters of our own engine.

@@ -15,9 +15,9 @@ const COUNTING: [(&str, [u64; 6]); 3] = [
     ("leaking", [2, 312, 0, 312, 1, 300]),
 ];
 
-fn figures(summary: &Summary, name: &str) -> [u64; 6] {
-    let found = summary.test(name).figures();
-    let inuse = [found.inuse_objects, found.inuse_space].map(|figure| u64::try_from(figure).expect("not negative"));
+fn metrics(summary: &Summary, name: &str) -> [u64; 6] {
+    let found = summary.test(name).metrics();
+    let inuse = [found.inuse_objects, found.inuse_space].map(|metric| u64::try_from(metric).expect("not negative"));
     [found.alloc_objects, found.alloc_space, found.reallocs, found.peak_space, inuse[0], inuse[1]]
 }
 
@@ -35,7 +35,7 @@ fn a_test_with_a_counting_allocator_has_the_figures_that_it_counts_at_every_rate
             assert!(!said(&ran).contains("without being profiled"), "{}", ran.all());
             let summary = fixture.summary();
             for (name, expected) in COUNTING {
-                assert_eq!(figures(&summary, name), expected, "{name} at rate {rate} {profile}");
+                assert_eq!(metrics(&summary, name), expected, "{name} at rate {rate} {profile}");
                 let test = summary.test(name);
                 assert_eq!((test.text("hook"), test.text("seen")), ("native", "all"));
             }
@@ -74,15 +74,15 @@ fn the_librarys_allocator_is_everybodys_and_counts_on() {
     for name in
         ["tests::of_the_library", "of_a_dependency", "everywhere/src/lib.rs - (line 3)", "merged/src/lib.rs - (line 3)"]
     {
-        assert_eq!(figures(&summary, name), [3, 60, 0, 20, 0, 0], "{name}");
+        assert_eq!(metrics(&summary, name), [3, 60, 0, 20, 0, 0], "{name}");
     }
-    assert_eq!(figures(&summary, "everywhere/src/lib.rs - counted (line 34)"), [1, 77, 0, 77, 1, 77]);
+    assert_eq!(metrics(&summary, "everywhere/src/lib.rs - counted (line 34)"), [1, 77, 0, 77, 1, 77]);
     // Two programs that differ by what one does; the runtime's and the C library's own, which hang on how long the
     // program's name is, are in both.
     let program = |target: &str| {
         let tests = summary.tests();
         let test = tests.iter().find(|test| test.text("target") == target).expect("it ran");
-        test.figures()
+        test.metrics()
     };
     let (whole, empty) = (program("whole"), program("empty"));
     assert_eq!(
@@ -108,7 +108,7 @@ fn a_program_that_is_run_for_its_own_sake_keeps_its_allocator() {
     assert_eq!((program.text("kind"), program.text("hook"), program.text("seen")), ("bin", "native", "all"));
     let started = &program.json["children"][0];
     assert_eq!((&started["outcome"], &started["hook"]), (&"ok".into(), &"native".into()));
-    assert!(program.figures().alloc_space >= 60);
+    assert!(program.metrics().alloc_space >= 60);
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn what_goes_past_the_c_library_is_named_and_is_no_zero() {
     assert!(!said.contains("unexpected `cfg`"), "{}", ran.all());
     let aside = summary.test("is_seen_whole");
     assert_eq!((aside.text("hook"), aside.text("seen")), ("rust", "all"));
-    assert_eq!(figures(&summary, "is_seen_whole"), [1, 4321, 0, 4321, 0, 0]);
+    assert_eq!(metrics(&summary, "is_seen_whole"), [1, 4321, 0, 4321, 0, 0]);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn mimalloc_is_named_wherever_it_is_and_gone_where_it_steps_aside() {
     let summary = Summary::read(&target.join("memprof"));
     let hidden = summary.test("with_mimalloc");
     assert_eq!((hidden.text("hook"), hidden.text("seen")), ("native", "partial"));
-    assert_eq!(figures(&summary, "with_mimalloc_aside"), [1, 123_456, 0, 123_456, 0, 0]);
+    assert_eq!(metrics(&summary, "with_mimalloc_aside"), [1, 123_456, 0, 123_456, 0, 0]);
     let starts = summary.test("starts_one_with_mimalloc");
     assert_eq!((starts.text("hook"), starts.text("seen")), ("rust", "all"));
     assert_eq!(starts.json["children"][0]["seen"], "partial");
@@ -161,13 +161,13 @@ fn mimalloc_is_named_wherever_it_is_and_gone_where_it_steps_aside() {
 fn c_code_is_seen_where_the_native_hook_is_asked_for() {
     let fixture = Fixture::copy("allocators");
     fixture.memprof("test --lib --memprofilerate 1").succeed();
-    assert_eq!(figures(&fixture.summary(), "tests::of_a_static_library"), [0; 6]);
+    assert_eq!(metrics(&fixture.summary(), "tests::of_a_static_library"), [0; 6]);
     for rate in ["1", "64"] {
         fixture.memprof(&format!("test --lib --native --memprofilerate {rate}")).succeed();
         let summary = fixture.summary();
-        assert_eq!(figures(&summary, "tests::of_a_static_library"), [4, 442, 1, 330, 1, 12]);
-        assert_eq!(figures(&summary, "tests::of_a_shared_library"), [4, 442, 1, 330, 0, 0]);
-        assert_eq!(figures(&summary, "tests::of_both_sides"), [5, 1442, 1, 1330, 0, 0]);
+        assert_eq!(metrics(&summary, "tests::of_a_static_library"), [4, 442, 1, 330, 1, 12]);
+        assert_eq!(metrics(&summary, "tests::of_a_shared_library"), [4, 442, 1, 330, 0, 0]);
+        assert_eq!(metrics(&summary, "tests::of_both_sides"), [5, 1442, 1, 1330, 0, 0]);
     }
     fixture.memprof("test --lib --native --memprofilerate 1").succeed();
     if !pprof::can_read() {
@@ -211,17 +211,17 @@ fn assert_blocks_of_cs_are_not_counted(summary: &Summary, is_glibcs: bool, case:
         ("grown", [15, 120 + grown, 12, 4_000_001, 0, 0]),
         ("aligned_by_c", [30, 120 + aligned, 27, most, 0, 0]),
     ] {
-        assert_eq!(figures(summary, name), expected, "{name} {case}");
+        assert_eq!(metrics(summary, name), expected, "{name} {case}");
     }
     // Of blocks that are given back with another size all are known to be gone, and their sizes: of 80 small ones within 16 bytes, of
     // 40 large ones within 48 where they are glibc's. Never more is given back than was there.
-    let other_sizes = summary.test("given_back_with_another_size").figures();
+    let other_sizes = summary.test("given_back_with_another_size").metrics();
     assert_eq!((other_sizes.alloc_objects, other_sizes.inuse_objects), (341, 0), "{other_sizes:?} {case}");
     if is_glibcs {
         assert!((0..80 * 16 + 40 * 48).contains(&other_sizes.inuse_space), "{other_sizes:?} {case}");
     }
     // What a thread takes to start is in it; that is below what one of the blocks has.
-    let other = figures(summary, "dropped_by_another_thread");
+    let other = metrics(summary, "dropped_by_another_thread");
     assert!(other[1] < 5000 && other[4..] == [0, 0], "{other:?} {case}");
 }
 

@@ -1,4 +1,4 @@
-//! Benchmarks are measured as ever, and one iteration of each is recorded: with exact figures and a profile.
+//! Benchmarks are measured as ever, and one iteration of each is recorded: with exact metrics and a profile.
 
 use memprof_tests::fixture::Fixture;
 use memprof_tests::pprof::{Raw, can_read};
@@ -32,11 +32,11 @@ fn benchmarks_that_are_listed_have_a_process_and_a_profile_each() {
         ("three boxes", Some((3, 60))),
         ("(whole program)", None),
     ];
-    assert_eq!(iterations(&summary), expected.map(|(name, figures)| (name.to_owned(), figures)), "{}", ran.all());
+    assert_eq!(iterations(&summary), expected.map(|(name, metrics)| (name.to_owned(), metrics)), "{}", ran.all());
     assert_eq!(summary.test("three boxes").json["iteration"]["ns"].as_f64(), Some(1.5));
     let whole = summary.test("(whole program)");
     assert_eq!((whole.text("target"), whole.text("kind"), whole.outcome()), ("whole", "bench", "ok"));
-    assert!(whole.figures().alloc_space >= 300);
+    assert!(whole.metrics().alloc_space >= 300);
     if can_read() {
         let raw = Raw::read(&summary.test("three boxes").file("profile"));
         let three = raw.through("benchmarks::three");
@@ -65,17 +65,17 @@ fn a_benchmark_of_libtest_is_measured_and_one_iteration_recorded() {
         .says("test tests::is_no_benchmark ... ignored");
     let ran = ran.says("test tests::fails            ... FAILED\n");
     let summary = Summary::read(&folder.join("target/memprof"));
-    for (name, figures) in [("three_boxes", (3, 60)), ("grows_once", (2, 24)), ("nothing", (0, 0))] {
+    for (name, metrics) in [("three_boxes", (3, 60)), ("grows_once", (2, 24)), ("nothing", (0, 0))] {
         let test = summary.test(&format!("tests::{name}"));
-        assert_eq!((iteration(&test), test.outcome()), (Some(figures), "ok"), "{name}: {}", ran.all());
+        assert_eq!((iteration(&test), test.outcome()), (Some(metrics), "ok"), "{name}: {}", ran.all());
         assert!(test.json["iteration"]["ns"].as_f64().is_some_and(|ns| ns >= 0.0), "{name}");
     }
     let twice = summary.test("tests::iterates_twice");
     assert_eq!(iteration(&twice), Some((1, 50)), "the call of `iter` whose time libtest prints");
-    // Of what was not measured there is no figure, and what was recorded is the whole function.
+    // Of what was not measured there is no metric, and what was recorded is the whole function.
     assert_eq!((iteration(&summary.test("tests::fails")), summary.test("tests::fails").outcome()), (None, "failed"));
     let nothing = summary.test("tests::iterates_nothing");
-    assert_eq!((iteration(&nothing), nothing.figures().alloc_space), (None, 100));
+    assert_eq!((iteration(&nothing), nothing.metrics().alloc_space), (None, 100));
     let row = |name: &str| {
         let line = ran.stdout.lines().find(|line| line.contains(&format!("unstable tests::{name}")));
         line.map(|line| line.split_whitespace().take(3).map(str::to_owned).collect::<Vec<_>>())
@@ -84,12 +84,12 @@ fn a_benchmark_of_libtest_is_measured_and_one_iteration_recorded() {
         assert_eq!(row(name).unwrap(), ["-", "-", "-"], "{name}: {}", ran.all());
     }
     ran.complains("2 benchmarks have no figures of an iteration: they called no `Bencher::iter`, or failed");
-    assert_eq!(summary.test("tests::three_boxes").figures().inuse_objects, 0);
+    assert_eq!(summary.test("tests::three_boxes").metrics().inuse_objects, 0);
     // As a test it runs once, and is recorded with what is around.
     let ran = fixture.cargo("+nightly memprof test three_boxes").in_folder(&folder).succeed();
     ran.says("test tests::three_boxes ... ok");
     let summary = Summary::read(&folder.join("target/memprof"));
-    assert_eq!(summary.test("tests::three_boxes").figures().alloc_space, 5060);
+    assert_eq!(summary.test("tests::three_boxes").metrics().alloc_space, 5060);
 }
 
 #[test]
@@ -186,7 +186,7 @@ fn every_known_framework_has_its_iterations_recorded() {
         // What is not optimized is soon compiled.
         let ran = fixture.memprof(&format!("bench --profile dev --bench {program} -- {flags}")).succeed();
         let summary = fixture.summary();
-        let expected: Vec<_> = expected.iter().map(|(name, figures)| ((*name).to_owned(), *figures)).collect();
+        let expected: Vec<_> = expected.iter().map(|(name, metrics)| ((*name).to_owned(), *metrics)).collect();
         assert_eq!(iterations(&summary), expected, "{program}: {}", ran.all());
         for test in summary.tests() {
             assert!(test.json["iteration"]["ns"].as_f64().is_some_and(|ns| ns >= 0.0), "{program}: {}", ran.all());
@@ -223,7 +223,7 @@ fn no_figure_of_bencher_is_of_anything_but_what_it_iterates() {
         ("prints", Some((1, 1000))),
         ("with_setup", Some((1, 10))),
     ];
-    let expected: Vec<_> = expected.iter().map(|(name, figures)| ((*name).to_owned(), *figures)).collect();
+    let expected: Vec<_> = expected.iter().map(|(name, metrics)| ((*name).to_owned(), *metrics)).collect();
     assert_eq!(iterations(&summary), expected, "{}", ran.all());
     let ns = |name: &str| summary.test(name).json["iteration"]["ns"].as_f64();
     assert_eq!(ns("forges"), None, "{}", ran.all());
@@ -247,7 +247,7 @@ fn a_divan_of_another_shape_has_its_iterations_recorded_too() {
     }
     let ran = fixture.memprof("bench -- --max-time 0.1").succeed();
     let expected = [("drawn::a_string", Some((1, 1000))), ("drawn::with_bencher", Some((1, 2000)))];
-    let expected = expected.map(|(name, figures)| (name.to_owned(), figures));
+    let expected = expected.map(|(name, metrics)| (name.to_owned(), metrics));
     assert_eq!(iterations(&fixture.summary()), expected, "{}", ran.all());
 }
 
@@ -291,7 +291,7 @@ fn criterion_and_divan_run_one_benchmark_a_process() {
     let expected = [("group/batched", Some((1, 7))), ("prepared", Some((1, 3))), ("three boxes", Some((3, 60)))];
     assert_eq!(
         iterations(&fixture.summary()),
-        expected.map(|(name, figures)| (name.to_owned(), figures)),
+        expected.map(|(name, metrics)| (name.to_owned(), metrics)),
         "{}",
         ran.all()
     );
@@ -304,7 +304,7 @@ fn criterion_and_divan_run_one_benchmark_a_process() {
     ];
     assert_eq!(
         iterations(&fixture.summary()),
-        expected.map(|(name, figures)| (name.to_owned(), figures)),
+        expected.map(|(name, metrics)| (name.to_owned(), metrics)),
         "{}",
         ran.all()
     );
@@ -340,7 +340,7 @@ fn no_figure_of_criterion_or_divan_is_of_anything_but_one_benchmark() {
     let ran = fixture.memprof(&format!("bench --profile dev --bench real -- {quick}")).run();
     let summary = fixture.summary();
     let expected = [("ends in a blank ", Some((1, 10))), ("never", None), ("one #2", Some((1, 50))), ("twice", None)];
-    assert_eq!(iterations(&summary), expected.map(|(name, figures)| (name.to_owned(), figures)), "{}", ran.all());
+    assert_eq!(iterations(&summary), expected.map(|(name, metrics)| (name.to_owned(), metrics)), "{}", ran.all());
     let ns = summary.test("ends in a blank ").json["iteration"]["ns"].as_f64();
     assert!(ns.is_some_and(|ns| ns > 0.0), "{}", ran.all());
     let ran = ran.complains("recorded without `same`, `same #2`: several of its benchmarks have that name");

@@ -76,7 +76,7 @@ fn a_budget_that_does_not_hold_fails_its_test_however_the_tests_are_run() {
         checked(fixture.memprof(&format!("test --lib {options}")).run().ended_with(101));
         let summary = fixture.summary();
         let test = summary.test("tests::regions_have_peaks_of_their_own");
-        assert_eq!((test.figures().peak_space, &test.json["peak_error"]), (10_000, &0.into()), "{options}");
+        assert_eq!((test.metrics().peak_space, &test.json["peak_error"]), (10_000, &0.into()), "{options}");
     }
     // Optimized, with link-time optimisation, where symbols that nobody seems to need go first.
     fixture.replace("Cargo.toml", "[workspace]", "[profile.release]\nlto = true\ncodegen-units = 1\n\n[workspace]");
@@ -100,9 +100,9 @@ fn measuring_regions_leaves_the_tests_own_profile_as_it_is() {
 fn a_budget_that_cannot_be_understood_says_what_was_meant() {
     let fixture = budgets();
     for (written, said) in [
-        ("#[budget(alloc_object = 1)]\nfn f() {}", "there is no figure `alloc_object`; did you mean `alloc_objects`?"),
-        ("#[budget(seconds = 1)]\nfn f() {}", "there is no figure `seconds`; there are `alloc_objects`, `alloc_space`"),
-        ("#[budget(leaks = 0)]\nfn f() {}", "there is no figure `leaks`; did you mean `leaked`?"),
+        ("#[budget(alloc_object = 1)]\nfn f() {}", "there is no metric `alloc_object`; did you mean `alloc_objects`?"),
+        ("#[budget(seconds = 1)]\nfn f() {}", "there is no metric `seconds`; there are `alloc_objects`, `alloc_space`"),
+        ("#[budget(leaks = 0)]\nfn f() {}", "there is no metric `leaks`; did you mean `leaked`?"),
         ("fn f() { memprof::assert_allocs!(leaked <= 0, { 1 }); }", "`leaked` is known of a whole test alone"),
         ("#[budget(leaked = \"1 KB or so\")]\nfn f() {}", "`KB or so` is no unit: there are B, KiB"),
         ("#[budget(alloc_objects = \"1KiB\")]\nfn f() {}", "`alloc_objects` is a count and no amount of bytes"),

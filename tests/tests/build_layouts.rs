@@ -59,7 +59,7 @@ fn the_layout_of_coming_cargos_loses_nothing() {
     assert_eq!(fixture.summary().test("hundreds").json["iteration"]["alloc_space"], 100);
     if tool::has("cargo", &["nextest", "--version"], "nextest in cargo's coming layout") {
         call("nextest run --lib").succeed();
-        assert_eq!(fixture.summary().test("tests::unit").figures().alloc_space, 100);
+        assert_eq!(fixture.summary().test("tests::unit").metrics().alloc_space, 100);
     }
 }
 

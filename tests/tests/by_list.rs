@@ -1,4 +1,4 @@
-//! Executables with libtest that are recorded by the list of their tests, as where the toolchain's libtest is not known: the figures are
+//! Executables with libtest that are recorded by the list of their tests, as where the toolchain's libtest is not known: the metrics are
 //! those of the usual way, but for what is named.
 #![allow(clippy::unwrap_used)] // tests throughout
 
@@ -53,8 +53,8 @@ fn compare_with(name: &str, rate: &str, command: &str) {
     let by_list = tests(&fixture);
     assert!(usual.len() > 5);
     assert_eq!(usual.keys().collect::<Vec<_>>(), by_list.keys().collect::<Vec<_>>());
-    for (test, figures) in &usual {
-        assert_eq!(figures, &by_list[test], "{test} at rate {rate}");
+    for (test, metrics) in &usual {
+        assert_eq!(metrics, &by_list[test], "{test} at rate {rate}");
     }
 }
 

@@ -43,7 +43,7 @@ fn what_cargo_runs_for_a_test_is_its_child_and_not_in_its_figures() {
     // Whose name has another length.
     assert_eq!(child(&summary, "starts_it_directly").1, by_name.1);
     for test in summary.tests() {
-        assert!(test.figures().alloc_space < 1_000_000, "{}: {:?}", test.name(), test.figures());
+        assert!(test.metrics().alloc_space < 1_000_000, "{}: {:?}", test.name(), test.metrics());
     }
     let run = &summary.json["run"];
     assert_eq!(run["children_alloc_objects"], 5 * by_name.1 + more.1 + shown.1);

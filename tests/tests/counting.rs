@@ -22,7 +22,7 @@ fn assertions_hold_and_fail_alike_however_the_tests_are_run() {
     }
 }
 
-/// What the crate keeps for its regions is not the test's: a region changes no figure of the record.
+/// What the crate keeps for its regions is not the test's: a region changes no metric of the record.
 #[test]
 fn a_region_adds_nothing_to_the_record() {
     let fixture = counting();
@@ -37,8 +37,8 @@ fn a_region_adds_nothing_to_the_record() {
         for rate in [0, 1, 524_288] {
             fixture.memprof(&format!("test --test one --memprofilerate {rate}")).succeed();
             let summary = fixture.summary();
-            let figures = summary.test("it").figures();
-            found.push((figures.alloc_objects, figures.alloc_space, figures.inuse_objects, figures.inuse_space));
+            let metrics = summary.test("it").metrics();
+            found.push((metrics.alloc_objects, metrics.alloc_space, metrics.inuse_objects, metrics.inuse_space));
         }
     }
     assert_eq!(found, [(2, 107, 1, 7); 6]);

@@ -1,4 +1,4 @@
-//! A test that dies leaves what it allocated until then: a failed test, marked as cut short, with its figures and its
+//! A test that dies leaves what it allocated until then: a failed test, marked as cut short, with its metrics and its
 //! profile. The others go on.
 
 use memprof_tests::fixture::Fixture;
@@ -44,8 +44,8 @@ fn figures_and_profile_are_there_and_marked_as_cut_short() {
         assert!(ran.stdout.contains(said), "{said}: {}", ran.all());
         let test = summary.test(name);
         assert_eq!((test.outcome(), &test.json["cut_short"]), ("failed", &true.into()), "{name}");
-        let figures = test.figures();
-        assert!(figures.alloc_space >= 1000 && figures.inuse_space >= 1000, "{name}: {figures:?}");
+        let metrics = test.metrics();
+        assert!(metrics.alloc_space >= 1000 && metrics.inuse_space >= 1000, "{name}: {metrics:?}");
         if can_read() {
             let raw = Raw::read(&test.file("profile"));
             assert_eq!(raw.through("deadly::keeps")[0].values[..4], [1, 1000, 1, 1000], "{name}");
@@ -96,6 +96,6 @@ fn a_ledger_that_was_broken_is_said_and_costs_nobody_elses() {
     let ran = ran.complains("warning: cannot read the ledger `").complains("caused by: it is not a ledger");
     ran.complains("help: run the tests again; if it stays, please report it with the ledger (`--keep-ledgers`)");
     let summary = fixture.summary();
-    assert_eq!(summary.test("behaves").figures().alloc_space, 4);
+    assert_eq!(summary.test("behaves").metrics().alloc_space, 4);
     assert_eq!(summary.json["run"]["unreadable_ledgers"], 1);
 }

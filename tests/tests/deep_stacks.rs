@@ -24,7 +24,7 @@ fn of_a_deep_stack_both_ends_are_kept_as_many_frames_as_are_asked_for() {
     for (flags, depth) in [("", 64), (" --stack-depth=32", 32), (" --stack-depth 1024", 1024)] {
         let output = fixture.memprof(&format!("test --memprofilerate 1{flags} recursion")).succeed();
         let summary = fixture.summary();
-        assert_eq!(summary.test("recursion").figures().alloc_objects, 10);
+        assert_eq!(summary.test("recursion").metrics().alloc_objects, 10);
         let is_cut = depth < 300;
         assert_eq!(losses(&summary, "recursion"), [u64::from(is_cut), 0]);
         assert_eq!(output.stderr.contains("frames in the middle are left out"), is_cut, "{}", output.stderr);
@@ -48,7 +48,7 @@ fn stacks_of_any_length_are_written_whole_at_every_depth() {
         assert!(!output.stderr.contains("could not"), "{}", output.stderr);
         let summary = fixture.summary();
         let test = summary.test("very_deep");
-        assert_eq!((test.figures().alloc_objects, test.figures().alloc_space), (1501, 150_100));
+        assert_eq!((test.metrics().alloc_objects, test.metrics().alloc_space), (1501, 150_100));
         let losses = &test.json["losses"];
         assert_eq!(
             [&losses["unattributed_objects"], &losses["unreadable_sites"], &losses["unwalkable_stacks"]],
@@ -119,9 +119,9 @@ fn what_the_c_library_calls_back_has_the_test_in_a_handful_of_stacks() {
     let fixture = Fixture::copy("deep");
     fixture.memprof("test --memprofilerate 1 sorting").succeed();
     let summary = fixture.summary();
-    let figures = summary.test("sorting").figures();
-    assert!(figures.alloc_objects > 400_000, "{figures:?}");
-    assert_eq!((losses(&summary, "sorting"), figures.inuse_space), ([0, 0], 0));
+    let metrics = summary.test("sorting").metrics();
+    assert!(metrics.alloc_objects > 400_000, "{metrics:?}");
+    assert_eq!((losses(&summary, "sorting"), metrics.inuse_space), ([0, 0], 0));
     let distinct = summary.test("sorting").json["stacks"].as_u64().expect("a number");
     assert!(distinct <= 8, "{distinct}");
     let Some(stacks) = stacks(&summary, "sorting", "deep::compare") else { return };

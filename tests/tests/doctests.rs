@@ -12,15 +12,15 @@ fn profiled(package: &str) -> Fixture {
 }
 
 /// Name, verdict, blocks, bytes and bytes left at the end of each doctest that has no `main` of its own.
-fn figures(fixture: &Fixture) -> Vec<(String, String, u64, u64, i64)> {
+fn metrics(fixture: &Fixture) -> Vec<(String, String, u64, u64, i64)> {
     let summary = fixture.summary();
     assert_eq!(summary.json["unprofiled"].as_array().map(Vec::len), Some(0));
     let tests = summary.tests().into_iter().filter(|test| !test.name().contains("with_a_main"));
     let told = tests.map(|test| {
-        let figures = test.figures();
+        let metrics = test.metrics();
         assert_eq!(test.text("kind"), "doc");
         let (name, outcome) = (test.name().to_owned(), test.outcome().to_owned());
-        (name, outcome, figures.alloc_objects, figures.alloc_space, figures.inuse_space)
+        (name, outcome, metrics.alloc_objects, metrics.alloc_space, metrics.inuse_space)
     });
     told.collect()
 }
@@ -28,7 +28,7 @@ fn figures(fixture: &Fixture) -> Vec<(String, String, u64, u64, i64)> {
 #[test]
 fn doctests_of_older_editions_are_profiled_one_by_one() {
     let fixture = profiled("each");
-    let told = figures(&fixture);
+    let told = metrics(&fixture);
     let [first, asking, panics] = &told[..] else { panic!("{told:#?}") };
     assert_eq!(first, &("each/src/lib.rs - (line 1)".into(), "ok".into(), 1, 11, 0));
     assert_eq!(asking, &("each/src/lib.rs - Asking (line 29)".into(), "ok".into(), 2, 22, 0));
@@ -36,13 +36,13 @@ fn doctests_of_older_editions_are_profiled_one_by_one() {
     assert!(panics.4 >= 11, "{panics:?}");
     let summary = fixture.summary();
     let own = summary.test("each/src/lib.rs - with_a_main (line 36)");
-    assert!(own.figures().alloc_space >= 11);
+    assert!(own.metrics().alloc_space >= 11);
     assert!(summary.test("each/src/lib.rs - (line 1)").file("alloc_space").exists());
 }
 
 #[test]
 fn merged_doctests_are_profiled_as_if_each_were_alone() {
-    let told = figures(&profiled("merged"));
+    let told = metrics(&profiled("merged"));
     let [first, asking, panics] = &told[..] else { panic!("{told:#?}") };
     assert_eq!(first, &("merged/src/lib.rs - (line 1)".into(), "ok".into(), 1, 11, 0));
     assert_eq!((asking.1.as_str(), asking.2, asking.3, asking.4), ("ok", 2, 22, 0));

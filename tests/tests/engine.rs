@@ -47,15 +47,15 @@ fn every_figure_of_every_site_agrees_with_a_model_that_counts_the_slow_way() {
     at_every_rate("model", |probed| {
         peak_is_exact(probed);
         if probed.ledger.rate == 1 {
-            let mut found: Vec<[u64; 10]> = probed.ledger.sites.iter().map(|site| figures(&site.values)).collect();
+            let mut found: Vec<[u64; 10]> = probed.ledger.sites.iter().map(|site| metrics(&site.values)).collect();
             found.sort_unstable();
             assert_eq!(found, probed.truth.places);
         }
     });
 }
 
-/// In the order of the probe's own figures.
-fn figures(values: &SiteValues) -> [u64; 10] {
+/// In the order of the probe's own metrics.
+fn metrics(values: &SiteValues) -> [u64; 10] {
     assert_eq!(values.timed_frees, values.frees);
     [
         values.alloc_objects,
@@ -96,7 +96,7 @@ fn two_runs_of_one_thread_are_the_same_to_the_last_figure() {
         let [first, second] = [(), ()].map(|()| probe("model", rate).ledger);
         assert_eq!(first.counters, second.counters);
         let values = |ledger: &memprof_harness::ledger::Ledger| {
-            let mut values: Vec<_> = ledger.sites.iter().map(|site| (site.size, figures(&site.values))).collect();
+            let mut values: Vec<_> = ledger.sites.iter().map(|site| (site.size, metrics(&site.values))).collect();
             values.sort_unstable();
             values
         };
@@ -244,7 +244,7 @@ fn a_forked_child_has_a_ledger_of_its_own() {
         assert_eq!(probed.ledger.losses.forks, 1);
         child_is_recorded(probed, 1);
         if probed.ledger.rate == 1 {
-            // That it freed a block of its parent's is none of its own figures.
+            // That it freed a block of its parent's is none of its own metrics.
             assert_eq!(probed.forked[0].counters.frees, 2000 - 64);
         }
     });

@@ -1,8 +1,8 @@
-//! The figures of every test are exact: known by construction, equal to dhat-rs's, the same in every run and at every
+//! The metrics of every test are exact: known by construction, equal to dhat-rs's, the same in every run and at every
 //! rate.
 
 use memprof_tests::fixture::Fixture;
-use memprof_tests::summary::{Figures, Summary};
+use memprof_tests::summary::{Metrics, Summary};
 use memprof_tests::tool;
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -42,17 +42,17 @@ fn recorded() -> &'static Summary {
     })
 }
 
-fn figures(summary: &Summary) -> BTreeMap<String, Figures> {
+fn metrics(summary: &Summary) -> BTreeMap<String, Metrics> {
     let tests = summary.tests();
-    tests.iter().map(|test| (format!("{} {}", test.text("kind"), test.name()), test.figures())).collect()
+    tests.iter().map(|test| (format!("{} {}", test.text("kind"), test.name()), test.metrics())).collect()
 }
 
 #[test]
 fn every_test_has_the_figures_it_must_have() {
     for (name, expected) in KNOWN {
         let test = recorded().test(&format!("tests::{name}"));
-        let found = test.figures();
-        let inuse = [found.inuse_objects, found.inuse_space].map(|figure| u64::try_from(figure).expect("not negative"));
+        let found = test.metrics();
+        let inuse = [found.inuse_objects, found.inuse_space].map(|metric| u64::try_from(metric).expect("not negative"));
         let found = [found.alloc_objects, found.alloc_space, found.reallocs, found.peak_space, inuse[0], inuse[1]];
         assert_eq!(found, *expected, "{name}");
         assert_eq!(test.outcome(), "ok");
@@ -60,8 +60,8 @@ fn every_test_has_the_figures_it_must_have() {
     }
     let outside = recorded().test("a_box_of_its_own");
     assert_eq!((outside.text("target"), outside.text("kind")), ("outside", "test"));
-    assert_eq!((outside.figures().alloc_objects, outside.figures().alloc_space), (1, 16));
-    assert_eq!(recorded().test("a_box_through_the_library").figures().alloc_space, 8);
+    assert_eq!((outside.metrics().alloc_objects, outside.metrics().alloc_space), (1, 16));
+    assert_eq!(recorded().test("a_box_through_the_library").metrics().alloc_space, 8);
 }
 
 #[test]
@@ -81,13 +81,13 @@ fn size_classes_hold_what_was_allocated() {
 fn the_totals_are_those_of_all_tests() {
     let run = &recorded().json["run"];
     for (field, value) in [
-        ("alloc_objects", (|figures| figures.alloc_objects as i64) as fn(&Figures) -> i64),
-        ("alloc_space", |figures| figures.alloc_space as i64),
-        ("reallocs", |figures| figures.reallocs as i64),
-        ("inuse_objects", |figures| figures.inuse_objects),
-        ("inuse_space", |figures| figures.inuse_space),
+        ("alloc_objects", (|metrics| metrics.alloc_objects as i64) as fn(&Metrics) -> i64),
+        ("alloc_space", |metrics| metrics.alloc_space as i64),
+        ("reallocs", |metrics| metrics.reallocs as i64),
+        ("inuse_objects", |metrics| metrics.inuse_objects),
+        ("inuse_space", |metrics| metrics.inuse_space),
     ] {
-        let sum: i64 = figures(recorded()).values().map(value).sum();
+        let sum: i64 = metrics(recorded()).values().map(value).sum();
         assert_eq!(run[field].as_i64(), Some(sum), "{field}");
     }
 }
@@ -100,7 +100,7 @@ fn dhat_counts_the_same_on_the_same_functions() {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let last = text.lines().last().expect("the oracle answers");
         let counted: Vec<u64> = last.split(' ').map(|number| number.parse().expect("a number")).collect();
-        let found = recorded().test(&format!("tests::{name}")).figures();
+        let found = recorded().test(&format!("tests::{name}")).metrics();
         assert_eq!(counted[..2], [found.alloc_objects, found.alloc_space], "{name}: blocks and bytes");
         assert_eq!(counted[3..], [found.inuse_objects as u64, found.inuse_space as u64], "{name}: at the end");
         if !THREADED.contains(name) {
@@ -118,7 +118,7 @@ fn two_runs_have_the_same_figures() {
         json["run"]["command"] = "".into();
         for test in json["tests"].as_array_mut().expect("a list") {
             let name = test["name"].as_str().unwrap_or_default().to_owned();
-            // What the engine took for itself is no figure of the test's.
+            // What the engine took for itself is no metric of the test's.
             test["losses"]["own_memory"] = serde_json::Value::Null;
             if THREADED.iter().any(|threaded| name.ends_with(threaded)) {
                 for field in ["peak_space", "peak_error", "losses", "stacks", "files"] {
@@ -142,14 +142,14 @@ fn the_rate_changes_no_figure() {
     }
 }
 
-fn without_threaded_peaks(summary: &Summary) -> BTreeMap<String, Figures> {
-    let mut figures = figures(summary);
-    for (name, figures) in &mut figures {
+fn without_threaded_peaks(summary: &Summary) -> BTreeMap<String, Metrics> {
+    let mut metrics = metrics(summary);
+    for (name, metrics) in &mut metrics {
         if THREADED.iter().any(|threaded| name.ends_with(threaded)) {
-            figures.peak_space = 0;
+            metrics.peak_space = 0;
         }
     }
-    figures
+    metrics
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn a_test_alone_and_among_others_is_the_same_test() {
     fixture.memprof("test --lib --memprofilerate 1 -- --exact tests::collections").succeed();
     let summary = fixture.summary();
     let [alone] = summary.tests()[..] else { panic!("{:#}", summary.json) };
-    assert_eq!(alone.figures(), recorded().test("tests::collections").figures());
+    assert_eq!(alone.metrics(), recorded().test("tests::collections").metrics());
 }
 
 #[test]
@@ -166,7 +166,7 @@ fn release_builds_have_their_own_truth() {
     let fixture = Fixture::copy("known");
     fixture.memprof("test --release --lib --memprofilerate 1").succeed();
     for (name, expected) in KNOWN {
-        let found = fixture.summary().test(&format!("tests::{name}")).figures();
+        let found = fixture.summary().test(&format!("tests::{name}")).metrics();
         assert_eq!([found.alloc_objects, found.alloc_space, found.peak_space], [expected[0], expected[1], expected[3]]);
     }
     assert_eq!(fixture.summary().json["run"]["profile"], "release");
@@ -180,7 +180,7 @@ fn nightly_counts_the_same() {
     let fixture = Fixture::copy("known");
     fixture.cargo("+nightly memprof test --lib --memprofilerate 1").succeed();
     for (name, expected) in KNOWN {
-        let found = fixture.summary().test(&format!("tests::{name}")).figures();
+        let found = fixture.summary().test(&format!("tests::{name}")).metrics();
         assert_eq!([found.alloc_objects, found.alloc_space, found.peak_space], [expected[0], expected[1], expected[3]]);
     }
     let rustc = fixture.summary().json["run"]["rustc"].to_string();

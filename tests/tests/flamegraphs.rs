@@ -37,15 +37,15 @@ fn every_one_is_well_formed_and_there_is_one_for_whatever_there_is_to_show() {
     fixture.memprof("test --memprofilerate 1").succeed();
     let summary = fixture.summary();
     for test in summary.tests() {
-        let figures = test.figures();
+        let metrics = test.metrics();
         let shown: BTreeSet<&str> = test.files().into_iter().map(|(what, _)| what).collect();
-        for (what, figure) in [
-            ("alloc_objects", figures.alloc_objects as i64),
-            ("alloc_space", figures.alloc_space as i64),
-            ("peak_space", figures.peak_space as i64),
-            ("inuse_space", figures.inuse_space),
+        for (what, metric) in [
+            ("alloc_objects", metrics.alloc_objects as i64),
+            ("alloc_space", metrics.alloc_space as i64),
+            ("peak_space", metrics.peak_space as i64),
+            ("inuse_space", metrics.inuse_space),
         ] {
-            assert_eq!(shown.contains(what), figure > 0, "{what} of {}", test.name());
+            assert_eq!(shown.contains(what), metric > 0, "{what} of {}", test.name());
         }
     }
     for (test, what, svg) in all(&summary) {
@@ -103,7 +103,7 @@ fn names_that_file_systems_refuse_or_confuse_stay_distinct() {
     let summary = fixture.summary();
     let mut places = BTreeSet::new();
     for test in summary.tests() {
-        if test.figures().alloc_objects == 0 {
+        if test.metrics().alloc_objects == 0 {
             continue;
         }
         let profile = test.file("profile");

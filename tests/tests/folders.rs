@@ -38,7 +38,7 @@ fn the_users_own_build_is_neither_used_nor_invalidated() {
     fixture.memprof("test").succeed().never_says("Compiling");
     fixture.replace("src/lib.rs", "Box::new(7_u64)", "Box::new([7_u64; 3])");
     fixture.memprof("test --memprofilerate 1").succeed().complains("Compiling known");
-    assert_eq!(fixture.summary().test("tests::one_box").figures().alloc_space, 24);
+    assert_eq!(fixture.summary().test("tests::one_box").metrics().alloc_space, 24);
     fixture.cargo("test").succeed().complains("Compiling known");
 }
 

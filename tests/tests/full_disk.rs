@@ -58,7 +58,7 @@ fn a_test_that_fills_the_disk_is_counted_and_what_has_no_stack_is_said() {
     let fixture = Fixture::copy("known");
     fixture.write("tests/filling.rs", PROGRAM);
     let command = format!("test --test filling --memprofilerate 1 --memprofile {}/out", disk.path().display());
-    let figures = |fill: bool| {
+    let metrics = |fill: bool| {
         let mut call = fixture.memprof(&command);
         if fill {
             call = call.env("FILL", disk.path().join("filling"));
@@ -70,11 +70,11 @@ fn a_test_that_fills_the_disk_is_counted_and_what_has_no_stack_is_said() {
         assert_eq!(lost > 0, fill, "{}", ran.all());
         assert_eq!(ran.stderr.contains("have no stack"), fill, "{}", ran.all());
         assert_eq!((test.outcome(), &test.json["cut_short"]), ("ok", &false.into()));
-        test.figures().alloc_objects
+        test.metrics().alloc_objects
     };
     // What it takes to open the file and its name is all that comes to the 4096.
-    assert_eq!(figures(false), 4096);
-    assert!((4096..4110).contains(&figures(true)));
+    assert_eq!(metrics(false), 4096);
+    assert!((4096..4110).contains(&metrics(true)));
 }
 
 #[test]

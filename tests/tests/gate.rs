@@ -128,7 +128,7 @@ fn a_hand_broken_baseline_names_the_line_and_costs_no_test_run() {
         (good.replace("baseline 2", "baseline 1"), "in the place of this one: `cargo memprof test --save-baseline`"),
         (good.replace(line, &format!("<<<<<<< ours\n{line}")), &*format!("line {at}: it holds a conflict")),
         (format!("{good}{line}\n"), &format!("`tests::loads_three_rows` of line {at} is there a second time")),
-        (good.replace("alloc_objects=4", "alloc_objects=many"), &format!("line {at}: `many` is no figure")),
+        (good.replace("alloc_objects=4", "alloc_objects=many"), &format!("line {at}: `many` is not a valid value")),
         (good.replace(" inuse_space=0", ""), "it is cut short: `inuse_space=N` is missing"),
     ] {
         fixture.write("memprof.baseline", &broken);

@@ -1,4 +1,4 @@
-//! What changes figures and is no change of the code: which packages are chosen, how code is optimized, whether errors capture backtraces.
+//! What changes metrics and is no change of the code: which packages are chosen, how code is optimized, whether errors capture backtraces.
 
 use memprof_tests::fixture::{Call, Fixture};
 use memprof_tests::repository;

@@ -146,7 +146,7 @@ fn a_regression_without_its_profiles_says_what_is_missing() {
     fixture.memprof("gate --no-run --baseline-dir kept").run().ended_with(5).says(SITE);
     let sampled = fixture.memprof("gate --memprofilerate 512").run().ended_with(5);
     sampled.says("at a rate of 512, so not every allocation has a stack");
-    // A profile that belongs to other figures explains nothing.
+    // A profile that belongs to other metrics explains nothing.
     fixture.memprof("test --save-baseline --baseline other --baseline-dir kept").succeed();
     let stale = fixture.memprof("gate --no-run --baseline-dir kept").run().ended_with(5);
     stale.says("it has 7 allocations, not 4");

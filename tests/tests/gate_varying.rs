@@ -92,7 +92,7 @@ fn a_test_over_its_limit_is_run_again_before_anything_is_said() {
         .says("  so in each of its 20 runs\n")
         .never_says("over budget growing varies");
 
-    // It needs more than it ever did, and varies: no figure is the one to accept.
+    // It needs more than it ever did, and varies: no metric is the one to accept.
     begin_again(&fixture, "varies");
     with(&fixture, &[steady(3), scripted("varies", &[9, 8, 7, 9])]);
     let over =

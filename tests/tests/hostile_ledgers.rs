@@ -63,7 +63,7 @@ fn take_in(bytes: &[u8]) -> Result<Ledger, LedgerError> {
     if let Ok(ledger) = &taken {
         for site in &ledger.sites {
             assert!(ledger.stacks.frames(site.stack).count() <= layout::MOST_DEPTH + 1);
-            // Figures of a broken file mean nothing, but adding them up must not break anything either.
+            // Metrics of a broken file mean nothing, but adding them up must not break anything either.
             let _ = (site.values.inuse_objects(), site.values.inuse_space());
         }
     }

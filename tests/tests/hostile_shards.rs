@@ -194,7 +194,7 @@ fn the_gate_reads_no_more_of_a_run_than_its_own_files() {
     // Only what differs is accepted, with its profile; here one run of each test.
     fs::remove_file(fixture.path("memprof.baseline")).expect("it was written");
     fixture.memprof("test --lib --memprofilerate 1 --memprofile one").succeed();
-    // A profile that is a link is none: the figures are accepted, and nothing is copied beside the baseline.
+    // A profile that is a link is none: the metrics are accepted, and nothing is copied beside the baseline.
     let place = profile(&fixture);
     fs::remove_file(&place).expect("it is there");
     symlink(&secret, &place).expect("nothing is there");

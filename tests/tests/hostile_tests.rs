@@ -103,11 +103,11 @@ fn each_is_counted_to_its_end() {
         for test in roots {
             let name = test.name();
             assert_eq!((test.outcome(), &test.json["cut_short"]), ("ok", &false.into()), "{name}");
-            let figures = test.figures();
+            let metrics = test.metrics();
             match name {
-                "starts_a_program" => assert!(figures.inuse_space >= 2000 && figures.alloc_objects >= 2, "{name}"),
-                "leaves_threads_running" => assert!(figures.alloc_space >= 2000, "{name}"),
-                _ => assert_eq!((figures.alloc_objects, figures.inuse_space), (2, 2000), "{name}"),
+                "starts_a_program" => assert!(metrics.inuse_space >= 2000 && metrics.alloc_objects >= 2, "{name}"),
+                "leaves_threads_running" => assert!(metrics.alloc_space >= 2000, "{name}"),
+                _ => assert_eq!((metrics.alloc_objects, metrics.inuse_space), (2, 2000), "{name}"),
             }
             if rate == 1 && can_read() {
                 let raw = Raw::read(&test.file("profile"));
@@ -168,12 +168,12 @@ fn tests_whose_recordings_another_test_removes_are_all_named() {
     }
     let ran = ran.complains("cannot report on 3 tests").complains("were removed from");
     let summary = fixture.summary();
-    assert_eq!(summary.test("c_is_after").figures().alloc_objects, 1, "{}", ran.all());
+    assert_eq!(summary.test("c_is_after").metrics().alloc_objects, 1, "{}", ran.all());
     assert_eq!(summary.tests().len(), 1);
     let named: Vec<_> = summary.json["not_run"].as_array().unwrap().iter().filter(|one| one["lost"] == true).collect();
     assert_eq!(named.len(), 3, "{}", summary.json["not_run"]);
 
-    // Whatever ran at once: every test has its figures or is named, and no gate passes.
+    // Whatever ran at once: every test has its metrics or is named, and no gate passes.
     test("--save-baseline").run().ended_with(7).complains("was not written: not all of it was recorded");
     let summary = fixture.summary();
     let lost = summary.json["not_run"].as_array().unwrap().iter().filter(|one| one["lost"] == true).count();

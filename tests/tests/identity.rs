@@ -6,7 +6,7 @@ use memprof_tests::tool;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-/// The lines of the baseline that are of tests, without their figures.
+/// The lines of the baseline that are of tests, without their metrics.
 fn lines(fixture: &Fixture) -> Vec<String> {
     let text = fixture.read("memprof.baseline");
     let tests = text.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', '@']));
@@ -212,7 +212,7 @@ fn a_target_with_a_test_runner_of_its_own_is_recorded_as_one_program() {
         let summary = fixture.summary();
         let test = summary.test("(whole program)");
         assert_eq!((test.text("kind"), test.text("target"), test.outcome()), ("lib", "places", "ok"));
-        assert!(test.figures().inuse_space >= 100, "{:?}", test.figures());
+        assert!(test.metrics().inuse_space >= 100, "{:?}", test.metrics());
         // The others, beside it, are libtest's as ever.
         fixture.cargo("+nightly memprof test --test whole --profile").arg(profile).succeed();
     }

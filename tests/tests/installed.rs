@@ -131,6 +131,6 @@ fn an_installed_program_profiles_a_crate() {
     let cache = temporary.path().join("cache");
     let call = fixture.memprof("test --memprofilerate 1 --offline").env("PATH", path).env("XDG_CACHE_HOME", &cache);
     let _ = call.succeed().complains("Compiling memprof-harness");
-    assert_eq!(fixture.summary().test("tests::growing_vec").figures().alloc_space, 1008);
+    assert_eq!(fixture.summary().test("tests::growing_vec").metrics().alloc_space, 1008);
     assert!(fs::read_dir(cache.join("cargo-memprof")).expect("the harness").count() > 0);
 }

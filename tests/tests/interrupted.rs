@@ -105,7 +105,7 @@ fn ctrl_c_ends_everything_and_leaves_what_was_recorded_until_then() {
     assert!(stderr.contains("the run was interrupted\n  caused by: 2 tests had begun"), "{stderr}");
     let summary = fixture.summary();
     assert_eq!(summary.json["run"]["interrupted"], true);
-    assert_eq!((summary.test("a_finishes").outcome(), summary.test("a_finishes").figures().alloc_objects), ("ok", 1));
+    assert_eq!((summary.test("a_finishes").outcome(), summary.test("a_finishes").metrics().alloc_objects), ("ok", 1));
     assert_eq!(summary.test("waits").json["cut_short"], true);
     assert!(summary.test("a_finishes").file("profile").exists());
     assert_eq!(last_command(&fixture), (130.into(), true, true));
@@ -154,7 +154,7 @@ fn a_terminal_that_is_closed_ends_everything_and_leaves_what_was_recorded_until_
     running.leaves_nobody();
     assert_eq!(code, 129, "{stderr}");
     assert_eq!(fixture.summary().json["run"]["interrupted"], true);
-    assert_eq!(fixture.summary().test("a_finishes").figures().alloc_objects, 1);
+    assert_eq!(fixture.summary().test("a_finishes").metrics().alloc_objects, 1);
     assert_eq!(last_command(&fixture), (129.into(), true, true));
 }
 

@@ -17,9 +17,9 @@ fn every_way_through_a_tree_of_calls_is_a_stack_of_its_own() {
     let summary = fixture.summary();
     for (name, ways) in TESTS {
         let test = summary.test(&format!("tests::{name}"));
-        let figures = test.figures();
-        assert_eq!((figures.alloc_objects, figures.alloc_space), (ways as u64, 16 * ways as u64), "{name}");
-        assert_eq!((figures.peak_space, figures.inuse_space), (16, 0), "{name}");
+        let metrics = test.metrics();
+        assert_eq!((metrics.alloc_objects, metrics.alloc_space), (ways as u64, 16 * ways as u64), "{name}");
+        assert_eq!((metrics.peak_space, metrics.inuse_space), (16, 0), "{name}");
         assert_eq!(test.json["stacks"], ways, "{name}");
         if can_read() {
             stacks_are_told_apart(&test.file("profile"), ways);

@@ -37,7 +37,7 @@ fn a_block_that_a_late_thread_resizes_in_place_is_no_free_one() {
         let summary = fixture.summary();
         // A box for each of the workers' blocks, and nothing left of it.
         for name in ["tests::late_threads_trim_what_they_are_given", "tests::late_threads_grow_what_they_are_given"] {
-            let test = summary.test(name).figures();
+            let test = summary.test(name).metrics();
             assert_eq!((test.reallocs, test.inuse_objects, test.inuse_space), (40, 0, 0), "{name} at rate {rate}");
         }
     }

@@ -141,7 +141,7 @@ fn a_user_who_has_a_build_scripts_variables_set_is_profiled_all_the_same() {
     let fixture = Fixture::copy("places");
     let ran = fixture.memprof("test --lib").env("NUM_JOBS", "64").env("CARGO_CFG_TARGET_ARCH", "x86_64").succeed();
     ran.never_says("without being profiled");
-    assert_eq!(fixture.summary().test("tests::unit").figures().alloc_space, 100);
+    assert_eq!(fixture.summary().test("tests::unit").metrics().alloc_space, 100);
     let fixture = host_with_guest();
     fixture.memprof("test").env("NUM_JOBS", "64").succeed();
     assert_eq!(fixture.summary().tests().len(), 1);

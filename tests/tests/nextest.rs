@@ -11,8 +11,8 @@ fn is_there() -> bool {
 
 fn tests(summary: &Summary) -> Vec<String> {
     let told = |test: &memprof_tests::summary::Test<'_>| {
-        let figures = test.figures();
-        format!("{} {} {} {}", test.name(), test.outcome(), figures.alloc_objects, figures.alloc_space)
+        let metrics = test.metrics();
+        format!("{} {} {} {}", test.name(), test.outcome(), metrics.alloc_objects, metrics.alloc_space)
     };
     summary.tests().iter().map(told).collect()
 }
@@ -72,8 +72,8 @@ fn of_a_test_that_is_retried_the_last_attempt_is_kept() {
     let summary = fixture.summary();
     assert_eq!(summary.tests().len(), 2, "{}", ran.all());
     let (second, never) = (summary.test("second_time"), summary.test("never"));
-    assert_eq!((second.outcome(), second.figures().inuse_space), ("ok", 2000));
-    assert_eq!((never.outcome(), never.figures().inuse_space), ("failed", 300));
+    assert_eq!((second.outcome(), second.metrics().inuse_space), ("ok", 2000));
+    assert_eq!((never.outcome(), never.metrics().inuse_space), ("failed", 300));
     assert_eq!(never.json["cut_short"], true);
 }
 
@@ -87,9 +87,9 @@ fn tests_of_programs_with_a_main_of_their_own_are_recorded_too() {
     let summary = fixture.summary();
     let told: Vec<_> = summary.tests().iter().map(|test| format!("{} {}", test.name(), test.outcome())).collect();
     assert_eq!(told, ["fails failed", "leaks a name with spaces ok", "panics failed", "three ok"]);
-    let figures = |name: &str| summary.test(name).figures();
-    assert_eq!(figures("leaks a name with spaces").inuse_space, 777);
-    assert_eq!(figures("three").alloc_objects, figures("leaks a name with spaces").alloc_objects + 2);
+    let metrics = |name: &str| summary.test(name).metrics();
+    assert_eq!(metrics("leaks a name with spaces").inuse_space, 777);
+    assert_eq!(metrics("three").alloc_objects, metrics("leaks a name with spaces").alloc_objects + 2);
 }
 
 #[test]

@@ -2,13 +2,13 @@
 //! the process, and it answers.
 
 use memprof_tests::fixture::Fixture;
-use memprof_tests::summary::{Figures, Summary, Test};
+use memprof_tests::summary::{Metrics, Summary, Test};
 use memprof_tests::workspace;
 
-/// Kind and name of each test and of each program it started, with their figures.
-fn figures(summary: &Summary) -> Vec<(String, Figures)> {
+/// Kind and name of each test and of each program it started, with their metrics.
+fn metrics(summary: &Summary) -> Vec<(String, Metrics)> {
     let label = |test: &Test<'_>| format!("{} {}", test.text("kind"), test.name());
-    summary.tests().iter().map(|test| (label(test), test.figures())).collect()
+    summary.tests().iter().map(|test| (label(test), test.metrics())).collect()
 }
 
 #[test]
@@ -26,15 +26,15 @@ fn who_asks_is_answered_in_every_kind_of_program_and_allocates_no_more() {
         for summary in [&without, &with] {
             assert_eq!(summary.json["unprofiled"], serde_json::json!([]));
             for name in ["tests::in_the_library", "src/lib.rs - (line 3)", "with_an_allocator_of_its_own"] {
-                let figures = summary.test(name).figures();
-                let told = (figures.alloc_objects, figures.alloc_space, figures.peak_space, figures.inuse_space);
+                let metrics = summary.test(name).metrics();
+                let told = (metrics.alloc_objects, metrics.alloc_space, metrics.peak_space, metrics.inuse_space);
                 assert_eq!(told, (3, 60, 20, 0), "{name} {native}");
             }
             let children = |name: &str| summary.test(name).json["children"].as_array().map(Vec::len);
             assert_eq!((children("starts_a_program"), children("has_cargo_run_it")), (Some(1), Some(1)));
         }
         let alike = |summary: &Summary| {
-            let mut all = figures(summary);
+            let mut all = metrics(summary);
             // Whose command line and environment are longer by what is asked for.
             all.retain(|(label, _)| !label.contains("has_cargo_run_it") && !label.contains("starts_a_program"));
             all
@@ -42,7 +42,7 @@ fn who_asks_is_answered_in_every_kind_of_program_and_allocates_no_more() {
         assert_eq!(alike(&without), alike(&with), "{native}");
         let started = |summary: &Summary| {
             let child = &summary.test("starts_a_program").json["children"][0];
-            ["alloc_objects", "frees", "inuse_objects"].map(|figure| child[figure].as_i64())
+            ["alloc_objects", "frees", "inuse_objects"].map(|metric| child[metric].as_i64())
         };
         assert_eq!(started(&without), started(&with), "{native}");
     }

@@ -29,15 +29,15 @@ fn outside_frees(summary: &Summary, name: &str) -> u64 {
 
 fn all_blocks_are_known_and_gone(summary: &Summary) {
     for (name, blocks, outside) in KNOWN {
-        let figures = summary.test(name).figures();
-        assert_eq!((figures.alloc_objects, figures.inuse_objects), (blocks, 0), "{name}");
+        let metrics = summary.test(name).metrics();
+        assert_eq!((metrics.alloc_objects, metrics.inuse_objects), (blocks, 0), "{name}");
         assert_eq!(outside_frees(summary, name), outside, "{name}");
     }
     for test in summary.tests() {
-        let (frees, figures) = (outside_frees(summary, test.name()), test.figures());
-        assert_eq!((test.outcome(), figures.inuse_objects), ("ok", 0), "{}", test.name());
+        let (frees, metrics) = (outside_frees(summary, test.name()), test.metrics());
+        assert_eq!((test.outcome(), metrics.inuse_objects), ("ok", 0), "{}", test.name());
         let most = ROUNDED * i64::try_from(frees).expect("few");
-        assert!((0..=most).contains(&figures.inuse_space), "{}: {}", test.name(), figures.inuse_space);
+        assert!((0..=most).contains(&metrics.inuse_space), "{}: {}", test.name(), metrics.inuse_space);
     }
     assert_eq!(outside_frees(summary, "given_back_by_other_threads"), 12);
     assert_eq!(outside_frees(summary, "two_hundred_threads"), 2000);
@@ -66,7 +66,7 @@ fn c_gives_back_what_rust_made_at_every_rate() {
     let ran = fixture.memprof("test -p outside --native --memprofilerate 1 -- --test-threads=1").succeed();
     assert_same(&plain, &ran);
     let summary = fixture.summary();
-    assert_eq!(summary.test("given_back").figures().inuse_space, 0);
+    assert_eq!(summary.test("given_back").metrics().inuse_space, 0);
     assert!(summary.tests().iter().all(|test| outside_frees(&summary, test.name()) == 0));
 }
 
@@ -100,10 +100,10 @@ fn what_is_not_rusts_goes_on_to_an_allocator_that_was_preloaded() {
             .succeed();
         let summary = fixture.summary();
         for (name, blocks, outside) in KNOWN {
-            let figures = summary.test(name).figures();
-            assert_eq!((figures.alloc_objects, figures.inuse_objects), (blocks, 0), "{name}");
+            let metrics = summary.test(name).metrics();
+            assert_eq!((metrics.alloc_objects, metrics.inuse_objects), (blocks, 0), "{name}");
             assert_eq!(outside_frees(&summary, name), outside, "{name}");
-            assert!(figures.inuse_space >= 0, "{name}");
+            assert!(metrics.inuse_space >= 0, "{name}");
         }
     }
 }
@@ -151,7 +151,7 @@ fn of_rust() {
         assert_eq!(fixture.summary().test("of_c").outcome(), "ok");
         // The same, linked dynamically.
         fixture.memprof(&format!("test --test freed_by_c --memprofilerate {rate}")).succeed();
-        assert_eq!(fixture.summary().test("of_rust").figures().inuse_objects, 0);
+        assert_eq!(fixture.summary().test("of_rust").metrics().inuse_objects, 0);
     }
 }
 
@@ -166,11 +166,11 @@ fn rust_on_both_sides_of_dlopen_drops_what_the_other_made() {
         says_that_bytes_are_not_exact(&ran);
         let summary = fixture.summary();
         for test in summary.tests() {
-            let (name, figures) = (test.name(), test.figures());
+            let (name, metrics) = (test.name(), test.metrics());
             // What the plugin makes is not seen, nor is that it goes.
-            assert_eq!(figures.inuse_objects, 0, "{name} at rate {rate}");
+            assert_eq!(metrics.inuse_objects, 0, "{name} at rate {rate}");
             let most = ROUNDED * i64::try_from(outside_frees(&summary, name)).expect("few");
-            assert!((0..=most).contains(&figures.inuse_space), "{name} at rate {rate}: {}", figures.inuse_space);
+            assert!((0..=most).contains(&metrics.inuse_space), "{name} at rate {rate}: {}", metrics.inuse_space);
         }
         assert_eq!(outside_frees(&summary, "the_plugin_drops_what_the_host_makes"), 7);
         assert_eq!(outside_frees(&summary, "the_host_drops_what_the_plugin_makes"), 0);

@@ -17,11 +17,11 @@ const KNOWN: &[(&str, [u64; 3])] = &[
 fn figures_are_known(summary: &Summary) {
     assert_eq!(summary.tests().len(), 7);
     for test in summary.tests() {
-        assert_eq!((test.outcome(), test.figures().inuse_space), ("ok", 0), "{}", test.name());
+        assert_eq!((test.outcome(), test.metrics().inuse_space), ("ok", 0), "{}", test.name());
     }
     for (name, expected) in KNOWN {
-        let figures = summary.test(&format!("tests::{name}")).figures();
-        assert_eq!([figures.alloc_objects, figures.alloc_space, figures.peak_space], *expected, "{name}");
+        let metrics = summary.test(&format!("tests::{name}")).metrics();
+        assert_eq!([metrics.alloc_objects, metrics.alloc_space, metrics.peak_space], *expected, "{name}");
     }
 }
 

@@ -75,7 +75,7 @@ fn lifetimes_are_those_of_each_stack() {
         ["frees", "lifetime_space", "temporary_objects", "short_lived_objects"].map(|name| lifetimes[name].as_u64());
     assert_eq!(sums, [9, 3 * 4096 + 3 * 4097, 3, 6].map(Some));
     let raw = Raw::read(&summary.test("lives").file("profile"));
-    let figures = ["lifetime_space", "temporary_objects", "short_lived_objects"].map(|name| raw.position(name));
+    let metrics = ["lifetime_space", "temporary_objects", "short_lived_objects"].map(|name| raw.position(name));
     for (function, expected) in [
         ("dies_at_once", [0, 3, 3]),
         // No more than 4096 bytes were allocated meanwhile.
@@ -84,7 +84,7 @@ fn lifetimes_are_those_of_each_stack() {
         ("passes", [0, 0, 0]),
     ] {
         let through = raw.through(&format!("lives::{function}"));
-        let found = figures.map(|at| through.iter().map(|sample| sample.values[at]).sum::<i64>());
+        let found = metrics.map(|at| through.iter().map(|sample| sample.values[at]).sum::<i64>());
         assert_eq!(found, expected, "{function}");
     }
 }
@@ -108,23 +108,23 @@ fn the_stacks_add_up_to_the_exact_figures() {
     let summary = recorded().summary();
     let run = Raw::read(&recorded().path("target/memprof/profile.pb.gz"));
     for test in summary.tests() {
-        let figures = test.figures();
-        if figures.alloc_objects == 0 {
+        let metrics = test.metrics();
+        if metrics.alloc_objects == 0 {
             continue;
         }
         let raw = Raw::read(&test.file("profile"));
-        for (sample_type, figure) in [
-            ("alloc_objects", figures.alloc_objects as i64),
-            ("alloc_space", figures.alloc_space as i64),
-            ("inuse_objects", figures.inuse_objects),
-            ("inuse_space", figures.inuse_space),
-            ("reallocs", figures.reallocs as i64),
+        for (sample_type, metric) in [
+            ("alloc_objects", metrics.alloc_objects as i64),
+            ("alloc_space", metrics.alloc_space as i64),
+            ("inuse_objects", metrics.inuse_objects),
+            ("inuse_space", metrics.inuse_space),
+            ("reallocs", metrics.reallocs as i64),
         ] {
-            assert_eq!(raw.total(sample_type), figure, "{sample_type} of {}", test.name());
-            assert_eq!(total_of(&run, &test, sample_type), figure, "{sample_type} of {} in the run", test.name());
+            assert_eq!(raw.total(sample_type), metric, "{sample_type} of {}", test.name());
+            assert_eq!(total_of(&run, &test, sample_type), metric, "{sample_type} of {} in the run", test.name());
         }
         if test.json["peak_error"] == 0 {
-            assert_eq!(raw.total("peak_space"), figures.peak_space as i64, "{}", test.name());
+            assert_eq!(raw.total("peak_space"), metrics.peak_space as i64, "{}", test.name());
         }
     }
 }
@@ -210,7 +210,7 @@ fn the_stack_of_a_test_begins_with_the_test() {
         return;
     }
     for test in recorded().summary().tests() {
-        if test.figures().alloc_objects == 0 || test.json["threads"] != 1 {
+        if test.metrics().alloc_objects == 0 || test.json["threads"] != 1 {
             continue;
         }
         for sample in Raw::read(&test.file("profile")).samples {
@@ -291,5 +291,5 @@ fn a_run_without_samples_says_so_and_how_to_get_some() {
     let fixture = Fixture::copy("known");
     let ran = fixture.memprof("test --lib one_box").succeed();
     assert!((ran.stdout + &ran.stderr).contains("--memprofilerate 1"));
-    assert_eq!(fixture.summary().test("tests::one_box").figures().alloc_objects, 1);
+    assert_eq!(fixture.summary().test("tests::one_box").metrics().alloc_objects, 1);
 }

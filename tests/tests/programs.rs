@@ -23,7 +23,7 @@ fn a_test_program_without_libtest_is_run_once_and_has_one_profile() {
     assert_eq!((test.text("kind"), test.text("target"), test.outcome()), ("test", "whole", "ok"));
     assert_eq!(test.json["cut_short"], false);
     assert!(test.file("profile").exists());
-    assert!(test.figures().alloc_space >= 60, "{:?}", test.figures());
+    assert!(test.metrics().alloc_space >= 60, "{:?}", test.metrics());
     assert_eq!(summary.json["unprofiled"].as_array().map(Vec::len), Some(0));
 }
 
@@ -56,7 +56,7 @@ fn programs_that_a_test_starts_are_its_children_and_not_in_its_figures() {
     let forked = summary.test("forks");
     let copy = children(&forked)[0];
     assert_eq!((number(copy, "alloc_objects"), number(copy, "alloc_space")), (3, 60));
-    assert_eq!(forked.figures().alloc_objects, 0);
+    assert_eq!(forked.metrics().alloc_objects, 0);
     let in_all = |field: &str| {
         summary.tests().iter().flat_map(|test| children(test)).map(|child| number(child, field)).sum::<i64>()
     };
@@ -90,8 +90,8 @@ fn each_test_of_a_program_that_lists_them_has_a_process_and_a_profile_of_its_own
     ];
     assert_eq!(found, expected);
     // What libtest-mimic itself takes on the test's thread is the same for each: the channel it reports by.
-    let figures = |name: &str| summary.test(name).figures();
-    let (three, leaks) = (figures("three"), figures("leaks a name with spaces"));
+    let metrics = |name: &str| summary.test(name).metrics();
+    let (three, leaks) = (metrics("three"), metrics("leaks a name with spaces"));
     assert_eq!((three.alloc_objects, three.inuse_space, leaks.inuse_space), (leaks.alloc_objects + 2, 0, 777));
     assert_eq!(three.alloc_space - 60, leaks.alloc_space - 777);
 }
@@ -130,7 +130,7 @@ fn run_passes_arguments_stdin_stdout_and_exit_code_through() {
     let summary = fixture.summary();
     let example = summary.test("(whole program)");
     assert_eq!(example.text("kind"), "example");
-    assert!(example.figures().inuse_space >= 4096);
+    assert!(example.metrics().inuse_space >= 4096);
     fixture.memprof("run --bin programs -- nest").succeed();
     assert_eq!(children(&fixture.summary().test("(whole program)")).len(), 1);
 }
@@ -157,7 +157,7 @@ fn a_test_is_known_by_its_name_whatever_letters_are_in_it_and_shown_so_that_it_d
     assert!(table.contains("\\u{1b}[31mred") && table.contains("\\u{202e}sdrawkcab"), "{table}");
     let summary = fixture.summary();
     for name in names {
-        assert_eq!(summary.test(name).figures().alloc_objects, 4, "{name:?}");
+        assert_eq!(summary.test(name).metrics().alloc_objects, 4, "{name:?}");
     }
     let page = fixture.read("target/memprof/index.html");
     assert!(!page.contains(['\u{1b}', '\u{7}', '\u{202e}']) && page.contains("\\u{202e}sdrawkcab"));

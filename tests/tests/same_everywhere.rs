@@ -43,7 +43,7 @@ fn how_many_tests_of_a_program_are_recorded_one_by_one_is_configured_and_no_matt
         .complains("recorded as one: it has 5 tests, and at most 4")
         .says("its program was recorded as one")
         .never_says("there is no such test any more");
-    // New as it is, it runs until its figures are known.
+    // New as it is, it runs until its metrics are known.
     assert_eq!(names(), ["(whole program)"; 3]);
     fixture.write(".config/memprof.toml", "list-limit = 5\n");
     fixture.memprof("gate --test whole").succeed();

@@ -4,7 +4,7 @@
 
 use memprof_tests::fixture::Fixture;
 use memprof_tests::pprof::{Raw, can_read};
-use memprof_tests::summary::{Figures, Summary};
+use memprof_tests::summary::{Metrics, Summary};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Sizes in bytes, how many blocks of each are allocated, and how many of them are left live: one in so many, 0 = none.
@@ -69,9 +69,9 @@ fn live(blocks: u64, kept: u64) -> u64 {
     if kept == 0 { 0 } else { blocks.div_ceil(kept) }
 }
 
-fn truth() -> Figures {
-    let sum = |figure: fn(&(u64, u64, u64)) -> u64| SIZES.iter().map(figure).sum::<u64>();
-    Figures {
+fn truth() -> Metrics {
+    let sum = |metric: fn(&(u64, u64, u64)) -> u64| SIZES.iter().map(metric).sum::<u64>();
+    Metrics {
         alloc_objects: sum(|(_, blocks, _)| *blocks),
         alloc_space: sum(|(size, blocks, _)| size * blocks),
         reallocs: 0,
@@ -90,9 +90,9 @@ fn every_size_is_estimated_within_its_bounds_and_counted_exactly() {
     for rate in [0, 1, 4096, 524_288] {
         fixture.memprof("test --test sizes").arg(format!("--memprofilerate={rate}")).succeed();
         let summary = fixture.summary();
-        let mut figures = summary.test("sizes").figures();
-        peaks.push(std::mem::take(&mut figures.peak_space));
-        assert_eq!(figures, truth(), "at rate {rate}");
+        let mut metrics = summary.test("sizes").metrics();
+        peaks.push(std::mem::take(&mut metrics.peak_space));
+        assert_eq!(metrics, truth(), "at rate {rate}");
         if rate > 0 && can_read() {
             estimates_are_near(&summary, rate);
         }
@@ -110,7 +110,7 @@ fn estimates_are_near(summary: &Summary, rate: u64) {
         for (value, objects) in [(0, blocks), (2, live(blocks, kept))] {
             let objects = objects as f64;
             // Of so many blocks, each of which counts 1 / `sampled` times or not at all. The seed is fixed, so that an
-            // estimate is within four standard deviations always or never. Figures are whole numbers.
+            // estimate is within four standard deviations always or never. Metrics are whole numbers.
             let bound = 4.0 * (objects * (1.0 - sampled) / sampled).sqrt() + 1.0;
             let found = total(value);
             assert!((found - objects).abs() <= bound, "rate {rate}, {size} bytes: {found} for {objects} ± {bound}");
@@ -159,7 +159,7 @@ fn equal_tests() -> String {
     text
 }
 
-/// Of a figure that is estimated: its value and its variance, and the most that a single sampled block stands for.
+/// Of a metric that is estimated: its value and its variance, and the most that a single sampled block stands for.
 #[derive(Default)]
 struct Expected {
     truth: f64,
@@ -180,7 +180,7 @@ impl Expected {
     /// bound on sums of what is bounded, by which it is exceeded with the probability that four standard deviations have in it: exp(-8), on either side.
     fn bound(&self) -> f64 {
         const EXPONENT: f64 = 4.0 * 4.0 / 2.0;
-        // Each test's figure is a whole number, rounded up or down by chance.
+        // Each test's metric is a whole number, rounded up or down by chance.
         let variance = self.variance + EQUAL_TESTS as f64 / 4.0;
         let skew = self.heaviest * EXPONENT / 3.0;
         skew + (skew * skew + 2.0 * EXPONENT * variance).sqrt()

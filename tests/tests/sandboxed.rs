@@ -28,8 +28,8 @@ fn who_forbids_itself_system_calls_is_recorded_and_not_killed_at_every_rate() {
             let summary = fixture.summary();
             let check = |name: &str, objects: u64, space: u64, left: i64| {
                 let test = summary.test(name);
-                let figures = test.figures();
-                let found = (figures.alloc_objects, figures.alloc_space, figures.inuse_objects);
+                let metrics = test.metrics();
+                let found = (metrics.alloc_objects, metrics.alloc_space, metrics.inuse_objects);
                 assert_eq!(found, (objects, space, left), "{name} at rate {rate}{options}");
                 for loss in [
                     "unattributed_objects",
@@ -77,10 +77,10 @@ fn who_forbids_itself_system_calls_is_recorded_and_not_killed_at_every_rate() {
             assert_eq!((&child["alloc_objects"], &child["alloc_space"]), (&5.into(), &350.into()), "{child:#}");
             let program =
                 summary.tests().into_iter().find(|test| test.json["target"] == "program").expect("it was recorded");
-            let figures = program.figures();
+            let metrics = program.metrics();
             assert_eq!(program.outcome(), "ok");
-            // With `--native`, what the C library allocates before `main` is in the figures.
-            let (objects, space) = (figures.alloc_objects, figures.alloc_space);
+            // With `--native`, what the C library allocates before `main` is in the metrics.
+            let (objects, space) = (metrics.alloc_objects, metrics.alloc_space);
             assert!(if options.is_empty() { (objects, space) == (8, 500) } else { objects >= 8 && space >= 500 });
         }
     }
@@ -117,9 +117,9 @@ fn with_little_address_space(name: &str, peak: u64) {
         fixture.program("sh").args(["-c", &limited]).succeed();
         let test = fixture.summary();
         let test = test.test(&format!("tests::{name}"));
-        let figures = test.figures();
-        assert_eq!((test.outcome(), figures.inuse_objects, figures.inuse_space), ("ok", 0, 0), "at rate {rate}");
-        assert!(figures.peak_space >= peak, "at rate {rate}: {}", figures.peak_space);
+        let metrics = test.metrics();
+        assert_eq!((test.outcome(), metrics.inuse_objects, metrics.inuse_space), ("ok", 0, 0), "at rate {rate}");
+        assert!(metrics.peak_space >= peak, "at rate {rate}: {}", metrics.peak_space);
         assert_eq!(test.json["losses"]["unattributed_objects"], 0);
     }
 }

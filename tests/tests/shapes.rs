@@ -40,7 +40,7 @@ fn every_kind_of_target_is_profiled_under_its_own_name() {
     ] {
         let tests = summary.tests();
         let test = tests.iter().find(|test| test.text("kind") == kind && test.name() == name).expect("listed above");
-        assert_eq!(test.figures().alloc_space, bytes, "{kind} {name}");
+        assert_eq!(test.metrics().alloc_space, bytes, "{kind} {name}");
         assert!(test.file("profile").exists());
     }
 }
@@ -91,12 +91,12 @@ fn a_wrapper_of_the_users_is_still_called() {
     fixture.memprof("test --lib --memprofilerate 1 one_box").env("RUSTC_WRAPPER", &wrapper).succeed();
     let called = || fs::read_to_string(&log).unwrap_or_default().matches("--crate-name known").count();
     assert_eq!(called(), 1);
-    assert_eq!(fixture.summary().test("tests::one_box").figures().alloc_objects, 1);
+    assert_eq!(fixture.summary().test("tests::one_box").metrics().alloc_objects, 1);
     fixture.write(".cargo/config.toml", &format!("[build]\nrustc-wrapper = {:?}\n", wrapper.display().to_string()));
     fixture.replace("src/lib.rs", "Box::new(7_u64)", "Box::new([7_u64; 2])");
     fixture.memprof("test --lib --memprofilerate 1 one_box").succeed();
     assert_eq!(called(), 2);
-    assert_eq!(fixture.summary().test("tests::one_box").figures().alloc_space, 16);
+    assert_eq!(fixture.summary().test("tests::one_box").metrics().alloc_space, 16);
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn optimised_stripped_and_linked_as_one_is_still_named() {
     fixture.memprof("test -p both --profile slim --lib --memprofilerate 1").succeed();
     let summary = fixture.summary();
     let test = summary.test("tests::same_name");
-    assert_eq!(test.figures().alloc_space, 11);
+    assert_eq!(test.metrics().alloc_space, 11);
     let svg = fs::read_to_string(test.file("alloc_space")).expect("it is text");
     assert!(svg.contains("both::eleven") && svg.contains("both::tests::same_name"), "{svg}");
 }
@@ -173,7 +173,7 @@ fn settings_that_change_how_code_is_compiled_are_no_trouble() {
     let profiled = fixture.memprof("test --memprofilerate 1 -- --test-threads=1").run();
     assert_same(&plain, &profiled);
     let summary = fixture.summary();
-    assert_eq!(summary.test("in_another_edition").figures().alloc_space, 36);
+    assert_eq!(summary.test("in_another_edition").metrics().alloc_space, 36);
     let svg = fs::read_to_string(summary.test("tests::three_deep").file("alloc_space")).expect("it is text");
     assert!(svg.contains("known::middle"), "{svg}");
 }
@@ -191,7 +191,7 @@ fn a_crate_that_depends_on_what_we_are_made_of_is_no_trouble() {
     let _ = ran.says("3 passed").says("test under_libtest_mimic ... ok");
     let summary = Summary::read(&target.join("memprof"));
     assert_eq!(summary.json["unprofiled"], serde_json::json!([]));
-    assert!(summary.test("tests::with_clap").figures().alloc_space > 70);
+    assert!(summary.test("tests::with_clap").metrics().alloc_space > 70);
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn a_dependency_or_module_called_test_is_no_trouble() {
          #[test]\nfn of_a_module() {\n    it();\n}\n",
     );
     fixture.memprof("test --test module --memprofilerate 1").succeed();
-    assert_eq!(fixture.summary().test("of_a_module").figures().alloc_space, 4);
+    assert_eq!(fixture.summary().test("of_a_module").metrics().alloc_space, 4);
     fixture
         .write("test/Cargo.toml", "[package]\nname = \"test\"\nversion = \"0.1.0\"\nedition = \"2021\"\n[workspace]\n");
     fixture.write("test/src/lib.rs", "pub fn it() {}\n");
@@ -226,7 +226,7 @@ fn benchmarks_of_nightly_are_tests_too() {
          bencher.iter(|| Box::new([1_u8; 99]));\n}\n",
     );
     fixture.cargo("+nightly memprof test --benches --memprofilerate 1").succeed().says("test boxes ... ok");
-    assert_eq!(fixture.summary().test("boxes").figures().alloc_space, 99);
+    assert_eq!(fixture.summary().test("boxes").metrics().alloc_space, 99);
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn folders_with_spaces_and_letters_from_everywhere_are_folders() {
     let plain: Ran = fixture.cargo("test -- --test-threads=1").succeed();
     let profiled = fixture.memprof("test --memprofilerate 1 -- --test-threads=1").succeed();
     assert_same(&plain, &profiled);
-    assert_eq!(fixture.summary().test("tests::one_box").figures().alloc_objects, 1);
+    assert_eq!(fixture.summary().test("tests::one_box").metrics().alloc_objects, 1);
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn members_beside_the_root_are_the_users_own_and_no_name_is_taken() {
     assert_eq!(summary.json["unprofiled"].as_array().map(Vec::len), Some(0), "{}", summary.json["unprofiled"]);
     for name in ["makes", "../side/src/lib.rs - made (line 1)"] {
         let test = summary.test(name);
-        assert_eq!(test.figures().alloc_objects, 1, "{name}");
+        assert_eq!(test.metrics().alloc_objects, 1, "{name}");
         let picture = std::fs::read_to_string(test.file("alloc_objects")).expect("there is a flamegraph");
         let frames = picture.split("<title>").filter(|frame| frame.starts_with("memprof_program::made"));
         assert!(frames.count() > 0, "{picture}");

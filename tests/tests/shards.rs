@@ -32,10 +32,10 @@ fn shards_merge_into_one_run_with_one_verdict() {
     shard(&fixture, "count:2/2", "two");
     fixture.memprof("merge one two").succeed().complains("Merged 3 tests of 2 shards");
     let merged = fixture.summary();
-    let figures = |summary: &Summary| {
-        summary.tests().iter().map(|test| (test.name().to_owned(), test.figures())).collect::<Vec<_>>()
+    let metrics = |summary: &Summary| {
+        summary.tests().iter().map(|test| (test.name().to_owned(), test.metrics())).collect::<Vec<_>>()
     };
-    assert_eq!(figures(&merged), figures(&whole));
+    assert_eq!(metrics(&merged), metrics(&whole));
     assert_eq!(merged.json["run"]["alloc_objects"], whole.json["run"]["alloc_objects"]);
     assert_eq!(merged.json["not_run"], whole.json["not_run"]);
     // Everything lies where a run that was not divided has it: each test's files, and those of the whole.

@@ -26,7 +26,7 @@ fn only_the_tests_that_are_named_have_a_profile() {
         output::assert_same(&plain, &ran);
         let summary = fixture.summary();
         let tests: Vec<_> =
-            summary.tests().iter().map(|test| (test.name().to_owned(), test.figures().alloc_space)).collect();
+            summary.tests().iter().map(|test| (test.name().to_owned(), test.metrics().alloc_space)).collect();
         let others = others(&summary.json).iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         (tests, others, ran)
     };
@@ -66,9 +66,9 @@ fn doctests_are_chosen_too_whether_they_are_compiled_one_by_one_or_as_one() {
         assert_eq!(ran.verdicts(), plain.verdicts());
         let summary = fixture.summary();
         let [asking] = &summary.tests()[..] else { panic!("{:#}", summary.json) };
-        let figures = asking.figures();
+        let metrics = asking.metrics();
         assert!(asking.name().contains(" - Asking (line "), "{}", asking.name());
-        assert_eq!((asking.outcome(), figures.alloc_objects, figures.alloc_space), ("ok", 2, 22));
+        assert_eq!((asking.outcome(), metrics.alloc_objects, metrics.alloc_space), ("ok", 2, 22));
         asking.file("profile");
         let items: Vec<&str> = others(&summary.json).iter().map(|name| item(name)).collect();
         assert_eq!(items, ["", "eleven", "with_a_main"]);

@@ -1,7 +1,7 @@
 //! What std allocates on its own account, before it calls `main` and as it says that there was no memory, is not the program's.
 
 use memprof_tests::fixture::Fixture;
-use memprof_tests::summary::Figures;
+use memprof_tests::summary::Metrics;
 
 /// A block of 100 bytes, given back, and one of 7 bytes that is not.
 const PROGRAM: &str = "fn main() {
@@ -109,7 +109,7 @@ fn how_many_threads_are_alive_at_once_changes_no_count() {
             fixture.memprof(&format!("test --test alive{options} --memprofilerate {rate}")).succeed();
             let summary = fixture.summary();
             let found = |name: &str| {
-                let Figures { alloc_objects, inuse_objects, .. } = summary.test(name).figures();
+                let Metrics { alloc_objects, inuse_objects, .. } = summary.test(name).metrics();
                 (alloc_objects, inuse_objects)
             };
             let (one, all) = (found("one_at_a_time"), found("all_at_once"));
@@ -129,7 +129,7 @@ fn a_program_has_the_figures_of_its_main() {
             fixture.memprof(&format!("run --bin two{options} --memprofilerate {rate}")).succeed();
             let summary = fixture.summary();
             let [test] = &summary.tests()[..] else { panic!("{:#}", summary.json) };
-            let Figures { alloc_objects, alloc_space, inuse_objects, inuse_space, .. } = test.figures();
+            let Metrics { alloc_objects, alloc_space, inuse_objects, inuse_space, .. } = test.metrics();
             let found = (alloc_objects, alloc_space, inuse_objects, inuse_space);
             assert_eq!(found, (2, 107, 1, 7), "at rate {rate}{options}");
         }
@@ -154,8 +154,8 @@ fn a_backtrace_for_want_of_memory_is_not_the_tests() {
             ];
             names.map(|name| {
                 let test = summary.test(name);
-                let figures = test.figures();
-                (figures.alloc_objects, figures.alloc_space, test.json["failed_allocs"].as_u64())
+                let metrics = test.metrics();
+                (metrics.alloc_objects, metrics.alloc_space, test.json["failed_allocs"].as_u64())
             })
         };
         let with_backtrace = found("1");

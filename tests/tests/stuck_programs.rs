@@ -16,8 +16,8 @@ const SAID: &str = "timed out after 6 s (--test-timeout)";
 
 /// Verdict, whether the recording was cut short, blocks left and their bytes.
 fn ended<'a>(test: &Test<'a>) -> (&'a str, bool, i64, i64) {
-    let figures = test.figures();
-    (test.outcome(), test.json["cut_short"] == true, figures.inuse_objects, figures.inuse_space)
+    let metrics = test.metrics();
+    (test.outcome(), test.json["cut_short"] == true, metrics.inuse_objects, metrics.inuse_space)
 }
 
 #[test]
@@ -28,7 +28,7 @@ fn a_program_that_hangs_is_killed_and_keeps_its_profile() {
     recorded("ends").ended_with(0);
     let summary = fixture.summary();
     let whole = summary.test("(whole program)");
-    let figures = whole.figures();
+    let metrics = whole.metrics();
     assert_eq!((whole.outcome(), &whole.json["cut_short"]), ("ok", &false.into()));
 
     let ran = recorded("hang").ended_with(101).says("holds them\n").says("TIMED OUT, cut short");
@@ -36,10 +36,10 @@ fn a_program_that_hangs_is_killed_and_keeps_its_profile() {
     let summary = fixture.summary();
     let stuck = summary.test("(whole program)");
     let (outcome, cut_short, blocks, space) = ended(&stuck);
-    assert!((outcome, cut_short) == ("timed_out", true) && blocks >= 3 && space >= 300, "{:?}", stuck.figures());
+    assert!((outcome, cut_short) == ("timed_out", true) && blocks >= 3 && space >= 300, "{:?}", stuck.metrics());
     // Until it hangs it does what the other did.
-    let allocated = (stuck.figures().alloc_objects, stuck.figures().alloc_space);
-    assert_eq!(allocated, (figures.alloc_objects, figures.alloc_space));
+    let allocated = (stuck.metrics().alloc_objects, stuck.metrics().alloc_space);
+    assert_eq!(allocated, (metrics.alloc_objects, metrics.alloc_space));
     stuck.file("profile");
 
     fixture.memprof("test --test whole --save-baseline").env("DOES", "ends").succeed();

@@ -1,8 +1,8 @@
-//! A test that hangs is ended when its time is up, with everything it started. It has failed, its figures and its
+//! A test that hangs is ended when its time is up, with everything it started. It has failed, its metrics and its
 //! profile are those until then, and the other tests are as ever.
 
 use memprof_tests::fixture::{Call, Fixture};
-use memprof_tests::summary::Figures;
+use memprof_tests::summary::Metrics;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Stdio;
 
@@ -28,7 +28,7 @@ fn a_test_that_hangs_is_killed_and_keeps_its_profile() {
     let summary = fixture.summary();
     let stuck = summary.test("tests::hangs_with_three_boxes");
     assert_eq!((stuck.outcome(), &stuck.json["cut_short"]), ("timed_out", &true.into()));
-    let three = Figures {
+    let three = Metrics {
         alloc_objects: 3,
         alloc_space: 300,
         reallocs: 0,
@@ -36,11 +36,11 @@ fn a_test_that_hangs_is_killed_and_keeps_its_profile() {
         inuse_objects: 3,
         inuse_space: 300,
     };
-    assert_eq!(stuck.figures(), three, "{}", ran.all());
+    assert_eq!(stuck.metrics(), three, "{}", ran.all());
     stuck.file("profile");
     stuck.file("inuse_space");
     assert_eq!(summary.test("tests::hangs_before_it_panics").outcome(), "timed_out");
-    assert_eq!((summary.test("tests::ends").outcome(), summary.test("tests::ends").figures().alloc_space), ("ok", 8));
+    assert_eq!((summary.test("tests::ends").outcome(), summary.test("tests::ends").metrics().alloc_space), ("ok", 8));
 }
 
 #[test]

@@ -12,7 +12,7 @@ fn table(ran: &Ran) -> Vec<Vec<&str>> {
 #[test]
 fn the_largest_tests_come_first_with_their_figures_and_then_where_the_outputs_are() {
     let fixture = Fixture::copy("known");
-    // Those whose figures are the same with every std.
+    // Those whose metrics are the same with every std.
     let tests = "megabytes over_aligned zeroed hundred_boxes shrinking_vec growing_vec leaks one_box nothing";
     let ran = fixture.memprof(&format!("test --memprofilerate 1 --lib -- {tests}")).succeed();
     let ours: Vec<&str> = ran.stdout.lines().skip_while(|line| !line.trim_start().starts_with("allocs ")).collect();

@@ -68,8 +68,8 @@ fn read_truth(path: &Path) -> Truth {
     let mut truth = Truth::new();
     for line in fs::read_to_string(path).expect("the program wrote it").lines() {
         let mut words = line.split(' ');
-        let mut figure = || words.next().and_then(|figure| figure.parse().ok()).expect("a figure");
-        let [size, times] = [figure(), figure()];
+        let mut metric = || words.next().and_then(|metric| metric.parse().ok()).expect("a figure");
+        let [size, times] = [metric(), metric()];
         let frame = |word: &str| {
             let (address, function) = word.split_once(':').expect("two addresses");
             let number = |text| u64::from_str_radix(text, 16).expect("a number");

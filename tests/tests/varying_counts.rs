@@ -41,7 +41,7 @@ fn a_deterministic_run_fixes_the_seeds_of_hash_tables() {
     let lines: Vec<String> = (0..4).map(|_| record(&fixture)).collect();
     assert!(lines.iter().all(|line| *line == lines[0]), "{lines:?}");
     assert!(fixture.read("memprof.baseline").contains("@seeds fixed"));
-    // Figures of fixed seeds are not compared with those of random ones.
+    // Metrics of fixed seeds are not compared with those of random ones.
     let other = fixture.memprof("gate hash_seeds").run().ended_with(6);
     // Whether they happen to be above is chance, so it makes no difference.
     let other = other.says("it was recorded with seeds `fixed`; this run used `random`");

@@ -3,16 +3,16 @@
 
 use memprof_harness::ledger::{Ledger, SiteValues};
 use memprof_tests::fixture::Fixture;
-use memprof_tests::summary::{Figures, Summary};
+use memprof_tests::summary::{Metrics, Summary};
 use std::collections::BTreeSet;
 
-fn figures_of(summary: &Summary, name: &str) -> BTreeSet<(u64, u64, i64, i64)> {
+fn metrics_of(summary: &Summary, name: &str) -> BTreeSet<(u64, u64, i64, i64)> {
     let tests = summary.tests();
-    let figures = tests.iter().filter(|test| test.name() == name).map(|test| {
-        let Figures { alloc_objects, alloc_space, inuse_objects, inuse_space, .. } = test.figures();
+    let metrics = tests.iter().filter(|test| test.name() == name).map(|test| {
+        let Metrics { alloc_objects, alloc_space, inuse_objects, inuse_space, .. } = test.metrics();
         (alloc_objects, alloc_space, inuse_objects, inuse_space)
     });
-    figures.collect()
+    metrics.collect()
 }
 
 #[test]
@@ -25,11 +25,11 @@ fn threads_that_end_late_or_begin_late_are_the_same_on_a_thousand_runs() {
         let summary = fixture.summary();
         assert_eq!(summary.tests().len(), 3 * 200);
         for name in ["one_scoped", "eight_scoped", "four_that_begin_late_and_sleep"] {
-            seen.extend(figures_of(&summary, name).into_iter().map(|figures| (name, figures)));
+            seen.extend(metrics_of(&summary, name).into_iter().map(|metrics| (name, metrics)));
         }
     }
     let of = |name: &str| {
-        let found: Vec<_> = seen.iter().filter(|(of, _)| *of == name).map(|(_, figures)| *figures).collect();
+        let found: Vec<_> = seen.iter().filter(|(of, _)| *of == name).map(|(_, metrics)| *metrics).collect();
         assert_eq!(found.len(), 1, "{name}: {found:?}");
         found[0]
     };
@@ -50,12 +50,12 @@ fn destructors_of_the_tests_thread_locals_are_recorded() {
         fixture.memprof("test thread_local").arg(format!("--memprofilerate={rate}")).succeed();
         let summary = fixture.summary();
         let test = summary.test("a_thread_local_of_its_own");
-        let Figures { alloc_objects, alloc_space, inuse_objects, inuse_space, .. } = test.figures();
+        let Metrics { alloc_objects, alloc_space, inuse_objects, inuse_space, .. } = test.metrics();
         assert_eq!((alloc_objects, alloc_space, inuse_objects, inuse_space), (3, 157, 1, 7), "at rate {rate}");
         assert_eq!(test.json["cut_short"], false);
         let after_panic = summary.test("a_thread_local_of_its_own_after_a_panic");
         assert_eq!((after_panic.outcome(), &after_panic.json["message"]), ("ok", &"after all".into()));
-        assert!(after_panic.figures().alloc_objects >= 3);
+        assert!(after_panic.metrics().alloc_objects >= 3);
     }
 }
 
@@ -162,8 +162,8 @@ fn a_test_may_forbid_its_thread_what_the_ledger_takes() {
     for rate in [0, 1, 524_288] {
         fixture.memprof("test forbids").arg(format!("--memprofilerate={rate}")).succeed();
         let summary = fixture.summary();
-        let figures = summary.test("forbids::itself_what_it_does_not_need").figures();
+        let metrics = summary.test("forbids::itself_what_it_does_not_need").metrics();
         // The filter's vector besides: it is made for one, and grows.
-        assert!(figures.alloc_objects >= 201 && figures.inuse_objects == 0, "{figures:?}");
+        assert!(metrics.alloc_objects >= 201 && metrics.inuse_objects == 0, "{metrics:?}");
     }
 }

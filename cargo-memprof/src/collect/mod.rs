@@ -389,7 +389,7 @@ fn id(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestId {
     }
 }
 
-/// What ran and has no figures: what carries no harness, and what left no trace of its recording.
+/// What ran and has no metrics: what carries no harness, and what left no trace of its recording.
 fn unprofiled(facts: &RunFacts, recorded: &[CollectedTest], inventories: &[ListedTests]) -> Vec<Unprofiled> {
     let own = recorded.iter().filter(|test| test.record.child.is_none());
     let ledgers: HashSet<&ExecutablePath> = own.map(|test| &test.exe).collect();

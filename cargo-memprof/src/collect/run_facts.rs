@@ -24,7 +24,7 @@ pub struct RunFacts {
     pub cargo_profile: String,
     /// The triple of the machine.
     pub host: String,
-    /// What the figures depend on besides the code.
+    /// What the metrics depend on besides the code.
     pub conditions: Conditions,
     pub run_options: RunOptions,
     /// Of a run that is one of several shares.
@@ -35,7 +35,7 @@ pub struct RunFacts {
     pub targets: Vec<KnownTarget>,
     /// As [`crate::context::conditions::packages`] has them.
     pub packages: String,
-    /// Tests were run again until their figures were known or within the limits of a baseline.
+    /// Tests were run again until their metrics were known or within the limits of a baseline.
     pub settled: bool,
     /// Names or flags left some tests of the targets out.
     pub filtered: bool,

@@ -1,4 +1,4 @@
-//! `cargo memprof accept`: figures of the last run go into the baseline.
+//! `cargo memprof accept`: metrics of the last run go into the baseline.
 
 use crate::context::Context;
 use crate::context::cargo_args::CargoArgs;
@@ -24,7 +24,7 @@ pub struct AcceptOptions {
     pub patterns: Vec<Pattern>,
 }
 
-/// Takes figures of the last run into the baseline.
+/// Takes metrics of the last run into the baseline.
 ///
 /// # Errors
 /// Where there is no last run, or the baseline cannot be written.

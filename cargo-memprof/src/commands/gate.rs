@@ -1,4 +1,4 @@
-//! `cargo memprof gate`: the tests run, or the last run is taken, and their figures are compared with the baseline.
+//! `cargo memprof gate`: the tests run, or the last run is taken, and their metrics are compared with the baseline.
 
 use super::recording;
 use crate::collect::targets;
@@ -53,7 +53,7 @@ impl GateOptions {
     }
 }
 
-/// Runs the tests (or takes the last run) and compares their figures.
+/// Runs the tests (or takes the last run) and compares their metrics.
 ///
 /// # Errors
 /// Where something of ours fails, or there is nothing to compare.
@@ -178,7 +178,7 @@ fn gather(
     }
 }
 
-/// Which lines have changed since the other revision, or since the baseline was last committed. `None` where no git knows: the figures do not
+/// Which lines have changed since the other revision, or since the baseline was last committed. `None` where no git knows: the metrics do not
 /// depend on it.
 fn changed_since(revision: Option<&String>, reference: &Reference, context: &Context<'_>) -> Option<ChangedLines> {
     let found;

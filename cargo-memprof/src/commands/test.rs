@@ -1,5 +1,5 @@
 //! `cargo memprof test`, and `bench` and `nextest`, which call another command of cargo's. The tests run and are reported on; with
-//! `--save-baseline` their figures go into the baseline.
+//! `--save-baseline` their metrics go into the baseline.
 
 use super::gate::GateOptions;
 use super::recording;
@@ -11,7 +11,7 @@ use crate::gate::compare::loaded_run::LoadedRun;
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 
-/// Runs the tests and, if the user wants that, takes their figures into the baseline.
+/// Runs the tests and, if the user wants that, takes their metrics into the baseline.
 ///
 /// # Errors
 /// Where something of ours fails.

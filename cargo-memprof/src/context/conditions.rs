@@ -1,4 +1,4 @@
-//! What exact figures depend on besides the code: figures of different conditions are not compared.
+//! What exact metrics depend on besides the code: metrics of different conditions are not compared.
 
 use crate::context::cargo_args::CargoArgs;
 use crate::context::unit;
@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// Version of the rules by which allocations are counted. Raised with every change of the harness after which an unchanged
-/// test may have other figures.
+/// test may have other metrics.
 pub const COUNTING: u32 = 2;
 /// The same with `--native`, which counts what C libraries allocate as well.
 pub const COUNTING_NATIVE: u32 = 1000 + COUNTING;
 
-/// What is added where libtest itself ran the tests, and was not wrapped: they may have other figures then.
+/// What is added where libtest itself ran the tests, and was not wrapped: they may have other metrics then.
 pub const LISTED: u32 = 2000;
 
 /// The conditions of a run.

@@ -1,4 +1,4 @@
-//! How a unit, as cargo calls what rustc compiles at one call, was compiled, as far as figures depend on it: its features as cargo unified
+//! How a unit, as cargo calls what rustc compiles at one call, was compiled, as far as metrics depend on it: its features as cargo unified
 //! them, how it was optimized, and the same of all that it links.
 
 use crate::context::conditions::switch;

@@ -56,7 +56,7 @@ impl<'de> Deserialize<'de> for PlainPath {
 }
 
 /// A text of somebody else's that is to be one line and shows what it holds: for a field that `serde` reads. Names of tests come as they
-/// are, since figures for programs have them so; who shows one takes [`plain`].
+/// are, since metrics for programs have them so; who shows one takes [`plain`].
 ///
 /// # Errors
 /// Where it is no text.

@@ -26,7 +26,7 @@
 
 use crate::context::conditions::Conditions;
 use crate::context::unit::Unit;
-use crate::gate::figures::{Figure, Figures, Seen};
+use crate::gate::metrics::{Metric, Metrics, Seen};
 use memprof_profile::record::TestId;
 use memprof_profile::view::plain::plain;
 use std::collections::BTreeMap;
@@ -83,7 +83,7 @@ pub struct Flaw {
     pub what: String,
     /// What to do; `None` = record it anew.
     pub help: Option<String>,
-    /// It is a baseline of an older version, whose figures mean nothing to this one.
+    /// It is a baseline of an older version, whose metrics mean nothing to this one.
     pub is_older: bool,
 }
 
@@ -244,14 +244,14 @@ fn unit_of(text: &str) -> Result<(TargetId, Built), String> {
 pub fn line(id: &TestId, seen: &Seen) -> String {
     let mut line = format!("{} {}/{} {}", word(&id.package), word(&id.kind), word(&id.target), name(&id.name));
     // Writing to a string does not fail.
-    for figure in Figure::ALL {
-        let (least, most) = (seen.least.get(figure), seen.most.get(figure));
-        let _ = write!(line, " {}={least}", figure.name());
+    for metric in Metric::ALL {
+        let (least, most) = (seen.least.get(metric), seen.most.get(metric));
+        let _ = write!(line, " {}={least}", metric.name());
         if least != most {
             let _ = write!(line, "..{most}");
         }
-        if seen.most.error(figure) > 0 {
-            let _ = write!(line, "~{}", seen.most.error(figure));
+        if seen.most.error(metric) > 0 {
+            let _ = write!(line, "~{}", seen.most.error(metric));
         }
     }
     if seen.least != seen.most {
@@ -271,20 +271,20 @@ fn test_of(line: &str) -> Result<(TestId, Seen), String> {
     while let Some((before, last)) = place.rsplit_once(' ')
         && let Some((key, value)) = last.split_once('=')
     {
-        let known = key == RUNS || Figure::ALL.iter().any(|figure| figure.name() == key);
+        let known = key == RUNS || Metric::ALL.iter().any(|metric| metric.name() == key);
         if !known {
-            return Err(format!("`{last}` stands where a figure belongs; {SHAPE}"));
+            return Err(format!("`{last}` stands where a metric belongs; {SHAPE}"));
         }
         if values.insert(key, value).is_some() {
             return Err(format!("`{key}` is there twice; {SHAPE}"));
         }
         place = before;
     }
-    let mut seen = Seen::once(Figures::default());
-    for figure in Figure::ALL {
-        let name = figure.name();
+    let mut seen = Seen::once(Metrics::default());
+    for metric in Metric::ALL {
+        let name = metric.name();
         let value = values.get(name).ok_or_else(|| format!("it is cut short: `{name}=N` is missing; {SHAPE}"))?;
-        put(&mut seen, figure, value).ok_or_else(|| format!("`{value}` is no figure: `{name}={value}`"))?;
+        put(&mut seen, metric, value).ok_or_else(|| format!("`{value}` is not a valid value: `{name}={value}`"))?;
     }
     if let Some(runs) = values.get(RUNS) {
         seen.runs =
@@ -305,23 +305,23 @@ fn test_of(line: &str) -> Result<(TestId, Seen), String> {
 }
 
 /// Reads `6`, `6..8`, and of a peak `6~2` and `6..8~2`.
-fn put(seen: &mut Seen, figure: Figure, text: &str) -> Option<()> {
+fn put(seen: &mut Seen, metric: Metric, text: &str) -> Option<()> {
     let (span, error) = match text.split_once('~') {
-        Some((span, error)) if figure == Figure::PeakSpace => (span, error.parse().ok()?),
+        Some((span, error)) if metric == Metric::PeakSpace => (span, error.parse().ok()?),
         Some(_) => return None,
         None => (text, 0),
     };
     let (least, most) = span.split_once("..").unwrap_or((span, span));
     for (side, text) in [(&mut seen.least, least), (&mut seen.most, most)] {
-        match figure {
-            Figure::AllocObjects => side.alloc_objects = text.parse().ok()?,
-            Figure::AllocSpace => side.alloc_space = text.parse().ok()?,
-            Figure::PeakSpace => (side.peak_space, side.peak_error) = (text.parse().ok()?, error),
-            Figure::InuseObjects => side.inuse_objects = text.parse().ok()?,
-            Figure::InuseSpace => side.inuse_space = text.parse().ok()?,
+        match metric {
+            Metric::AllocObjects => side.alloc_objects = text.parse().ok()?,
+            Metric::AllocSpace => side.alloc_space = text.parse().ok()?,
+            Metric::PeakSpace => (side.peak_space, side.peak_error) = (text.parse().ok()?, error),
+            Metric::InuseObjects => side.inuse_objects = text.parse().ok()?,
+            Metric::InuseSpace => side.inuse_space = text.parse().ok()?,
         }
     }
-    (seen.least.get(figure) <= seen.most.get(figure)).then_some(())
+    (seen.least.get(metric) <= seen.most.get(metric)).then_some(())
 }
 
 /// Stands for a package that is not known.
@@ -332,7 +332,7 @@ fn word(text: &str) -> String {
     if text.is_empty() { NOTHING.to_owned() } else { escaped(text).replace(' ', "\\u{20}") }
 }
 
-/// A test's name, in which no word looks like a figure.
+/// A test's name, in which no word looks like a metric.
 fn name(text: &str) -> String {
     let text = escaped(text);
     let (before, last) = text.split_at(text.rfind(' ').map_or(0, |space| space + 1));
@@ -384,13 +384,13 @@ mod tests {
         TestId { package: package.into(), target: target.into(), kind: kind.into(), name: name.into() }
     }
 
-    fn figures(objects: u64) -> Figures {
+    fn metrics(objects: u64) -> Metrics {
         let (alloc_space, peak_space, inuse_objects, inuse_space) = (2, 3, -1, -4);
-        Figures { alloc_objects: objects, alloc_space, peak_space, peak_error: 0, inuse_objects, inuse_space }
+        Metrics { alloc_objects: objects, alloc_space, peak_space, peak_error: 0, inuse_objects, inuse_space }
     }
 
     fn once(objects: u64) -> Seen {
-        Seen::once(figures(objects))
+        Seen::once(metrics(objects))
     }
 
     fn baseline() -> Baseline {
@@ -417,8 +417,8 @@ mod tests {
         ];
         let tests = [
             (id("csv", "lib", "csv", "b::two"), once(1)),
-            (id("csv", "test", "csv", "a"), Seen::once(Figures { peak_error: 4096, ..figures(7) })),
-            (id("csv", "test", "csv", "b"), Seen { least: figures(6), most: figures(8), runs: 5 }),
+            (id("csv", "test", "csv", "a"), Seen::once(Metrics { peak_error: 4096, ..metrics(7) })),
+            (id("csv", "test", "csv", "b"), Seen { least: metrics(6), most: metrics(8), runs: 5 }),
             (id("", "doc", "csv", "src/lib.rs - f (line 3)"), once(0)),
             (id("a b", "lib", "x", "odd\n\\name\u{7}"), once(i64::MAX as u64)),
             (id("mimic", "test", "x", "data x=1 runs=3"), once(2)),
@@ -488,11 +488,11 @@ mod tests {
             (with("csv lib/csv b::two alloc_objects=1"), Some(at), "`alloc_space=N` is missing"),
             (with("csv"), Some(at), "cut short"),
             (with(&good.replace("alloc_objects=1 ", "")), Some(at), "`alloc_objects=N` is missing"),
-            (with(&good.replace("=1 ", "=one ")), Some(at), "`one` is no figure"),
-            (with(&good.replace("=1 ", "=-1 ")), Some(at), "`-1` is no figure"),
-            (with(&good.replace("=1 ", "=8..6 ")), Some(at), "`8..6` is no figure"),
-            (with(&good.replace("=1 ", "=1~6 ")), Some(at), "`1~6` is no figure"),
-            (with(&good.replace("peak_space", "peak")), Some(at), "`peak=3` stands where a figure belongs"),
+            (with(&good.replace("=1 ", "=one ")), Some(at), "`one` is not a valid value"),
+            (with(&good.replace("=1 ", "=-1 ")), Some(at), "`-1` is not a valid value"),
+            (with(&good.replace("=1 ", "=8..6 ")), Some(at), "`8..6` is not a valid value"),
+            (with(&good.replace("=1 ", "=1~6 ")), Some(at), "`1~6` is not a valid value"),
+            (with(&good.replace("peak_space", "peak")), Some(at), "`peak=3` stands where a metric belongs"),
             (with(&format!("{good} alloc_space=3")), Some(at), "`alloc_space` is there twice"),
             (with(&format!("{good} runs=0")), Some(at), "`0` is no number of runs"),
             (with(&good.replace("lib/csv", "lib")), Some(at), "does not name a package"),

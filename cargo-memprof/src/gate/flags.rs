@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// Flags of the gate and of the ways to run tests that it is there for, as given. Which of them a command takes, `cli/flags.rs` says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GateFlags {
-    /// Write the run's figures to the baseline.
+    /// Write the run's metrics to the baseline.
     pub save_baseline: bool,
     /// The baseline's file; `None` = what the configuration says.
     pub baseline: Option<PathBuf>,

@@ -1,4 +1,4 @@
-//! The gate: allocation figures are held against a committed baseline, and what grew is explained. What a command needs is public here;
+//! The gate: allocation metrics are held against a committed baseline, and what grew is explained. What a command needs is public here;
 //! whatever decides anything is in a file of its own and pure.
 //!
 //! | room | what it owns |
@@ -9,7 +9,7 @@
 //! | `compare` | a run that is read back, and the comparison |
 //! | `policy` | which limits hold for which test |
 //!
-//! Each knows those below it. All know the words of the gate: `flags`, `outcome`, `committed` and `figures`.
+//! Each knows those below it. All know the words of the gate: `flags`, `outcome`, `committed` and `metrics`.
 
 pub mod output;
 
@@ -22,6 +22,6 @@ pub mod compare;
 pub mod policy;
 
 pub mod committed;
-pub mod figures;
 pub mod flags;
+pub mod metrics;
 pub mod outcome;

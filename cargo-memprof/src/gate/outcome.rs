@@ -3,7 +3,7 @@
 
 use crate::context::conditions::Difference;
 use crate::gate::committed::TargetId;
-use crate::gate::figures::{Figure, Seen};
+use crate::gate::metrics::{Metric, Seen};
 use crate::ui::exit_code::ExitCode;
 use memprof_profile::record::TestId;
 use serde::{Deserialize, Serialize};
@@ -44,14 +44,15 @@ pub struct Judged {
     pub runs: usize,
     /// Empty = all is well.
     pub findings: Vec<(Severity, Finding)>,
-    /// Figures that are better by more than the noise that their limits allow.
+    /// Metrics that are better by more than the noise that their limits allow.
     pub better: Vec<Better>,
 }
 
-/// A figure that is better than the baseline's.
+/// A metric that is better than the baseline's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Better {
-    pub figure: Figure,
+    #[serde(rename = "figure")]
+    pub metric: Metric,
     /// The least that was seen then.
     pub before: i64,
     /// The most that was seen now.
@@ -62,9 +63,10 @@ pub struct Better {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Finding {
-    /// The figure is above its limit.
+    /// The metric is above its limit.
     Over {
-        figure: Figure,
+        #[serde(rename = "figure")]
+        metric: Metric,
         /// The most that was seen then. `None` = the limit is a ceiling and there is no line in the baseline.
         before: Option<i64>,
         /// The least that was seen then.
@@ -76,8 +78,13 @@ pub enum Finding {
         /// The limit as it was written.
         limit: String,
     },
-    /// The figure is better, see [`Judged::better`], and the policy has a ratchet.
-    Improved { figure: Figure, before: i64, now: i64 },
+    /// The metric is better, see [`Judged::better`], and the policy has a ratchet.
+    Improved {
+        #[serde(rename = "figure")]
+        metric: Metric,
+        before: i64,
+        now: i64,
+    },
     /// Not in the baseline.
     New,
     /// In the baseline, and no longer a test.
@@ -90,7 +97,7 @@ pub enum Finding {
     TestFailed,
     /// Its time was up (`--test-timeout`); likewise.
     TestTimedOut,
-    /// The process ended before the test returned, so the figures are those of a part.
+    /// The process ended before the test returned, so the metrics are those of a part.
     CutShort,
     /// Not compared, by the policy.
     Excluded { reason: String },
@@ -100,7 +107,8 @@ pub enum Finding {
     PeakNotCompared { before: i64, now: i64 },
     /// Repeats of the test differ.
     Unstable {
-        figure: Figure,
+        #[serde(rename = "figure")]
+        metric: Metric,
         least: i64,
         most: i64,
         repeats: usize,
@@ -171,7 +179,7 @@ pub enum Verdict {
     Passed,
     OverBudget,
     CannotCompare,
-    /// Whatever the figures are: the job has failed, and nothing about it is to look as if it had passed.
+    /// Whatever the metrics are: the job has failed, and nothing about it is to look as if it had passed.
     TestsFailed,
 }
 
@@ -199,7 +207,7 @@ impl Doubt {
         }
     }
 
-    /// Whether the figures of this run say nothing about the code: a baseline of other conditions would have others, and
+    /// Whether the metrics of this run say nothing about the code: a baseline of other conditions would have others, and
     /// which tests an interrupted run reached is chance. A lost ledger takes nothing from what the others say.
     pub fn is_fatal(&self) -> bool {
         match self {
@@ -235,7 +243,7 @@ impl Judged {
         self.findings.iter().any(|(_, finding)| matches!(finding, Finding::Unstable { .. }))
     }
 
-    /// Whether it is over a line that other figures would be within, as opposed to a ceiling, and its figures are what it needs.
+    /// Whether it is over a line that other metrics would be within, as opposed to a ceiling, and its metrics are what it needs.
     pub fn can_be_accepted(&self) -> bool {
         let grown = |finding: &Finding| match finding {
             Finding::Over { before, now, .. } => before.is_some_and(|before| *now > before),
@@ -251,7 +259,7 @@ impl Judged {
         self.threads > 1 && self.runs == 1 && self.failures().any(over)
     }
 
-    /// Share by which the figure that grew most has grown, in thousandths.
+    /// Share by which the metric that grew most has grown, in thousandths.
     fn growth(&self) -> i128 {
         let share = |finding: &Finding| match finding {
             Finding::Over { before, now, .. } => {
@@ -263,7 +271,7 @@ impl Judged {
         self.failures().map(share).max().unwrap_or(0)
     }
 
-    /// Whether its figures were held against a line of the baseline.
+    /// Whether its metrics were held against a line of the baseline.
     pub fn was_compared(&self) -> bool {
         let kept_out = |finding: &Finding| {
             use Finding::*;
@@ -296,7 +304,7 @@ impl Outcome {
         })
     }
 
-    /// A job whose tests failed has failed, and a comparison that means nothing has no other verdict, whatever its figures happen to
+    /// A job whose tests failed has failed, and a comparison that means nothing has no other verdict, whatever its metrics happen to
     /// be. Otherwise over budget wins over a comparison that is incomplete: what was measured was measured.
     pub fn verdict(&self) -> Verdict {
         if self.failure().is_some() {
@@ -341,5 +349,21 @@ impl Outcome {
     /// How many tests were compared with a line of the baseline.
     pub fn compared(&self) -> usize {
         self.tests.iter().filter(|test| test.was_compared()).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_keeps_the_key_that_its_readers_know() {
+        let metric = Metric::AllocObjects;
+        let over = Finding::Over { metric, before: None, before_least: None, now: 2, most: 1, limit: "1".into() };
+        let unstable = Finding::Unstable { metric, least: 1, most: 2, repeats: 3, room: None };
+        for finding in [over, Finding::Improved { metric, before: 2, now: 1 }, unstable] {
+            assert_eq!(serde_json::json!(finding)["figure"], "alloc_objects", "{finding:?}");
+        }
+        assert_eq!(serde_json::json!(Better { metric, before: 2, now: 1 })["figure"], "alloc_objects");
     }
 }

@@ -84,7 +84,7 @@ impl Benchmarks {
         alone.then(|| self.measured_of(test)?.framework())?
     }
 
-    /// What one iteration of `test` took; `None` where it is no benchmark, or has its figures by itself. `profile` is `None`
+    /// What one iteration of `test` took; `None` where it is no benchmark, or has its metrics by itself. `profile` is `None`
     /// where nothing was recorded; `shared` = its name is a part of another's.
     pub fn read(&self, test: &TestRecord, profile: Option<&Profile>, shared: bool) -> Option<Reading> {
         if test.is_benchmark && test.iteration.is_none() {
@@ -173,7 +173,7 @@ fn was_measured(dialect: Dialect, ns: Option<f64>) -> bool {
     }
 }
 
-/// What must be said of the figures: of the benchmarks without, and of those whose are not all.
+/// What must be said of the metrics: of the benchmarks without, and of those whose are not all.
 pub fn warnings(readings: &[(&TestRecord, Reading)]) -> Vec<String> {
     let mut without: BTreeMap<Why, Vec<Cow<'_, str>>> = BTreeMap::new();
     let mut elsewhere = Vec::new();

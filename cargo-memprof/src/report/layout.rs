@@ -13,7 +13,7 @@ use std::collections::{HashMap, HashSet};
 
 /// The page for people.
 pub const INDEX: &str = "index.html";
-/// The figures for programs.
+/// The metrics for programs.
 pub const SUMMARY: &str = "summary.json";
 /// A pprof profile, of a test or of the run.
 pub const PROFILE: &str = "profile.pb.gz";
@@ -25,7 +25,7 @@ pub const MANIFEST: &str = ".memprof-files";
 /// In a test's folder: the processes that it started.
 const CHILDREN: &str = "children";
 
-/// Profiles of the tests as they were when their figures went into the baseline.
+/// Profiles of the tests as they were when their metrics went into the baseline.
 pub const BASELINE: &str = "baseline";
 /// What the gate writes.
 pub const GATE: &str = "gate";

@@ -177,7 +177,7 @@ struct WrittenTests {
     files: Vec<FilesOfTest>,
     /// The profile of all, in the making.
     run: ProfileBuilder,
-    /// What must be said of the figures of benchmarks.
+    /// What must be said of the metrics of benchmarks.
     warnings: Vec<String>,
 }
 

@@ -31,7 +31,7 @@ pub struct SavedTest<'a> {
     pub outcome: Outcome,
     pub cut_short: bool,
     pub forked: bool,
-    /// What the figures are of: `all`, or `partial` where an allocator of the program's own goes past the hook.
+    /// What the metrics are of: `all`, or `partial` where an allocator of the program's own goes past the hook.
     pub seen: Cow<'static, str>,
     /// Which calls were hooked: `rust` or `native`.
     pub hook: Cow<'static, str>,
@@ -63,7 +63,7 @@ pub struct SavedTest<'a> {
     pub leaked_at: Cow<'a, [LeakedAt]>,
     pub losses: TestLosses,
     pub files: Files,
-    /// The processes that the test started or forked; their figures are in none of the above.
+    /// The processes that the test started or forked; their metrics are in none of the above.
     pub children: Vec<SavedProcess<'a>>,
 }
 
@@ -93,7 +93,7 @@ pub struct SavedProcess<'a> {
     pub files: Files,
 }
 
-/// A test of an executable that ran which left no figures.
+/// A test of an executable that ran which left no metrics.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SavedNotRun<'a> {
     pub package: Cow<'a, str>,

@@ -1,4 +1,4 @@
-//! `summary.json`: every exact figure of a run, for programs. `docs/summary-json.md` describes it; a field is added
+//! `summary.json`: every exact metric of a run, for programs. `docs/summary-json.md` describes it; a field is added
 //! there and here together. What it has of each test is in `saved_test`.
 
 use super::saved_test::{Files, FilesOfTest, SavedNotRun, SavedTest};
@@ -42,7 +42,7 @@ pub struct SavedRun<'a> {
     #[serde(default)]
     pub packages: Cow<'a, str>,
     pub repeat: u32,
-    /// Tests were run more often than that, until their figures were known.
+    /// Tests were run more often than that, until their metrics were known.
     #[serde(default)]
     pub settled: bool,
     pub partition: Option<String>,
@@ -89,10 +89,10 @@ impl<'a> Summary<'a> {
         files: &[FilesOfTest],
         collected: &'a Collected,
     ) -> Summary<'a> {
-        let sum = |figure: fn(&TestRecord) -> u64| tests.iter().map(figure).fold(0u64, u64::saturating_add);
-        let signed = |figure: fn(&TestRecord) -> i64| tests.iter().map(figure).fold(0i64, i64::saturating_add);
-        let of_children = |figure: fn(&TestRecord) -> u64| {
-            tests.iter().flat_map(|test| &test.children).map(figure).fold(0u64, u64::saturating_add)
+        let sum = |metric: fn(&TestRecord) -> u64| tests.iter().map(metric).fold(0u64, u64::saturating_add);
+        let signed = |metric: fn(&TestRecord) -> i64| tests.iter().map(metric).fold(0i64, i64::saturating_add);
+        let of_children = |metric: fn(&TestRecord) -> u64| {
+            tests.iter().flat_map(|test| &test.children).map(metric).fold(0u64, u64::saturating_add)
         };
         let run = SavedRun {
             command: Cow::Borrowed(&facts.command),

@@ -1,4 +1,4 @@
-//! The warnings below the table: everything that makes figures incomplete. Pure: text from facts.
+//! The warnings below the table: everything that makes metrics incomplete. Pure: text from facts.
 
 use super::benchmarks::Benchmarks;
 use crate::collect::run_facts::{RanExecutable, RunFacts};
@@ -88,9 +88,9 @@ fn without_samples(facts: &RunFacts, tests: &[TestRecord]) -> Option<String> {
 }
 
 fn lost(tests: &[TestRecord]) -> Vec<String> {
-    let sum = |figure: fn(&TestRecord) -> u64| tests.iter().map(figure).fold(0u64, u64::saturating_add);
+    let sum = |metric: fn(&TestRecord) -> u64| tests.iter().map(metric).fold(0u64, u64::saturating_add);
     let affected =
-        |figure: fn(&TestRecord) -> u64| plural(tests.iter().filter(|test| figure(test) > 0).count(), "test");
+        |metric: fn(&TestRecord) -> u64| plural(tests.iter().filter(|test| metric(test) > 0).count(), "test");
     let mut texts = Vec::new();
     let objects = sum(|test| test.losses.unattributed_objects);
     if objects > 0 {

@@ -2,12 +2,12 @@
 //!
 //! The stages, in order:
 //!
-//! 1. A recorded process leaves a *ledger*: counters, and stacks of addresses with their figures ([`ledger`]).
+//! 1. A recorded process leaves a *ledger*: counters, and stacks of addresses with their metrics ([`ledger`]).
 //! 2. [`symbolize`] gives the addresses names and makes a [`Profile`] of each ledger.
-//! 3. [`model`] merges profiles and scales sampled figures.
-//! 4. [`export`] writes a profile as pprof or as a flame graph, [`import`] reads pprof back, [`view`] makes text of figures.
+//! 3. [`model`] merges profiles and scales sampled metrics.
+//! 4. [`export`] writes a profile as pprof or as a flame graph, [`import`] reads pprof back, [`view`] makes text of metrics.
 //!
-//! A figure is an object count or a number of bytes, as its name says: `alloc_objects`, `alloc_space`. Stacks are leaf first, as in pprof.
+//! A metric is an object count or a number of bytes, as its name says: `alloc_objects`, `alloc_space`. Stacks are leaf first, as in pprof.
 //!
 //! Only [`symbolize`] touches files: it reads the objects that addresses lie in. All else takes values and gives values.
 //!

@@ -59,14 +59,14 @@ pub struct TestRecord {
     pub executable: PathBuf,
     /// Its verdict.
     pub outcome: Outcome,
-    /// The window was not closed in order: the process was killed, aborted or exited by itself. The figures are those
+    /// The window was not closed in order: the process was killed, aborted or exited by itself. The metrics are those
     /// until then.
     pub cut_short: bool,
-    /// These are the figures of a process that the test forked, not of the test.
+    /// These are the metrics of a process that the test forked, not of the test.
     pub forked: bool,
     /// Of a process that the test started or forked: the program it ran. `None` = it is the test's own process.
     pub child: Option<String>,
-    /// The processes that the test started or forked, by their start. None of their figures are in the test's.
+    /// The processes that the test started or forked, by their start. None of their metrics are in the test's.
     pub children: Vec<TestRecord>,
     /// Where its allocations were noted, and whether that is all of them.
     pub hook: Hook,
@@ -80,7 +80,7 @@ pub struct TestRecord {
     pub started_ns: u64,
     /// Wall time of the whole process, in nanoseconds.
     pub duration_ns: u64,
-    /// The test's figures, exact at every rate.
+    /// The test's metrics, exact at every rate.
     pub counters: Counters,
     /// What the recording could not see or place.
     pub losses: Losses,
@@ -130,8 +130,8 @@ impl Lifetimes {
         if ledger.rate != 1 {
             return None;
         }
-        let sum = |figure: fn(&SiteValues) -> u64| {
-            ledger.sites.iter().map(|site| figure(&site.values)).fold(0u64, u64::saturating_add)
+        let sum = |metric: fn(&SiteValues) -> u64| {
+            ledger.sites.iter().map(|site| metric(&site.values)).fold(0u64, u64::saturating_add)
         };
         Some(Lifetimes {
             frees: sum(|values| values.timed_frees),
@@ -142,7 +142,7 @@ impl Lifetimes {
     }
 }
 
-/// A test that is there and left no figures: it did not run, or was not to be recorded.
+/// A test that is there and left no metrics: it did not run, or was not to be recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotRun {
     /// Which test it is.
@@ -156,7 +156,7 @@ pub struct NotRun {
 }
 
 impl TestRecord {
-    /// Its program has an allocator that goes past the hook: the figures are of a part, and may be zero.
+    /// Its program has an allocator that goes past the hook: the metrics are of a part, and may be zero.
     pub fn is_partial(&self) -> bool {
         self.hook == Hook::NativePartial
     }

@@ -244,7 +244,7 @@ pub mod kind {
     pub const TIMELINE: u32 = 8;
     /// Reserved: in what steps buffers grew.
     pub const GROWTH: u32 = 9;
-    /// Reserved: the figures of regions.
+    /// Reserved: the metrics of regions.
     pub const REGION: u32 = 10;
 }
 

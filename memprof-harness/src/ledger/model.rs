@@ -178,7 +178,7 @@ impl Ledger {
     }
 }
 
-/// Observed figures of one site: of all allocations at rate 1, of the sampled ones otherwise.
+/// Observed metrics of one site: of all allocations at rate 1, of the sampled ones otherwise.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SiteValues {
     pub alloc_objects: u64,
@@ -257,7 +257,7 @@ impl std::fmt::Display for LedgerError {
 
 impl std::error::Error for LedgerError {}
 
-/// Figures that outgrow an `i64` say so by standing at its end.
+/// Metrics that outgrow an `i64` say so by standing at its end.
 pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

@@ -102,7 +102,7 @@ fn measured(
     let call = move |bencher: &mut Bencher| {
         let before = bencher::iterated();
         let ended = catch_unwind(AssertUnwindSafe(|| bencher.bench(function)));
-        // libtest's figures are those of the last call of `iter`.
+        // libtest's metrics are those of the last call of `iter`.
         let part = match (&ended, NonZeroU32::new(bencher::iterated().wrapping_sub(before))) {
             (Ok(Ok(Some(summary))), Some(call)) => Part::Iteration { call, median_ns: summary.median },
             _ => Part::Benchmark,

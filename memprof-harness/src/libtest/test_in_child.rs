@@ -108,7 +108,7 @@ impl TestInChild {
         }
     }
 
-    /// Records the test until its figures are known, or it does not end as expected: what cannot be run twice is run once.
+    /// Records the test until its metrics are known, or it does not end as expected: what cannot be run twice is run once.
     fn record_again(&self, session: &Session, runs: &mut Runs) -> io::Result<()> {
         loop {
             let (ledger, ended) = self.start(session, self.seed(session, u64::from(runs.count())), false)?;

@@ -252,7 +252,7 @@ mod tests {
         };
         assert_eq!(of(&[summary("a", &["b"], 0), summary("b", &["a"], 0)]), Ok(()));
         assert_eq!(of(&[repeated(3, 3), summary("b", &[], 0)]), Ok(()));
-        // Until its figures were known.
+        // Until its metrics were known.
         let settled = |times: usize| {
             let mut summary = repeated(1, times);
             summary.run.settled = true;

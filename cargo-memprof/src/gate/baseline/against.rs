@@ -1,6 +1,6 @@
 //! Another revision as the baseline: it is checked out into a clone of our own below the target folder, and its tests are
 //! recorded there, by this program, with the arguments of this run. Nothing of the user's repository is touched. The clone
-//! and its build stay, so that the next time only what differs is compiled; and a revision whose figures are known is not
+//! and its build stay, so that the next time only what differs is compiled; and a revision whose metrics are known is not
 //! run again.
 
 use super::configuration::Checkouts;
@@ -28,7 +28,7 @@ const TREE: &str = "tree";
 /// What the run of the other revision said.
 const LOG: &str = "log.txt";
 /// A baseline of the revision and its profiles, which its run leaves and nobody reads: the run itself has all of it.
-const FIGURES: &str = "memprof.baseline";
+const METRICS: &str = "memprof.baseline";
 const PROFILES: &str = "baseline";
 const LOCK_FILE: &str = "Cargo.lock";
 const ELSEWHERE: &str = "set `CARGO_TARGET_DIR` to a folder outside of the repository, where the clone then is";
@@ -119,7 +119,7 @@ impl Against<'_> {
         Ok(folder.filter(|folder| folder.is_dir()).unwrap_or(current))
     }
 
-    /// A hash of all that the figures of one revision depend on besides its files.
+    /// A hash of all that the metrics of one revision depend on besides its files.
     fn key(&self, repository: &Repository<'_>, hash: &str) -> Result<u64, Error> {
         let mut hasher = DefaultHasher::new();
         Toolchain::ask(self.context.cargo_env.rustc())?.verbose.hash(&mut hasher);
@@ -234,7 +234,7 @@ impl Against<'_> {
         let mut command = Command::new(exe);
         command.current_dir(&package.folder).args(["memprof", "test"]);
         // What is compared with is known as a baseline is: by several runs of each test.
-        command.args(["--save-baseline", "--baseline"]).arg(folder.join(FIGURES));
+        command.args(["--save-baseline", "--baseline"]).arg(folder.join(METRICS));
         command.arg("--baseline-dir").arg(folder.join(PROFILES));
         command.args(["--memprofilerate".into(), self.options.own.rate.get().to_string()]);
         command.arg("--memprofile").arg(out).arg("--target-dir").arg(folder);

@@ -7,7 +7,7 @@ use crate::gate::committed::{Baseline, Flaw, TargetId};
 use crate::gate::compare;
 use crate::gate::compare::loaded_run::{LoadedRun, LoadedTest};
 use crate::gate::compare::units;
-use crate::gate::figures::{Figure, Seen};
+use crate::gate::metrics::{Metric, Seen};
 use crate::gate::outcome::{Finding, Judged};
 use crate::gate::policy::Policy;
 use crate::gate::policy::pattern::Pattern;
@@ -31,7 +31,7 @@ pub struct BaselineFile {
 /// Which lines a run replaces.
 #[derive(Debug, Clone, Copy)]
 pub enum Taking<'a> {
-    /// Those whose figures are others than were seen.
+    /// Those whose metrics are others than were seen.
     Changed,
     /// Those that are over or better: what is within its limits is noise.
     Needed,
@@ -60,18 +60,18 @@ pub struct Changes {
     pub added: Vec<TestId>,
     pub changed: Vec<TestId>,
     pub removed: Vec<TestId>,
-    /// Tests of the run whose figures are now in the baseline, changed or not.
+    /// Tests of the run whose metrics are now in the baseline, changed or not.
     pub taken: Vec<TestId>,
     /// Those of them whose line is of these very runs, so that it belongs to their profiles.
     pub profiled: Vec<TestId>,
-    /// Excluded ones, whose figures were left alone.
+    /// Excluded ones, whose metrics were left alone.
     pub excluded: Vec<TestId>,
     /// Conditions of the file that are others now.
     pub conditions: Vec<Difference>,
     /// Targets whose lines were of other units, and in what they differed.
     pub units: Vec<(TargetId, Vec<Difference>)>,
-    /// Tests of the run that failed or did not come to their end, which have no figures to take.
-    pub without_figures: Vec<TestId>,
+    /// Tests of the run that failed or did not come to their end, which have no metrics to take.
+    pub without_metrics: Vec<TestId>,
 }
 
 impl BaselineFile {
@@ -120,7 +120,7 @@ impl BaselineFile {
         Error::new(format!("cannot read the baseline `{}`", self.path)).with_code(ExitCode::CANNOT_COMPARE)
     }
 
-    /// Puts the figures of `run` in it. Lines of tests that did not run stay; lines of deleted tests are removed. A file of an older version is
+    /// Puts the metrics of `run` in it. Lines of tests that did not run stay; lines of deleted tests are removed. A file of an older version is
     /// as good as none where all tests ran, and all are to be taken.
     ///
     /// # Errors
@@ -195,7 +195,7 @@ fn taken(
         }
         let whole = repeats.iter().all(|test| test.is_whole());
         let Some(seen) = compare::seen(repeats).filter(|_| whole) else {
-            changes.without_figures.push(id.clone());
+            changes.without_metrics.push(id.clone());
             continue;
         };
         changes.taken.push(id.clone());
@@ -282,7 +282,7 @@ fn taken(
 fn with_peak_of(before: &Seen, seen: Seen, repeats: &[&LoadedTest], policy: &Policy) -> Seen {
     let threads = repeats.iter().map(|test| test.threads).max().unwrap_or(1);
     let Some(id) = repeats.first().map(|test| test.id()) else { return seen };
-    if policy.compares_peak(&id, threads) || before.most.error(Figure::PeakSpace) == 0 {
+    if policy.compares_peak(&id, threads) || before.most.error(Metric::PeakSpace) == 0 {
         return seen;
     }
     let mut seen = seen;

@@ -27,7 +27,7 @@ use std::fmt;
 pub struct Source {
     /// For people.
     pub name: String,
-    /// A file that new figures can be taken into, as opposed to another revision.
+    /// A file that new metrics can be taken into, as opposed to another revision.
     pub committed: bool,
 }
 
@@ -101,16 +101,16 @@ impl Reference {
         })
     }
 
-    /// Takes the figures of tests of `run`.
+    /// Takes the metrics of tests of `run`.
     ///
     /// # Errors
     /// Where the file or its profiles cannot be written.
     pub fn take(&self, run: &LoadedRun, taking: Taking<'_>, context: &Context<'_>) -> Result<(), Error> {
         let changes = self.file.take(run, &self.policy, taking)?;
         self.store.keep(run, &changes.profiled)?;
-        if !changes.without_figures.is_empty() {
+        if !changes.without_metrics.is_empty() {
             let names: Vec<String> =
-                changes.without_figures.iter().map(|id| format!("`{}`", plain(&id.name))).collect();
+                changes.without_metrics.iter().map(|id| format!("`{}`", plain(&id.name))).collect();
             context.shell.warn(&format!(
                 "not taken, because they failed, were cut short or partially recorded: {}",
                 names.join(", ")

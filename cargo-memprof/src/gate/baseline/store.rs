@@ -1,4 +1,4 @@
-//! Profiles of the tests as they were when their figures went into the baseline: one small file for each, so that a test
+//! Profiles of the tests as they were when their metrics went into the baseline: one small file for each, so that a test
 //! that is accepted alone has its profile replaced alone. They explain a regression; the verdict never needs them.
 
 use crate::files::intake::{IntakeFile, PlainPath};
@@ -35,10 +35,10 @@ pub enum Repeat {
 impl Repeat {
     /// The one of `repeats` that is meant.
     fn of<'a>(self, repeats: &[&'a LoadedTest]) -> Option<&'a LoadedTest> {
-        let figures = |test: &&&LoadedTest| (test.figures.alloc_objects, test.figures.alloc_space);
+        let metrics = |test: &&&LoadedTest| (test.metrics.alloc_objects, test.metrics.alloc_space);
         match self {
-            Repeat::Least => repeats.iter().min_by_key(figures).copied(),
-            Repeat::Most => repeats.iter().max_by_key(figures).copied(),
+            Repeat::Least => repeats.iter().min_by_key(metrics).copied(),
+            Repeat::Most => repeats.iter().max_by_key(metrics).copied(),
         }
     }
 }
@@ -69,7 +69,7 @@ impl Store {
     }
 
     /// Keeps the profiles of `tests` as `run` has them. A test without one loses what was kept of it: a profile of other
-    /// figures would explain nothing.
+    /// metrics would explain nothing.
     ///
     /// # Errors
     /// Where the folder cannot be written.

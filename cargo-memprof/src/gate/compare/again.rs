@@ -1,19 +1,19 @@
 //! Which tests are to be run again before anything is said: those over a limit, until they are not or it is certain; those that are better
-//! or new, until their figures are known. Pure; the rules are carried out by whoever starts the tests.
+//! or new, until their metrics are known. Pure; the rules are carried out by whoever starts the tests.
 
 use super::doctest;
 use crate::context::conditions::{Conditions, LISTED};
 use crate::context::doctest_name;
 use crate::gate::committed::Baseline;
-use crate::gate::figures::{Figure, Seen};
+use crate::gate::metrics::{Metric, Seen};
 use crate::gate::outcome::Severity;
 use crate::gate::policy::Policy;
 use crate::gate::policy::limit::Limit;
 use crate::gate::policy::pattern::Pattern;
-use memprof_harness::settle::{Bounds, FIGURES, Rules};
+use memprof_harness::settle::{Bounds, METRICS, Rules};
 
-/// Nothing but the number of figures ties the two orders together.
-const _: () = assert!(Figure::ALL.len() == FIGURES && Figure::PeakSpace as usize == memprof_harness::settle::PEAK);
+/// Nothing but the number of metrics ties the two orders together.
+const _: () = assert!(Metric::ALL.len() == METRICS && Metric::PeakSpace as usize == memprof_harness::settle::PEAK);
 
 /// The rules for a run that is held against `baseline`. `None` where it cannot be, as the conditions `now` are others: then no run of a test
 /// is worth another.
@@ -31,10 +31,10 @@ pub fn rules(baseline: &Baseline, now: &Conditions, policy: &Policy) -> Option<R
     let mut rules = to_know(policy);
     for (id, seen) in baseline.tests.iter().filter(|(id, _)| policy.exclusion(id).is_none()) {
         let mut bounds = Bounds { threaded_peaks: policy.compares_peak(id, u32::MAX), ..Bounds::default() };
-        for figure in Figure::ALL {
-            let limit = policy.limit(id, figure);
-            bounds.most[figure as usize] = limit.most(Some(seen.most(figure)));
-            bounds.least[figure as usize] = better_below(&limit, seen, figure);
+        for metric in Metric::ALL {
+            let limit = policy.limit(id, metric);
+            bounds.most[metric as usize] = limit.most(Some(seen.most(metric)));
+            bounds.least[metric as usize] = better_below(&limit, seen, metric);
         }
         match doctest::item(id) {
             // A runner knows a doctest by its line, and which of its item's it is, only who has seen them all.
@@ -45,7 +45,7 @@ pub fn rules(baseline: &Baseline, now: &Conditions, policy: &Policy) -> Option<R
     Some(rules)
 }
 
-/// The rules for a run whose figures are to be the baseline.
+/// The rules for a run whose metrics are to be the baseline.
 pub fn to_know(policy: &Policy) -> Rules {
     let mut rules = Rules::default();
     let text = |pattern: &Option<Pattern>| pattern.as_ref().map_or("*", Pattern::as_str).to_owned();
@@ -58,11 +58,11 @@ pub fn to_know(policy: &Policy) -> Rules {
     rules
 }
 
-/// The least with which a test is not better: the old figure would not be over the limit that it had with this one.
-fn better_below(limit: &Limit, before: &Seen, figure: Figure) -> Option<i64> {
-    let before = before.least(figure);
+/// The least with which a test is not better: the old metric would not be over the limit that it had with this one.
+fn better_below(limit: &Limit, before: &Seen, metric: Metric) -> Option<i64> {
+    let before = before.least(metric);
     let is_better = |now: i64| limit.most(Some(now)).is_some_and(|most| before > most);
-    // The larger the figure the larger what its limit allows.
+    // The larger the metric the larger what its limit allows.
     let (mut better, mut not) = (before.saturating_sub(1 << 62), before);
     if !is_better(better) {
         return None;
@@ -77,23 +77,23 @@ fn better_below(limit: &Limit, before: &Seen, figure: Figure) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gate::figures::Figures;
+    use crate::gate::metrics::Metrics;
     use memprof_harness::settle::Rule;
     use memprof_profile::record::TestId;
 
     #[test]
     fn the_bounds_are_where_the_gate_would_say_something() {
-        let seen = |alloc_space| Seen::once(Figures { alloc_space, ..Figures::default() });
+        let seen = |alloc_space| Seen::once(Metrics { alloc_space, ..Metrics::default() });
         for (limit, before) in
             [("+0", 100), ("+5%", 1000), ("+5% or 256", 1000), ("+5% or 256", 9999), ("+7, 900", 800)]
         {
             let limit: Limit = limit.parse().unwrap();
-            let bound = better_below(&limit, &seen(before), Figure::AllocSpace).unwrap();
+            let bound = better_below(&limit, &seen(before), Metric::AllocSpace).unwrap();
             let over = |now: i64| i64::try_from(before).unwrap() > limit.most(Some(now)).unwrap();
             assert!(over(bound - 1) && !over(bound), "{limit} {before}: {bound}");
         }
         for limit in ["any", "1000"] {
-            assert_eq!(better_below(&limit.parse().unwrap(), &seen(800), Figure::AllocSpace), None, "{limit}");
+            assert_eq!(better_below(&limit.parse().unwrap(), &seen(800), Metric::AllocSpace), None, "{limit}");
         }
     }
 
@@ -105,7 +105,7 @@ mod tests {
             kind: kind.into(),
             name: name.into(),
         };
-        let seen = Seen::once(Figures { alloc_objects: 3, ..Figures::default() });
+        let seen = Seen::once(Metrics { alloc_objects: 3, ..Metrics::default() });
         let tests = [id("lib", "t"), id("test", "slow"), id("doc", "src/lib.rs - f #2")].map(|id| (id, seen));
         let baseline = Baseline { tests: tests.into(), ..Baseline::default() };
         let policy: Policy = toml::from_str(

@@ -6,7 +6,7 @@ use crate::context::provenance::Provenance;
 use crate::context::unit::Unit;
 use crate::files::intake::{self, IntakeFile, PlainPath};
 use crate::gate::compare::doctest;
-use crate::gate::figures::Figures;
+use crate::gate::metrics::Metrics;
 use crate::report::layout;
 use crate::ui::error::Error;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -87,7 +87,7 @@ pub struct LoadedTest {
     pub start_line: u32,
     pub threads: u32,
     #[serde(flatten)]
-    pub figures: Figures,
+    pub metrics: Metrics,
     /// By what they are, relative to the summary.
     #[serde(default)]
     pub files: BTreeMap<String, PlainPath>,
@@ -183,7 +183,7 @@ impl LoadedRun {
             return Err(broken(&format!("its schema is {}; this program reads schema {SCHEMA}", run.schema)));
         }
         run.folder = folder.to_owned();
-        // What a test's child processes did is no figure of the test.
+        // What a test's child processes did is no metric of the test.
         run.tests.retain(|test| !test.forked && test.kind != "exe");
         doctest::without_lines(&mut run.tests);
         Ok(run)
@@ -205,7 +205,7 @@ impl LoadedTest {
         Some(IntakeFile::new(&run.folder, self.files.get(layout::PROFILE_KEY)?))
     }
 
-    /// Whether its figures are those of the whole test.
+    /// Whether its metrics are those of the whole test.
     pub fn is_whole(&self) -> bool {
         self.outcome == "ok" && !self.cut_short && self.seen != PARTIAL
     }

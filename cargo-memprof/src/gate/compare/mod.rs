@@ -8,7 +8,7 @@ pub mod units;
 
 use crate::gate::committed::{Baseline, TargetId};
 use crate::gate::compare::loaded_run::{LoadedRun, LoadedTest, NotRun, PARTIAL};
-use crate::gate::figures::{Figure, Seen};
+use crate::gate::metrics::{Metric, Seen};
 use crate::gate::outcome::Severity;
 use crate::gate::outcome::{Better, Doubt, Finding, Judged, OtherUnit, Outcome};
 use crate::gate::policy::Policy;
@@ -17,7 +17,7 @@ use crate::protocol::WHOLE;
 use memprof_profile::record::TestId;
 use std::collections::BTreeMap;
 
-/// Why a test has no figures whose ledger is gone.
+/// Why a test has no metrics whose ledger is gone.
 const REMOVED: &str = "its recording was removed while the tests ran";
 
 /// Holds `run` against `baseline`.
@@ -104,7 +104,7 @@ fn doubts(run: &LoadedRun, conditions: Option<Doubt>, nothing_compared: bool, po
 
 /// What was seen of a test in its repeats.
 pub fn seen(repeats: &[&LoadedTest]) -> Option<Seen> {
-    Seen::of(repeats.iter().map(|test| test.figures))
+    Seen::of(repeats.iter().map(|test| test.metrics))
 }
 
 /// Tests of the baseline that `run` shows to be no more: their targets ran and do not list them.
@@ -119,10 +119,10 @@ pub fn gone(baseline: &Baseline, run: &LoadedRun) -> Vec<TestId> {
 /// Those of `tests` whose repeats in `run` differ.
 pub fn unstable_tests(run: &LoadedRun, tests: &[TestId]) -> Vec<TestId> {
     let by_test = run.by_test();
-    let compared = Figure::ALL.into_iter().filter(|figure| *figure != Figure::PeakSpace);
+    let compared = Metric::ALL.into_iter().filter(|metric| *metric != Metric::PeakSpace);
     let differ = |id: &&TestId| {
         let seen = by_test.get(id).and_then(|repeats| seen(repeats));
-        seen.is_some_and(|seen| compared.clone().any(|figure| seen.varies(figure)))
+        seen.is_some_and(|seen| compared.clone().any(|metric| seen.varies(metric)))
     };
     tests.iter().filter(differ).cloned().collect()
 }
@@ -186,29 +186,29 @@ fn judge(id: &TestId, repeats: &[&LoadedTest], line: Option<&Seen>, held: bool, 
     }
     let peaks = policy.compares_peak(id, judged.threads);
     let mut better = Vec::new();
-    for figure in Figure::ALL {
-        if figure == Figure::PeakSpace && !peaks {
-            let exact = before.filter(|before| before.most.error(figure) == 0);
-            if let Some(before) = exact.map(|before| before.most.get(figure)) {
-                found(Severity::Warn, Finding::PeakNotCompared { before, now: now.least.get(figure) });
+    for metric in Metric::ALL {
+        if metric == Metric::PeakSpace && !peaks {
+            let exact = before.filter(|before| before.most.error(metric) == 0);
+            if let Some(before) = exact.map(|before| before.most.get(metric)) {
+                found(Severity::Warn, Finding::PeakNotCompared { before, now: now.least.get(metric) });
             }
             continue;
         }
-        let limit = policy.limit(id, figure);
-        unstable(&now, figure, &limit).into_iter().for_each(|finding| found(Severity::Warn, finding));
+        let limit = policy.limit(id, metric);
+        unstable(&now, metric, &limit).into_iter().for_each(|finding| found(Severity::Warn, finding));
         // What was seen once may be seen again, so the least of now is held against the most of then; and what may be within the limit,
         // by the bound of a peak on either side, is not over it.
-        let most = limit.most(before.map(|before| before.most(figure)));
-        if let Some(most) = most.filter(|most| now.least(figure) > *most) {
+        let most = limit.most(before.map(|before| before.most(metric)));
+        if let Some(most) = most.filter(|most| now.least(metric) > *most) {
             let (before_least, before) =
-                (before.map(|before| before.least.get(figure)), before.map(|before| before.most.get(figure)));
-            let (now, limit) = (now.least.get(figure), limit.to_string());
-            found(Severity::Fail, Finding::Over { figure, before, before_least, now, most, limit });
-        } else if let Some(before) = before.filter(|before| is_better(&limit, before, &now, figure)) {
-            let (before, now) = (before.least.get(figure), now.most.get(figure));
-            better.push(Better { figure, before, now });
+                (before.map(|before| before.least.get(metric)), before.map(|before| before.most.get(metric)));
+            let (now, limit) = (now.least.get(metric), limit.to_string());
+            found(Severity::Fail, Finding::Over { metric, before, before_least, now, most, limit });
+        } else if let Some(before) = before.filter(|before| is_better(&limit, before, &now, metric)) {
+            let (before, now) = (before.least.get(metric), now.most.get(metric));
+            better.push(Better { metric, before, now });
             if policy.ratchet(id) {
-                found(Severity::Fail, Finding::Improved { figure, before, now });
+                found(Severity::Fail, Finding::Improved { metric, before, now });
             }
         }
     }
@@ -221,16 +221,16 @@ fn judge(id: &TestId, repeats: &[&LoadedTest], line: Option<&Seen>, held: bool, 
     judged
 }
 
-/// Whether the figure is better by more than its limit takes for noise: figures such as `now`, grown to those of `before`, would be over it.
-fn is_better(limit: &Limit, before: &Seen, now: &Seen, figure: Figure) -> bool {
-    let grown = limit.most(Some(now.most(figure)));
-    now.most(figure) < before.least(figure) && grown.is_some_and(|most| before.least(figure) > most)
+/// Whether the metric is better by more than its limit takes for noise: metrics such as `now`, grown to those of `before`, would be over it.
+fn is_better(limit: &Limit, before: &Seen, now: &Seen, metric: Metric) -> bool {
+    let grown = limit.most(Some(now.most(metric)));
+    now.most(metric) < before.least(metric) && grown.is_some_and(|most| before.least(metric) > most)
 }
 
-fn unstable(seen: &Seen, figure: Figure, limit: &Limit) -> Option<Finding> {
-    let (least, most) = (seen.least.get(figure), seen.most.get(figure));
-    let room = limit.with_room(least, most, figure.is_space());
-    seen.varies(figure).then_some(Finding::Unstable { figure, least, most, repeats: seen.runs as usize, room })
+fn unstable(seen: &Seen, metric: Metric, limit: &Limit) -> Option<Finding> {
+    let (least, most) = (seen.least.get(metric), seen.most.get(metric));
+    let room = limit.with_room(least, most, metric.is_space());
+    seen.varies(metric).then_some(Finding::Unstable { metric, least, most, repeats: seen.runs as usize, room })
 }
 
 /// Why tests of the baseline did not run.
@@ -298,7 +298,7 @@ impl<'a> Absent<'a> {
         (self.policy.gone, Finding::Gone)
     }
 
-    /// Why a test has no figures although its program was recorded: as one and not test by test, or the other way round.
+    /// Why a test has no metrics although its program was recorded: as one and not test by test, or the other way round.
     fn divided_otherwise(&self, id: &TestId) -> Option<&'static str> {
         let of_target = |one: &TestId| one.package == id.package && one.target == id.target && one.kind == id.kind;
         let ran = self.run.by_test();
@@ -314,7 +314,7 @@ impl<'a> Absent<'a> {
 mod tests {
     use super::*;
     use crate::context::conditions::Conditions;
-    use crate::gate::figures::Figures;
+    use crate::gate::metrics::Metrics;
     use crate::gate::outcome::Verdict;
     use crate::ui::exit_code::ExitCode;
 
@@ -322,27 +322,27 @@ mod tests {
         TestId { package: "p".into(), target: "p".into(), kind: "lib".into(), name: name.into() }
     }
 
-    fn figures(objects: u64) -> Figures {
-        Figures { alloc_objects: objects, alloc_space: 10_000, peak_space: 5_000, ..Figures::default() }
+    fn metrics(objects: u64) -> Metrics {
+        Metrics { alloc_objects: objects, alloc_space: 10_000, peak_space: 5_000, ..Metrics::default() }
     }
 
     fn conditions() -> Conditions {
         Conditions { rustc: "1.95.0".into(), ..Conditions::default() }
     }
 
-    fn baseline(tests: &[(&str, Figures)]) -> Baseline {
-        let tests = tests.iter().map(|(name, figures)| (id(name), Seen::once(*figures))).collect();
+    fn baseline(tests: &[(&str, Metrics)]) -> Baseline {
+        let tests = tests.iter().map(|(name, metrics)| (id(name), Seen::once(*metrics))).collect();
         Baseline { conditions: conditions(), tests, ..Baseline::default() }
     }
 
-    fn test(name: &str, figures: Figures) -> LoadedTest {
+    fn test(name: &str, metrics: Metrics) -> LoadedTest {
         let json = serde_json::json!({
             "package": "p", "target": "p", "kind": "lib", "name": name, "outcome": "ok", "cut_short": false,
             "source_file": "src/lib.rs", "start_line": 3, "threads": 1,
             "alloc_objects": 0, "alloc_space": 0, "peak_space": 0, "inuse_space": 0
         });
         let test: LoadedTest = serde_json::from_value(json).unwrap();
-        LoadedTest { figures, ..test }
+        LoadedTest { metrics, ..test }
     }
 
     fn run(tests: Vec<LoadedTest>) -> LoadedRun {
@@ -357,12 +357,12 @@ mod tests {
 
     #[test]
     fn one_more_allocation_is_over_budget() {
-        let baseline = baseline(&[("a", figures(3)), ("b", figures(3))]);
-        let now = run(vec![test("a", figures(4)), test("b", figures(3))]);
+        let baseline = baseline(&[("a", metrics(3)), ("b", metrics(3))]);
+        let now = run(vec![test("a", metrics(4)), test("b", metrics(3))]);
         let outcome = compare(&baseline, &now, &Policy::default());
         assert_eq!(outcome.verdict(), Verdict::OverBudget);
-        let (figure, three) = (Figure::AllocObjects, Some(3));
-        let over = Finding::Over { figure, before: three, before_least: three, now: 4, most: 3, limit: "+0".into() };
+        let (metric, three) = (Metric::AllocObjects, Some(3));
+        let over = Finding::Over { metric, before: three, before_least: three, now: 4, most: 3, limit: "+0".into() };
         assert_eq!(findings(&outcome, "a"), [(Severity::Fail, over)]);
         assert_eq!(findings(&outcome, "b"), []);
         assert_eq!(outcome.compared(), 2);
@@ -370,8 +370,8 @@ mod tests {
 
     #[test]
     fn an_improvement_passes_unless_there_is_a_ratchet() {
-        let baseline = baseline(&[("a", figures(3))]);
-        let now = run(vec![test("a", figures(2))]);
+        let baseline = baseline(&[("a", metrics(3))]);
+        let now = run(vec![test("a", metrics(2))]);
         assert_eq!(compare(&baseline, &now, &Policy::default()).verdict(), Verdict::Passed);
         let policy = Policy { ratchet: true, ..Policy::default() };
         let outcome = compare(&baseline, &now, &policy);
@@ -382,9 +382,9 @@ mod tests {
     #[test]
     fn nothing_passes_vacuously() {
         let of = |baseline: &Baseline, run: &LoadedRun| compare(baseline, run, &Policy::default()).verdict();
-        let one = baseline(&[("a", figures(3))]);
-        let two = baseline(&[("a", figures(3)), ("b", figures(3))]);
-        let ran = run(vec![test("a", figures(3))]);
+        let one = baseline(&[("a", metrics(3))]);
+        let two = baseline(&[("a", metrics(3)), ("b", metrics(3))]);
+        let ran = run(vec![test("a", metrics(3))]);
         assert_eq!(of(&one, &ran), Verdict::Passed);
         // A test is gone, nothing ran, nothing is in the baseline.
         assert_eq!(of(&two, &ran), Verdict::CannotCompare);
@@ -401,9 +401,9 @@ mod tests {
 
     #[test]
     fn what_means_nothing_has_one_verdict_whatever_the_figures_are() {
-        let one = baseline(&[("a", figures(3))]);
+        let one = baseline(&[("a", metrics(3))]);
         for objects in [2, 3, 4] {
-            let ran = run(vec![test("a", figures(objects))]);
+            let ran = run(vec![test("a", metrics(objects))]);
             let mut other = ran.clone();
             other.run.interrupted = true;
             assert_eq!(compare(&one, &other, &Policy::default()).verdict(), Verdict::CannotCompare);
@@ -418,22 +418,22 @@ mod tests {
             assert_eq!(outcome.verdict() == Verdict::OverBudget, objects == 4);
         }
         // A ceiling asks for no baseline, so it is said; the verdict stays.
-        let mut other = run(vec![test("a", figures(9))]);
+        let mut other = run(vec![test("a", metrics(9))]);
         other.run.conditions.rustc = "1.96.0".into();
         let policy: Policy = toml::from_str("limits.alloc_objects = '+0, 8'").unwrap();
         let outcome = compare(&one, &other, &policy);
         assert_eq!(outcome.verdict(), Verdict::CannotCompare);
         assert!(outcome.tests[0].failures().any(Finding::is_budget), "{outcome:?}");
         // A lost ledger of another test takes nothing from what was measured.
-        let mut lost = run(vec![test("a", figures(4))]);
+        let mut lost = run(vec![test("a", metrics(4))]);
         lost.run.unreadable_ledgers = 1;
         assert_eq!(compare(&one, &lost, &Policy::default()).verdict(), Verdict::OverBudget);
     }
 
     #[test]
     fn a_missing_test_is_told_from_a_filtered_one_and_an_unmeasured_one() {
-        let baseline = baseline(&[("a", figures(3)), ("b", figures(3)), ("c", figures(3))]);
-        let mut now = run(vec![test("a", figures(3))]);
+        let baseline = baseline(&[("a", metrics(3)), ("b", metrics(3)), ("c", metrics(3))]);
+        let mut now = run(vec![test("a", metrics(3))]);
         let not_run = |name: &str, ignored| NotRunOf { name, ignored }.build();
         now.not_run = vec![not_run("b", false)];
         let outcome = compare(&baseline, &now, &Policy::default());
@@ -457,9 +457,9 @@ mod tests {
     fn doctests_of_one_item_are_not_compared_when_some_are_missing() {
         let doctest = |name: &str| TestId { kind: "doc".into(), ..id(name) };
         let tests =
-            [("f", 3), ("f #2", 5), ("g", 7)].map(|(name, objects)| (doctest(name), Seen::once(figures(objects))));
+            [("f", 3), ("f #2", 5), ("g", 7)].map(|(name, objects)| (doctest(name), Seen::once(metrics(objects))));
         let baseline = Baseline { conditions: conditions(), tests: tests.into(), ..Baseline::default() };
-        let ran = |name: &str, objects| LoadedTest { kind: "doc".into(), ..test(name, figures(objects)) };
+        let ran = |name: &str, objects| LoadedTest { kind: "doc".into(), ..test(name, metrics(objects)) };
         let outcome = compare(&baseline, &run(vec![ran("f", 5), ran("g", 7)]), &Policy::default());
         let why = "only 1 of 2 doctests of its item ran, and it cannot be told which".to_owned();
         assert_eq!(findings(&outcome, "f"), [(Severity::Fail, Finding::NotRun { why })]);
@@ -488,8 +488,8 @@ mod tests {
 
     #[test]
     fn a_new_test_warns_and_its_ceiling_counts() {
-        let baseline = baseline(&[("a", figures(3))]);
-        let now = run(vec![test("a", figures(3)), test("n", figures(9))]);
+        let baseline = baseline(&[("a", metrics(3))]);
+        let now = run(vec![test("a", metrics(3)), test("n", metrics(9))]);
         let outcome = compare(&baseline, &now, &Policy::default());
         assert_eq!(findings(&outcome, "n"), [(Severity::Warn, Finding::New)]);
         assert_eq!(outcome.verdict(), Verdict::Passed);
@@ -499,9 +499,9 @@ mod tests {
 
     #[test]
     fn a_peak_within_its_bound_is_not_over() {
-        let with_peak = |peak_space, peak_error| Figures { peak_space, peak_error, ..figures(3) };
+        let with_peak = |peak_space, peak_error| Metrics { peak_space, peak_error, ..metrics(3) };
         let policy: Policy = toml::from_str("limits.peak_space = '+0'\nthreaded-peaks = true").unwrap();
-        let threaded = |figures| LoadedTest { threads: 2, ..test("a", figures) };
+        let threaded = |metrics| LoadedTest { threads: 2, ..test("a", metrics) };
         let of = |before, now, policy: &Policy| {
             compare(&baseline(&[("a", before)]), &run(vec![threaded(now)]), policy).verdict()
         };
@@ -512,10 +512,10 @@ mod tests {
 
     #[test]
     fn what_was_seen_once_may_be_seen_again() {
-        let varying = Seen { least: figures(6), most: figures(8), runs: 3 };
+        let varying = Seen { least: metrics(6), most: metrics(8), runs: 3 };
         let baseline = Baseline { conditions: conditions(), tests: [(id("a"), varying)].into(), ..Baseline::default() };
         let of = |objects: &[u64]| {
-            let ran = run(objects.iter().map(|&objects| test("a", figures(objects))).collect());
+            let ran = run(objects.iter().map(|&objects| test("a", metrics(objects))).collect());
             compare(&baseline, &ran, &Policy { ratchet: true, ..Policy::default() })
         };
         for passing in [&[6][..], &[8], &[7], &[9, 8], &[5, 6]] {
@@ -531,16 +531,16 @@ mod tests {
             "{outcome:?}"
         );
         let outcome = of(&[5, 4]);
-        let better = Better { figure: Figure::AllocObjects, before: 6, now: 5 };
+        let better = Better { metric: Metric::AllocObjects, before: 6, now: 5 };
         assert_eq!((outcome.verdict(), &outcome.tests[0].better[..]), (Verdict::OverBudget, &[better][..]));
     }
 
     #[test]
     fn a_ratchet_lets_the_noise_be_that_the_limit_allows() {
-        let baseline = baseline(&[("a", figures(3))]);
+        let baseline = baseline(&[("a", metrics(3))]);
         let of = |alloc_space: u64, limit: &str| {
             let policy: Policy = toml::from_str(&format!("ratchet = true\nlimits.alloc_space = '{limit}'")).unwrap();
-            let ran = run(vec![test("a", Figures { alloc_space, ..figures(3) })]);
+            let ran = run(vec![test("a", Metrics { alloc_space, ..metrics(3) })]);
             compare(&baseline, &ran, &policy).verdict()
         };
         assert_eq!((of(9_600, "+5%"), of(9_500, "+5%")), (Verdict::Passed, Verdict::OverBudget));
@@ -551,21 +551,21 @@ mod tests {
 
     #[test]
     fn of_repeats_the_least_counts_and_the_spread_is_named() {
-        let baseline = baseline(&[("a", figures(3))]);
-        let now = run(vec![test("a", figures(5)), test("a", figures(3)), test("a", figures(4))]);
+        let baseline = baseline(&[("a", metrics(3))]);
+        let now = run(vec![test("a", metrics(5)), test("a", metrics(3)), test("a", metrics(4))]);
         let outcome = compare(&baseline, &now, &Policy::default());
         assert_eq!(outcome.verdict(), Verdict::Passed);
         let unstable =
-            Finding::Unstable { figure: Figure::AllocObjects, least: 3, most: 5, repeats: 3, room: Some("+4".into()) };
+            Finding::Unstable { metric: Metric::AllocObjects, least: 3, most: 5, repeats: 3, room: Some("+4".into()) };
         assert_eq!(findings(&outcome, "a"), [(Severity::Warn, unstable)]);
     }
 
     #[test]
     fn a_partially_recorded_test_is_not_compared() {
-        let baseline = baseline(&[("a", figures(3)), ("b", figures(3))]);
-        let part = LoadedTest { seen: PARTIAL.into(), ..test("a", figures(99)) };
+        let baseline = baseline(&[("a", metrics(3)), ("b", metrics(3))]);
+        let part = LoadedTest { seen: PARTIAL.into(), ..test("a", metrics(99)) };
         let new = LoadedTest { name: "n".into(), ..part.clone() };
-        let outcome = compare(&baseline, &run(vec![part, test("b", figures(3)), new]), &Policy::default());
+        let outcome = compare(&baseline, &run(vec![part, test("b", metrics(3)), new]), &Policy::default());
         assert_eq!((outcome.verdict(), outcome.compared()), (Verdict::CannotCompare, 1));
         assert!(matches!(findings(&outcome, "a").as_slice(), [(Severity::Fail, Finding::Unprofiled { .. })]));
         assert!(matches!(findings(&outcome, "n").as_slice(), [(Severity::Warn, Finding::Excluded { .. })]));
@@ -575,8 +575,8 @@ mod tests {
     fn a_program_that_is_recorded_as_one_has_lost_no_tests() {
         let finding = |before: &str, now: &str| {
             let outcome =
-                compare(&baseline(&[(before, figures(3))]), &run(vec![test(now, figures(3))]), &Policy::default());
-            assert_eq!(super::gone(&baseline(&[(before, figures(3))]), &run(vec![test(now, figures(3))])).len(), 0);
+                compare(&baseline(&[(before, metrics(3))]), &run(vec![test(now, metrics(3))]), &Policy::default());
+            assert_eq!(super::gone(&baseline(&[(before, metrics(3))]), &run(vec![test(now, metrics(3))])).len(), 0);
             findings(&outcome, before)
         };
         let not_run = |why: &str| [(Severity::Fail, Finding::NotRun { why: why.into() })];
@@ -586,9 +586,9 @@ mod tests {
 
     #[test]
     fn a_test_of_several_threads_that_ran_once_may_vary() {
-        let baseline = baseline(&[("a", figures(3))]);
+        let baseline = baseline(&[("a", metrics(3))]);
         let may_vary = |objects, threads, repeats| {
-            let ran = vec![LoadedTest { threads, ..test("a", figures(objects)) }; repeats];
+            let ran = vec![LoadedTest { threads, ..test("a", metrics(objects)) }; repeats];
             compare(&baseline, &run(ran), &Policy::default()).tests[0].may_vary()
         };
         assert!(may_vary(4, 2, 1));
@@ -597,9 +597,9 @@ mod tests {
 
     #[test]
     fn no_figure_makes_up_for_a_failure_of_cargo() {
-        let baseline = baseline(&[("a", figures(3)), ("b", figures(3))]);
+        let baseline = baseline(&[("a", metrics(3)), ("b", metrics(3))]);
         for objects in [3, 99] {
-            let mut failed = run(vec![test("a", figures(objects)), test("b", figures(3))]);
+            let mut failed = run(vec![test("a", metrics(objects)), test("b", metrics(3))]);
             failed.run.cargo_exit = 101;
             let outcome = compare(&baseline, &failed, &Policy::default());
             assert_eq!(outcome.verdict(), Verdict::TestsFailed);
@@ -609,15 +609,15 @@ mod tests {
 
     #[test]
     fn a_failed_test_is_not_compared_and_one_cut_short_cannot_be() {
-        let baseline = baseline(&[("a", figures(3)), ("b", figures(3))]);
-        let failed = LoadedTest { outcome: "failed".into(), ..test("a", figures(99)) };
-        let outcome = compare(&baseline, &run(vec![failed, test("b", figures(3))]), &Policy::default());
+        let baseline = baseline(&[("a", metrics(3)), ("b", metrics(3))]);
+        let failed = LoadedTest { outcome: "failed".into(), ..test("a", metrics(99)) };
+        let outcome = compare(&baseline, &run(vec![failed, test("b", metrics(3))]), &Policy::default());
         assert_eq!(findings(&outcome, "a"), [(Severity::Fail, Finding::TestFailed)]);
-        let late = LoadedTest { outcome: "timed_out".into(), ..test("a", figures(99)) };
-        let outcome = compare(&baseline, &run(vec![late, test("b", figures(3))]), &Policy::default());
+        let late = LoadedTest { outcome: "timed_out".into(), ..test("a", metrics(99)) };
+        let outcome = compare(&baseline, &run(vec![late, test("b", metrics(3))]), &Policy::default());
         assert_eq!(findings(&outcome, "a"), [(Severity::Fail, Finding::TestTimedOut)]);
-        let cut = LoadedTest { cut_short: true, ..test("a", figures(1)) };
-        let outcome = compare(&baseline, &run(vec![cut, test("b", figures(3))]), &Policy::default());
+        let cut = LoadedTest { cut_short: true, ..test("a", metrics(1)) };
+        let outcome = compare(&baseline, &run(vec![cut, test("b", metrics(3))]), &Policy::default());
         assert_eq!(findings(&outcome, "a"), [(Severity::Fail, Finding::CutShort)]);
         assert_eq!(outcome.verdict(), Verdict::CannotCompare);
     }

@@ -1,4 +1,4 @@
-//! Which targets were compiled otherwise than when their lines were written, by something else than a change of the code: then figures
+//! Which targets were compiled otherwise than when their lines were written, by something else than a change of the code: then metrics
 //! differ, and the code is not the cause.
 //!
 //! How code is optimized is always a condition. Features, its own and those of what it links, follow from the manifests and from the

@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 /// Calls of one function in another beyond which they are matched by what they do alone.
 const MOST_ALIGNED: usize = 200;
 
-/// One side, for one figure.
+/// One side, for one metric.
 pub struct Side<'a> {
     pub tree: &'a Tree,
     /// What each node and all that it calls have.

@@ -10,7 +10,7 @@ use crate::gate::explain::picture::{self, Widths};
 use crate::gate::explain::stacks::Stacks;
 use crate::gate::explain::varying::{self, Varying};
 use crate::gate::explain::{Change, Comparison};
-use crate::gate::figures::{Figure, Figures};
+use crate::gate::metrics::{Metric, Metrics};
 use crate::gate::outcome::{Finding, Judged, Outcome};
 use crate::report::layout;
 use crate::ui::error::Error;
@@ -53,10 +53,10 @@ impl Evidence {
 /// What explains the regression of one test.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Explanation {
-    /// For each figure that is over its limit, what changed.
-    pub changes: Vec<(Figure, Vec<Change>)>,
-    /// For each figure of which nothing says what changed, where this run's comes from.
-    pub sites: Vec<(Figure, Vec<Change>)>,
+    /// For each metric that is over its limit, what changed.
+    pub changes: Vec<(Metric, Vec<Change>)>,
+    /// For each metric of which nothing says what changed, where this run's comes from.
+    pub sites: Vec<(Metric, Vec<Change>)>,
     /// Why there are no changes; `None` = there are.
     pub missing: Option<Missing>,
     /// Flamegraphs of the difference, this run's widths first.
@@ -72,7 +72,7 @@ pub struct Missing {
     pub help: String,
 }
 
-/// Gathers the evidence for `outcome` of `run`. The profiles of before are in the first of `stores` that has that of the figures; `changed`
+/// Gathers the evidence for `outcome` of `run`. The profiles of before are in the first of `stores` that has that of the metrics; `changed`
 /// tells which lines of the workspace have changed since the baseline.
 ///
 /// # Errors
@@ -91,10 +91,10 @@ pub fn gather(
         Store::Folder(_) => BTreeMap::new(),
     };
     let mut evidence = Evidence { varying: varying_tests(outcome, run, source_roots), ..Evidence::default() };
-    let over = outcome.over_budget().into_iter().map(|test| (test, figures_over(test)));
-    for (at, (test, figures)) in over.filter(|(_, figures)| !figures.is_empty()).enumerate() {
+    let over = outcome.over_budget().into_iter().map(|test| (test, metrics_over(test)));
+    for (at, (test, metrics)) in over.filter(|(_, metrics)| !metrics.is_empty()).enumerate() {
         let before = stores.iter().filter_map(|store| store.profile(&test.id)).collect();
-        let case = Case { test, figures, before, now: now.get(&test.id).cloned() };
+        let case = Case { test, metrics, before, now: now.get(&test.id).cloned() };
         let explanation = match case.now(run, source_roots) {
             Ok(now) => match case.before(source_roots) {
                 Ok((before, file)) => {
@@ -102,7 +102,7 @@ pub fn gather(
                     case.explain(&before, file, &now, changed, folder.as_deref())?
                 }
                 Err(missing) => {
-                    let sites = case.figures.iter().map(|figure| (*figure, sites(&now, *figure))).collect();
+                    let sites = case.metrics.iter().map(|metric| (*metric, sites(&now, *metric))).collect();
                     Explanation { sites, missing: Some(missing), ..case.nothing(None) }
                 }
             },
@@ -134,25 +134,25 @@ fn varying_tests(outcome: &Outcome, run: &LoadedRun, source_roots: &SourceRoots)
         Stacks::parse(&bytes, source_roots).ok().filter(|stacks| stacks.rate == 1)
     };
     let varying = |test: &Judged| {
-        let figure = test.findings.iter().find_map(|(_, finding)| match finding {
-            Finding::Unstable { figure, .. } => Some(*figure),
+        let metric = test.findings.iter().find_map(|(_, finding)| match finding {
+            Finding::Unstable { metric, .. } => Some(*metric),
             _ => None,
         })?;
         let repeats = by_test.get(&test.id)?;
-        let least = repeats.iter().min_by_key(|test| test.figures.get(figure))?;
-        let most = repeats.iter().max_by_key(|test| test.figures.get(figure))?;
+        let least = repeats.iter().min_by_key(|test| test.metrics.get(metric))?;
+        let most = repeats.iter().max_by_key(|test| test.metrics.get(metric))?;
         let threads = repeats.iter().map(|test| test.threads).max()?;
-        Some((test.id.clone(), varying::varying(&stacks(least)?, &stacks(most)?, figure, threads)))
+        Some((test.id.clone(), varying::varying(&stacks(least)?, &stacks(most)?, metric, threads)))
     };
     outcome.tests.iter().filter_map(varying).collect()
 }
 
-fn figures_over(test: &Judged) -> Vec<Figure> {
-    let figure = |finding: &Finding| match finding {
-        Finding::Over { figure, .. } => Some(*figure),
+fn metrics_over(test: &Judged) -> Vec<Metric> {
+    let metric = |finding: &Finding| match finding {
+        Finding::Over { metric, .. } => Some(*metric),
         _ => None,
     };
-    test.failures().filter_map(figure).collect()
+    test.failures().filter_map(metric).collect()
 }
 
 /// Removes what an earlier gate wrote into the outputs `out`. What is not ours stays.
@@ -184,15 +184,15 @@ fn fresh(out: &Utf8Path) -> io::Result<()> {
 /// One test over budget.
 struct Case<'a> {
     test: &'a Judged,
-    figures: Vec<Figure>,
+    metrics: Vec<Metric>,
     /// Where that of before may be.
     before: Vec<IntakeFile>,
     now: Option<IntakeFile>,
 }
 
 /// Where all of one profile comes from, the largest first.
-fn sites(now: &Stacks, figure: Figure) -> Vec<Change> {
-    Comparison::new(&Stacks::none(), now, &ChangedLines::default()).changes(figure)
+fn sites(now: &Stacks, metric: Metric) -> Vec<Change> {
+    Comparison::new(&Stacks::none(), now, &ChangedLines::default()).changes(metric)
 }
 
 impl Case<'_> {
@@ -202,7 +202,7 @@ impl Case<'_> {
         Explanation { profiles: (there(before), there(self.now.as_ref())), ..Explanation::default() }
     }
 
-    /// The profile of this run, which must be that of the figures.
+    /// The profile of this run, which must be that of the metrics.
     fn now(&self, run: &LoadedRun, source_roots: &SourceRoots) -> Result<Stacks, Missing> {
         if run.run.rate != 1 {
             return Err(Missing {
@@ -218,13 +218,13 @@ impl Case<'_> {
 
     /// The same of before, and where it was.
     fn before(&self, source_roots: &SourceRoots) -> Result<(Stacks, Option<&IntakeFile>), Missing> {
-        let Some(figures) = self.test.before else {
+        let Some(metrics) = self.test.before else {
             // A new test above a ceiling: all of it is the explanation.
             return Ok((Stacks::none(), None));
         };
         let mut missing = "is missing".to_owned();
         for file in self.before.iter().map(Some).chain(self.before.is_empty().then_some(None)) {
-            match self.read(file, Some(figures.most), source_roots) {
+            match self.read(file, Some(metrics.most), source_roots) {
                 Ok(stacks) => return Ok((stacks, file)),
                 Err(why) => missing = why,
             }
@@ -240,10 +240,10 @@ impl Case<'_> {
     fn read(
         &self,
         file: Option<&IntakeFile>,
-        figures: Option<Figures>,
+        metrics: Option<Metrics>,
         source_roots: &SourceRoots,
     ) -> Result<Stacks, String> {
-        let objects = figures.map_or(0, |figures| figures.get(Figure::AllocObjects));
+        let objects = metrics.map_or(0, |metrics| metrics.get(Metric::AllocObjects));
         let Some(file) = file.filter(|file| file.exists()) else {
             // A test that allocates nothing has no profile.
             let nothing = Stacks::none();
@@ -255,7 +255,7 @@ impl Case<'_> {
         if stacks.rate != 1 {
             return Err(format!("was recorded at a rate of {}, so not every allocation is in it", stacks.rate));
         }
-        let recorded = stacks.total(Figure::AllocObjects);
+        let recorded = stacks.total(Metric::AllocObjects);
         if recorded != objects {
             return Err(format!("is of other figures: it has {recorded} allocations, not {objects}"));
         }
@@ -272,17 +272,17 @@ impl Case<'_> {
     ) -> Result<Explanation, Error> {
         let mut explanation = self.nothing(file);
         let comparison = Comparison::new(before, now, changed);
-        for &figure in &self.figures {
-            let changes = comparison.changes(figure);
+        for &metric in &self.metrics {
+            let changes = comparison.changes(metric);
             if changes.iter().all(|change| change.difference() <= 0) {
                 // It is over a ceiling, and was before.
-                explanation.sites.push((figure, sites(now, figure)));
+                explanation.sites.push((metric, sites(now, metric)));
             }
-            explanation.changes.push((figure, changes));
+            explanation.changes.push((metric, changes));
             for widths in Widths::BOTH {
                 let Some(folder) = folder else { continue };
-                let Some(svg) = picture::draw(&self.test.id.label(), before, now, figure, widths) else { continue };
-                let path = folder.join(widths.file_name(figure));
+                let Some(svg) = picture::draw(&self.test.id.label(), before, now, metric, widths) else { continue };
+                let path = folder.join(widths.file_name(metric));
                 let written = fs_err::create_dir_all(folder).and_then(|()| outlet::put(&path, svg));
                 written.map_err(|error| {
                     Error::new(format!("cannot write `{path}`")).caused_by(error).with_code(ExitCode::OUTPUT)

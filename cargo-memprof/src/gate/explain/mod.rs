@@ -16,7 +16,7 @@ pub use tree::Position;
 
 use crate::gate::explain::changed_lines::ChangedLines;
 use crate::gate::explain::stacks::Stacks;
-use crate::gate::figures::Figure;
+use crate::gate::metrics::Metric;
 use align::Side;
 use balance::{Balance, Item};
 use memprof_profile::model::function::Origin;
@@ -24,7 +24,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use tree::{Terms, Tree};
 
-/// A line whose figure is another than before.
+/// A line whose metric is another than before.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
     /// Innermost first; the first is where it happens.
@@ -71,8 +71,8 @@ impl<'a> Comparison<'a> {
     }
 
     /// Everything that changed, the largest growth first and the largest decrease last. The differences add up to that of the two profiles.
-    pub fn changes(&self, figure: Figure) -> Vec<Change> {
-        let side = |at: usize| Side::new(&self.trees[at], self.trees[at].totals(self.stacks[at], figure), &self.terms);
+    pub fn changes(&self, metric: Metric) -> Vec<Change> {
+        let side = |at: usize| Side::new(&self.trees[at], self.trees[at].totals(self.stacks[at], metric), &self.terms);
         let (before, now) = (side(0), side(1));
         let rest = align::align(&before, &now, &self.terms, self.changed);
         let balance = Balance::of(&before, &now, &rest, &self.terms, self.changed);
@@ -132,7 +132,7 @@ impl<'a> Comparison<'a> {
         followed
     }
 
-    /// Where `node` of one side is, without its figures. `replaced` is the line at which its function allocates no more.
+    /// Where `node` of one side is, without its metrics. `replaced` is the line at which its function allocates no more.
     fn change(&self, side: &Side<'_>, node: u32, grew: bool, replaced: Option<&(Rc<str>, i64)>) -> Change {
         let (tree, terms) = (side.tree, &self.terms);
         let position = |node: u32| tree.position(node, terms);
@@ -327,9 +327,9 @@ mod tests {
 
     fn shown_with(before: &[(&str, i64)], now: &[(&str, i64)], diff: &str) -> Vec<String> {
         let (before, now, changed) = (stacks(before), stacks(now), ChangedLines::parse(diff, ""));
-        let changes = Comparison::new(&before, &now, &changed).changes(Figure::AllocObjects);
+        let changes = Comparison::new(&before, &now, &changed).changes(Metric::AllocObjects);
         let sum: i64 = changes.iter().map(Change::difference).sum();
-        assert_eq!(sum, now.total(Figure::AllocObjects) - before.total(Figure::AllocObjects));
+        assert_eq!(sum, now.total(Metric::AllocObjects) - before.total(Metric::AllocObjects));
         let line = |change: &Change| {
             let below: Vec<String> =
                 change.below.iter().map(|step| format!(">{}:{}", step.function, step.line)).collect();

@@ -2,7 +2,7 @@
 //! gone cannot be seen; the other those of before. Pure.
 
 use crate::gate::explain::stacks::Stacks;
-use crate::gate::figures::Figure;
+use crate::gate::metrics::Metric;
 use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{Options, from_lines};
 use memprof_harness::ledger::{Callee, Callees};
@@ -23,19 +23,19 @@ impl Widths {
     pub const BOTH: [Widths; 2] = [Widths::Now, Widths::Before];
 
     /// The picture's file name.
-    pub fn file_name(self, figure: Figure) -> String {
+    pub fn file_name(self, metric: Metric) -> String {
         match self {
-            Widths::Now => format!("{}.svg", figure.name()),
-            Widths::Before => format!("{}.before.svg", figure.name()),
+            Widths::Now => format!("{}.svg", metric.name()),
+            Widths::Before => format!("{}.before.svg", metric.name()),
         }
     }
 }
 
 /// The picture; `None` where it would be empty.
-pub fn draw(title: &str, before: &Stacks, now: &Stacks, figure: Figure, widths: Widths) -> Option<Vec<u8>> {
+pub fn draw(title: &str, before: &Stacks, now: &Stacks, metric: Metric, widths: Widths) -> Option<Vec<u8>> {
     let mut tree = Tree::default();
-    tree.add(before, figure, Widths::Before);
-    tree.add(now, figure, Widths::Now);
+    tree.add(before, metric, Widths::Before);
+    tree.add(now, metric, Widths::Now);
     tree.sum_up();
     let calls = tree.visible(widths);
     let mut frames = Frames { widths, ..Frames::default() };
@@ -44,13 +44,13 @@ pub fn draw(title: &str, before: &Stacks, now: &Stacks, figure: Figure, widths: 
     let mut options = Options::default();
     options.title = title.to_owned();
     let of = if widths == Widths::Now { "widths of this run" } else { "widths of the baseline" };
-    let mut subtitle = format!("{} | {of} | red: leads to more than in the baseline, blue: to less", figure.name());
+    let mut subtitle = format!("{} | {of} | red: leads to more than in the baseline, blue: to less", metric.name());
     let hidden = tree.count(widths).saturating_sub(frames.differences.len());
     if hidden > 0 {
         subtitle.push_str(&format!(" | {} are not drawn", plural(hidden, "thinner frame")));
     }
     options.subtitle = Some(subtitle);
-    options.count_name = if figure.is_space() { "bytes" } else { "objects" }.to_owned();
+    options.count_name = if metric.is_space() { "bytes" } else { "objects" }.to_owned();
     options.bgcolors = Some(BackgroundColor::Flat(Color { r: 255, g: 255, b: 255 }));
     options.palette_map = Some(&mut frames.colors);
     options.min_width = 0.0;
@@ -110,7 +110,7 @@ struct Tree {
 }
 
 impl Tree {
-    fn add(&mut self, stacks: &Stacks, figure: Figure, side: Widths) {
+    fn add(&mut self, stacks: &Stacks, metric: Metric, side: Widths) {
         // By the node of the stacks: that of the tree.
         let mut own: Vec<usize> = Vec::with_capacity(stacks.nodes().len());
         for (caller, frame) in stacks.nodes() {
@@ -129,7 +129,7 @@ impl Tree {
             own.push(number);
         }
         for stack in &stacks.stacks {
-            let value = u64::try_from(stack.value(figure)).unwrap_or(0);
+            let value = u64::try_from(stack.value(metric)).unwrap_or(0);
             stack.node().map_or(&mut self.root, |node| &mut self.nodes[own[node]]).add(value, side);
         }
     }
@@ -272,13 +272,13 @@ mod tests {
         let before = stacks(&[("f<main", 4), ("gone<main", 2)]);
         let now = stacks(&[("f<main", 4), ("came_[u8; 4]<main", 8)]);
         let draw = |widths| {
-            let svg = draw("t", &before, &now, Figure::AllocObjects, widths).unwrap();
+            let svg = draw("t", &before, &now, Metric::AllocObjects, widths).unwrap();
             String::from_utf8(svg).unwrap()
         };
         let (after, earlier) = (draw(Widths::Now), draw(Widths::Before));
         assert!(after.contains("came_[u8; 4] (8 objects, 66.67%; +8)") && !after.contains("gone"), "{after}");
         assert!(earlier.contains("gone (2 objects, 33.33%; -2)") && !earlier.contains("came"), "{earlier}");
-        assert!(super::draw("t", &before, &now, Figure::PeakSpace, Widths::Now).is_none());
+        assert!(super::draw("t", &before, &now, Metric::PeakSpace, Widths::Now).is_none());
     }
 
     #[test]
@@ -289,9 +289,9 @@ mod tests {
             list.push(("wide<main", 4000));
             stacks(&list)
         };
-        let svg = draw("t", &list(1), &list(2), Figure::AllocObjects, Widths::Now).unwrap();
+        let svg = draw("t", &list(1), &list(2), Metric::AllocObjects, Widths::Now).unwrap();
         assert!(String::from_utf8(svg).unwrap().contains(" | 6,000 thinner frames are not drawn"));
-        let svg = draw("t", &stacks(&[("f<main", 1)]), &stacks(&[("f<main", 2)]), Figure::AllocObjects, Widths::Now);
+        let svg = draw("t", &stacks(&[("f<main", 1)]), &stacks(&[("f<main", 2)]), Metric::AllocObjects, Widths::Now);
         assert!(!String::from_utf8(svg.unwrap()).unwrap().contains("not drawn"));
     }
 
@@ -299,7 +299,7 @@ mod tests {
     fn what_leads_to_a_change_has_its_colour_and_nothing_else_has() {
         let before = stacks(&[("new<parse<main", 4), ("new<main", 6), ("gone<main", 2)]);
         let now = stacks(&[("new<parse<main", 7), ("new<main", 6)]);
-        let svg = String::from_utf8(draw("t", &before, &now, Figure::AllocObjects, Widths::Now).unwrap()).unwrap();
+        let svg = String::from_utf8(draw("t", &before, &now, Metric::AllocObjects, Widths::Now).unwrap()).unwrap();
         let fill = |title: &str| {
             let frame = svg.split("<title>").find(|frame| frame.starts_with(title)).expect("the frame is there");
             frame.split("fill=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("it has a colour").to_owned()

@@ -1,7 +1,7 @@
-//! The stacks of a profile file, as the explanation needs them: names, places and the gated figures. Takes in what
+//! The stacks of a profile file, as the explanation needs them: names, places and the gated metrics. Takes in what
 //! `export::pprof` wrote.
 
-use crate::gate::figures::Figure;
+use crate::gate::metrics::Metric;
 use memprof_harness::ledger::{Callee, Callees};
 use memprof_profile::import::{FileTables, ImportError, MOST_NODES, MOST_SAMPLES, each_sample};
 use memprof_profile::model::function::Origin;
@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::rc::Rc;
 
-/// Figures by stack.
+/// Metrics by stack.
 ///
 /// Encoding: the stacks are a trie. A node is its caller's number and that of a frame, and a stack is its innermost node. Invariant: callers have
 /// lower numbers than what they call, and no two nodes have the same caller and frame; so what a stack derives from its callers is had in one
@@ -45,8 +45,8 @@ impl Node {
 pub struct Stack {
     /// `None`: it has no frames.
     innermost: Option<usize>,
-    /// In the order of [`Figure::ALL`].
-    values: [i64; Figure::ALL.len()],
+    /// In the order of [`Metric::ALL`].
+    values: [i64; Metric::ALL.len()],
 }
 
 /// One function in a stack.
@@ -61,8 +61,8 @@ pub struct Frame {
 }
 
 impl Stack {
-    pub fn value(&self, figure: Figure) -> i64 {
-        self.values[figure as usize]
+    pub fn value(&self, metric: Metric) -> i64 {
+        self.values[metric as usize]
     }
 
     /// The number of its innermost node.
@@ -77,9 +77,9 @@ impl Stacks {
         Stacks { rate: 1, ..Stacks::default() }
     }
 
-    /// Stacks that nobody recorded: each as its frames, innermost first, and its figures.
+    /// Stacks that nobody recorded: each as its frames, innermost first, and its metrics.
     #[cfg(test)]
-    pub fn for_test(list: impl IntoIterator<Item = (Vec<Frame>, [i64; Figure::ALL.len()])>) -> Stacks {
+    pub fn for_test(list: impl IntoIterator<Item = (Vec<Frame>, [i64; Metric::ALL.len()])>) -> Stacks {
         let mut made = Stacks::none();
         for (frames, values) in list {
             let mut innermost = None;
@@ -95,8 +95,8 @@ impl Stacks {
     }
 
     /// The sum over all stacks.
-    pub fn total(&self, figure: Figure) -> i64 {
-        self.stacks.iter().map(|stack| stack.value(figure)).fold(0, i64::saturating_add)
+    pub fn total(&self, metric: Metric) -> i64 {
+        self.stacks.iter().map(|stack| stack.value(metric)).fold(0, i64::saturating_add)
     }
 
     /// Every node, callers before what they call: the caller's number, and the frame.
@@ -138,11 +138,11 @@ impl Stacks {
     pub fn parse(bytes: &[u8], source_roots: &SourceRoots) -> Result<Stacks, ImportError> {
         let profile = FileTables::read(bytes)?;
         let text = |index: i64| profile.texts.get(index);
-        let mut columns = [0; Figure::ALL.len()];
-        for figure in Figure::ALL {
+        let mut columns = [0; Metric::ALL.len()];
+        for metric in Metric::ALL {
             let mut names = profile.sample_types.iter().map(|kind| text(kind.r#type));
-            let column = names.position(|name| name == Ok(figure.name()));
-            columns[figure as usize] = column.ok_or_else(|| format!("it has no `{}`", figure.name()))?;
+            let column = names.position(|name| name == Ok(metric.name()));
+            columns[metric as usize] = column.ok_or_else(|| format!("it has no `{}`", metric.name()))?;
         }
         let mut stacks = Stacks { rate: profile.period, ..Stacks::default() };
         let locations = locations(&profile, source_roots, &text, &mut stacks.frames)?;

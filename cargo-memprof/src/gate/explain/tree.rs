@@ -10,7 +10,7 @@
 
 use crate::gate::explain::names::normalised;
 use crate::gate::explain::stacks::{Frame, Stack, Stacks};
-use crate::gate::figures::Figure;
+use crate::gate::metrics::Metric;
 use memprof_harness::ledger::{Callee, Callees};
 use memprof_profile::model::function::Origin;
 use std::collections::HashMap;
@@ -253,13 +253,13 @@ impl Tree {
         position.map(|position| &terms.positions[position as usize])
     }
 
-    /// What each node and all that it calls have of `figure`.
-    pub fn totals(&self, stacks: &Stacks, figure: Figure) -> Vec<i64> {
+    /// What each node and all that it calls have of `metric`.
+    pub fn totals(&self, stacks: &Stacks, metric: Metric) -> Vec<i64> {
         let mut totals = vec![0_i64; self.nodes.len()];
         for (leaf, stack) in self.leaves.iter().zip(&stacks.stacks) {
             if let Some(leaf) = leaf {
                 let total = &mut totals[*leaf as usize];
-                *total = total.saturating_add(stack.value(figure));
+                *total = total.saturating_add(stack.value(metric));
             }
         }
         for node in (0..self.nodes.len()).rev() {

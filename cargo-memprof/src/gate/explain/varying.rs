@@ -4,12 +4,12 @@
 use crate::gate::explain::changed_lines::ChangedLines;
 use crate::gate::explain::stacks::Stacks;
 use crate::gate::explain::{Change, Comparison};
-use crate::gate::figures::Figure;
+use crate::gate::metrics::Metric;
 
 /// What is known of one such test.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Varying {
-    pub figure: Figure,
+    pub metric: Metric,
     /// The call paths that differ between the least and the most of the repeats: `before` is the least's.
     pub changes: Vec<Change>,
     pub cause: Cause,
@@ -42,20 +42,20 @@ const READ_TO_THE_END: [&str; 2] = ["default_read_to_end", "default_read_to_stri
 const FILES: [&str; 1] = ["std::fs::"];
 
 /// What differs between the least and the most of a test's repeats, which ran with `threads`.
-pub fn varying(least: &Stacks, most: &Stacks, figure: Figure, threads: u32) -> Varying {
-    let mut changes = Comparison::new(least, most, &ChangedLines::default()).changes(figure);
+pub fn varying(least: &Stacks, most: &Stacks, metric: Metric, threads: u32) -> Varying {
+    let mut changes = Comparison::new(least, most, &ChangedLines::default()).changes(metric);
     changes.sort_by_key(|change| std::cmp::Reverse(change.difference().unsigned_abs()));
     let cause = match cause(&[least, most], threads) {
-        _ if differs_at(&PIPED, &[], least, most, figure) => Cause::Pipe,
-        Cause::Unknown | Cause::Time if differs_at(&READ_TO_THE_END, &FILES, least, most, figure) => Cause::Read,
+        _ if differs_at(&PIPED, &[], least, most, metric) => Cause::Pipe,
+        Cause::Unknown | Cause::Time if differs_at(&READ_TO_THE_END, &FILES, least, most, metric) => Cause::Read,
         cause => cause,
     };
-    Varying { figure, changes, cause }
+    Varying { metric, changes, cause }
 }
 
-/// Whether stacks that lead through functions with one of `parts` in their names, and none of `without`, have other figures in `least` than
+/// Whether stacks that lead through functions with one of `parts` in their names, and none of `without`, have other metrics in `least` than
 /// in `most`.
-fn differs_at(parts: &[&str], without: &[&str], least: &Stacks, most: &Stacks, figure: Figure) -> bool {
+fn differs_at(parts: &[&str], without: &[&str], least: &Stacks, most: &Stacks, metric: Metric) -> bool {
     let sum = |run: &Stacks| {
         // Of each node, whether one of `parts` and one of `without` is on the way to it.
         let mut leads: Vec<[bool; 2]> = Vec::with_capacity(run.nodes().len());
@@ -65,7 +65,7 @@ fn differs_at(parts: &[&str], without: &[&str], least: &Stacks, most: &Stacks, f
             leads.push([before[0] || is_one(parts), before[1] || is_one(without)]);
         }
         let leading = run.stacks.iter().filter(|stack| stack.node().is_some_and(|node| leads[node] == [true, false]));
-        leading.map(|stack| stack.value(figure)).sum::<i64>()
+        leading.map(|stack| stack.value(metric)).sum::<i64>()
     };
     sum(least) != sum(most)
 }
@@ -135,7 +135,7 @@ mod tests {
             ("std::io::default_read_to_end", 2, Cause::Threads),
             ("std::io::default_read_to_end::<std::fs::File>", 1, Cause::Unknown),
         ] {
-            let varying = varying(&stacks(function, 1), &stacks(function, 3), Figure::AllocObjects, threads);
+            let varying = varying(&stacks(function, 1), &stacks(function, 3), Metric::AllocObjects, threads);
             assert_eq!(varying.cause, cause, "{function}");
             assert_eq!(varying.changes[0].difference(), 2);
         }

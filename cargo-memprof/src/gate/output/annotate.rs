@@ -26,8 +26,8 @@ pub fn render(outcome: &Outcome, evidence: &Evidence, prefix: &Utf8Path) -> Stri
     }
     for test in over.iter().take(SHOWN) {
         let mut sentences: Vec<String> = test.failures().filter(|finding| finding.is_budget()).map(sentence).collect();
-        for (figure, sites) in evidence.get(&test.id).into_iter().flat_map(|explanation| &explanation.sites) {
-            sentences.extend(sites.iter().take(SITES).map(|change| site_now(*figure, change)));
+        for (metric, sites) in evidence.get(&test.id).into_iter().flat_map(|explanation| &explanation.sites) {
+            sentences.extend(sites.iter().take(SITES).map(|change| site_now(*metric, change)));
         }
         let place =
             (!test.source_file.is_empty()).then(|| (prefix.join(&test.source_file), i64::from(test.start_line)));
@@ -54,7 +54,7 @@ fn title(grown: &Grown<'_>) -> String {
 fn message(grown: &Grown<'_>) -> String {
     let lines = grown.changes.iter().take(SHOWN);
     let mut lines: Vec<String> =
-        lines.map(|(test, figure, change)| format!("{}: {}", test.id.label(), site(*figure, change))).collect();
+        lines.map(|(test, metric, change)| format!("{}: {}", test.id.label(), site(*metric, change))).collect();
     if grown.changes.len() > SHOWN {
         lines.push(format!("… and {} more", grown.changes.len() - SHOWN));
     }

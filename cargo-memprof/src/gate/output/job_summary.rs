@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 const ROWS: usize = 200;
 /// Tests whose call sites can be seen without a click.
 const OPEN: usize = 5;
-/// Call sites that are listed for one figure of a test.
+/// Call sites that are listed for one metric of a test.
 const SITES: usize = 5;
 
 /// The Markdown.
@@ -80,25 +80,25 @@ fn table(over: &[&Judged]) -> String {
     if over.is_empty() {
         return String::new();
     }
-    let mut out = "| test | figure | before | now | change | limit |\n|---|---|--:|--:|--:|---|\n".to_owned();
+    let mut out = "| test | metric | before | now | change | limit |\n|---|---|--:|--:|--:|---|\n".to_owned();
     for test in over.iter().take(ROWS) {
         for finding in test.failures() {
-            let (figure, before, now, limit) = match finding {
-                Finding::Over { figure, before, now, limit, .. } => (figure, *before, *now, limit.as_str()),
-                Finding::Improved { figure, before, now } => (figure, Some(*before), *now, "ratchet"),
+            let (metric, before, now, limit) = match finding {
+                Finding::Over { metric, before, now, limit, .. } => (metric, *before, *now, limit.as_str()),
+                Finding::Improved { metric, before, now } => (metric, Some(*before), *now, "ratchet"),
                 _ => continue,
             };
             let change = before.map_or(String::new(), |before| {
                 let difference = now.saturating_sub(before);
-                format!("{}{}", if difference > 0 { "+" } else { "" }, figure.show(difference))
+                format!("{}{}", if difference > 0 { "+" } else { "" }, metric.show(difference))
             });
-            let before = before.map_or("new".to_owned(), |before| figure.show(before));
+            let before = before.map_or("new".to_owned(), |before| metric.show(before));
             let _ = writeln!(
                 out,
                 "| {} | {} | {before} | {} | {change} | {} |",
                 code(&test.id.label()),
-                figure.name(),
-                figure.show(now),
+                metric.name(),
+                metric.show(now),
                 code(limit)
             );
         }
@@ -112,12 +112,12 @@ fn table(over: &[&Judged]) -> String {
 
 fn details(test: &Judged, explanation: &Explanation, open: bool) -> String {
     let mut lines = Vec::new();
-    for (figure, changes) in &explanation.changes {
+    for (metric, changes) in &explanation.changes {
         let grown = changes.iter().filter(|change| change.difference() > 0);
-        lines.extend(grown.take(SITES).map(|change| format!("- {}", code(&site(*figure, change)))));
+        lines.extend(grown.take(SITES).map(|change| format!("- {}", code(&site(*metric, change)))));
     }
-    for (figure, sites) in &explanation.sites {
-        lines.extend(sites.iter().take(SITES).map(|change| format!("- {}", code(&site_now(*figure, change)))));
+    for (metric, sites) in &explanation.sites {
+        lines.extend(sites.iter().take(SITES).map(|change| format!("- {}", code(&site_now(*metric, change)))));
     }
     if let Some(missing) = &explanation.missing {
         lines.push(format!("- what changed is not known: {}; {}", plain(&missing.what), plain(&missing.help)));

@@ -49,7 +49,7 @@ fn of_test(test: &Judged, explanation: Option<&Explanation>, varying: Option<&Va
     });
     if let Some(varying) = varying {
         value["varying"] = json!({
-            "figure": varying.figure,
+            "figure": varying.metric,
             "cause": varying.cause.advice(),
             "sites": varying.changes.iter().map(of_change).collect::<Value>(),
         });
@@ -58,11 +58,11 @@ fn of_test(test: &Judged, explanation: Option<&Explanation>, varying: Option<&Va
         let changes = explanation
             .changes
             .iter()
-            .map(|(figure, changes)| (figure.name().to_owned(), changes.iter().map(of_change).collect::<Value>()));
+            .map(|(metric, changes)| (metric.name().to_owned(), changes.iter().map(of_change).collect::<Value>()));
         value["changes"] = Value::Object(changes.collect());
         let sites = explanation.sites.iter();
         let sites =
-            sites.map(|(figure, sites)| (figure.name().to_owned(), sites.iter().map(of_change).collect::<Value>()));
+            sites.map(|(metric, sites)| (metric.name().to_owned(), sites.iter().map(of_change).collect::<Value>()));
         value["sites"] = Value::Object(sites.collect());
         value["not_explained"] = json!(explanation.missing.as_ref().map(|missing| &missing.what));
         value["flamegraphs"] = json!(explanation.pictures);

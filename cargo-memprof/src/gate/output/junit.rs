@@ -74,12 +74,12 @@ fn status(test: &Judged, evidence: &Evidence) -> TestCaseStatus {
     // GitLab shows the text and not the message.
     let mut lines = sentences;
     if let Some(explanation) = evidence.get(&test.id) {
-        for (figure, changes) in &explanation.changes {
+        for (metric, changes) in &explanation.changes {
             let grown = changes.iter().filter(|change| change.difference() > 0);
-            lines.extend(grown.map(|change| site(*figure, change)));
+            lines.extend(grown.map(|change| site(*metric, change)));
         }
-        for (figure, sites) in &explanation.sites {
-            lines.extend(sites.iter().take(SITES).map(|change| site_now(*figure, change)));
+        for (metric, sites) in &explanation.sites {
+            lines.extend(sites.iter().take(SITES).map(|change| site_now(*metric, change)));
         }
         lines.extend(explanation.missing.iter().map(|missing| format!("what changed is not known: {}", missing.what)));
     }

@@ -3,7 +3,7 @@
 use crate::gate::explain::Change;
 use crate::gate::explain::evidence::Evidence;
 use crate::gate::explain::names::short;
-use crate::gate::figures::Figure;
+use crate::gate::metrics::Metric;
 use crate::gate::outcome::Judged;
 use camino::Utf8Path;
 use std::collections::BTreeMap;
@@ -14,8 +14,8 @@ pub type FileLine = (String, i64);
 /// What grew at one line.
 #[derive(Debug, Default)]
 pub struct Grown<'a> {
-    /// Test, figure and what changed.
-    pub changes: Vec<(&'a Judged, Figure, &'a Change)>,
+    /// Test, metric and what changed.
+    pub changes: Vec<(&'a Judged, Metric, &'a Change)>,
 }
 
 impl Grown<'_> {
@@ -26,11 +26,11 @@ impl Grown<'_> {
         tests.len()
     }
 
-    /// The figure that the first test is over by, and the sum of it.
-    pub fn sum(&self) -> Option<(Figure, i64)> {
-        let (_, figure, _) = self.changes.first()?;
-        let of_figure = self.changes.iter().filter(|(_, other, _)| other == figure);
-        Some((*figure, of_figure.map(|(.., change)| change.difference()).fold(0, i64::saturating_add)))
+    /// The metric that the first test is over by, and the sum of it.
+    pub fn sum(&self) -> Option<(Metric, i64)> {
+        let (_, metric, _) = self.changes.first()?;
+        let of_metric = self.changes.iter().filter(|(_, other, _)| other == metric);
+        Some((*metric, of_metric.map(|(.., change)| change.difference()).fold(0, i64::saturating_add)))
     }
 
     /// The innermost function, where it is the same everywhere.
@@ -54,12 +54,12 @@ impl<'a> Lines<'a> {
         let mut lines: BTreeMap<FileLine, Grown<'a>> = BTreeMap::new();
         for test in over {
             let Some(explanation) = evidence.get(&test.id) else { continue };
-            // One figure tells where; a second one would say the same of the same lines.
-            let Some((figure, changes)) = explanation.changes.first() else { continue };
+            // One metric tells where; a second one would say the same of the same lines.
+            let Some((metric, changes)) = explanation.changes.first() else { continue };
             for change in changes.iter().filter(|change| change.difference() > 0) {
                 let (file, line) = change.own.clone().unwrap_or((change.file.clone(), change.line));
                 if !file.is_empty() && !Utf8Path::new(&*file).is_absolute() {
-                    lines.entry((file.to_string(), line)).or_default().changes.push((test, *figure, change));
+                    lines.entry((file.to_string(), line)).or_default().changes.push((test, *metric, change));
                 }
             }
         }

@@ -1,12 +1,12 @@
 //! The outcome for people, on a terminal. Pure.
 
 use crate::gate::baseline::reference::Source;
-use crate::gate::compare::self_test::{FigureTest, Loose, SelfTest};
+use crate::gate::compare::self_test::{Loose, MetricTest, SelfTest};
 use crate::gate::explain::evidence::{Evidence, Explanation, Missing};
 use crate::gate::explain::names::short;
 use crate::gate::explain::varying::Varying;
 use crate::gate::explain::{Change, Step};
-use crate::gate::figures::{Figure, show_span};
+use crate::gate::metrics::{Metric, show_span};
 use crate::gate::outcome::{Doubt, Finding, Judged, OtherUnit, Outcome, Severity, Verdict};
 use crate::gate::output::lines::{FileLine, Grown, Lines};
 use anstyle::{AnsiColor, Style};
@@ -56,14 +56,14 @@ fn regression(test: &Judged, explanation: Option<&Explanation>) -> String {
     let mut out = format!("{BAD}over budget{BAD:#} {BOLD}{}{BOLD:#}{place}\n", test.id.label());
     for finding in test.failures().filter(|finding| finding.is_budget()) {
         out.push_str(&format!("  {}\n", sentence(finding)));
-        let Finding::Over { figure, .. } = finding else { continue };
-        let changes = explanation.and_then(|all| all.changes.iter().find(|(of, _)| of == figure));
+        let Finding::Over { metric, .. } = finding else { continue };
+        let changes = explanation.and_then(|all| all.changes.iter().find(|(of, _)| of == metric));
         if let Some((_, changes)) = changes {
-            out.push_str(&sites(*figure, changes));
+            out.push_str(&sites(*metric, changes));
         }
-        let now = explanation.and_then(|all| all.sites.iter().find(|(of, _)| of == figure));
+        let now = explanation.and_then(|all| all.sites.iter().find(|(of, _)| of == metric));
         if let Some((_, now)) = now {
-            out.push_str(&all_sites(*figure, now));
+            out.push_str(&all_sites(*metric, now));
         }
     }
     if test.may_vary() {
@@ -111,7 +111,7 @@ fn lines(lines: &Lines<'_>) -> String {
 
 /// `+12 allocs in 3 tests, src/parser.rs:88 in parse`.
 pub fn line_sum(((file, line), grown): &(FileLine, Grown<'_>)) -> String {
-    let sum = grown.sum().map_or(String::new(), |(figure, sum)| signed(figure, sum));
+    let sum = grown.sum().map_or(String::new(), |(metric, sum)| signed(metric, sum));
     let function = grown.function().map_or(String::new(), |name| format!(" in {name}"));
     format!("{sum} in {}, {file}:{line}{function}", plural(grown.tests(), "test"))
 }
@@ -128,7 +128,7 @@ fn unstable(test: &Judged, varying: Option<&Varying>) -> String {
     }
     if let Some(varying) = varying {
         for change in varying.changes.iter().take(SITES) {
-            out.push_str(&format!("    {}\n", varying_site(varying.figure, change)));
+            out.push_str(&format!("    {}\n", varying_site(varying.metric, change)));
         }
         out.push_str(&format!("  {HELP}help:{HELP:#} {}\n", varying.cause.advice()));
     }
@@ -136,7 +136,7 @@ fn unstable(test: &Judged, varying: Option<&Varying>) -> String {
         .findings
         .iter()
         .filter_map(|(_, finding)| match finding {
-            Finding::Unstable { figure, room: Some(room), .. } => Some(format!("    {} = {room:?}\n", figure.name())),
+            Finding::Unstable { metric, room: Some(room), .. } => Some(format!("    {} = {room:?}\n", metric.name())),
             _ => None,
         })
         .collect();
@@ -153,24 +153,24 @@ fn unstable(test: &Judged, varying: Option<&Varying>) -> String {
 }
 
 /// `3 to 7 at src/parser.rs:88 in parse ← load`.
-fn varying_site(figure: Figure, change: &Change) -> String {
+fn varying_site(metric: Metric, change: &Change) -> String {
     let (least, most) = (change.before.min(change.now), change.before.max(change.now));
-    format!("{} to {} at {}", figure.show(least), figure.show(most), place(change))
+    format!("{} to {} at {}", metric.show(least), metric.show(most), place(change))
 }
 
-/// Call sites that are listed for one figure.
+/// Call sites that are listed for one metric.
 pub const SITES: usize = 5;
 
 /// The call sites that grew, and the sum of those that shrank.
-fn sites(figure: Figure, changes: &[Change]) -> String {
+fn sites(metric: Metric, changes: &[Change]) -> String {
     let mut out = String::new();
     let grown: Vec<&Change> = changes.iter().filter(|change| change.difference() > 0).collect();
     for change in grown.iter().take(SITES) {
-        out.push_str(&format!("    {}\n", site(figure, change)));
+        out.push_str(&format!("    {}\n", site(metric, change)));
     }
     if let Some(rest) = grown.get(SITES..).filter(|rest| !rest.is_empty()) {
         let sum: i64 = rest.iter().map(|change| change.difference()).fold(0, i64::saturating_add);
-        out.push_str(&format!("    {} at {}\n", signed(figure, sum), plural(rest.len(), "other call site")));
+        out.push_str(&format!("    {} at {}\n", signed(metric, sum), plural(rest.len(), "other call site")));
     }
     let shrunk: Vec<&Change> = changes.iter().filter(|change| change.difference() < 0).collect();
     if !shrunk.is_empty() {
@@ -179,27 +179,27 @@ fn sites(figure: Figure, changes: &[Change]) -> String {
             .last()
             .map(|change| format!(", such as {}", change.path.first().map_or_else(String::new, |name| short(name))))
             .unwrap_or_default();
-        out.push_str(&format!("    {} at {}{first}\n", signed(figure, sum), plural(shrunk.len(), "call site")));
+        out.push_str(&format!("    {} at {}{first}\n", signed(metric, sum), plural(shrunk.len(), "call site")));
     }
     out
 }
 
-/// Where all of a figure comes from, where nothing says what changed.
-fn all_sites(figure: Figure, now: &[Change]) -> String {
+/// Where all of a metric comes from, where nothing says what changed.
+fn all_sites(metric: Metric, now: &[Change]) -> String {
     let mut out = String::new();
     for change in now.iter().take(SITES) {
-        out.push_str(&format!("    {}\n", site_now(figure, change)));
+        out.push_str(&format!("    {}\n", site_now(metric, change)));
     }
     if let Some(rest) = now.get(SITES..).filter(|rest| !rest.is_empty()) {
         let sum: i64 = rest.iter().map(|change| change.now).fold(0, i64::saturating_add);
-        out.push_str(&format!("    {} at {}\n", unsigned(figure, sum), plural(rest.len(), "other call site")));
+        out.push_str(&format!("    {} at {}\n", unsigned(metric, sum), plural(rest.len(), "other call site")));
     }
     out
 }
 
 /// `3 allocs of this run, src/parser.rs:88 in parse ← load`.
-pub fn site_now(figure: Figure, change: &Change) -> String {
-    format!("{} of this run, {}", unsigned(figure, change.now), place(change))
+pub fn site_now(metric: Metric, change: &Change) -> String {
+    format!("{} of this run, {}", unsigned(metric, change.now), place(change))
 }
 
 /// Why tests are not explained, each reason once, and what to do.
@@ -220,9 +220,9 @@ fn unexplained(over: &[&Judged], evidence: &Evidence) -> String {
 }
 
 /// `+3 allocs (3 → 6), src/parser.rs:88 in parse ← load`.
-pub fn site(figure: Figure, change: &Change) -> String {
+pub fn site(metric: Metric, change: &Change) -> String {
     let counts = format!("({} → {})", count(change.before), count(change.now));
-    format!("{} {counts}, {}", signed(figure, change.difference()), place(change))
+    format!("{} {counts}, {}", signed(metric, change.difference()), place(change))
 }
 
 /// `src/parser.rs:88 in parse ← load`, and what is called there, if anything is: `src/parser.rs:88 in parse ← load, which calls push
@@ -259,18 +259,18 @@ const CALLEES: usize = 3;
 /// Callers that are shown of a call site.
 const CALLERS: usize = 4;
 
-fn signed(figure: Figure, number: i64) -> String {
+fn signed(metric: Metric, number: i64) -> String {
     let sign = if number > 0 { "+" } else { "" };
-    format!("{sign}{}", unsigned(figure, number))
+    format!("{sign}{}", unsigned(metric, number))
 }
 
-fn unsigned(figure: Figure, number: i64) -> String {
-    match figure {
-        Figure::AllocObjects if number.abs() == 1 => format!("{number} alloc"),
-        Figure::AllocObjects => format!("{} allocs", count(number)),
-        Figure::InuseObjects if number.abs() == 1 => format!("{number} block in use"),
-        Figure::InuseObjects => format!("{} blocks in use", count(number)),
-        _ => figure.show(number),
+fn unsigned(metric: Metric, number: i64) -> String {
+    match metric {
+        Metric::AllocObjects if number.abs() == 1 => format!("{number} alloc"),
+        Metric::AllocObjects => format!("{} allocs", count(number)),
+        Metric::InuseObjects if number.abs() == 1 => format!("{number} block in use"),
+        Metric::InuseObjects => format!("{} blocks in use", count(number)),
+        _ => metric.show(number),
     }
 }
 
@@ -283,8 +283,8 @@ fn nearer(file: &str) -> &str {
 /// What a finding says, in one sentence without the test's name.
 pub fn sentence(finding: &Finding) -> String {
     match finding {
-        Finding::Over { figure, most, limit, .. } => {
-            format!("{}; at most {} are allowed by `{limit}`", change(finding), figure.show(*most))
+        Finding::Over { metric, most, limit, .. } => {
+            format!("{}; at most {} are allowed by `{limit}`", change(finding), metric.show(*most))
         }
         Finding::Improved { .. } => format!("{}: better, and not yet in the baseline", change(finding)),
         Finding::New => "it is not in the baseline".to_owned(),
@@ -297,36 +297,36 @@ pub fn sentence(finding: &Finding) -> String {
         Finding::Excluded { reason } => format!("it is excluded: {reason}"),
         Finding::OtherConditions => "it was not compared: its line is of other conditions".to_owned(),
         Finding::PeakNotCompared { before, now } => {
-            let step = step(Figure::PeakSpace, *before, *before, *now);
+            let step = step(Metric::PeakSpace, *before, *before, *now);
             format!("{step}: not compared any more, because several threads allocate now")
         }
-        Finding::Unstable { figure, least, most, repeats, .. } => {
-            format!("{} {} to {} in {repeats} runs", figure.name(), figure.show(*least), figure.show(*most))
+        Finding::Unstable { metric, least, most, repeats, .. } => {
+            format!("{} {} to {} in {repeats} runs", metric.name(), metric.show(*least), metric.show(*most))
         }
     }
 }
 
-/// `alloc_objects 12 → 15 (+3)`; nothing of what is no change of a figure.
+/// `alloc_objects 12 → 15 (+3)`; nothing of what is no change of a metric.
 fn change(finding: &Finding) -> String {
     match finding {
-        Finding::Over { figure, before: Some(before), before_least, now, .. } => {
-            step(*figure, before_least.unwrap_or(*before), *before, *now)
+        Finding::Over { metric, before: Some(before), before_least, now, .. } => {
+            step(*metric, before_least.unwrap_or(*before), *before, *now)
         }
-        Finding::Over { figure, now, .. } => format!("{} {}", figure.name(), figure.show(*now)),
-        Finding::Improved { figure, before, now } => step(*figure, *before, *before, *now),
+        Finding::Over { metric, now, .. } => format!("{} {}", metric.name(), metric.show(*now)),
+        Finding::Improved { metric, before, now } => step(*metric, *before, *before, *now),
         _ => String::new(),
     }
 }
 
-/// The figure as it was, `least` to `most`, and as it is; what it grew by is more than it ever was.
-fn step(figure: Figure, least: i64, most: i64, now: i64) -> String {
-    let growth = growth(figure, most, now);
-    format!("{} {} → {} ({growth})", figure.name(), show_span(figure, least, most), figure.show(now))
+/// The metric as it was, `least` to `most`, and as it is; what it grew by is more than it ever was.
+fn step(metric: Metric, least: i64, most: i64, now: i64) -> String {
+    let growth = growth(metric, most, now);
+    format!("{} {} → {} ({growth})", metric.name(), show_span(metric, least, most), metric.show(now))
 }
 
-/// `alloc_objects 15 → 12 (-3)` for each figure of the test that is better.
+/// `alloc_objects 15 → 12 (-3)` for each metric of the test that is better.
 pub fn improvements(test: &Judged) -> String {
-    let steps = test.better.iter().map(|better| step(better.figure, better.before, better.before, better.now));
+    let steps = test.better.iter().map(|better| step(better.metric, better.before, better.before, better.now));
     steps.collect::<Vec<_>>().join(", ")
 }
 
@@ -345,11 +345,11 @@ fn better(outcome: &Outcome, baseline: &Source) -> String {
 }
 
 /// `+3`, `-5.0 %`: the difference, and its share where that says more.
-fn growth(figure: Figure, before: i64, now: i64) -> String {
+fn growth(metric: Metric, before: i64, now: i64) -> String {
     let difference = i128::from(now) - i128::from(before);
     let sign = if difference > 0 { "+" } else { "" };
     let exact = format!("{sign}{}", count(difference));
-    if !figure.is_space() || before <= 0 {
+    if !metric.is_space() || before <= 0 {
         return exact;
     }
     format!("{exact}, {sign}{:.1} %", difference as f64 * 100.0 / before as f64)
@@ -516,30 +516,30 @@ fn last_line(outcome: &Outcome, baseline: &Source) -> String {
 
 /// What planting growths showed.
 pub fn self_test(result: &SelfTest) -> String {
-    let of = |one: &FigureTest| {
+    let of = |one: &MetricTest| {
         let tests = plural(one.guarded.len() + one.loose.len(), "test");
         format!("in {} of {tests}", count(one.guarded.len() as i128))
     };
     let mut out = String::new();
-    for one in &result.figures {
-        match one.figure {
-            Figure::AllocObjects if result.trips() => {
+    for one in &result.metrics {
+        match one.metric {
+            Metric::AllocObjects if result.trips() => {
                 out.push_str(&format!("{GOOD}self-test{GOOD:#}: one more allocation fails the gate {}\n", of(one)));
             }
-            Figure::AllocObjects => {
+            Metric::AllocObjects => {
                 let tests = plural(one.loose.len(), "test");
                 out.push_str(&format!(
                     "{BAD}self-test{BAD:#}: one more allocation would not be noticed in any of {tests}\n"
                 ));
             }
-            figure => {
+            metric => {
                 let mut growths: Vec<i64> = one.guarded.iter().map(|(_, growth)| *growth).collect();
                 growths.sort_unstable();
                 let grown = match (growths.first(), growths.last()) {
-                    (Some(least), Some(most)) => format!("{} more", show_span(figure, *least, *most)),
+                    (Some(least), Some(most)) => format!("{} more", show_span(metric, *least, *most)),
                     _ => "more".to_owned(),
                 };
-                out.push_str(&format!("  {}: {grown} {}\n", figure.name(), of(one)));
+                out.push_str(&format!("  {}: {grown} {}\n", metric.name(), of(one)));
             }
         }
         if !one.loose.is_empty() {
@@ -548,7 +548,7 @@ pub fn self_test(result: &SelfTest) -> String {
         for (id, why) in one.loose.iter().take(NAMED) {
             let why = match why {
                 Loose::Any => "any number is allowed".to_owned(),
-                Loose::Allowed(most) => format!("{} are allowed", one.figure.show(*most)),
+                Loose::Allowed(most) => format!("{} are allowed", one.metric.show(*most)),
                 Loose::ThreadedPeak => "peaks of several threads are not compared".to_owned(),
             };
             out.push_str(&format!("      {}: {why}\n", id.label()));

@@ -1,4 +1,4 @@
-//! Limits: how much a figure may grow, or be. `+5% or 64KiB` allows the larger of two growths, `10MiB` is a ceiling, and
+//! Limits: how much a metric may grow, or be. `+5% or 64KiB` allows the larger of two growths, `10MiB` is a ceiling, and
 //! rules with a comma between them hold all at once.
 
 use serde::de::{self, Deserializer};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
 use std::str::FromStr;
 
-/// All rules for one figure; without rules anything goes.
+/// All rules for one metric; without rules anything goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limit {
     /// As the user wrote it.
@@ -18,7 +18,7 @@ pub struct Limit {
 enum Rule {
     /// More than the baseline by the larger of the two.
     Growth {
-        /// In thousandths of a percent of the baseline's figure.
+        /// In thousandths of a percent of the baseline's metric.
         percent: u64,
         absolute: u64,
     },
@@ -27,7 +27,7 @@ enum Rule {
 }
 
 impl Limit {
-    /// The most that the figure may be where the baseline has `before`; `None` = any number. A growth needs a baseline:
+    /// The most that the metric may be where the baseline has `before`; `None` = any number. A growth needs a baseline:
     /// without one only ceilings count.
     pub fn most(&self, before: Option<i64>) -> Option<i64> {
         let allowed = |rule: &Rule| match *rule {
@@ -44,7 +44,7 @@ impl Limit {
 }
 
 impl Limit {
-    /// A limit that leaves room for a figure that was seen from `least` to `most`: twice as much, because a few runs do not show all, and never
+    /// A limit that leaves room for a metric that was seen from `least` to `most`: twice as much, because a few runs do not show all, and never
     /// less than this one. `None` where this one has room enough, or no room can be had because it is a ceiling.
     pub fn with_room(&self, least: i64, most: i64, is_space: bool) -> Option<String> {
         let seen = most.saturating_sub(least);

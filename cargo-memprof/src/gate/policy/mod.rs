@@ -4,8 +4,8 @@ pub mod limit;
 pub mod pattern;
 
 use crate::context::config::Extend;
-use crate::gate::figures::Figure;
 use crate::gate::flags::Allowed;
+use crate::gate::metrics::Metric;
 use crate::gate::outcome::Severity;
 use crate::gate::policy::limit::Limit;
 use crate::gate::policy::pattern::Pattern;
@@ -21,7 +21,7 @@ pub struct Policy {
     pub baseline: Option<String>,
     /// For all tests.
     pub limits: Limits,
-    /// Later ones win, figure by figure.
+    /// Later ones win, metric by metric.
     #[serde(rename = "override", deserialize_with = "overrides")]
     pub overrides: Vec<Override>,
     #[serde(deserialize_with = "exclusions")]
@@ -77,7 +77,7 @@ impl Policy {
     }
 }
 
-/// A limit for each figure; `None` = what held before.
+/// A limit for each metric; `None` = what held before.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -89,13 +89,13 @@ pub struct Limits {
 }
 
 impl Limits {
-    fn get(&self, figure: Figure) -> Option<&Limit> {
-        match figure {
-            Figure::AllocObjects => self.alloc_objects.as_ref(),
-            Figure::AllocSpace => self.alloc_space.as_ref(),
-            Figure::PeakSpace => self.peak_space.as_ref(),
-            Figure::InuseObjects => self.inuse_objects.as_ref(),
-            Figure::InuseSpace => self.inuse_space.as_ref(),
+    fn get(&self, metric: Metric) -> Option<&Limit> {
+        match metric {
+            Metric::AllocObjects => self.alloc_objects.as_ref(),
+            Metric::AllocSpace => self.alloc_space.as_ref(),
+            Metric::PeakSpace => self.peak_space.as_ref(),
+            Metric::InuseObjects => self.inuse_objects.as_ref(),
+            Metric::InuseSpace => self.inuse_space.as_ref(),
         }
     }
 }
@@ -195,10 +195,10 @@ fn own_exclusions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Excl
 
 /// Limits where nobody says otherwise. Counts are the strictest: they do not depend on the lengths of paths and names, as bytes do a little.
 /// A path is some hundred bytes at most, and is kept in a few copies.
-fn default_limit(figure: Figure) -> Limit {
-    let text = match figure {
-        Figure::AllocObjects | Figure::InuseObjects => "+0",
-        Figure::AllocSpace | Figure::PeakSpace | Figure::InuseSpace => "+5% or 256",
+fn default_limit(metric: Metric) -> Limit {
+    let text = match metric {
+        Metric::AllocObjects | Metric::InuseObjects => "+0",
+        Metric::AllocSpace | Metric::PeakSpace | Metric::InuseSpace => "+5% or 256",
     };
     text.parse().expect("the default limits are limits")
 }
@@ -242,10 +242,10 @@ fn covers(package: &Option<Pattern>, target: &Option<Pattern>, test: &Option<Pat
 }
 
 impl Policy {
-    /// The limit of `figure` for the test.
-    pub fn limit(&self, id: &TestId, figure: Figure) -> Limit {
-        let last = self.overrides_of(id).filter_map(|rule| rule.limit(figure)).last();
-        last.or(self.limits.get(figure)).cloned().unwrap_or_else(|| default_limit(figure))
+    /// The limit of `metric` for the test.
+    pub fn limit(&self, id: &TestId, metric: Metric) -> Limit {
+        let last = self.overrides_of(id).filter_map(|rule| rule.limit(metric)).last();
+        last.or(self.limits.get(metric)).cloned().unwrap_or_else(|| default_limit(metric))
     }
 
     /// Why the test is not compared; `None` = it is.
@@ -305,17 +305,17 @@ fn nearest(text: &str, names: &[String]) -> Option<String> {
 
 impl Override {
     fn changes_something(&self) -> bool {
-        let limits = Figure::ALL.iter().any(|figure| self.limit(*figure).is_some());
+        let limits = Metric::ALL.iter().any(|metric| self.limit(*metric).is_some());
         limits || self.ratchet.is_some() || self.threaded_peaks.is_some()
     }
 
-    fn limit(&self, figure: Figure) -> Option<&Limit> {
-        match figure {
-            Figure::AllocObjects => self.alloc_objects.as_ref(),
-            Figure::AllocSpace => self.alloc_space.as_ref(),
-            Figure::PeakSpace => self.peak_space.as_ref(),
-            Figure::InuseObjects => self.inuse_objects.as_ref(),
-            Figure::InuseSpace => self.inuse_space.as_ref(),
+    fn limit(&self, metric: Metric) -> Option<&Limit> {
+        match metric {
+            Metric::AllocObjects => self.alloc_objects.as_ref(),
+            Metric::AllocSpace => self.alloc_space.as_ref(),
+            Metric::PeakSpace => self.peak_space.as_ref(),
+            Metric::InuseObjects => self.inuse_objects.as_ref(),
+            Metric::InuseSpace => self.inuse_space.as_ref(),
         }
     }
 }
@@ -368,13 +368,13 @@ mod tests {
             kind: "lib".into(),
             name: name.into(),
         };
-        let limit = |id: &TestId, figure| policy.limit(id, figure).to_string();
-        assert_eq!(limit(&id("x", "b"), Figure::AllocObjects), "+1");
-        assert_eq!(limit(&id("csv-core", "b"), Figure::AllocObjects), "+2");
-        assert_eq!(limit(&id("csv", "a::b"), Figure::AllocObjects), "+3");
-        assert_eq!(limit(&id("csv", "a::b"), Figure::AllocSpace), "any");
-        assert_eq!(limit(&id("csv", "a::b"), Figure::PeakSpace), "+5%, 4096");
-        assert_eq!(limit(&id("x", "b"), Figure::InuseObjects), "+0");
+        let limit = |id: &TestId, metric| policy.limit(id, metric).to_string();
+        assert_eq!(limit(&id("x", "b"), Metric::AllocObjects), "+1");
+        assert_eq!(limit(&id("csv-core", "b"), Metric::AllocObjects), "+2");
+        assert_eq!(limit(&id("csv", "a::b"), Metric::AllocObjects), "+3");
+        assert_eq!(limit(&id("csv", "a::b"), Metric::AllocSpace), "any");
+        assert_eq!(limit(&id("csv", "a::b"), Metric::PeakSpace), "+5%, 4096");
+        assert_eq!(limit(&id("x", "b"), Metric::InuseObjects), "+0");
         assert_eq!(policy.exclusion(&id("x", "b::flaky")), Some("asks the network"));
         assert_eq!(policy.exclusion(&id("x", "flaky")), None);
     }

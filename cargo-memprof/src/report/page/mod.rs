@@ -126,7 +126,7 @@ fn row(html: &mut String, test: &SavedTest<'_>, most: u64) {
     let label = if test.package == test.target { label } else { format!("{}::{label}", test.package) };
     let share = test.alloc_space as f64 / most as f64 * 100.0;
     // Of a test that is partially recorded these are what there is at least.
-    let figure = |text: String| if test.seen == "partial" { format!("≥{text}") } else { text };
+    let metric = |text: String| if test.seen == "partial" { format!("≥{text}") } else { text };
     let _ = writeln!(
         html,
         "<tr><td><small>{label}</small> {name}{marks}{children}</td><td data-v=\"{objects}\">{objects_text}</td>\
@@ -138,15 +138,15 @@ fn row(html: &mut String, test: &SavedTest<'_>, most: u64) {
         marks = marks(test),
         children = children(test),
         objects = test.alloc_objects,
-        objects_text = figure(count(test.alloc_objects)),
+        objects_text = metric(count(test.alloc_objects)),
         space = test.alloc_space,
         space_text = count(test.alloc_space),
-        space_short = figure(bytes(test.alloc_space)),
+        space_short = metric(bytes(test.alloc_space)),
         reallocs = test.reallocs,
-        reallocs_text = figure(count(test.reallocs)),
+        reallocs_text = metric(count(test.reallocs)),
         peak = test.peak_space,
         peak_text = count(test.peak_space),
-        peak_short = figure(bytes(test.peak_space)),
+        peak_short = metric(bytes(test.peak_space)),
         in_use = test.inuse_space,
         in_use_title = in_use(test),
         in_use_short = bytes(test.inuse_space),
@@ -217,7 +217,7 @@ fn marks(test: &SavedTest<'_>) -> String {
     text
 }
 
-/// The processes that the test started, whose figures are not in the row's.
+/// The processes that the test started, whose metrics are not in the row's.
 fn children(test: &SavedTest<'_>) -> String {
     if test.children.is_empty() {
         return String::new();

@@ -115,7 +115,7 @@ impl<C: Fn(&[OsString]) -> Command> Program<'_, C> {
         let Some((test, leaves)) = drawn else {
             return as_one(&format!("it did not draw its benchmarks, as {} does", framework.name));
         };
-        if leaves.iter().any(|leaf| leaf.figure.is_some()) {
+        if leaves.iter().any(|leaf| leaf.metric.is_some()) {
             return as_one("it measures its benchmarks when it is to test them");
         }
         let mut names: Vec<String> = Vec::new();
@@ -276,7 +276,7 @@ fn numbered(names: Vec<String>) -> (Vec<String>, Vec<String>) {
 /// The benchmarks of a program that are not recorded, by the reason.
 #[derive(Default)]
 pub struct Missing {
-    /// Nobody can tell whose figures a run of that name would have.
+    /// Nobody can tell whose metrics a run of that name would have.
     pub of_several: Vec<String>,
     /// They cannot be run without others.
     pub not_alone: Vec<String>,

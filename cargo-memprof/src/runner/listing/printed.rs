@@ -18,7 +18,7 @@ pub fn times(dialect: Dialect, text: &str) -> BTreeMap<String, f64> {
             let leaves = tree(&plain).unwrap_or_default();
             leaves
                 .iter()
-                .filter_map(|leaf| Some((leaf.one_thread(), leaf.figure?)))
+                .filter_map(|leaf| Some((leaf.one_thread(), leaf.metric?)))
                 .for_each(|(name, time)| times.add(name, time));
         }
         Dialect::Bencher => like_libtest(&plain, &mut times),
@@ -154,7 +154,7 @@ pub struct Leaf {
     pub path: String,
     pub ignored: bool,
     /// Nanoseconds, the median; `None` where nothing was measured.
-    pub figure: Option<f64>,
+    pub metric: Option<f64>,
 }
 
 impl Leaf {
@@ -193,7 +193,7 @@ pub fn tree(text: &str) -> Option<Vec<Leaf>> {
         let drawn = &line[..line.len() - row.len()];
         let (indent, is_named) = (drawn.chars().count(), drawn.is_empty() || drawn.trim_end().ends_with('─'));
         if !is_named && (median.is_some() || drawn.contains('│')) {
-            // More figures of the benchmark above.
+            // More metrics of the benchmark above.
             continue;
         }
         // Columns follow the name, which stands two blanks before the first.
@@ -211,11 +211,11 @@ pub fn tree(text: &str) -> Option<Vec<Leaf>> {
         }
         path.truncate(depth);
         path.push(name);
-        let figure = median.and_then(|at| cells.get(at)?.split_once(' '));
+        let metric = median.and_then(|at| cells.get(at)?.split_once(' '));
         leaves.push(Leaf {
             path: path.join("::"),
             ignored: cells[0] == "(ignored)",
-            figure: figure.and_then(|(value, unit)| nanoseconds(value, unit)),
+            metric: metric.and_then(|(value, unit)| nanoseconds(value, unit)),
         });
         before = Some(depth);
     }
@@ -239,7 +239,7 @@ mod tests {
         let leaves = tree(text).unwrap();
         assert_eq!(leaves.iter().map(|leaf| leaf.ignored).collect::<Vec<_>>(), [false, false, true, false, false]);
         assert_eq!(leaves[4].on_threads(), Some("div::z"));
-        assert!(leaves.iter().all(|leaf| leaf.figure.is_none()));
+        assert!(leaves.iter().all(|leaf| leaf.metric.is_none()));
         assert_eq!(paths("hello\n  world\n"), None);
         assert_eq!(paths("div\n"), None);
     }

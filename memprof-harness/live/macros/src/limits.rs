@@ -3,27 +3,27 @@
 use crate::{amount, braces, code, spelling, Wrong};
 use proc_macro::{Delimiter, Group, Ident, Literal, Span, TokenStream, TokenTree};
 
-/// The figures that count blocks or calls.
+/// The metrics that count blocks or calls.
 const COUNTS: [&str; 3] = ["alloc_objects", "inuse_objects", "reallocs"];
-/// All figures that can be limited.
-const FIGURES: [&str; 7] =
+/// All metrics that can be limited.
+const METRICS: [&str; 7] =
     ["alloc_objects", "alloc_space", "peak_space", "leaked", "inuse_objects", "inuse_space", "reallocs"];
 /// The one that is of the whole test, and not of the function.
 const LEAKED: &str = "leaked";
 const EXAMPLE: &str = "alloc_objects = 12, peak_space = \"64KiB\", leaked = 0";
 
-/// Figures and the most that each may be, in the order they were written.
+/// Metrics and the most that each may be, in the order they were written.
 pub struct Limits(Vec<(Ident, TokenStream)>);
 
 impl Limits {
     pub fn parse(arguments: TokenStream) -> Result<Limits, Wrong> {
         let mut limits: Vec<(Ident, TokenStream)> = Vec::new();
         for argument in split(arguments) {
-            let (figure, most) = limit(argument)?;
-            if limits.iter().any(|(other, _)| other.to_string() == figure.to_string()) {
-                return Err(Wrong::new(figure.span(), format!("`{figure}` is limited twice")));
+            let (metric, most) = limit(argument)?;
+            if limits.iter().any(|(other, _)| other.to_string() == metric.to_string()) {
+                return Err(Wrong::new(metric.span(), format!("`{metric}` is limited twice")));
             }
-            limits.push((figure, most));
+            limits.push((metric, most));
         }
         if limits.is_empty() {
             return Err(Wrong::new(Span::call_site(), format!("a budget needs limits: `#[budget({EXAMPLE})]`")));
@@ -33,7 +33,7 @@ impl Limits {
 
     /// `::memprof::__budget::Budget { limits: &[…], leaked: None }`, which borrows for as long as the statement it is in.
     pub fn to_budget(&self) -> TokenStream {
-        let (leaked, counts): (Vec<_>, Vec<_>) = self.0.iter().partition(|(figure, _)| figure.to_string() == LEAKED);
+        let (leaked, counts): (Vec<_>, Vec<_>) = self.0.iter().partition(|(metric, _)| metric.to_string() == LEAKED);
         let number = |most: &TokenStream| {
             let typed = [code("let most: ::core::primitive::u64 ="), most.clone(), code("; most")];
             TokenStream::from(braces(TokenStream::from_iter(typed)))
@@ -42,8 +42,8 @@ impl Limits {
             let arguments = TokenTree::from(Group::new(Delimiter::Parenthesis, arguments));
             TokenStream::from_iter([code(function), arguments.into()])
         };
-        let limit = |(figure, most): &(Ident, TokenStream)| {
-            let name = TokenTree::from(Literal::string(&figure.to_string()));
+        let limit = |(metric, most): &(Ident, TokenStream)| {
+            let name = TokenTree::from(Literal::string(&metric.to_string()));
             let arguments = TokenStream::from_iter([name.into(), code(", \"<=\","), number(most)]);
             [call("::memprof::__budget::Limit::new", arguments), code(",")]
         };
@@ -75,45 +75,45 @@ fn split(tokens: TokenStream) -> Vec<Vec<TokenTree>> {
 
 fn limit(tokens: Vec<TokenTree>) -> Result<(Ident, TokenStream), Wrong> {
     let mut tokens = tokens.into_iter();
-    let figure = match tokens.next() {
-        Some(TokenTree::Ident(figure)) => figure,
-        Some(other) => return Err(Wrong::new(other.span(), format!("expected a figure, as in `{EXAMPLE}`"))),
+    let metric = match tokens.next() {
+        Some(TokenTree::Ident(metric)) => metric,
+        Some(other) => return Err(Wrong::new(other.span(), format!("expected a metric, as in `{EXAMPLE}`"))),
         None => return Err(Wrong::new(Span::call_site(), "there is nothing between two commas")),
     };
-    let name = figure.to_string();
-    if !FIGURES.contains(&name.as_str()) {
-        return Err(Wrong::new(figure.span(), unknown(&name)));
+    let name = metric.to_string();
+    if !METRICS.contains(&name.as_str()) {
+        return Err(Wrong::new(metric.span(), unknown(&name)));
     }
     match tokens.next() {
         Some(TokenTree::Punct(is)) if is.as_char() == '=' => {}
         Some(other) => {
             return Err(Wrong::new(other.span(), format!("expected `=`: `{name} = 12` is the most it may be")));
         }
-        None => return Err(Wrong::new(figure.span(), format!("`{name}` has no limit: write `{name} = 12`"))),
+        None => return Err(Wrong::new(metric.span(), format!("`{name}` has no limit: write `{name} = 12`"))),
     }
     let most: Vec<TokenTree> = tokens.collect();
     let most = match &most[..] {
-        [] => return Err(Wrong::new(figure.span(), format!("`{name}` has no limit: write `{name} = 12`"))),
+        [] => return Err(Wrong::new(metric.span(), format!("`{name}` has no limit: write `{name} = 12`"))),
         [TokenTree::Literal(text)] if text.to_string().starts_with('"') => amount_of(&name, text)?.into(),
         _ => most.into_iter().collect(),
     };
-    Ok((figure, most))
+    Ok((metric, most))
 }
 
 fn unknown(name: &str) -> String {
-    let all = FIGURES.map(|figure| format!("`{figure}`")).join(", ");
-    match spelling::nearest(name, &FIGURES) {
-        Some(meant) => format!("there is no figure `{name}`; did you mean `{meant}`?"),
-        None => format!("there is no figure `{name}`; there are {all}"),
+    let all = METRICS.map(|metric| format!("`{metric}`")).join(", ");
+    match spelling::nearest(name, &METRICS) {
+        Some(meant) => format!("there is no metric `{name}`; did you mean `{meant}`?"),
+        None => format!("there is no metric `{name}`; there are {all}"),
     }
 }
 
 /// `"64KiB"` as a number.
-fn amount_of(figure: &str, text: &Literal) -> Result<TokenTree, Wrong> {
+fn amount_of(metric: &str, text: &Literal) -> Result<TokenTree, Wrong> {
     let wrong = |message: String| Wrong::new(text.span(), message);
-    if COUNTS.contains(&figure) {
+    if COUNTS.contains(&metric) {
         return Err(wrong(format!(
-            "`{figure}` is a count and no amount of bytes: write a number, as in `{figure} = 12`"
+            "`{metric}` is a count and no amount of bytes: write a number, as in `{metric} = 12`"
         )));
     }
     let bytes = amount::bytes(text.to_string().trim_matches('"')).map_err(wrong)?;

@@ -43,7 +43,7 @@ struct AtomicSums {
 /// A region, shared by the threads that work for it.
 pub(crate) struct State {
     wanted_live: bool,
-    /// Until its figures were taken.
+    /// Until its metrics were taken.
     open: AtomicBool,
     /// The regions that it is in, each once.
     around: Vec<Arc<State>>,

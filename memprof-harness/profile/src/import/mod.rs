@@ -284,7 +284,7 @@ impl Tables {
     }
 }
 
-/// Which of the file's columns each of our figures is in.
+/// Which of the file's columns each of our metrics is in.
 fn columns(file: &FileTables, texts: &Texts) -> Result<Vec<(ValueType, usize)>, ImportError> {
     /// Profiles that were written before these were known have none of them.
     const LATER: [ValueType; 2] = [ValueType::LeakedObjects, ValueType::LeakedSpace];

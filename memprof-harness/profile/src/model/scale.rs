@@ -1,4 +1,4 @@
-//! Scales sampled figures up to estimates of all allocations. No other file does so.
+//! Scales sampled metrics up to estimates of all allocations. No other file does so.
 
 use super::values::{Estimated, Observed, ValueType};
 
@@ -20,16 +20,16 @@ impl SampleRate {
 /// `scaleHeapSample`; because all blocks of a site have one size, the estimate has no bias from mixing sizes. Its
 /// relative standard error is `1 / sqrt(blocks taken)`.
 ///
-/// A figure is a whole number. Go cuts the fraction off, and rounding to the nearest is no better where many tests are added up: a
+/// A metric is a whole number. Go cuts the fraction off, and rounding to the nearest is no better where many tests are added up: a
 /// block that stands for 1.16 would count 1 in each of them. So a fraction is rounded up as often as it says: `dither`, which is from
 /// 0 up to 1, says whether this one is, and is as good as random from one site to the next.
 pub fn estimate(observed: &Observed, rate: SampleRate, size: u64, dither: f64) -> Estimated {
     let factor = if rate.is_exact() || size == 0 { 1.0 } else { 1.0 / -(-(size as f64) / rate.0 as f64).exp_m1() };
     let mut estimated = Estimated::default();
     for value in ValueType::ALL {
-        let figure = observed[value];
+        let metric = observed[value];
         // Beyond 2^53 a product with 1.0 would not be exact.
-        estimated[value] = if factor == 1.0 { figure } else { (figure as f64 * factor + dither).floor() as i64 };
+        estimated[value] = if factor == 1.0 { metric } else { (metric as f64 * factor + dither).floor() as i64 };
     }
     estimated
 }

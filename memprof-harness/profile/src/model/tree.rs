@@ -73,7 +73,7 @@ impl Tree<'_> {
         self.nodes.iter().enumerate().map(|(index, node)| (NodeId::from_index(index), node))
     }
 
-    /// What was allocated at each node and in everything called from it, in the order of the nodes. A negative figure
+    /// What was allocated at each node and in everything called from it, in the order of the nodes. A negative metric
     /// counts as nothing: it would be the trace of an estimate, and an area cannot be negative.
     pub fn totals(&self, value: ValueType) -> Vec<u64> {
         let mut totals = vec![0u64; self.nodes.len()];

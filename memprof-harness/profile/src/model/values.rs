@@ -1,9 +1,9 @@
-//! What is counted per stack, and the two kinds of figures: observed ones, of the allocations that were recorded, and
+//! What is counted per stack, and the two kinds of metrics: observed ones, of the allocations that were recorded, and
 //! estimates, of all there were. `scale` turns one into the other; nothing else may.
 
 use std::ops::{AddAssign, Index, IndexMut};
 
-/// One of the figures of a sample. The order is that of pprof's sample types: Go's four first, so that a tool that
+/// One of the metrics of a sample. The order is that of pprof's sample types: Go's four first, so that a tool that
 /// knows only those finds them where it looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ValueType {
@@ -34,7 +34,7 @@ pub enum ValueType {
     LeakedSpace,
 }
 
-/// What a figure counts.
+/// What a metric counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     /// Events or blocks.
@@ -101,8 +101,8 @@ impl Unit {
     }
 }
 
-/// Defines a set of figures, one of each type.
-macro_rules! figures {
+/// Defines a set of metrics, one of each type.
+macro_rules! metrics {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -124,17 +124,17 @@ macro_rules! figures {
     };
 }
 
-figures! {
+metrics! {
     /// What was recorded.
     Observed
 }
-figures! {
+metrics! {
     /// What there was, as far as it can be told from what was recorded. Exact where every allocation was recorded.
     Estimated
 }
 
 impl Estimated {
-    /// The figures in the order of [`ValueType::ALL`].
+    /// The metrics in the order of [`ValueType::ALL`].
     pub fn as_array(&self) -> &[i64; ValueType::ALL.len()] {
         &self.0
     }

@@ -420,7 +420,7 @@ impl Assembly<'_> {
             losses.unattributed_frees,
             losses.unattributed_freed_space,
         ]
-        .map(|figure| i64::try_from(figure).unwrap_or(i64::MAX));
+        .map(|metric| i64::try_from(metric).unwrap_or(i64::MAX));
         if [objects, space, frees, freed] == [0; 4] {
             return;
         }

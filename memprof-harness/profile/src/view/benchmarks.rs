@@ -13,7 +13,7 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 /// A benchmark. Without an iteration, what it allocates is not known.
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
-    /// Its figures.
+    /// Its metrics.
     pub test: &'a TestRecord,
     /// Nanoseconds of an iteration, as they were measured; `None` = they are not known.
     pub ns: Option<f64>,
@@ -22,7 +22,7 @@ pub struct Row<'a> {
 /// A program of benchmarks that was recorded as one.
 #[derive(Debug, Clone, Copy)]
 pub struct Whole<'a> {
-    /// Its figures.
+    /// Its metrics.
     pub test: &'a TestRecord,
     /// `None` where that is as it should be.
     pub why: Option<&'a str>,
@@ -32,18 +32,18 @@ pub struct Whole<'a> {
 pub fn render(rows: &[Row<'_>], wholes: &[Whole<'_>]) -> String {
     let mut tables = Vec::new();
     if !rows.is_empty() {
-        let figure = |figure: Option<String>| figure.unwrap_or_else(|| "-".to_owned());
+        let metric = |metric: Option<String>| metric.unwrap_or_else(|| "-".to_owned());
         let lines = rows.iter().map(|row| {
             let iteration = row.test.iteration;
-            let ns = figure(row.ns.map(nanoseconds));
-            let space = figure(iteration.map(|iteration| count(iteration.alloc_space)));
-            let objects = figure(iteration.map(|iteration| count(iteration.alloc_objects)));
+            let ns = metric(row.ns.map(nanoseconds));
+            let space = metric(iteration.map(|iteration| count(iteration.alloc_space)));
+            let objects = metric(iteration.map(|iteration| count(iteration.alloc_objects)));
             (vec![ns, space, objects], label(row.test, &plain(&row.test.id.name)))
         });
         let (mut heads, mut lines) = (vec!["ns/iter", "B/iter", "allocs/iter"], lines.collect::<Vec<_>>());
         if rows.iter().all(|row| row.ns.is_none()) {
             heads.remove(0);
-            lines.iter_mut().for_each(|(figures, _)| drop(figures.remove(0)));
+            lines.iter_mut().for_each(|(metrics, _)| drop(metrics.remove(0)));
         }
         tables.push(table(&heads, "benchmark", &lines));
     }
@@ -64,21 +64,21 @@ pub fn render(rows: &[Row<'_>], wholes: &[Whole<'_>]) -> String {
     tables.join("\n")
 }
 
-/// Figures under their heads, however long they are.
+/// Metrics under their heads, however long they are.
 fn table(heads: &[&str], last: &str, lines: &[(Vec<String>, String)]) -> String {
-    /// Columns are as wide for all runs whose figures are not out of the ordinary.
+    /// Columns are as wide for all runs whose metrics are not out of the ordinary.
     const USUAL: usize = 13;
     let width = |at: usize| {
-        let figures = lines.iter().map(|(figures, _)| figures[at].chars().count());
-        figures.chain([heads[at].len(), USUAL]).max().unwrap_or(USUAL)
+        let metrics = lines.iter().map(|(metrics, _)| metrics[at].chars().count());
+        metrics.chain([heads[at].len(), USUAL]).max().unwrap_or(USUAL)
     };
     let widths: Vec<usize> = (0..heads.len()).map(width).collect();
     let row = |cells: &mut dyn Iterator<Item = &str>| -> String {
         cells.zip(&widths).map(|(cell, width)| format!("{cell:>width$} ")).collect()
     };
     let mut out = format!("{HEAD}{} {last}{HEAD:#}\n", row(&mut heads.iter().copied()));
-    for (figures, label) in lines {
-        out.push_str(&format!("{} {label}\n", row(&mut figures.iter().map(String::as_str))));
+    for (metrics, label) in lines {
+        out.push_str(&format!("{} {label}\n", row(&mut metrics.iter().map(String::as_str))));
     }
     out
 }

@@ -38,8 +38,8 @@ pub fn render(tests: &[TestRecord]) -> String {
         let leaks = &test.counters.leaks;
         let _ = writeln!(out, "  {}  {}", test.id.name, amount((leaks.leaked_objects, leaks.leaked_space)));
         for place in test.leaked_at.iter().take(PLACES) {
-            let figures = amount((place.leaked_objects, place.leaked_space));
-            let _ = writeln!(out, "      {DIM}{figures} at {}{DIM:#}", self::place(place));
+            let metrics = amount((place.leaked_objects, place.leaked_space));
+            let _ = writeln!(out, "      {DIM}{metrics} at {}{DIM:#}", self::place(place));
         }
         if test.leaked_at.len() > PLACES {
             let _ =

@@ -1,4 +1,4 @@
-//! From figures to text for a terminal. Pure.
+//! From metrics to text for a terminal. Pure.
 
 pub mod amount;
 pub mod benchmarks;

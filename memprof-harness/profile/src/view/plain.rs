@@ -1,5 +1,5 @@
 //! Names as they may be shown: a terminal, a page and an editor do what control letters say, and letters that turn the
-//! direction of writing make one name look like another. Figures for programs have names as they are.
+//! direction of writing make one name look like another. Metrics for programs have names as they are.
 
 use std::borrow::Cow;
 

@@ -12,8 +12,8 @@ const BAD: Style = AnsiColor::Red.on_default().bold();
 
 /// How many tests are listed.
 const LISTED: usize = 10;
-/// Width of the columns of figures, each with its gap.
-const FIGURES: usize = 13 + 11 + 11 + 11 + 2;
+/// Width of the columns of metrics, each with its gap.
+const METRICS: usize = 13 + 11 + 11 + 11 + 2;
 /// Names are not made shorter than this, however narrow the terminal.
 const SHORTEST_NAME: usize = 20;
 
@@ -33,18 +33,18 @@ pub fn render(tests: &[TestRecord], unrecorded: usize, columns: Option<usize>) -
         (..=1, _) => format!("{} ", test.id.target_label()),
         _ => format!("{}::{} ", test.id.package, test.id.target_label()),
     };
-    let room = columns.map(|columns| columns.saturating_sub(FIGURES).max(SHORTEST_NAME));
+    let room = columns.map(|columns| columns.saturating_sub(METRICS).max(SHORTEST_NAME));
     let mut out = format!("{HEAD}{:>13}{:>11}{:>11}{:>11}  test{HEAD:#}\n", "allocs", "bytes", "peak", "in use");
     for test in order.iter().take(LISTED) {
-        let figures = &test.counters;
+        let metrics = &test.counters;
         // Of a test that is partially recorded these are what there is at least.
-        let figure = |text: String| if test.is_partial() { format!("≥{text}") } else { text };
+        let metric = |text: String| if test.is_partial() { format!("≥{text}") } else { text };
         out.push_str(&format!(
             "{:>13}{:>11}{:>11}{:>11}  {}\n",
-            figure(count(figures.alloc_objects)),
-            figure(bytes(figures.alloc_space)),
-            figure(bytes(figures.peak_space)),
-            bytes(figures.inuse_space),
+            metric(count(metrics.alloc_objects)),
+            metric(bytes(metrics.alloc_space)),
+            metric(bytes(metrics.peak_space)),
+            bytes(metrics.inuse_space),
             label(test, &repeats(&runs[&test.id]), &target(test), room)
         ));
     }
@@ -93,7 +93,7 @@ fn repeats(runs: &[&TestRecord]) -> String {
 }
 
 fn totals(tests: &[&TestRecord], allocating: usize, unrecorded: usize) -> String {
-    let sum = |figure: fn(&TestRecord) -> i128| tests.iter().map(|test| figure(test)).sum::<i128>();
+    let sum = |metric: fn(&TestRecord) -> i128| tests.iter().map(|test| metric(test)).sum::<i128>();
     let mut notes = Vec::new();
     if allocating > LISTED {
         notes.push(format!("{} more not listed", count((allocating - LISTED) as i128)));
@@ -120,13 +120,13 @@ fn totals(tests: &[&TestRecord], allocating: usize, unrecorded: usize) -> String
     )
 }
 
-/// What tests started or forked, where that was recorded: it is not in the tests' figures.
+/// What tests started or forked, where that was recorded: it is not in the tests' metrics.
 fn children(tests: &[&TestRecord]) -> String {
     let children: Vec<&TestRecord> = tests.iter().flat_map(|test| &test.children).collect();
     if children.is_empty() {
         return String::new();
     }
-    let sum = |figure: fn(&TestRecord) -> i128| children.iter().map(|child| figure(child)).sum::<i128>();
+    let sum = |metric: fn(&TestRecord) -> i128| children.iter().map(|child| metric(child)).sum::<i128>();
     let partial = match children.iter().filter(|child| child.is_partial()).count() {
         0 => String::new(),
         some => format!(" ({} partially recorded)", count(some as i128)),

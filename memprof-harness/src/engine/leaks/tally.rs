@@ -1,7 +1,7 @@
 //! The findings of the search, summed up in the form of the ledger.
 //!
 //! Of most blocks only the room is known and not how much of it was asked for. The reader knows how much that is of all blocks of a
-//! site together, and so gets the exact figure where all of a site's blocks are leaked or are equally large.
+//! site together, and so gets the exact metric where all of a site's blocks are leaked or are equally large.
 
 use crate::engine::leaks::array::{Array, Plain};
 use crate::engine::leaks::blocks::Blocks;

@@ -1,5 +1,5 @@
 //! The loader's own allocations do not count as the test's: the thread-local storage of a new thread, and its records of a library that it
-//! loads. Their number depends on when earlier threads ended, so figures with them would differ from run to run.
+//! loads. Their number depends on when earlier threads ended, so metrics with them would differ from run to run.
 
 #![allow(unsafe_code)] // what the loader passes
 

@@ -1,5 +1,5 @@
 //! Whether the user's own global allocator passes on to the C library what it is asked for. Only then are the hook's
-//! figures those of the program: an allocator that maps memory itself goes past it.
+//! metrics those of the program: an allocator that maps memory itself goes past it.
 //!
 //! Found out by trying, in a process that does nothing else, since a counting allocator would count the tries.
 

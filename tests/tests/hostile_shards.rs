@@ -310,6 +310,72 @@ fn a_profile_of_which_a_few_bytes_make_very_much_is_refused() {
     refused(&fixture, "is damaged: its locations have more than 16777216 frames");
 }
 
+/// A field of a protobuf message that holds `bytes`.
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    [varint(u64::from(number) << 3 | 2), varint(bytes.len() as u64), bytes.to_vec()].concat()
+}
+
+fn varint(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 128 {
+        bytes.push(number as u8 | 128);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+#[test]
+fn a_deep_stack_of_a_long_name_makes_no_larger_picture_than_any() {
+    let fixture = shards();
+    let place = profile(&fixture);
+    let honest = fs::read(&place).expect("it is there");
+    let there = fixture.outside().join("unpacked");
+    fixture.program("sh").args(["-c", "gzip -dc \"$0\" >\"$1\""]).arg(&place).arg(&there).succeed();
+    let unpacked = fs::read(&there).expect("it was just written");
+    let strings = count_of_strings(&unpacked);
+    let function = field(5, &[vec![8], varint(900_000), vec![16], varint(strings)].concat());
+    let location = field(4, &[vec![8], varint(900_000), field(4, &[vec![8], varint(900_000)].concat())].concat());
+    let sample = |depth: usize| {
+        field(2, &[field(1, &varint(900_000).repeat(depth)), field(2, &varint(1 << 40).repeat(16))].concat())
+    };
+    let with = |depth: usize| {
+        let all =
+            [unpacked.clone(), field(6, &vec![b'x'; 16 << 20]), function.clone(), location.clone(), sample(depth)];
+        fs::write(fixture.outside().join("new"), all.concat()).expect("a temporary folder");
+        let script = "gzip -1 <\"$1\" >\"$0\"";
+        fixture.program("sh").args(["-c", script]).arg(&place).arg(fixture.outside().join("new")).succeed();
+    };
+    with(32_769);
+    refused(&fixture, "is damaged: it has a stack of more than 32768 calls");
+    with(32_000);
+    assert!(fs::metadata(&place).expect("it is there").len() < 128 << 10);
+    fixture.memprof("merge one two").succeed().complains("Merged 3 tests of 2 shards");
+    let picture = fixture.summary().test(&format!("tests::{TEST}")).file("alloc_objects");
+    let picture = fs::read_to_string(picture).expect("it is drawn");
+    assert!(picture.contains("x…x") && picture.len() < 1 << 20, "{}", picture.len());
+    fs::write(&place, honest).expect("it can be written");
+}
+
+/// How many strings a profile has: its sixth fields.
+fn count_of_strings(mut profile: &[u8]) -> u64 {
+    let mut strings = 0;
+    while !profile.is_empty() {
+        let mut number = || {
+            let len = 1 + profile.iter().position(|byte| *byte < 128).expect("a number ends");
+            let (bytes, rest) = profile.split_at(len);
+            profile = rest;
+            bytes.iter().rev().fold(0_u64, |number, byte| number << 7 | u64::from(byte & 127))
+        };
+        let (key, value) = (number(), number());
+        strings += u64::from(key >> 3 == 6);
+        if key & 7 == 2 {
+            profile = &profile[usize::try_from(value).expect("it is in memory")..];
+        }
+    }
+    strings
+}
+
 #[test]
 fn a_summary_that_is_larger_than_any_is_not_read() {
     let fixture = shards();

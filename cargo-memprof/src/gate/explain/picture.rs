@@ -6,7 +6,7 @@ use crate::gate::metrics::Metric;
 use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{Options, from_lines};
 use memprof_harness::ledger::{Callee, Callees};
-use memprof_profile::export::flamegraph::{MAX_FRAMES, disguised, finished};
+use memprof_profile::export::flamegraph::{MAX_FRAMES, MOST_SPELT_OUT, disguised, finished};
 use memprof_profile::view::amount::{count, plural};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -154,6 +154,22 @@ impl Tree {
         self.nodes.iter().filter(|node| node.width(widths) > 0).count()
     }
 
+    /// Bytes of the stacks of the frames that are wider than `least`, which inferno is given spelt out.
+    fn spelt_out(&self, widths: Widths, least: u64) -> usize {
+        // By frame: what leads to it, and what of it is above no other.
+        let mut drawn: HashMap<usize, (usize, u64)> = HashMap::new();
+        for number in (0..self.nodes.len()).filter(|number| self.nodes[*number].width(widths) > least) {
+            let (caller, name) = self.calls[number];
+            let width = self.nodes[number].width(widths);
+            let path = caller.and_then(|caller| drawn.get_mut(&caller)).map_or(0, |(path, own)| {
+                *own = own.saturating_sub(width);
+                *path
+            });
+            drawn.insert(number, (path + self.names[name as usize].len(), width));
+        }
+        drawn.values().filter(|(_, own)| *own > 0).fold(0, |sum, (path, _)| sum.saturating_add(*path))
+    }
+
     /// The frames that are wide enough to be drawn, so that there are not too many: what each caller calls is one run of these, by name. The caller is
     /// its number plus 1, 0 = the root.
     fn visible(&self, widths: Widths) -> Vec<(usize, &str, usize)> {
@@ -161,7 +177,14 @@ impl Tree {
         // The root is one of them.
         all.push(self.root.width(widths));
         all.sort_unstable_by(|a, b| b.cmp(a));
-        let least = all.get(MAX_FRAMES).copied().unwrap_or(0);
+        let mut frames = MAX_FRAMES;
+        let least = loop {
+            let least = all.get(frames).copied().unwrap_or(0);
+            if frames == 1 || self.spelt_out(widths, least) <= MOST_SPELT_OUT {
+                break least;
+            }
+            frames /= 2;
+        };
         let numbers = (0..self.nodes.len()).filter(|number| self.nodes[*number].width(widths) > least);
         let call = |number: usize| {
             let (caller, name) = self.calls[number];

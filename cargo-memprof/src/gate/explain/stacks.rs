@@ -3,7 +3,9 @@
 
 use crate::gate::metrics::Metric;
 use memprof_harness::ledger::{Callee, Callees};
-use memprof_profile::import::{FileTables, ImportError, MOST_NODES, MOST_SAMPLES, each_sample};
+use memprof_profile::import::{
+    FileTables, ImportError, MOST_NODES, MOST_SAMPLES, each_sample, readable_name, within_depth,
+};
 use memprof_profile::model::function::Origin;
 use memprof_profile::symbolize::SourceRoots;
 use std::collections::HashMap;
@@ -147,28 +149,30 @@ impl Stacks {
         let mut stacks = Stacks { rate: profile.period, ..Stacks::default() };
         let locations = locations(&profile, source_roots, &text, &mut stacks.frames)?;
         drop(profile);
-        // The stack before, root first, with the node of each location: most of it is that of the next one.
-        let mut path: Vec<(u64, usize)> = Vec::new();
+        // The stack before, root first, with the node of each location and how many calls lead there: most of it is that of the next one.
+        let mut path: Vec<(u64, usize, usize)> = Vec::new();
         each_sample(bytes, |sample| {
             let ids = sample.location_id.iter().rev();
-            let shared = path.iter().zip(ids.clone()).take_while(|((known, _), id)| known == *id).count();
+            let shared = path.iter().zip(ids.clone()).take_while(|((known, ..), id)| known == *id).count();
             path.truncate(shared);
             for id in ids.skip(shared) {
-                let mut node = path.last().map(|(_, node)| *node);
+                let mut node = path.last().map(|(_, node, _)| *node);
                 let frames = locations.get(id).ok_or_else(|| format!("there is no location {id}"))?;
+                let depth = path.last().map_or(0, |(.., depth)| *depth) + frames.len();
+                within_depth(depth)?;
                 for frame in frames.clone().rev() {
                     node = Some(stacks.node_of(node, frame).ok_or("it has too many stacks")?);
                     if stacks.nodes.len() > MOST_NODES {
                         return Err("it has too many stacks".into());
                     }
                 }
-                path.push((*id, node.ok_or_else(|| format!("location {id} has no frame"))?));
+                path.push((*id, node.ok_or_else(|| format!("location {id} has no frame"))?, depth));
             }
             if stacks.stacks.len() == MOST_SAMPLES {
                 return Err(format!("it has more than {MOST_SAMPLES} samples").into());
             }
             let values = columns.map(|column| sample.value.get(column).copied().unwrap_or(0));
-            stacks.stacks.push(Stack { innermost: path.last().map(|(_, node)| *node), values });
+            stacks.stacks.push(Stack { innermost: path.last().map(|(_, node, _)| *node), values });
             Ok(())
         })?;
         // It is needed no more, and as large as the nodes.
@@ -186,11 +190,11 @@ fn locations<'a>(
 ) -> Result<HashMap<u64, Range<u32>>, ImportError> {
     let mut functions: HashMap<u64, Frame> = HashMap::new();
     for function in &profile.functions {
-        let (name, file) = (text(function.name)?, text(function.filename)?);
-        let origin = source_roots.origin(name, file);
+        let (name, file) = (readable_name(text(function.name)?), text(function.filename)?);
+        let origin = source_roots.origin(&name, file);
         let near =
             file.strip_prefix(&*source_roots.workspace.to_string_lossy()).map(|file| file.trim_start_matches('/'));
-        let frame = Frame { function: name.into(), file: near.unwrap_or(file).into(), line: 0, origin };
+        let frame = Frame { function: name.as_ref().into(), file: near.unwrap_or(file).into(), line: 0, origin };
         functions.insert(function.id, frame);
     }
     let mut locations = HashMap::new();

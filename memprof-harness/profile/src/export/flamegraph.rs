@@ -5,14 +5,29 @@ use crate::model::table::RowId;
 use crate::model::tree::{NodeId, Tree};
 use crate::model::values::{Unit, ValueType};
 use crate::model::{IdMap, Profile};
+use crate::symbolize::name;
 use inferno::flamegraph::color::{BackgroundColor, Color, PaletteMap};
 use inferno::flamegraph::{Options, from_lines};
+use std::borrow::Cow;
 
 /// More frames than this make a picture that nobody can look through, and a file that a browser is slow to show.
 pub const MAX_FRAMES: usize = 4000;
 /// Parts of the whole below which a frame is not drawn, in thousandths of a percent: the first that leaves no more than
-/// [`MAX_FRAMES`] is taken. 0.02 % of a window 2000 pixels wide are 0.4 pixels.
-const THRESHOLDS: [u64; 6] = [20, 50, 100, 200, 500, 1000];
+/// [`MAX_FRAMES`] is taken. 0.02 % of a window 2000 pixels wide are 0.4 pixels. Of frames that are wider than 1 % there are many only where
+/// stacks are deep: they are left out where they would be too many bytes.
+const THRESHOLDS: [u64; 6] = [20, 50, 100, 200, 500, WIDE];
+const WIDE: u64 = 1000;
+/// Letters of a name in a picture that would be too many bytes otherwise.
+const FEW_LETTERS: usize = 160;
+/// Calls of one stack in a picture that still would be, and what is left out of it besides. The last leaves twice as many frames.
+const FEW_LEVELS: usize = 512;
+const VERY_WIDE: [u64; 5] = [2000, 5000, 10_000, 20_000, 50_000];
+/// Bytes of the stacks of one picture, which inferno is given spelt out. Four thousand stacks of 128 calls, each of which has a name of
+/// 160 letters, are 80 MiB.
+pub const MOST_SPELT_OUT: usize = 96 << 20;
+/// Bytes of all names in one picture, with what is written around each.
+const MOST_DRAWN: usize = 8 << 20;
+const AROUND_A_NAME: usize = 200;
 /// A letter that looks like a semicolon (the Greek question mark). inferno splits stacks at semicolons, so they travel
 /// through it in this disguise.
 const DISGUISED_SEMICOLON: char = '\u{37e}';
@@ -25,8 +40,7 @@ pub fn export(profile: &Profile, tree: &Tree<'_>, value: ValueType, title: &str)
     if whole == 0 {
         return None;
     }
-    let cut = Cut::choose(&totals, whole);
-    let visible = Visible::new(profile, tree, &totals, cut.smallest);
+    let (cut, visible) = Cut::choose(profile, tree, &totals, whole);
     let mut lines = visible.lines();
     // In the order of time (see `flame_chart` below) inferno starts with the last line.
     lines.reverse();
@@ -74,33 +88,57 @@ fn noun(value: ValueType) -> &'static str {
 fn subtitle(value: ValueType, profile: &Profile, cut: &Cut) -> String {
     let estimated = if profile.about.rate.is_exact() { "" } else { " (estimated from samples)" };
     let mut text = format!("{}{estimated} | orange: workspace, blue: dependencies, grey: std", value.name());
-    if cut.hidden > 0 {
-        let percent = cut.thousandths as f64 / 1000.0;
-        text.push_str(&format!(" | {} frames below {percent} % are not drawn", cut.hidden));
-    }
+    text.push_str(&cut.subtitle());
     text
 }
 
-/// Which frames are too thin to be drawn.
+/// What is not drawn.
 struct Cut {
     thousandths: u64,
-    /// Total of the thinnest frame that is drawn.
-    smallest: u64,
-    /// How many are not drawn.
+    /// Calls of one stack; the others are left out.
+    levels: usize,
+    /// Letters of a name; what is longer is without its middle.
+    letters: usize,
+    /// How many frames are not drawn.
     hidden: usize,
 }
 
 impl Cut {
-    fn choose(totals: &[u64], whole: u64) -> Cut {
+    /// The first that gives a picture of bounded size, with the frames that it leaves.
+    fn choose<'a>(profile: &'a Profile, tree: &'a Tree<'_>, totals: &[u64], whole: u64) -> (Cut, Visible<'a>) {
         let shown = totals.iter().filter(|total| **total > 0).count();
-        let cut = |thousandths: u64| {
-            let smallest =
-                u64::try_from(u128::from(whole) * u128::from(thousandths) / 100_000).unwrap_or(u64::MAX).max(1);
-            let hidden = totals.iter().filter(|total| (1..smallest).contains(*total)).count();
-            Cut { thousandths, smallest, hidden }
+        let smallest = |thousandths: u64| {
+            u64::try_from(u128::from(whole) * u128::from(thousandths) / 100_000).unwrap_or(u64::MAX).max(1)
         };
-        let enough = THRESHOLDS.into_iter().map(cut).find(|cut| shown - cut.hidden <= MAX_FRAMES);
-        enough.unwrap_or_else(|| cut(THRESHOLDS[THRESHOLDS.len() - 1]))
+        let wide =
+            |thousandths: &u64| totals.iter().filter(|total| **total >= smallest(*thousandths)).count() <= MAX_FRAMES;
+        let usual = THRESHOLDS.into_iter().find(wide).unwrap_or(WIDE);
+        let usual = [name::MOST_LETTERS, FEW_LETTERS].map(|letters| (usual, letters, usize::MAX));
+        let small = [WIDE].into_iter().chain(VERY_WIDE).map(|thousandths| (thousandths, FEW_LETTERS, FEW_LEVELS));
+        let cuts = usual.into_iter().chain(small).map(|(thousandths, letters, levels)| {
+            let visible = Visible::new(profile, tree, totals, smallest(thousandths), levels, letters);
+            (Cut { thousandths, levels, letters, hidden: shown - visible.order.len() }, visible)
+        });
+        let mut last = None;
+        for (cut, visible) in cuts {
+            let is_small = visible.is_small();
+            last = Some((cut, visible));
+            if is_small {
+                break;
+            }
+        }
+        last.expect("there are some")
+    }
+
+    fn subtitle(&self) -> String {
+        let percent = self.thousandths as f64 / 1000.0;
+        let deep =
+            if self.levels < usize::MAX { format!(", or deeper than {} calls,", self.levels) } else { String::new() };
+        let names = if self.letters < name::MOST_LETTERS { " | names that are too long are cut" } else { "" };
+        match self.hidden {
+            0 => names.to_owned(),
+            hidden => format!(" | {hidden} frames below {percent} %{deep} are not drawn{names}"),
+        }
     }
 }
 
@@ -108,27 +146,66 @@ impl Cut {
 struct Visible<'a> {
     /// Node's number + 1 of the caller (0 = none), name, node; what one caller calls is one run of this, by name.
     order: Vec<(usize, &'a str, NodeId)>,
-    /// What of each is to be drawn above no other frame: its own, and what is called but too thin.
-    own: IdMap<NodeId, u64>,
+    /// What of each is to be drawn above no other frame: its own, and what is called but not drawn; and how many calls lead to it.
+    own: IdMap<NodeId, (u64, usize)>,
     tree: &'a Tree<'a>,
+    /// Of a name: what is longer is without its middle.
+    letters: usize,
 }
 
 impl<'a> Visible<'a> {
-    fn new(profile: &'a Profile, tree: &'a Tree<'_>, totals: &[u64], smallest: u64) -> Visible<'a> {
+    fn new(
+        profile: &'a Profile,
+        tree: &'a Tree<'_>,
+        totals: &[u64],
+        smallest: u64,
+        levels: usize,
+        letters: usize,
+    ) -> Visible<'a> {
         let mut order = Vec::new();
-        let mut own: IdMap<NodeId, u64> = IdMap::default();
+        let mut own: IdMap<NodeId, (u64, usize)> = IdMap::default();
         for (id, node) in tree.iter().filter(|(id, _)| totals[id.index()] >= smallest) {
             let total = totals[id.index()];
+            let level = match node.caller.map(|caller| own.get_mut(&caller)) {
+                None => 1,
+                Some(Some((_, level))) if *level == levels => continue,
+                // A caller has at least as much as what it calls, so it is there already.
+                Some(Some((callers_own, level))) => {
+                    *callers_own = callers_own.saturating_sub(total);
+                    *level + 1
+                }
+                Some(None) => continue,
+            };
+            own.insert(id, (total, level));
             let name = profile.strings.get(profile.functions.get(node.function).name);
             order.push((node.caller.map_or(0, |caller| caller.index() + 1), name, id));
-            own.insert(id, total);
-            // A caller has at least as much as what it calls, so it is there already.
-            if let Some(callers_own) = node.caller.and_then(|caller| own.get_mut(&caller)) {
-                *callers_own = callers_own.saturating_sub(total);
-            }
         }
         order.sort_unstable();
-        Visible { order, own, tree }
+        Visible { order, own, tree, letters }
+    }
+
+    /// Whether the picture and what inferno makes it of are of the size that honest ones have.
+    fn is_small(&self) -> bool {
+        let mut paths: IdMap<NodeId, usize> = IdMap::default();
+        let (mut drawn, mut spelt_out) = (0, 0usize);
+        // By number: callers before what they call.
+        let mut by_number: Vec<(NodeId, usize)> =
+            self.order.iter().map(|(_, name, id)| (*id, self.shown(name).len())).collect();
+        by_number.sort_unstable();
+        for (id, name) in by_number {
+            let caller = self.tree.get(id).caller.and_then(|caller| paths.get(&caller)).map_or(0, |path| path + 1);
+            paths.insert(id, caller + name);
+            drawn += name + AROUND_A_NAME;
+            if self.own.get(&id).is_some_and(|(own, _)| *own > 0) {
+                spelt_out = spelt_out.saturating_add(caller + name);
+            }
+        }
+        drawn <= MOST_DRAWN && spelt_out <= MOST_SPELT_OUT
+    }
+
+    /// The name as it is drawn.
+    fn shown(&self, name: &'a str) -> Cow<'a, str> {
+        name::within(name, self.letters)
     }
 
     /// One line for each frame that has something of its own, callers before what they call, by name.
@@ -142,8 +219,8 @@ impl<'a> Visible<'a> {
             if start > 0 {
                 path.push(';');
             }
-            path.push_str(&disguised(name));
-            let own = self.own.get(&id).copied().unwrap_or(0);
+            path.push_str(&disguised(&self.shown(name)));
+            let own = self.own.get(&id).map_or(0, |(own, _)| *own);
             if own > 0 {
                 lines.push(format!("{path} {own}"));
             }
@@ -175,7 +252,7 @@ fn colors(profile: &Profile, visible: &Visible<'_>) -> PaletteMap {
     let mut map = PaletteMap::default();
     for (_, name, id) in &visible.order {
         let origin = profile.functions.get(visible.tree.get(*id).function).origin;
-        map.insert(disguised(name), color(origin, name));
+        map.insert(disguised(&visible.shown(name)), color(origin, name));
     }
     // The frame below all others has no name.
     map.insert("", Color { r: 225, g: 225, b: 215 });
@@ -245,6 +322,24 @@ mod tests {
         assert!(titles.contains(&"root (10,000 bytes, 100.00%)") && titles.contains(&"wide (4,000 bytes, 40.00%)"));
         assert_eq!(titles.len(), 3);
         assert!(svg.contains("6000 frames below 0.02 % are not drawn"));
+    }
+
+    #[test]
+    fn a_picture_of_deep_stacks_with_long_names_is_as_small_as_another() {
+        let names: Vec<String> = (0..10_000).map(|number| format!("f{number}{}", "x".repeat(1000))).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        // Spelt out, these are 800 MB, or 128 MB with names that can be read.
+        let stacks: Vec<(&[&str], i64)> = (0..80).map(|end| (&names[..10_000 - end], 1)).collect();
+        let svg = svg(&stacks);
+        assert!(svg.len() < 64 << 20, "{}", svg.len());
+        let found = titles(&svg);
+        assert!(found.iter().any(|title| title.starts_with("f0xxx") && title.contains("x…x")), "{}", found[1]);
+        assert_eq!(found.len(), FEW_LEVELS + 1);
+        let said = "9488 frames below 1 %, or deeper than 512 calls, are not drawn | names that are too long are cut";
+        assert!(svg.contains(said), "{}", svg.len());
+        // Names alone are less than what a picture may have.
+        let few: Vec<(&[&str], i64)> = vec![(&names[..20], 1)];
+        assert!(super::tests::svg(&few).contains(names[19]));
     }
 
     #[test]

@@ -18,9 +18,10 @@ use crate::model::string::StringId;
 use crate::model::values::{Estimated, ValueType};
 use crate::model::{About, Profile, ProfileBuilder};
 use crate::proto;
-use crate::symbolize::SourceRoots;
+use crate::symbolize::{SourceRoots, name};
 use fields::Value;
 use prost::Message;
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// Rows beyond which a table is not read: no program has as many functions, and none allocates at as many places.
@@ -33,6 +34,8 @@ const MOST_TEXT: usize = 256 << 20;
 const MOST_COMMENTS: usize = 1 << 20;
 /// Nodes beyond which the stacks are not read. A million stacks that share little have ten million.
 pub const MOST_NODES: usize = 1 << 26;
+/// Calls of one stack, with those that were inlined, beyond which it is not read: one of ours has at most 1,024 return addresses.
+pub const MOST_DEPTH: usize = 1 << 15;
 /// Samples beyond which they are not read: of stacks, blocks' sizes and tests.
 pub const MOST_SAMPLES: usize = 1 << 24;
 
@@ -196,6 +199,22 @@ fn unsigned(number: i64) -> u64 {
     number.max(0).unsigned_abs()
 }
 
+/// The name of a function, no longer than one that we give.
+pub fn readable_name(name: &str) -> Cow<'_, str> {
+    name::within(name, name::MOST_LETTERS)
+}
+
+/// Whether a stack of `calls` is one that is read.
+///
+/// # Errors
+/// Where it is deeper.
+pub fn within_depth(calls: usize) -> Result<(), ImportError> {
+    if calls > MOST_DEPTH {
+        return Err(format!("it has a stack of more than {MOST_DEPTH} calls").into());
+    }
+    Ok(())
+}
+
 /// Lines and columns beyond what there can be are not known.
 fn small(number: i64) -> u32 {
     u32::try_from(number).unwrap_or(0)
@@ -245,10 +264,10 @@ impl Tables {
         let profile = builder.tables();
         let mut functions: HashMap<u64, FunctionId> = HashMap::new();
         for function in &file.functions {
-            let (name, path) = (texts.get(function.name)?, texts.get(function.filename)?);
-            let origin = source_roots.origin(name, path);
+            let (name, path) = (readable_name(texts.get(function.name)?), texts.get(function.filename)?);
+            let origin = source_roots.origin(&name, path);
             let function_row =
-                Function { name: profile.strings.intern(name), file: profile.strings.intern(path), origin };
+                Function { name: profile.strings.intern(&name), file: profile.strings.intern(path), origin };
             functions.insert(function.id, profile.functions.intern(function_row));
         }
         let mut mappings: HashMap<u64, MappingId> = HashMap::new();
@@ -305,8 +324,9 @@ struct Samples<'a> {
     columns: Vec<(ValueType, usize)>,
     texts: &'a Texts,
     builder: ProfileBuilder,
-    /// The stack before, outermost first: the file's location, and the node it became. The next one shares most of it.
-    path: Vec<(u64, StackId)>,
+    /// The stack before, outermost first: the file's location, the node it became, and how many calls lead there. The next one shares most
+    /// of it.
+    path: Vec<(u64, StackId, usize)>,
     /// How many calls the nodes stand for, with those that were inlined: as many as will be drawn.
     calls: usize,
 }
@@ -318,18 +338,21 @@ impl Samples<'_> {
         self.path.truncate(shared);
         for id in ids().skip(shared) {
             let location = *self.tables.locations.get(id).ok_or_else(|| format!("there is no location {id}"))?;
-            let caller = self.path.last().map(|(_, node)| *node);
+            let caller = self.path.last().map(|(_, node, _)| *node);
             let before = self.builder.nodes();
-            self.path.push((*id, self.builder.stack(caller, location)));
+            let frames = self.builder.tables().locations.get(location).frames.len();
+            let depth = self.path.last().map_or(0, |(.., depth)| *depth) + frames;
+            within_depth(depth)?;
+            self.path.push((*id, self.builder.stack(caller, location), depth));
             if self.builder.nodes() > before {
-                self.calls += self.builder.tables().locations.get(location).frames.len();
+                self.calls += frames;
             }
             if self.calls > MOST_NODES {
                 return Err(format!("its stacks have more than {MOST_NODES} calls that they do not share").into());
             }
             within_limits(&self.builder)?;
         }
-        let (_, stack) = *self.path.last().ok_or("a sample has no stack")?;
+        let (_, stack, _) = *self.path.last().ok_or("a sample has no stack")?;
         let (mut test, mut block_size): (Option<StringId>, u64) = (None, 0);
         for label in &sample.label {
             match self.texts.get(label.key)? {
@@ -414,9 +437,17 @@ mod tests {
         // Functions, of two bytes each.
         let functions = refused(&field(5, &[]).repeat(MOST_ROWS + 1));
         assert!(functions.contains("it has a table of more than 4194304 rows"), "{functions}");
-        // A stack that calls a million inlined functions at each of its few places.
-        let location = field(4, &[[8, 77].as_slice(), &[0x22, 2, 8, 1].repeat(1 << 20)].concat());
-        let stacks = refused(&[location, field(2, &field(1, &[77; 65]))].concat());
+        // A stack that calls a thousand inlined functions at each of its places.
+        let location = field(4, &[[8, 77].as_slice(), &[0x22, 2, 8, 1].repeat(1 << 10)].concat());
+        let deep = refused(&[location.clone(), field(2, &field(1, &[77; 33]))].concat());
+        assert!(deep.contains("it has a stack of more than 32768 calls"), "{deep}");
+        // Many, none of which shares its callers with another.
+        let other = field(4, &[[8, 78, 24, 1].as_slice(), &[0x22, 2, 8, 1].repeat(1 << 10)].concat());
+        let stack = |number: u32| {
+            let path: Vec<u8> = (0..12).map(|bit| 77 + (number >> bit & 1) as u8).collect();
+            field(2, &[field(1, &[[77; 20].as_slice(), &path].concat()), field(2, &[0; 16])].concat())
+        };
+        let stacks = refused(&[vec![location, other], (0..1 << 12).map(stack).collect()].concat().concat());
         assert!(stacks.contains("its stacks have more than 67108864 calls that they do not share"), "{stacks}");
     }
 

@@ -9,7 +9,7 @@ mod assemble;
 mod cache;
 mod module;
 mod modules;
-mod name;
+pub mod name;
 mod origin;
 mod symbols;
 mod trim;

@@ -1,12 +1,31 @@
 //! From a symbol to a name that a Rust programmer would write.
 
-/// `symbol` demangled, without hashes. What is not a Rust symbol is given back as it is.
+use std::borrow::Cow;
+
+/// `symbol` demangled, without hashes. What is not a Rust symbol is given back as it is; no name is longer than [`MOST_LETTERS`].
 pub fn readable(symbol: &str) -> String {
-    match rustc_demangle::try_demangle(symbol) {
+    let name = match rustc_demangle::try_demangle(symbol) {
         // The alternate form leaves out the hash of a legacy symbol and the crate ids of a v0 one.
-        Ok(demangled) => shortened(without_inherent_brackets(&format!("{demangled:#}"))),
-        Err(_) => symbol.to_owned(),
+        Ok(demangled) => Cow::Owned(shortened(without_inherent_brackets(&format!("{demangled:#}")))),
+        Err(_) => Cow::Borrowed(symbol),
+    };
+    within(&name, MOST_LETTERS).into_owned()
+}
+
+/// Letters of the longest name in a profile. A picture writes a name once for each frame, so that a long one is many bytes.
+pub const MOST_LETTERS: usize = 1024;
+
+/// `name` without its middle, where it has more than `most` letters.
+pub fn within(name: &str, most: usize) -> Cow<'_, str> {
+    // No letter has less than a byte.
+    if name.len() <= most || name.chars().count() <= most {
+        return Cow::Borrowed(name);
     }
+    // What tells functions apart is at the end, and whose they are at the beginning.
+    let end = most / 2;
+    let byte = |found: Option<(usize, char)>| found.map_or(0, |(at, _)| at);
+    let start = &name[..byte(name.char_indices().nth(most - end - 1))];
+    Cow::Owned(format!("{start}{LEFT_OUT}{}", &name[byte(name.char_indices().nth_back(end - 1))..]))
 }
 
 /// Whether `symbol` says of itself in which crate and module it is, or is no Rust symbol. A bare `push<u8>` does not:
@@ -139,6 +158,18 @@ mod tests {
         assert_eq!(shortened(method), "<Vec<…> as FromIterator<…>>::from_iter::<Map<…>>");
         assert_eq!(shortened(format!("a::{long}{long}")), format!("a::{long}{long}"));
         assert_eq!(shortened("a::f::<Vec<u8>>".into()), "a::f::<Vec<u8>>");
+    }
+
+    #[test]
+    fn no_name_is_longer_than_a_picture_can_have() {
+        assert_eq!(within("abcdefgh", 8), "abcdefgh");
+        assert_eq!(within("abcdefghi", 8), "abc…fghi");
+        assert_eq!(within("äöüßäöüßi", 8), "äöü…öüßi");
+        for symbol in ["x".repeat(1 << 20), format!("_ZN100000{}17h0123456789abcdefE", "a".repeat(100_000))] {
+            let name = readable(&symbol);
+            assert_eq!(name.chars().count(), MOST_LETTERS, "{name}");
+            assert_eq!(readable(&name), name);
+        }
     }
 
     #[test]

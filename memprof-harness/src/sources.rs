@@ -134,6 +134,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("libtest/executable.rs", include_str!("libtest/executable.rs")),
     ("libtest/face.rs", include_str!("libtest/face.rs")),
     ("libtest/folder.rs", include_str!("libtest/folder.rs")),
+    ("libtest/on_panic.rs", include_str!("libtest/on_panic.rs")),
     ("libtest/options.rs", include_str!("libtest/options.rs")),
     ("libtest/parent.rs", include_str!("libtest/parent.rs")),
     ("libtest/process.rs", include_str!("libtest/process.rs")),

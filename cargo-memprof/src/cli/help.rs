@@ -1,8 +1,6 @@
 //! The help of each command beyond its flags: usage, examples, exit codes. The texts have no line breaks; this file wraps them, once, at
 //! the width of the terminal.
 
-use super::flags;
-
 /// What a command's help has around its flags.
 struct Lesson {
     command: &'static str,
@@ -140,9 +138,8 @@ pub fn teach(mut cli: clap::Command, columns: usize) -> clap::Command {
     FIRST.put(cli, columns)
 }
 
-/// The help of the command called `name`, or of all where that is none.
-pub fn of(name: Option<&str>, columns: usize) -> String {
-    let mut cli = flags::command_line(columns);
+/// The help of the command called `name` of `cli`, or of all where that is none.
+pub fn of(mut cli: clap::Command, name: Option<&str>) -> String {
     // Building first gives the subcommand its full name.
     cli.build();
     let command = match name {
@@ -217,12 +214,13 @@ fn wrap(text: &str, columns: usize) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::flags;
     use super::*;
 
     /// The help of every command, and of all, without its styles.
     fn helps(columns: usize) -> Vec<(&'static str, String)> {
         let names = LESSONS.iter().map(|lesson| lesson.command);
-        let plain = |name| anstream::adapter::strip_str(&of(name, columns)).to_string();
+        let plain = |name| anstream::adapter::strip_str(&of(flags::command_line(columns), name)).to_string();
         names.map(|name| (name, plain(Some(name)))).chain([("", plain(None))]).collect()
     }
 
@@ -290,7 +288,7 @@ mod tests {
     #[test]
     fn what_a_gate_allows_is_named_in_its_help() {
         use clap::ValueEnum;
-        let help = of(Some("gate"), 120);
+        let help = of(flags::command_line(120), Some("gate"));
         for allowed in crate::gate::flags::Allowed::value_variants() {
             let name = allowed.to_possible_value().expect("none is hidden").get_name().to_owned();
             assert!(help.contains(&name), "{name}");

@@ -106,7 +106,7 @@ impl CommandLine {
     }
 
     fn help(&self, verb: Option<&str>) -> Request {
-        Request::Show(help::of(verb, self.columns))
+        Request::Show(help::of(command_line(self.columns), verb))
     }
 
     /// Has clap read `words`, which are those of `verb`.

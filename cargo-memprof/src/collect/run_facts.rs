@@ -1,6 +1,5 @@
 //! The facts of one run, as plain values: `commands/recording` makes them, and `report` reads them.
 
-use crate::collect::targets::KnownTarget;
 use crate::context::conditions::Conditions;
 use crate::context::executable::ExecutablePath;
 use crate::context::provenance::Provenance;
@@ -9,6 +8,7 @@ use crate::protocol::run_log::Trace;
 use camino::Utf8PathBuf;
 use memprof_harness::run_options::RunOptions;
 use memprof_profile::symbolize::SourceRoots;
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
 /// A run whose tests have ended.
@@ -57,6 +57,20 @@ pub struct RunFacts {
     pub cargo_exit: i32,
     /// The user pressed Ctrl-C: what was recorded until then is there, and incomplete.
     pub interrupted: bool,
+}
+
+/// A target that may have tests: cargo knows it, or it ran.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct KnownTarget {
+    pub package: String,
+    pub target: String,
+    /// `lib`, `bin`, `test`, `bench`, `example` or `doc`.
+    pub kind: String,
+    /// Its tests were run, all that the arguments chose, or it has none.
+    pub ran: bool,
+    /// How it was compiled; `None` = it was not, or it is not known.
+    #[serde(default)]
+    pub unit: Option<Unit>,
 }
 
 /// One executable that cargo ran.

@@ -1,9 +1,8 @@
 //! Finds the target that an executable was built from, and the folders with the user's own code. Both follow from `cargo metadata` and from
 //! what the wrapper and the runner wrote down.
 
-use crate::collect::run_facts::RanExecutable;
+use crate::collect::run_facts::{KnownTarget, RanExecutable};
 use crate::context::executable::ExecutablePath;
-use crate::context::unit::Unit;
 use crate::context::workspace::{Workspace, is_in};
 use crate::protocol::build_record::BuildRecord;
 use crate::protocol::library::Library;
@@ -11,7 +10,6 @@ use crate::protocol::run_log::RunLogEntry;
 use cargo_metadata::{Package, Target, TargetKind};
 use memprof_harness::ledger;
 use memprof_profile::symbolize::SourceRoots;
-use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
@@ -42,20 +40,6 @@ pub fn identify(workspace: &Workspace, run_log: Vec<RunLogEntry>) -> Vec<RanExec
         }
     }
     named
-}
-
-/// A target that may have tests: cargo knows it, or it ran.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct KnownTarget {
-    pub package: String,
-    pub target: String,
-    /// `lib`, `bin`, `test`, `bench`, `example` or `doc`.
-    pub kind: String,
-    /// Its tests were run, all that the arguments chose, or it has none.
-    pub ran: bool,
-    /// How it was compiled; `None` = it was not, or it is not known.
-    #[serde(default)]
-    pub unit: Option<Unit>,
 }
 
 /// All targets, sorted. `everything` = the arguments chose nothing, and cargo came to its end: then a library that ran no doctests has none.

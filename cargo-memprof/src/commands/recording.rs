@@ -14,7 +14,7 @@ use crate::context::provenance::Provenance;
 use crate::context::target_dir::{self, Folders};
 use crate::context::toolchain::Toolchain;
 use crate::context::workspace::Workspace;
-use crate::context::{Context, machine, test_filter};
+use crate::context::{Context, machine, test_filter, unit};
 use crate::files::outlet;
 use crate::gate::policy::Policy;
 use crate::git::Git;
@@ -155,7 +155,7 @@ fn conditions_of(
         profile: options.cargo.profile.clone().unwrap_or_else(|| options.task.usual_profile().into()),
         features: conditions::features(&options.cargo, default),
         seeds: if options.run_options.deterministic { "fixed" } else { "random" }.into(),
-        backtrace: conditions::switch(run_log::asks_for_backtraces()),
+        backtrace: unit::switch(run_log::asks_for_backtraces()),
         counting: if options.own.native { conditions::COUNTING_NATIVE } else { conditions::COUNTING },
     }
 }
@@ -213,7 +213,7 @@ impl Recording<'_> {
         }
         if !ran.is_empty() {
             // Cargo's configuration may set the variable for what it runs.
-            conditions.backtrace = conditions::switch(backtraces);
+            conditions.backtrace = unit::switch(backtraces);
         }
         let everything = self.options.task == Task::Test
             && exit.code == ExitCode::OK

@@ -1,7 +1,7 @@
 //! What exact metrics depend on besides the code: metrics of different conditions are not compared.
 
 use crate::context::cargo_args::CargoArgs;
-use crate::context::unit;
+use crate::context::unit::{self, switch};
 use crate::context::workspace::Workspace;
 use crate::files::intake;
 use serde::{Deserialize, Serialize};
@@ -43,11 +43,6 @@ pub struct Conditions {
 
 fn off() -> String {
     switch(false)
-}
-
-/// A condition that holds or does not.
-pub fn switch(on: bool) -> String {
-    if on { "on" } else { "off" }.to_owned()
 }
 
 /// A condition in which two runs differ.

@@ -1,7 +1,6 @@
 //! How a unit, as cargo calls what rustc compiles at one call, was compiled, as far as metrics depend on it: its features as cargo unified
 //! them, how it was optimized, and the same of all that it links.
 
-use crate::context::conditions::switch;
 use crate::files::intake;
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +50,11 @@ impl Unit {
         };
         Some(Unit { features, opt_level, debug_assertions, flags, dependencies })
     }
+}
+
+/// A condition that holds or does not.
+pub fn switch(on: bool) -> String {
+    if on { "on" } else { "off" }.to_owned()
 }
 
 #[cfg(test)]

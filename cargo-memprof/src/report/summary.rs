@@ -3,8 +3,8 @@
 
 use super::saved_test::{Files, FilesOfTest, SavedNotRun, SavedTest};
 use crate::collect::Collected;
+use crate::collect::run_facts::KnownTarget;
 use crate::collect::run_facts::RunFacts;
-use crate::collect::targets::KnownTarget;
 use crate::context::conditions::Conditions;
 use crate::context::provenance::Provenance;
 use crate::files::intake;

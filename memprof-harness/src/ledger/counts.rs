@@ -94,6 +94,7 @@ pub(super) fn peak(file: View<'_>, lanes: &[View<'_>]) -> i64 {
     }
 }
 
-fn signed(value: u64) -> i64 {
+/// Metrics that outgrow an `i64` say so by standing at its end.
+pub(super) fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }

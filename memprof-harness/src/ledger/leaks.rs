@@ -1,7 +1,7 @@
 //! What of a recorded process was still in use at its end: what could be reached, and what was leaked.
 
+use super::counts::signed;
 use super::layout::{leak_check, LeakRecord};
-use super::model::signed;
 use super::view::View;
 use std::mem::offset_of;
 

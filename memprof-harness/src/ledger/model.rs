@@ -1,6 +1,7 @@
 //! A ledger as it is read back: what one recorded process did, lanes merged, addresses still addresses. `read` makes it
 //! from bytes; nothing here knows them.
 
+use super::counts::signed;
 use super::layout;
 use super::leaks::Leaks;
 use super::stacks::{StackId, Stacks};
@@ -256,8 +257,3 @@ impl std::fmt::Display for LedgerError {
 }
 
 impl std::error::Error for LedgerError {}
-
-/// Metrics that outgrow an `i64` say so by standing at its end.
-pub(super) fn signed(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}

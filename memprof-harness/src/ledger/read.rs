@@ -1,10 +1,11 @@
 //! Taking a ledger in. The file is untrusted input: a process may have died while it wrote, a disk may have lost half
 //! of it, somebody may have edited it.
 
+use super::counts::signed;
 use super::counts::{is_multi, peak, Counts};
 use super::layout::{self, outcome, site_flag, state, Header, Lane, PeakRecord, StackRecord};
 use super::leaks::{LeakCheck, LeakSums, Leaks};
-use super::model::{signed, Counters, End, Ledger, LedgerError, Losses, Site, SiteValues};
+use super::model::{Counters, End, Ledger, LedgerError, Losses, Site, SiteValues};
 use super::parts::{Parts, SiteParts};
 use super::view::View;
 use super::{Benchmark, Hook, Identity, OutcomeCode, Seed};

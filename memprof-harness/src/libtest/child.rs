@@ -2,7 +2,7 @@
 //! runs, and ends the process.
 #![allow(unsafe_code)] // std cannot ask to end with the parent
 
-use super::face::{OnPanic, FAILURE};
+use super::on_panic::{OnPanic, FAILURE};
 use super::{bencher, verdict};
 use crate::engine::{self, LeakBudget};
 use crate::hash_seeds;

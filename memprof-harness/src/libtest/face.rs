@@ -2,7 +2,9 @@
 //! expansion of `#[test]` mentions and that are ours in every shape of libtest's interface.
 #![allow(unsafe_code)] // taking variables out of the environment is unsafe
 
+use super::on_panic::{OnPanic, FAILURE};
 use super::options::{self, Plan};
+use super::session::Given;
 use super::shape::{self, EntryReturn};
 use super::{child, parent};
 use crate::emulator::Emulator;
@@ -17,16 +19,6 @@ use std::process::{self, Termination};
 #[cfg(not(memprof_native))]
 #[global_allocator]
 static HOOK: engine::Hook = engine::Hook;
-
-/// libtest's own exit code for bad arguments and failed tests alike.
-pub(super) const FAILURE: i32 = 101;
-
-/// What a panic does in this executable: which of the two entry points rustc chose says it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OnPanic {
-    Unwind,
-    Abort,
-}
 
 /// Turns what a test returned into its verdict, as libtest does. The test function has returned by now: what printing
 /// its error allocates is not the test's.
@@ -60,7 +52,7 @@ pub(super) fn enter(tests: &[&TestDescAndFn], on_panic: OnPanic) -> EntryReturn 
         }
         Ok((options, Some(plan))) => {
             let emulator = emulator.map(|words| Emulator::from_variable(&words)).unwrap_or_default();
-            parent::run(tests, options, plan, parent::Given { run_options, emulator, on_panic })
+            parent::run(tests, options, plan, Given { run_options, emulator, on_panic })
         }
         Ok((_, None)) => shape::plain(tests, on_panic),
         Err(error) => {

@@ -17,6 +17,8 @@ mod executable;
 mod face;
 #[cfg(memprof_injected)]
 mod folder;
+#[cfg(memprof_injected)]
+mod on_panic;
 mod options;
 #[cfg(memprof_injected)]
 mod parent;

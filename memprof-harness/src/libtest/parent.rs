@@ -2,26 +2,15 @@
 //! reproduces what happened there, so that libtest's own machinery comes to its own verdict.
 
 use super::bencher;
-use super::face::OnPanic;
 use super::options::{Options, Plan};
-use super::session::Session;
+use super::session::{Given, Session};
 use super::shape::{self, EntryReturn};
 use super::test_in_child::{Part, TestInChild};
-use crate::emulator::Emulator;
 use crate::ledger::Inventory;
 use real::{Bencher, TestDescAndFn, TestFn};
-use std::ffi::OsString;
 use std::num::NonZeroU32;
 use std::panic::{catch_unwind, resume_unwind, AssertUnwindSafe};
 use std::sync::Arc;
-
-/// What the process was told besides its arguments.
-pub(super) struct Given {
-    /// See [`crate::environment::MODES`].
-    pub(super) run_options: Option<OsString>,
-    pub(super) emulator: Emulator,
-    pub(super) on_panic: OnPanic,
-}
 
 /// Runs the executable's tests under real libtest, recording each.
 pub(super) fn run(tests: &[&TestDescAndFn], options: Options, plan: Plan, given: Given) -> EntryReturn {

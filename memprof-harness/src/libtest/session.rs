@@ -1,10 +1,9 @@
 //! What all tests of one run share, and the lists of them that are left for whoever reads the ledgers.
 
 use super::executable::Executable;
-use super::face::{OnPanic, FAILURE};
 use super::folder;
+use super::on_panic::{OnPanic, FAILURE};
 use super::options::{Options, Plan, SampleRate, NO_CAPTURE};
-use super::parent::Given;
 use crate::emulator::Emulator;
 use crate::ledger::{fnv1a, Hook, Inventory, Listed, Seed};
 use crate::run_options::{Detail, RunOptions};
@@ -19,6 +18,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::{env, fs, io};
+
+/// What the process is given besides its arguments.
+pub(super) struct Given {
+    /// See [`crate::environment::MODES`].
+    pub(super) run_options: Option<OsString>,
+    pub(super) emulator: Emulator,
+    pub(super) on_panic: OnPanic,
+}
 
 /// What all tests of one run share.
 pub(super) struct Session {

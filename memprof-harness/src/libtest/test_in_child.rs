@@ -1,8 +1,8 @@
 //! One test: it is run in a child, as often as it is to be, and how it ended there is reproduced for libtest to judge.
 
 use super::child::{InChild, PANIC_TEXT_EXTENSION};
-use super::face::OnPanic;
 use super::folder;
+use super::on_panic::OnPanic;
 use super::process::{run_collecting, run_inheriting, ProcessOutput};
 use super::session::Session;
 use super::verdict::{self, Ending, Expectation, Reached};

@@ -1,6 +1,6 @@
 //! Checks that shards make up one run, and makes the summary of the whole. Pure.
 
-use crate::collect::targets::KnownTarget;
+use crate::collect::run_facts::KnownTarget;
 use crate::gate::compare::loaded_run::LoadedRun;
 use crate::report::{Files, SavedNotRun, SavedTest, Summary};
 use crate::ui::error::Error;

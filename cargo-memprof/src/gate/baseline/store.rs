@@ -3,7 +3,8 @@
 
 use crate::files::intake::{IntakeFile, PlainPath};
 use crate::files::outlet;
-use crate::gate::compare::loaded_run::{LoadedRun, LoadedTest};
+use crate::gate::compare::loaded_run::LoadedRun;
+use crate::gate::compare::loaded_test::LoadedTest;
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -56,7 +57,7 @@ impl Store {
 
     /// The profiles in a run's own outputs.
     pub fn of_run(run: &LoadedRun, repeat: Repeat) -> Store {
-        let profile = |(id, repeats): (TestId, Vec<&LoadedTest>)| Some((id, repeat.of(&repeats)?.profile(run)?));
+        let profile = |(id, repeats): (TestId, Vec<&LoadedTest>)| Some((id, run.profile(repeat.of(&repeats)?)?));
         Store::Run(run.by_test().into_iter().filter_map(profile).collect())
     }
 
@@ -79,7 +80,7 @@ impl Store {
         let keep = |id: &TestId| -> io::Result<()> {
             let path = folder.join(file_name(id));
             let repeats = by_test.get(id).map(Vec::as_slice).unwrap_or_default();
-            match Repeat::Most.of(repeats).and_then(|test| test.profile(run)) {
+            match Repeat::Most.of(repeats).and_then(|test| run.profile(test)) {
                 Some(profile) => outlet::put(path, profile.read()?),
                 None => match fs_err::remove_file(path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

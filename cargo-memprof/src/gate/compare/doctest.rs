@@ -2,7 +2,7 @@
 //! are named by their item, and counted where it has several. Pure.
 
 use crate::context::doctest_name::{KIND, item_and_line};
-use crate::gate::compare::loaded_run::LoadedTest;
+use crate::gate::compare::loaded_test::LoadedTest;
 use memprof_profile::record::TestId;
 use std::collections::{BTreeMap, BTreeSet};
 

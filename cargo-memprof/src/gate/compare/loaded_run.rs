@@ -6,7 +6,7 @@ use crate::context::provenance::Provenance;
 use crate::context::unit::Unit;
 use crate::files::intake::{self, IntakeFile, PlainPath};
 use crate::gate::compare::doctest;
-use crate::gate::metrics::Metrics;
+use crate::gate::compare::loaded_test::{LoadedTest, NotRun};
 use crate::report::layout;
 use crate::ui::error::Error;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -61,38 +61,6 @@ pub struct LoadedRunFacts {
     pub provenance: Option<Provenance>,
 }
 
-/// What a summary says of a test whose allocations were partially recorded.
-pub const PARTIAL: &str = "partial";
-
-/// One run of one test.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub struct LoadedTest {
-    #[serde(deserialize_with = "intake::line")]
-    pub package: String,
-    #[serde(deserialize_with = "intake::line")]
-    pub target: String,
-    #[serde(deserialize_with = "intake::line")]
-    pub kind: String,
-    pub name: String,
-    #[serde(deserialize_with = "intake::line")]
-    pub outcome: String,
-    pub cut_short: bool,
-    #[serde(default)]
-    pub forked: bool,
-    /// `partial`: of what the test allocated, only a part was seen. Empty in older summaries.
-    #[serde(default, deserialize_with = "intake::line")]
-    pub seen: String,
-    #[serde(deserialize_with = "intake::line")]
-    pub source_file: String,
-    pub start_line: u32,
-    pub threads: u32,
-    #[serde(flatten)]
-    pub metrics: Metrics,
-    /// By what they are, relative to the summary.
-    #[serde(default)]
-    pub files: BTreeMap<String, PlainPath>,
-}
-
 /// A target that ran and was not measured.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct UnprofiledTarget {
@@ -123,44 +91,6 @@ pub struct KnownTarget {
     /// How it was compiled; `None` = it was not, or it is not known.
     #[serde(default)]
     pub unit: Option<Unit>,
-}
-
-/// A test that is there and did not run.
-#[derive(Debug, Clone, Default, Deserialize)]
-pub struct NotRun {
-    #[serde(deserialize_with = "intake::line")]
-    pub package: String,
-    #[serde(deserialize_with = "intake::line")]
-    pub target: String,
-    #[serde(deserialize_with = "intake::line")]
-    pub kind: String,
-    pub name: String,
-    pub ignored: bool,
-    /// It was recorded, and the recording was removed while the tests ran.
-    #[serde(default)]
-    pub lost: bool,
-}
-
-impl LoadedTest {
-    pub fn id(&self) -> TestId {
-        TestId {
-            package: self.package.clone(),
-            target: self.target.clone(),
-            kind: self.kind.clone(),
-            name: self.name.clone(),
-        }
-    }
-}
-
-impl NotRun {
-    pub fn id(&self) -> TestId {
-        TestId {
-            package: self.package.clone(),
-            target: self.target.clone(),
-            kind: self.kind.clone(),
-            name: self.name.clone(),
-        }
-    }
 }
 
 impl LoadedRun {
@@ -197,16 +127,9 @@ impl LoadedRun {
         }
         tests
     }
-}
 
-impl LoadedTest {
-    /// Its profile, among the outputs of `run`; `None` = it has none.
-    pub fn profile(&self, run: &LoadedRun) -> Option<IntakeFile> {
-        Some(IntakeFile::new(&run.folder, self.files.get(layout::PROFILE_KEY)?))
-    }
-
-    /// Whether its metrics are those of the whole test.
-    pub fn is_whole(&self) -> bool {
-        self.outcome == "ok" && !self.cut_short && self.seen != PARTIAL
+    /// The profile of `test`, which is one of its tests; `None` = it has none.
+    pub fn profile(&self, test: &LoadedTest) -> Option<IntakeFile> {
+        Some(IntakeFile::new(&self.folder, test.files.get(layout::PROFILE_KEY)?))
     }
 }

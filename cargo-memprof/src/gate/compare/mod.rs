@@ -3,11 +3,13 @@
 pub mod again;
 pub mod doctest;
 pub mod loaded_run;
+pub mod loaded_test;
 pub mod self_test;
 pub mod units;
 
 use crate::gate::committed::{Baseline, TargetId};
-use crate::gate::compare::loaded_run::{LoadedRun, LoadedTest, NotRun, PARTIAL};
+use crate::gate::compare::loaded_run::LoadedRun;
+use crate::gate::compare::loaded_test::{LoadedTest, NotRun, PARTIAL};
 use crate::gate::metrics::{Metric, Seen};
 use crate::gate::outcome::Severity;
 use crate::gate::outcome::{Better, Doubt, Finding, Judged, OtherUnit, Outcome};
@@ -478,7 +480,7 @@ mod tests {
     }
 
     impl NotRunOf<'_> {
-        fn build(&self) -> crate::gate::compare::loaded_run::NotRun {
+        fn build(&self) -> crate::gate::compare::loaded_test::NotRun {
             let json = serde_json::json!({
                 "package": "p", "target": "p", "kind": "lib", "name": self.name, "ignored": self.ignored
             });

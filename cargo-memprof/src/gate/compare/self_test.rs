@@ -3,7 +3,8 @@
 
 use crate::gate::committed::Baseline;
 use crate::gate::compare::compare;
-use crate::gate::compare::loaded_run::{LoadedRun, LoadedTest};
+use crate::gate::compare::loaded_run::LoadedRun;
+use crate::gate::compare::loaded_test::LoadedTest;
 use crate::gate::metrics::{Metric, Metrics};
 use crate::gate::outcome::{Finding, Judged, Outcome};
 use crate::gate::policy::Policy;

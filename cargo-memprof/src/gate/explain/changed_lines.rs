@@ -1,7 +1,7 @@
 //! Which lines of the sources have changed since the baseline, as `git diff` has it. Of two lines that may have done it, the one
 //! that was changed did. Pure.
 
-use crate::gate::explain::Position;
+use crate::gate::explain::tree::Position;
 use std::collections::HashMap;
 
 /// See the head of this file. Without a repository nothing is known to have changed.

@@ -4,7 +4,8 @@
 use crate::files::intake::IntakeFile;
 use crate::files::outlet;
 use crate::gate::baseline::store::{self, Repeat, Store};
-use crate::gate::compare::loaded_run::{LoadedRun, LoadedTest};
+use crate::gate::compare::loaded_run::LoadedRun;
+use crate::gate::compare::loaded_test::LoadedTest;
 use crate::gate::explain::changed_lines::ChangedLines;
 use crate::gate::explain::picture::{self, Widths};
 use crate::gate::explain::stacks::Stacks;
@@ -127,7 +128,7 @@ pub fn begin(out: &Utf8Path) -> Result<(), Error> {
 fn varying_tests(outcome: &Outcome, run: &LoadedRun, source_roots: &SourceRoots) -> BTreeMap<TestId, Varying> {
     let by_test = run.by_test();
     let stacks = |test: &LoadedTest| {
-        let Some(profile) = test.profile(run) else {
+        let Some(profile) = run.profile(test) else {
             return Some(Stacks::none());
         };
         let bytes = profile.read().ok()?;

@@ -1,6 +1,7 @@
 //! The harness compiled: by the driver before cargo builds, by the wrapper where only it knows that one is needed.
 
 use super::built::{Built, NO_LIBTEST, seal};
+use super::compiler::Compiler;
 use super::running::Running;
 use super::{Form, Hooked, Unhookable, VERSION, cache, libtest};
 use crate::context::env;
@@ -49,29 +50,6 @@ pub(super) const FLAGS: [&str; 19] = [
 
 /// Frame pointers of the harness, for compilers that know the first and for those that do not.
 pub(super) const FRAME_POINTERS: [&str; 2] = ["-Cforce-frame-pointers=non-leaf", "-Cforce-frame-pointers=yes"];
-
-/// The compiler, and what it compiles for where it is not told.
-#[derive(Debug, Clone)]
-pub struct Compiler {
-    pub rustc: OsString,
-    pub host: String,
-    /// What it says of itself: `rustc 1.95.0 (59807616e 2026-04-14)`.
-    pub version: String,
-    /// Its compilations that are under way.
-    pub running: Running,
-}
-
-impl Compiler {
-    /// That of the run that `plan` is of.
-    pub fn of(plan: &Plan) -> Compiler {
-        Compiler {
-            rustc: plan.rustc.clone().into(),
-            host: plan.host.clone(),
-            version: plan.rustc_version.clone(),
-            running: Running::default(),
-        }
-    }
-}
 
 /// How soon a harness is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

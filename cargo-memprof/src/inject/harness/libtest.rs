@@ -1,6 +1,6 @@
 //! Finds the shape of the toolchain's libtest by compiling a probe for each shape. The version of rustc is not consulted.
 
-use super::compile::Compiler;
+use super::compiler::Compiler;
 use crate::context::env;
 use crate::files::outlet;
 use memprof_harness::libtest_shapes::{ALLOC_ERROR_HOOK, PROBE_CRATE, SHAPES, Shape};

@@ -4,6 +4,7 @@
 pub mod built;
 pub mod cache;
 pub mod compile;
+pub mod compiler;
 pub mod fingerprint;
 mod libtest;
 pub mod running;

@@ -1,7 +1,8 @@
 //! Rust from 1.100 on: `main` returns what `test_main_env_args(&[&TestDescAndFn])` does, the verdict comes back as an `ExitCode`, and
 //! a closure is counted and may be run again.
 
-use crate::libtest::face::{enter, OnPanic};
+use crate::libtest::face::enter;
+use crate::libtest::on_panic::OnPanic;
 use real::{Bencher, TestDescAndFn, TestFn};
 use std::sync::Arc;
 

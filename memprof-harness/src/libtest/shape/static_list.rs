@@ -1,7 +1,8 @@
 //! Rust up to 1.99: `test_main_static(&[&TestDescAndFn])` returns nothing and ends the process itself where a test failed; a closure
 //! is boxed and run once.
 
-use crate::libtest::face::{enter, OnPanic};
+use crate::libtest::face::enter;
+use crate::libtest::on_panic::OnPanic;
 use real::{Bencher, TestDescAndFn, TestFn};
 
 /// What an entry point returns.

@@ -1,0 +1,82 @@
+//! A test of a run that is read back: one that ran, or that is there and did not run.
+
+use crate::files::intake::{self, PlainPath};
+use crate::gate::metrics::Metrics;
+use memprof_profile::record::TestId;
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// What a summary says of a test whose allocations were partially recorded.
+pub const PARTIAL: &str = "partial";
+
+/// One run of one test.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct LoadedTest {
+    #[serde(deserialize_with = "intake::line")]
+    pub package: String,
+    #[serde(deserialize_with = "intake::line")]
+    pub target: String,
+    #[serde(deserialize_with = "intake::line")]
+    pub kind: String,
+    pub name: String,
+    #[serde(deserialize_with = "intake::line")]
+    pub outcome: String,
+    pub cut_short: bool,
+    #[serde(default)]
+    pub forked: bool,
+    /// `partial`: of what the test allocated, only a part was seen. Empty in older summaries.
+    #[serde(default, deserialize_with = "intake::line")]
+    pub seen: String,
+    #[serde(deserialize_with = "intake::line")]
+    pub source_file: String,
+    pub start_line: u32,
+    pub threads: u32,
+    #[serde(flatten)]
+    pub metrics: Metrics,
+    /// By what they are, relative to the summary.
+    #[serde(default)]
+    pub files: BTreeMap<String, PlainPath>,
+}
+
+/// A test that is there and did not run.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct NotRun {
+    #[serde(deserialize_with = "intake::line")]
+    pub package: String,
+    #[serde(deserialize_with = "intake::line")]
+    pub target: String,
+    #[serde(deserialize_with = "intake::line")]
+    pub kind: String,
+    pub name: String,
+    pub ignored: bool,
+    /// It was recorded, and the recording was removed while the tests ran.
+    #[serde(default)]
+    pub lost: bool,
+}
+
+impl LoadedTest {
+    pub fn id(&self) -> TestId {
+        TestId {
+            package: self.package.clone(),
+            target: self.target.clone(),
+            kind: self.kind.clone(),
+            name: self.name.clone(),
+        }
+    }
+
+    /// Whether its metrics are those of the whole test.
+    pub fn is_whole(&self) -> bool {
+        self.outcome == "ok" && !self.cut_short && self.seen != PARTIAL
+    }
+}
+
+impl NotRun {
+    pub fn id(&self) -> TestId {
+        TestId {
+            package: self.package.clone(),
+            target: self.target.clone(),
+            kind: self.kind.clone(),
+            name: self.name.clone(),
+        }
+    }
+}

@@ -2,7 +2,7 @@
 //! runtime calls `main`, and shuts when the process exits. Nothing happens unless the environment asks for it.
 #![allow(unsafe_code)] // runs before `main`, and when the process exits
 
-use crate::ledger::{executable, target_of, Hook, Identity, LedgerFile, Seed};
+use crate::ledger::{executable, note_started, target_of, Hook, Identity, LedgerFile, Seed};
 use crate::run_options::{Detail, RunOptions};
 use crate::std_start::{self, StdStart};
 use crate::{engine, environment, hash_seeds, link_marker, no_memory};
@@ -234,6 +234,8 @@ impl Recording {
                     }
                     // Without it there is the file that is there at the end.
                     let _ = (!self.is_root).then(|| executable::keep(&identity.exe, &path));
+                    // Without it the test is not run again where this process' counts vary.
+                    let _ = (!self.is_root).then(|| note_started(&self.stem, &ledger, &identity.exe));
                     return Ok(ledger);
                 }
                 // The number of a process that is gone, or a program that became another one, or another that was quicker.

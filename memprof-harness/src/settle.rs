@@ -1,10 +1,10 @@
 //! How often a test is run where its metrics are to be known, and not its verdict alone. `cargo memprof` writes down between which metrics
 //! no test has to run again; whoever starts the processes of tests reads it and asks after each run. Pure.
 
-use crate::ledger::Counts;
+use crate::ledger::{Counts, RunCounts};
 use crate::pattern;
 use crate::run_options::{with_spaces, without_spaces};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -34,10 +34,22 @@ pub enum Rule {
     /// Never.
     #[default]
     Never,
-    /// Until its metrics are known.
-    Settle,
-    /// While all its runs are outside of these.
-    Outside(Bounds),
+    /// Until its metrics are known, and those of the programs that it starts.
+    Settle(Ignored),
+    /// While all its runs are outside of these. A program that is not named is new, and its metrics are to be known.
+    Outside { own: Bounds, programs: BTreeMap<String, Bounds>, ignored: Ignored },
+}
+
+/// Programs whose metrics nobody wants to know.
+pub type Ignored = BTreeSet<Pattern>;
+
+/// Fits a program that a test starts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pattern {
+    /// The name of the test, as far as its programs' lines begin with it.
+    test: String,
+    /// Of what such a line is called.
+    line: String,
 }
 
 /// Between which metrics a test has nothing new to say.
@@ -58,13 +70,21 @@ pub struct Runs {
     /// It runs as often in any case.
     times: u32,
     runs: u32,
+    own: Metrics,
+    /// Those of the programs that it started; `None` = they cannot be known.
+    programs: BTreeMap<String, Option<Metrics>>,
+    spent: Duration,
+}
+
+/// What was seen of one process in all runs, or of one program.
+#[derive(Debug, Clone, Default)]
+struct Metrics {
     /// The least that each metric may truly have been, and the most.
     seen: Option<[(i64, i64); METRICS]>,
     varies: bool,
     threads: u32,
     /// Runs since one that had something new.
     quiet: u32,
-    spent: Duration,
 }
 
 impl Runs {
@@ -88,33 +108,86 @@ impl Runs {
     }
 
     /// Takes a run in, which took `wall` and whose counts are known or not; whether there is to be another.
-    pub fn again(&mut self, counts: Option<Counts>, wall: Duration) -> bool {
-        self.runs += 1;
+    pub fn again(&mut self, counts: Option<RunCounts>, wall: Duration) -> bool {
         self.spent += wall;
+        let is_known = counts.is_some();
         if let Some(counts) = counts {
             self.add(&counts);
         }
+        self.runs += 1;
         if self.runs < self.times {
             return true;
         }
-        let (Some(seen), Some(_)) = (self.seen, counts) else { return false };
+        if !is_known {
+            return false;
+        }
         match &self.rule {
             Rule::Never => false,
-            Rule::Settle => self.is_open(),
-            Rule::Outside(bounds) => {
-                let counts = |at: usize| at != PEAK || self.threads <= 1 || bounds.threaded_peaks;
-                let over = |at: usize| bounds.most[at].is_some_and(|most| seen[at].0 > most);
-                let better = |at: usize| bounds.least[at].is_some_and(|least| seen[at].1 < least);
-                let metrics = || (0..METRICS).filter(|at| counts(*at));
-                if metrics().any(over) {
-                    self.runs < MOST && (self.runs < OVER || self.spent < PATIENCE)
-                } else {
-                    metrics().any(better) && self.is_open()
-                }
+            Rule::Settle(ignored) => {
+                self.is_open(&self.own) || self.known_programs(ignored).any(|(_, metrics)| self.is_open(metrics))
+            }
+            Rule::Outside { own, programs, ignored } => {
+                self.is_outside(&self.own, own)
+                    || self.known_programs(ignored).any(|(program, metrics)| match programs.get(program) {
+                        Some(bounds) => self.is_outside(metrics, bounds),
+                        None => self.is_open(metrics),
+                    })
             }
         }
     }
 
+    fn add(&mut self, counts: &RunCounts) {
+        self.own.add(&counts.own);
+        let none = Counts::default();
+        for program in counts.programs.keys() {
+            let new = || {
+                // Whatever ran so far did not start it.
+                let mut metrics = Metrics::default();
+                (0..self.runs).for_each(|_| metrics.add(&none));
+                Some(metrics)
+            };
+            self.programs.entry(program.clone()).or_insert_with(new);
+        }
+        for (program, metrics) in &mut self.programs {
+            match (counts.programs.get(program).map_or(Some(none), |counts| *counts), &mut *metrics) {
+                (Some(counts), Some(metrics)) => metrics.add(&counts),
+                _ => *metrics = None,
+            }
+        }
+    }
+
+    /// The programs that are not ignored and of which there are metrics.
+    fn known_programs<'a>(&'a self, ignored: &'a Ignored) -> impl Iterator<Item = (&'a String, &'a Metrics)> {
+        let is_ignored = |program: &str| {
+            ignored.iter().any(|pattern| pattern::matches(&pattern.line, &line_of(&pattern.test, program)))
+        };
+        let known = self.programs.iter().filter_map(|(program, metrics)| Some((program, metrics.as_ref()?)));
+        known.filter(move |(program, _)| !is_ignored(program))
+    }
+
+    /// Whether metrics are outside of `bounds`, and another run may show more.
+    fn is_outside(&self, metrics: &Metrics, bounds: &Bounds) -> bool {
+        let Some(seen) = metrics.seen else { return false };
+        let counts = |at: usize| at != PEAK || metrics.threads <= 1 || bounds.threaded_peaks;
+        let over = |at: usize| bounds.most[at].is_some_and(|most| seen[at].0 > most);
+        let better = |at: usize| bounds.least[at].is_some_and(|least| seen[at].1 < least);
+        let compared = || (0..METRICS).filter(|at| counts(*at));
+        if compared().any(over) {
+            self.runs < MOST && (self.runs < OVER || self.spent < PATIENCE)
+        } else {
+            compared().any(better) && self.is_open(metrics)
+        }
+    }
+
+    /// Whether metrics are not known yet.
+    fn is_open(&self, metrics: &Metrics) -> bool {
+        let may_vary = metrics.varies || metrics.threads > 1;
+        let may_show_more = self.runs < MOST && metrics.quiet < QUIET && self.spent < PATIENCE;
+        metrics.seen.is_some() && (self.runs < LEAST || may_vary && may_show_more)
+    }
+}
+
+impl Metrics {
     fn add(&mut self, counts: &Counts) {
         let exact = |value: u64| (clamped(value), clamped(value));
         let (peak, error) = (clamped(counts.peak_space), clamped(counts.peak_error));
@@ -140,13 +213,15 @@ impl Runs {
         self.varies |= new;
         self.quiet = if new { 0 } else { self.quiet + 1 };
     }
-
-    /// Whether its metrics are not known yet.
-    fn is_open(&self) -> bool {
-        let may_vary = self.varies || self.threads > 1;
-        self.runs < LEAST || may_vary && self.runs < MOST && self.quiet < QUIET && self.spent < PATIENCE
-    }
 }
+
+/// What the line of a program is called in a baseline that the test starts.
+pub fn line_of(test: &str, program: &str) -> String {
+    format!("{test}{STARTS}{program}")
+}
+
+/// Stands between a test and a program that it starts.
+pub const STARTS: &str = " › ";
 
 fn clamped(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
@@ -156,6 +231,8 @@ fn clamped(value: u64) -> i64 {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Rules {
     tests: HashMap<Key, Bounds>,
+    /// By the test that starts them.
+    programs: HashMap<Key, BTreeMap<String, Bounds>>,
     /// Patterns for package, target and name of tests whose metrics nobody wants to know.
     excluded: Vec<[String; 3]>,
 }
@@ -185,6 +262,16 @@ impl Rules {
         self.tests.insert(key, bounds);
     }
 
+    /// Adds a program that the test `name` starts; likewise.
+    pub fn add_program(&mut self, [package, target, name]: [&str; 3], program: &str, bounds: Bounds) {
+        let programs = self.programs.entry(Key::new(package, target, name)).or_default();
+        let bounds = match programs.remove(program) {
+            Some(other) => bounds.or(&other),
+            None => bounds,
+        };
+        programs.insert(program.to_owned(), bounds);
+    }
+
     /// Adds tests that are not to be looked at.
     pub fn exclude(&mut self, package: &str, target: &str, test: &str) {
         self.excluded.push([package.to_owned(), target.replace('-', "_"), test.to_owned()]);
@@ -193,12 +280,21 @@ impl Rules {
     /// What holds for a test.
     pub fn of(&self, package: &str, target: &str, name: &str) -> Rule {
         let key = Key::new(package, target, name);
-        let texts = [&key.package, &key.target, &key.name];
-        let excludes = |rule: &[String; 3]| rule.iter().zip(texts).all(|(rule, text)| pattern::matches(rule, text));
-        if self.excluded.iter().any(excludes) {
+        let fits = |rule: &[String; 3], texts: &[&String]| {
+            rule.iter().zip(texts).all(|(rule, text)| pattern::matches(rule, text))
+        };
+        if self.excluded.iter().any(|rule| fits(rule, &[&key.package, &key.target, &key.name])) {
             return Rule::Never;
         }
-        self.tests.get(&key).cloned().map_or(Rule::Settle, Rule::Outside)
+        let of_target = self.excluded.iter().filter(|rule| fits(rule, &[&key.package, &key.target]));
+        let ignored = of_target.map(|[_, _, line]| Pattern { test: name.to_owned(), line: line.clone() }).collect();
+        match self.tests.get(&key) {
+            None => Rule::Settle(ignored),
+            Some(own) => {
+                let programs = self.programs.get(&key).cloned().unwrap_or_default();
+                Rule::Outside { own: own.clone(), programs, ignored }
+            }
+        }
     }
 
     /// The text that is read back by `parse`.
@@ -208,17 +304,24 @@ impl Rules {
             let words = rule.iter().map(|pattern| format!(" {}", without_spaces(pattern)));
             lines.push(format!("{EXCLUDED}{}", words.collect::<String>()));
         }
-        for (key, bounds) in &self.tests {
-            let mut line = format!("{TEST} {}", if bounds.threaded_peaks { "peaks" } else { "-" });
+        let bounds_of = |kind: &str, bounds: &Bounds, names: &[&String]| {
+            let mut line = format!("{kind} {}", if bounds.threaded_peaks { "peaks" } else { "-" });
             for limit in bounds.most.iter().chain(&bounds.least) {
                 line.push(' ');
                 line.push_str(&limit.map_or_else(|| "-".to_owned(), |limit| limit.to_string()));
             }
-            for text in [&key.package, &key.target, &key.name] {
+            for name in names {
                 line.push(' ');
-                line.push_str(&without_spaces(text));
+                line.push_str(&without_spaces(name));
             }
-            lines.push(line);
+            line
+        };
+        for (key, bounds) in &self.tests {
+            lines.push(bounds_of(TEST, bounds, &[&key.package, &key.target, &key.name]));
+        }
+        for (key, programs) in &self.programs {
+            let line = |(program, bounds)| bounds_of(PROGRAM, bounds, &[&key.package, &key.target, &key.name, program]);
+            lines.extend(programs.iter().map(line));
         }
         lines.sort();
         lines.iter().fold(String::new(), |text, line| text + line + "\n")
@@ -227,6 +330,7 @@ impl Rules {
 
 const EXCLUDED: &str = "excluded";
 const TEST: &str = "test";
+const PROGRAM: &str = "program";
 
 impl Bounds {
     fn or(&self, other: &Bounds) -> Bounds {
@@ -255,7 +359,7 @@ impl FromStr for Rules {
             let word = |at: usize| words.get(at).and_then(|word| with_spaces(word)).ok_or_else(wrong);
             match words.first() {
                 Some(&EXCLUDED) => rules.exclude(&word(1)?, &word(2)?, &word(3)?),
-                Some(&TEST) => {
+                Some(kind @ (&TEST | &PROGRAM)) => {
                     let mut limits = [None; 2 * METRICS];
                     for (limit, word) in limits.iter_mut().zip(words.get(2..).unwrap_or_default()) {
                         *limit = if *word == "-" { None } else { Some(word.parse().map_err(|_| wrong())?) };
@@ -264,7 +368,12 @@ impl FromStr for Rules {
                     bounds.most.copy_from_slice(&limits[..METRICS]);
                     bounds.least.copy_from_slice(&limits[METRICS..]);
                     let at = 2 + 2 * METRICS;
-                    rules.add(&word(at)?, &word(at + 1)?, &word(at + 2)?, bounds);
+                    let test = [word(at)?, word(at + 1)?, word(at + 2)?];
+                    let [package, target, name] = [&*test[0], &*test[1], &*test[2]];
+                    match *kind {
+                        TEST => rules.add(package, target, name, bounds),
+                        _ => rules.add_program([package, target, name], &word(at + 3)?, bounds),
+                    }
                 }
                 _ => return Err(wrong()),
             }
@@ -277,8 +386,32 @@ impl FromStr for Rules {
 mod tests {
     use super::*;
 
-    fn run(alloc_objects: u64, threads: u32) -> Option<Counts> {
-        Some(Counts { alloc_objects, threads, peak_space: 100, peak_error: 10, ..Counts::default() })
+    fn counts(alloc_objects: u64, threads: u32) -> Counts {
+        Counts { alloc_objects, threads, peak_space: 100, peak_error: 10, ..Counts::default() }
+    }
+
+    fn run(alloc_objects: u64, threads: u32) -> Option<RunCounts> {
+        Some(RunCounts { own: counts(alloc_objects, threads), ..RunCounts::default() })
+    }
+
+    /// How often a test runs that starts a program, whose runs have these counts in turn; `None` = it was not started.
+    fn times_of_program(rule: Rule, objects: &[Option<u64>]) -> u32 {
+        let mut runs = Runs::new(rule, 1);
+        let of_run = |runs: &Runs| {
+            let program = objects[(runs.count() as usize).min(objects.len() - 1)];
+            let programs = program.map(|objects| ("m".to_owned(), Some(counts(objects, 1)))).into_iter().collect();
+            Some(RunCounts { own: counts(4, 1), programs })
+        };
+        while runs.again(of_run(&runs), Duration::ZERO) {}
+        runs.count()
+    }
+
+    fn settle() -> Rule {
+        Rule::Settle(Ignored::new())
+    }
+
+    fn of_bounds(own: Bounds) -> Rule {
+        Rule::Outside { own, programs: BTreeMap::new(), ignored: Ignored::new() }
     }
 
     /// How often a test runs whose runs have these counts in turn, the last one for ever.
@@ -292,19 +425,19 @@ mod tests {
     fn outside(least: i64, most: i64) -> Rule {
         let mut bounds = Bounds::default();
         (bounds.least[0], bounds.most[0]) = (Some(least), Some(most));
-        Rule::Outside(bounds)
+        of_bounds(bounds)
     }
 
     #[test]
-    fn a_test_runs_until_its_figures_are_known() {
+    fn a_test_runs_until_its_metrics_are_known() {
         assert_eq!(times(Rule::Never, 1, &[5, 6]), 1);
-        assert_eq!(times(Rule::Settle, 1, &[5]), LEAST);
-        assert_eq!(times(Rule::Settle, 2, &[5]), 1 + QUIET);
-        assert_eq!(times(Rule::Settle, 1, &[5, 6, 5]), 2 + QUIET);
+        assert_eq!(times(settle(), 1, &[5]), LEAST);
+        assert_eq!(times(settle(), 2, &[5]), 1 + QUIET);
+        assert_eq!(times(settle(), 1, &[5, 6, 5]), 2 + QUIET);
         // Within what was seen is nothing new.
-        assert_eq!(times(Rule::Settle, 2, &[5, 9, 7, 6, 8]), 2 + QUIET);
+        assert_eq!(times(settle(), 2, &[5, 9, 7, 6, 8]), 2 + QUIET);
         let rising: Vec<u64> = (0..100).collect();
-        assert_eq!(times(Rule::Settle, 1, &rising), MOST);
+        assert_eq!(times(settle(), 1, &rising), MOST);
     }
 
     #[test]
@@ -324,11 +457,36 @@ mod tests {
     fn peaks_of_several_threads_count_where_they_are_compared() {
         let mut bounds = Bounds::default();
         bounds.most[PEAK] = Some(89);
-        let with = |threaded_peaks| Rule::Outside(Bounds { threaded_peaks, ..bounds.clone() });
+        let with = |threaded_peaks| of_bounds(Bounds { threaded_peaks, ..bounds.clone() });
         assert_eq!((times(with(false), 1, &[1]), times(with(false), 2, &[1])), (MOST, 1));
         assert_eq!(times(with(true), 2, &[1]), MOST);
         bounds.most[PEAK] = Some(90);
-        assert_eq!(times(Rule::Outside(bounds), 1, &[1]), 1, "what may be within is not over");
+        assert_eq!(times(of_bounds(bounds), 1, &[1]), 1, "what may be within is not over");
+    }
+
+    #[test]
+    fn a_test_runs_until_what_it_starts_is_known_too() {
+        assert_eq!(times_of_program(settle(), &[Some(5)]), LEAST);
+        assert_eq!(times_of_program(settle(), &[Some(5), Some(6), Some(5)]), 2 + QUIET);
+        // What is started now and then varies.
+        assert_eq!(times_of_program(settle(), &[None, Some(6), None]), 2 + QUIET);
+        let Rule::Outside { own, .. } = outside(3, 5) else { unreachable!() };
+        let rule = |programs: &[&str], ignored: &[&str]| Rule::Outside {
+            own: own.clone(),
+            programs: programs.iter().map(|program| ((*program).to_owned(), own.clone())).collect(),
+            ignored: ignored.iter().map(|line| Pattern { test: "t".into(), line: (*line).to_owned() }).collect(),
+        };
+        assert_eq!(times_of_program(rule(&["m"], &[]), &[Some(4), Some(9)]), 1);
+        assert_eq!(times_of_program(rule(&["m"], &[]), &[Some(6), Some(6), Some(5)]), 3);
+        assert_eq!(times_of_program(rule(&["m"], &[]), &[Some(6)]), MOST);
+        assert_eq!(times_of_program(rule(&["m"], &["t › m"]), &[Some(6)]), 1);
+        assert_eq!(times_of_program(rule(&[], &[]), &[Some(6)]), LEAST);
+        assert_eq!(times_of_program(rule(&[], &["* › m"]), &[Some(6)]), 1);
+        // One that is cut short has no metrics.
+        let mut runs = Runs::new(settle(), 1);
+        let cut = RunCounts { programs: [("m".to_owned(), None)].into(), own: counts(4, 1) };
+        assert!(runs.again(Some(cut), Duration::ZERO));
+        assert!(runs.again(run(4, 1), Duration::ZERO) && !runs.again(run(4, 1), Duration::ZERO));
     }
 
     #[test]
@@ -336,23 +494,25 @@ mod tests {
         let mut runs = Runs::new(Rule::Never, 2);
         assert!(!runs.is_ours() && runs.again(None, Duration::ZERO) && !runs.is_ours());
         assert!(!runs.again(None, Duration::ZERO));
-        let mut runs = Runs::new(Rule::Settle, 1);
+        let mut runs = Runs::new(settle(), 1);
         assert!(!runs.again(None, Duration::ZERO) && runs.is_ours());
     }
 
     #[test]
     fn rules_are_read_back_as_they_were_written() {
         let mut rules = Rules::default();
-        let Rule::Outside(bounds) = outside(-3, 5) else { unreachable!() };
+        let Rule::Outside { own: bounds, .. } = outside(-3, 5) else { unreachable!() };
         rules.add("p", "it-is", "a b::c", bounds.clone());
         rules.add("", "x", "%", Bounds { threaded_peaks: true, ..Bounds::default() });
         rules.exclude("*", "it-*", "slow *");
+        rules.add_program(["p", "it-is", "a b::c"], "m x", bounds.clone());
         let read: Rules = rules.to_text().parse().unwrap();
         assert_eq!(read, rules);
-        assert_eq!(read.of("p", "it_is", "a b::c"), Rule::Outside(bounds));
+        let Rule::Outside { own, programs, .. } = read.of("p", "it_is", "a b::c") else { unreachable!() };
+        assert_eq!((own, programs), (bounds.clone(), [("m x".to_owned(), bounds)].into()));
         assert_eq!(read.of("p", "it_is", "slow one"), Rule::Never);
-        assert_eq!(read.of("p", "it_is", "new"), Rule::Settle);
-        assert_eq!(read.of("p", "other", "slow one"), Rule::Settle);
+        assert!(matches!(read.of("p", "it_is", "new"), Rule::Settle(_)));
+        assert_eq!(read.of("p", "other", "slow one"), settle());
         for broken in ["x", "test", "test - 1 2", "excluded", "test - 1 2 3 4 x 1 2 3 4 5 p t n"] {
             assert!(broken.parse::<Rules>().is_err(), "{broken}");
         }
@@ -362,7 +522,7 @@ mod tests {
     fn of_two_tests_of_one_name_the_wider_bounds_hold() {
         let mut rules = Rules::default();
         for (least, most) in [(3, 5), (1, 4)] {
-            let Rule::Outside(bounds) = outside(least, most) else { unreachable!() };
+            let Rule::Outside { own: bounds, .. } = outside(least, most) else { unreachable!() };
             rules.add("p", "p", "a", bounds);
         }
         assert_eq!(rules.of("p", "p", "a"), outside(1, 5));

@@ -128,6 +128,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("ledger/seed.rs", include_str!("ledger/seed.rs")),
     ("ledger/view.rs", include_str!("ledger/view.rs")),
     ("ledger/stacks.rs", include_str!("ledger/stacks.rs")),
+    ("ledger/started.rs", include_str!("ledger/started.rs")),
     ("libtest/mod.rs", include_str!("libtest/mod.rs")),
     ("libtest/bencher.rs", include_str!("libtest/bencher.rs")),
     ("libtest/child.rs", include_str!("libtest/child.rs")),

@@ -81,6 +81,20 @@ impl Metrics {
         if metric == Metric::PeakSpace { i64::try_from(self.peak_error).unwrap_or(i64::MAX) } else { 0 }
     }
 
+    /// With those of another process added; of the peaks, the higher.
+    #[must_use]
+    pub fn with(&self, other: &Metrics) -> Metrics {
+        let (peak_space, peak_error) = (self.peak_space, self.peak_error).max((other.peak_space, other.peak_error));
+        Metrics {
+            alloc_objects: self.alloc_objects.saturating_add(other.alloc_objects),
+            alloc_space: self.alloc_space.saturating_add(other.alloc_space),
+            peak_space,
+            peak_error,
+            inuse_objects: self.inuse_objects.saturating_add(other.inuse_objects),
+            inuse_space: self.inuse_space.saturating_add(other.inuse_space),
+        }
+    }
+
     /// Metric by metric what `choose` takes of the two. Of two peaks the larger bound is that of both.
     fn each(&self, other: &Metrics, choose: fn(bool) -> bool) -> Metrics {
         fn of<T: PartialOrd>(one: T, other: T, choose: fn(bool) -> bool) -> T {

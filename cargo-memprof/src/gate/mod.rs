@@ -9,7 +9,7 @@
 //! | `compare` | a run that is read back, and the comparison |
 //! | `policy` | which limits hold for which test |
 //!
-//! Each knows those below it. All know the words of the gate: `flags`, `outcome`, `committed` and `metrics`.
+//! Each knows those below it. All know the words of the gate: `flags`, `outcome`, `committed`, `metrics` and `program`.
 
 pub mod output;
 
@@ -25,3 +25,4 @@ pub mod committed;
 pub mod flags;
 pub mod metrics;
 pub mod outcome;
+pub mod program;

@@ -4,8 +4,10 @@
 use crate::context::conditions::Difference;
 use crate::gate::committed::TargetId;
 use crate::gate::metrics::{Metric, Seen};
+use crate::gate::program;
 use crate::ui::exit_code::ExitCode;
 use memprof_profile::record::TestId;
+use memprof_profile::view::amount::plural;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -27,7 +29,32 @@ pub struct Outcome {
     pub doubts: Vec<Doubt>,
 }
 
-/// One test.
+/// How much was compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Compared {
+    pub tests: usize,
+    /// Programs that tests start, once for each test that does.
+    pub programs: usize,
+}
+
+impl Compared {
+    pub fn is_nothing(self) -> bool {
+        self == Compared::default()
+    }
+}
+
+impl fmt::Display for Compared {
+    /// `8 tests and 2 programs that they start`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&plural(self.tests, "test"))?;
+        match self.programs {
+            0 => Ok(()),
+            programs => write!(f, " and {} that they start", plural(programs, "program")),
+        }
+    }
+}
+
+/// One test, or a program that one starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Judged {
     pub id: TestId,
@@ -89,6 +116,8 @@ pub enum Finding {
     New,
     /// In the baseline, and no longer a test.
     Gone,
+    /// A program that is in the baseline, and that its test no longer starts.
+    NotStarted,
     /// In the baseline, and filtered out or ignored.
     NotRun { why: String },
     /// In the baseline, and its target was not measured.
@@ -346,9 +375,11 @@ impl Outcome {
         self.tests.iter().filter(|test| !test.better.is_empty() && !over(test)).collect()
     }
 
-    /// How many tests were compared with a line of the baseline.
-    pub fn compared(&self) -> usize {
-        self.tests.iter().filter(|test| test.was_compared()).count()
+    /// How many lines of the baseline were compared with: those of tests, and those of programs that they start.
+    pub fn compared(&self) -> Compared {
+        let compared = self.tests.iter().filter(|test| test.was_compared());
+        let (programs, tests): (Vec<_>, Vec<_>) = compared.partition(|test| program::of_line(&test.id).is_some());
+        Compared { tests: tests.len(), programs: programs.len() }
     }
 }
 

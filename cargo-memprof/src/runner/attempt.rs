@@ -3,7 +3,7 @@
 
 use super::{RunnerCall, cannot_note, cannot_run};
 use crate::ui::error::Error;
-use memprof_harness::ledger::{Counts, Finish, LedgerFile, OutcomeCode, Seed, target_of};
+use memprof_harness::ledger::{Finish, LedgerFile, OutcomeCode, RunCounts, Seed, remove_run, target_of};
 use memprof_harness::run_options::Detail;
 use memprof_harness::timeout::{self, ProcessEnd};
 use memprof_harness::{aslr, environment};
@@ -137,17 +137,17 @@ impl OwnLedgers {
         Ok(paths)
     }
 
-    /// What they have counted; `None` where there is not one of them, or it cannot be read.
-    pub fn counts(&self) -> Option<Counts> {
+    /// What they have counted, with the programs that were started; `None` where there is not one of them, or it cannot be read.
+    pub fn counts(&self) -> Option<RunCounts> {
         let paths = self.paths().ok()?;
         let [path] = paths.as_slice() else { return None };
-        LedgerFile::open(path).and_then(|ledger| ledger.counts()).ok()
+        LedgerFile::open(path).and_then(|ledger| ledger.run_counts()).ok()
     }
 
-    /// Removes them: of a run that changes no verdict.
+    /// Removes them, and those of what was started: of a run that changes no verdict.
     pub fn remove(&self) {
         for path in self.paths().unwrap_or_default() {
-            let _ = fs_err::remove_file(path);
+            let _ = remove_run(&path);
         }
     }
 }

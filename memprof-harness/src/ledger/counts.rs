@@ -56,6 +56,22 @@ impl Counts {
         Ok(Counts::of(header, &lanes))
     }
 
+    /// With those of another process added; of the peaks, the higher.
+    #[must_use]
+    pub fn with(self, other: &Counts) -> Counts {
+        let (peak_space, peak_error) = (self.peak_space, self.peak_error).max((other.peak_space, other.peak_error));
+        Counts {
+            alloc_objects: self.alloc_objects.saturating_add(other.alloc_objects),
+            alloc_space: self.alloc_space.saturating_add(other.alloc_space),
+            frees: self.frees.saturating_add(other.frees),
+            peak_space,
+            peak_error,
+            inuse_objects: self.inuse_objects.saturating_add(other.inuse_objects),
+            inuse_space: self.inuse_space.saturating_add(other.inuse_space),
+            threads: self.threads.max(other.threads),
+        }
+    }
+
     /// Those of a header and its lanes.
     pub(super) fn of(file: View<'_>, lanes: &[View<'_>]) -> Counts {
         let sum = |at: usize| lanes.iter().fold(0u64, |sum, lane| sum.saturating_add(lane.u64(at)));

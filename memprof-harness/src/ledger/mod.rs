@@ -1,5 +1,5 @@
 //! The ledger: the file that one recorded process leaves. `layout` has its bytes, `create` the parts that are written
-//! by ordinary code (who the process is, how it ended), `executable` what it ran, `seed` what its samplers begin with, `parts`,
+//! by ordinary code (who the process is, how it ended), `executable` what it ran, `started` what its test started, `seed` what its samplers begin with, `parts`,
 //! `stacks`, `leaks` and `read` take it in again. The hot writing is the engine's.
 
 pub mod executable;
@@ -22,6 +22,7 @@ mod read;
 mod seed;
 #[cfg(not(memprof_injected))]
 mod stacks;
+mod started;
 #[cfg(not(memprof_program))]
 mod view;
 
@@ -40,3 +41,7 @@ pub use read::read;
 pub use seed::{fnv1a, source_in_every_checkout, target_of, Seed};
 #[cfg(not(memprof_injected))]
 pub use stacks::{AddressId, StackId, StackNode, StackTable, Stacks};
+#[cfg(memprof_program)]
+pub(crate) use started::note as note_started;
+#[cfg(not(memprof_program))]
+pub use started::{remove_run, RunCounts};

@@ -7,8 +7,8 @@ use super::process::{run_collecting, run_inheriting, ProcessOutput};
 use super::session::Session;
 use super::verdict::{self, Ending, Expectation, Reached};
 use crate::ledger::{
-    layout, source_in_every_checkout, target_of, Benchmark, Counts, Finish, Identity, Inventory, LedgerFile,
-    OutcomeCode, Seed,
+    layout, remove_run, source_in_every_checkout, target_of, Benchmark, Finish, Identity, Inventory, LedgerFile,
+    OutcomeCode, RunCounts, Seed,
 };
 use crate::settle::Runs;
 use crate::{aslr, environment};
@@ -114,9 +114,9 @@ impl TestInChild {
             let (ledger, ended) = self.start(session, self.seed(session, u64::from(runs.count())), false)?;
             let ending = self.finish(&ledger, &ended, session.run_options.timeout)?;
             if ending.outcome(self.expectation) != OutcomeCode::Ok {
-                return fs::remove_file(ledger.path());
+                return remove_run(ledger.path());
             }
-            if !runs.again(ledger.counts().ok(), ended.process.wall) {
+            if !runs.again(ledger.run_counts().ok(), ended.process.wall) {
                 return Ok(());
             }
         }
@@ -128,7 +128,7 @@ impl TestInChild {
         Seed::of_test(&session.package, &target_of(&session.exe.path), source_file, &self.name, repeat)
     }
 
-    fn record(&self, session: &Session, repeat: u64) -> io::Result<(Ending, Option<Counts>, Duration)> {
+    fn record(&self, session: &Session, repeat: u64) -> io::Result<(Ending, Option<RunCounts>, Duration)> {
         let (ledger, ended) = self.start(session, self.seed(session, repeat), session.inherit_output)?;
         let ending = self.finish(&ledger, &ended, session.run_options.timeout)?;
         // libtest captures what is printed here, and shows it where it shows a test's output: that of tests that failed.
@@ -146,7 +146,7 @@ impl TestInChild {
                 println!("{remark}");
             }
         }
-        let counts = session.rules.is_some().then(|| ledger.counts().ok()).flatten();
+        let counts = session.rules.is_some().then(|| ledger.run_counts().ok()).flatten();
         Ok((ending, counts, ended.process.wall))
     }
 

@@ -12,6 +12,7 @@ use crate::gate::metrics::{Metric, Seen};
 use crate::gate::outcome::{Finding, Judged};
 use crate::gate::policy::Policy;
 use crate::gate::policy::pattern::Pattern;
+use crate::gate::program;
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -49,10 +50,11 @@ impl Taking<'_> {
     }
 }
 
-/// Whether `pattern` is for the test: by its name alone, as the gate labels it, or as its line begins.
+/// Whether `pattern` is for the test: by its name alone, as the gate labels it, or as its line begins. What is for a test is for what it starts.
 fn names(pattern: &Pattern, id: &TestId) -> bool {
     let line = || format!("{} {}/{} {}", id.package, id.kind, id.target, id.name);
-    pattern.matches(&id.name) || pattern.matches(&id.label()) || pattern.matches(&line())
+    let is_it = pattern.matches(&id.name) || pattern.matches(&id.label()) || pattern.matches(&line());
+    is_it || program::of_line(id).is_some_and(|(test, _)| names(pattern, &test))
 }
 
 /// What writing changed.
@@ -196,7 +198,10 @@ fn taken(
         }
         let whole = repeats.iter().all(|test| test.is_whole());
         let Some(seen) = compare::seen(repeats).filter(|_| whole) else {
-            changes.without_metrics.push(id.clone());
+            // A program that is there until it is killed has no metrics, and needs none.
+            if program::of_line(id).is_none() || old.tests.contains_key(id) {
+                changes.without_metrics.push(id.clone());
+            }
             continue;
         };
         changes.taken.push(id.clone());

@@ -5,6 +5,7 @@ use crate::files::intake::{IntakeFile, PlainPath};
 use crate::files::outlet;
 use crate::gate::compare::loaded_run::LoadedRun;
 use crate::gate::compare::loaded_test::LoadedTest;
+use crate::gate::compare::profile_files::ProfileFiles;
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -23,7 +24,7 @@ pub enum Store {
     /// A folder of ours, see [`Store::keep`].
     Folder(Utf8PathBuf),
     /// The outputs of a run of another revision, by test.
-    Run(BTreeMap<TestId, IntakeFile>),
+    Run(BTreeMap<TestId, ProfileFiles>),
 }
 
 /// Which of a test's repeats explains most: the least of now is held against the most of then.
@@ -57,14 +58,14 @@ impl Store {
 
     /// The profiles in a run's own outputs.
     pub fn of_run(run: &LoadedRun, repeat: Repeat) -> Store {
-        let profile = |(id, repeats): (TestId, Vec<&LoadedTest>)| Some((id, run.profile(repeat.of(&repeats)?)?));
+        let profile = |(id, repeats): (TestId, Vec<&LoadedTest>)| Some((id, run.profiles(repeat.of(&repeats)?)?));
         Store::Run(run.by_test().into_iter().filter_map(profile).collect())
     }
 
-    /// The file of the test's profile, whether or not there is one; `None` where there cannot be.
-    pub fn profile(&self, id: &TestId) -> Option<IntakeFile> {
+    /// The files of the test's profile, whether or not they are there; `None` where they cannot be.
+    pub fn profile(&self, id: &TestId) -> Option<ProfileFiles> {
         match self {
-            Store::Folder(folder) => Some(IntakeFile::new(folder, &PlainPath::ours(file_name(id).into()))),
+            Store::Folder(folder) => Some(IntakeFile::new(folder, &PlainPath::ours(file_name(id).into())).into()),
             Store::Run(profiles) => profiles.get(id).cloned(),
         }
     }
@@ -80,7 +81,7 @@ impl Store {
         let keep = |id: &TestId| -> io::Result<()> {
             let path = folder.join(file_name(id));
             let repeats = by_test.get(id).map(Vec::as_slice).unwrap_or_default();
-            match Repeat::Most.of(repeats).and_then(|test| run.profile(test)) {
+            match Repeat::Most.of(repeats).and_then(|test| run.profiles(test)) {
                 Some(profile) => outlet::put(path, profile.read()?),
                 None => match fs_err::remove_file(path) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

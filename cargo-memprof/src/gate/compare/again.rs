@@ -10,6 +10,7 @@ use crate::gate::outcome::Severity;
 use crate::gate::policy::Policy;
 use crate::gate::policy::limit::Limit;
 use crate::gate::policy::pattern::Pattern;
+use crate::gate::program;
 use memprof_harness::settle::{Bounds, METRICS, Rules};
 
 /// Nothing but the number of metrics ties the two orders together.
@@ -36,10 +37,17 @@ pub fn rules(baseline: &Baseline, now: &Conditions, policy: &Policy) -> Option<R
             bounds.most[metric as usize] = limit.most(Some(seen.most(metric)));
             bounds.least[metric as usize] = better_below(&limit, seen, metric);
         }
+        if let Some((test, program)) = program::of_line(id) {
+            let test_name = doctest::item(&test).map_or(test.name, |item| item.name);
+            let target = if id.kind == doctest_name::KIND { doctest_name::KIND } else { &id.target };
+            let test = [&*id.package, target, &*program::original(&test_name)];
+            rules.add_program(test, &program::original(&program), bounds);
+            continue;
+        }
         match doctest::item(id) {
             // A runner knows a doctest by its line, and which of its item's it is, only who has seen them all.
             Some(item) => rules.add(&id.package, doctest_name::KIND, &item.name, bounds),
-            None => rules.add(&id.package, &id.target, &id.name, bounds),
+            None => rules.add(&id.package, &id.target, &program::original(&id.name), bounds),
         }
     }
     Some(rules)
@@ -113,10 +121,11 @@ mod tests {
         )
         .unwrap();
         let rules = super::rules(&baseline, &Conditions::default(), &policy).unwrap();
-        let Rule::Outside(bounds) = rules.of("p", "a_b", "t") else { panic!("{rules:?}") };
+        let Rule::Outside { own: bounds, .. } = rules.of("p", "a_b", "t") else { panic!("{rules:?}") };
         assert_eq!((bounds.most[0], bounds.least[0]), (Some(4), Some(2)));
-        assert!(matches!(rules.of("p", "doc", "src/lib.rs - f"), Rule::Outside(_)));
-        assert_eq!((rules.of("p", "a_b", "slow"), rules.of("p", "a_b", "new")), (Rule::Never, Rule::Settle));
+        assert!(matches!(rules.of("p", "doc", "src/lib.rs - f"), Rule::Outside { .. }));
+        assert_eq!(rules.of("p", "a_b", "slow"), Rule::Never);
+        assert!(matches!(rules.of("p", "a_b", "new"), Rule::Settle(_)));
         let other = Conditions { rustc: "2".into(), ..Conditions::default() };
         assert_eq!(super::rules(&baseline, &other, &policy), None);
     }

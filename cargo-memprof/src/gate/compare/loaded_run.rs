@@ -7,6 +7,8 @@ use crate::context::unit::Unit;
 use crate::files::intake::{self, IntakeFile, PlainPath};
 use crate::gate::compare::doctest;
 use crate::gate::compare::loaded_test::{LoadedTest, NotRun};
+use crate::gate::compare::profile_files::ProfileFiles;
+use crate::gate::compare::programs;
 use crate::report::layout;
 use crate::ui::error::Error;
 use camino::{Utf8Path, Utf8PathBuf};
@@ -113,9 +115,10 @@ impl LoadedRun {
             return Err(broken(&format!("its schema is {}; this program reads schema {SCHEMA}", run.schema)));
         }
         run.folder = folder.to_owned();
-        // What a test's child processes did is no metric of the test.
+        // What forked processes did is no metric of the test, and what has no test belongs to no line.
         run.tests.retain(|test| !test.forked && test.kind != "exe");
         doctest::without_lines(&mut run.tests);
+        programs::add_to(&mut run.tests);
         Ok(run)
     }
 
@@ -128,8 +131,9 @@ impl LoadedRun {
         tests
     }
 
-    /// The profile of `test`, which is one of its tests; `None` = it has none.
-    pub fn profile(&self, test: &LoadedTest) -> Option<IntakeFile> {
-        Some(IntakeFile::new(&self.folder, test.files.get(layout::PROFILE_KEY)?))
+    /// The profiles of `test`, which is one of its tests; `None` = it has none.
+    pub fn profiles(&self, test: &LoadedTest) -> Option<ProfileFiles> {
+        let files = test.files.get(layout::PROFILE_KEY).into_iter().chain(&test.more_profiles);
+        ProfileFiles::of(files.map(|file| IntakeFile::new(&self.folder, file)))
     }
 }

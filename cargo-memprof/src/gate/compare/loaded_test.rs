@@ -2,6 +2,7 @@
 
 use crate::files::intake::{self, PlainPath};
 use crate::gate::metrics::Metrics;
+use crate::gate::program;
 use memprof_profile::record::TestId;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -30,6 +31,30 @@ pub struct LoadedTest {
     #[serde(deserialize_with = "intake::line")]
     pub source_file: String,
     pub start_line: u32,
+    pub threads: u32,
+    #[serde(flatten)]
+    pub metrics: Metrics,
+    /// By what they are, relative to the summary.
+    #[serde(default)]
+    pub files: BTreeMap<String, PlainPath>,
+    /// Of a program with several processes: those of the others.
+    #[serde(skip)]
+    pub more_profiles: Vec<PlainPath>,
+    /// What it started; empty once they are beside it as tests of their own.
+    #[serde(default)]
+    pub children: Vec<LoadedProcess>,
+}
+
+/// A process that a test started, in a summary.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub struct LoadedProcess {
+    #[serde(deserialize_with = "intake::line")]
+    pub program: String,
+    #[serde(default)]
+    pub forked: bool,
+    pub cut_short: bool,
+    #[serde(default, deserialize_with = "intake::line")]
+    pub seen: String,
     pub threads: u32,
     #[serde(flatten)]
     pub metrics: Metrics,
@@ -76,7 +101,7 @@ impl NotRun {
             package: self.package.clone(),
             target: self.target.clone(),
             kind: self.kind.clone(),
-            name: self.name.clone(),
+            name: program::own(&self.name),
         }
     }
 }

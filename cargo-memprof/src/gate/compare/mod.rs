@@ -4,6 +4,8 @@ pub mod again;
 pub mod doctest;
 pub mod loaded_run;
 pub mod loaded_test;
+pub mod profile_files;
+pub mod programs;
 pub mod self_test;
 pub mod units;
 
@@ -15,12 +17,16 @@ use crate::gate::outcome::Severity;
 use crate::gate::outcome::{Better, Doubt, Finding, Judged, OtherUnit, Outcome};
 use crate::gate::policy::Policy;
 use crate::gate::policy::limit::Limit;
+use crate::gate::program;
 use crate::protocol::WHOLE;
 use memprof_profile::record::TestId;
 use std::collections::BTreeMap;
 
 /// Why a test has no metrics whose ledger is gone.
 const REMOVED: &str = "its recording was removed while the tests ran";
+
+/// Why a program has no metrics that a test starts.
+const KILLED: &str = "one of its processes was killed, or became another program";
 
 /// Holds `run` against `baseline`.
 pub fn compare(baseline: &Baseline, run: &LoadedRun, policy: &Policy) -> Outcome {
@@ -43,7 +49,7 @@ pub fn compare(baseline: &Baseline, run: &LoadedRun, policy: &Policy) -> Outcome
     tests.sort_by(|a, b| a.id.cmp(&b.id));
     let mut outcome = Outcome { tests, doubts: Vec::new() };
     let is_known = conditions.as_ref().is_some_and(Doubt::is_fatal) || !otherwise.is_empty();
-    outcome.doubts = doubts(run, conditions, !is_known && outcome.compared() == 0, policy);
+    outcome.doubts = doubts(run, conditions, !is_known && outcome.compared().is_nothing(), policy);
     let targets: Vec<OtherUnit> =
         otherwise.into_iter().map(|(target, differences)| OtherUnit::new(&target, differences)).collect();
     if !targets.is_empty() {
@@ -109,13 +115,17 @@ pub fn seen(repeats: &[&LoadedTest]) -> Option<Seen> {
     Seen::of(repeats.iter().map(|test| test.metrics))
 }
 
-/// Tests of the baseline that `run` shows to be no more: their targets ran and do not list them.
+/// Tests of the baseline that `run` shows to be no more: their targets ran and do not list them; and programs that their tests no longer start.
 pub fn gone(baseline: &Baseline, run: &LoadedRun) -> Vec<TestId> {
     let policy = Policy::default();
     let absent = Absent::new(run, &policy);
     let ran = run.by_test();
-    let missing = baseline.tests.keys().filter(|id| !ran.contains_key(*id));
-    missing.filter(|id| absent.reason(id).1 == Finding::Gone).cloned().collect()
+    let missing = baseline.tests.iter().filter(|(id, _)| !ran.contains_key(*id));
+    let is_gone = |id: &TestId, before: &Seen| {
+        let (severity, finding) = absent.reason(id, before);
+        severity != Severity::Ignore && matches!(finding, Finding::Gone | Finding::NotStarted)
+    };
+    missing.filter(|(id, before)| is_gone(id, before)).map(|(id, _)| id.clone()).collect()
 }
 
 /// Those of `tests` whose repeats in `run` differ.
@@ -183,7 +193,12 @@ fn judge(id: &TestId, repeats: &[&LoadedTest], line: Option<&Seen>, held: bool, 
         return judged;
     }
     if repeats.iter().any(|test| !test.is_whole()) {
-        found(Severity::Fail, Finding::CutShort);
+        match (program::of_line(id), line) {
+            (None, _) => found(Severity::Fail, Finding::CutShort),
+            (Some(_), Some(_)) => found(policy.unprofiled, Finding::Unprofiled { reason: KILLED.to_owned() }),
+            // A program that is there until it is killed never had metrics.
+            (Some(_), None) => {}
+        }
         return judged;
     }
     let peaks = policy.compares_peak(id, judged.threads);
@@ -250,13 +265,34 @@ impl<'a> Absent<'a> {
     fn judge(&self, id: &TestId, before: Seen) -> Judged {
         let (severity, finding) = match self.policy.exclusion(id) {
             Some(reason) => (Severity::Warn, Finding::Excluded { reason: reason.to_owned() }),
-            None => self.reason(id),
+            None => self.reason(id, &before),
         };
         let findings = if severity == Severity::Ignore { Vec::new() } else { vec![(severity, finding)] };
         Judged { findings, ..of_run(id, &[], Some(&before)) }
     }
 
-    fn reason(&self, id: &TestId) -> (Severity, Finding) {
+    /// Why nothing is there of a program that a test starts.
+    fn reason_of_program(&self, test: &TestId, before: &Seen) -> (Severity, Finding) {
+        match self.run.by_test().get(test) {
+            None => self.reason_of_test(test),
+            Some(runs) if !runs.iter().all(|run| run.is_whole()) => {
+                let why = "the test that starts it did not come to its end".to_owned();
+                (self.policy.not_run.min(Severity::Warn), Finding::NotRun { why })
+            }
+            // It was not always started then either.
+            Some(_) if before.least.alloc_objects == 0 => (Severity::Ignore, Finding::NotStarted),
+            Some(_) => (self.policy.gone, Finding::NotStarted),
+        }
+    }
+
+    fn reason(&self, id: &TestId, before: &Seen) -> (Severity, Finding) {
+        match program::of_line(id) {
+            Some((test, _)) => self.reason_of_program(&test, before),
+            None => self.reason_of_test(id),
+        }
+    }
+
+    fn reason_of_test(&self, id: &TestId) -> (Severity, Finding) {
         let of_target =
             |package: &str, target: &str, kind: &str| package == id.package && target == id.target && kind == id.kind;
         let unprofiled = self.run.unprofiled.iter().find(|one| of_target(&one.package, &one.target, &one.kind));
@@ -367,7 +403,7 @@ mod tests {
         let over = Finding::Over { metric, before: three, before_least: three, now: 4, most: 3, limit: "+0".into() };
         assert_eq!(findings(&outcome, "a"), [(Severity::Fail, over)]);
         assert_eq!(findings(&outcome, "b"), []);
-        assert_eq!(outcome.compared(), 2);
+        assert_eq!(outcome.compared().tests, 2);
     }
 
     #[test]
@@ -412,7 +448,7 @@ mod tests {
             let mut other = ran.clone();
             other.run.conditions.rustc = "1.96.0".into();
             let outcome = compare(&one, &other, &Policy { ratchet: true, ..Policy::default() });
-            assert_eq!((outcome.verdict(), outcome.compared()), (Verdict::CannotCompare, 0));
+            assert_eq!((outcome.verdict(), outcome.compared().tests), (Verdict::CannotCompare, 0));
             assert_eq!(findings(&outcome, "a"), [(Severity::Warn, Finding::OtherConditions)]);
             assert!(matches!(&outcome.doubts[..], [Doubt::Conditions { .. }]), "{:?}", outcome.doubts);
             // Compared all the same, because the user said so.
@@ -465,13 +501,13 @@ mod tests {
         let outcome = compare(&baseline, &run(vec![ran("f", 5), ran("g", 7)]), &Policy::default());
         let why = "only 1 of 2 doctests of its item ran, and it cannot be told which".to_owned();
         assert_eq!(findings(&outcome, "f"), [(Severity::Fail, Finding::NotRun { why })]);
-        assert_eq!((outcome.verdict(), outcome.compared()), (Verdict::CannotCompare, 1));
+        assert_eq!((outcome.verdict(), outcome.compared().tests), (Verdict::CannotCompare, 1));
         let mut filtered = run(vec![ran("g", 7)]);
         assert_eq!(gone(&baseline, &filtered).len(), 2);
         filtered.run.filtered = true;
         assert_eq!(gone(&baseline, &filtered), []);
         let outcome = compare(&baseline, &run(vec![ran("f", 3), ran("f #2", 5), ran("g", 7)]), &Policy::default());
-        assert_eq!((outcome.verdict(), outcome.compared()), (Verdict::Passed, 3));
+        assert_eq!((outcome.verdict(), outcome.compared().tests), (Verdict::Passed, 3));
     }
 
     struct NotRunOf<'a> {
@@ -568,7 +604,7 @@ mod tests {
         let part = LoadedTest { seen: PARTIAL.into(), ..test("a", metrics(99)) };
         let new = LoadedTest { name: "n".into(), ..part.clone() };
         let outcome = compare(&baseline, &run(vec![part, test("b", metrics(3)), new]), &Policy::default());
-        assert_eq!((outcome.verdict(), outcome.compared()), (Verdict::CannotCompare, 1));
+        assert_eq!((outcome.verdict(), outcome.compared().tests), (Verdict::CannotCompare, 1));
         assert!(matches!(findings(&outcome, "a").as_slice(), [(Severity::Fail, Finding::Unprofiled { .. })]));
         assert!(matches!(findings(&outcome, "n").as_slice(), [(Severity::Warn, Finding::Excluded { .. })]));
     }

@@ -1,11 +1,11 @@
 //! The evidence for every regression: both profiles are read, the call sites that grew are found, and the pictures are
 //! written below `gate` in the outputs. What is missing is said.
 
-use crate::files::intake::IntakeFile;
 use crate::files::outlet;
 use crate::gate::baseline::store::{self, Repeat, Store};
 use crate::gate::compare::loaded_run::LoadedRun;
 use crate::gate::compare::loaded_test::LoadedTest;
+use crate::gate::compare::profile_files::ProfileFiles;
 use crate::gate::explain::changed_lines::ChangedLines;
 use crate::gate::explain::picture::{self, Widths};
 use crate::gate::explain::stacks::Stacks;
@@ -63,7 +63,7 @@ pub struct Explanation {
     /// Flamegraphs of the difference, this run's widths first.
     pub pictures: Vec<Utf8PathBuf>,
     /// The baseline's profile and this run's, where they are.
-    pub profiles: (Option<Utf8PathBuf>, Option<Utf8PathBuf>),
+    pub profiles: (Vec<Utf8PathBuf>, Vec<Utf8PathBuf>),
 }
 
 /// Why a regression cannot be explained, and what to do.
@@ -87,7 +87,7 @@ pub fn gather(
 ) -> Result<Evidence, Error> {
     begin(&run.folder)?;
     let folder = run.folder.join(layout::GATE);
-    let now: BTreeMap<TestId, IntakeFile> = match Store::of_run(run, Repeat::Least) {
+    let now: BTreeMap<TestId, ProfileFiles> = match Store::of_run(run, Repeat::Least) {
         Store::Run(profiles) => profiles,
         Store::Folder(_) => BTreeMap::new(),
     };
@@ -128,7 +128,7 @@ pub fn begin(out: &Utf8Path) -> Result<(), Error> {
 fn varying_tests(outcome: &Outcome, run: &LoadedRun, source_roots: &SourceRoots) -> BTreeMap<TestId, Varying> {
     let by_test = run.by_test();
     let stacks = |test: &LoadedTest| {
-        let Some(profile) = run.profile(test) else {
+        let Some(profile) = run.profiles(test) else {
             return Some(Stacks::none());
         };
         let bytes = profile.read().ok()?;
@@ -187,8 +187,8 @@ struct Case<'a> {
     test: &'a Judged,
     metrics: Vec<Metric>,
     /// Where that of before may be.
-    before: Vec<IntakeFile>,
-    now: Option<IntakeFile>,
+    before: Vec<ProfileFiles>,
+    now: Option<ProfileFiles>,
 }
 
 /// Where all of one profile comes from, the largest first.
@@ -197,8 +197,9 @@ fn sites(now: &Stacks, metric: Metric) -> Vec<Change> {
 }
 
 impl Case<'_> {
-    fn nothing(&self, before: Option<&IntakeFile>) -> Explanation {
-        let there = |file: Option<&IntakeFile>| file.filter(|file| file.exists()).map(IntakeFile::path);
+    fn nothing(&self, before: Option<&ProfileFiles>) -> Explanation {
+        let there =
+            |files: Option<&ProfileFiles>| files.filter(|files| files.exist()).map_or(Vec::new(), ProfileFiles::paths);
         let before = before.or_else(|| self.before.first());
         Explanation { profiles: (there(before), there(self.now.as_ref())), ..Explanation::default() }
     }
@@ -218,7 +219,7 @@ impl Case<'_> {
     }
 
     /// The same of before, and where it was.
-    fn before(&self, source_roots: &SourceRoots) -> Result<(Stacks, Option<&IntakeFile>), Missing> {
+    fn before(&self, source_roots: &SourceRoots) -> Result<(Stacks, Option<&ProfileFiles>), Missing> {
         let Some(metrics) = self.test.before else {
             // A new test above a ceiling: all of it is the explanation.
             return Ok((Stacks::none(), None));
@@ -240,19 +241,19 @@ impl Case<'_> {
 
     fn read(
         &self,
-        file: Option<&IntakeFile>,
+        file: Option<&ProfileFiles>,
         metrics: Option<Metrics>,
         source_roots: &SourceRoots,
     ) -> Result<Stacks, String> {
         let objects = metrics.map_or(0, |metrics| metrics.get(Metric::AllocObjects));
-        let Some(file) = file.filter(|file| file.exists()) else {
+        let Some(file) = file.filter(|file| file.exist()) else {
             // A test that allocates nothing has no profile.
             let nothing = Stacks::none();
             return if objects == 0 { Ok(nothing) } else { Err("is missing".into()) };
         };
         let bytes = file.read().map_err(|error| format!("cannot be read: {error}"))?;
         let stacks =
-            Stacks::parse(&bytes, source_roots).map_err(|why| format!("`{}` is damaged: {why}", file.path()))?;
+            Stacks::parse(&bytes, source_roots).map_err(|why| format!("`{}` is damaged: {why}", file.paths()[0]))?;
         if stacks.rate != 1 {
             return Err(format!("was recorded at a rate of {}, so not every allocation is in it", stacks.rate));
         }
@@ -266,7 +267,7 @@ impl Case<'_> {
     fn explain(
         &self,
         before: &Stacks,
-        file: Option<&IntakeFile>,
+        file: Option<&ProfileFiles>,
         now: &Stacks,
         changed: &ChangedLines,
         folder: Option<&Utf8Path>,

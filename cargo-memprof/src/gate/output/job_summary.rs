@@ -18,7 +18,7 @@ const SITES: usize = 5;
 /// The Markdown.
 pub fn render(outcome: &Outcome, evidence: &Evidence) -> String {
     let over = outcome.over_budget();
-    let compared = plural(outcome.compared(), "test");
+    let compared = outcome.compared();
     let (mark, verdict) = match outcome.verdict() {
         Verdict::Passed => ("✅", format!("allocations are within budget ({compared} compared)")),
         Verdict::OverBudget => ("❌", format!("{} over budget ({compared} compared)", plural(over.len(), "test"))),

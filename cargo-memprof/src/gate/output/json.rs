@@ -16,7 +16,8 @@ pub fn render(outcome: &Outcome, evidence: &Evidence) -> String {
     let value = json!({
         "schema": SCHEMA,
         "verdict": outcome.verdict(),
-        "compared": outcome.compared(),
+        "compared": outcome.compared().tests,
+        "compared_programs": outcome.compared().programs,
         "doubts": outcome.doubts,
         "tests": tests,
     });

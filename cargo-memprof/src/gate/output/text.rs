@@ -289,6 +289,7 @@ pub fn sentence(finding: &Finding) -> String {
         Finding::Improved { .. } => format!("{}: better, and not yet in the baseline", change(finding)),
         Finding::New => "it is not in the baseline".to_owned(),
         Finding::Gone => "it is in the baseline and there is no such test any more".to_owned(),
+        Finding::NotStarted => "it is in the baseline and its test does not start it any more".to_owned(),
         Finding::NotRun { why } => format!("it is in the baseline and did not run: {why}"),
         Finding::Unprofiled { reason } => format!("it is in the baseline and was not measured: {reason}"),
         Finding::TestFailed => "the test itself failed, so it was not compared".to_owned(),
@@ -383,6 +384,9 @@ fn heading(finding: &Finding) -> (String, bool) {
         Finding::New => ("not in the baseline yet; `cargo memprof accept` takes it in", false),
         Finding::Gone => {
             ("in the baseline, but there is no such test any more; `cargo memprof accept` removes it", false)
+        }
+        Finding::NotStarted => {
+            ("in the baseline, but the test does not start it any more; `cargo memprof accept` removes it", false)
         }
         Finding::NotRun { why } => return (format!("in the baseline, but did not run: {why}"), false),
         Finding::Unprofiled { reason } => return (format!("in the baseline, but not measured: {reason}"), false),
@@ -488,7 +492,7 @@ fn was(number: usize, what: &str) -> String {
 /// `3 tests over budget`, and what can be done.
 fn last_line(outcome: &Outcome, baseline: &Source) -> String {
     let over = outcome.tests.iter().filter(|test| test.failures().any(Finding::is_budget)).count();
-    let compared = plural(outcome.compared(), "test");
+    let compared = outcome.compared();
     match outcome.verdict() {
         Verdict::Passed => {
             format!("{GOOD}within budget{GOOD:#}: {compared} compared with `{baseline}`\n")

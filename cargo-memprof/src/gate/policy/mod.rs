@@ -9,6 +9,7 @@ use crate::gate::metrics::Metric;
 use crate::gate::outcome::Severity;
 use crate::gate::policy::limit::Limit;
 use crate::gate::policy::pattern::Pattern;
+use crate::gate::program;
 use memprof_profile::record::TestId;
 use serde::Deserialize;
 use serde::de::{self, Deserializer};
@@ -236,9 +237,15 @@ fn exclusions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Exclusio
     Ok(rules)
 }
 
+/// Whether the pattern is for the test, or for the one that starts the program.
+fn fits_name(pattern: &Option<Pattern>, id: &TestId) -> bool {
+    let Some(pattern) = pattern else { return true };
+    pattern.matches(&id.name) || program::of_line(id).is_some_and(|(test, _)| pattern.matches(&test.name))
+}
+
 fn covers(package: &Option<Pattern>, target: &Option<Pattern>, test: &Option<Pattern>, id: &TestId) -> bool {
     let fits = |pattern: &Option<Pattern>, name: &str| pattern.as_ref().is_none_or(|pattern| pattern.matches(name));
-    fits(package, &id.package) && fits(target, &format!("{}/{}", id.kind, id.target)) && fits(test, &id.name)
+    fits(package, &id.package) && fits(target, &format!("{}/{}", id.kind, id.target)) && fits_name(test, id)
 }
 
 impl Policy {

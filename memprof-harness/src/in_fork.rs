@@ -49,14 +49,15 @@ pub fn ask(work: impl FnOnce() -> Option<Vec<u8>>) -> Option<Answer> {
     match unsafe { libc::fork() } {
         -1 => None,
         0 => {
-            let said = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok().flatten().unwrap_or_default();
-            if said.len() <= ROOM - size_of::<usize>() {
+            let result =
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).ok().flatten().unwrap_or_default();
+            if result.len() <= ROOM - size_of::<usize>() {
                 let start = place.cast::<u8>();
-                let len = said.len().to_ne_bytes();
+                let len = result.len().to_ne_bytes();
                 // SAFETY: the mapping is as long as both together, and only this process writes to it.
                 unsafe { ptr::copy_nonoverlapping(len.as_ptr(), start, len.len()) };
                 // SAFETY: as above.
-                unsafe { ptr::copy_nonoverlapping(said.as_ptr(), start.wrapping_add(len.len()), said.len()) };
+                unsafe { ptr::copy_nonoverlapping(result.as_ptr(), start.wrapping_add(len.len()), result.len()) };
             }
             // SAFETY: has no preconditions. What the program has registered for its end is not for this process.
             unsafe { libc::_exit(0) }

@@ -91,7 +91,7 @@ enum Conclusion {
 
 fn refusal(error: &Error) -> Doubt {
     Doubt::Refused {
-        asked: error.asked().to_owned(),
+        request: error.request().to_owned(),
         causes: error.causes().to_vec(),
         help: error.advice().map(str::to_owned),
     }

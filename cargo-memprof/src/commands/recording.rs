@@ -44,7 +44,7 @@ pub type RulesFor<'a> = &'a dyn Fn(&Conditions) -> Option<Rules>;
 /// Where something of ours fails; what cargo says and ends with is passed on.
 pub fn record(options: &TestOptions, context: &Context<'_>, rules: RulesFor<'_>) -> Result<Done, Error> {
     let Context { cargo_env, workspace, shell, git } = context;
-    let libtest = Way::asked()?;
+    let libtest = Way::from_environment()?;
     let config = Config::<Policy>::read(workspace)?;
     let (list_limit, depth) = (config.list_limit, options.own.stack_depth.or(config.stack_depth));
     let toolchain = Toolchain::ask(cargo_env.rustc())?;

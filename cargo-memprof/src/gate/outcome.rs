@@ -167,7 +167,12 @@ pub enum Doubt {
     /// Cargo failed: tests did, or did not compile.
     TestsFailed { cargo_exit: i32 },
     /// It did not come to a comparison.
-    Refused { asked: String, causes: Vec<String>, help: Option<String> },
+    Refused {
+        #[serde(rename = "asked")]
+        request: String,
+        causes: Vec<String>,
+        help: Option<String>,
+    },
 }
 
 /// A target that was compiled otherwise.
@@ -388,7 +393,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn json_keeps_the_key_that_its_readers_know() {
+    fn json_keeps_the_keys_that_its_readers_know() {
         let metric = Metric::AllocObjects;
         let over = Finding::Over { metric, before: None, before_least: None, now: 2, most: 1, limit: "1".into() };
         let unstable = Finding::Unstable { metric, least: 1, most: 2, repeats: 3, room: None };
@@ -396,5 +401,7 @@ mod tests {
             assert_eq!(serde_json::json!(finding)["figure"], "alloc_objects", "{finding:?}");
         }
         assert_eq!(serde_json::json!(Better { metric, before: 2, now: 1 })["figure"], "alloc_objects");
+        let refused = Doubt::Refused { request: "r".into(), causes: Vec::new(), help: None };
+        assert_eq!(serde_json::json!(refused)["asked"], "r");
     }
 }

@@ -21,7 +21,7 @@ impl Way {
     ///
     /// # Errors
     /// Where it is none of the three words.
-    pub fn asked() -> Result<Way, Error> {
+    pub fn from_environment() -> Result<Way, Error> {
         let Some(word) = env::non_empty(env::CARGO_MEMPROF_LIBTEST) else { return Ok(Way::default()) };
         match word.to_str() {
             Some("auto") => Ok(Way::Auto),

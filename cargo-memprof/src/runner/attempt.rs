@@ -97,7 +97,7 @@ impl Attempt {
     ///
     /// # Errors
     /// Where it cannot be started.
-    pub fn run_unheard(mut self, time: Option<Duration>) -> Result<ProcessEnd, Error> {
+    pub fn run_silently(mut self, time: Option<Duration>) -> Result<ProcessEnd, Error> {
         self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.run_by(|command| timeout::run(command, time))
     }

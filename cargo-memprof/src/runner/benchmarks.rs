@@ -1,7 +1,7 @@
 //! Programs of benchmarks: they measure as ever, and are listened to meanwhile; then one iteration of each benchmark is
 //! recorded.
 
-use super::heard::{self, Heard};
+use super::capture::{self, Captured};
 use super::{RunnerCall, cannot_note, cannot_run};
 use crate::context::frameworks::{Dialect, Framework};
 use crate::protocol::measured::Measured;
@@ -34,7 +34,8 @@ impl RunnerCall<'_> {
         self.log_entry.leaves = if records { Trace::Ledger } else { Trace::Nothing };
         self.log_run()?;
         let mut whole = self.of_some(&tests, &[], args).unwrap_or(whole);
-        let Heard { status, text } = heard::run(&mut whole).map_err(|error| cannot_run(whole.get_program(), &error))?;
+        let Captured { status, text } =
+            capture::run(&mut whole).map_err(|error| cannot_run(whole.get_program(), &error))?;
         if status.signal().is_none() {
             let mut remark = None;
             if framework.is_some_and(|framework| framework.dialect == Dialect::Bencher) {

@@ -4,8 +4,8 @@
 
 mod attempt;
 mod benchmarks;
+mod capture;
 mod doctest;
-mod heard;
 mod libtest;
 mod listing;
 
@@ -200,7 +200,7 @@ impl<'a> RunnerCall<'a> {
         while again && !late {
             let (attempt, is_ours) = (make(), runs.is_ours());
             let ledgers = attempt.ledgers();
-            let next = attempt.run_unheard(time)?;
+            let next = attempt.run_silently(time)?;
             let fails = next.timed_out || next.status.code() != first.status.code();
             if is_ours && fails {
                 ledgers.remove();
@@ -340,7 +340,7 @@ impl<'a> RunnerCall<'a> {
             while again {
                 let attempt = self.record(self.command(&(tests.alone)(name, args)), name, window);
                 let (ledgers, is_ours) = (attempt.ledgers(), runs.is_ours());
-                let ended = attempt.run_unheard(self.run_options.timeout)?;
+                let ended = attempt.run_silently(self.run_options.timeout)?;
                 if is_ours && (ended.timed_out || !ended.status.success()) {
                     ledgers.remove();
                     break;

@@ -7,8 +7,8 @@ use std::fmt;
 /// An error in three parts. Texts are lower case, without a final full stop, paths and commands in backticks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Error {
-    asked: String,
-    /// Outermost first; may be empty where `asked` says it all.
+    request: String,
+    /// Outermost first; may be empty where `request` says it all.
     causes: Vec<String>,
     /// `None`: nothing sensible can be advised.
     help: Option<String>,
@@ -16,14 +16,14 @@ pub struct Error {
 }
 
 impl Error {
-    /// `asked`: what could not be done, such as "cannot write the profile `…`".
-    pub fn new(asked: impl Into<String>) -> Error {
-        Error { asked: asked.into(), causes: Vec::new(), help: None, code: ExitCode::SET_UP }
+    /// `request`: what could not be done, such as "cannot write the profile `…`".
+    pub fn new(request: impl Into<String>) -> Error {
+        Error { request: request.into(), causes: Vec::new(), help: None, code: ExitCode::SET_UP }
     }
 
     /// A command line that cannot be understood.
-    pub fn usage(asked: impl Into<String>) -> Error {
-        Error::new(asked).with_code(ExitCode::USAGE)
+    pub fn usage(request: impl Into<String>) -> Error {
+        Error::new(request).with_code(ExitCode::USAGE)
     }
 
     /// What happened. May be called again for the cause of the cause.
@@ -48,8 +48,8 @@ impl Error {
     }
 
     /// See [`Error::new`].
-    pub fn asked(&self) -> &str {
-        &self.asked
+    pub fn request(&self) -> &str {
+        &self.request
     }
 
     /// See [`Error::caused_by`].
@@ -71,7 +71,7 @@ impl Error {
 /// The whole error as plain text, continuation lines of a cause or help indented below it.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.asked)?;
+        f.write_str(&self.request)?;
         for cause in &self.causes {
             write!(f, "\n  caused by: {}", indent(cause))?;
         }

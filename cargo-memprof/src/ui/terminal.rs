@@ -76,7 +76,7 @@ impl Shell {
 
     /// An error in its three parts.
     pub fn error(&self, error: &Error) {
-        let mut text = format!("{ERROR}error{ERROR:#}{BOLD}:{BOLD:#} {}\n", indent(error.asked()));
+        let mut text = format!("{ERROR}error{ERROR:#}{BOLD}:{BOLD:#} {}\n", indent(error.request()));
         for cause in error.causes() {
             text.push_str(&format!("  {BOLD}caused by:{BOLD:#} {}\n", indent(cause)));
         }

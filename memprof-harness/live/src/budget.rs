@@ -1,7 +1,7 @@
 //! A budget of a whole function: what the attribute `#[budget]` puts around its body. Public for that alone.
 
 use crate::count::{events, owned};
-use crate::limits::{excess, hold, wanted};
+use crate::limits::{excess, hold, tracking};
 use crate::measure::Open;
 use crate::require;
 use std::future::{poll_fn, Future};
@@ -34,7 +34,7 @@ impl Budget<'_> {
         if self.limits.is_empty() {
             return None;
         }
-        Open::new(wanted(self.limits))
+        Open::new(tracking(self.limits))
     }
 
     /// What is to be said of a region that has ended; `None` = every limit holds.

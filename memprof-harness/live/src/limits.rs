@@ -1,7 +1,7 @@
 //! Limits of a region, and what is said where one does not hold.
 
 use crate::count::owned;
-use crate::count::region::{State, Wanted};
+use crate::count::region::{State, Tracking};
 use crate::counts::Counts;
 use crate::sites::{Line, Most, Sites};
 use std::fmt::Write;
@@ -52,12 +52,12 @@ impl Limit {
 }
 
 /// What a region with these limits has to know.
-pub(crate) fn wanted(limits: &[Limit]) -> Wanted {
+pub(crate) fn tracking(limits: &[Limit]) -> Tracking {
     let most = |name: &str| limits.iter().filter(|limit| limit.name == name).filter_map(Limit::most).min();
     let live = limits.iter().any(Limit::is_of_live);
     let is_peak = limits.iter().any(|limit| limit.name == "peak_space");
     let sites = Sites::new(Most { objects: most("alloc_objects"), space: most("alloc_space"), live });
-    Wanted { live: live || is_peak, sites: Some(sites) }
+    Tracking { live: live || is_peak, sites: Some(sites) }
 }
 
 pub(crate) fn hold(limits: &[Limit], counts: &Counts) -> bool {

@@ -1,7 +1,7 @@
 //! What a piece of a test allocates, exactly.
 
 use crate::count::part::Part;
-use crate::count::region::{Region, State, Wanted};
+use crate::count::region::{Region, State, Tracking};
 use crate::count::{events, process};
 use crate::counts::Counts;
 use crate::recorded;
@@ -53,7 +53,7 @@ impl<T> Measured<T> {
 /// `work` is over.
 #[track_caller]
 pub fn measure<T>(work: impl FnOnce() -> T) -> Measured<T> {
-    let (value, counts) = run(Wanted { live: true, sites: None }, &|_| true, work, |_, _| ());
+    let (value, counts) = run(Tracking { live: true, sites: None }, &|_| true, work, |_, _| ());
     Measured { value, counts: counts.map(|(counts, ())| counts) }
 }
 
@@ -87,12 +87,12 @@ pub fn warmed_up<T>(times: usize, mut work: impl FnMut() -> T) -> Measured<T> {
 /// have a moment to end. `look` sees the region before its blocks are let go.
 #[track_caller]
 pub(crate) fn run<T, R>(
-    wanted: Wanted,
+    tracking: Tracking,
     holds: &dyn Fn(&Counts) -> bool,
     work: impl FnOnce() -> T,
     look: impl FnOnce(&Arc<State>, &Counts) -> R,
 ) -> (T, Option<(Counts, R)>) {
-    let Some(open) = Open::new(wanted) else { return (work(), None) };
+    let Some(open) = Open::new(tracking) else { return (work(), None) };
     let value = open.part(work);
     let ended = open.end(holds, look);
     (value, Some(ended))
@@ -104,7 +104,7 @@ pub(crate) struct Open(Region);
 impl Open {
     /// `None` = nothing counts, and that is allowed.
     #[track_caller]
-    pub(crate) fn new(wanted: Wanted) -> Option<Open> {
+    pub(crate) fn new(tracking: Tracking) -> Option<Open> {
         if !require::counted(is_installed()) {
             return None;
         }
@@ -113,7 +113,7 @@ impl Open {
             let _inside = events::inside();
             events::current().map(crate::count::quiet::Quiet::new)
         };
-        Some(Open(Region::new(outer.as_deref(), wanted)))
+        Some(Open(Region::new(outer.as_deref(), tracking)))
     }
 
     /// Some of what is measured.
@@ -149,7 +149,7 @@ fn is_installed() -> bool {
     if INSTALLED.load(Relaxed) {
         return true;
     }
-    let region = Region::new(None, Wanted::default());
+    let region = Region::new(None, Tracking::default());
     let is_own = {
         // The program's own allocator counts that as well; and to the record it is nothing.
         recorded::suspend();

@@ -68,8 +68,8 @@ fn may_pass() -> bool {
 }
 
 /// Not by `eprintln!`, which libtest keeps to itself where the test passes. Where it cannot be said nothing is lost.
-fn say_once(said: &Once, what: &str) {
-    said.call_once(|| {
+fn say_once(once: &Once, what: &str) {
+    once.call_once(|| {
         let _ = writeln!(std::io::stderr(), "note: {what}, and {REQUIRE}=0 is set");
     });
 }

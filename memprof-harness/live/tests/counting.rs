@@ -22,7 +22,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 }
 
 /// What a panic says.
-fn said(work: impl FnOnce()) -> String {
+fn panic_text(work: impl FnOnce()) -> String {
     let panic = catch_unwind(AssertUnwindSafe(work)).expect_err("a limit that does not hold panics");
     panic.downcast_ref::<String>().cloned().expect("it is formatted")
 }
@@ -138,7 +138,7 @@ fn a_region_in_a_region_counts_for_both() {
 
 #[test]
 fn a_panic_within_a_region_leaves_nothing_open() {
-    let _ = said(|| {
+    let _ = panic_text(|| {
         measure(|| panic!("{}", "on purpose"));
     });
     let counts = measure(|| vec![1_u8; 3]).counts();
@@ -151,7 +151,7 @@ fn the_line_that_allocated_is_named() {
         black_box(vec![1_u8; 5])
     }
     let line = line!() - 2;
-    let text = said(|| {
+    let text = panic_text(|| {
         assert_allocs!(alloc_objects <= 1, {
             drop(step());
             drop(step());
@@ -171,7 +171,7 @@ fn the_line_whose_block_is_left_is_named() {
     fn keep() -> Box<[u8; 40]> {
         black_box(Box::new([1_u8; 40]))
     }
-    let text = said(|| {
+    let text = panic_text(|| {
         assert_allocs!(inuse_objects == 0, {
             drop(black_box(vec![1_u8; 10]));
             std::mem::forget(keep());
@@ -200,7 +200,7 @@ fn growth_is_told_from_growth() {
         })
     });
     buffer.assert_amortized().assert_at_most_per_item(1);
-    assert!(said(|| {
+    assert!(panic_text(|| {
         buffer.assert_constant();
     })
     .contains("n =      100: "));
@@ -209,7 +209,7 @@ fn growth_is_told_from_growth() {
             drop(black_box(Box::new(1_u8)));
         }
     });
-    assert!(said(|| {
+    assert!(panic_text(|| {
         quadratic.assert_at_most_per_item(9);
     })
     .starts_with(

@@ -32,8 +32,8 @@ pub(super) struct Parts<'a> {
 impl<'a> Parts<'a> {
     pub(super) fn collect(&mut self, file: View<'a>) {
         const CHUNK: usize = size_of::<ChunkHeader>();
-        let said = usize::try_from(file.u64(offset_of!(Header, arena_end))).unwrap_or(usize::MAX);
-        let end = said.min(file.len());
+        let stated = usize::try_from(file.u64(offset_of!(Header, arena_end))).unwrap_or(usize::MAX);
+        let end = stated.min(file.len());
         let mut at = layout::HEADER_LEN;
         while at < end {
             let chunk = file.part(at, CHUNK);
@@ -62,7 +62,7 @@ impl<'a> Parts<'a> {
             }
             at += len;
         }
-        self.unreadable_bytes += said.saturating_sub(at) as u64;
+        self.unreadable_bytes += stated.saturating_sub(at) as u64;
     }
 
     fn add_text(&mut self, payload: View<'a>) {

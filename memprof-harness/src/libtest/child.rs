@@ -32,7 +32,7 @@ pub(super) const PANIC_TEXT_EXTENSION: &str = "panic";
 const REQUIRE: &str = "MEMPROF_REQUIRE";
 
 /// What the parent said, by the variables of [`crate::environment`].
-pub(super) struct Asked {
+pub(super) struct Request {
     /// See [`InChild`].
     pub test: OsString,
     pub ledger: Option<OsString>,
@@ -41,8 +41,8 @@ pub(super) struct Asked {
 }
 
 /// Runs the test that is asked for and ends the process.
-pub(super) fn run(tests: &[&TestDescAndFn], asked: Asked, on_panic: OnPanic) -> ! {
-    let Asked { test: asked_test, ledger, run_options, thread_info } = asked;
+pub(super) fn run(tests: &[&TestDescAndFn], request: Request, on_panic: OnPanic) -> ! {
+    let Request { test: number, ledger, run_options, thread_info } = request;
     // Under libtest a test ends with its harness, also where that is killed or stops at the first failure. The parent's thread that
     // started this process waits for it, so it is the parent's end that counts.
     os::task::end_with_parent();
@@ -53,10 +53,10 @@ pub(super) fn run(tests: &[&TestDescAndFn], asked: Asked, on_panic: OnPanic) -> 
         hash_seeds::fix();
     }
     let ledger = ledger.map(PathBuf::from);
-    let in_child = asked_test.to_str().and_then(|text| text.parse::<InChild>().ok());
+    let in_child = number.to_str().and_then(|text| text.parse::<InChild>().ok());
     let test = in_child.and_then(|in_child| Some((tests.get(in_child.index)?, in_child.call)));
     let (Some(ledger), Some((test, call))) = (ledger, test) else {
-        refuse(&format!("its parent asked for test {} of {}", asked_test.to_string_lossy(), tests.len()))
+        refuse(&format!("its parent asked for test {} of {}", number.to_string_lossy(), tests.len()))
     };
     if let Err(error) = engine::attach(&ledger) {
         refuse(&format!("the ledger `{}` cannot be opened: {error}", ledger.display()));
@@ -186,7 +186,7 @@ fn status_of(thread: thread::JoinHandle<i32>) -> i32 {
 
 /// Holds what the test has leaked against what it allows itself; gives the process's exit status.
 fn hold_leak_budget(status: i32, should_panic: ShouldPanic) -> i32 {
-    let said = match engine::leak_budget() {
+    let message = match engine::leak_budget() {
         LeakBudget::Kept => return status,
         LeakBudget::Exceeded { limit, objects, space } => format!(
             "over budget: `leaked` is {space}, and at most {limit} may be\n  \
@@ -201,22 +201,22 @@ fn hold_leak_budget(status: i32, should_panic: ShouldPanic) -> i32 {
                 leak_check::NO_MEMORY => "there is no memory for it",
                 _ => "the system does not say what has to be known",
             };
-            let said = format!("the budget of `leaked` cannot be checked: {why}");
+            let message = format!("the budget of `leaked` cannot be checked: {why}");
             if !std::env::var_os(REQUIRE).is_some_and(|value| value == "1") {
-                eprintln!("note: {said}");
+                eprintln!("note: {message}");
                 return status;
             }
-            format!("{said}, and {}=1 is set", REQUIRE)
+            format!("{message}, and {}=1 is set", REQUIRE)
         }
     };
-    eprintln!("{said}");
+    eprintln!("{message}");
     if should_panic != ShouldPanic::No {
         // What libtest takes for a panic is an error, too; so it has returned, which is not what was expected.
-        engine::report(state::RETURNED, Some(&said));
+        engine::report(state::RETURNED, Some(&message));
         return 0;
     }
     if status == 0 {
-        engine::report(state::RETURNED_ERR, Some(&said));
+        engine::report(state::RETURNED_ERR, Some(&message));
         return verdict::CHILD_FAILED;
     }
     // A test that failed has failed of that.

@@ -35,7 +35,7 @@ pub(super) fn enter(tests: &[&TestDescAndFn], on_panic: OnPanic) -> EntryReturn 
     black_box(link_marker::TESTS);
     let [rate, ledgers, child, ledger, run_options, thread_info, emulator] = take_environment();
     if let Some(test) = child {
-        child::run(tests, child::Asked { test, ledger, run_options, thread_info }, on_panic);
+        child::run(tests, child::Request { test, ledger, run_options, thread_info }, on_panic);
     }
     // libtest wants its arguments as UTF-8, and says so itself where they are not.
     let arguments = env::args_os().map(|argument| argument.into_string()).collect::<Result<Vec<_>, _>>();

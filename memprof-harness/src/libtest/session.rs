@@ -101,9 +101,9 @@ impl Session {
     pub(super) fn for_programs(&self, ledger: &Path, seed: Seed) -> OsString {
         let stem = ledger.file_stem().unwrap_or_default();
         let detail = Detail { rate: self.rate.0, depth: self.run_options.depth };
-        let mut asked = OsString::from(format!("{detail} {} {} ", seed.to_text(), stem.to_string_lossy()));
-        asked.push(&self.folder);
-        asked
+        let mut value = OsString::from(format!("{detail} {} {} ", seed.to_text(), stem.to_string_lossy()));
+        value.push(&self.folder);
+        value
     }
 }
 

@@ -179,15 +179,15 @@ mod tests {
 
     #[test]
     fn a_broken_end_names_signal_or_status_and_the_moment() {
-        let said = |state, raw| match ending(state, ExitStatus::from_raw(raw)) {
+        let text_of = |state, raw| match ending(state, ExitStatus::from_raw(raw)) {
             Ending::Broken(sentence) => sentence,
             other => panic!("{other:?}"),
         };
-        assert_eq!(said(state::OPEN, 6), "test process was killed by signal 6 (SIGABRT)");
-        assert_eq!(said(state::OPEN, 0), "test process exited with status 0 before the test ended");
-        assert_eq!(said(state::OPEN, 40), "test process was killed by signal 40");
-        assert_eq!(said(state::MAPPED, 9), "test process was killed by signal 9 (SIGKILL) before the test began");
-        assert_eq!(said(state::RETURNED, 3 << 8), "test process exited with status 3 after the test had ended");
+        assert_eq!(text_of(state::OPEN, 6), "test process was killed by signal 6 (SIGABRT)");
+        assert_eq!(text_of(state::OPEN, 0), "test process exited with status 0 before the test ended");
+        assert_eq!(text_of(state::OPEN, 40), "test process was killed by signal 40");
+        assert_eq!(text_of(state::MAPPED, 9), "test process was killed by signal 9 (SIGKILL) before the test began");
+        assert_eq!(text_of(state::RETURNED, 3 << 8), "test process exited with status 3 after the test had ended");
     }
 
     #[test]

@@ -476,9 +476,9 @@ pub fn doubt_sentence(doubt: &Doubt) -> String {
             )
         }
         Doubt::TestsFailed { cargo_exit } => format!("tests failed, or did not compile: cargo ended with {cargo_exit}"),
-        Doubt::Refused { asked, causes, help } => {
+        Doubt::Refused { request, causes, help } => {
             let causes = causes.iter().map(|cause| format!(": {cause}")).collect::<String>();
-            format!("{asked}{causes}{}", help.as_ref().map_or(String::new(), |help| format!(" ({help})")))
+            format!("{request}{causes}{}", help.as_ref().map_or(String::new(), |help| format!(" ({help})")))
         }
         Doubt::Interrupted => "the run was interrupted".to_owned(),
     }

@@ -338,12 +338,12 @@ mod tests {
             toml::from_str::<Policy>(&format!("override = [{{ {rule}, ratchet = true }}]")).unwrap().idle(&[&id])
         };
         assert!(idle("test = 'tests::*', package = 'p'").is_empty());
-        for (rule, meant) in [
+        for (rule, advice) in [
             ("test = 'tests::onee'", "is for no test; did you mean test = \"tests::one\"?"),
             ("target = 'it'", "did you mean target = \"test/it\"?"),
             ("package = 'zzz'", "`[[gate.override]]` with package = \"zzz\" is for no test"),
         ] {
-            assert!(idle(rule)[0].ends_with(meant), "{:?}", idle(rule));
+            assert!(idle(rule)[0].ends_with(advice), "{:?}", idle(rule));
         }
         for (text, why) in [
             ("override = [{ alloc_objects = 0 }]", "names its tests"),
@@ -422,7 +422,7 @@ mod in_the_configuration {
         ] {
             let error = read(text).unwrap_err();
             assert!(error.advice().unwrap().contains(help), "{text}{error}");
-            assert!(error.asked().contains(&format!("`m.toml:{line}`")), "{text}{error}");
+            assert!(error.request().contains(&format!("`m.toml:{line}`")), "{text}{error}");
         }
     }
 

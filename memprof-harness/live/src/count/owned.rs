@@ -149,8 +149,8 @@ pub(crate) fn forget_closed() {
         let mut blocks = shard.lock();
         let before = blocks.len();
         blocks.retain(|_, block| {
-            let wanted = block.state.as_ref().is_some_and(|state| state.all().any(|state| state.is_open()));
-            wanted || oldest.is_some_and(|oldest| block.born >= oldest)
+            let is_counted = block.state.as_ref().is_some_and(|state| state.all().any(|state| state.is_open()));
+            is_counted || oldest.is_some_and(|oldest| block.born >= oldest)
         });
         let gone = before - blocks.len();
         drop(blocks);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 /// What a region is to know, beyond how much was allocated.
 #[derive(Debug, Default)]
-pub(crate) struct Wanted {
+pub(crate) struct Tracking {
     /// Which of its blocks are live, and how many at once.
     pub live: bool,
     /// Where it allocated, as far as a limit needs to be explained.
@@ -42,7 +42,7 @@ struct AtomicSums {
 
 /// A region, shared by the threads that work for it.
 pub(crate) struct State {
-    wanted_live: bool,
+    tracks_live: bool,
     /// Until its metrics were taken.
     open: AtomicBool,
     /// The regions that it is in, each once.
@@ -61,13 +61,13 @@ pub(crate) struct State {
 
 impl State {
     /// A region in `outer`, if there is one.
-    pub(crate) fn new(outer: Option<&Arc<State>>, wanted: Wanted) -> Arc<State> {
-        State::within(outer.map(|outer| outer.all().cloned().collect()).unwrap_or_default(), wanted)
+    pub(crate) fn new(outer: Option<&Arc<State>>, tracking: Tracking) -> Arc<State> {
+        State::within(outer.map(|outer| outer.all().cloned().collect()).unwrap_or_default(), tracking)
     }
 
-    fn within(around: Vec<Arc<State>>, wanted: Wanted) -> Arc<State> {
+    fn within(around: Vec<Arc<State>>, tracking: Tracking) -> Arc<State> {
         Arc::new(State {
-            wanted_live: wanted.live,
+            tracks_live: tracking.live,
             open: AtomicBool::new(true),
             around,
             sums: AtomicSums::default(),
@@ -77,7 +77,7 @@ impl State {
             several_threads: AtomicBool::new(false),
             home: events::this_thread(),
             running: AtomicU32::new(0),
-            sites: wanted.sites.map(Spin::new),
+            sites: tracking.sites.map(Spin::new),
         })
     }
 
@@ -95,7 +95,7 @@ impl State {
                 around.push(Arc::clone(state));
             }
         }
-        State::within(around, Wanted::default())
+        State::within(around, Tracking::default())
     }
 
     /// The region itself, and those that it is in.
@@ -105,7 +105,7 @@ impl State {
 
     /// Whether any of them is to know which of its blocks are live.
     pub(crate) fn wants_live(self: &Arc<State>) -> bool {
-        self.all().any(|state| state.wanted_live)
+        self.all().any(|state| state.tracks_live)
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -124,7 +124,7 @@ impl State {
 
     /// A block of so many bytes is live; of all regions that want to know.
     pub(crate) fn born(self: &Arc<State>, size: u64) {
-        for state in self.all().filter(|state| state.wanted_live) {
+        for state in self.all().filter(|state| state.tracks_live) {
             state.live_objects.fetch_add(1, Relaxed);
             let live = state.live_space.fetch_add(size, Relaxed) + size;
             state.peak_space.fetch_max(live, Relaxed);
@@ -133,7 +133,7 @@ impl State {
 
     /// One is no longer.
     pub(crate) fn gone(self: &Arc<State>, size: u64) {
-        for state in self.all().filter(|state| state.wanted_live) {
+        for state in self.all().filter(|state| state.tracks_live) {
             state.live_objects.fetch_sub(1, Relaxed);
             state.live_space.fetch_sub(size, Relaxed);
         }
@@ -141,7 +141,7 @@ impl State {
 
     /// One has another size now.
     pub(crate) fn resized(self: &Arc<State>, old: u64, new: u64) {
-        for state in self.all().filter(|state| state.wanted_live) {
+        for state in self.all().filter(|state| state.tracks_live) {
             let live = state.live_space.fetch_add(new.wrapping_sub(old), Relaxed).wrapping_add(new).wrapping_sub(old);
             state.peak_space.fetch_max(live, Relaxed);
         }
@@ -230,9 +230,9 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    pub(crate) fn new(outer: Option<&Arc<State>>, wanted: Wanted) -> Region {
+    pub(crate) fn new(outer: Option<&Arc<State>>, tracking: Tracking) -> Region {
         let _inside = events::inside();
-        Region { state: Quiet::new(State::new(outer, wanted)), _listening: Listening::new() }
+        Region { state: Quiet::new(State::new(outer, tracking)), _listening: Listening::new() }
     }
 }
 

@@ -45,7 +45,7 @@ pub fn modules(ledger: &Ledger, exe: &Path) -> Vec<Module> {
 pub struct Request {
     modules: Modules,
     /// By object.
-    wanted: Vec<IdSet<u64>>,
+    addresses: Vec<IdSet<u64>>,
 }
 
 /// The names of all addresses of a run.
@@ -74,16 +74,16 @@ impl Request {
     /// Asks for `addresses`, the return addresses in the stacks of a process that had `modules` loaded: see [`modules`].
     pub fn add(&mut self, modules: &[Module], addresses: &[u64]) -> AddressMap {
         let map = self.modules.add(modules);
-        self.wanted.resize_with(self.modules.iter().len(), IdSet::default);
+        self.addresses.resize_with(self.modules.iter().len(), IdSet::default);
         for (object, address) in addresses.iter().filter_map(|address| map.locate(*address)) {
-            self.wanted[object as usize].insert(address);
+            self.addresses[object as usize].insert(address);
         }
         map
     }
 
     /// How many addresses were asked for, each once for each object.
     pub fn addresses(&self) -> u64 {
-        self.wanted.iter().map(|addresses| addresses.len() as u64).sum()
+        self.addresses.iter().map(|addresses| addresses.len() as u64).sum()
     }
 
     /// Resolves what was asked for, where `store` does not know it from an earlier run. `advance` is told how many more addresses are done, from any thread.
@@ -96,13 +96,14 @@ impl Request {
         let mut symbols = Symbols { modules: self.modules, ..Symbols::default() };
         let mut tables: Vec<(Option<CacheKey>, SymbolTable)> = Vec::new();
         let mut missing: Vec<(ModuleIndex, Vec<u64>)> = Vec::new();
-        for (index, (object, wanted)) in symbols.modules.iter().zip(self.wanted).enumerate() {
+        for (index, (object, addresses)) in symbols.modules.iter().zip(self.addresses).enumerate() {
             // What has no absolute path, such as `[vdso]`, was not loaded from a file.
             let key = CacheKey::of(&object.path, object.build_id.as_deref()).filter(|_| object.path.is_absolute());
             let table = key.as_ref().map(|key| cache::load(store, key)).unwrap_or_default();
-            let (asked, known) = (wanted.len(), wanted.iter().filter(|address| table.contains(**address)).count());
-            let mut new: Vec<u64> = wanted.into_iter().filter(|address| !table.contains(*address)).collect();
-            advance((if object.path.is_absolute() { known } else { asked }) as u64);
+            let (requested, known) =
+                (addresses.len(), addresses.iter().filter(|address| table.contains(**address)).count());
+            let mut new: Vec<u64> = addresses.into_iter().filter(|address| !table.contains(*address)).collect();
+            advance((if object.path.is_absolute() { known } else { requested }) as u64);
             if object.path.is_absolute() && !new.is_empty() {
                 new.sort_unstable();
                 missing.push((index as ModuleIndex, new));

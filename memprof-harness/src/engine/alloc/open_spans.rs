@@ -28,8 +28,8 @@ impl OpenSpans {
         self.hollow.set(None);
     }
 
-    /// Up to `wanted` free slots of the class, linked: the first, and how many they are. `None` where there is no room for more.
-    pub(crate) fn take(&self, class: usize, wanted: u32, start: *mut u8) -> Option<(*mut u8, u32)> {
+    /// Up to `at_most` free slots of the class, linked: the first, and how many they are. `None` where there is no room for more.
+    pub(crate) fn take(&self, class: usize, at_most: u32, start: *mut u8) -> Option<(*mut u8, u32)> {
         let bytes = bytes_of(class);
         let id = match self.open.get() {
             Some(id) => id,
@@ -38,7 +38,7 @@ impl OpenSpans {
         let (span, start) = (id.span(), id.start(start));
         let (mut first, mut count) = (ptr::null_mut(), 0);
         let mut free = span.first.load(Relaxed);
-        while count < wanted && free != 0 {
+        while count < at_most && free != 0 {
             let block = start.wrapping_add(usize::from(free) * ALIGN);
             // SAFETY: a free slot of this span, whose list only the class's lock gives access to.
             let behind = unsafe { next_of(block) };
@@ -48,7 +48,7 @@ impl OpenSpans {
             (first, count) = (block, count + 1);
         }
         if count == 0 {
-            (first, count) = carve(span, start, bytes, wanted);
+            (first, count) = carve(span, start, bytes, at_most);
         } else {
             span.first.store(free, Relaxed);
             let left = span.free.load(Relaxed) - count as u16;

@@ -18,10 +18,10 @@ pub(crate) fn note_limit() {
     ARE_THE_PROGRAMS.store(limits::space_left().is_some(), Relaxed);
 }
 
-/// The program found no memory for `wanted` bytes: gives back what slots do not need, and then what is set aside, if that is enough for them.
+/// The program found no memory for `needed` bytes: gives back what slots do not need, and then what is set aside, if that is enough for them.
 /// Gives whether to try again. Stacks that the ledger has no room for later are counted.
 #[cold]
-pub(crate) fn give_back(wanted: usize) -> bool {
+pub(crate) fn give_back(needed: usize) -> bool {
     if slots::make_room() {
         return true;
     }
@@ -31,7 +31,7 @@ pub(crate) fn give_back(wanted: usize) -> bool {
     }
     let errno = Errno::save();
     let left = limits::space_left().and_then(|left| usize::try_from(left).ok()).unwrap_or(0);
-    let gave_back = left.saturating_add(set_aside) >= wanted && ledger_map::give_back_set_aside();
+    let gave_back = left.saturating_add(set_aside) >= needed && ledger_map::give_back_set_aside();
     errno.restore();
     gave_back
 }

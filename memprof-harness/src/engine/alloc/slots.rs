@@ -161,11 +161,11 @@ pub(crate) fn is_for(block: *mut u8, size: usize) -> bool {
 /// The layout of a slot's block, which its program says is this one: where the slot is of another class, with the fewest bytes that
 /// it may have been asked for.
 #[inline(always)]
-pub(crate) fn layout_of(block: *mut u8, said: Layout) -> Layout {
-    if is_for(block, said.size()) {
-        return said;
+pub(crate) fn layout_of(block: *mut u8, layout: Layout) -> Layout {
+    if is_for(block, layout.size()) {
+        return layout;
     }
-    Layout::from_size_align(sizes_of(block).0, said.align()).unwrap_or(said)
+    Layout::from_size_align(sizes_of(block).0, layout.align()).unwrap_or(layout)
 }
 
 /// # Safety
@@ -184,10 +184,10 @@ pub(crate) unsafe fn set_next(block: *mut u8, next: *mut u8) {
     unsafe { block.cast::<*mut u8>().write(next) }
 }
 
-/// A batch of free slots: the first, linked to the others, and how many they are. Where some are to be carved, `wanted` at most.
+/// A batch of free slots: the first, linked to the others, and how many they are. Where some are to be carved, no more than `at_most`.
 /// `None` where there is no room for more.
-pub(crate) fn take_batch(class: usize, wanted: u32) -> Option<(*mut u8, u32)> {
-    CENTRAL.get(class)?.take(class, wanted)
+pub(crate) fn take_batch(class: usize, at_most: u32) -> Option<(*mut u8, u32)> {
+    CENTRAL.get(class)?.take(class, at_most)
 }
 
 /// # Safety
@@ -308,8 +308,8 @@ impl CentralList {
         }
     }
 
-    fn take(&self, class: usize, wanted: u32) -> Option<(*mut u8, u32)> {
-        self.lock.hold(|| self.pop().or_else(|| self.open.take(class, wanted, START.load(Relaxed))))
+    fn take(&self, class: usize, at_most: u32) -> Option<(*mut u8, u32)> {
+        self.lock.hold(|| self.pop().or_else(|| self.open.take(class, at_most, START.load(Relaxed))))
     }
 
     /// Gives the slots of all batches to their spans.

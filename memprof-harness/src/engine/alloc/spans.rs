@@ -325,9 +325,9 @@ pub(super) enum Standing {
 }
 
 /// Makes slots of memory of the span that has none yet.
-pub(super) fn carve(span: &Span, start: *mut u8, bytes: usize, wanted: u32) -> (*mut u8, u32) {
+pub(super) fn carve(span: &Span, start: *mut u8, bytes: usize, at_most: u32) -> (*mut u8, u32) {
     let carved = usize::from(span.carved.load(Relaxed));
-    let most = (CARVED_AT_ONCE / bytes).clamp(1, wanted as usize);
+    let most = (CARVED_AT_ONCE / bytes).clamp(1, at_most as usize);
     let count = most.min(slots_in_span(bytes) - carved);
     let block = |i: usize| start.wrapping_add(ALIGN + (carved + i) * bytes);
     for i in 0..count {

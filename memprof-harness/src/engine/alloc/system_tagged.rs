@@ -210,16 +210,16 @@ pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
     unsafe { system::dealloc(block.wrapping_sub(front), inner) }
 }
 
-/// How many bytes a block was asked for, of which its program says that they were `said`: where that cannot be, the fewest that it may be.
+/// How many bytes a block was asked for, of which its program says that they were `requested`: where that cannot be, the fewest that it may be.
 ///
 /// # Safety
 /// The block is live, was made here, and has `front` bytes in front.
 #[inline(always)]
-unsafe fn size_of_known(block: *mut u8, front: usize, said: usize, note: Option<Note>) -> usize {
+unsafe fn size_of_known(block: *mut u8, front: usize, requested: usize, note: Option<Note>) -> usize {
     let start = block.wrapping_sub(front);
     // SAFETY: C's block begins there.
-    if unsafe { system::may_have(start, said.saturating_add(front)) } {
-        return said;
+    if unsafe { system::may_have(start, requested.saturating_add(front)) } {
+        return requested;
     }
     // SAFETY: as above.
     let size = unsafe { system::fewest_of(start) }.saturating_sub(front).max(1);

@@ -267,17 +267,17 @@ fn count_free_of_noted(local: &Local, note: Note, size: usize) {
     }
 }
 
-/// How many bytes a block was asked for, of which its program says that they were `said`: where that cannot be, and its site does not
+/// How many bytes a block was asked for, of which its program says that they were `requested`: where that cannot be, and its site does not
 /// tell, the fewest that it may be.
 ///
 /// # Safety
 /// The block is live, and C's where it is the test's.
 #[inline(always)]
-unsafe fn size_of_known(block: *mut u8, said: usize, owner: Owner) -> usize {
-    let Owner::Test(note) = owner else { return said };
+unsafe fn size_of_known(block: *mut u8, requested: usize, owner: Owner) -> usize {
+    let Owner::Test(note) = owner else { return requested };
     // SAFETY: by contract.
-    if unsafe { system::may_have(block, said) } {
-        return said;
+    if unsafe { system::may_have(block, requested) } {
+        return requested;
     }
     // SAFETY: by contract.
     let size = note.and_then(Note::size).unwrap_or_else(|| unsafe { system::fewest_of(block) });

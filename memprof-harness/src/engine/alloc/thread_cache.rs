@@ -75,8 +75,8 @@ impl ThreadCache {
                 slots::release_unused();
             }
             // Many lanes never want more of a class than the first few.
-            let wanted = if free.batch.get() == 0 { first_of(class) } else { batch_of(class) };
-            match slots::take_batch(class, wanted) {
+            let at_most = if free.batch.get() == 0 { first_of(class) } else { batch_of(class) };
+            match slots::take_batch(class, at_most) {
                 Some(batch) => batch,
                 None => self.take_after_all(class)?,
             }
@@ -513,11 +513,11 @@ mod tests {
         let layout = |size| Layout::from_size_align(size, 4).expect("small");
         for size in [1, 8, 9, 100, 1000, slots::LARGEST] {
             let block = lane.take(size).expect("room");
-            for said in (1..=slots::LARGEST).chain([5000, usize::MAX / 4]) {
-                let is_for = said <= slots::LARGEST && size_class(said) == size_class(size);
-                assert_eq!(slots::is_for(block, said), is_for, "{said} for {size}");
-                let known = if is_for { said } else { slots::sizes_of(block).0 };
-                assert_eq!(slots::layout_of(block, layout(said)), layout(known), "{said} for {size}");
+            for requested in (1..=slots::LARGEST).chain([5000, usize::MAX / 4]) {
+                let is_for = requested <= slots::LARGEST && size_class(requested) == size_class(size);
+                assert_eq!(slots::is_for(block, requested), is_for, "{requested} for {size}");
+                let known = if is_for { requested } else { slots::sizes_of(block).0 };
+                assert_eq!(slots::layout_of(block, layout(requested)), layout(known), "{requested} for {size}");
             }
             // SAFETY: a live slot of that size.
             unsafe { lane.put(block, size) };

@@ -324,10 +324,10 @@ fn ask_loader() -> Option<Next> {
 /// Whether all of these addresses lie in one object.
 fn are_in_one_object(addresses: [usize; 4]) -> bool {
     /// # Safety
-    /// `info` and `asked` are what `dl_iterate_phdr` passes: a loaded object, and the caller's four addresses.
-    unsafe extern "C" fn look(info: *mut loader::Object, _: usize, asked: *mut c_void) -> c_int {
+    /// `info` and `data` are what `dl_iterate_phdr` passes: a loaded object, and the caller's four addresses.
+    unsafe extern "C" fn look(info: *mut loader::Object, _: usize, data: *mut c_void) -> c_int {
         // SAFETY: the loader passes on what `dl_iterate_phdr` was given.
-        let addresses = unsafe { &*asked.cast::<[usize; 4]>() };
+        let addresses = unsafe { &*data.cast::<[usize; 4]>() };
         // SAFETY: the loader's, for the length of this call.
         let info = unsafe { &*info };
         // SAFETY: so many headers are there.
@@ -341,9 +341,9 @@ fn are_in_one_object(addresses: [usize; 4]) -> bool {
         };
         c_int::from(addresses.iter().all(|&address| has(address)))
     }
-    let asked = ptr::from_ref(&addresses).cast_mut().cast();
+    let data = ptr::from_ref(&addresses).cast_mut().cast();
     // SAFETY: the function only reads what it is given.
-    unsafe { loader::for_each_object(look, asked) != 0 }
+    unsafe { loader::for_each_object(look, data) != 0 }
 }
 
 /// The address of the function of this name, which ends with a 0, in the objects behind the

@@ -108,7 +108,7 @@ mod unready {
             return unsafe { observed_alloc(layout) };
         }
         // SAFETY: as above. Nothing is left to do afterwards, so that this is a jump, and no frame of a thread's first event.
-        unsafe { alloc_unheard(layout) }
+        unsafe { alloc_unobserved(layout) }
     }
 
     /// # Safety
@@ -120,7 +120,7 @@ mod unready {
             return unsafe { observed_alloc_zeroed(layout) };
         }
         // SAFETY: as above. Nothing is left to do afterwards, so that this is a jump, and no frame of a thread's first event.
-        unsafe { alloc_zeroed_unheard(layout) }
+        unsafe { alloc_zeroed_unobserved(layout) }
     }
 
     /// # Safety
@@ -133,7 +133,7 @@ mod unready {
             return unsafe { observed_dealloc(block, layout) };
         }
         // SAFETY: as above. Nothing is left to do afterwards, so that this is a jump, and no frame of a thread's first event.
-        unsafe { dealloc_unheard(block, layout) }
+        unsafe { dealloc_unobserved(block, layout) }
     }
 
     /// # Safety
@@ -146,7 +146,7 @@ mod unready {
             return unsafe { observed_realloc(block, layout, size) };
         }
         // SAFETY: as above. Nothing is left to do afterwards, so that this is a jump, and no frame of a thread's first event.
-        unsafe { realloc_unheard(block, layout, size) }
+        unsafe { realloc_unobserved(block, layout, size) }
     }
 
     /// # Safety
@@ -154,7 +154,7 @@ mod unready {
     #[inline(never)]
     unsafe fn observed_alloc(layout: Layout) -> *mut u8 {
         // SAFETY: the caller upholds `alloc`'s contract.
-        let block = unsafe { alloc_unheard(layout) };
+        let block = unsafe { alloc_unobserved(layout) };
         observer::allocated(block, layout.size());
         block
     }
@@ -164,7 +164,7 @@ mod unready {
     #[inline(never)]
     unsafe fn observed_alloc_zeroed(layout: Layout) -> *mut u8 {
         // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-        let block = unsafe { alloc_zeroed_unheard(layout) };
+        let block = unsafe { alloc_zeroed_unobserved(layout) };
         observer::allocated(block, layout.size());
         block
     }
@@ -176,7 +176,7 @@ mod unready {
     unsafe fn observed_dealloc(block: *mut u8, layout: Layout) {
         observer::freed(block, layout.size());
         // SAFETY: the caller upholds `dealloc`'s contract.
-        unsafe { dealloc_unheard(block, layout) }
+        unsafe { dealloc_unobserved(block, layout) }
     }
 
     /// # Safety
@@ -186,7 +186,7 @@ mod unready {
     unsafe fn observed_realloc(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         let resizing = observer::resizing(block);
         // SAFETY: the caller upholds `realloc`'s contract.
-        let moved = unsafe { realloc_unheard(block, layout, size) };
+        let moved = unsafe { realloc_unobserved(block, layout, size) };
         resizing.done(block, layout.size(), moved, size);
         moved
     }
@@ -194,7 +194,7 @@ mod unready {
     /// # Safety
     /// The contract of `GlobalAlloc::alloc`: `layout` has a size, which is not 0.
     #[inline(always)]
-    unsafe fn alloc_unheard(layout: Layout) -> *mut u8 {
+    unsafe fn alloc_unobserved(layout: Layout) -> *mut u8 {
         match decided() {
             // SAFETY: the caller upholds `alloc`'s contract.
             Mode::Exact => unsafe { exact::unready::alloc(layout) },
@@ -211,7 +211,7 @@ mod unready {
     /// # Safety
     /// The contract of `GlobalAlloc::alloc_zeroed`: `layout` has a size, which is not 0.
     #[inline(always)]
-    unsafe fn alloc_zeroed_unheard(layout: Layout) -> *mut u8 {
+    unsafe fn alloc_zeroed_unobserved(layout: Layout) -> *mut u8 {
         match decided() {
             // SAFETY: the caller upholds `alloc_zeroed`'s contract.
             Mode::Exact => unsafe { exact::unready::alloc_zeroed(layout) },
@@ -228,7 +228,7 @@ mod unready {
     /// The contract of `GlobalAlloc::dealloc`: `block` is one that the hook gave for `layout`, and nobody uses it any
     /// more.
     #[inline(always)]
-    unsafe fn dealloc_unheard(block: *mut u8, layout: Layout) {
+    unsafe fn dealloc_unobserved(block: *mut u8, layout: Layout) {
         match decided() {
             // SAFETY: the caller upholds `dealloc`'s contract. Every block was made in this mode:
             // the first allocation decided it.
@@ -244,7 +244,7 @@ mod unready {
     /// The contract of `GlobalAlloc::realloc`: `block` is one that the hook gave for `layout`, nobody uses it
     /// meanwhile, and `size` is not 0 and no more than a layout can have.
     #[inline(always)]
-    unsafe fn realloc_unheard(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+    unsafe fn realloc_unobserved(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         match decided() {
             // SAFETY: the caller upholds `realloc`'s contract. Every block was made in this mode:
             // the first allocation decided it.
@@ -296,12 +296,12 @@ fn decide() -> Mode {
 #[cfg(memprof_program)]
 fn decide() -> Mode {
     // SAFETY: a C string; nothing changes the environment before the first allocation of the process.
-    let asked = unsafe { libc::getenv(c"MEMPROF_PROGRAM".as_ptr()) };
-    if asked.is_null() {
+    let variable = unsafe { libc::getenv(c"MEMPROF_PROGRAM".as_ptr()) };
+    if variable.is_null() {
         return state::decide(Mode::Plain);
     }
     // SAFETY: it is a C string, and no more of it is looked at than its end allows.
-    let exact = unsafe { libc::strncmp(asked, c"1 ".as_ptr(), 2) } == 0;
+    let exact = unsafe { libc::strncmp(variable, c"1 ".as_ptr(), 2) } == 0;
     state::decide(if exact { Mode::Exact } else { Mode::Sampled })
 }
 

@@ -138,14 +138,14 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "Miri's threads are not the system's")]
     fn a_thread_that_sleeps_is_found_where_it_sleeps() {
-        let (tell, told) = mpsc::channel();
+        let (sender, receiver) = mpsc::channel();
         let (end, ended) = mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
             let local = [0u8; 64];
-            tell.send((os::thread::id(), std::hint::black_box(&local).as_ptr().address())).expect("somebody waits");
+            sender.send((os::thread::id(), std::hint::black_box(&local).as_ptr().address())).expect("somebody waits");
             ended.recv().is_err()
         });
-        let (id, local) = told.recv().expect("it tells");
+        let (id, local) = receiver.recv().expect("it tells");
         let found = loop {
             if let Some(sleeper) =
                 ending::state_of(id).filter(|(sleeps, _)| *sleeps).and_then(|(_, cpu)| sleeper(id, cpu))

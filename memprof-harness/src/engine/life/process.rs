@@ -200,8 +200,8 @@ fn put_message(message: &str) {
     let identity = ledger_map::chunk_header(layout::HEADER_LEN as u64);
     let kept = layout::HEADER_LEN as u64 + identity.len.load(Relaxed);
     let kept_room = ledger_map::chunk_header(kept).len.load(Relaxed) as usize - size_of::<ChunkHeader>();
-    let wanted = FRAMING + message.len();
-    let chunk = if wanted <= kept_room { kept } else { ledger_map::chunk(kind::TEXT, 0, wanted).unwrap_or(kept) };
+    let needed = FRAMING + message.len();
+    let chunk = if needed <= kept_room { kept } else { ledger_map::chunk(kind::TEXT, 0, needed).unwrap_or(kept) };
     let room = ledger_map::chunk_header(chunk).len.load(Relaxed) as usize - size_of::<ChunkHeader>();
     let fits = message.floor_char_boundary_at(room - FRAMING);
     let mut text = Vec::with_capacity(FRAMING + fits.len());
@@ -268,8 +268,8 @@ pub(crate) fn see_to_fork() {
 #[cold]
 #[inline(never)]
 fn leave_to_parent() {
-    let told = thread::take_fork();
-    let number = match told {
+    let number_in_parent = thread::take_fork();
+    let number = match number_in_parent {
         // Made by the bare system call: nobody has counted it. That much is the parent's to know.
         0 if ledger_map::is_attached() => ledger_map::header().forks.fetch_add(1, Relaxed) + 1,
         // Made so by a fork that has no ledger yet: only the time tells it from its like.

@@ -71,8 +71,8 @@ pub(crate) fn rule_where_interrupted(address: u64) -> Found {
         #[cfg(target_arch = "x86_64")]
         Found { rule: Rule::Outermost, function } => {
             let at = (address as usize).wrapping_sub(1);
-            let told = code_at::object_at(at).and_then(|object| eh_frame::find(object, at));
-            told.map_or(Found { rule: Rule::Unknown, function }, |(found, _)| found)
+            let entry = code_at::object_at(at).and_then(|object| eh_frame::find(object, at));
+            entry.map_or(Found { rule: Rule::Unknown, function }, |(found, _)| found)
         }
         found => found,
     }

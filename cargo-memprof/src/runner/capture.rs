@@ -11,7 +11,7 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 
 /// What was heard of a program.
-pub struct Heard {
+pub struct Captured {
     pub status: ExitStatus,
     /// What it wrote to stdout, and to stderr where that is the same; the beginning of it, where it is very much.
     pub text: String,
@@ -24,7 +24,7 @@ const MOST: usize = 64 << 20;
 ///
 /// # Errors
 /// Where it could not be started, or waited for.
-pub fn run(command: &mut Command) -> io::Result<Heard> {
+pub fn run(command: &mut Command) -> io::Result<Captured> {
     let stdout = io::stdout();
     let (listener, speaker) = match stdout.is_terminal() {
         true => terminal(stdout.as_fd())?,
@@ -46,7 +46,7 @@ pub fn run(command: &mut Command) -> io::Result<Heard> {
     });
     let text = pass_on(File::from(listener), &gone);
     let status = waits.join().unwrap_or_else(|_| Err(io::Error::other("the thread that waits for it is gone")))?;
-    Ok(Heard { status, text: String::from_utf8_lossy(&text).into_owned() })
+    Ok(Captured { status, text: String::from_utf8_lossy(&text).into_owned() })
 }
 
 /// Writes to stdout what comes from `listener`, until nobody can write there any more, or the program is `gone` and all is read

@@ -120,6 +120,8 @@ pub(crate) mod memory {
         false
     }
 
+    pub(crate) fn keep_empty(_: *mut c_void, _: usize) {}
+
     pub(crate) fn page_size() -> usize {
         0
     }

@@ -36,21 +36,35 @@ impl Object {
 /// Where one process had its objects.
 #[derive(Debug, Default)]
 pub struct AddressMap {
-    /// First address, end, what to take from an address, object; by first address, none overlapping another.
+    /// First address, end, what to take from an address, object; by first address, each once.
     ranges: Vec<(u64, u64, u64, ModuleIndex)>,
+    /// First address and end of what several objects had, one after the other: which of them a stack means is not known. By address, none
+    /// overlapping another.
+    shared: Vec<(u64, u64)>,
 }
 
 impl Modules {
-    /// Takes in the objects of one process.
+    /// Takes in the objects of one process, whenever it had them loaded.
     pub fn add(&mut self, modules: &[Module]) -> AddressMap {
         let mut ranges: Vec<(u64, u64, u64, ModuleIndex)> = Vec::with_capacity(modules.len());
         for module in modules {
-            // What was loaded later lies where something earlier was unloaded from.
-            ranges.retain(|(start, end, ..)| module.end <= *start || *end <= module.start);
             ranges.push((module.start, module.end, module.bias, self.object(module)));
         }
         ranges.sort_unstable();
-        AddressMap { ranges }
+        ranges.dedup();
+        let mut shared: Vec<(u64, u64)> = Vec::new();
+        // The range that reaches furthest of those before.
+        let mut furthest = 0;
+        for &(start, end, ..) in &ranges {
+            if start < furthest {
+                match shared.last_mut().filter(|(_, before)| start <= *before) {
+                    Some((_, before)) => *before = end.min(furthest).max(*before),
+                    None => shared.push((start, end.min(furthest))),
+                }
+            }
+            furthest = furthest.max(end);
+        }
+        AddressMap { ranges, shared }
     }
 
     fn object(&mut self, module: &Module) -> ModuleIndex {
@@ -86,7 +100,11 @@ impl AddressMap {
         let call = address.checked_sub(1)?;
         let after = self.ranges.partition_point(|(start, ..)| *start <= call);
         let (_, end, bias, index) = *self.ranges.get(after.checked_sub(1)?)?;
-        (call < end).then(|| (index, call.wrapping_sub(bias)))
+        let is_shared = || {
+            let after = self.shared.partition_point(|(start, _)| *start <= call);
+            after > 0 && call < self.shared[after - 1].1
+        };
+        (call < end && !is_shared()).then(|| (index, call.wrapping_sub(bias)))
     }
 }
 
@@ -113,10 +131,15 @@ mod tests {
     }
 
     #[test]
-    fn what_was_loaded_later_hides_what_lay_there_before() {
+    fn what_two_objects_had_is_neithers() {
         let mut modules = Modules::default();
-        let map = modules.add(&[module("/a", 0x1000, 0x2000), module("/b", 0x1800, 0x2800)]);
-        assert_eq!(map.locate(0x1900), Some((1, 0xff)));
-        assert_eq!(map.locate(0x1100), None);
+        let (a, b) = (module("/a", 0x1000, 0x2000), module("/b", 0x1800, 0x2800));
+        // The same at the same place is one.
+        let map = modules.add(&[a.clone(), b, a]);
+        assert_eq!(map.locate(0x1101), Some((0, 0x100)));
+        assert_eq!(map.locate(0x1900), None);
+        assert_eq!(map.locate(0x2101), Some((1, 0x900)));
+        let moved = Module { bias: 0, ..module("/a", 0x1000, 0x2000) };
+        assert_eq!(modules.add(&[module("/a", 0x1000, 0x2000), moved]).locate(0x1101), None);
     }
 }

@@ -1,10 +1,12 @@
 //! C's `dlclose`. What is loaded next may lie where this library lay, and what its unwind tables say is another thing then; so what was
-//! learned of addresses is forgotten, and nothing is learned during the call, which goes on to the C library's.
+//! learned of addresses is forgotten, and nothing is learned during the call, which goes on to the C library's. Its name is noted, and its place
+//! kept, since what names a stack's addresses only sees them when the test has ended.
 //!
 //! The name is weak: a program that defines `dlclose` itself keeps its own.
 
 #![allow(unsafe_code)] // a function of the C library's
 
+use crate::engine::life::modules;
 use crate::engine::unwind::code_at;
 use std::ffi::{c_int, c_void};
 use std::mem::transmute;
@@ -42,5 +44,6 @@ unsafe extern "C" fn close(library: *mut c_void) -> c_int {
     let next = unsafe { transmute::<*mut c_void, Option<unsafe extern "C" fn(*mut c_void) -> c_int>>(next) };
     let Some(next) = next else { return -1 };
     // SAFETY: the caller upholds `dlclose`'s contract.
-    code_at::unload(|| unsafe { next(library) })
+    let unload = || unsafe { next(library) };
+    modules::unload(|| code_at::unload(unload))
 }

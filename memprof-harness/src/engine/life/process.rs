@@ -34,10 +34,8 @@ use std::io;
 use std::mem::size_of;
 use std::path::Path;
 use std::sync::atomic::Ordering::{Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
-/// Objects that were loaded when the ledger was mapped.
-static OBJECTS: AtomicUsize = AtomicUsize::new(0);
 /// Which of its parent's forks this process is, counted from 1; 0 = it is none.
 static ORDINAL: AtomicU32 = AtomicU32::new(0);
 /// Forks that this one made by the C library's word while it had no ledger.
@@ -78,7 +76,7 @@ pub fn attach(path: &Path) -> io::Result<()> {
     }
     code_at::prepare();
     state::attach();
-    OBJECTS.store(modules::note(), Relaxed);
+    modules::note();
     PREFIX.store(ledger_map::header().arena_end.load(Relaxed), Relaxed);
     ledger_map::header().pid.store(std::process::id(), Relaxed);
     ledger_map::header().state.store(layout::state::MAPPED, Relaxed);
@@ -166,9 +164,7 @@ pub fn close() {
         return;
     }
     let leak_check = leaks::check();
-    if modules::count() != OBJECTS.load(Relaxed) {
-        modules::note();
-    }
+    modules::note();
     ledger_map::seal();
     ledger_map::header().own_memory.store(own_memory::held(), Release);
     ledger_map::header().leak_check.store(leak_check, Release);
@@ -305,6 +301,7 @@ fn start_forked() {
     let started = ledger_map::reattach(PREFIX.load(Relaxed));
     state::restart(if started { OPEN } else { ENDED });
     if started {
+        modules::forget_noted();
         let header = ledger_map::header();
         let parent = header.pid.load(Relaxed);
         header.pid.store(process_id(), Relaxed);

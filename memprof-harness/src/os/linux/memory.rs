@@ -44,6 +44,18 @@ pub(crate) unsafe fn map_at(place: *mut c_void, len: usize) -> bool {
     mapped == place
 }
 
+/// Keeps a place that nothing is mapped to as it is: nothing is put there unless it is asked for by its address. What is there stays.
+pub(crate) fn keep_empty(place: *mut c_void, len: usize) {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED_NOREPLACE | UNRESERVED;
+    // SAFETY: nothing that is mapped is replaced.
+    let mapped = unsafe { libc::mmap(place, len, libc::PROT_NONE, flags, -1, 0) };
+    if mapped != libc::MAP_FAILED && mapped != place {
+        // As above.
+        // SAFETY: just mapped, and nobody knows of it.
+        unsafe { libc::munmap(mapped, len) };
+    }
+}
+
 /// Bytes of a page.
 pub(crate) fn page_size() -> usize {
     // SAFETY: has no preconditions. The C library knows it from the start of the process, and asks nobody.

@@ -34,6 +34,6 @@ pub use life::process::shut;
 pub use life::process::{attach, close, open, report};
 #[cfg(memprof_program)]
 pub use life::process::{end_program, leave_out_set_up, open_in_frame};
+pub use life::suspension::{suspend, Suspended};
 #[cfg(all(memprof_injected, not(memprof_program)))]
 pub use life::thread::anchor;
-pub use life::thread::{suspend, Suspended};

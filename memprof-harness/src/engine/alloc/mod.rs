@@ -4,6 +4,7 @@
 #![cfg_attr(memprof_native, allow(dead_code))]
 
 pub(crate) mod block_tag;
+pub(crate) mod central_list;
 pub(crate) mod open_spans;
 pub(crate) mod reserves;
 pub(crate) mod slots;

@@ -2,20 +2,20 @@
 //! of its own in front of each block, so here a program's data lies as close together as without us. A header in front of the
 //! C library's block would move it apart, which costs programs that live in the cache more than recording does.
 //!
-//! This file decides which blocks are slots, and has the central lists, where batches of free slots wait for a lane to take them. A lane's
-//! own free slots are in `thread_cache`, and those that no lane needs are in `spans`.
+//! This file decides which blocks are slots, and where memory for them is. Batches of free slots wait in a `central_list` for a lane to take
+//! them, a lane's own are in its `thread_cache`, and those that no lane needs are in `spans`.
 
 #![allow(unsafe_code)] // an allocator
 
-use crate::engine::alloc::block_tag::{mark_free, BatchTag, SlotState, SlotTag, BIRTH_BITS};
-use crate::engine::alloc::open_spans::{self, OpenSpans};
+use crate::engine::alloc::block_tag::{mark_free, SlotState, SlotTag, BIRTH_BITS};
+use crate::engine::alloc::central_list::CentralList;
+use crate::engine::alloc::open_spans;
 use crate::engine::alloc::span_pool;
 use crate::engine::alloc::spans::{self, Need, SPAN};
 use crate::engine::life::seccomp;
 use crate::engine::record::site_predictor::Number;
 use crate::engine::store::errno::Errno;
 use crate::engine::store::limits;
-use crate::engine::store::lock::Lock;
 use crate::os::memory;
 use crate::os::weak_symbol::weak_address;
 use crate::provenance::{self, Address};
@@ -23,7 +23,7 @@ use std::alloc::Layout;
 use std::mem::size_of;
 use std::ptr;
 use std::sync::atomic::Ordering::{Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize};
 
 /// Blocks of more bytes than this are not small.
 pub(crate) const LARGEST: usize = 1023;
@@ -61,18 +61,6 @@ pub(crate) const fn batch_of(class: usize) -> u32 {
     }
 }
 
-/// Whole batches that the central list of a class keeps: as many as have a span's bytes, but 16 at most. What comes besides goes
-/// to its span, so that the span can become empty.
-const fn batches_kept(class: usize) -> u32 {
-    const MOST: usize = 16;
-    let fit = SPAN / (batch_of(class) as usize * bytes_of(if class == 0 { 1 } else { class }));
-    if fit < MOST {
-        fit as u32
-    } else {
-        MOST as u32
-    }
-}
-
 /// Where the slots of this process are, those of a process it was forked from not among them. On a cache line that threads only
 /// read.
 #[repr(align(64))]
@@ -83,22 +71,13 @@ struct Own {
 
 static OWN: Own = Own { first: AtomicUsize::new(0), len: AtomicUsize::new(0) };
 /// Aligned as spans are.
-static START: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
+pub(super) static START: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
 /// Bytes from `START` that there may be, and that may be touched.
 static RESERVED: AtomicUsize = AtomicUsize::new(0);
 static USABLE: AtomicUsize = AtomicUsize::new(0);
 /// Set where no address space was taken for what may not be touched: it is limited, and nobody maps anything there.
 static IS_TAKEN_LATE: AtomicBool = AtomicBool::new(false);
 static CENTRAL: [CentralList; CLASSES] = [const { CentralList::new() }; CLASSES];
-
-/// What no lane has of one class: batches of free slots, linked through the first words of their blocks; and spans to take from.
-#[repr(align(64))]
-struct CentralList {
-    lock: Lock,
-    first: AtomicPtr<u8>,
-    batches: AtomicU32,
-    open: OpenSpans,
-}
 
 /// Whose slots a block is one of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -263,80 +242,6 @@ pub(crate) unsafe fn put_back(block: *mut u8, size: usize) {
     unsafe { mark_free(block) };
     // SAFETY: as the caller promises.
     central.lock.hold(|| unsafe { central.open.put(class, block, START.load(Relaxed)) });
-}
-
-impl CentralList {
-    const fn new() -> CentralList {
-        CentralList {
-            lock: Lock::new(),
-            first: AtomicPtr::new(ptr::null_mut()),
-            batches: AtomicU32::new(0),
-            open: OpenSpans::new(),
-        }
-    }
-
-    /// # Safety
-    /// `batch` is the first of a list of `slots` free slots of `class`, which nobody else has.
-    unsafe fn put(&self, class: usize, batch: *mut u8, slots: u32) {
-        self.lock.hold(|| {
-            let batches = self.batches.load(Relaxed);
-            if batches < batches_kept(class) {
-                let next = self.first.load(Relaxed).address();
-                // SAFETY: its slots are free, and were the caller's.
-                unsafe { BatchTag { next, slots }.write(batch) };
-                self.first.store(batch, Relaxed);
-                self.batches.store(batches + 1, Relaxed);
-                return;
-            }
-            // SAFETY: the caller gave the whole batch.
-            unsafe { self.put_apart(class, batch) };
-        });
-    }
-
-    /// Gives each slot of a batch to its span. Called under the lock.
-    ///
-    /// # Safety
-    /// The batch is whole, its slots are free, and nobody has it.
-    unsafe fn put_apart(&self, class: usize, batch: *mut u8) {
-        let mut block = batch;
-        while !block.is_null() {
-            // SAFETY: by contract; what `put` does to a slot comes after it is left.
-            let next = unsafe { next_of(block) };
-            // SAFETY: as above.
-            unsafe { self.open.put(class, block, START.load(Relaxed)) };
-            block = next;
-        }
-    }
-
-    fn take(&self, class: usize, at_most: u32) -> Option<(*mut u8, u32)> {
-        self.lock.hold(|| self.pop().or_else(|| self.open.take(class, at_most, START.load(Relaxed))))
-    }
-
-    /// Gives the slots of all batches to their spans.
-    fn empty(&self, class: usize) {
-        self.lock.hold(|| {
-            while let Some((batch, _)) = self.pop() {
-                // SAFETY: it was in this list, and is nobody's now.
-                unsafe { self.put_apart(class, batch) };
-            }
-        });
-    }
-
-    /// Takes a batch: its first slot, and how many it has. Called under the lock.
-    fn pop(&self) -> Option<(*mut u8, u32)> {
-        let batch = self.first.load(Relaxed);
-        if batch.is_null() {
-            return None;
-        }
-        // SAFETY: it is in this list.
-        let BatchTag { next, slots } = unsafe { BatchTag::read(batch) };
-        let next = if next == 0 { ptr::null_mut() } else { provenance::with_address(START.load(Relaxed), next) };
-        self.first.store(next, Relaxed);
-        self.batches.store(self.batches.load(Relaxed) - 1, Relaxed);
-        // SAFETY: nobody else has it now.
-        unsafe { mark_free(batch) };
-        Some((batch, slots))
-    }
 }
 
 /// Whether the span at this place can be used: its memory is there, or is now made so. Called under the lock of the spans.

@@ -7,7 +7,7 @@
 #![allow(unsafe_code)] // functions of another crate, called by their address
 
 use crate::engine::life::state::{self, OBSERVED};
-use crate::engine::life::thread;
+use crate::engine::life::suspension;
 use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::AtomicPtr;
@@ -69,14 +69,14 @@ fn observer() -> Option<&'static Observer> {
 }
 
 pub(crate) fn allocated(block: *mut u8, size: usize) {
-    let Some(observer) = observer().filter(|_| !block.is_null() && !thread::is_suspended()) else { return };
-    let _outside = thread::suspend();
+    let Some(observer) = observer().filter(|_| !block.is_null() && !suspension::is_suspended()) else { return };
+    let _outside = suspension::suspend();
     (observer.allocated)(block, size);
 }
 
 pub(crate) fn freed(block: *mut u8, size: usize) {
     let Some(observer) = observer() else { return };
-    let _outside = thread::suspend();
+    let _outside = suspension::suspend();
     (observer.freed)(block, size);
 }
 
@@ -85,7 +85,7 @@ pub(crate) struct Resizing(Option<(&'static Observer, *mut c_void)>);
 
 pub(crate) fn resizing(block: *mut u8) -> Resizing {
     Resizing(observer().map(|observer| {
-        let _outside = thread::suspend();
+        let _outside = suspension::suspend();
         (observer, (observer.resizing)(block))
     }))
 }
@@ -93,7 +93,7 @@ pub(crate) fn resizing(block: *mut u8) -> Resizing {
 impl Resizing {
     pub(crate) fn done(self, block: *mut u8, old: usize, moved: *mut u8, new: usize) {
         let Some((observer, taken)) = self.0 else { return };
-        let _outside = thread::suspend();
+        let _outside = suspension::suspend();
         (observer.resized)(taken, block, old, moved, new);
     }
 }
@@ -137,11 +137,11 @@ unsafe extern "C" fn memprof_observe_v1(what: u32, observer: *mut Observer) -> u
             1
         }
         SUSPEND => {
-            std::mem::forget(thread::suspend());
+            std::mem::forget(suspension::suspend());
             1
         }
         RESUME => {
-            thread::resume();
+            suspension::resume();
             1
         }
         _ => 0,

@@ -13,4 +13,5 @@ pub(crate) mod process;
 pub(crate) mod seccomp;
 pub(crate) mod state;
 pub(crate) mod std_itself;
+pub(crate) mod suspension;
 pub(crate) mod thread;

@@ -19,6 +19,7 @@ use crate::engine::life::state;
 use crate::engine::life::state::{Mode, ENDED, FORKED, OPEN};
 #[cfg(any(memprof_program, memprof_injected))]
 use crate::engine::life::std_itself;
+use crate::engine::life::suspension;
 use crate::engine::life::thread;
 use crate::engine::record::lane;
 use crate::engine::record::sampler;
@@ -140,7 +141,7 @@ pub fn shut() {
     notice_fork();
     let may_look = seccomp::begin_the_end();
     if may_look && ledger_map::is_attached() && state::is_open() {
-        let _outside = thread::suspend();
+        let _outside = suspension::suspend();
         ending::wait_for_threads();
     }
     state::clear(OPEN);

@@ -28,6 +28,7 @@ use crate::os;
 use crate::provenance::{self, Address};
 use std::cell::Cell;
 use std::io;
+#[cfg(all(memprof_injected, not(memprof_program)))]
 use std::marker::PhantomData;
 use std::sync::atomic::Ordering::{self, Relaxed};
 use std::sync::atomic::{compiler_fence, AtomicU64};
@@ -37,8 +38,8 @@ pub(crate) struct Thread {
     sampled: Cell<u32>,
     /// The same in exact mode. Each mode has its own, so that one comparison is enough.
     exact: Cell<u32>,
-    /// How many [`Suspended`] guards live on this thread.
-    suspended: Cell<u32>,
+    /// How many [`Suspended`](crate::engine::life::suspension::Suspended) guards live on this thread.
+    pub(super) suspended: Cell<u32>,
     counted: Cell<bool>,
     /// In the middle of its first event: what the C library allocates for the engine meanwhile is nobody's.
     joining: Cell<bool>,
@@ -65,7 +66,7 @@ pub(crate) struct Thread {
 const EARLY: u8 = 16;
 
 thread_local! {
-    static THREAD: Thread = const {
+    pub(super) static THREAD: Thread = const {
         Thread {
             sampled: Cell::new(NEVER),
             exact: Cell::new(NEVER),
@@ -180,7 +181,7 @@ impl Thread {
         compiler_fence(Ordering::SeqCst);
     }
 
-    fn expect_nothing(&self) {
+    pub(super) fn expect_nothing(&self) {
         self.sampled.set(NEVER);
         self.exact.set(NEVER);
         compiler_fence(Ordering::SeqCst);
@@ -471,33 +472,4 @@ impl Drop for Anchor {
             local.kept_walk.empty();
         }
     }
-}
-
-/// While it lives, what its thread allocates is not recorded. May be nested.
-#[must_use = "recording goes on as soon as the guard is dropped"]
-pub struct Suspended(PhantomData<*const ()>);
-
-/// See [`Suspended`].
-pub fn suspend() -> Suspended {
-    THREAD.with(|thread| {
-        thread.suspended.set(thread.suspended.get() + 1);
-        thread.expect_nothing();
-    });
-    Suspended(PhantomData)
-}
-
-impl Drop for Suspended {
-    fn drop(&mut self) {
-        resume();
-    }
-}
-
-/// Ends a suspension whose guard was forgotten.
-pub(crate) fn resume() {
-    THREAD.with(|thread| thread.suspended.set(thread.suspended.get().saturating_sub(1)));
-}
-
-/// Whether what the calling thread allocates is not recorded.
-pub(crate) fn is_suspended() -> bool {
-    THREAD.with(|thread| thread.suspended.get() > 0)
 }

@@ -7,5 +7,6 @@ pub(crate) mod lane;
 pub(crate) mod native;
 pub(crate) mod sampled;
 pub(crate) mod sampler;
+pub(crate) mod site_index;
 pub(crate) mod site_predictor;
 pub(crate) mod sites;

@@ -1,11 +1,10 @@
-//! Sites: a lane's own index of the stacks that it has met, the site records in the ledger, and the stacks themselves. Each stack is written
-//! once, as its difference from the one before.
+//! Sites: the site records in the ledger, and the stacks themselves. Each stack is written once, as its difference from the one before. Which
+//! stacks a lane has met is in its `site_index`.
 
 use crate::engine::life::{state, thread};
 use crate::engine::record::lane::Local;
-use crate::engine::record::site_predictor::{Number, NUMBER_BITS};
+use crate::engine::record::site_predictor::Number;
 use crate::engine::store::ledger_map;
-use crate::engine::store::own_memory;
 use crate::engine::unwind::chain::{End, Kept};
 use crate::engine::unwind::code_at;
 use crate::engine::unwind::excerpt::Excerpt;
@@ -18,11 +17,9 @@ use crate::ledger::layout::{
 };
 use std::cell::Cell;
 use std::mem::{size_of, size_of_val};
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64};
 
-/// Entries of a new index: one page.
-const FIRST_INDEX: usize = 1024;
 /// Payload of a lane's first chunk of sites or stacks; each further one is twice as long.
 pub(crate) const FIRST_ROOM: usize = 4096 - size_of::<ChunkHeader>();
 /// The same of peaks, which few sites have.
@@ -41,79 +38,6 @@ pub(crate) fn size_of_blocks(site: Number) -> Option<usize> {
     };
     let size = ledger_map::stack_record(stack).size.load(Relaxed);
     usize::try_from(size).ok().filter(|&size| size != 0)
-}
-
-/// Finds a site by its key. Open addressing with linear probing; an entry is a site's number, with the highest bits of the key above
-/// it, 0 = empty; the whole key is in the site and its link. Small entries, because with many stacks it is the cache that is
-/// short.
-pub(crate) struct Index {
-    entries: Cell<&'static [AtomicU32]>,
-    used: Cell<usize>,
-}
-
-impl Index {
-    #[allow(unsafe_code)]
-    pub(crate) fn new() -> Option<Index> {
-        // SAFETY: zero is a valid `AtomicU32`.
-        let entries = unsafe { own_memory::private::<AtomicU32>(FIRST_INDEX)? };
-        Some(Index { entries: Cell::new(entries), used: Cell::new(0) })
-    }
-
-    /// The site with `key`.
-    #[inline(always)]
-    fn find(&self, key: u64) -> Option<Number> {
-        let entries = self.entries.get();
-        let mask = entries.len() - 1;
-        let mut at = (key >> 32) as usize;
-        loop {
-            let entry = entries.get(at & mask)?.load(Relaxed);
-            if entry == 0 {
-                return None;
-            }
-            if (entry ^ (key >> 32) as u32) >> NUMBER_BITS == 0 {
-                let number = Number::in_lower_bits(entry);
-                if number.has(key) {
-                    return Some(number);
-                }
-            }
-            at += 1;
-        }
-    }
-
-    /// Enters a site that is not there. `None` where the index is full and cannot grow.
-    fn enter(&self, key: u64, number: Number) -> Option<()> {
-        // Three quarters: with many stacks, memory counts for more than a probe in the same cache line.
-        if (self.used.get() + 1) * 4 > self.entries.get().len() * 3 {
-            self.grow()?;
-        }
-        put(self.entries.get(), (key >> 32) as u32, number);
-        self.used.set(self.used.get() + 1);
-        Some(())
-    }
-
-    #[allow(unsafe_code)]
-    fn grow(&self) -> Option<()> {
-        let old = self.entries.get();
-        // SAFETY: zero is a valid `AtomicU32`.
-        let new = unsafe { own_memory::private::<AtomicU32>(old.len() * 2)? };
-        for entry in old.iter().map(|entry| entry.load(Relaxed)).filter(|&entry| entry != 0) {
-            let number = Number::in_lower_bits(entry);
-            put(new, number.link().upper_key(), number);
-        }
-        self.entries.set(new);
-        // SAFETY: `old` came from `private`, and the cell held its only lasting reference.
-        unsafe { own_memory::release(old) };
-        Some(())
-    }
-}
-
-/// Puts an entry into the first free place from where it belongs.
-fn put(entries: &[AtomicU32], upper_key: u32, number: Number) {
-    let start = upper_key as usize;
-    let places = (0..entries.len()).map(|i| &entries[(start + i) & (entries.len() - 1)]);
-    if let Some(place) = places.into_iter().find(|place| place.load(Relaxed) == 0) {
-        place.store((upper_key >> NUMBER_BITS << NUMBER_BITS) | number.get(), Relaxed);
-    }
 }
 
 /// The end of a lane's newest chunk of one kind.

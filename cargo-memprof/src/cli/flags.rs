@@ -75,6 +75,11 @@ pub struct TestFlags {
 pub struct BenchFlags {
     #[command(flatten)]
     pub own: OwnFlags,
+    /// Write what each benchmark allocates to memprof.bench.baseline, for `cargo memprof gate --bench`
+    #[arg(long)]
+    pub save_baseline: bool,
+    #[command(flatten)]
+    pub place: BenchBaselinePlace,
     #[command(flatten)]
     pub only: Only,
 }
@@ -103,6 +108,15 @@ pub struct RunFlags {
 pub struct GateOnlyFlags {
     #[command(flatten)]
     pub place: BaselinePlace,
+    /// Compare benchmarks, all or of one target, with memprof.bench.baseline
+    #[arg(
+        long,
+        value_name = "TARGET",
+        num_args = 0..=1,
+        require_equals = true,
+        conflicts_with_all = ["repeat", "test_timeout", "deterministic"]
+    )]
+    pub bench: Option<Option<String>>,
     /// Compare the last run of `cargo memprof`
     #[arg(long)]
     pub no_run: bool,
@@ -165,6 +179,16 @@ pub struct Saving {
 #[derive(Debug, Args)]
 pub struct BaselinePlace {
     /// The committed file [default: memprof.baseline at the workspace's root]
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+    /// Where the baseline's profiles are kept [default: target/memprof/baseline]
+    #[arg(long, value_name = "DIR")]
+    pub baseline_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct BenchBaselinePlace {
+    /// The committed file [default: memprof.bench.baseline at the workspace's root]
     #[arg(long, value_name = "FILE")]
     pub baseline: Option<PathBuf>,
     /// Where the baseline's profiles are kept [default: target/memprof/baseline]
@@ -278,7 +302,10 @@ impl TestFlags {
 impl BenchFlags {
     pub fn into_parts(self) -> (OwnFlags, GateFlags) {
         let run_options = RunOptions { only: self.only.memprof_only, ..RunOptions::default() };
-        (self.own, GateFlags { run_options, ..GateFlags::default() })
+        let BenchBaselinePlace { baseline, baseline_dir } = self.place;
+        let bench = Some(None);
+        let save_baseline = self.save_baseline;
+        (self.own, GateFlags { run_options, save_baseline, baseline, baseline_dir, bench, ..GateFlags::default() })
     }
 }
 
@@ -293,6 +320,7 @@ impl GateOnlyFlags {
     pub fn into_parts(self) -> (OwnFlags, GateFlags) {
         let GateOnlyFlags {
             place,
+            bench,
             no_run,
             against,
             explain_against,
@@ -305,6 +333,7 @@ impl GateOnlyFlags {
         } = self;
         let run_options = run_options(Some(ways), &deterministic, None);
         let flags = GateFlags {
+            bench,
             no_run,
             against,
             explain_against,

@@ -55,6 +55,7 @@ const LESSONS: [Lesson; 8] = [
         examples: &[
             ("cargo memprof bench", "a table of ns/iter, B/iter and allocs/iter"),
             ("cargo memprof bench --bench parse -- rows", "those with `rows` in their name"),
+            ("cargo memprof bench --save-baseline", "record memprof.bench.baseline; commit it"),
         ],
         codes: "cargo's own; 2 wrong use; 3 nothing could be run; 4 profiles not written; 130 Ctrl-C",
     },

@@ -121,7 +121,14 @@ impl CommandLine {
         let suggestions = suggestion::suggestions(&self.cli, verb, &cargo);
         let (task, (mut own, flags)) = match command {
             Command::Test(flags) => (Task::Test, flags.into_parts()),
-            Command::Gate(flags) => (Task::Test, flags.into_parts()),
+            Command::Gate(flags) => {
+                let (own, flags) = flags.into_parts();
+                let task = if flags.bench.is_some() { Task::Bench } else { Task::Test };
+                if let Some(Some(target)) = &flags.bench {
+                    cargo.given.splice(0..0, ["--bench".into(), target.into()]);
+                }
+                (task, (own, flags))
+            }
             Command::Bench(flags) => (Task::Bench, flags.into_parts()),
             Command::Nextest(flags) => (Task::Nextest, flags.into_parts()),
             Command::Run(flags) => (Task::Run, (flags.own, GateFlags::default())),

@@ -136,7 +136,8 @@ mod tests {
     fn every_flag_with_a_value_has_an_example_and_no_other() {
         let cli = flags::command_line(100);
         let takes = |command: &clap::Command, name: &str| {
-            command.get_arguments().any(|flag| flag.get_long() == Some(name) && flag.get_action().takes_values())
+            let needs_value = |flag: &clap::Arg| flag.get_action().takes_values() && !flag.is_require_equals_set();
+            command.get_arguments().any(|flag| flag.get_long() == Some(name) && needs_value(flag))
         };
         for command in cli.get_subcommands() {
             for name in take::names(command).filter(|name| takes(command, name)) {

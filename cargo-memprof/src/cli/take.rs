@@ -66,6 +66,8 @@ pub fn names(command: &clap::Command) -> impl Iterator<Item = &str> {
 struct Own<'a> {
     name: &'a str,
     takes_value: bool,
+    /// And is nothing without one.
+    needs_value: bool,
     value: Option<&'a OsStr>,
     /// How many words it is.
     words: usize,
@@ -84,16 +86,19 @@ impl<'a> Own<'a> {
         let flag =
             command.get_arguments().find(|flag| flag.get_long().is_some_and(|long| name == long) && !asks(flag))?;
         let takes_value = flag.get_action().takes_values();
-        let next = words.get(1).filter(|next| takes_value && inline.is_none() && may_be_value(next));
+        let needs_value = takes_value && !flag.is_require_equals_set();
+        let next = words.get(1).filter(|next| needs_value && inline.is_none() && may_be_value(next));
         let value = inline.or_else(|| next.map(OsString::as_os_str));
-        Some(Own { name: flag.get_long()?, takes_value, value, words: 1 + usize::from(next.is_some()) })
+        Some(Own { name: flag.get_long()?, takes_value, needs_value, value, words: 1 + usize::from(next.is_some()) })
     }
 
     fn as_one_word(&self) -> Result<OsString, Error> {
         let mut word = OsString::from(format!("--{}", self.name));
         match self.value.filter(|value| !value.is_empty() || !self.takes_value) {
             Some(value) if !self.takes_value => return Err(refusal::takes_no_value(self.name, value)),
-            None if self.takes_value => return Err(refusal::needs_value(self.name)),
+            None if self.needs_value => {
+                return Err(refusal::needs_value(self.name));
+            }
             Some(value) => {
                 word.push("=");
                 word.push(value);
@@ -159,6 +164,9 @@ mod tests {
         for line in ["--memprofilerate", "--memprofile --lib", "--memprofile=", "--native=1", "--allow -x"] {
             assert!(of("gate", Tool::Cargo, line).is_err(), "{line}");
         }
+        // A value that need not be there stands behind an equals sign.
+        assert_eq!(of("gate", Tool::Cargo, "--bench x -q").unwrap(), is("--bench", "x -q"));
+        assert_eq!(of("gate", Tool::Cargo, "--bench=x -q").unwrap(), is("--bench=x", "-q"));
         assert_eq!(of("test", Tool::Cargo, "--memprofilerate -1").unwrap(), is("--memprofilerate=-1", ""));
     }
 

@@ -16,6 +16,8 @@ use std::path::PathBuf;
 pub struct RunFacts {
     /// Mean bytes between samples; 0 = no stacks, 1 = every allocation.
     pub rate: u64,
+    /// What cargo was to do: `test`, `bench`, `nextest` or `run`.
+    pub task: String,
     /// The command line as the user could paste it: `cargo memprof test …`.
     pub command: String,
     /// `rustc 1.95.0 (59807616e 2026-04-14)`: the first line of `rustc -V`.

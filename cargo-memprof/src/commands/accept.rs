@@ -33,10 +33,12 @@ pub fn accept(options: &AcceptOptions) -> Result<ExitCode, Error> {
         Ok(context) => context,
         Err(code) => return Ok(code),
     };
-    let reference = Reference::find(&context, &options.flags)?;
     let folder = context.out_dir(options.folder.as_deref())?;
     LastCommand::must_have_produced(&folder, "cannot accept the last run")?;
     let run = LoadedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
+    // Benchmarks have a baseline of their own.
+    let bench = run.run.is_of_benchmarks().then_some(None);
+    let reference = Reference::find(&context, &GateFlags { bench, ..options.flags.clone() })?;
     if run.run.interrupted {
         return Err(Error::new("cannot accept the last run")
             .caused_by("it was interrupted: tests are missing, and others were cut short")

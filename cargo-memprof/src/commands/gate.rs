@@ -81,6 +81,9 @@ pub fn gate(options: &GateOptions) -> Result<ExitCode, Error> {
     code
 }
 
+/// What cannot be done with a run that is not there, or another.
+const LAST_RUN: &str = "cannot compare the last run";
+
 /// What became of a gate.
 enum Conclusion {
     /// The outcome was given out.
@@ -115,7 +118,7 @@ fn compare_run(options: &GateOptions, context: &mut Context<'_>, out: &Utf8Path)
         }
     };
     let folder = if options.flags.no_run {
-        LastCommand::must_have_produced(out, "cannot compare the last run")?;
+        LastCommand::must_have_produced(out, LAST_RUN)?;
         out.to_owned()
     } else {
         let done = recording::record(&options.test, context, &|now| again::rules(&baseline, now, &reference.policy))?;
@@ -131,6 +134,7 @@ fn compare_run(options: &GateOptions, context: &mut Context<'_>, out: &Utf8Path)
         }
     };
     let run = LoadedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
+    reference.must_fit(&run, LAST_RUN)?;
     let outcome = compare::compare(&baseline, &run, &reference.policy);
     let all: Vec<_> = outcome.tests.iter().map(|test| &test.id).collect();
     reference.policy.idle(&all).iter().for_each(|idle| context.shell.warn(idle));

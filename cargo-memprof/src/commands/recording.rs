@@ -221,6 +221,7 @@ impl Recording<'_> {
         let targets = targets::known(self.workspace, &ran, everything);
         let facts = RunFacts {
             rate: self.options.own.rate.get(),
+            task: self.options.task.name().to_owned(),
             command: self.options.command.clone(),
             rustc: self.toolchain.version.clone(),
             cargo_profile: self

@@ -27,6 +27,8 @@ pub struct Outcome {
     pub tests: Vec<Judged>,
     /// What is wrong with the comparison as a whole.
     pub doubts: Vec<Doubt>,
+    /// The tests are benchmarks.
+    pub of_benchmarks: bool,
 }
 
 /// How much was compared.
@@ -35,18 +37,20 @@ pub struct Compared {
     pub tests: usize,
     /// Programs that tests start, once for each test that does.
     pub programs: usize,
+    /// The tests are benchmarks.
+    pub of_benchmarks: bool,
 }
 
 impl Compared {
     pub fn is_nothing(self) -> bool {
-        self == Compared::default()
+        self.tests + self.programs == 0
     }
 }
 
 impl fmt::Display for Compared {
     /// `8 tests and 2 programs that they start`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&plural(self.tests, "test"))?;
+        f.write_str(&plural(self.tests, if self.of_benchmarks { "benchmark" } else { "test" }))?;
         match self.programs {
             0 => Ok(()),
             programs => write!(f, " and {} that they start", plural(programs, "program")),
@@ -327,7 +331,7 @@ impl Judged {
 impl Outcome {
     /// An outcome without a comparison.
     pub fn refused(doubt: Doubt) -> Outcome {
-        Outcome { tests: Vec::new(), doubts: vec![doubt] }
+        Outcome { doubts: vec![doubt], ..Outcome::default() }
     }
 
     /// What cargo failed with; `None` = it did not.
@@ -384,7 +388,7 @@ impl Outcome {
     pub fn compared(&self) -> Compared {
         let compared = self.tests.iter().filter(|test| test.was_compared());
         let (programs, tests): (Vec<_>, Vec<_>) = compared.partition(|test| program::of_line(&test.id).is_some());
-        Compared { tests: tests.len(), programs: programs.len() }
+        Compared { tests: tests.len(), programs: programs.len(), of_benchmarks: self.of_benchmarks }
     }
 }
 

@@ -31,6 +31,9 @@ pub struct Summary<'a> {
 /// The run as a whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SavedRun<'a> {
+    /// What cargo was to do: `test`, `bench`, `nextest` or `run`; empty in older summaries.
+    #[serde(default)]
+    pub task: Cow<'a, str>,
     pub command: Cow<'a, str>,
     /// Mean bytes between samples; 0 = no stacks, 1 = every allocation.
     pub rate: u64,
@@ -95,6 +98,7 @@ impl<'a> Summary<'a> {
             tests.iter().flat_map(|test| &test.children).map(metric).fold(0u64, u64::saturating_add)
         };
         let run = SavedRun {
+            task: Cow::Borrowed(&facts.task),
             command: Cow::Borrowed(&facts.command),
             rate: facts.rate,
             rustc: Cow::Borrowed(&facts.rustc),
@@ -258,6 +262,7 @@ pub(super) mod tests {
 
     pub fn facts() -> RunFacts {
         RunFacts {
+            task: "test".into(),
             rate: 1,
             command: String::new(),
             rustc: String::new(),

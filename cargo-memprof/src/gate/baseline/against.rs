@@ -5,7 +5,7 @@
 
 use super::configuration::Checkouts;
 use crate::context::Context;
-use crate::context::options::{self, TestOptions};
+use crate::context::options::{self, Task, TestOptions};
 use crate::context::toolchain::Toolchain;
 use crate::files::intake;
 use crate::files::outlet;
@@ -124,6 +124,7 @@ impl Against<'_> {
         let mut hasher = DefaultHasher::new();
         Toolchain::ask(self.context.cargo_env.rustc())?.verbose.hash(&mut hasher);
         self.harness.hash(&mut hasher);
+        self.options.task.name().hash(&mut hasher);
         self.options.cargo.given.hash(&mut hasher);
         self.options.own.rate.get().hash(&mut hasher);
         self.options.own.native.hash(&mut hasher);
@@ -232,7 +233,7 @@ impl Against<'_> {
         let failed = || self.failed("run the tests of the revision");
         let exe = std::env::current_exe().map_err(|error| failed().caused_by(error))?;
         let mut command = Command::new(exe);
-        command.current_dir(&package.folder).args(["memprof", "test"]);
+        command.current_dir(&package.folder).args(["memprof", self.options.task.name()]);
         // What is compared with is known as a baseline is: by several runs of each test.
         command.args(["--save-baseline", "--baseline"]).arg(folder.join(METRICS));
         command.arg("--baseline-dir").arg(folder.join(PROFILES));
@@ -245,7 +246,9 @@ impl Against<'_> {
         // Tests that ask git see no difference between the two sides.
         self.git.hide_from(&mut command);
         let run_options = &self.options.run_options;
-        command.args(["--repeat".into(), run_options.repeat.to_string()]);
+        if self.options.task == Task::Test {
+            command.args(["--repeat".into(), run_options.repeat.to_string()]);
+        }
         command.args(run_options.deterministic.then_some("--deterministic"));
         if let Some(time) = run_options.timeout {
             command.arg("--test-timeout").arg(time.as_secs_f64().to_string());

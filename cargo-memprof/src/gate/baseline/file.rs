@@ -23,6 +23,8 @@ use std::io;
 
 /// Its name where nobody says otherwise, relative to the root of the workspace.
 pub const DEFAULT: &str = "memprof.baseline";
+/// The same of benchmarks, which cargo compiles with another profile.
+pub const DEFAULT_OF_BENCHMARKS: &str = "memprof.bench.baseline";
 
 /// The file.
 #[derive(Debug, Clone, PartialEq, Eq)]

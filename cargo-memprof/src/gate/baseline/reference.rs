@@ -46,6 +46,7 @@ pub struct Reference {
     pub policy: Policy,
     /// As the user knows it.
     pub source: Source,
+    of_benchmarks: bool,
 }
 
 impl Reference {
@@ -57,9 +58,13 @@ impl Reference {
         let root = &context.workspace.root;
         let mut policy = Config::<Policy>::read(&context.workspace)?.gate;
         policy.allow(&flags.allow);
+        let usual = match flags.bench {
+            None => policy.baseline.as_deref().unwrap_or(file::DEFAULT),
+            Some(_) => policy.bench_baseline.as_deref().unwrap_or(file::DEFAULT_OF_BENCHMARKS),
+        };
         let path = match &flags.baseline {
             Some(path) => absolute(path, "--baseline")?,
-            None => root.join(policy.baseline.as_deref().unwrap_or(file::DEFAULT)),
+            None => root.join(usual),
         };
         let folder = match &flags.baseline_dir {
             Some(folder) => absolute(folder, "--baseline-dir")?,
@@ -68,8 +73,17 @@ impl Reference {
                 ours.join(layout::BASELINE)
             }
         };
+        let of_benchmarks = flags.bench.is_some();
+        // A `#[bench]` is a test as well, and has one name as both.
+        let prefix = if of_benchmarks { "bench." } else { "" };
         let source = Source { name: near(&path).into_string(), committed: true };
-        Ok(Reference { file: BaselineFile::new(path), store: Store::Folder(folder), policy, source })
+        Ok(Reference {
+            file: BaselineFile::new(path),
+            store: Store::Folder(folder, prefix),
+            policy,
+            source,
+            of_benchmarks,
+        })
     }
 
     /// Another revision in place of the file.
@@ -97,9 +111,30 @@ impl Reference {
         self.file.read()?.ok_or_else(|| {
             Error::new("cannot compare with the baseline")
                 .caused_by(format!("there is no `{}`", self.file.path()))
-                .help("record one with `cargo memprof test --save-baseline` and commit it")
+                .help(format!("record one with `{}` and commit it", self.saving()))
                 .with_code(ExitCode::CANNOT_COMPARE)
         })
+    }
+
+    /// The command that records the baseline.
+    fn saving(&self) -> &'static str {
+        if self.of_benchmarks { "cargo memprof bench --save-baseline" } else { "cargo memprof test --save-baseline" }
+    }
+
+    /// That `run` is of what the baseline is of; `request` says what cannot be done otherwise.
+    ///
+    /// # Errors
+    /// Where one is of benchmarks, and the other is not.
+    pub fn must_fit(&self, run: &LoadedRun, request: &str) -> Result<(), Error> {
+        let (what, help) = match (run.run.is_of_benchmarks(), self.of_benchmarks) {
+            (true, false) => ("benchmarks, and the baseline is of tests", "pass `--bench`, or run the tests again"),
+            (false, true) => {
+                ("tests, and the baseline is of benchmarks", "leave `--bench` out, or run the benchmarks again")
+            }
+            _ => return Ok(()),
+        };
+        let error = Error::new(request).caused_by(format!("it is of {what}")).help(help);
+        Err(error.with_code(ExitCode::CANNOT_COMPARE))
     }
 
     /// Takes the metrics of tests of `run`.

@@ -21,8 +21,8 @@ const ENDING: &str = ".pb.gz";
 /// Where profiles of before are found.
 #[derive(Debug, Clone)]
 pub enum Store {
-    /// A folder of ours, see [`Store::keep`].
-    Folder(Utf8PathBuf),
+    /// A folder of ours, see [`Store::keep`]; what the names in it begin with.
+    Folder(Utf8PathBuf, &'static str),
     /// The outputs of a run of another revision, by test.
     Run(BTreeMap<TestId, ProfileFiles>),
 }
@@ -65,7 +65,10 @@ impl Store {
     /// The files of the test's profile, whether or not they are there; `None` where they cannot be.
     pub fn profile(&self, id: &TestId) -> Option<ProfileFiles> {
         match self {
-            Store::Folder(folder) => Some(IntakeFile::new(folder, &PlainPath::ours(file_name(id).into())).into()),
+            Store::Folder(folder, prefix) => {
+                let name = format!("{prefix}{}", file_name(id));
+                Some(IntakeFile::new(folder, &PlainPath::ours(name.into())).into())
+            }
             Store::Run(profiles) => profiles.get(id).cloned(),
         }
     }
@@ -76,10 +79,10 @@ impl Store {
     /// # Errors
     /// Where the folder cannot be written.
     pub fn keep(&self, run: &LoadedRun, tests: &[TestId]) -> Result<(), Error> {
-        let Store::Folder(folder) = self else { return Ok(()) };
+        let Store::Folder(folder, prefix) = self else { return Ok(()) };
         let by_test = run.by_test();
         let keep = |id: &TestId| -> io::Result<()> {
-            let path = folder.join(file_name(id));
+            let path = folder.join(format!("{prefix}{}", file_name(id)));
             let repeats = by_test.get(id).map(Vec::as_slice).unwrap_or_default();
             match Repeat::Most.of(repeats).and_then(|test| run.profiles(test)) {
                 Some(profile) => outlet::put(path, profile.read()?),

@@ -41,6 +41,9 @@ pub struct LoadedRun {
 /// What holds for all of it.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub struct LoadedRunFacts {
+    /// What cargo was to do; empty in older summaries.
+    #[serde(default, deserialize_with = "intake::line")]
+    pub task: String,
     /// Mean bytes between samples; 1 = every allocation has its stack.
     pub rate: u64,
     /// How often each test was to be run.
@@ -93,6 +96,13 @@ pub struct KnownTarget {
     /// How it was compiled; `None` = it was not, or it is not known.
     #[serde(default)]
     pub unit: Option<Unit>,
+}
+
+impl LoadedRunFacts {
+    /// Whether iterations of benchmarks were recorded, and no tests.
+    pub fn is_of_benchmarks(&self) -> bool {
+        self.task == "bench"
+    }
 }
 
 impl LoadedRun {

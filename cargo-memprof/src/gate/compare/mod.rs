@@ -47,7 +47,7 @@ pub fn compare(baseline: &Baseline, run: &LoadedRun, policy: &Policy) -> Outcome
     let missing = baseline.tests.iter().filter(|(id, _)| !ran.contains_key(*id));
     tests.extend(missing.map(|(id, before)| absent.judge(id, *before)));
     tests.sort_by(|a, b| a.id.cmp(&b.id));
-    let mut outcome = Outcome { tests, doubts: Vec::new() };
+    let mut outcome = Outcome { tests, doubts: Vec::new(), of_benchmarks: run.run.is_of_benchmarks() };
     let is_known = conditions.as_ref().is_some_and(Doubt::is_fatal) || !otherwise.is_empty();
     outcome.doubts = doubts(run, conditions, !is_known && outcome.compared().is_nothing(), policy);
     let targets: Vec<OtherUnit> =
@@ -329,8 +329,8 @@ impl<'a> Absent<'a> {
         if let Some(why) = self.divided_otherwise(id) {
             return (self.policy.not_run, Finding::NotRun { why: why.to_owned() });
         }
-        if self.run.run.filtered && doctest::item(id).is_some() {
-            // rustdoc has no list of those that a filter left out.
+        if self.run.run.filtered && (doctest::item(id).is_some() || self.run.run.is_of_benchmarks()) {
+            // rustdoc, and most frameworks of benchmarks, have no list of those that a filter left out.
             return (self.policy.not_run, Finding::NotRun { why: "it was filtered out, or is no more".to_owned() });
         }
         (self.policy.gone, Finding::Gone)

@@ -89,7 +89,7 @@ pub fn gather(
     let folder = run.folder.join(layout::GATE);
     let now: BTreeMap<TestId, ProfileFiles> = match Store::of_run(run, Repeat::Least) {
         Store::Run(profiles) => profiles,
-        Store::Folder(_) => BTreeMap::new(),
+        Store::Folder(..) => BTreeMap::new(),
     };
     let mut evidence = Evidence { varying: varying_tests(outcome, run, source_roots), ..Evidence::default() };
     let over = outcome.over_budget().into_iter().map(|test| (test, metrics_over(test)));

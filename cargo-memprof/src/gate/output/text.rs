@@ -42,7 +42,7 @@ pub fn render(outcome: &Outcome, evidence: &Evidence, baseline: &Source) -> Stri
     }
     out.push_str(&better(outcome, baseline));
     for doubt in &outcome.doubts {
-        out.push_str(&doubtful(doubt));
+        out.push_str(&doubtful(doubt, outcome.of_benchmarks));
     }
     out.push_str(&last_line(outcome, baseline));
     out
@@ -430,7 +430,7 @@ fn mark(severity: Severity) -> String {
     }
 }
 
-fn doubtful(doubt: &Doubt) -> String {
+fn doubtful(doubt: &Doubt, of_benchmarks: bool) -> String {
     let mut out = format!("{} {}\n", mark(doubt.severity()), doubt_sentence(doubt));
     let details = doubt.details();
     for detail in details.iter().take(NAMED) {
@@ -447,8 +447,9 @@ fn doubtful(doubt: &Doubt) -> String {
         Doubt::Units { .. } => "compile with the same profile and flags, or ",
         _ => return out,
     };
+    let task = if of_benchmarks { "bench" } else { "test" };
     out.push_str(&format!(
-        "  {HELP}help:{HELP:#} {help}record it anew with `cargo memprof test --save-baseline`, or pass `--allow conditions`\n"
+        "  {HELP}help:{HELP:#} {help}record it anew with `cargo memprof {task} --save-baseline`, or pass `--allow conditions`\n"
     ));
     out
 }

@@ -20,6 +20,8 @@ use serde::de::{self, Deserializer};
 pub struct Policy {
     /// The file of the baseline, relative to the workspace; `None` = `memprof.baseline`.
     pub baseline: Option<String>,
+    /// The same of benchmarks; `None` = `memprof.bench.baseline`.
+    pub bench_baseline: Option<String>,
     /// For all tests.
     pub limits: Limits,
     /// Later ones win, metric by metric.
@@ -47,6 +49,7 @@ impl Default for Policy {
     fn default() -> Policy {
         Policy {
             baseline: None,
+            bench_baseline: None,
             limits: Limits::default(),
             overrides: Vec::new(),
             exclude: Vec::new(),
@@ -418,7 +421,7 @@ mod in_the_configuration {
             ("[gates]\n", 1, "`gate`"),
             ("list_limit = 3\n", 1, "`list-limit`"),
             ("[gate]\nnew = 'warning'\n", 2, "`warn`"),
-            ("[gate]\nbanana = 1\n", 2, "there are `baseline`, `limits`"),
+            ("[gate]\nbanana = 1\n", 2, "there are `baseline`, `bench-baseline`, `limits`"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.advice().unwrap().contains(help), "{text}{error}");

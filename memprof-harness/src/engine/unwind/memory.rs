@@ -191,6 +191,18 @@ pub(crate) fn follows_a_call(address: usize) -> bool {
     copy(&mut code, address.wrapping_sub(8)) && ends_with_a_call(code)
 }
 
+/// The same of an address in a function that has a table, or right behind it, and begins at `function`: its code is there.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn calls_before(function: usize, address: usize) -> bool {
+    let mut code = [0u8; 8];
+    let (_, inside) = code.split_at_mut(8 - address.saturating_sub(function).min(8));
+    for (byte, at) in inside.iter_mut().rev().zip((function..address).rev()) {
+        // SAFETY: within a function of a loaded object, which its unwind tables describe. Whoever unloads one has left its code.
+        *byte = unsafe { *(at as *const u8) };
+    }
+    ends_with_a_call(code)
+}
+
 /// `call` with an address of four bytes behind it, or one through a register or memory, with up to five bytes that say
 /// which (Intel's manual, volume 2, CALL: E8, and FF with 2 in the middle bits of the byte behind it).
 #[cfg(target_arch = "x86_64")]

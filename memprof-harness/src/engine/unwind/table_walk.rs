@@ -109,9 +109,10 @@ impl TableWalk {
                 let is_enough = visit(Step { address: 0, by_table: None }, &at.words);
                 return if is_enough { Ending::Stopped } else { Ending::Whole };
             }
-            let frame_pointer = tables::frame_pointer(at.address);
+            let is_interrupted = came == Came::ByInterruption;
+            let frame_pointer = if is_interrupted { FramePointer::Missing } else { tables::frame_pointer(at.address) };
             let found = match frame_pointer {
-                FramePointer::Missing if came == Came::ByInterruption => tables::rule_where_interrupted(at.address),
+                _ if is_interrupted => tables::rule_where_interrupted(at.address),
                 FramePointer::Missing => tables::rule(at.address),
                 _ => Found { rule: Rule::FramePointer, function: 0 },
             };
@@ -119,11 +120,13 @@ impl TableWalk {
             let step = Step { address: at.address, by_table: is_table.then_some(found.function) };
             if came == Came::ByGuess {
                 // What no call comes before is no return address, and the frame pointer was none.
-                if matches!(found.rule, Rule::Outermost | Rule::NoCode) || !tables::calls_without_table(at.address) {
+                if matches!(found.rule, Rule::Outermost | Rule::NotReturnedTo | Rule::NoCode)
+                    || !tables::calls_without_table(at.address)
+                {
                     return Ending::Lost;
                 }
             }
-            if found.rule != Rule::NoCode && visit(step, &at.words) {
+            if !matches!(found.rule, Rule::NotReturnedTo | Rule::NoCode) && visit(step, &at.words) {
                 return Ending::Stopped;
             }
             let is_start = (found.rule == Rule::Unknown || frame_pointer == FramePointer::Guessed)
@@ -227,7 +230,7 @@ impl TableWalk {
                 Some(Registers { address: next.address.checked_add(1)?, ..next })
             }
             Rule::FramePointer | Rule::NoTable => self.record(at.frame),
-            Rule::Outermost | Rule::Unknown | Rule::NoCode => None,
+            Rule::Outermost | Rule::Unknown | Rule::NotReturnedTo | Rule::NoCode => None,
         }
     }
 

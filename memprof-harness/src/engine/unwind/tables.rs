@@ -41,6 +41,8 @@ pub(crate) enum Rule {
     NoTable,
     /// There is code, but what the tables say of it cannot be followed, or there are none.
     Unknown,
+    /// No call is before the address, so that nothing returns there: it is some other word.
+    NotReturnedTo,
     /// There is no code.
     NoCode,
 }
@@ -56,25 +58,21 @@ pub(crate) struct Found {
 /// What holds at a return address.
 #[inline]
 pub(crate) fn rule(address: u64) -> Found {
-    match cached(address) {
+    match cached(address, address) {
         Some(found) => found,
         None => look_up(address),
     }
 }
 
+/// Keys of addresses where a signal came have this bit, which is in no address.
+const INTERRUPTED: u64 = 1 << 62;
+
 /// What holds where a signal came, which is the byte before `address`. That is code which ran, whatever is before and behind it: no
 /// call, and nothing that anybody has put there.
-#[cold]
-#[inline(never)]
 pub(crate) fn rule_where_interrupted(address: u64) -> Found {
-    match rule(address) {
-        #[cfg(target_arch = "x86_64")]
-        Found { rule: Rule::Outermost, function } => {
-            let at = (address as usize).wrapping_sub(1);
-            let entry = code_at::object_at(at).and_then(|object| eh_frame::find(object, at));
-            entry.map_or(Found { rule: Rule::Unknown, function }, |(found, _)| found)
-        }
-        found => found,
+    match cached(address | INTERRUPTED, address) {
+        Some(found) => found,
+        None => keep(address | INTERRUPTED, address, find_where_interrupted(address)),
     }
 }
 
@@ -125,21 +123,25 @@ fn entry_of(address: u64) -> &'static [AtomicU64; 2] {
 }
 
 #[inline(always)]
-fn cached(address: u64) -> Option<Found> {
-    let [mixed, packed] = entry_of(address);
+fn cached(key: u64, address: u64) -> Option<Found> {
+    let [mixed, packed] = entry_of(key);
     let packed = packed.load(Relaxed);
-    (mixed.load(Relaxed) == address ^ packed ^ FILLED).then(|| unpack(address, packed))
+    (mixed.load(Relaxed) == key ^ packed ^ FILLED).then(|| unpack(address, packed))
 }
 
 #[cold]
 #[inline(never)]
 fn look_up(address: u64) -> Found {
-    let found = find(address);
+    keep(address, address, find(address))
+}
+
+#[cold]
+fn keep(key: u64, address: u64, found: Found) -> Found {
     // What lies nowhere may be code when it is met again: a library was loaded there.
     if found.rule != Rule::NoCode && !code_at::is_unloading() {
         if let Some(value) = pack(address, found) {
-            let [mixed, packed] = entry_of(address);
-            mixed.store(address ^ value ^ FILLED, Relaxed);
+            let [mixed, packed] = entry_of(key);
+            mixed.store(key ^ value ^ FILLED, Relaxed);
             packed.store(value, Relaxed);
         }
     }
@@ -172,6 +174,7 @@ fn pack(address: u64, Found { rule, function }: Found) -> Option<u64> {
         Rule::Signal { stack, address, frame } => (4, word(stack, 9)? << 18 | word(address, 9)? << 9 | word(frame, 9)?),
         Rule::Outermost => (NO_WAY as u32, 0),
         Rule::Unknown => (NO_WAY as u32, 1),
+        Rule::NotReturnedTo => (NO_WAY as u32, 2),
         Rule::NoTable => (NO_TABLE as u32, 0),
         Rule::Aligned { end, frame } => (7, word(end, 18)? << 11 | word(frame, 11)?),
         Rule::NoCode => return None,
@@ -194,7 +197,8 @@ fn unpack(address: u64, packed: u64) -> Found {
         3 => Rule::Switch { link: field(21, 7), end: field(14, 7), address: field(7, 7), frame: field(0, 7) },
         4 => Rule::Signal { stack: field(18, 9), address: field(9, 9), frame: field(0, 9) },
         NO_WAY if value == 0 => Rule::Outermost,
-        NO_WAY => Rule::Unknown,
+        NO_WAY if value == 1 => Rule::Unknown,
+        NO_WAY => Rule::NotReturnedTo,
         NO_TABLE => Rule::NoTable,
         _ => Rule::Aligned { end: field(11, 18), frame: field(0, 11) },
     };
@@ -217,20 +221,19 @@ fn find(address: u64) -> Found {
     {
         let follows_a_call = || memory::follows_a_call(address as usize);
         match eh_frame::find(object, call) {
-            Some((Found { rule: Rule::Unknown, .. }, _)) | None if memory::grown_in_stub(call).is_some() => {
-                // A signal came there: nothing is called by a stub.
-                let grown = memory::grown_in_stub(call).unwrap_or(0);
-                let rule = Rule::Table { base: Base::Stack, end: 8 + grown, frame: None };
-                Found { rule, function: (call & !15) as u64 }
-            }
             Some((found, end)) => {
                 // The beginning of a function stands where a return address belongs: whoever made the stack has put it there, and nothing
                 // called. Only a call that does not return ends a function.
                 let is_put = end == address as usize && eh_frame::begins_at(object, end) && !follows_a_call();
+                // The kernel returns to where a signal was handled, and a coroutine's first function to the code that ends it.
+                let is_told = matches!(found.rule, Rule::Outermost | Rule::Signal { .. } | Rule::Switch { .. });
+                let is_returned_to = is_told || memory::calls_before(found.function as usize, address as usize);
                 if is_put {
                     nowhere(Rule::Outermost)
-                } else {
+                } else if is_returned_to {
                     found
+                } else {
+                    Found { rule: Rule::NotReturnedTo, ..found }
                 }
             }
             None if !follows_a_call() => nowhere(Rule::Outermost),
@@ -240,6 +243,30 @@ fn find(address: u64) -> Found {
                 nowhere(Rule::NoTable)
             }
             None => nowhere(Rule::Unknown),
+        }
+    }
+}
+
+/// What holds where a signal came, without the cache.
+fn find_where_interrupted(address: u64) -> Found {
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        find(address)
+    }
+    #[cfg(target_arch = "x86_64")]
+    {
+        let nowhere = |rule| Found { rule, function: address };
+        let Some(at) = (address as usize).checked_sub(1) else { return nowhere(Rule::NoCode) };
+        let Some(object) = code_at::object_at(at) else { return nowhere(Rule::NoCode) };
+        match eh_frame::find(object, at) {
+            Some((Found { rule: Rule::Unknown, .. }, _)) | None => match memory::grown_in_stub(at) {
+                Some(grown) => {
+                    let rule = Rule::Table { base: Base::Stack, end: 8 + grown, frame: None };
+                    Found { rule, function: (at & !15) as u64 }
+                }
+                None => nowhere(Rule::Unknown),
+            },
+            Some((found, _)) => found,
         }
     }
 }
@@ -280,6 +307,7 @@ mod tests {
             Rule::Outermost,
             Rule::NoTable,
             Rule::Unknown,
+            Rule::NotReturnedTo,
         ];
         for rule in rules {
             for function in [address, address - 1, address - 0xffff_ffff] {
@@ -301,27 +329,38 @@ mod tests {
         let address = libc::strtol as *const () as u64 + 16;
         code_at::unload(|| {
             rule(address);
-            assert_eq!(cached(address), None);
+            assert_eq!(cached(address, address), None);
         });
         // Another test may take the entry for another address.
-        assert!((0..1000).any(|_| cached(address) == Some(rule(address))));
-        code_at::unload(|| assert_eq!(cached(address), None));
+        assert!((0..1000).any(|_| cached(address, address) == Some(rule(address))));
+        code_at::unload(|| assert_eq!(cached(address, address), None));
     }
 
     #[test]
     #[cfg(target_arch = "x86_64")]
     #[cfg_attr(miri, ignore = "Miri has no code to be looked at")]
     fn what_the_tables_say_of_the_c_library_is_understood() {
-        // Every address of some of its functions, as if each followed a call.
+        // Every address of some of its functions, as if a signal had come there.
         let start = libc::qsort as *const () as u64;
-        let mut tables = 0;
+        let (mut tables, mut called_from) = (0, 0);
         for address in start + 1..start + 4000 {
-            let Found { rule, function } = rule(address);
+            let Found { rule, function } = rule_where_interrupted(address);
             assert!(function <= address);
+            let called = super::rule(address);
+            assert!(
+                called.rule == rule
+                    || matches!(called.rule, Rule::NotReturnedTo | Rule::Outermost)
+                    || rule == Rule::Unknown,
+                "{called:?} {rule:?}"
+            );
+            called_from += usize::from(called.rule == rule);
             tables += usize::from(matches!(rule, Rule::Table { base: Base::Stack, .. }));
-            assert_eq!(Found { rule, function }, find(address));
+            assert_eq!(Found { rule, function }, find_where_interrupted(address));
+            assert_eq!(called, find(address));
         }
         assert!(tables > 1000, "{tables}");
+        // One in twenty addresses may be returned to, at most.
+        assert!((10..tables / 20).contains(&called_from), "{called_from}");
         let local = 0_u8;
         for address in [0, 1, 8, std::ptr::from_ref(&local).address() as u64, u64::MAX] {
             assert_eq!(rule(address).rule, Rule::NoCode);

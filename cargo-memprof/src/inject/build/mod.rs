@@ -6,3 +6,4 @@ pub mod rustdoc;
 
 mod dep_info;
 mod invocation;
+mod settings;

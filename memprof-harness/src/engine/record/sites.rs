@@ -9,7 +9,7 @@ use crate::engine::unwind::chain::{End, Kept};
 use crate::engine::unwind::code_at;
 use crate::engine::unwind::excerpt::Excerpt;
 use crate::engine::unwind::frame_pointer::{self, Bounds, Frame, Held};
-use crate::engine::unwind::kept_walk::{Home, Known};
+use crate::engine::unwind::kept_room::{Home, Known};
 use crate::engine::unwind::table_walk::{Ending, Step, TableWalk};
 use crate::engine::unwind::tables::{self, FramePointer, Rule};
 use crate::ledger::layout::{

@@ -15,6 +15,7 @@ pub(crate) mod code_at;
 pub(crate) mod eh_frame;
 pub(crate) mod excerpt;
 pub(crate) mod frame_pointer;
+pub(crate) mod kept_room;
 pub(crate) mod kept_walk;
 pub(crate) mod memory;
 #[cfg(any(test, memprof_native))]

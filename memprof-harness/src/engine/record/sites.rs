@@ -177,15 +177,20 @@ impl Local {
         Some(site)
     }
 
-    #[cold]
-    #[inline(never)]
+    /// The site of the stack that is kept, for blocks of that size. Few sites have most of the bytes, so the last one is often the next one.
+    #[inline(always)]
     fn site_with_size(&self, hash: u64, size: u64) -> Option<Number> {
         let key = frame_pointer::with_size(hash, size);
-        // Few sites have most of the bytes, so the last one is often the next one.
         let last = self.last.get();
         if last.has(key) {
             return Some(last);
         }
+        self.other_site_with_size(key, size)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn other_site_with_size(&self, key: u64, size: u64) -> Option<Number> {
         let site = match self.index.find(key) {
             Some(site) => site,
             None => {

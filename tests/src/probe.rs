@@ -76,6 +76,8 @@ pub struct Probed {
     /// Of processes that the scenario forked.
     pub forked: Vec<Ledger>,
     pub truth: Truth,
+    /// Of the processes that counted for themselves, in no order.
+    pub truths_of_forked: Vec<Truth>,
     pub status: ExitStatus,
 }
 
@@ -113,6 +115,27 @@ impl Probed {
                 assert_eq!(sum(|values| values.reallocs), reallocs);
             }
         }
+    }
+
+    /// The totals of the forked processes are what these counted for themselves.
+    ///
+    /// # Panics
+    /// Where they are not.
+    pub fn totals_of_forked_are_true(&self) {
+        const NAMES: [&str; 5] = ["alloc_objects", "alloc_space", "reallocs", "frees", "freed_space"];
+        let mut found: Vec<[u64; NAMES.len()]> = self
+            .forked
+            .iter()
+            .map(|ledger| {
+                let Counters { alloc_objects, alloc_space, reallocs, frees, freed_space, .. } = ledger.counters;
+                [alloc_objects, alloc_space, reallocs, frees, freed_space]
+            })
+            .collect();
+        let mut expected: Vec<_> =
+            self.truths_of_forked.iter().map(|truth| NAMES.map(|name| truth.total(name))).collect();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{NAMES:?} at rate {}", self.ledger.rate);
     }
 
     /// As [`Probed::totals_are_true`], and of a run in which every allocation's stack was noted, each site's metrics are
@@ -161,9 +184,9 @@ pub fn probe_at(hook: Hook, scenario: &str, rate: u64) -> Probed {
 
 /// As [`probe_at`], with the ledgers in `folder`, where none are yet. They are not left there.
 pub fn probe_in(folder: &Path, hook: Hook, scenario: &str, rate: u64) -> Probed {
-    let Bytes { ledger, forked, truth, status } = record_in(folder, hook, scenario, rate);
+    let Bytes { ledger, forked, truth, truths_of_forked, status } = record_in(folder, hook, scenario, rate);
     let read = |bytes: &Vec<u8>| read(bytes).unwrap_or_else(|error| panic!("{scenario} at rate {rate}: {error}"));
-    Probed { ledger: read(&ledger), forked: forked.iter().map(read).collect(), truth, status }
+    Probed { ledger: read(&ledger), forked: forked.iter().map(read).collect(), truth, truths_of_forked, status }
 }
 
 /// The ledgers of one recorded run as they are: the probe's, and those of the processes it forked.
@@ -178,6 +201,7 @@ struct Bytes {
     ledger: Vec<u8>,
     forked: Vec<Vec<u8>>,
     truth: Truth,
+    truths_of_forked: Vec<Truth>,
     status: ExitStatus,
 }
 
@@ -200,9 +224,19 @@ fn record_in(folder: &Path, hook: Hook, scenario: &str, rate: u64) -> Bytes {
     file.finish(Finish { outcome, wait_status: status.into_raw(), wall_ns: 0 }).expect("the ledger can be closed");
     let truth = read_truth(&truth);
     let recorded = take(&ledger);
+    Bytes {
+        ledger: recorded,
+        forked: files_named(folder, "ledger.fork-").iter().map(|path| take(path)).collect(),
+        truth,
+        truths_of_forked: files_named(elsewhere.path(), "truth.fork-").iter().map(|path| read_truth(path)).collect(),
+        status,
+    }
+}
+
+/// The files in a folder that have this in their names.
+fn files_named(folder: &Path, name: &str) -> Vec<PathBuf> {
     let files = fs::read_dir(folder).expect("it is there").map(|entry| entry.expect("it can be read").path());
-    let forked = files.filter(|path| path.to_string_lossy().contains("ledger.fork-"));
-    Bytes { ledger: recorded, forked: forked.map(|path| take(&path)).collect(), truth, status }
+    files.filter(|path| path.to_string_lossy().contains(name)).collect()
 }
 
 fn take(path: &Path) -> Vec<u8> {

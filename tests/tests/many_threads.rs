@@ -1,5 +1,5 @@
 //! Any number of threads at once, those beyond the thirtieth among them: what they allocate, resize and free for each other
-//! keeps its bytes, and is counted as often as it happens.
+//! keeps its bytes, and is counted as often as it happens; and so it is in processes that are forked meanwhile.
 
 use memprof_tests::fixture::Fixture;
 use memprof_tests::output::assert_same;
@@ -18,7 +18,8 @@ fn any_number_of_threads_resize_and_free_each_others_blocks_as_a_model_says() {
             assert!(probed.ledger.end.whole);
             probed.totals_are_true();
             assert_eq!((probed.ledger.counters.inuse_objects, probed.ledger.counters.inuse_space), (0, 0));
-            assert_eq!((probed.ledger.losses.forks, probed.forked.len()), (6, 6));
+            assert_eq!((probed.ledger.losses.forks, probed.truths_of_forked.len()), (6, 6));
+            probed.totals_of_forked_are_true();
             for site in &probed.ledger.sites {
                 assert!(site.values.frees <= site.values.alloc_objects, "{scenario} at rate {rate}: {site:?}");
                 assert!(site.values.inuse_space() >= 0, "{scenario} at rate {rate}: {site:?}");

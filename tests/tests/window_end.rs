@@ -77,7 +77,7 @@ fn stacks_add_up_to_the_counters_where_threads_go_on() {
 
 /// Threads that do nothing but allocate, on many stacks, and then the process's end.
 const CUT_OFF: &str = "use std::hint::black_box;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 #[inline(never)]
 fn keeps(depth: usize) {
@@ -92,12 +92,21 @@ fn keeps(depth: usize) {
 
 fn cut_off(end: impl FnOnce()) {
     for thread in 0..THREADS {
-        std::thread::spawn(move || (0..).for_each(|round| keeps((round + thread) % 50)));
+        std::thread::spawn(move || {
+            (0..).for_each(|round| {
+                keeps((round + thread) % 50);
+                ROUNDS.fetch_add(1, Relaxed);
+            });
+        });
     }
-    std::thread::sleep(Duration::from_millis(20));
+    // However busy the processors are, each stack was there.
+    while ROUNDS.load(Relaxed) < 50 * THREADS {
+        std::thread::yield_now();
+    }
     end();
 }
 const THREADS: usize = 4;
+static ROUNDS: AtomicUsize = AtomicUsize::new(0);
 
 extern \"C\" {
     fn _exit(status: i32) -> !;

@@ -349,6 +349,14 @@ fn no_more_memory_is_the_tests_own_affair() {
 }
 
 #[test]
+fn threads_that_find_no_room_for_a_heap_have_blocks_all_the_same() {
+    // With the native hook small blocks are the C library's, too, and its heaps as without us.
+    at_every_rate_of(&[Hook::Rust], "other-threads-heap", |probed| {
+        assert_eq!(probed.ledger.counters.failed, 0);
+    });
+}
+
+#[test]
 fn what_is_allocated_on_a_stack_made_by_hand_is_counted_and_has_its_callers() {
     at_every_rate("contexts", |probed| {
         peak_is_exact(probed);

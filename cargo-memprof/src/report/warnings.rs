@@ -39,6 +39,7 @@ pub fn warnings(
     texts.extend(without_samples(facts, tests));
     texts.extend(lost(tests));
     texts.extend(cut_short(tests));
+    texts.extend(without_memory(tests));
     for (path, error) in unreadable {
         texts.push(format!("no names for the code of `{}`: {error}", path.display()));
     }
@@ -154,17 +155,37 @@ fn lost(tests: &[TestRecord]) -> Vec<String> {
 /// How many tests are named at most.
 const NAMED: usize = 5;
 
+/// The first of the names, and how many more there are.
+fn first_of(names: &[Cow<'_, str>]) -> String {
+    let more = if names.len() > NAMED { format!(" and {} more", names.len() - NAMED) } else { String::new() };
+    format!("{}{more}", names[..names.len().min(NAMED)].join(", "))
+}
+
+/// Tests that may have ended because they are recorded: that takes memory.
+fn without_memory(tests: &[TestRecord]) -> Option<String> {
+    let names: Vec<Cow<'_, str>> = tests
+        .iter()
+        .filter(|test| test.cut_short && test.counters.failed > 0)
+        .map(|test| plain(&test.id.name))
+        .collect();
+    let found = plural(names.len(), "test");
+    let text = format!(
+        "{found} found no memory for a block before the process ended\n{}\n\
+         a recorded test may need more memory than by itself: raise its limit, such as `ulimit -v`",
+        first_of(&names)
+    );
+    (!names.is_empty()).then_some(text)
+}
+
 fn cut_short(tests: &[TestRecord]) -> Option<String> {
     let names: Vec<Cow<'_, str>> =
         tests.iter().filter(|test| test.cut_short).map(|test| plain(&test.id.name)).collect();
-    let more = if names.len() > NAMED { format!(" and {} more", names.len() - NAMED) } else { String::new() };
-    let first = names[..names.len().min(NAMED)].join(", ");
     let ended = if names.len() == 1 {
         "the process of 1 test ended".to_owned()
     } else {
         format!("the processes of {} tests ended", names.len())
     };
-    let text = format!("{ended} before the test function did: the figures are those until then\n{first}{more}");
+    let text = format!("{ended} before the test function did: the figures are those until then\n{}", first_of(&names));
     (!names.is_empty()).then_some(text)
 }
 
@@ -192,6 +213,7 @@ mod tests {
         let mut tests: Vec<TestRecord> = ["a", "b", "c", "d", "e", "f"].map(test).into();
         tests.iter_mut().for_each(|test| test.cut_short = true);
         tests[0].hook = Hook::NativePartial;
+        tests[3].counters.failed = 1;
         tests[1].losses = Losses {
             unattributed_objects: 1234,
             unattributed_space: 5000,

@@ -136,6 +136,10 @@ pub(crate) mod memory {
         -1
     }
 
+    pub(crate) fn share_heaps() -> bool {
+        false
+    }
+
     /// # Safety
     /// None: nothing is read.
     pub(crate) unsafe fn usable_size(_: *mut c_void) -> usize {

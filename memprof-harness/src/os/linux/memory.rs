@@ -83,6 +83,20 @@ pub(crate) unsafe fn copy_if_there(to: *mut c_void, from: usize, len: usize) -> 
     unsafe { libc::process_vm_readv(process, &here, 1, &there, 1, 0) }
 }
 
+/// Has threads that have no heap of the C library's share those that there are, instead of reserving address space for another. Gives whether the
+/// C library does so from now on.
+#[cfg(target_env = "gnu")]
+pub(crate) fn share_heaps() -> bool {
+    // SAFETY: sets a number, under the C library's own lock.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) != 0 }
+}
+
+/// As above: other C libraries have one heap.
+#[cfg(not(target_env = "gnu"))]
+pub(crate) fn share_heaps() -> bool {
+    false
+}
+
 /// How many bytes of a block of the C library's may be used.
 ///
 /// # Safety
@@ -90,4 +104,57 @@ pub(crate) unsafe fn copy_if_there(to: *mut c_void, from: usize, len: usize) -> 
 pub(crate) unsafe fn usable_size(block: *mut c_void) -> usize {
     // SAFETY: by contract.
     unsafe { libc::malloc_usable_size(block) }
+}
+
+#[cfg(all(test, target_env = "gnu", not(miri)))]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+    use std::process::Command;
+    use std::sync::Barrier;
+    use std::{env, ptr, thread};
+
+    /// What a heap of the C library's begins at a multiple of.
+    const HEAP: usize = 64 << 20;
+    const THREADS: usize = 6;
+    const IS_CHILD: &str = "SHARES_HEAPS";
+
+    /// In how many heaps blocks of as many threads lie, which all have theirs at the same time.
+    fn heaps() -> usize {
+        let barrier = Barrier::new(THREADS);
+        let heaps: BTreeSet<usize> = thread::scope(|scope| {
+            let block = || {
+                // SAFETY: has no preconditions.
+                let block = unsafe { libc::malloc(5000) };
+                assert_ne!(block, ptr::null_mut());
+                barrier.wait();
+                block as usize / HEAP
+            };
+            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(block)).collect();
+            threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
+        });
+        heaps.len()
+    }
+
+    /// In a process of its own: what the C library was once told holds for good.
+    #[test]
+    fn threads_share_heaps_from_then_on() {
+        match env::var(IS_CHILD) {
+            Ok(shares) => {
+                assert!(shares == "no" || share_heaps());
+                // The test's own thread has one perhaps, besides the first of all.
+                assert_eq!(heaps() < THREADS, shares == "yes", "{shares}");
+            }
+            Err(_) => {
+                for shares in ["yes", "no"] {
+                    let name = "os::linux::memory::tests::threads_share_heaps_from_then_on";
+                    let mut child = Command::new(env::current_exe().expect("it runs"));
+                    let child = child.args(["--exact", name, "--test-threads=1"]).env(IS_CHILD, shares);
+                    let output = child.env_remove("MALLOC_ARENA_MAX").output().expect("it starts");
+                    let said = String::from_utf8_lossy(&output.stdout);
+                    assert!(output.status.success() && said.contains("1 passed"), "{shares}: {said}");
+                }
+            }
+        }
+    }
 }

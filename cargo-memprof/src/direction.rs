@@ -225,6 +225,39 @@ fn paths_are_found_wherever_they_stand_and_strings_and_comments_are_none() {
     );
 }
 
+/// Where a page may leave out the beginning of a path.
+const BASES: [&str; 7] = [
+    "..",
+    "src",
+    "../memprof-harness",
+    "../memprof-harness/src",
+    "../memprof-harness/src/engine",
+    "../memprof-harness/profile/src",
+    "../memprof-harness/live/src",
+];
+
+#[test]
+fn every_source_file_that_the_pages_name_is_there() {
+    let mut names = 0;
+    for page in ["../ARCHITECTURE.md", "../docs/design/stages.md"] {
+        let text = std::fs::read_to_string(folder(page)).unwrap();
+        for line in text.lines() {
+            // A name alone is in the folder of the path before it.
+            let mut before = PathBuf::from("/nowhere");
+            for name in line.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs") || name.ends_with('/')) {
+                names += 1;
+                if before.join(name).exists() {
+                    continue;
+                }
+                let found = BASES.iter().map(|base| folder(base).join(name)).find(|path| path.exists());
+                let found = found.unwrap_or_else(|| panic!("{page}: `{name}` is not there"));
+                before = if found.is_dir() { found } else { found.parent().unwrap().to_owned() };
+            }
+        }
+    }
+    assert!(names > 100, "only {names} names were found");
+}
+
 /// The number of the room that `module` is in.
 fn room_of(rooms: &[Room], module: &str) -> usize {
     let length = |room: &Room| {

@@ -44,9 +44,9 @@ pub enum Command {
     Run(RunFlags),
     /// Run the tests and compare what they allocate with the committed baseline
     Gate(GateOnlyFlags),
-    /// Take the last run's figures into the baseline
+    /// Write the metrics of the last run to the baseline
     Accept(AcceptFlags),
-    /// Put the shards of a run together, as if it had been one
+    /// Merge the shards of a run into one run
     Merge(MergeFlags),
     /// Remove target/memprof: the profiles and the separate build
     Clean(PackageFlags),
@@ -60,7 +60,7 @@ pub struct TestFlags {
     pub saving: Saving,
     #[command(flatten)]
     pub place: BaselinePlace,
-    /// Run only one share of the tests, for `cargo memprof merge`; count: by turns, hash: by name
+    /// Run only one share of the tests, for `cargo memprof merge`: every Nth test (count), or by a hash of the name
     #[arg(long, value_name = "count:M/N", value_parser = share)]
     pub partition: Option<Partition>,
     #[command(flatten)]
@@ -120,19 +120,19 @@ pub struct GateOnlyFlags {
     /// Compare the last run of `cargo memprof`
     #[arg(long)]
     pub no_run: bool,
-    /// Compare with another revision: build and run it in a clone of our own
+    /// Compare with another revision: build and run it in a clone
     #[arg(long, value_name = "REV")]
     pub against: Option<String>,
     /// Where a test is over budget and the baseline's profiles are not here, record them anew at this revision, to name the lines
     #[arg(long, value_name = "REV", conflicts_with = "against")]
     pub explain_against: Option<String>,
-    /// Only warn of: new, gone, not-run, unprofiled, conditions
+    /// Only warn about: new, gone, not-run, unprofiled, conditions
     #[arg(long, value_name = "WHAT,…", value_delimiter = ',', value_parser = allowed)]
     pub allow: Vec<Allowed>,
     /// What goes to stdout; all of them go to target/memprof/gate
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub output_format: Format,
-    /// Plant an allocation in every test's figures and show that the gate trips
+    /// Plant an allocation in every test's metrics and show that the gate fails
     #[arg(long)]
     pub self_test: bool,
     #[command(flatten)]
@@ -145,7 +145,7 @@ pub struct GateOnlyFlags {
 
 #[derive(Debug, Args)]
 pub struct AcceptFlags {
-    /// Names of tests, whole [default: all]
+    /// Whole names of tests, or patterns [default: all]
     #[arg(value_name = "PATTERN")]
     pub patterns: Vec<String>,
     #[command(flatten)]
@@ -162,7 +162,7 @@ pub struct MergeFlags {
     /// The outputs of each shard
     #[arg(value_name = "DIR", required = true)]
     pub folders: Vec<PathBuf>,
-    /// Where the whole goes [default: target/memprof]
+    /// Where the merged run goes [default: target/memprof]
     #[arg(long = "memprofile", value_name = "DIR")]
     pub folder: Option<PathBuf>,
     #[command(flatten)]
@@ -171,7 +171,7 @@ pub struct MergeFlags {
 
 #[derive(Debug, Args)]
 pub struct Saving {
-    /// Write the exact figures to memprof.baseline, for `cargo memprof gate`
+    /// Write the exact metrics to memprof.baseline, for `cargo memprof gate`
     #[arg(long)]
     pub save_baseline: bool,
 }
@@ -202,7 +202,7 @@ pub struct Ways {
     /// Run each test N times, take the least, and name the tests that vary
     #[arg(long, value_name = "N", value_parser = times, default_value = "1", hide_default_value = true)]
     pub repeat: u32,
-    /// Kill a test that takes longer (or a program whose tests are not known, as a whole) with all it started
+    /// Kill a test that takes longer, with every process that it started; a program whose tests are not known is timed as a whole
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub test_timeout: Option<Duration>,
 }
@@ -216,7 +216,7 @@ pub struct Deterministic {
 
 #[derive(Debug, Args)]
 pub struct Only {
-    /// Profile these alone (a part of the name, or a pattern with `*`); the others run as ever
+    /// Profile only these (a part of the name, or a pattern with `*`); the others run without being recorded
     #[arg(long, value_name = "PATTERN", action = ArgAction::Append)]
     pub memprof_only: Vec<String>,
 }
@@ -236,7 +236,7 @@ pub struct PackageFlags {
     /// Coloring: auto, always, never
     #[arg(long, value_name = "WHEN")]
     color: Option<String>,
-    /// Say nothing
+    /// Print nothing but errors
     #[arg(short, long)]
     quiet: bool,
 }

@@ -49,7 +49,7 @@ const LESSONS: [Lesson; 8] = [
         command: "bench",
         usage: "bench [OPTIONS] [CARGO BENCH OPTIONS] [BENCHNAME] [-- HARNESS OPTIONS]",
         text: &[
-            "The benchmarks run and measure as ever. Then one iteration of each is recorded in a process of its own: of \
+            "The benchmarks run and measure as usual. Then one iteration of each is recorded in a process of its own: of \
                  `#[bench]` (nightly), criterion, divan, bencher and CodSpeed's copies; any other program is recorded as one.",
         ],
         examples: &[
@@ -94,7 +94,7 @@ const LESSONS: [Lesson; 8] = [
             ("cargo memprof test --save-baseline", "record memprof.baseline; commit it"),
             ("cargo memprof gate", "compare; names the lines that allocate more"),
             ("cargo memprof gate --against origin/main", "needs no committed file"),
-            ("cargo memprof accept", "take the new figures over, if they are meant"),
+            ("cargo memprof accept", "accept the new metrics, if the change is intended"),
         ],
         codes: "cargo's own if tests fail; 2 wrong use; 3 nothing could be run; 4 outputs not written; 5 over budget; \
                 6 cannot compare (no baseline, other conditions, tests missing)",
@@ -113,7 +113,7 @@ const LESSONS: [Lesson; 8] = [
         command: "merge",
         usage: "merge [OPTIONS] <DIR>...",
         text: &[
-            "The shards are made by `--partition` and `--memprofile`, each on a machine of its own; every one must be there.",
+            "The shards are made by `--partition` and `--memprofile`, each on a machine of its own; `merge` needs all of them.",
         ],
         examples: &[
             ("cargo memprof test --partition count:1/2", "one shard; then copy target/memprof"),

@@ -30,8 +30,8 @@ const MARK: &str = layout::GATE_MARK;
 /// What there is to show, by test.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Evidence {
-    regressions: BTreeMap<TestId, Explanation>,
-    varying: BTreeMap<TestId, Varying>,
+    pub(in crate::gate) regressions: BTreeMap<TestId, Explanation>,
+    pub(in crate::gate) varying: BTreeMap<TestId, Varying>,
 }
 
 impl Evidence {

@@ -6,6 +6,8 @@ mod job_summary;
 mod json;
 mod junit;
 mod lines;
+#[cfg(test)]
+mod tests;
 pub mod text;
 
 use crate::context::env;

@@ -502,7 +502,7 @@ fn last_line(outcome: &Outcome, baseline: &Source) -> String {
             let accepted = outcome.over_budget().into_iter().any(Judged::can_be_accepted);
             let help = match baseline.committed && accepted {
                 true => format!(
-                    "  {HELP}help:{HELP:#} if that is meant, take the new figures with `cargo memprof accept`\n"
+                    "  {HELP}help:{HELP:#} if that is intended, accept the new metrics with `cargo memprof accept`\n"
                 ),
                 false => String::new(),
             };

@@ -57,9 +57,10 @@ impl Error {
         &self.causes
     }
 
-    /// See [`Error::help`].
+    /// See [`Error::help`]. Where the process may open no more files, that is what to change, whatever it wanted to open.
     pub fn advice(&self) -> Option<&str> {
-        self.help.as_deref()
+        let is_full = self.causes.iter().any(|cause| cause.contains(TOO_MANY_FILES));
+        if is_full { Some(RAISE_LIMIT) } else { self.help.as_deref() }
     }
 
     /// See [`Error::with_code`].
@@ -68,6 +69,10 @@ impl Error {
     }
 }
 
+/// How the standard library ends what it says of EMFILE, on Linux and macOS.
+const TOO_MANY_FILES: &str = "(os error 24)";
+const RAISE_LIMIT: &str = "allow more open files, such as by `ulimit -n 1024`";
+
 /// The whole error as plain text, continuation lines of a cause or help indented below it.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,7 +80,7 @@ impl fmt::Display for Error {
         for cause in &self.causes {
             write!(f, "\n  caused by: {}", indent(cause))?;
         }
-        if let Some(help) = &self.help {
+        if let Some(help) = self.advice() {
             write!(f, "\n  help: {}", indent(help))?;
         }
         Ok(())
@@ -98,5 +103,13 @@ mod tests {
         let error = Error::usage("cannot read the rate `x`").caused_by("not a number").help("pass a number");
         assert_eq!(error.to_string(), "cannot read the rate `x`\n  caused by: not a number\n  help: pass a number");
         assert_eq!(error.code(), ExitCode::USAGE);
+    }
+
+    #[test]
+    fn where_no_more_files_may_be_open_the_limit_is_what_to_change() {
+        let cause = std::io::Error::from_raw_os_error(24);
+        let error = Error::new("cannot ask cargo about the package").caused_by(cause).help("run it otherwise");
+        assert_eq!(error.advice(), Some(RAISE_LIMIT));
+        assert!(error.to_string().ends_with("\n  help: allow more open files, such as by `ulimit -n 1024`"), "{error}");
     }
 }

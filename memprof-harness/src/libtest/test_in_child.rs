@@ -81,10 +81,14 @@ impl TestInChild {
             Err(error) => {
                 println!("error: cannot run `{}` in a process of its own", self.name);
                 println!("  caused by: {error}");
-                println!(
-                    "  help: see that `{}` can be written to and has room, or run without profiling",
-                    session.folder.display()
-                );
+                if error.raw_os_error() == Some(libc::EMFILE) {
+                    println!("  help: allow more open files, such as by `ulimit -n 1024`, or fewer tests at once: `--test-threads 1`");
+                } else {
+                    println!(
+                        "  help: see that `{}` can be written to and has room, or run without profiling",
+                        session.folder.display()
+                    );
+                }
                 self.fail()
             }
         }

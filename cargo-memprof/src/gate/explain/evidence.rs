@@ -281,9 +281,14 @@ impl Case<'_> {
                 explanation.sites.push((metric, sites(now, metric)));
             }
             explanation.changes.push((metric, changes));
+        }
+        // Of a million stacks it takes as much memory as what the pictures are drawn of.
+        drop(comparison);
+        let Some(folder) = folder else { return Ok(explanation) };
+        for &metric in &self.metrics {
+            let tree = picture::tree(before, now, metric);
             for widths in Widths::BOTH {
-                let Some(folder) = folder else { continue };
-                let Some(svg) = picture::draw(&self.test.id.label(), before, now, metric, widths) else { continue };
+                let Some(svg) = picture::draw(&self.test.id.label(), &tree, metric, widths) else { continue };
                 let path = folder.join(widths.file_name(metric));
                 let written = fs_err::create_dir_all(folder).and_then(|()| outlet::put(&path, svg));
                 written.map_err(|error| {

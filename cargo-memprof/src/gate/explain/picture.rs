@@ -31,16 +31,23 @@ impl Widths {
     }
 }
 
-/// The picture; `None` where it would be empty.
-pub fn draw(title: &str, before: &Stacks, now: &Stacks, metric: Metric, widths: Widths) -> Option<Vec<u8>> {
+/// Both sides' stacks as one tree, of which both pictures are drawn.
+pub fn tree(before: &Stacks, now: &Stacks, metric: Metric) -> Tree {
     let mut tree = Tree::default();
     tree.add(before, metric, Widths::Before);
     tree.add(now, metric, Widths::Now);
+    // It is needed no more, and as large as the nodes.
+    tree.callees = Callees::default();
     tree.sum_up();
+    tree
+}
+
+/// The picture; `None` where it would be empty.
+pub fn draw(title: &str, tree: &Tree, metric: Metric, widths: Widths) -> Option<Vec<u8>> {
     let calls = tree.visible(widths);
     let mut frames = Frames { widths, ..Frames::default() };
     frames.colors.insert("", color(&tree.root, &tree.root, widths));
-    frames.draw(&tree, &calls, None, &mut String::new());
+    frames.draw(tree, &calls, None, &mut String::new());
     let mut options = Options::default();
     options.title = title.to_owned();
     let of = if widths == Widths::Now { "widths of this run" } else { "widths of the baseline" };
@@ -97,12 +104,12 @@ impl Node {
 
 /// Both sides' stacks as one tree of functions, in which callers come before what they call.
 #[derive(Debug, Default)]
-struct Tree {
+pub struct Tree {
     /// What all stacks lead to.
     root: Node,
     nodes: Vec<Node>,
-    /// By node: its caller, and the number of its name.
-    calls: Vec<(Option<usize>, u32)>,
+    /// By node: its caller's number plus 1 (0 = it is a root), and the number of its name.
+    calls: Vec<(u32, u32)>,
     callees: Callees,
     /// As they travel through inferno.
     names: Vec<String>,
@@ -112,25 +119,25 @@ struct Tree {
 impl Tree {
     fn add(&mut self, stacks: &Stacks, metric: Metric, side: Widths) {
         // By the node of the stacks: that of the tree.
-        let mut own: Vec<usize> = Vec::with_capacity(stacks.nodes().len());
+        let mut own: Vec<u32> = Vec::with_capacity(stacks.nodes().len());
         for (caller, frame) in stacks.nodes() {
             let name = *self.name_ids.entry(frame.function.clone()).or_insert_with(|| {
                 self.names.push(disguised(&frame.function));
                 self.names.len() as u32 - 1
             });
-            let caller = caller.map(|caller| own[caller]);
+            let caller = caller.map(|caller| own[caller] as usize);
             let entered = self.callees.enter(caller, name, |number| self.calls[number].1);
             let (Callee::Known(number) | Callee::New(number)) =
                 entered.expect("callers come first, and there are fewer than 2^32");
             if number == self.nodes.len() {
                 self.nodes.push(Node::default());
-                self.calls.push((caller, name));
+                self.calls.push((caller.map_or(0, |caller| caller as u32 + 1), name));
             }
-            own.push(number);
+            own.push(number as u32);
         }
         for stack in &stacks.stacks {
             let value = u64::try_from(stack.value(metric)).unwrap_or(0);
-            stack.node().map_or(&mut self.root, |node| &mut self.nodes[own[node]]).add(value, side);
+            stack.node().map_or(&mut self.root, |node| &mut self.nodes[own[node] as usize]).add(value, side);
         }
     }
 
@@ -144,9 +151,14 @@ impl Tree {
         self.nodes.iter_mut().for_each(differ);
         for number in (0..self.nodes.len()).rev() {
             let (outer, inner) = self.nodes.split_at_mut(number);
-            let caller = self.calls[number].0.map_or(&mut self.root, |caller| &mut outer[caller]);
+            let caller =
+                (self.calls[number].0 as usize).checked_sub(1).map_or(&mut self.root, |caller| &mut outer[caller]);
             caller.take_in(&inner[0]);
         }
+    }
+
+    fn caller(&self, number: usize) -> Option<usize> {
+        (self.calls[number].0 as usize).checked_sub(1)
     }
 
     /// How many frames there are, drawn or not.
@@ -159,7 +171,7 @@ impl Tree {
         // By frame: what leads to it, and what of it is above no other.
         let mut drawn: HashMap<usize, (usize, u64)> = HashMap::new();
         for number in (0..self.nodes.len()).filter(|number| self.nodes[*number].width(widths) > least) {
-            let (caller, name) = self.calls[number];
+            let (caller, name) = (self.caller(number), self.calls[number].1);
             let width = self.nodes[number].width(widths);
             let path = caller.and_then(|caller| drawn.get_mut(&caller)).map_or(0, |(path, own)| {
                 *own = own.saturating_sub(width);
@@ -188,7 +200,7 @@ impl Tree {
         let numbers = (0..self.nodes.len()).filter(|number| self.nodes[*number].width(widths) > least);
         let call = |number: usize| {
             let (caller, name) = self.calls[number];
-            (caller.map_or(0, |caller| caller + 1), self.names[name as usize].as_str(), number)
+            (caller as usize, self.names[name as usize].as_str(), number)
         };
         let mut calls: Vec<_> = numbers.map(call).collect();
         calls.sort_unstable();
@@ -295,13 +307,13 @@ mod tests {
         let before = stacks(&[("f<main", 4), ("gone<main", 2)]);
         let now = stacks(&[("f<main", 4), ("came_[u8; 4]<main", 8)]);
         let draw = |widths| {
-            let svg = draw("t", &before, &now, Metric::AllocObjects, widths).unwrap();
+            let svg = draw("t", &tree(&before, &now, Metric::AllocObjects), Metric::AllocObjects, widths).unwrap();
             String::from_utf8(svg).unwrap()
         };
         let (after, earlier) = (draw(Widths::Now), draw(Widths::Before));
         assert!(after.contains("came_[u8; 4] (8 objects, 66.67%; +8)") && !after.contains("gone"), "{after}");
         assert!(earlier.contains("gone (2 objects, 33.33%; -2)") && !earlier.contains("came"), "{earlier}");
-        assert!(super::draw("t", &before, &now, Metric::PeakSpace, Widths::Now).is_none());
+        assert!(super::draw("t", &tree(&before, &now, Metric::PeakSpace), Metric::PeakSpace, Widths::Now).is_none());
     }
 
     #[test]
@@ -312,9 +324,15 @@ mod tests {
             list.push(("wide<main", 4000));
             stacks(&list)
         };
-        let svg = draw("t", &list(1), &list(2), Metric::AllocObjects, Widths::Now).unwrap();
+        let svg =
+            draw("t", &tree(&list(1), &list(2), Metric::AllocObjects), Metric::AllocObjects, Widths::Now).unwrap();
         assert!(String::from_utf8(svg).unwrap().contains(" | 6,000 thinner frames are not drawn"));
-        let svg = draw("t", &stacks(&[("f<main", 1)]), &stacks(&[("f<main", 2)]), Metric::AllocObjects, Widths::Now);
+        let svg = draw(
+            "t",
+            &tree(&stacks(&[("f<main", 1)]), &stacks(&[("f<main", 2)]), Metric::AllocObjects),
+            Metric::AllocObjects,
+            Widths::Now,
+        );
         assert!(!String::from_utf8(svg.unwrap()).unwrap().contains("not drawn"));
     }
 
@@ -322,7 +340,10 @@ mod tests {
     fn what_leads_to_a_change_has_its_colour_and_nothing_else_has() {
         let before = stacks(&[("new<parse<main", 4), ("new<main", 6), ("gone<main", 2)]);
         let now = stacks(&[("new<parse<main", 7), ("new<main", 6)]);
-        let svg = String::from_utf8(draw("t", &before, &now, Metric::AllocObjects, Widths::Now).unwrap()).unwrap();
+        let svg = String::from_utf8(
+            draw("t", &tree(&before, &now, Metric::AllocObjects), Metric::AllocObjects, Widths::Now).unwrap(),
+        )
+        .unwrap();
         let fill = |title: &str| {
             let frame = svg.split("<title>").find(|frame| frame.starts_with(title)).expect("the frame is there");
             frame.split("fill=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("it has a colour").to_owned()

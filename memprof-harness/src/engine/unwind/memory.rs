@@ -184,11 +184,40 @@ pub(crate) fn called_before(address: usize) -> Option<usize> {
     Some(address.wrapping_add(i32::from_le_bytes(way) as isize as usize))
 }
 
-/// Whether there is code at an address, with a call before it, as there is at every return address.
+/// What stands before an address of code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-pub(crate) fn follows_a_call(address: usize) -> bool {
+pub(crate) enum Before {
+    /// As before every return address.
+    Call,
+    Other,
+    /// Nothing is there, or the system does not let it be read.
+    Unreadable,
+}
+
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+pub(crate) fn before(address: usize) -> Before {
     let mut code = [0u8; 8];
-    copy(&mut code, address.wrapping_sub(8)) && ends_with_a_call(code)
+    if !copy(&mut code, address.wrapping_sub(8)) {
+        return Before::Unreadable;
+    }
+    if ends_with_a_call(code) {
+        Before::Call
+    } else {
+        Before::Other
+    }
+}
+
+/// Whether the code at an address ends a signal's handler: `mov $15, %rax` or `mov $15, %eax`, and `syscall` (15 is `rt_sigreturn` in
+/// Linux' `syscall_64.tbl`). Debuggers know such code by these bytes too, as many a C library has no table for it.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn returns_from_signal(address: usize) -> bool {
+    const WIDE: [u8; 9] = [0x48, 0xc7, 0xc0, 15, 0, 0, 0, 0x0f, 0x05];
+    const NARROW: [u8; 7] = [0xb8, 15, 0, 0, 0, 0x0f, 0x05];
+    let mut code = [0u8; 9];
+    let (narrow, _) = code.split_at_mut(NARROW.len());
+    // The longer one may reach into a page that is not there.
+    copy(narrow, address) && *narrow == NARROW || copy(&mut code, address) && code == WIDE
 }
 
 /// The same of an address in a function that has a table, or right behind it, and begins at `function`: its code is there.
@@ -295,6 +324,6 @@ mod tests {
         let word = std::hint::black_box(0x1234_5678_usize);
         assert_eq!(peek(std::ptr::from_ref(&word).address()), Some(word));
         assert_eq!([0, 8, usize::MAX - 7].map(peek), [None; 3]);
-        assert!(!follows_a_call(8));
+        assert_eq!(before(8), Before::Unreadable);
     }
 }

@@ -6,6 +6,7 @@
 
 use crate::engine::unwind::code_at;
 #[cfg(target_arch = "x86_64")]
+use crate::engine::unwind::memory::Before;
 use crate::engine::unwind::{eh_frame, memory};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
@@ -219,12 +220,12 @@ fn find(address: u64) -> Found {
     }
     #[cfg(target_arch = "x86_64")]
     {
-        let follows_a_call = || memory::follows_a_call(address as usize);
+        let before = || memory::before(address as usize);
         match eh_frame::find(object, call) {
             Some((found, end)) => {
                 // The beginning of a function stands where a return address belongs: whoever made the stack has put it there, and nothing
                 // called. Only a call that does not return ends a function.
-                let is_put = end == address as usize && eh_frame::begins_at(object, end) && !follows_a_call();
+                let is_put = end == address as usize && eh_frame::begins_at(object, end) && before() == Before::Other;
                 // The kernel returns to where a signal was handled, and a coroutine's first function to the code that ends it.
                 let is_told = matches!(found.rule, Rule::Outermost | Rule::Signal { .. } | Rule::Switch { .. });
                 let is_returned_to = is_told || memory::calls_before(found.function as usize, address as usize);
@@ -236,8 +237,10 @@ fn find(address: u64) -> Found {
                     Found { rule: Rule::NotReturnedTo, ..found }
                 }
             }
-            None if !follows_a_call() => nowhere(Rule::Outermost),
-            None if code_at::is_in_own_object(call)
+            None if memory::returns_from_signal(address as usize) => nowhere(SIGNAL),
+            None if before() == Before::Other => nowhere(Rule::Outermost),
+            None if before() == Before::Call
+                && code_at::is_in_own_object(call)
                 && memory::sets_frame_pointer(eh_frame::end_before(object, call), call) =>
             {
                 nowhere(Rule::NoTable)
@@ -246,6 +249,10 @@ fn find(address: u64) -> Found {
         }
     }
 }
+
+/// Where the kernel has put the registers, from the stack pointer behind the return from a handler: `uc_mcontext` in its `rt_sigframe`.
+#[cfg(target_arch = "x86_64")]
+const SIGNAL: Rule = Rule::Signal { stack: 160, address: 168, frame: 120 };
 
 /// What holds where a signal came, without the cache.
 fn find_where_interrupted(address: u64) -> Found {

@@ -40,6 +40,7 @@ pub enum Why {
     NoBencher,
     SeveralCalls,
     NotMeasured,
+    OfStd,
     NotIterated,
     Failed,
 }
@@ -62,6 +63,10 @@ impl Why {
             }
             Why::NotMeasured => {
                 "no time was printed for them, and no allocation of an iteration was recorded: they may have iterated nothing"
+            }
+            Why::OfStd => {
+                "they measure a function of the standard library as it is, and what that allocates looks like the framework's own: \
+                 call it in a closure"
             }
             Why::NotIterated => {
                 "they called no `Bencher::iter`, or failed, and the zero that libtest prints was not measured"
@@ -115,6 +120,9 @@ impl Benchmarks {
                             && !was_measured(framework.dialect, self.ns(test)) =>
                     {
                         Reading::Unknown(Why::NotMeasured)
+                    }
+                    Some(found) if found.values[ValueType::AllocObjects] == 0 && found.is_unsure => {
+                        Reading::Unknown(Why::OfStd)
                     }
                     Some(found) => Reading::Iteration {
                         iteration: Iteration {

@@ -40,6 +40,8 @@ pub struct Iteration {
     pub values: Estimated,
     /// What other threads did meanwhile, which cannot be told from what they did before.
     pub elsewhere: Estimated,
+    /// Functions of the standard library alone asked the bencher for memory, which may be the benchmark's as well as the bencher's.
+    pub is_unsure: bool,
     /// Calls of the bencher that show in the stacks. It measures its last one, and nothing shows which that is.
     pub calls: usize,
 }
@@ -56,7 +58,7 @@ pub fn of(profile: &Profile, question: &Question<'_>) -> Option<Iteration> {
                 let repeater = frames.iter().skip(at).position(|frame| stacks.owner(*frame) == Owner::Repeater);
                 calls.push(BencherCall { sample, at, repeater: repeater.map(|after| at + after), frames });
             }
-            Some(_) => {}
+            Some(at) => found.is_unsure |= stacks.may_be_of_benchmark(&frames[..at]),
             None if stacks.is_of_another_thread(&frames) => found.elsewhere += &sample.values,
             None => {}
         }
@@ -173,6 +175,13 @@ impl<'a> Stacks<'a> {
         }
     }
 
+    /// Whether what asked for memory below the bencher may be a function of the standard library that is benchmarked as it is.
+    fn may_be_of_benchmark(&self, inside: &[Frame]) -> bool {
+        let Some(called) = inside.last() else { return false };
+        inside.iter().all(|frame| self.origin(*frame) == Origin::Std)
+            && !OF_BENCHERS.iter().any(|part| self.name(*called).contains(part))
+    }
+
     /// Whether it is the user's code on a thread that the framework did not start. What starts a thread gives it a closure to
     /// run, or is a crate's that has threads of its own; `main` and what is inlined into it are functions of the program.
     fn is_of_another_thread(&self, frames: &[Frame]) -> bool {
@@ -201,6 +210,21 @@ impl<'a> Stacks<'a> {
         called.into_iter().find(|frame| self.owner(*frame) == Owner::Other).map(|frame| self.name(frame))
     }
 }
+
+/// In the names of what benchers call to keep inputs and times in.
+const OF_BENCHERS: [&str; 11] = [
+    "with_capacity",
+    "collect",
+    "from_iter",
+    "extend",
+    "reserve",
+    "push",
+    "resize",
+    "alloc::alloc::",
+    "raw_vec",
+    "boxed::Box",
+    "std::thread",
+];
 
 /// criterion's bencher of futures.
 const ASYNC: &str = "AsyncBencher";

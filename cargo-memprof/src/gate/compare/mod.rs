@@ -329,8 +329,9 @@ impl<'a> Absent<'a> {
         if let Some(why) = self.divided_otherwise(id) {
             return (self.policy.not_run, Finding::NotRun { why: why.to_owned() });
         }
-        if self.run.run.filtered && (doctest::item(id).is_some() || self.run.run.is_of_benchmarks()) {
-            // rustdoc, and most frameworks of benchmarks, have no list of those that a filter left out.
+        let is_listed = self.not_run.keys().any(|other| of_target(&other.package, &other.target, &other.kind));
+        if self.run.run.filtered && !is_listed {
+            // Neither rustdoc nor a harness other than libtest has a list of those that a filter left out.
             return (self.policy.not_run, Finding::NotRun { why: "it was filtered out, or is no more".to_owned() });
         }
         (self.policy.gone, Finding::Gone)

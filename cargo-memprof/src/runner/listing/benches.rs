@@ -68,12 +68,29 @@ impl<C: Fn(&[OsString]) -> Command> Program<'_, C> {
         output((self.command)(&words))
     }
 
+    /// There is nothing to record where `listed` without the user's arguments: they leave no benchmark, or the program refuses them, which
+    /// `refused` says. Otherwise `None`.
+    fn nothing(&self, refused: bool, listed: impl Fn() -> bool) -> Option<Answer> {
+        if self.kept.is_empty() || !listed() {
+            return None;
+        }
+        let nobody: Alone = Box::new(|_, _| Vec::new());
+        let none = Benchmarks { framework: None, tests: alone_at_a_time(Vec::new(), nobody), remark: None };
+        Some(if refused { Answer::NoRun } else { Answer::Benchmarks(none) })
+    }
+
     fn criterion(&self, framework: &'static Framework) -> Answer {
         let listed = LISTS.iter().find_map(|list| {
             let names = list.names(&self.says(list.flags)?);
             (!names.is_empty()).then_some((list, names))
         });
         let Some((list, names)) = listed else {
+            let bare =
+                |list: &List| self.says_alone(&words(list.flags)).is_some_and(|text| !list.names(&text).is_empty());
+            let refused = LISTS.iter().all(|list| self.says(list.flags).is_none());
+            if let Some(answer) = self.nothing(refused, || LISTS.iter().any(bare)) {
+                return answer;
+            }
             return as_one(&format!("it did not list its benchmarks, as {} does", framework.name));
         };
         let (names, mut of_several) = apart(names);
@@ -111,8 +128,15 @@ impl<C: Fn(&[OsString]) -> Command> Program<'_, C> {
     fn divan(&self, framework: &'static Framework) -> Answer {
         // Where a benchmark runs on several threads, one iteration is one of each.
         let tests: [&[&str]; 2] = [&["--test", "--threads", "1"], &["--test"]];
-        let drawn = tests.iter().find_map(|test| Some((*test, printed::tree(&self.says(test)?)?)));
+        let said = tests.map(|test| self.says(test));
+        let drawn = tests.iter().zip(&said).find_map(|(test, text)| Some((*test, printed::tree(text.as_ref()?)?)));
         let Some((test, leaves)) = drawn else {
+            // Of what a filter leaves nothing of, it draws nothing. Without the filter it would run all of them.
+            let refused = said.iter().all(Option::is_none);
+            let silent = said.iter().flatten().all(|text| text.trim().is_empty());
+            if let Some(answer) = self.nothing(refused, || silent) {
+                return answer;
+            }
             return as_one(&format!("it did not draw its benchmarks, as {} does", framework.name));
         };
         if leaves.iter().any(|leaf| leaf.metric.is_some()) {
@@ -163,7 +187,15 @@ impl<C: Fn(&[OsString]) -> Command> Program<'_, C> {
         let (names, of_several) = apart(names);
         let nobody = flags.map(str::to_owned).into_iter().chain(["--exact".to_owned(), NOBODY.to_owned()]);
         let nobody = self.says_alone(&nobody.collect::<Vec<_>>()).and_then(|text| parse(&text, BENCHMARK));
-        if names.is_empty() || names.len() > MOST || nobody.is_none_or(|names| !names.is_empty()) {
+        let listens = nobody.is_some_and(|names| names.is_empty());
+        if names.is_empty() && of_several.is_empty() && listens {
+            let bare = || self.says_alone(&words(&flags)).and_then(|text| parse(&text, BENCHMARK));
+            let refused = self.says(&flags).is_none();
+            if let Some(answer) = self.nothing(refused, || bare().is_some_and(|names| !names.is_empty())) {
+                return answer;
+            }
+        }
+        if names.is_empty() || names.len() > MOST || !listens {
             return as_one("of its framework nothing is known");
         }
         Answer::Benchmarks(Benchmarks {
@@ -172,6 +204,11 @@ impl<C: Fn(&[OsString]) -> Command> Program<'_, C> {
             remark: Missing { of_several, ..Missing::default() }.remark("its framework"),
         })
     }
+}
+
+/// `flags` as arguments.
+fn words(flags: &[&str]) -> Vec<String> {
+    flags.iter().map(|flag| (*flag).to_owned()).collect()
 }
 
 /// A way to have the names of benchmarks.

@@ -97,7 +97,13 @@ pub fn ask(
         if libtest { of_libtest(command) } else { listed(command) }
     };
     let not_listed = "recorded as one: what it says to `--list` is no list of libtest's";
-    let Some(all) = list(false, &[]) else { return Answer::Whole(libtest.then(|| not_listed.to_owned())) };
+    let Some(all) = list(false, &[]) else {
+        if !libtest && lists_without_arguments(args, &command) {
+            // It refuses them, and runs nothing.
+            return Answer::NoRun;
+        }
+        return Answer::Whole(libtest.then(|| not_listed.to_owned()));
+    };
     if libtest && all.is_empty() {
         if !says_how_many(command(&[LIST[0].into()])) {
             return Answer::Whole(Some(not_listed.to_owned()));
@@ -107,8 +113,20 @@ pub fn ask(
     }
     // A program that does not listen would say the same again.
     let nobody: Vec<OsString> = LIST.iter().chain(&["--exact", NOBODY]).map(OsString::from).collect();
-    if all.is_empty() || !libtest && listed(command(&nobody)).is_none_or(|names| !names.is_empty()) {
+    if !libtest && listed(command(&nobody)).is_none_or(|names| !names.is_empty()) {
         return Answer::Whole(None);
+    }
+    if all.is_empty() {
+        // A filter fits none of its tests, or it has none and there is nothing to tell apart.
+        return match lists_without_arguments(args, &command) {
+            true => {
+                Answer::Tests(Tests { names: all, on_threads: false, window: None, jobs: 1, alone: Box::new(only) })
+            }
+            false => Answer::Whole(None),
+        };
+    }
+    if !libtest && formless.len() < args.len() && refuses_to_list(args, &command) {
+        return Answer::NoRun;
     }
     // Some take letters that colour a terminal out of what they print elsewhere, out of names as well.
     let known = |all: Vec<String>, coloured: bool| {
@@ -141,6 +159,18 @@ pub fn ask(
     Answer::Tests(Tests { names: selected, on_threads, window: None, jobs, alone: Box::new(only) })
 }
 
+/// Whether a program lists tests where it is not given the user's `args`, which leave none or which it refuses.
+fn lists_without_arguments(args: &[OsString], command: impl Fn(&[OsString]) -> Command) -> bool {
+    let bare: Vec<OsString> = LIST.iter().map(OsString::from).collect();
+    !args.is_empty() && listed(command(&bare)).is_some_and(|names| !names.is_empty())
+}
+
+/// Whether a program that lists its tests does not with the user's `args` as they are, such as a format that it does not know.
+fn refuses_to_list(args: &[OsString], command: impl Fn(&[OsString]) -> Command) -> bool {
+    let words: Vec<OsString> = std::iter::once(LIST[0].into()).chain(args.iter().cloned()).collect();
+    output(command(&words)).is_none()
+}
+
 /// The one of `names` that the program does not know by that name; `None` = it knows all of them, or leaves none out when asked to.
 /// `list` makes it list its tests with more flags.
 fn unknown(names: &[String], list: impl Fn(&[&str]) -> Option<Vec<String>>) -> Option<&String> {
@@ -148,8 +178,13 @@ fn unknown(names: &[String], list: impl Fn(&[&str]) -> Option<Vec<String>>) -> O
     if let Some(name) = names.iter().find(|name| name.contains('\0')) {
         return Some(name);
     }
-    let skips = names.iter().flat_map(|name| ["--skip", name]);
-    let left = list(&std::iter::once("--exact").chain(skips).collect::<Vec<_>>())?;
+    // A value that looks like a flag stands behind an equals sign.
+    let skips: Vec<String> = names.iter().map(|name| format!("--skip={name}")).collect();
+    let Some(left) = list(&std::iter::once("--exact").chain(skips.iter().map(String::as_str)).collect::<Vec<_>>())
+    else {
+        // It takes no such words. Names that are more than names are then not believed.
+        return names.iter().find(|name| name.starts_with('-') || name.chars().any(char::is_control));
+    };
     // One that does not listen lists them all.
     names.iter().find(|name| left.len() < names.len() && left.contains(name))
 }

@@ -44,7 +44,7 @@ fn a_benchmark_that_allocates_more_fails_the_gate_of_benchmarks() {
         .complains("it is of benchmarks, and the baseline is of tests");
 
     // Which baseline is meant, the run says.
-    fixture.memprof("accept").succeed().complains("memprof.bench.baseline: 2 tests changed");
+    fixture.memprof("accept").succeed().complains("memprof.bench.baseline: 3 tests changed");
     fixture.memprof("gate --bench").succeed();
     fixture.memprof("gate --bench --repeat 3").run().ended_with(2).complains("--repeat");
 }

@@ -121,7 +121,10 @@ fn compare_run(options: &GateOptions, context: &mut Context<'_>, out: &Utf8Path)
         LastCommand::must_have_produced(out, LAST_RUN)?;
         out.to_owned()
     } else {
-        let done = recording::record(&options.test, context, &|now| again::rules(&baseline, now, &reference.policy))?;
+        let done = recording::record(&options.test, context, &|now| {
+            // A benchmark is measured many times over already.
+            options.flags.bench.is_none().then(|| again::rules(&baseline, now, &reference.policy)).flatten()
+        })?;
         match done.outputs {
             // There is nothing to be said of what the rest would have been.
             _ if done.interrupted => return Ok(Conclusion::NotCompared { doubt: Doubt::Interrupted, code: done.code }),

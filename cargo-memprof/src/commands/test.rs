@@ -22,7 +22,9 @@ pub fn test(options: &GateOptions) -> Result<ExitCode, Error> {
     };
     // Before a run that may take long, whether its end can be done.
     let reference = options.flags.save_baseline.then(|| Reference::find(&context, &options.flags)).transpose()?;
-    let rules = reference.as_ref().map(|reference| again::to_know(&reference.policy));
+    // A benchmark is measured many times over already.
+    let of_tests = reference.as_ref().filter(|_| options.flags.bench.is_none());
+    let rules = of_tests.map(|reference| again::to_know(&reference.policy));
     let done = recording::record(&options.test, &context, &|_| rules.clone())?;
     let Some(reference) = reference else { return Ok(done.exit_code()) };
     match done.outputs {

@@ -127,6 +127,9 @@ impl LoadedRun {
         run.folder = folder.to_owned();
         // What forked processes did is no metric of the test, and what has no test belongs to no line.
         run.tests.retain(|test| !test.forked && test.kind != "exe");
+        if run.run.is_of_benchmarks() {
+            run.tests.retain_mut(LoadedTest::only_iteration);
+        }
         doctest::without_lines(&mut run.tests);
         programs::add_to(&mut run.tests);
         Ok(run)

@@ -3,6 +3,7 @@
 use crate::files::intake::{self, PlainPath};
 use crate::gate::metrics::Metrics;
 use crate::gate::program;
+use crate::protocol::WHOLE;
 use memprof_profile::record::TestId;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -37,12 +38,22 @@ pub struct LoadedTest {
     /// By what they are, relative to the summary.
     #[serde(default)]
     pub files: BTreeMap<String, PlainPath>,
+    /// Of a benchmark: what one iteration allocates, where it is known.
+    #[serde(default)]
+    pub iteration: Option<LoadedIteration>,
     /// Of a program with several processes: those of the others.
     #[serde(skip)]
     pub more_profiles: Vec<PlainPath>,
     /// What it started; empty once they are beside it as tests of their own.
     #[serde(default)]
     pub children: Vec<LoadedProcess>,
+}
+
+/// One iteration of a benchmark.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub struct LoadedIteration {
+    pub alloc_objects: u64,
+    pub alloc_space: u64,
 }
 
 /// A process that a test started, in a summary.
@@ -92,6 +103,22 @@ impl LoadedTest {
     /// Whether its metrics are those of the whole test.
     pub fn is_whole(&self) -> bool {
         self.outcome == "ok" && !self.cut_short && self.seen != PARTIAL
+    }
+}
+
+impl LoadedTest {
+    /// Whether a benchmark's metrics can be compared. What its framework does around an iteration depends on how many benchmarks there
+    /// are, so that only a program that is recorded as one has other metrics than those of an iteration.
+    pub fn only_iteration(&mut self) -> bool {
+        match self.iteration {
+            Some(iteration) if iteration.alloc_objects != self.metrics.alloc_objects => {
+                let LoadedIteration { alloc_objects, alloc_space } = iteration;
+                self.metrics = Metrics { alloc_objects, alloc_space, ..Metrics::default() };
+                true
+            }
+            Some(_) => true,
+            None => self.name == WHOLE,
+        }
     }
 }
 

@@ -44,6 +44,8 @@ pub enum Command {
     Run(RunFlags),
     /// Run the tests and compare what they allocate with the committed baseline
     Gate(GateOnlyFlags),
+    /// Find the commit with which a test began to allocate more
+    Bisect(BisectFlags),
     /// Write the metrics of the last run to the baseline
     Accept(AcceptFlags),
     /// Merge the shards of a run into one run
@@ -139,6 +141,18 @@ pub struct GateOnlyFlags {
     pub ways: Ways,
     #[command(flatten)]
     pub deterministic: Deterministic,
+    #[command(flatten)]
+    pub own: OwnFlags,
+}
+
+#[derive(Debug, Args)]
+pub struct BisectFlags {
+    /// An older revision, at which the tests allocate what they should
+    #[arg(long, value_name = "REV", required = true)]
+    pub good: String,
+    /// A newer one, at which one of them allocates more
+    #[arg(long, value_name = "REV", default_value = "HEAD")]
+    pub bad: String,
     #[command(flatten)]
     pub own: OwnFlags,
 }
@@ -270,6 +284,7 @@ impl Command {
             Command::Nextest(flags) => Some(&mut flags.own),
             Command::Run(flags) => Some(&mut flags.own),
             Command::Gate(flags) => Some(&mut flags.own),
+            Command::Bisect(flags) => Some(&mut flags.own),
             Command::Accept(_) | Command::Merge(_) | Command::Clean(_) => None,
         }
     }
@@ -278,7 +293,7 @@ impl Command {
 /// clap's name of [`OwnFlags::rate`].
 const RATE: &str = "rate";
 /// Commands that explain what they find record every allocation.
-const EXACT: [&str; 2] = ["bench", "gate"];
+const EXACT: [&str; 3] = ["bench", "bisect", "gate"];
 
 /// The whole command line as clap has it, with texts for a terminal of `columns`.
 pub fn command_line(columns: usize) -> clap::Command {
@@ -286,6 +301,10 @@ pub fn command_line(columns: usize) -> clap::Command {
     for name in EXACT {
         cli = cli.mut_subcommand(name, |command| command.mut_arg(RATE, |rate| rate.default_value("1")));
     }
+    // What it records lies beside the clone, and the next call finds it there.
+    cli = cli.mut_subcommand("bisect", |command| {
+        command.mut_arg("folder", |flag| flag.hide(true)).mut_arg("keep_ledgers", |flag| flag.hide(true))
+    });
     help::teach(cli, columns)
 }
 

@@ -29,7 +29,7 @@ const FIRST: Lesson = Lesson {
     codes: "",
 };
 
-const LESSONS: [Lesson; 8] = [
+const LESSONS: [Lesson; 9] = [
     Lesson {
         command: "test",
         usage: "test [OPTIONS] [CARGO TEST OPTIONS] [TESTNAME] [-- HARNESS OPTIONS]",
@@ -98,6 +98,19 @@ const LESSONS: [Lesson; 8] = [
         ],
         codes: "cargo's own if tests fail; 2 wrong use; 3 nothing could be run; 4 outputs not written; 5 over budget; \
                 6 cannot compare (no baseline, other conditions, tests missing)",
+    },
+    Lesson {
+        command: "bisect",
+        usage: "bisect --good REV [OPTIONS] [CARGO TEST OPTIONS] [TESTNAME] [-- HARNESS OPTIONS]",
+        text: &[
+            "Revisions are recorded in a clone of our own, as by `gate --against`, and what is known of them is kept. \
+                 Of a merge, what it brought in counts as one commit. Limits are those of .config/memprof.toml.",
+        ],
+        examples: &[
+            ("cargo memprof bisect --good v1.2.0", "any test that is over budget since then"),
+            ("cargo memprof bisect --good main~50 parser::rows", "the tests with this in their names"),
+        ],
+        codes: "2 wrong use; 3 nothing could be run; 6 no such commit, or it cannot be told",
     },
     Lesson {
         command: "accept",

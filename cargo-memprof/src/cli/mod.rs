@@ -10,6 +10,7 @@ mod take;
 use self::flags::{Command, command_line};
 use self::take::take;
 use crate::commands::accept::AcceptOptions;
+use crate::commands::bisect::BisectOptions;
 use crate::commands::clean::CleanOptions;
 use crate::commands::gate::GateOptions;
 use crate::commands::merge::MergeOptions;
@@ -29,6 +30,7 @@ pub enum Request {
     Test(Box<GateOptions>),
     Run(Box<TestOptions>),
     Gate(Box<GateOptions>),
+    Bisect(Box<BisectOptions>),
     Accept(Box<AcceptOptions>),
     Merge(Box<MergeOptions>),
     Clean(CleanOptions),
@@ -88,7 +90,7 @@ impl CommandLine {
         };
         self.args.remove(at);
         let tool = match &*verb {
-            "test" | "bench" | "gate" => Tool::Cargo,
+            "test" | "bench" | "gate" | "bisect" => Tool::Cargo,
             "nextest" => Tool::Nextest,
             "run" => Tool::CargoRun,
             _ => return self.running_nothing(&verb),
@@ -119,7 +121,12 @@ impl CommandLine {
     /// A command that has cargo run something.
     fn running(self, command: Command, verb: &str, mut cargo: CargoArgs) -> Result<Request, Error> {
         let suggestions = suggestion::suggestions(&self.cli, verb, &cargo);
+        let mut ends = None;
         let (task, (mut own, flags)) = match command {
+            Command::Bisect(flags) => {
+                ends = Some((flags.good, flags.bad));
+                (Task::Test, (flags.own, GateFlags::default()))
+            }
             Command::Test(flags) => (Task::Test, flags.into_parts()),
             Command::Gate(flags) => {
                 let (own, flags) = flags.into_parts();
@@ -147,6 +154,9 @@ impl CommandLine {
         // Stdout is the program's, where one is run for its own sake.
         cargo.machine_output |= stdout_is_taken || task == Task::Run;
         let test = TestOptions { task, own, cargo, command: self.command, stdout_is_taken, run_options, suggestions };
+        if let Some((good, bad)) = ends {
+            return Ok(Request::Bisect(Box::new(BisectOptions { test, good, bad })));
+        }
         Ok(match (task, verb) {
             (Task::Run, _) => Request::Run(Box::new(test)),
             (_, "gate") => Request::Gate(Box::new(GateOptions { test, flags })),

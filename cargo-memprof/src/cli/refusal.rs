@@ -6,7 +6,9 @@ use std::error::Error as _;
 use std::ffi::OsStr;
 
 /// What is to stand behind a flag that takes a value: its kind, and an example.
-const VALUES: [(&str, &str, &str); 17] = [
+const VALUES: [(&str, &str, &str); 19] = [
+    ("good", "a revision", "v1.2.0"),
+    ("bad", "a revision", "HEAD"),
     ("memprofilerate", "a number", "1"),
     ("memprofile", "a folder", "target/profiles"),
     ("stack-depth", "a number", "256"),

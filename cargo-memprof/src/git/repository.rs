@@ -74,6 +74,27 @@ impl<'a> Repository<'a> {
         Ok(String::from_utf8_lossy(&hash).trim_end().to_owned())
     }
 
+    /// The commits behind `good` up to `bad`, the oldest first, along the first parents. Empty where `good` is not among what led to `bad`.
+    ///
+    /// # Errors
+    /// Where git does not answer.
+    pub fn first_parents(&self, good: &str, bad: &str) -> Result<Vec<String>, Failure> {
+        let base = self.git.call().in_folder(&self.top).first_line(["merge-base", good, bad])?;
+        if base != good {
+            return Ok(Vec::new());
+        }
+        let range = format!("{good}..{bad}");
+        let list = ["rev-list", "--first-parent", "--reverse", "--end-of-options", &range];
+        let commits = self.git.call().in_folder(&self.top).first_line(list)?;
+        Ok(commits.lines().map(str::to_owned).collect())
+    }
+
+    /// The first line of the commit's message.
+    pub fn subject(&self, commit: &str) -> Option<String> {
+        let args = ["log", "-1", "--no-show-signature", "--no-notes", "--format=%s", "--end-of-options", commit];
+        self.git.call().in_folder(&self.top).first_line(args).ok()
+    }
+
     /// Whether a commit has the file, which lies in this repository's folder.
     pub fn has(&self, commit: &str, file: &Utf8Path) -> bool {
         let Ok(inside) = file.strip_prefix(&self.top) else { return false };

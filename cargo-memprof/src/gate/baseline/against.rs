@@ -17,6 +17,7 @@ use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 use crate::ui::interrupt;
 use camino::{Utf8Path, Utf8PathBuf};
+use memprof_profile::symbolize::SourceRoots;
 use rustix::fs::FlockOperation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -107,6 +108,19 @@ impl Against<'_> {
         status("Recording");
         self.run(&package, &folder, &out)?;
         LoadedRun::read(&out).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))
+    }
+
+    /// Where the user's own code is in the clone.
+    ///
+    /// # Errors
+    /// Where the target folder or the repository cannot be told.
+    pub fn source_roots(&self) -> Result<SourceRoots, Error> {
+        let root = &self.context.workspace.root;
+        let repository = self.git.repository(root).map_err(self.because("ask git about the repository"))?;
+        let target = self.context.cargo_env.target_dir(&self.context.workspace)?;
+        let tree = target.join(crate::context::target_dir::NAME).join(layout::AGAINST).join(TREE);
+        let workspace = root.strip_prefix(&repository.top).map_or(tree.clone(), |inside| tree.join(inside));
+        Ok(SourceRoots { workspace: workspace.into(), beside: vec![tree.into()] })
     }
 
     /// The folder whose repository has the revision: that of the manifest which the user names, or the one the user is in, as for git.

@@ -12,12 +12,14 @@ use crate::gate::compare;
 use crate::gate::compare::loaded_run::LoadedRun;
 use crate::gate::compare::loaded_test::LoadedTest;
 use crate::gate::flags::GateFlags;
+use crate::gate::metrics::Seen;
 use crate::gate::outcome::Severity;
 use crate::gate::policy::Policy;
 use crate::report::layout;
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 use camino::{Utf8Path, Utf8PathBuf};
+use memprof_profile::record::TestId;
 use memprof_profile::view::amount::plural;
 use memprof_profile::view::plain::plain;
 use std::collections::BTreeMap;
@@ -92,9 +94,7 @@ impl Reference {
     /// Where that cannot be recorded.
     pub fn against(mut self, against: Against<'_>) -> Result<(Reference, Baseline), Error> {
         let run = against.record()?;
-        let whole = |repeats: &Vec<&LoadedTest>| repeats.iter().all(|test| test.is_whole());
-        let tests = run.by_test().into_iter().filter(|(_, repeats)| whole(repeats));
-        let tests = tests.filter_map(|(id, repeats)| compare::seen(&repeats).map(|seen| (id, seen))).collect();
+        let tests = metrics_of(&run);
         self.store = Store::of_run(&run, Repeat::Most);
         self.source = Source { name: against.revision.to_owned(), committed: false };
         // There is no line that could be removed when a test is.
@@ -179,6 +179,13 @@ impl Reference {
         context.shell.status("Baseline", &sentence(&changes, self.file.path()));
         Ok(())
     }
+}
+
+/// What `run` has shown of each test that came to its end.
+pub fn metrics_of(run: &LoadedRun) -> BTreeMap<TestId, Seen> {
+    let whole = |repeats: &Vec<&LoadedTest>| repeats.iter().all(|test| test.is_whole());
+    let tests = run.by_test().into_iter().filter(|(_, repeats)| whole(repeats));
+    tests.filter_map(|(id, repeats)| compare::seen(&repeats).map(|seen| (id, seen))).collect()
 }
 
 /// There is nothing to do `what` with.

@@ -67,7 +67,10 @@ fn of_test(test: &Judged, explanation: Option<&Explanation>, varying: Option<&Va
         value["sites"] = Value::Object(sites.collect());
         value["not_explained"] = json!(explanation.missing.as_ref().map(|missing| &missing.what));
         value["flamegraphs"] = json!(explanation.pictures);
-        value["profiles"] = json!({ "before": explanation.profiles.0, "now": explanation.profiles.1 });
+        let (before, now) = &explanation.profiles;
+        // Each process of a program has one.
+        let others: Vec<_> = before.iter().skip(1).chain(now.iter().skip(1)).collect();
+        value["profiles"] = json!({ "before": before.first(), "now": now.first(), "others": others });
     }
     value
 }

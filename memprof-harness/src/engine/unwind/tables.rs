@@ -6,8 +6,10 @@
 
 use crate::engine::unwind::code_at;
 #[cfg(target_arch = "x86_64")]
-use crate::engine::unwind::memory::Before;
-use crate::engine::unwind::{eh_frame, memory};
+use crate::engine::unwind::{
+    eh_frame,
+    memory::{self, Before},
+};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 

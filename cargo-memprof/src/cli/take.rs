@@ -96,9 +96,7 @@ impl<'a> Own<'a> {
         let mut word = OsString::from(format!("--{}", self.name));
         match self.value.filter(|value| !value.is_empty() || !self.takes_value) {
             Some(value) if !self.takes_value => return Err(refusal::takes_no_value(self.name, value)),
-            None if self.needs_value => {
-                return Err(refusal::needs_value(self.name));
-            }
+            None if self.needs_value => return Err(refusal::needs_value(self.name)),
             Some(value) => {
                 word.push("=");
                 word.push(value);

@@ -83,7 +83,8 @@ fn cannot() -> Error {
 }
 
 fn short(revision: &str) -> &str {
-    if revision.len() == 40 || revision.len() == 64 { &revision[..SHOWN] } else { revision }
+    let is_hash = revision.len() >= 40 && revision.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_hash { &revision[..SHOWN] } else { revision }
 }
 
 /// The tests over budget.
@@ -229,6 +230,13 @@ mod tests {
         };
         let Found { good, bad } = search(number, judge).unwrap();
         (good, bad, judged)
+    }
+
+    #[test]
+    fn a_hash_is_shown_by_its_first_letters_and_a_name_whole() {
+        assert_eq!(short(&"0123abcd".repeat(5)), "0123abcd0123");
+        let name = "ä".repeat(20);
+        assert_eq!((short(&name), short("HEAD~5")), (&*name, "HEAD~5"));
     }
 
     #[test]

@@ -9,7 +9,7 @@
 //! | `compare` | a run that is read back, and the comparison |
 //! | `policy` | which limits hold for which test |
 //!
-//! Each knows those below it. All know the words of the gate: `flags`, `outcome`, `committed`, `metrics` and `program`.
+//! Each knows those below it. All know the words of the gate: `flags`, `outcome`, `committed`, `escapes`, `metrics` and `program`.
 
 pub mod output;
 
@@ -22,6 +22,7 @@ pub mod compare;
 pub mod policy;
 
 pub mod committed;
+pub mod escapes;
 pub mod flags;
 pub mod metrics;
 pub mod outcome;

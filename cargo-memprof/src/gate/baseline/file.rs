@@ -7,6 +7,7 @@ use crate::gate::committed::{Baseline, Flaw, TargetId};
 use crate::gate::compare;
 use crate::gate::compare::loaded_run::LoadedRun;
 use crate::gate::compare::loaded_test::LoadedTest;
+use crate::gate::compare::one_test;
 use crate::gate::compare::units;
 use crate::gate::metrics::{Metric, Seen};
 use crate::gate::outcome::{Finding, Judged};
@@ -199,7 +200,7 @@ fn taken(
             continue;
         }
         let whole = repeats.iter().all(|test| test.is_whole());
-        let Some(seen) = compare::seen(repeats).filter(|_| whole) else {
+        let Some(seen) = one_test::seen(repeats).filter(|_| whole) else {
             // A program that is there until it is killed has no metrics, and needs none.
             if program::of_line(id).is_none() || old.tests.contains_key(id) {
                 changes.without_metrics.push(id.clone());

@@ -11,6 +11,7 @@ use crate::gate::committed::Baseline;
 use crate::gate::compare;
 use crate::gate::compare::loaded_run::LoadedRun;
 use crate::gate::compare::loaded_test::LoadedTest;
+use crate::gate::compare::one_test;
 use crate::gate::flags::GateFlags;
 use crate::gate::metrics::Seen;
 use crate::gate::outcome::Severity;
@@ -185,7 +186,7 @@ impl Reference {
 pub fn metrics_of(run: &LoadedRun) -> BTreeMap<TestId, Seen> {
     let whole = |repeats: &Vec<&LoadedTest>| repeats.iter().all(|test| test.is_whole());
     let tests = run.by_test().into_iter().filter(|(_, repeats)| whole(repeats));
-    tests.filter_map(|(id, repeats)| compare::seen(&repeats).map(|seen| (id, seen))).collect()
+    tests.filter_map(|(id, repeats)| one_test::seen(&repeats).map(|seen| (id, seen))).collect()
 }
 
 /// There is nothing to do `what` with.

@@ -1,32 +1,26 @@
 //! The comparison: a baseline, a run and a policy give an outcome. Pure.
 
+mod absent;
 pub mod again;
 pub mod doctest;
 pub mod loaded_run;
 pub mod loaded_test;
+pub mod one_test;
 pub mod profile_files;
 pub mod programs;
 pub mod self_test;
 pub mod units;
 
 use crate::gate::committed::{Baseline, TargetId};
+use crate::gate::compare::absent::Absent;
 use crate::gate::compare::loaded_run::LoadedRun;
-use crate::gate::compare::loaded_test::{LoadedTest, NotRun, PARTIAL};
+use crate::gate::compare::loaded_test::{LoadedTest, NotRun};
+use crate::gate::compare::one_test::{judge, only_found, seen};
 use crate::gate::metrics::{Metric, Seen};
-use crate::gate::outcome::Severity;
-use crate::gate::outcome::{Better, Doubt, Finding, Judged, OtherUnit, Outcome};
+use crate::gate::outcome::{Doubt, Finding, Judged, OtherUnit, Outcome, Severity};
 use crate::gate::policy::Policy;
-use crate::gate::policy::limit::Limit;
-use crate::gate::program;
-use crate::protocol::WHOLE;
 use memprof_profile::record::TestId;
 use std::collections::BTreeMap;
-
-/// Why a test has no metrics whose ledger is gone.
-const REMOVED: &str = "its recording was removed while the tests ran";
-
-/// Why a program has no metrics that a test starts.
-const KILLED: &str = "one of its processes was killed, or became another program";
 
 /// Holds `run` against `baseline`.
 pub fn compare(baseline: &Baseline, run: &LoadedRun, policy: &Policy) -> Outcome {
@@ -110,11 +104,6 @@ fn doubts(run: &LoadedRun, conditions: Option<Doubt>, nothing_compared: bool, po
     doubts
 }
 
-/// What was seen of a test in its repeats.
-pub fn seen(repeats: &[&LoadedTest]) -> Option<Seen> {
-    Seen::of(repeats.iter().map(|test| test.metrics))
-}
-
 /// Tests of the baseline that `run` shows to be no more: their targets ran and do not list them; and programs that their tests no longer start.
 pub fn gone(baseline: &Baseline, run: &LoadedRun) -> Vec<TestId> {
     let policy = Policy::default();
@@ -139,222 +128,14 @@ pub fn unstable_tests(run: &LoadedRun, tests: &[TestId]) -> Vec<TestId> {
     tests.iter().filter(differ).cloned().collect()
 }
 
-/// A test that ran and is not compared.
-fn only_found(id: &TestId, repeats: &[&LoadedTest], line: Option<&Seen>, finding: (Severity, Finding)) -> Judged {
-    let mut judged = of_run(id, repeats, line);
-    judged.findings.extend(Some(finding).filter(|(severity, _)| *severity != Severity::Ignore));
-    judged
-}
-
-/// A test that ran, of which nothing is found yet.
-fn of_run(id: &TestId, repeats: &[&LoadedTest], line: Option<&Seen>) -> Judged {
-    let first = repeats.first();
-    Judged {
-        id: id.clone(),
-        before: line.copied(),
-        now: seen(repeats),
-        source_file: first.map(|test| test.source_file.clone()).unwrap_or_default(),
-        start_line: first.map_or(0, |test| test.start_line),
-        threads: repeats.iter().map(|test| test.threads).max().unwrap_or(0),
-        runs: repeats.len(),
-        findings: Vec::new(),
-        better: Vec::new(),
-    }
-}
-
-/// `held` = the test's line in the baseline is one to hold it against; ceilings hold in any case.
-fn judge(id: &TestId, repeats: &[&LoadedTest], line: Option<&Seen>, held: bool, policy: &Policy) -> Judged {
-    let before = line.filter(|_| held);
-    let mut judged = of_run(id, repeats, line);
-    let Some(now) = judged.now else { return judged };
-    let mut found = |severity: Severity, finding: Finding| {
-        if severity != Severity::Ignore {
-            judged.findings.push((severity, finding));
-        }
-    };
-    if let Some(reason) = policy.exclusion(id) {
-        found(Severity::Warn, Finding::Excluded { reason: reason.to_owned() });
-        return judged;
-    }
-    if repeats.iter().any(|test| test.outcome != "ok") {
-        let late = repeats.iter().any(|test| test.outcome == "timed_out");
-        // One without a line fails nothing where cargo passes, as a program's test may that fails alone.
-        let severity = if line.is_some() { Severity::Fail } else { Severity::Warn };
-        found(severity, if late { Finding::TestTimedOut } else { Finding::TestFailed });
-        return judged;
-    }
-    if repeats.iter().any(|test| test.seen == PARTIAL) {
-        let reason = "its allocator bypasses the C library and cannot be seen".to_owned();
-        match line {
-            // It was seen when the line was written: whoever changed the allocator is not to switch the gate off.
-            Some(_) => found(policy.unprofiled, Finding::Unprofiled { reason }),
-            None => found(Severity::Warn, Finding::Excluded { reason }),
-        }
-        return judged;
-    }
-    if repeats.iter().any(|test| !test.is_whole()) {
-        match (program::of_line(id), line) {
-            (None, _) => found(Severity::Fail, Finding::CutShort),
-            (Some(_), Some(_)) => found(policy.unprofiled, Finding::Unprofiled { reason: KILLED.to_owned() }),
-            // A program that is there until it is killed never had metrics.
-            (Some(_), None) => {}
-        }
-        return judged;
-    }
-    let peaks = policy.compares_peak(id, judged.threads);
-    let mut better = Vec::new();
-    for metric in Metric::ALL {
-        if metric == Metric::PeakSpace && !peaks {
-            let exact = before.filter(|before| before.most.error(metric) == 0);
-            if let Some(before) = exact.map(|before| before.most.get(metric)) {
-                found(Severity::Warn, Finding::PeakNotCompared { before, now: now.least.get(metric) });
-            }
-            continue;
-        }
-        let limit = policy.limit(id, metric);
-        unstable(&now, metric, &limit).into_iter().for_each(|finding| found(Severity::Warn, finding));
-        // What was seen once may be seen again, so the least of now is held against the most of then; and what may be within the limit,
-        // by the bound of a peak on either side, is not over it.
-        let most = limit.most(before.map(|before| before.most(metric)));
-        if let Some(most) = most.filter(|most| now.least(metric) > *most) {
-            let (before_least, before) =
-                (before.map(|before| before.least.get(metric)), before.map(|before| before.most.get(metric)));
-            let (now, limit) = (now.least.get(metric), limit.to_string());
-            found(Severity::Fail, Finding::Over { metric, before, before_least, now, most, limit });
-        } else if let Some(before) = before.filter(|before| is_better(&limit, before, &now, metric)) {
-            let (before, now) = (before.least.get(metric), now.most.get(metric));
-            better.push(Better { metric, before, now });
-            if policy.ratchet(id) {
-                found(Severity::Fail, Finding::Improved { metric, before, now });
-            }
-        }
-    }
-    match line {
-        None => found(policy.new, Finding::New),
-        Some(_) if !held => found(Severity::Warn, Finding::OtherConditions),
-        Some(_) => {}
-    }
-    judged.better = better;
-    judged
-}
-
-/// Whether the metric is better by more than its limit takes for noise: metrics such as `now`, grown to those of `before`, would be over it.
-fn is_better(limit: &Limit, before: &Seen, now: &Seen, metric: Metric) -> bool {
-    let grown = limit.most(Some(now.most(metric)));
-    now.most(metric) < before.least(metric) && grown.is_some_and(|most| before.least(metric) > most)
-}
-
-fn unstable(seen: &Seen, metric: Metric, limit: &Limit) -> Option<Finding> {
-    let (least, most) = (seen.least.get(metric), seen.most.get(metric));
-    let room = limit.with_room(least, most, metric.is_space());
-    seen.varies(metric).then_some(Finding::Unstable { metric, least, most, repeats: seen.runs as usize, room })
-}
-
-/// Why tests of the baseline did not run.
-struct Absent<'a> {
-    not_run: BTreeMap<TestId, &'a NotRun>,
-    run: &'a LoadedRun,
-    policy: &'a Policy,
-}
-
-impl<'a> Absent<'a> {
-    fn new(run: &'a LoadedRun, policy: &'a Policy) -> Absent<'a> {
-        Absent { not_run: run.not_run.iter().map(|test| (test.id(), test)).collect(), run, policy }
-    }
-
-    fn judge(&self, id: &TestId, before: Seen) -> Judged {
-        let (severity, finding) = match self.policy.exclusion(id) {
-            Some(reason) => (Severity::Warn, Finding::Excluded { reason: reason.to_owned() }),
-            None => self.reason(id, &before),
-        };
-        let findings = if severity == Severity::Ignore { Vec::new() } else { vec![(severity, finding)] };
-        Judged { findings, ..of_run(id, &[], Some(&before)) }
-    }
-
-    /// Why nothing is there of a program that a test starts.
-    fn reason_of_program(&self, test: &TestId, before: &Seen) -> (Severity, Finding) {
-        match self.run.by_test().get(test) {
-            None => self.reason_of_test(test),
-            Some(runs) if !runs.iter().all(|run| run.is_whole()) => {
-                let why = "the test that starts it did not come to its end".to_owned();
-                (self.policy.not_run.min(Severity::Warn), Finding::NotRun { why })
-            }
-            // It was not always started then either.
-            Some(_) if before.least.alloc_objects == 0 => (Severity::Ignore, Finding::NotStarted),
-            Some(_) => (self.policy.gone, Finding::NotStarted),
-        }
-    }
-
-    fn reason(&self, id: &TestId, before: &Seen) -> (Severity, Finding) {
-        match program::of_line(id) {
-            Some((test, _)) => self.reason_of_program(&test, before),
-            None => self.reason_of_test(id),
-        }
-    }
-
-    fn reason_of_test(&self, id: &TestId) -> (Severity, Finding) {
-        let of_target =
-            |package: &str, target: &str, kind: &str| package == id.package && target == id.target && kind == id.kind;
-        let unprofiled = self.run.unprofiled.iter().find(|one| of_target(&one.package, &one.target, &one.kind));
-        if let Some(target) = unprofiled {
-            return (self.policy.unprofiled, Finding::Unprofiled { reason: target.reason.clone() });
-        }
-        if let Some(test) = self.not_run.get(id) {
-            if test.lost {
-                return (self.policy.unprofiled, Finding::Unprofiled { reason: REMOVED.to_owned() });
-            }
-            let why = if test.ignored { "it is ignored" } else { "it was filtered out" };
-            return (self.policy.not_run, Finding::NotRun { why: why.to_owned() });
-        }
-        let target = self.run.targets.iter().find(|one| of_target(&one.package, &one.target, &one.kind));
-        let is_gone = target.is_none() && !self.run.targets.is_empty();
-        if is_gone {
-            return (self.policy.gone, Finding::Gone);
-        }
-        let target_ran = target.is_some_and(|target| target.ran)
-            || self
-                .not_run
-                .keys()
-                .chain(self.run.by_test().keys())
-                .any(|other| of_target(&other.package, &other.target, &other.kind));
-        if !target_ran && self.run.run.cargo_exit != 0 {
-            // Cargo stops at the first target that fails, which is what is to be mended.
-            let why = format!("cargo ended with {} before its target `{}`", self.run.run.cargo_exit, id.target_label());
-            return (self.policy.not_run.min(Severity::Warn), Finding::NotRun { why });
-        }
-        if !target_ran {
-            let why = format!("its target `{}` did not run", id.target_label());
-            return (self.policy.not_run, Finding::NotRun { why });
-        }
-        if let Some(why) = self.divided_otherwise(id) {
-            return (self.policy.not_run, Finding::NotRun { why: why.to_owned() });
-        }
-        let is_listed = self.not_run.keys().any(|other| of_target(&other.package, &other.target, &other.kind));
-        if self.run.run.filtered && !is_listed {
-            // Neither rustdoc nor a harness other than libtest has a list of those that a filter left out.
-            return (self.policy.not_run, Finding::NotRun { why: "it was filtered out, or is no more".to_owned() });
-        }
-        (self.policy.gone, Finding::Gone)
-    }
-
-    /// Why a test has no metrics although its program was recorded: as one and not test by test, or the other way round.
-    fn divided_otherwise(&self, id: &TestId) -> Option<&'static str> {
-        let of_target = |one: &TestId| one.package == id.package && one.target == id.target && one.kind == id.kind;
-        let ran = self.run.by_test();
-        let mut others = ran.keys().filter(|one| of_target(one));
-        match id.name == WHOLE {
-            true => others.next().map(|_| "its program's tests were recorded one by one"),
-            false => others.any(|one| one.name == WHOLE).then_some("its program was recorded as one"),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::context::conditions::Conditions;
+    use crate::gate::compare::loaded_test::PARTIAL;
     use crate::gate::metrics::Metrics;
-    use crate::gate::outcome::Verdict;
+    use crate::gate::outcome::{Better, Verdict};
+    use crate::protocol::WHOLE;
     use crate::ui::exit_code::ExitCode;
 
     fn id(name: &str) -> TestId {

@@ -4,7 +4,8 @@ use crate::gate::explain::evidence::{Evidence, Explanation};
 use crate::gate::outcome::Severity;
 use crate::gate::outcome::{Finding, Judged, Outcome, Verdict};
 use crate::gate::output::lines::Lines;
-use crate::gate::output::text::{doubt_sentence, improvements, line_sum, sentence, site, site_now};
+use crate::gate::output::sites::{site, site_now};
+use crate::gate::output::text::{doubt_sentence, improvements, line_sum, sentence};
 use memprof_profile::view::amount::plural;
 use std::fmt::Write as _;
 

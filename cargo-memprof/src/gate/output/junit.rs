@@ -3,7 +3,8 @@
 use crate::gate::explain::evidence::Evidence;
 use crate::gate::outcome::Severity;
 use crate::gate::outcome::{Finding, Judged, Outcome, Verdict};
-use crate::gate::output::text::{SITES, doubt_sentence, sentence, site, site_now};
+use crate::gate::output::sites::{SITES, site, site_now};
+use crate::gate::output::text::{doubt_sentence, sentence};
 use memprof_profile::view::plain::plain;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use std::collections::BTreeMap;

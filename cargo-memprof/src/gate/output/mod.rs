@@ -6,6 +6,7 @@ mod job_summary;
 mod json;
 mod junit;
 mod lines;
+mod sites;
 #[cfg(test)]
 mod tests;
 pub mod text;

@@ -10,9 +10,11 @@ use crate::engine::life::seccomp;
 use crate::engine::store::errno::Errno;
 use crate::engine::store::ledger_map;
 use crate::engine::store::limits;
+use crate::engine::store::lock::Lock;
 use crate::os::memory;
-use std::sync::atomic::AtomicBool;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::thread;
 
 /// Set where address space was limited when the recording began. A program that limits itself later may do so by what it has by then, and
 /// expect to have no more.
@@ -26,19 +28,71 @@ pub(crate) fn note_limit() {
     ARE_THE_PROGRAMS.store(limits::space_left().is_some(), Relaxed);
 }
 
+static LOCK: Lock = Lock::new();
+
+/// How often something went back. A thread that found no memory before another gave some back has to try again as well.
+static TIMES_GIVEN: AtomicUsize = AtomicUsize::new(0);
+
+/// How often something went back so far.
+pub(crate) fn times_given() -> usize {
+    TIMES_GIVEN.load(Acquire)
+}
+
 /// The program found no memory for `needed` bytes: gives back what slots do not need, has threads share heaps, and gives back what is set
-/// aside, if that is enough for them. Gives whether to try again. Stacks that the ledger has no room for later are counted.
+/// aside, if that is enough for them. Gives whether anything went back. Stacks that the ledger has no room for later are counted.
 #[cold]
 pub(crate) fn give_back(needed: usize) -> bool {
-    if slots::make_room() {
-        return true;
+    // Another thread that gives back is waited for, or this one would find nothing left to give and no sign that there is memory again.
+    LOCK.hold(|| {
+        let gave =
+            slots::make_room() || ARE_THE_PROGRAMS.load(Relaxed) && (share_heaps() || give_back_set_aside(needed));
+        if gave {
+            TIMES_GIVEN.fetch_add(1, Release);
+        }
+        gave
+    })
+}
+
+/// In a forked child no other thread is left to open the lock.
+pub(crate) fn force_open() {
+    LOCK.force_open();
+}
+
+/// Gives whether threads share heaps only from now on.
+fn share_heaps() -> bool {
+    !ARE_SHARED.swap(true, Relaxed) && memory::share_heaps()
+}
+
+/// A block for a thread that shares heaps. glibc passes a heap over that another thread is about to use, and finds no memory if there is no
+/// other: so the thread tries until it has the heap, and from then on it waits for it. `None` where heaps are not shared, or have no room.
+#[cold]
+pub(crate) fn from_shared_heap(size: usize, make: impl Fn() -> *mut u8) -> Option<*mut u8> {
+    /// glibc's on processors of 64 bits.
+    const HEAP: usize = 64 << 20;
+    const MOST_TIMES: usize = 64;
+    /// Where all these were in vain, so many allocations fail at once: those of a program for which there is no more.
+    const LEFT_OUT: usize = 64;
+    static IN_VAIN: AtomicBool = AtomicBool::new(false);
+    static FAILED: AtomicUsize = AtomicUsize::new(0);
+    if !ARE_SHARED.load(Relaxed) || size >= HEAP || !seccomp::allows_calls() {
+        return None;
     }
-    if !ARE_THE_PROGRAMS.load(Relaxed) {
-        return false;
+    if IN_VAIN.load(Relaxed) && FAILED.fetch_add(1, Relaxed) % LEFT_OUT != 0 {
+        return None;
     }
-    if !ARE_SHARED.swap(true, Relaxed) && memory::share_heaps() {
-        return true;
+    for _ in 0..MOST_TIMES {
+        thread::yield_now();
+        let block = make();
+        if !block.is_null() {
+            IN_VAIN.store(false, Relaxed);
+            return Some(block);
+        }
     }
+    IN_VAIN.store(true, Relaxed);
+    None
+}
+
+fn give_back_set_aside(needed: usize) -> bool {
     let set_aside = ledger_map::set_aside();
     if set_aside == 0 || !seccomp::allows_calls() {
         return false;

@@ -80,16 +80,20 @@ fn or_again(block: *mut u8, size: usize, make: impl Fn() -> *mut u8) -> *mut u8 
 fn again(size: usize, make: impl Fn() -> *mut u8) -> *mut u8 {
     /// Where other threads take what this one gave back.
     const MOST_TIMES: usize = 8;
+    // What another thread gave back may have come after this one found no memory.
+    let mut seen = 0;
     for _ in 0..MOST_TIMES {
-        if !reserves::give_back(size) {
+        let before = reserves::times_given();
+        if before == seen && !reserves::give_back(size) && reserves::times_given() == before {
             break;
         }
+        seen = reserves::times_given();
         let block = make();
         if !block.is_null() {
             return block;
         }
     }
-    ptr::null_mut()
+    reserves::from_shared_heap(size, make).unwrap_or(ptr::null_mut())
 }
 
 /// As `System`'s.

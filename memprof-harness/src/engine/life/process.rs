@@ -282,6 +282,7 @@ fn leave_to_parent() {
     ledger_map::abandon();
     lane::forget_all();
     slots::forget_all();
+    reserves::force_open();
     start_map::force_open();
     leaks::threads::STACKS.force_open();
     if state::mode() == Some(Mode::Sampled) {

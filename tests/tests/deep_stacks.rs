@@ -125,10 +125,17 @@ fn what_the_c_library_calls_back_has_the_test_in_a_handful_of_stacks() {
     let distinct = summary.test("sorting").json["stacks"].as_u64().expect("a number");
     assert!(distinct <= 8, "{distinct}");
     let Some(stacks) = stacks(&summary, "sorting", "deep::compare") else { return };
+    let mut deepest = 0;
     for stack in stacks {
         for caller in ["deep::sort", "deep::sorting"] {
             assert!(stack.iter().any(|function| function == caller), "{caller} is not in {stack:?}");
         }
         assert!(stack.iter().any(|function| function.contains("qsort")), "{stack:?}");
+        // What calls itself is seen at both ends of its rounds, and what is between them is said to be missing.
+        let gaps: Vec<_> = (1..stack.len() - 1).filter(|&at| stack[at] == "[frames left out]").collect();
+        let is_c = |function: &String| !function.starts_with("deep::");
+        assert!(gaps.iter().all(|&at| is_c(&stack[at - 1]) && is_c(&stack[at + 1])), "{stack:?}");
+        deepest = deepest.max(gaps.len());
     }
+    assert_eq!(deepest, 1);
 }

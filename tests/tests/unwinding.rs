@@ -3,7 +3,7 @@
 //! `bsearch`; through two libraries that are loaded in turn to the same place; in signal handlers, on the thread's stack and on their own; thousands of
 //! frames deep; on stacks that were switched to; on the main thread, on one of Rust's, and on one of C's.
 
-use memprof_harness::ledger::layout::frames_left_out;
+use memprof_harness::ledger::layout::{ROUNDS_LEFT_OUT, frames_left_out};
 use memprof_harness::ledger::{Finish, Identity, Ledger, LedgerFile, OutcomeCode, read};
 use memprof_tests::probe::{self, Hook};
 use memprof_tests::{command, workspace};
@@ -81,22 +81,29 @@ fn read_truth(path: &Path) -> Truth {
 }
 
 /// Whether a stack that was recorded is the one that the unwinder saw. What may be missing is the C library's code that starts
-/// threads, at the outer end, and, where it `is_excerpt`, what lies between two frames of one function.
-fn is(recorded: &[u64], truth: &[Frame], is_excerpt: bool) -> bool {
+/// threads, at the outer end, and, where a word says so, what lies between two frames of one function.
+fn is(recorded: &[u64], truth: &[Frame]) -> bool {
     // How far a stack can be followed: the number of frames that were passed.
     let mut reached = vec![0];
-    for &address in recorded {
-        if let Some(left_out) = frames_left_out(address) {
-            reached = reached.into_iter().map(|at| at + left_out as usize).filter(|&at| at <= truth.len()).collect();
-            continue;
+    let mut is_behind_gap = false;
+    for &word in recorded {
+        match frames_left_out(word) {
+            Some(0) => is_behind_gap = true,
+            Some(left_out) => {
+                reached =
+                    reached.into_iter().map(|at| at + left_out as usize).filter(|&at| at <= truth.len()).collect();
+            }
+            None => {
+                let follows = |&at: &usize| {
+                    let is_round = move |next: usize| at > 0 && truth[at - 1].1 == truth[next].1;
+                    let to = if is_behind_gap { truth.len() } else { truth.len().min(at + 1) };
+                    let from = at + usize::from(is_behind_gap);
+                    (from..to).filter(move |&next| truth[next].0 == word && (!is_behind_gap || is_round(next)))
+                };
+                reached = reached.iter().flat_map(follows).map(|next| next + 1).collect();
+                is_behind_gap = false;
+            }
         }
-        let follows = |&at: &usize| {
-            (at..truth.len()).filter(move |&next| {
-                let is_round = || is_excerpt && at > 0 && truth[at - 1].1 == truth[next].1;
-                truth[next].0 == address && (next == at || is_round())
-            })
-        };
-        reached = reached.iter().flat_map(follows).map(|next| next + 1).collect();
     }
     // `start_thread` and `clone3`, or what is between `main` and `_start`.
     reached.iter().any(|&at| truth.len() - at <= 2)
@@ -124,9 +131,10 @@ fn stacks_are_true(name: &str, flags: &[&str]) {
         let stacks = &found[size];
         let mut times: BTreeMap<&Vec<u64>, u64> = stacks.keys().map(|stack| (stack, 0)).collect();
         for (expected, times_expected) in expected {
-            let like = |is_excerpt| stacks.keys().filter(|stack| is(stack, expected, is_excerpt)).collect::<Vec<_>>();
-            let whole = like(false);
-            let same = if whole.is_empty() { like(true) } else { whole };
+            let has_gaps = |stack: &Vec<u64>| stack.contains(&ROUNDS_LEFT_OUT);
+            let like = stacks.keys().filter(|stack| is(stack, expected));
+            let (gaps, whole): (Vec<_>, Vec<_>) = like.partition(|stack| has_gaps(stack));
+            let same = if whole.is_empty() { gaps } else { whole };
             let [same] = same.as_slice() else { panic!("{size}: {expected:x?}\nis {same:x?} of {stacks:x?}") };
             *times.entry(same).or_default() += times_expected;
         }

@@ -34,7 +34,10 @@ pub fn left_out(frames: usize) -> u64 {
     LEFT_OUT | frames as u64
 }
 
-/// How many frames are left out in the place of a word among a stack's; `None`: it is a return address.
+/// The word that stands for rounds of recursion, however many frames they were.
+pub const ROUNDS_LEFT_OUT: u64 = LEFT_OUT;
+
+/// How many frames are left out in the place of a word among a stack's, 0 for [`ROUNDS_LEFT_OUT`]; `None`: it is a return address.
 #[must_use]
 pub fn frames_left_out(word: u64) -> Option<u64> {
     (word & LEFT_OUT != 0).then_some(word & !LEFT_OUT)
@@ -348,7 +351,7 @@ pub struct LeakRecord {
 }
 
 /// A site's stack, told as what differs from the one before, in the order in which a lane first met them: `fresh` return
-/// addresses (one of them may be [`left_out`]), innermost first, follow this record; then come the `shared` outermost ones of the stack of the lane's
+/// addresses (some of them may be [`left_out`]), innermost first, follow this record; then come the `shared` outermost ones of the stack of the lane's
 /// record before that is no alias.
 #[repr(C)]
 pub struct StackRecord {

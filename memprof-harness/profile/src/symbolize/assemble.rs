@@ -390,6 +390,7 @@ impl Assembly<'_> {
     /// Says where an address is that has no name, or how many frames there were.
     fn unknown_frame(&mut self, info: &AddressInfo) -> Frame {
         let name = match (info.object, info.left_out) {
+            (_, Some(0)) => "[frames left out]".to_owned(),
             (_, Some(1)) => "[1 frame left out]".to_owned(),
             (_, Some(frames)) => format!("[{frames} frames left out]"),
             (Some(index), None) => format!("{}+{:#x}", self.symbols.modules.get(index).file_name(), info.address),

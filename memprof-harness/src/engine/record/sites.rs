@@ -245,7 +245,7 @@ impl Local {
     fn site_of_walk(&self, known: Option<Known>, frame: Frame, bounds: Bounds, size: u64) -> Option<Number> {
         let Some(Known { hash, is_chain, root }) = known else { return self.site_by_tables(frame, bounds, size) };
         let key = if size == 0 { hash } else { frame_pointer::with_size(hash, size) };
-        let site = self.index.find(key).or_else(|| self.new_site(self.kept_walk.addresses(), is_chain, key, size));
+        let site = self.index.find(key).or_else(|| self.new_site(self.kept_walk.words(), is_chain, key, size));
         // With its size a block's site is another. What has become a chain again is asked of chains.
         let is_noted = size == 0 && !(is_chain && bounds.hold(frame.0));
         self.kept_walk.note(site.filter(|_| is_noted).map_or(0, Number::get));

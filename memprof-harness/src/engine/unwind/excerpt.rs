@@ -2,12 +2,13 @@
 //! quarter, but at least as much as the start of a thread may take, and of recursion through code without frame pointers one round.
 //!
 //! `qsort` calls itself as often as its input makes it, so each element would have a stack of its own. So of a run of frames that were
-//! found by the stack pointer, what lies between the innermost and the outermost frame of one function is left out. A run
+//! found by the stack pointer, what lies between the innermost and the outermost frame of one function is left out, and a word in its
+//! place says so. It does not say how many frames: stacks that differ in nothing else are one. A run
 //! then has two frames of each function at most, and as many stacks as there are ways through it without a circle.
 
 use crate::engine::unwind::frame_pointer::{finish, mix, SEED};
 use crate::engine::unwind::table_walk::{Ending, Step};
-use crate::ledger::layout::{left_out, MOST_DEPTH};
+use crate::ledger::layout::{frames_left_out, left_out, MOST_DEPTH, ROUNDS_LEFT_OUT};
 
 /// Frames of a run that are looked through for the same function.
 const LONGEST_RUN: usize = 64;
@@ -23,14 +24,23 @@ pub(crate) struct Excerpt {
     /// How many of the innermost and of the outermost are kept.
     inner: usize,
     outer: usize,
-    /// Frames so far.
+    /// Words so far, and how many of them are no frames.
     len: usize,
+    marks: usize,
     /// Where the next one goes.
     next: usize,
     hash: u64,
-    /// Functions and addresses of the run.
-    run: [[u64; 2]; LONGEST_RUN],
+    /// The frames of the run.
+    run: [FrameOfRun; LONGEST_RUN],
     run_len: usize,
+}
+
+#[derive(Clone, Copy)]
+struct FrameOfRun {
+    function: u64,
+    address: u64,
+    /// Frames between the one before and this one are left out.
+    is_behind_gap: bool,
 }
 
 impl Excerpt {
@@ -40,6 +50,7 @@ impl Excerpt {
         self.outer = (depth / 4).max(LEAST_OUTER);
         self.inner = depth - depth / 4;
         self.len = 0;
+        self.marks = 0;
         self.next = 0;
         self.hash = SEED;
         self.run_len = 0;
@@ -65,34 +76,42 @@ impl Excerpt {
 
     fn add_to_run(&mut self, function: u64, address: u64) {
         let run = self.run.get(..self.run_len).unwrap_or(&[]);
-        let mut same = run.iter().enumerate().filter(|(_, [other, _])| *other == function);
-        match (same.next(), same.next()) {
-            (_, Some((second, _))) => self.run_len = second,
-            (Some((first, _)), None) => self.run_len = first + 1,
-            (None, _) if self.run_len == LONGEST_RUN => self.end_run(),
-            (None, _) => {}
+        let mut same = run.iter().enumerate().filter(|(_, frame)| frame.function == function);
+        let kept = match (same.next(), same.next()) {
+            (_, Some((second, _))) => second,
+            (Some((first, _)), None) => first + 1,
+            (None, _) => self.run_len,
+        };
+        let is_behind_gap = kept < self.run_len;
+        self.run_len = kept;
+        if self.run_len == LONGEST_RUN {
+            self.end_run();
         }
         if let Some(place) = self.run.get_mut(self.run_len) {
-            *place = [function, address];
+            *place = FrameOfRun { function, address, is_behind_gap };
             self.run_len += 1;
         }
     }
 
     fn end_run(&mut self) {
         for i in 0..self.run_len {
-            let Some(&[_, address]) = self.run.get(i) else { break };
+            let Some(&FrameOfRun { address, is_behind_gap, .. }) = self.run.get(i) else { break };
+            if is_behind_gap {
+                self.push(ROUNDS_LEFT_OUT);
+            }
             self.push(address);
         }
         self.run_len = 0;
     }
 
     #[inline(always)]
-    fn push(&mut self, address: u64) {
-        self.hash = mix(self.hash, address);
+    fn push(&mut self, word: u64) {
+        self.hash = mix(self.hash, word);
         if let Some(place) = self.addresses.get_mut(self.next) {
-            *place = address;
+            *place = word;
         }
         self.len += 1;
+        self.marks += usize::from(frames_left_out(word).is_some());
         self.next += 1;
         if self.next == self.depth() {
             // The outer part is written round and round.
@@ -109,6 +128,9 @@ impl Excerpt {
         let (depth, inner) = (self.depth(), self.inner);
         let skipped = self.len.saturating_sub(depth);
         if skipped > 0 {
+            let kept = self.addresses.get(..depth).unwrap_or(&[]);
+            let marks_kept = kept.iter().filter(|word| frames_left_out(**word).is_some()).count();
+            let frames = skipped - (self.marks - marks_kept);
             let oldest = self.next - inner;
             if let Some(outer) = self.addresses.get_mut(inner..depth) {
                 outer.rotate_left(oldest);
@@ -117,7 +139,7 @@ impl Excerpt {
                 outer.rotate_right(1);
             }
             if let Some(place) = self.addresses.get_mut(inner) {
-                *place = left_out(skipped);
+                *place = left_out(frames);
             }
         }
         let len = if skipped > 0 { depth + 1 } else { self.len };
@@ -135,9 +157,10 @@ mod tests {
             inner: 0,
             outer: 0,
             len: 0,
+            marks: 0,
             next: 0,
             hash: 0,
-            run: [[0; 2]; LONGEST_RUN],
+            run: [FrameOfRun { function: 0, address: 0, is_behind_gap: false }; LONGEST_RUN],
             run_len: 0,
         });
         excerpt.begin(depth);
@@ -179,11 +202,25 @@ mod tests {
             (12, sort),
             (3, None),
         ];
-        assert_eq!(excerpt(128, &steps).0, [1, 11, 12, 21, 2, 12, 3]);
+        assert_eq!(excerpt(128, &steps).0, [1, 11, ROUNDS_LEFT_OUT, 12, 21, 2, 12, 3]);
         // Two that call each other, and a third before.
         let (a, b, c) = (Some(10), Some(20), Some(30));
         let steps = [(31, c), (11, a), (21, b), (12, a), (22, b), (13, a), (23, b), (2, None)];
-        assert_eq!(excerpt(128, &steps).0, [31, 11, 13, 23, 2]);
+        assert_eq!(excerpt(128, &steps).0, [31, 11, ROUNDS_LEFT_OUT, 13, 23, 2]);
+        // Nothing lies between two that call each other at once.
+        let steps = [(1, None), (11, sort), (12, sort), (2, None)];
+        assert_eq!(excerpt(128, &steps).0, [1, 11, 12, 2]);
+    }
+
+    #[test]
+    fn what_stands_for_rounds_is_no_frame_where_frames_are_counted() {
+        // Each of 30 times three rounds through one function, and its caller with a frame pointer.
+        let rounds = [(11, Some(10)), (12, Some(10)), (13, Some(10)), (2, None)];
+        let steps: Vec<_> = (0..30).flat_map(|_| rounds).collect();
+        let (words, is_cut, _) = excerpt(16, &steps);
+        let left_out: u64 = words.iter().filter_map(|&word| frames_left_out(word)).sum();
+        let frames = words.iter().filter(|&&word| frames_left_out(word).is_none()).count() as u64;
+        assert_eq!((left_out + frames, is_cut), (30 * 3, true), "{words:x?}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Room for the words of one walk that is kept, see `kept_walk`.
 //!
 //! What a step came to is an *entry*: a frame record, or words that lie anywhere (*scattered*). Of a run of functions that were found by the stack
-//! pointer, what lies between two frames of one function is left out, as `excerpt` does it: an entry leads to the one that is next
+//! pointer, what lies between two frames of one function is left out and marked, as `excerpt` does it: an entry leads to the one that is next
 //! outwards in what is left, so that hashes and stacks are those of what is left.
 
 #![allow(unsafe_code)] // loads from stacks
@@ -9,6 +9,7 @@
 use crate::engine::unwind::code_at;
 use crate::engine::unwind::frame_pointer::{finish, mix, stand, Bounds, Frame, Held, SEED};
 use crate::engine::unwind::table_walk::{Ending, Root, Step, TableWalk, Words};
+use crate::ledger::layout::ROUNDS_LEFT_OUT;
 use std::cell::Cell;
 
 /// Frames of a run that are looked through for the same function.
@@ -112,12 +113,19 @@ impl<const ENDS: usize> Room<ENDS> {
         self.len.set(0);
     }
 
-    /// The return addresses of the stack that is kept, innermost first.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = u64> + '_ {
+    /// The words of the stack that is kept, innermost first: return addresses, and [`ROUNDS_LEFT_OUT`] where frames are.
+    pub(super) fn words(&self) -> impl Iterator<Item = u64> + '_ {
         let mut at = Self::LEN - self.len.get();
+        let mut is_at_gap = false;
         std::iter::from_fn(move || {
+            if is_at_gap {
+                is_at_gap = false;
+                return Some(ROUNDS_LEFT_OUT);
+            }
             let frame = self.frames.get(at)?;
-            at = frame.outer.get() as usize;
+            let outer = frame.outer.get() as usize;
+            is_at_gap = outer > at + 1;
+            at = outer;
             Some(frame.address.get()).filter(|&address| address != 0)
         })
     }
@@ -331,7 +339,10 @@ impl<const ENDS: usize> Room<ENDS> {
             }
             let (address, function) = (new.address.get(), new.function.get());
             let outer = self.caller_of(function, entry + 1)?;
-            let hash = self.frames.get(outer)?.hash.get();
+            let mut hash = self.frames.get(outer)?.hash.get();
+            if outer > entry + 1 {
+                hash = mix(hash, ROUNDS_LEFT_OUT);
+            }
             let frame = self.frames.get(entry)?;
             frame.address.set(address);
             frame.function.set(function);

@@ -132,10 +132,10 @@ impl KeptWalk {
         }
     }
 
-    /// The return addresses of the stack that is kept, innermost first.
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = u64> + '_ {
-        let near = in_room(&self.near).into_iter().flat_map(Room::addresses);
-        near.chain(in_room(&self.deep).into_iter().flat_map(Room::addresses))
+    /// The words of the stack that is kept, innermost first.
+    pub(crate) fn words(&self) -> impl Iterator<Item = u64> + '_ {
+        let near = in_room(&self.near).into_iter().flat_map(Room::words);
+        near.chain(in_room(&self.deep).into_iter().flat_map(Room::words))
     }
 }
 
@@ -160,6 +160,7 @@ mod tests {
     use crate::engine::unwind::frame_pointer::Bounds;
     use crate::engine::unwind::kept_room::{is_there_with, SEED_OF_WALKS};
     use crate::engine::unwind::table_walk::{Others, Step, Words};
+    use crate::ledger::layout::ROUNDS_LEFT_OUT;
 
     /// A walk's steps, innermost first: an address, and the function if it was found by the stack pointer. Joins what is kept at `join`.
     fn keep(walk: &KeptWalk, steps: &[(u64, u64)], join: usize) -> Known {
@@ -176,8 +177,8 @@ mod tests {
         room.known(None)
     }
 
-    fn addresses(walk: &KeptWalk) -> Vec<u64> {
-        walk.addresses().collect()
+    fn words(walk: &KeptWalk) -> Vec<u64> {
+        walk.words().collect()
     }
 
     #[test]
@@ -187,13 +188,13 @@ mod tests {
         // sort calls itself, and compare; the caller of sort has a frame pointer.
         let outer = [(12, 10), (3, 0)];
         let first = keep(&walk, &[&[(1, 0), (11, 10), (21, 20), (2, 0)], &outer[..]].concat(), NEAR);
-        assert_eq!(addresses(&walk), [1, 11, 21, 2, 12, 3]);
+        assert_eq!(words(&walk), [1, 11, 21, 2, 12, 3]);
         // Deeper by a round, from the record of 2 on as before.
         let deeper = keep(&walk, &[(1, 0), (11, 10), (13, 10), (12, 10), (21, 20)], NEAR - 3);
-        assert_eq!(addresses(&walk), [1, 11, 12, 21, 2, 12, 3]);
+        assert_eq!(words(&walk), [1, 11, ROUNDS_LEFT_OUT, 12, 21, 2, 12, 3]);
         // And by one more, which is the same stack with its middle left out.
         let deepest = keep(&walk, &[(1, 0), (11, 10), (13, 10), (14, 10), (12, 10), (21, 20)], NEAR - 3);
-        assert_eq!(addresses(&walk), [1, 11, 12, 21, 2, 12, 3]);
+        assert_eq!(words(&walk), [1, 11, ROUNDS_LEFT_OUT, 12, 21, 2, 12, 3]);
         assert!(first.hash != deeper.hash && deeper.hash == deepest.hash && !first.is_chain);
     }
 
@@ -233,12 +234,12 @@ mod tests {
     fn a_walk_by_frame_pointers_alone_is_a_chain() {
         let walk = KeptWalk::new();
         assert!(keep(&walk, &[(1, 0), (2, 0), (0, 0)], NEAR).is_chain);
-        assert_eq!(addresses(&walk), [1, 2]);
+        assert_eq!(words(&walk), [1, 2]);
         assert!(!keep(&walk, &[(1, 0), (11, 10), (2, 0)], NEAR).is_chain);
         // Without what was found by the stack pointer it is one again.
         assert!(keep(&walk, &[(4, 0)], NEAR - 1).is_chain);
-        assert_eq!(addresses(&walk), [4, 2]);
+        assert_eq!(words(&walk), [4, 2]);
         walk.empty();
-        assert_eq!(addresses(&walk), [0; 0]);
+        assert_eq!(words(&walk), [0; 0]);
     }
 }

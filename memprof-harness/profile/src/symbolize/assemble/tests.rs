@@ -5,7 +5,7 @@ use crate::symbolize::Request;
 use crate::symbolize::modules::Modules;
 use crate::symbolize::origin::SourceRoots;
 use crate::symbolize::symbols::{Resolved, ResolvedFrame, SymbolTable};
-use memprof_harness::ledger::layout::left_out;
+use memprof_harness::ledger::layout::{ROUNDS_LEFT_OUT, left_out};
 use memprof_harness::ledger::{Counters, End, Identity, Module, SiteValues, StackTable};
 
 /// Where the object of the tests lies.
@@ -160,6 +160,16 @@ fn a_stack_without_its_middle_says_how_much_of_it_is_left_out() {
             "app::tests::works > app::inner > [1 frame left out] > app::inner 1",
             "app::tests::works > app::inner > [7 frames left out] > app::inner 2"
         ]
+    );
+}
+
+#[test]
+fn a_stack_without_some_rounds_of_recursion_says_so() {
+    let mut folded = site(&[1, 3, 3, 4, 5, 6]);
+    folded.stack.insert(2, ROUNDS_LEFT_OUT);
+    assert_eq!(
+        assembled(vec![folded], Trimming::Glue),
+        ["app::tests::works > app::inner > [frames left out] > app::inner 1"]
     );
 }
 

@@ -76,6 +76,34 @@ fn stacks_of_any_length_are_written_whole_at_every_depth() {
 }
 
 #[test]
+fn the_root_of_a_stack_is_kept_however_deep_that_is() {
+    let fixture = Fixture::copy("deep");
+    fixture.memprof("test --memprofilerate 1 deepest").succeed();
+    let summary = fixture.summary();
+    assert_eq!(losses(&summary, "deepest"), [2, 0]);
+    if !can_read() {
+        return;
+    }
+    let raw = Raw::read(&summary.test("deepest").file("profile"));
+    let through = raw.through("deep::descend");
+    let mut seen: Vec<_> = through
+        .iter()
+        .map(|sample| {
+            assert!(sample.functions.iter().any(|function| function.contains("deep::deepest")), "{sample:?}");
+            let mark = |function: &String| -> Option<usize> {
+                function.strip_prefix('[')?.strip_suffix(" frames left out]")?.parse().ok()
+            };
+            let left_out: usize = sample.functions.iter().filter_map(mark).sum();
+            let depth = left_out + sample.functions.len() - 1;
+            (sample.values[0], depth)
+        })
+        .collect();
+    seen.sort_unstable();
+    let [(1, deepest), (10, deep)] = seen.as_slice() else { panic!("{seen:?}") };
+    assert!((1_100_001..1_100_030).contains(deepest) && (300_001..300_030).contains(deep), "{seen:?}");
+}
+
+#[test]
 fn a_benchmarks_stacks_are_kept_as_deep_as_is_asked_for() {
     let fixture = Fixture::copy("deep");
     let manifest = fixture.read("Cargo.toml");

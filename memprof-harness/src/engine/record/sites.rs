@@ -10,6 +10,7 @@ use crate::engine::unwind::code_at;
 use crate::engine::unwind::excerpt::Excerpt;
 use crate::engine::unwind::frame_pointer::{self, Bounds, Frame, Held};
 use crate::engine::unwind::kept_room::{Home, Known};
+use crate::engine::unwind::memory::Memory;
 use crate::engine::unwind::table_walk::{Ending, Step, TableWalk};
 use crate::engine::unwind::tables::{self, FramePointer, Rule};
 use crate::ledger::layout::{
@@ -114,6 +115,17 @@ impl Stack {
     }
 }
 
+/// What is known of a stack when it is noted.
+#[derive(Debug, Clone, Copy)]
+struct Kind {
+    /// See [`Stack::is_chain`].
+    is_chain: bool,
+    /// Callers are missing.
+    is_lost: bool,
+}
+
+const CHAIN: Kind = Kind { is_chain: true, is_lost: false };
+
 /// Where stacks are put together before they are noted. Zeros are room for none.
 pub(crate) struct Desk {
     previous: Stack,
@@ -169,7 +181,7 @@ impl Local {
         if !self.is_stack(kept, key) {
             return self.site_by_walk(kept.frame, thread::bounds(), 0);
         }
-        let site = self.new_site(kept.addresses(), true, key, 0)?;
+        let site = self.new_site(kept.addresses(), CHAIN, key, 0)?;
         if last != Number::NONE {
             last.link().set_next(site);
         }
@@ -198,7 +210,7 @@ impl Local {
                 if !self.is_stack(kept, key) {
                     return self.site_by_walk(kept.frame, thread::bounds(), size);
                 }
-                self.new_site(kept.addresses(), true, key, size)?
+                self.new_site(kept.addresses(), CHAIN, key, size)?
             }
         };
         self.last.set(site);
@@ -243,9 +255,12 @@ impl Local {
 
     /// The site of the stack that the walk by tables has found.
     fn site_of_walk(&self, known: Option<Known>, frame: Frame, bounds: Bounds, size: u64) -> Option<Number> {
-        let Some(Known { hash, is_chain, root }) = known else { return self.site_by_tables(frame, bounds, size) };
+        let Some(Known { hash, is_chain, is_lost, root }) = known else {
+            return self.site_by_tables(frame, bounds, size);
+        };
         let key = if size == 0 { hash } else { frame_pointer::with_size(hash, size) };
-        let site = self.index.find(key).or_else(|| self.new_site(self.kept_walk.words(), is_chain, key, size));
+        let kind = Kind { is_chain, is_lost };
+        let site = self.index.find(key).or_else(|| self.new_site(self.kept_walk.words(), kind, key, size));
         // With its size a block's site is another. What has become a chain again is asked of chains.
         let is_noted = size == 0 && !(is_chain && bounds.hold(frame.0));
         self.kept_walk.note(site.filter(|_| is_noted).map_or(0, Number::get));
@@ -258,7 +273,7 @@ impl Local {
 
     /// Whether a chain of frame pointers is the calling stack: each of its functions has a frame pointer, by its table, and
     /// the outermost has no caller. What it shares with the chain noted last was asked for then.
-    fn is_stack(&self, Kept { chain, end, .. }: Kept<'_>, key: u64) -> bool {
+    fn is_stack(&self, Kept { chain, end, frame }: Kept<'_>, key: u64) -> bool {
         let Ok(mut desk) = self.desk.try_borrow_mut() else { return false };
         if desk.detour(key).is_some_and(|detour| *detour == key) {
             return false;
@@ -280,12 +295,17 @@ impl Local {
             0
         };
         let fresh = rest.get(..chain.len().saturating_sub(known).min(rest.len())).unwrap_or(&[]);
-        let leads_on = |(inner, caller): (&Held, &Held)| match frame_pointer(inner) {
+        let places = std::iter::once(frame.0).chain(chain.iter().map(|held| held.next.get()));
+        let mut memory = Memory::new(thread::bounds());
+        let leads_on = |((inner, caller), place): ((&Held, &Held), usize)| match frame_pointer(inner) {
             FramePointer::Known => true,
-            FramePointer::Guessed => tables::calls_without_table(caller.address.get()),
+            FramePointer::Guessed => {
+                tables::calls_without_table(caller.address.get())
+                    && !memory.may_hold_return_address(place + 16, inner.next.get())
+            }
             FramePointer::Missing => false,
         };
-        let is_stack = ends && fresh.iter().zip(chain.iter().skip(1)).all(leads_on);
+        let is_stack = ends && fresh.iter().zip(chain.iter().skip(1)).zip(places).all(leads_on);
         if !is_stack {
             if let Some(place) = desk.detour(key) {
                 *place = key;
@@ -314,7 +334,7 @@ impl Local {
         let site = match self.index.find(key) {
             Some(site) => Some(site),
             None => {
-                let flags = flags(is_cut, ending == Ending::Lost);
+                let flags = flags(is_cut, matches!(ending, Ending::Lost { .. }));
                 let stack = self.note_stack(previous, words, flags, size);
                 previous.is_chain = false;
                 stack.and_then(|stack| self.add_site(key, stack))
@@ -331,14 +351,14 @@ impl Local {
     /// Makes a site of a stack, which is given innermost first.
     #[cold]
     #[inline(never)]
-    fn new_site(&self, addresses: impl Iterator<Item = u64>, is_chain: bool, key: u64, size: u64) -> Option<Number> {
+    fn new_site(&self, words: impl Iterator<Item = u64>, kind: Kind, key: u64, size: u64) -> Option<Number> {
         let mut desk = self.desk.try_borrow_mut().ok()?;
         let Desk { previous, excerpt, .. } = &mut *desk;
         excerpt.begin(depth());
-        addresses.for_each(|address| excerpt.add(Step { address, by_table: None }));
+        words.for_each(|address| excerpt.add(Step { address, by_table: None }));
         let (words, is_cut, _) = excerpt.finish(Ending::Whole);
-        let stack = self.note_stack(previous, words, flags(is_cut, false), size);
-        previous.is_chain = is_chain && stack.is_some();
+        let stack = self.note_stack(previous, words, flags(is_cut, kind.is_lost), size);
+        previous.is_chain = kind.is_chain && stack.is_some();
         previous.unloads = code_at::unloads();
         self.add_site(key, stack?)
     }

@@ -36,6 +36,16 @@ pub(crate) fn private_bytes(bytes: usize) -> Option<NonNull<u8>> {
     Some(memory)
 }
 
+/// As [`private_bytes`], of what is large and can be done without: `None` where the system or the program limits memory.
+pub(crate) fn ample_bytes(bytes: usize) -> Option<NonNull<u8>> {
+    let is_ample = seccomp::allows_calls() && limits::address_space().is_none() && !limits::is_data_limited();
+    if is_ample {
+        private_bytes(bytes)
+    } else {
+        None
+    }
+}
+
 fn map_private(bytes: usize) -> Option<NonNull<u8>> {
     let errno = Errno::save();
     let protection = libc::PROT_READ | libc::PROT_WRITE;

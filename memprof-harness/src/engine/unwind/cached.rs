@@ -1,15 +1,15 @@
 //! The stack of the event before, if it is the thread's own and a chain of frame pointers: which room a chain is kept in, and what is
 //! known of the thread's stack besides. `chain` has how it is kept and compared.
 //!
-//! A lane has room for [`NEAR`] frames. With a deeper stack it takes room for [`MOST_FRAMES`], which few threads need, and uses that until
-//! stacks are shallow again.
+//! A lane has room for [`NEAR`] frames. With a deeper stack it takes room for [`DEEP`], which few threads need, and with one deeper than that for
+//! [`MOST_FRAMES`]. It uses the larger room until stacks are shallow again.
 
 #![allow(unsafe_code)] // a room that is made when it is needed
 
-use crate::engine::store::own_memory;
+use crate::engine::store::own_memory::{ample_bytes, private_bytes};
 use crate::engine::unwind::chain::{Chain, Kept, OwnStack, Standing};
 use crate::engine::unwind::frame_pointer::{finish, Bounds, Frame};
-use crate::engine::unwind::table_walk::{Root, TableWalk, MOST_STEPS};
+use crate::engine::unwind::table_walk::{Root, TableWalk};
 use std::cell::Cell;
 use std::mem::size_of;
 use std::ptr::NonNull;
@@ -17,23 +17,32 @@ use std::sync::atomic::{compiler_fence, Ordering};
 
 /// Frames of the deepest stack that every lane has room for.
 const NEAR: usize = 4096;
-/// Frames of the deepest stack that is kept. What is deeper is walked anew at each event, and ends there.
-const MOST_FRAMES: usize = MOST_STEPS;
-/// A stack with fewer frames than this goes back to the room that every lane has. Half of it, so that one that grows and shrinks by
-/// some frames does not go back and forth.
-const SHALLOW: usize = NEAR / 2;
+/// Frames of the deepest stack that a lane has room for where address space is limited: 5 MiB.
+const DEEP: usize = 1 << 17;
+/// Frames of the deepest stack that is kept: 40 MiB. What is deeper is walked anew at each event. A first thread's stack of 8 MiB has room for half as
+/// many, of two words each.
+const MOST_FRAMES: usize = 1 << 20;
 
 /// See [`Chain`].
 type Near = Chain<{ NEAR + 3 }>;
-type Deep = Chain<{ MOST_FRAMES + 3 }>;
+type Deep = Chain<{ DEEP + 3 }>;
+type Deepest = Chain<{ MOST_FRAMES + 3 }>;
+
+/// A stack that is in a larger room goes back to one of so many frames where it has fewer than this. Half of it, so that one that grows and
+/// shrinks by some frames does not go back and forth.
+const fn shallow(frames: usize) -> usize {
+    frames / 2
+}
 
 #[repr(C)]
 pub(crate) struct Recent {
     near: Near,
     /// Where the anchor lies, 0 = nowhere.
     anchor: Cell<usize>,
-    /// Room for a stack that `near` has none for, made when the first one is met. Where it keeps one, `near` keeps none.
+    /// Room for a stack that `near` has none for, made when the first one is met, and for one that this has none for. One of the three keeps a
+    /// stack at a time.
     deep: Cell<Option<NonNull<Deep>>>,
+    deepest: Cell<Option<NonNull<Deepest>>>,
     /// Where the thread's own stack ends; `None`: it is not known.
     root: Cell<Option<Root>>,
     /// The root was looked for.
@@ -85,9 +94,8 @@ impl Recent {
 
     fn empty(&self) {
         self.near.empty();
-        if let Some(deep) = self.deep() {
-            deep.empty();
-        }
+        self.empty_deep();
+        self.empty_deepest();
         self.parked.set(false);
     }
 
@@ -133,7 +141,10 @@ impl Recent {
 
     /// The stack that is kept.
     pub(crate) fn kept(&self) -> Kept<'_> {
-        match self.deep().filter(|deep| deep.len() > 0) {
+        if let Some(deepest) = in_room(&self.deepest).filter(|deepest| deepest.len() > 0) {
+            return deepest.kept();
+        }
+        match in_room(&self.deep).filter(|deep| deep.len() > 0) {
             Some(deep) => deep.kept(),
             None => self.near.kept(),
         }
@@ -152,29 +163,64 @@ impl Recent {
             self.root.set(walk.found_root());
         }
         let own = OwnStack { bounds, root: self.root.get(), anchor: self.anchor.get() };
-        let deep = self.deep();
-        if !deep.is_some_and(|deep| deep.len() >= SHALLOW) {
+        let [in_deep, in_deepest] = self.deep_lens();
+        if in_deep.max(in_deepest) < shallow(NEAR) {
             if let Some(hash) = self.near.rebuild(frame.0, own, standing) {
-                deep.inspect(|deep| deep.empty());
+                self.empty_deep();
+                self.empty_deepest();
                 return Some(hash);
             }
         }
-        let deep = deep.or_else(|| self.make_deep())?;
-        match deep.update(frame.0) {
-            Ok(hash) => Some(hash),
-            Err(standing) => deep.rebuild(frame.0, own, standing),
+        if in_deepest < shallow(DEEP) {
+            if let Some(hash) = update(made(&self.deep, private_bytes)?, frame, own) {
+                self.empty_deepest();
+                return Some(hash);
+            }
+        }
+        update(made(&self.deepest, ample_bytes)?, frame, own)
+    }
+
+    fn deep_lens(&self) -> [usize; 2] {
+        [in_room(&self.deep).map_or(0, Chain::len), in_room(&self.deepest).map_or(0, Chain::len)]
+    }
+
+    fn empty_deep(&self) {
+        if let Some(deep) = in_room(&self.deep) {
+            deep.empty();
         }
     }
 
-    fn deep(&self) -> Option<&Deep> {
-        // SAFETY: zeroed memory of that length, aligned to a page, that is this lane's for good; zeros are valid cells.
-        self.deep.get().map(|deep| unsafe { deep.as_ref() })
+    fn empty_deepest(&self) {
+        if let Some(deepest) = in_room(&self.deepest) {
+            deepest.empty();
+        }
     }
+}
 
-    fn make_deep(&self) -> Option<&Deep> {
-        self.deep.set(Some(own_memory::private_bytes(size_of::<Deep>())?.cast()));
-        self.deep().inspect(|deep| deep.empty())
+/// Keeps a stack in a larger room, if it has room for it. Else it keeps none.
+fn update<const ROOM: usize>(chain: &Chain<ROOM>, frame: Frame, own: OwnStack) -> Option<u64> {
+    match chain.update(frame.0) {
+        Ok(hash) => Some(hash),
+        Err(standing) => chain.rebuild(frame.0, own, standing),
     }
+}
+
+/// A larger room, if it was made.
+fn in_room<const ROOM: usize>(room: &Cell<Option<NonNull<Chain<ROOM>>>>) -> Option<&Chain<ROOM>> {
+    // SAFETY: zeroed memory of that length, aligned to a page, that is this lane's for good; zeros are valid cells.
+    room.get().map(|room| unsafe { room.as_ref() })
+}
+
+/// A larger room, which is made of memory from `take` if it was not.
+fn made<const ROOM: usize>(
+    room: &Cell<Option<NonNull<Chain<ROOM>>>>,
+    take: fn(usize) -> Option<NonNull<u8>>,
+) -> Option<&Chain<ROOM>> {
+    if room.get().is_none() {
+        room.set(Some(take(size_of::<Chain<ROOM>>())?.cast()));
+        in_room(room).inspect(|made| made.empty());
+    }
+    in_room(room)
 }
 
 #[cfg(test)]
@@ -374,28 +420,49 @@ mod tests {
     #[test]
     #[cfg_attr(miri, ignore = "Miri has no memory for it that nobody owns")]
     fn stacks_too_deep_to_keep_are_left_to_the_walk() {
-        check(4 * MOST, 24, true);
-        check(4 * MOST, 24, false);
+        check(4 * MOST, 8, true);
+        check(4 * MOST, 8, false);
     }
 
     #[test]
     #[cfg_attr(miri, ignore = "Miri has no memory for it that nobody owns")]
     fn one_room_alone_keeps_a_stack() {
-        let made = Made::new(3 * NEAR, 0);
-        for i in 0..3 * NEAR - 1 {
+        const FRAMES: usize = 2 * DEEP;
+        let made = Made::new(FRAMES + 1, 0);
+        for i in 0..FRAMES {
             made.set(i, [made.place(i + 1), 0x1000 + i]);
         }
         let recent = empty();
         let frames_in = |depth: usize| {
-            let frame = Frame(made.place(3 * NEAR - 1 - depth));
+            let frame = Frame(made.place(FRAMES - depth));
             assert_eq!(known(&recent, frame, made.bounds()), truth(&recent, frame, made.bounds()), "{depth}");
-            [recent.near.len(), recent.deep().map_or(0, Deep::len)].map(|len| len.saturating_sub(1))
+            let [deep, deepest] = recent.deep_lens();
+            [recent.near.len(), deep, deepest].map(|len| len.saturating_sub(1))
         };
         // Back only where a stack is much shallower, and of no use from then on.
-        let depths = [100, NEAR, NEAR + 1, 2 * NEAR, NEAR - 1, SHALLOW - 2, SHALLOW - 2, NEAR, 3 * NEAR - 1, 8, 8];
-        let deep = [false, false, true, true, true, true, false, false, true, true, false];
-        for (depth, is_deep) in depths.into_iter().zip(deep) {
-            assert_eq!(frames_in(depth), if is_deep { [0, depth] } else { [depth, 0] });
+        let (shallow, less_deep) = (shallow(NEAR) - 2, shallow(DEEP) - 2);
+        let in_near = |depth| (depth, [depth, 0, 0]);
+        let in_deep = |depth| (depth, [0, depth, 0]);
+        let in_deepest = |depth| (depth, [0, 0, depth]);
+        for (depth, expected) in [
+            in_near(100),
+            in_near(NEAR),
+            in_deep(NEAR + 1),
+            in_deep(2 * NEAR),
+            in_deep(NEAR - 1),
+            in_deep(shallow),
+            in_near(shallow),
+            in_near(NEAR),
+            in_deep(DEEP),
+            in_deepest(DEEP + 1),
+            in_deepest(FRAMES),
+            in_deepest(less_deep),
+            in_deep(less_deep),
+            in_deepest(FRAMES),
+            in_deepest(8),
+            in_near(8),
+        ] {
+            assert_eq!(frames_in(depth), expected);
         }
     }
 

@@ -123,7 +123,7 @@ impl Excerpt {
     pub(crate) fn finish(&mut self, ending: Ending) -> (&[u64], bool, u64) {
         self.end_run();
         // Told apart from chains of frame pointers, whose hashes begin outermost.
-        let ending = if ending == Ending::Lost { 3 } else { 5 };
+        let ending = if matches!(ending, Ending::Lost { .. }) { 3 } else { 5 };
         let key = finish(mix(self.hash, ending));
         let (depth, inner) = (self.depth(), self.inner);
         let skipped = self.len.saturating_sub(depth);

@@ -32,6 +32,8 @@ pub(super) struct Room<const ENDS: usize> {
     pub(super) root: Cell<[u64; 2]>,
     /// How many libraries had been unloaded.
     pub(super) unloads: Cell<u32>,
+    /// The walk could not go on: callers are missing.
+    pub(super) is_lost: Cell<bool>,
 }
 
 /// The words of an entry.
@@ -84,8 +86,10 @@ pub(crate) struct Home {
 pub(crate) struct Known {
     /// The hash of the return addresses, which is none that a chain of frame pointers has.
     pub(crate) hash: u64,
-    /// It was found by frame pointers alone.
+    /// It was found by frame pointers alone, and is whole.
     pub(crate) is_chain: bool,
+    /// The walk could not go on: callers are missing.
+    pub(crate) is_lost: bool,
     /// The thread's root, if it was not known and the walk came to it.
     pub(crate) root: Option<Root>,
 }
@@ -101,7 +105,7 @@ fn root_of(root: Option<Root>) -> [u64; 2] {
 pub(super) enum NotKept {
     /// There is no room for it.
     TooDeep,
-    /// It came to no end, or its next one may find something else though all words are what they were.
+    /// Its next one may find something else though all words are what they were.
     Unsure,
 }
 
@@ -172,10 +176,13 @@ impl<const ENDS: usize> Room<ENDS> {
                 if full {
                     return Err(NotKept::TooDeep);
                 }
-                if ending != Ending::Whole || walk.has_guessed() {
-                    return Err(NotKept::Unsure);
-                }
-                self.end_with(SEED_OF_WALKS);
+                let is_lost = match ending {
+                    Ending::Whole => false,
+                    Ending::Lost { recurs: true } => true,
+                    Ending::Lost { recurs: false } | Ending::Stopped => return Err(NotKept::Unsure),
+                };
+                self.is_lost.set(is_lost);
+                self.end_with(if is_lost { SEED_OF_LOST } else { SEED_OF_WALKS });
                 self.keep(fresh, Self::LEN, home.own_stack).ok_or(NotKept::TooDeep)?;
                 let is_anchor = |at: &usize| self.place(*at) == Some(home.anchor) && !self.is_scattered(*at);
                 self.fixed.set((Self::LEN - self.len.get()..Self::LEN).rev().find(is_anchor).unwrap_or(Self::LEN));
@@ -183,9 +190,6 @@ impl<const ENDS: usize> Room<ENDS> {
             };
             let changed = self.standing(join);
             if changed == Self::LEN {
-                if walk.has_guessed() {
-                    return Err(NotKept::Unsure);
-                }
                 self.keep(fresh, join, home.own_stack).ok_or(NotKept::TooDeep)?;
                 return Ok(self.known(None));
             }
@@ -203,7 +207,8 @@ impl<const ENDS: usize> Room<ENDS> {
         let start = Self::LEN - self.len.get();
         let hash = self.frames.get(start).map_or(0, |frame| frame.hash.get());
         let first_scattered = self.records.get(start).map_or(Self::LEN, |record| record.scattered.get() as usize);
-        Known { hash: finish(hash), is_chain: first_scattered >= Self::LEN, root }
+        let is_lost = self.is_lost.get();
+        Known { hash: finish(hash), is_chain: first_scattered >= Self::LEN && !is_lost, is_lost, root }
     }
 
     pub(super) fn place(&self, entry: usize) -> Option<usize> {
@@ -373,8 +378,9 @@ impl<const ENDS: usize> Room<ENDS> {
     }
 }
 
-/// What the hash of a walk begins with.
+/// What the hash of a walk begins with, and of one that could not go on.
 pub(super) const SEED_OF_WALKS: u64 = SEED ^ 5;
+const SEED_OF_LOST: u64 = SEED ^ 3;
 
 /// Looks for places among the kept entries, which mostly come in the order in which these stand.
 pub(super) struct Search {

@@ -12,10 +12,10 @@
 
 #![allow(unsafe_code)] // loads from stacks
 
-use crate::engine::store::own_memory;
+use crate::engine::store::own_memory::{ample_bytes, private_bytes};
 use crate::engine::unwind::frame_pointer::Frame;
 use crate::engine::unwind::kept_room::{Home, Known, NotKept, Room};
-use crate::engine::unwind::table_walk::{Root, MOST_STEPS};
+use crate::engine::unwind::table_walk::Root;
 use std::cell::Cell;
 use std::mem::size_of;
 use std::ptr::NonNull;
@@ -23,17 +23,23 @@ use std::sync::atomic::{compiler_fence, Ordering};
 
 /// Entries of the deepest walk that a lane without deep stacks has room for.
 const NEAR: usize = 2048;
-/// Entries of the deepest walk that is kept. What is deeper is walked anew at each event, and ends there.
-const MOST_ENTRIES: usize = MOST_STEPS;
-/// A walk of fewer entries than this goes back to the smaller room. Half of it, so that one that grows and shrinks by some frames does
-/// not go back and forth.
-const SHALLOW: usize = NEAR / 2;
+/// Entries of the deepest walk that a lane has room for where address space is limited: 20 MiB.
+const DEEP: usize = 1 << 17;
+/// Entries of the deepest walk that is kept: 160 MiB of address space. What is deeper is walked anew at each event.
+const MOST_ENTRIES: usize = 1 << 20;
+
+/// A walk in a larger room goes back to one of so many entries where it has fewer than this. Half of it, so that one that grows and
+/// shrinks by some frames does not go back and forth.
+const fn shallow(entries: usize) -> usize {
+    entries / 2
+}
 
 /// One lane's rooms for such a walk, each made when it is first needed.
 pub(crate) struct KeptWalk {
     near: Cell<Option<NonNull<Near>>>,
-    /// For a walk that `near` has no room for. Where this keeps one, `near` keeps none.
+    /// For a walk that `near` has no room for, and for one that this has none for. One of the three keeps a walk at a time.
     deep: Cell<Option<NonNull<Deep>>>,
+    deepest: Cell<Option<NonNull<Deepest>>>,
     /// What the caller knows this stack by; 0 = nothing, or no stack is kept in `near`.
     noted: Cell<u32>,
     /// In use: an event in a signal handler goes without.
@@ -42,11 +48,18 @@ pub(crate) struct KeptWalk {
 
 /// See [`Room`].
 type Near = Room<{ NEAR + 1 }>;
-type Deep = Room<{ MOST_ENTRIES + 1 }>;
+type Deep = Room<{ DEEP + 1 }>;
+type Deepest = Room<{ MOST_ENTRIES + 1 }>;
 
 impl KeptWalk {
     pub(crate) const fn new() -> KeptWalk {
-        KeptWalk { near: Cell::new(None), deep: Cell::new(None), noted: Cell::new(0), busy: Cell::new(false) }
+        KeptWalk {
+            near: Cell::new(None),
+            deep: Cell::new(None),
+            deepest: Cell::new(None),
+            noted: Cell::new(0),
+            busy: Cell::new(false),
+        }
     }
 
     /// A thread may have died in the middle, and what was kept is of another thread.
@@ -58,12 +71,9 @@ impl KeptWalk {
     /// Frames that were taken to stay as they are do so no longer.
     pub(crate) fn empty(&self) {
         self.noted.set(0);
-        if let Some(near) = in_room(&self.near) {
-            near.empty();
-        }
-        if let Some(deep) = in_room(&self.deep) {
-            deep.empty();
-        }
+        empty(&self.near);
+        empty(&self.deep);
+        empty(&self.deepest);
     }
 
     /// What was noted of the stack from `frame` outwards, if that is the one that is kept.
@@ -112,30 +122,34 @@ impl KeptWalk {
     #[inline(never)]
     fn know_anew(&self, frame: usize, home: Home) -> Option<Known> {
         self.noted.set(0);
-        let deep = in_room(&self.deep);
-        if !deep.is_some_and(|deep| deep.len.get() >= SHALLOW) {
-            let near = made(&self.near)?;
-            match near.update(frame, home) {
-                Err(NotKept::TooDeep) => near.empty(),
+        let [in_deep, in_deepest] = [len(&self.deep), len(&self.deepest)];
+        if in_deep.max(in_deepest) < shallow(NEAR) {
+            match made(&self.near, private_bytes)?.update(frame, home) {
+                Err(NotKept::TooDeep) => empty(&self.near),
                 known => {
-                    if let Some(deep) = deep {
-                        deep.empty();
-                    }
+                    empty(&self.deep);
+                    empty(&self.deepest);
                     return known.ok();
                 }
             }
         }
-        let deep = made(&self.deep)?;
-        match deep.is_same(frame, home.root) {
-            true => Some(deep.known(None)),
-            false => deep.update(frame, home).ok(),
+        if in_deepest < shallow(DEEP) {
+            match update(made(&self.deep, private_bytes)?, frame, home) {
+                Err(NotKept::TooDeep) => empty(&self.deep),
+                known => {
+                    empty(&self.deepest);
+                    return known.ok();
+                }
+            }
         }
+        update(made(&self.deepest, ample_bytes)?, frame, home).ok()
     }
 
     /// The words of the stack that is kept, innermost first.
     pub(crate) fn words(&self) -> impl Iterator<Item = u64> + '_ {
         let near = in_room(&self.near).into_iter().flat_map(Room::words);
-        near.chain(in_room(&self.deep).into_iter().flat_map(Room::words))
+        let deep = in_room(&self.deep).into_iter().flat_map(Room::words);
+        near.chain(deep).chain(in_room(&self.deepest).into_iter().flat_map(Room::words))
     }
 }
 
@@ -145,13 +159,34 @@ fn in_room<const ENDS: usize>(room: &Cell<Option<NonNull<Room<ENDS>>>>) -> Optio
     room.get().map(|room| unsafe { room.as_ref() })
 }
 
-/// A room, which is made now if it was not.
-fn made<const ENDS: usize>(room: &Cell<Option<NonNull<Room<ENDS>>>>) -> Option<&Room<ENDS>> {
+/// A room, which is made of memory from `take` if it was not.
+fn made<const ENDS: usize>(
+    room: &Cell<Option<NonNull<Room<ENDS>>>>,
+    take: fn(usize) -> Option<NonNull<u8>>,
+) -> Option<&Room<ENDS>> {
     if room.get().is_none() {
         // Zeroed memory of that length, aligned to a page; zeros are valid cells, and `None`.
-        room.set(Some(own_memory::private_bytes(size_of::<Room<ENDS>>())?.cast()));
+        room.set(Some(take(size_of::<Room<ENDS>>())?.cast()));
     }
     in_room(room)
+}
+
+fn empty<const ENDS: usize>(room: &Cell<Option<NonNull<Room<ENDS>>>>) {
+    if let Some(room) = in_room(room) {
+        room.empty();
+    }
+}
+
+fn len<const ENDS: usize>(room: &Cell<Option<NonNull<Room<ENDS>>>>) -> usize {
+    in_room(room).map_or(0, |room| room.len.get())
+}
+
+/// The stack from `frame` outwards, kept in a larger room.
+fn update<const ENDS: usize>(room: &Room<ENDS>, frame: usize, home: Home) -> Result<Known, NotKept> {
+    match room.is_same(frame, home.root) {
+        true => Ok(room.known(None)),
+        false => room.update(frame, home),
+    }
 }
 
 #[cfg(test)]
@@ -164,7 +199,7 @@ mod tests {
 
     /// A walk's steps, innermost first: an address, and the function if it was found by the stack pointer. Joins what is kept at `join`.
     fn keep(walk: &KeptWalk, steps: &[(u64, u64)], join: usize) -> Known {
-        let room = made(&walk.near).expect("there is memory");
+        let room = made(&walk.near, private_bytes).expect("there is memory");
         let mut fresh = 0;
         for &(address, function) in steps {
             let step = Step { address, by_table: (function != 0).then_some(function) };

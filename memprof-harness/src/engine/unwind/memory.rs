@@ -4,6 +4,7 @@
 
 use crate::engine::life::seccomp;
 use crate::engine::store::errno::Errno;
+use crate::engine::unwind::code_at;
 use crate::engine::unwind::frame_pointer::{raw_record, Bounds};
 use crate::engine::unwind::tables;
 use crate::os;
@@ -12,6 +13,9 @@ use crate::os::weak_symbol::weak_address;
 const PAGE: usize = 4096;
 /// What is farther away was not reached by calls alone. In bytes.
 const FARTHEST: usize = 1 << 20;
+
+/// The largest frame of a function without a table that is looked through for return addresses. In bytes.
+const LARGEST_UNTOLD: usize = 16 << 10;
 
 /// musl's own start of a program and of a thread may have been compiled without tables, and uses the frame pointer's register for data.
 const STARTS_WITHOUT_TABLE: bool = cfg!(target_env = "musl");
@@ -78,6 +82,25 @@ impl Memory {
         };
         self.last = place;
         Some(record)
+    }
+
+    /// Whether a word from the stack pointer of a function up to the record that its frame pointer leads to may be the function's return
+    /// address. If none may, the record is the function's own: the frame pointer of a caller would lead past the return address.
+    pub(crate) fn may_hold_return_address(&mut self, stack: usize, frame: usize) -> bool {
+        if frame & 7 != 0 || stack & 7 != 0 || frame < stack || frame - stack > LARGEST_UNTOLD {
+            return true;
+        }
+        let own_stack = self.own_stack;
+        (stack..frame).step_by(8).any(|at| match self.word(at) {
+            // No code lies on the thread's stack, nor on the first page.
+            Some(word) if own_stack.hold_word(word) || word < PAGE => false,
+            Some(word) => match before(word) {
+                Before::Call => true,
+                Before::Other => false,
+                Before::Unreadable => code_at::object_at(word - 1).is_some(),
+            },
+            None => true,
+        })
     }
 
     /// Takes it that there is something at an address.

@@ -8,16 +8,16 @@ use crate::engine::unwind::frame_pointer::{unsigned, Bounds, Frame};
 use crate::engine::unwind::memory::Memory;
 use crate::engine::unwind::tables::{self, Base, Found, FramePointer, Rule};
 
-/// Steps after which a walk is given up: tables that lead in a circle are nobody's.
-pub(crate) const MOST_STEPS: usize = 1 << 17;
-
 /// How a walk ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
     /// At the outermost function.
     Whole,
     /// Where it could not go on: callers are missing.
-    Lost,
+    Lost {
+        /// So it is as long as the words that the visitor has seen are what they are.
+        recurs: bool,
+    },
     /// Where the visitor had seen enough.
     Stopped,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Root {
 /// One return address, on the way outwards.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// 0 = none: the walk ends here.
+    /// 0 = none: the walk ends here, at its outermost function or where it is lost.
     pub(crate) address: u64,
     /// Where the function that is returned to begins, if its caller is not found by a frame record.
     pub(crate) by_table: Option<u64>,
@@ -71,13 +71,11 @@ pub(crate) struct TableWalk {
     found: Option<Root>,
     /// The record at which code without frame pointers was entered that was not left since.
     entered: Option<Root>,
-    /// A frame pointer was followed that no table vouches for.
-    has_guessed: bool,
 }
 
 impl TableWalk {
     pub(crate) fn new(own_stack: Bounds, root: Option<Root>) -> TableWalk {
-        TableWalk { memory: Memory::new(own_stack), root, found: None, entered: None, has_guessed: false }
+        TableWalk { memory: Memory::new(own_stack), root, found: None, entered: None }
     }
 
     /// The root, if the walk came to it and found it to be one.
@@ -85,26 +83,27 @@ impl TableWalk {
         self.found
     }
 
-    /// Whether a frame pointer was followed that no table vouches for: what it led to may not be there the next time.
-    pub(crate) fn has_guessed(&self) -> bool {
-        self.has_guessed
-    }
-
     /// Walks outwards from `frame`, which is the calling function's or that of one of its callers, until `visit` says that it is enough.
     #[inline(always)]
     pub(crate) fn go(&mut self, frame: Frame, mut visit: impl FnMut(Step, &Words) -> bool) -> Ending {
+        const LOST: Ending = Ending::Lost { recurs: true };
+        const LOST_NOW: Ending = Ending::Lost { recurs: false };
         self.memory.start_at(frame.0);
-        let Some(mut at) = self.record(frame.0) else { return Ending::Lost };
+        let Some(mut at) = self.record(frame.0) else { return LOST_NOW };
         let mut came = Came::Surely;
         // Where it was called from that was come to before.
         let mut callee = 0;
         // A signal came there, and not a call.
         let mut was_interrupted = false;
-        for _ in 0..MOST_STEPS {
+        let mut circle = Circle::new();
+        loop {
+            if circle.closes_at(&at) {
+                return LOST_NOW;
+            }
             if at.address == 0 && came != Came::ByGuess {
                 // Who starts a stack says so for a function that calls. Amid one, the word may be anything.
                 if was_interrupted {
-                    return Ending::Lost;
+                    return LOST_NOW;
                 }
                 let is_enough = visit(Step { address: 0, by_table: None }, &at.words);
                 return if is_enough { Ending::Stopped } else { Ending::Whole };
@@ -120,25 +119,39 @@ impl TableWalk {
             let step = Step { address: at.address, by_table: is_table.then_some(found.function) };
             if came == Came::ByGuess {
                 // What no call comes before is no return address, and the frame pointer was none.
-                if matches!(found.rule, Rule::Outermost | Rule::NotReturnedTo | Rule::NoCode)
+                if matches!(found.rule, Rule::Outermost | Rule::Put | Rule::NotReturnedTo | Rule::NoCode)
                     || !tables::calls_without_table(at.address)
                 {
-                    return Ending::Lost;
+                    return LOST_NOW;
                 }
             }
-            if !matches!(found.rule, Rule::NotReturnedTo | Rule::NoCode) && visit(step, &at.words) {
+            if matches!(found.rule, Rule::NotReturnedTo | Rule::NoCode) {
+                // The word is none of the stack's. It is visited as the end, so that who keeps the walk knows when it is another one.
+                if was_interrupted {
+                    return LOST_NOW;
+                }
+                let is_enough = visit(Step { address: 0, by_table: None }, &at.words);
+                return if is_enough { Ending::Stopped } else { LOST };
+            }
+            if visit(step, &at.words) {
                 return Ending::Stopped;
             }
             let is_start = (found.rule == Rule::Unknown || frame_pointer == FramePointer::Guessed)
                 && came == Came::Surely
                 && at.words.others.is_none()
                 && self.memory.is_start(at.words.place, callee);
-            let rule = if is_start { Rule::Outermost } else { found.rule };
+            let rule = match found.rule {
+                _ if is_start => Rule::Outermost,
+                // Amid the thread's own stack, what was put there has a caller farther out.
+                Rule::Put if self.memory.is_own(at.words.place) => return LOST,
+                Rule::Put => Rule::Outermost,
+                rule => rule,
+            };
             callee = at.address;
             // Where no table says so, an interrupted function need not have called anything, nor have set its frame pointer.
             let is_told = rule != Rule::Outermost && frame_pointer != FramePointer::Guessed;
             if came == Came::ByInterruption && !is_told {
-                return Ending::Lost;
+                return LOST;
             }
             was_interrupted = came == Came::ByInterruption;
             came = Came::Surely;
@@ -146,15 +159,17 @@ impl TableWalk {
                 // Where a frame pointer is 0, somebody says that there is no caller.
                 if at.frame == 0 {
                     let is_sure = frame_pointer != FramePointer::Guessed && !was_interrupted;
-                    return if is_sure { Ending::Whole } else { Ending::Lost };
+                    return if is_sure { Ending::Whole } else { LOST };
                 }
                 self.entered = None;
                 if frame_pointer == FramePointer::Guessed {
-                    self.has_guessed = true;
+                    if self.memory.may_hold_return_address(at.stack, at.frame) {
+                        return LOST;
+                    }
                     came = Came::ByGuess;
                     self.memory.ask_for(at.frame);
                 }
-                let Some(next) = self.record(at.frame) else { return Ending::Lost };
+                let Some(next) = self.record(at.frame) else { return LOST_NOW };
                 at = next;
                 continue;
             }
@@ -177,10 +192,10 @@ impl TableWalk {
             }
             match self.step(at, rule) {
                 Some(next) => at = next,
-                None => return Ending::Lost,
+                // Where there is no way on, there is none the next time. Else it is a word that could not be read.
+                None => return if rule == Rule::Unknown { LOST } else { LOST_NOW },
             }
         }
-        Ending::Lost
     }
 
     fn step(&mut self, at: Registers, rule: Rule) -> Option<Registers> {
@@ -230,7 +245,7 @@ impl TableWalk {
                 Some(Registers { address: next.address.checked_add(1)?, ..next })
             }
             Rule::FramePointer | Rule::NoTable => self.record(at.frame),
-            Rule::Outermost | Rule::Unknown | Rule::NotReturnedTo | Rule::NoCode => None,
+            Rule::Outermost | Rule::Put | Rule::Unknown | Rule::NotReturnedTo | Rule::NoCode => None,
         }
     }
 
@@ -268,4 +283,56 @@ struct Registers {
     stack: usize,
     frame: usize,
     words: Words,
+}
+
+/// Notices a walk that goes round and round, as hand-made stacks may lead it. Where all registers are what they were at an earlier step,
+/// all that follows is, too (Brent's algorithm: the step that others are compared with is the first, the second, the fourth, and so on).
+struct Circle {
+    compared: [u64; 3],
+    steps: usize,
+    next: usize,
+}
+
+impl Circle {
+    fn new() -> Circle {
+        Circle { compared: [0; 3], steps: 0, next: 1 }
+    }
+
+    #[inline(always)]
+    fn closes_at(&mut self, at: &Registers) -> bool {
+        let registers = [at.address, at.stack as u64, at.frame as u64];
+        self.steps += 1;
+        if registers == self.compared {
+            return true;
+        }
+        if self.steps == self.next {
+            self.compared = registers;
+            self.next *= 2;
+        }
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_circle_is_noticed_wherever_it_begins_and_nothing_else_is_one() {
+        let at = |place: usize| {
+            let words = Words { place, address: 0, frame: 0, others: None };
+            Registers { address: 1, stack: place, frame: 0, words }
+        };
+        for (before, round) in [(0, 1), (0, 2), (1, 1), (7, 3), (100, 1000), (5000, 17)] {
+            let mut circle = Circle::new();
+            let places = (0..).map(|i| if i < before { i } else { before + (i - before) % round });
+            let noticed = places.take(100_000).position(|place| circle.closes_at(&at(place)));
+            assert!(
+                noticed.is_some_and(|steps| (before + round..4 * (before + round) + 4).contains(&steps)),
+                "{noticed:?}"
+            );
+        }
+        let mut circle = Circle::new();
+        assert!(!(0..100_000).any(|place| circle.closes_at(&at(place))));
+    }
 }

@@ -39,8 +39,9 @@ pub(crate) enum Rule {
     Signal { stack: u32, address: u32, frame: u32 },
     /// Nothing called the function.
     Outermost,
-    /// There is no table for the function. It is of the program itself, and code like it sets a frame pointer: it is taken to have
-    /// one.
+    /// A function begins there, or there is code that no call is before: whoever made the stack has put it there, and nothing called.
+    Put,
+    /// There is no table for the function. It is of the program itself, and code there sets a frame pointer, which may be the function's.
     NoTable,
     /// There is code, but what the tables say of it cannot be followed, or there are none.
     Unknown,
@@ -84,7 +85,7 @@ pub(crate) fn rule_where_interrupted(address: u64) -> Found {
 pub(crate) enum FramePointer {
     /// Its table says so.
     Known,
-    /// It is taken to: there is no table.
+    /// It may have one: there is no table.
     Guessed,
     Missing,
 }
@@ -178,6 +179,7 @@ fn pack(address: u64, Found { rule, function }: Found) -> Option<u64> {
         Rule::Outermost => (NO_WAY as u32, 0),
         Rule::Unknown => (NO_WAY as u32, 1),
         Rule::NotReturnedTo => (NO_WAY as u32, 2),
+        Rule::Put => (NO_WAY as u32, 3),
         Rule::NoTable => (NO_TABLE as u32, 0),
         Rule::Aligned { end, frame } => (7, word(end, 18)? << 11 | word(frame, 11)?),
         Rule::NoCode => return None,
@@ -201,7 +203,8 @@ fn unpack(address: u64, packed: u64) -> Found {
         4 => Rule::Signal { stack: field(18, 9), address: field(9, 9), frame: field(0, 9) },
         NO_WAY if value == 0 => Rule::Outermost,
         NO_WAY if value == 1 => Rule::Unknown,
-        NO_WAY => Rule::NotReturnedTo,
+        NO_WAY if value == 2 => Rule::NotReturnedTo,
+        NO_WAY => Rule::Put,
         NO_TABLE => Rule::NoTable,
         _ => Rule::Aligned { end: field(11, 18), frame: field(0, 11) },
     };
@@ -232,7 +235,7 @@ fn find(address: u64) -> Found {
                 let is_told = matches!(found.rule, Rule::Outermost | Rule::Signal { .. } | Rule::Switch { .. });
                 let is_returned_to = is_told || memory::calls_before(found.function as usize, address as usize);
                 if is_put {
-                    nowhere(Rule::Outermost)
+                    nowhere(Rule::Put)
                 } else if is_returned_to {
                     found
                 } else {
@@ -240,7 +243,7 @@ fn find(address: u64) -> Found {
                 }
             }
             None if memory::returns_from_signal(address as usize) => nowhere(SIGNAL),
-            None if before() == Before::Other => nowhere(Rule::Outermost),
+            None if before() == Before::Other => nowhere(Rule::Put),
             None if before() == Before::Call
                 && code_at::is_in_own_object(call)
                 && memory::sets_frame_pointer(eh_frame::end_before(object, call), call) =>
@@ -314,6 +317,7 @@ mod tests {
             Rule::Switch { link: 0, end: 24, address: 16, frame: 24 },
             Rule::Signal { stack: 160, address: 168, frame: 120 },
             Rule::Outermost,
+            Rule::Put,
             Rule::NoTable,
             Rule::Unknown,
             Rule::NotReturnedTo,
@@ -357,9 +361,7 @@ mod tests {
             assert!(function <= address);
             let called = super::rule(address);
             assert!(
-                called.rule == rule
-                    || matches!(called.rule, Rule::NotReturnedTo | Rule::Outermost)
-                    || rule == Rule::Unknown,
+                called.rule == rule || matches!(called.rule, Rule::NotReturnedTo | Rule::Put) || rule == Rule::Unknown,
                 "{called:?} {rule:?}"
             );
             called_from += usize::from(called.rule == rule);

@@ -7,7 +7,7 @@
 use super::help;
 use crate::context::cargo_args::CargoArgs;
 use crate::context::options::OwnFlags;
-use crate::gate::flags::{Allowed, Format, GateFlags};
+use crate::gate::flags::{Allowed, Format, GateFlags, Other};
 use crate::ui::error::Error;
 use clap::{ArgAction, ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use memprof_harness::run_options::{Partition, RunOptions, Scheme};
@@ -125,6 +125,9 @@ pub struct GateOnlyFlags {
     /// Compare with another revision: build and run it in a clone
     #[arg(long, value_name = "REV")]
     pub against: Option<String>,
+    /// Compare with a release on the registry, by the commit it is of
+    #[arg(long, value_name = "VER", conflicts_with_all = ["against", "explain_against"])]
+    pub against_version: Option<String>,
     /// Where a test is over budget and the baseline's profiles are not here, record them anew at this revision, to name the lines
     #[arg(long, value_name = "REV", conflicts_with = "against")]
     pub explain_against: Option<String>,
@@ -134,7 +137,7 @@ pub struct GateOnlyFlags {
     /// What goes to stdout; all of them go to target/memprof/gate
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub output_format: Format,
-    /// Plant an allocation in every test's metrics and show that the gate fails
+    /// Plant an allocation in each test, to show that the gate fails
     #[arg(long)]
     pub self_test: bool,
     #[command(flatten)]
@@ -342,6 +345,7 @@ impl GateOnlyFlags {
             bench,
             no_run,
             against,
+            against_version,
             explain_against,
             allow,
             output_format,
@@ -354,7 +358,7 @@ impl GateOnlyFlags {
         let flags = GateFlags {
             bench,
             no_run,
-            against,
+            against: against.map(Other::Revision).or(against_version.map(Other::Release)),
             explain_against,
             allow,
             format: output_format,

@@ -216,6 +216,7 @@ fn nextest(mut cargo: CargoArgs, command: &str) -> Result<(CargoArgs, Option<Par
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::flags::Other;
     use clap::CommandFactory;
 
     fn request(line: &str) -> Result<Request, Error> {
@@ -311,7 +312,7 @@ mod tests {
             test("gate --no-run --self-test --allow gone,new --allow not-run --output-format json --against x -q");
         assert!(flags.no_run && flags.self_test && run.stdout_is_taken && run.cargo.quiet);
         assert_eq!(flags.allow.len(), 3);
-        assert_eq!(flags.against.as_deref(), Some("x"));
+        assert_eq!(flags.against, Some(Other::Revision("x".into())));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::error::Error as _;
 use std::ffi::OsStr;
 
 /// What is to stand behind a flag that takes a value: its kind, and an example.
-const VALUES: [(&str, &str, &str); 19] = [
+const VALUES: [(&str, &str, &str); 20] = [
     ("good", "a revision", "v1.2.0"),
     ("bad", "a revision", "HEAD"),
     ("memprofilerate", "a number", "1"),
@@ -17,6 +17,7 @@ const VALUES: [(&str, &str, &str); 19] = [
     ("allow", "what is allowed", "gone"),
     ("output-format", "a format", "github"),
     ("against", "a revision", "origin/main"),
+    ("against-version", "a version", "1.2.0"),
     ("explain-against", "a revision", "origin/main"),
     ("repeat", "a number of times", "5"),
     ("partition", "a share", "count:1/3"),

@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::context::options::TestOptions;
-use crate::gate::baseline::against::{self, Against};
+use crate::gate::baseline::against::{self, Against, Revision};
 use crate::gate::baseline::reference::{Reference, Source, metrics_of};
 use crate::gate::baseline::store::{Repeat, Store};
 use crate::gate::committed::Baseline;
@@ -19,7 +19,6 @@ use crate::inject::harness::fingerprint;
 use crate::ui::error::Error;
 use crate::ui::exit_code::ExitCode;
 use crate::ui::interrupt;
-use camino::Utf8PathBuf;
 use memprof_profile::record::TestId;
 use memprof_profile::view::amount::plural;
 use memprof_profile::view::plain::plain;
@@ -134,10 +133,10 @@ struct Bisection<'a> {
 }
 
 impl Bisection<'_> {
-    fn at<'b>(&'b self, revision: &'b str) -> Against<'b> {
+    fn at(&self, revision: &str) -> Against<'_> {
         let harness = fingerprint::fingerprint();
         Against {
-            revision: short(revision),
+            revision: Revision::called(short(revision)),
             options: &self.options.test,
             harness,
             context: self.context,
@@ -149,9 +148,9 @@ impl Bisection<'_> {
     fn commits(&self) -> Result<Vec<String>, Error> {
         let because =
             |failure: Failure| cannot().caused_by(failure.cause).help(failure.help).with_code(ExitCode::CANNOT_COMPARE);
-        let root: &Utf8PathBuf = &self.context.workspace.root;
-        let repository = self.git.repository(root).map_err(because)?;
-        let [good, bad] = [&self.options.good, &self.options.bad].map(|revision| repository.commit(revision, root));
+        let against = self.at(&self.options.bad);
+        let (repository, folder) = against.repository()?;
+        let [good, bad] = [&self.options.good, &self.options.bad].map(|revision| repository.commit(revision, &folder));
         let commits = repository.first_parents(&good.map_err(because)?, &bad.map_err(because)?).map_err(because)?;
         if commits.is_empty() {
             return Err(cannot()
@@ -204,7 +203,7 @@ impl Bisection<'_> {
         let source_roots = self.at(culprit).source_roots()?;
         let evidence = evidence::gather(&outcome, &run, &[&store], &source_roots, &ChangedLines::default())?;
         let source = Source { name: short(before).to_owned(), committed: false };
-        let subject = self.git.repository(&self.context.workspace.root).ok().and_then(|one| one.subject(culprit));
+        let subject = self.at(culprit).repository().ok().and_then(|(repository, _)| repository.subject(culprit));
         let subject = subject.map_or(String::new(), |subject| format!(" {}", plain(&subject)));
         let rendered = text::render(&outcome, &evidence, &source);
         self.context.shell.result(&format!("\nfirst over budget: {}{subject}\n{rendered}", short(culprit)));

@@ -4,16 +4,17 @@ use super::recording;
 use crate::collect::targets;
 use crate::context::options::TestOptions;
 use crate::context::{Context, test_filter};
-use crate::gate::baseline::against::{self, Against};
+use crate::gate::baseline::against::{self, Against, Revision};
 use crate::gate::baseline::reference::Source;
 use crate::gate::baseline::reference::{Reference, nothing_ran};
+use crate::gate::baseline::release;
 use crate::gate::baseline::store::{Repeat, Store};
 use crate::gate::committed::Baseline;
 use crate::gate::compare::loaded_run::LoadedRun;
 use crate::gate::compare::{self, again, self_test};
 use crate::gate::explain::changed_lines::ChangedLines;
 use crate::gate::explain::evidence::{self, Evidence};
-use crate::gate::flags::GateFlags;
+use crate::gate::flags::{GateFlags, Other};
 use crate::gate::outcome::{Doubt, Outcome, Verdict};
 use crate::gate::output::Outputs;
 use crate::gate::output::text;
@@ -103,18 +104,23 @@ fn refusal(error: &Error) -> Doubt {
 fn compare_run(options: &GateOptions, context: &mut Context<'_>, out: &Utf8Path) -> Result<Conclusion, Error> {
     let reference = Reference::find(context, &options.flags)?;
     // A baseline that cannot be used should not cost a run of all tests.
-    let (reference, baseline) = match &options.flags.against {
-        Some(revision) => {
-            let git = against::git(revision)?;
-            let other =
-                Against { revision, options: &options.test, harness: fingerprint::fingerprint(), context, git: &git };
-            let against = reference.against(other)?;
+    let (reference, baseline, revision) = match &options.flags.against {
+        Some(other) => {
+            let git = against::git(other.name())?;
+            let revision = match other {
+                Other::Revision(name) => Revision::called(name),
+                Other::Release(spec) => release::find(context, &options.test.cargo, &git, spec)?,
+            };
+            let commit = revision.commit.clone();
+            let harness = fingerprint::fingerprint();
+            let (reference, baseline) =
+                reference.against(Against { revision, options: &options.test, harness, context, git: &git })?;
             context.git = Some(git);
-            against
+            (reference, baseline, Some(commit))
         }
         None => {
             let baseline = reference.baseline()?;
-            (reference, baseline)
+            (reference, baseline, None)
         }
     };
     let folder = if options.flags.no_run {
@@ -141,7 +147,7 @@ fn compare_run(options: &GateOptions, context: &mut Context<'_>, out: &Utf8Path)
     let outcome = compare::compare(&baseline, &run, &reference.policy);
     let all: Vec<_> = outcome.tests.iter().map(|test| &test.id).collect();
     reference.policy.idle(&all).iter().for_each(|idle| context.shell.warn(idle));
-    let evidence = gather(options, &outcome, &run, &reference, context)?;
+    let evidence = gather(options, &outcome, &run, (&reference, revision.as_ref()), context)?;
     let root = &context.workspace.root;
     let outputs =
         Outputs { outcome: &outcome, evidence: &evidence, baseline: &reference.source, already_shown: false, root };
@@ -157,19 +163,20 @@ fn gather(
     options: &GateOptions,
     outcome: &Outcome,
     run: &LoadedRun,
-    reference: &Reference,
+    (reference, revision): (&Reference, Option<&String>),
     context: &Context<'_>,
 ) -> Result<Evidence, Error> {
-    let GateFlags { against, explain_against, .. } = &options.flags;
+    let explain_against = &options.flags.explain_against;
     let source_roots = targets::source_roots(&context.workspace);
     let changed = match outcome.over_budget().is_empty() {
         true => ChangedLines::default(),
-        false => changed_since(against.as_ref().or(explain_against.as_ref()), reference, context).unwrap_or_default(),
+        false => changed_since(revision.or(explain_against.as_ref()), reference, context).unwrap_or_default(),
     };
     let evidence = evidence::gather(outcome, run, &[&reference.store], &source_roots, &changed)?;
     let Some(revision) = explain_against.as_ref().filter(|_| evidence.lacks_profiles()) else { return Ok(evidence) };
     let recorded = against::git(revision).and_then(|git| {
         let harness = fingerprint::fingerprint();
+        let revision = Revision::called(revision);
         Against { revision, options: &options.test, harness, context, git: &git }.record()
     });
     match recorded {

@@ -21,14 +21,32 @@ pub struct GateFlags {
     pub allow: Vec<Allowed>,
     /// What goes to stdout.
     pub format: Format,
-    /// The revision to compare with, in place of the baseline.
-    pub against: Option<String>,
+    /// What to compare with in place of the baseline.
+    pub against: Option<Other>,
     /// The revision that is recorded for the profiles that the baseline lacks.
     pub explain_against: Option<String>,
     /// Of benchmarks, which have a baseline of their own; with the one target that was named.
     pub bench: Option<Option<String>>,
     /// How tests are run.
     pub run_options: RunOptions,
+}
+
+/// What is compared with in place of the baseline's file, as given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Other {
+    /// A revision, as git names it.
+    Revision(String),
+    /// A release on the registry: its version, perhaps behind a name and `@`.
+    Release(String),
+}
+
+impl Other {
+    /// As given.
+    pub fn name(&self) -> &str {
+        match self {
+            Other::Revision(name) | Other::Release(name) => name,
+        }
+    }
 }
 
 /// What stdout is for.

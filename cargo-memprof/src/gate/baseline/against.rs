@@ -22,6 +22,7 @@ use rustix::fs::FlockOperation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
 use std::process::{Command, Stdio};
 
 /// The checkout, below the folder of this file.
@@ -34,10 +35,25 @@ const PROFILES: &str = "baseline";
 const LOCK_FILE: &str = "Cargo.lock";
 const ELSEWHERE: &str = "set `CARGO_TARGET_DIR` to a folder outside of the repository, where the clone then is";
 
+/// Another revision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revision {
+    /// As the user knows it.
+    pub name: String,
+    /// As git knows it.
+    pub commit: String,
+}
+
+impl Revision {
+    /// What the user called so, who uses git's names.
+    pub fn called(name: &str) -> Revision {
+        Revision { name: name.to_owned(), commit: name.to_owned() }
+    }
+}
+
 /// What is needed to record another revision.
 pub struct Against<'a> {
-    /// As the user named it.
-    pub revision: &'a str,
+    pub revision: Revision,
     pub options: &'a TestOptions,
     /// What the harness is made of, by which the revision is recorded.
     pub harness: u64,
@@ -70,17 +86,13 @@ impl Against<'_> {
     /// # Errors
     /// Where there is no such revision, or it cannot be checked out or built.
     pub fn record(&self) -> Result<LoadedRun, Error> {
-        let stand = self.stand()?;
-        let repository = self.git.repository(&stand).map_err(self.because("ask git about the repository"))?;
-        let hash = repository.commit(self.revision, &stand).map_err(self.because("find the revision"))?;
-        let target = self.context.cargo_env.target_dir(&self.context.workspace)?;
-        let folder = target.join(crate::context::target_dir::NAME).join(layout::AGAINST);
+        let (repository, stand) = self.repository()?;
+        let hash = repository.commit(&self.revision.commit, &stand).map_err(self.because("find the revision"))?;
+        let folder = folder(self.context)?;
         let key = self.key(&repository, &hash)?;
         let checkout = Checkout { git: self.git, hash, top: repository.top.clone(), tree: folder.join(TREE) };
         let out = folder.join(format!("{}-{key:016x}", checkout.shown()));
-        fs_err::create_dir_all(&folder).map_err(|error| self.failed("make its folder").caused_by(error))?;
-        outlet::put(folder.join(layout::AGAINST_MARK), "")
-            .map_err(|error| self.failed("mark its folder").caused_by(error))?;
+        make(&folder).map_err(|error| self.failed("make its folder").caused_by(error))?;
         // Two at once, of hooks or in two terminals, would have one clone. A file system without locks has none.
         let lock = fs_err::File::open(&folder).map_err(|error| self.failed("open its folder").caused_by(error))?;
         let _ = rustix::fs::flock(&lock, FlockOperation::LockExclusive);
@@ -89,7 +101,7 @@ impl Against<'_> {
         let is_whole = self.git.repository(&self.context.workspace.root).is_ok_and(|whole| whole.top == repository.top);
         let of = if is_whole { String::new() } else { format!(" of the repository `{}`", repository.top) };
         let status =
-            |what: &str| self.context.shell.status(what, &format!("{} ({}){of}", self.revision, checkout.shown()));
+            |what: &str| self.context.shell.status(what, &format!("{} ({}){of}", self.revision.name, checkout.shown()));
         let known = known(&out);
         if let Some(run) = known.filter(|_| configuration.is_empty()) {
             status("Known");
@@ -117,13 +129,22 @@ impl Against<'_> {
     pub fn source_roots(&self) -> Result<SourceRoots, Error> {
         let root = &self.context.workspace.root;
         let repository = self.git.repository(root).map_err(self.because("ask git about the repository"))?;
-        let target = self.context.cargo_env.target_dir(&self.context.workspace)?;
-        let tree = target.join(crate::context::target_dir::NAME).join(layout::AGAINST).join(TREE);
+        let tree = folder(self.context)?.join(TREE);
         let workspace = root.strip_prefix(&repository.top).map_or(tree.clone(), |inside| tree.join(inside));
         Ok(SourceRoots { workspace: workspace.into(), beside: vec![tree.into()] })
     }
 
-    /// The folder whose repository has the revision: that of the manifest which the user names, or the one the user is in, as for git.
+    /// The repository that has the revisions, and the folder in it from which they are named.
+    ///
+    /// # Errors
+    /// Where git does not know of one.
+    pub fn repository(&self) -> Result<(Repository<'_>, Utf8PathBuf), Error> {
+        let stand = self.stand()?;
+        let repository = self.git.repository(&stand).map_err(self.because("ask git about the repository"))?;
+        Ok((repository, stand))
+    }
+
+    /// The folder whose repository has revisions: that of the manifest which the user names, or the one the user is in, as for git.
     fn stand(&self) -> Result<Utf8PathBuf, Error> {
         let failed = |error| self.failed("find the folder that this run is of").caused_by(error);
         let current = std::env::current_dir().map_err(|error| failed(error.to_string()))?;
@@ -288,7 +309,8 @@ impl Against<'_> {
                 .help(format!("name a revision whose tests can be built and run; all that was said is in `{log}`")));
         }
         if !output.status.success() {
-            let what = format!("tests of {} fail; those have nothing to be compared with (see `{log}`)", self.revision);
+            let what =
+                format!("tests of {} fail; those have nothing to be compared with (see `{log}`)", self.revision.name);
             self.context.shell.warn(&what);
         }
         Ok(())
@@ -299,8 +321,26 @@ impl Against<'_> {
     }
 
     fn failed(&self, what: &str) -> Error {
-        failed(self.revision, what)
+        failed(&self.revision.name, what)
     }
+}
+
+/// Where other revisions are.
+///
+/// # Errors
+/// Where the target folder is none.
+pub fn folder(context: &Context<'_>) -> Result<Utf8PathBuf, Error> {
+    let target = context.cargo_env.target_dir(&context.workspace)?;
+    Ok(target.join(crate::context::target_dir::NAME).join(layout::AGAINST))
+}
+
+/// Makes the folder of other revisions, and marks it as ours.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn make(folder: &Utf8Path) -> io::Result<()> {
+    fs_err::create_dir_all(folder)?;
+    outlet::put(folder.join(layout::AGAINST_MARK), "")
 }
 
 /// Cargo's configuration in the folders above `tree` that is there and that the repository tracks.
@@ -318,7 +358,8 @@ pub fn git(revision: &str) -> Result<Git, Error> {
     Git::find().map_err(|failure| failed(revision, "call git").caused_by(failure.cause).help(failure.help))
 }
 
-fn failed(revision: &str, what: &str) -> Error {
+/// What stands above all that goes wrong with a revision; `what` could not be done.
+pub fn failed(revision: &str, what: &str) -> Error {
     let failure = Error::new(format!("cannot compare with `{revision}`")).with_code(ExitCode::CANNOT_COMPARE);
     failure.caused_by(format!("cannot {what}"))
 }
@@ -333,7 +374,7 @@ fn shown(command: &Command) -> String {
 }
 
 /// The end of what a failed command said.
-fn last_lines(text: &str) -> String {
+pub fn last_lines(text: &str) -> String {
     const SHOWN: usize = 15;
     let lines: Vec<&str> = text.trim_end().lines().collect();
     lines[lines.len().saturating_sub(SHOWN)..].join("\n")

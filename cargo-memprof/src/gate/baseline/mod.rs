@@ -7,4 +7,5 @@ mod configuration;
 pub mod against;
 pub mod file;
 pub mod reference;
+pub mod release;
 pub mod store;

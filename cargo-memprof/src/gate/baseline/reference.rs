@@ -97,7 +97,7 @@ impl Reference {
         let run = against.record()?;
         let tests = metrics_of(&run);
         self.store = Store::of_run(&run, Repeat::Most);
-        self.source = Source { name: against.revision.to_owned(), committed: false };
+        self.source = Source { name: against.revision.name.clone(), committed: false };
         // There is no line that could be removed when a test is.
         self.policy.gone = self.policy.gone.min(Severity::Warn);
         // Both sides were built by the same command: where units differ, it is the change that does it.

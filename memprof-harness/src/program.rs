@@ -147,8 +147,8 @@ impl Recording {
     }
 
     fn asked_for() -> Option<Recording> {
-        let asked = env::var_os(environment::PROGRAM)?.into_string().ok()?;
-        let mut words = asked.splitn(4, ' ');
+        let value = env::var_os(environment::PROGRAM)?.into_string().ok()?;
+        let mut words = value.splitn(4, ' ');
         let (detail, seed) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
         let (stem, folder) = (words.next()?.to_owned(), words.next()?);
         let folder = PathBuf::from(folder);
@@ -157,9 +157,9 @@ impl Recording {
             // The doctests are started with this environment and are the roots.
             return None;
         }
-        let asked = env::var(environment::WINDOW).unwrap_or_default();
-        let functions = asked.strip_prefix(environment::FRAME).map(str::to_owned);
-        let window = match asked.as_str() {
+        let value = env::var(environment::WINDOW).unwrap_or_default();
+        let functions = value.strip_prefix(environment::FRAME).map(str::to_owned);
+        let window = match value.as_str() {
             environment::THREADS => Window::Threads,
             environment::CALL => Window::FromCall,
             _ if functions.is_some() => Window::Frame,

@@ -284,8 +284,8 @@ mod tests {
         let (mut output, writer) = io::pipe().unwrap();
         command.stderr(writer.try_clone().unwrap()).stdout(writer);
         let ended = run(command, Some(Duration::from_millis(500))).unwrap();
-        let mut said = String::new();
-        output.read_to_string(&mut said).unwrap();
+        let mut text = String::new();
+        output.read_to_string(&mut text).unwrap();
         assert!(ended.timed_out);
         assert_eq!(ended.status.signal(), Some(libc::SIGKILL));
     }

@@ -118,35 +118,35 @@ const PROFILERS: [Profiler; 10] = [
 const WORKLOADS: [&str; 7] = ["w1", "w2", "w3x1", "w3", "w3x4", "w4", "w5"];
 
 /// What the command line asked for.
-struct Wanted {
+struct Request {
     rounds: usize,
     scale: f64,
     names: Vec<String>,
 }
 
 fn main() {
-    let wanted = wanted();
+    let request = request();
     let bench = Workbench::new();
     println!("# {}", bench.about());
-    println!("# {} rounds, scale {}; medians of pairs\n", wanted.rounds, wanted.scale);
+    println!("# {} rounds, scale {}; medians of pairs\n", request.rounds, request.scale);
     println!("| profiler | workload | own cpu | ns per alloc+free | peak RSS | output KiB |");
     println!("| --- | --- | --- | --- | --- | --- |");
     let counts = count_allocations(&bench);
     for profiler in &PROFILERS {
-        if !wanted.names.is_empty() && !wanted.names.iter().any(|name| profiler.name.contains(name.as_str())) {
+        if !request.names.is_empty() && !request.names.iter().any(|name| profiler.name.contains(name.as_str())) {
             continue;
         }
         match (build(&bench, profiler.build), base(&bench, profiler.base)) {
-            (Ok(profiled), Ok(base)) => compare(&wanted, profiler, &profiled, &base, &counts),
+            (Ok(profiled), Ok(base)) => compare(&request, profiler, &profiled, &base, &counts),
             (Err(why), _) | (_, Err(why)) => println!("| {} | skipped: {why} | | | | |", profiler.name),
         }
     }
-    cliffs(&bench, &wanted);
-    report_writing(&bench, wanted.scale);
+    cliffs(&bench, &request);
+    report_writing(&bench, request.scale);
 }
 
 /// What the walk of a stack costs at rate 1, as the ratio of the same blocks below two kinds of stack.
-fn cliffs(bench: &Workbench, wanted: &Wanted) {
+fn cliffs(bench: &Workbench, request: &Request) {
     const CLIFFS: [(&str, &str, &str); 9] = [
         ("200 frames, over 120", "deep_200", "deep_120"),
         ("2000 frames, over 200", "deep_2000", "deep_200"),
@@ -163,9 +163,9 @@ fn cliffs(bench: &Workbench, wanted: &Wanted) {
     println!("| --- | --- |");
     for (what, workload, base) in CLIFFS {
         let run = |workload: &str| {
-            ours.run(&format!("cliffs::{workload}"), wanted.scale / 10.0, &["--memprofilerate", "1"], &[])
+            ours.run(&format!("cliffs::{workload}"), request.scale / 10.0, &["--memprofilerate", "1"], &[])
         };
-        let pairs: Vec<(Run, Run)> = (0..wanted.rounds).filter_map(|_| run(workload).zip(run(base))).collect();
+        let pairs: Vec<(Run, Run)> = (0..request.rounds).filter_map(|_| run(workload).zip(run(base))).collect();
         if pairs.is_empty() {
             println!("| {what} | FAILED |");
             continue;
@@ -174,17 +174,17 @@ fn cliffs(bench: &Workbench, wanted: &Wanted) {
     }
 }
 
-fn wanted() -> Wanted {
-    let mut wanted = Wanted { rounds: 5, scale: 0.3, names: Vec::new() };
+fn request() -> Request {
+    let mut request = Request { rounds: 5, scale: 0.3, names: Vec::new() };
     let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
-            "--rounds" => wanted.rounds = arguments.next().and_then(|n| n.parse().ok()).expect("--rounds N"),
-            "--scale" => wanted.scale = arguments.next().and_then(|s| s.parse().ok()).expect("--scale S"),
-            _ => wanted.names.push(argument),
+            "--rounds" => request.rounds = arguments.next().and_then(|n| n.parse().ok()).expect("--rounds N"),
+            "--scale" => request.scale = arguments.next().and_then(|s| s.parse().ok()).expect("--scale S"),
+            _ => request.names.push(argument),
         }
     }
-    wanted
+    request
 }
 
 fn build(bench: &Workbench, build: Build) -> Result<Built, String> {
@@ -214,7 +214,7 @@ fn count_allocations(bench: &Workbench) -> Vec<f64> {
     WORKLOADS.iter().map(count).collect()
 }
 
-fn compare(wanted: &Wanted, profiler: &Profiler, profiled: &Built, base: &Built, counts: &[f64]) {
+fn compare(request: &Request, profiler: &Profiler, profiled: &Built, base: &Built, counts: &[f64]) {
     for (workload, count) in WORKLOADS.iter().zip(counts) {
         // W2 and W5 do whole rounds of something, of an eighth and a sixteenth of a second.
         let round = match *workload {
@@ -222,9 +222,9 @@ fn compare(wanted: &Wanted, profiler: &Profiler, profiled: &Built, base: &Built,
             "w5" => 0.0625,
             _ => 0.0,
         };
-        let scale = whole_rounds(wanted.scale * profiler.share, round);
+        let scale = whole_rounds(request.scale * profiler.share, round);
         let mut pairs: Vec<(Run, Run)> = Vec::new();
-        for _ in 0..wanted.rounds {
+        for _ in 0..request.rounds {
             let with = profiled.run(workload, scale, profiler.arguments, profiler.environment);
             let without = base.run(workload, scale, &[], &[]);
             match (with, without) {

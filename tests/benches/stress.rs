@@ -28,7 +28,7 @@ fn main() {
             let (counters, sites) = (probed.ledger.counters, probed.ledger.sites.len());
             println!(
                 "{hook:?} hook, rate {rate}: {} allocations, {} reallocations and {} frees by 8 threads, {sites} sites: \
-                 all figures are true ({:.0} s)",
+                 all metrics are true ({:.0} s)",
                 counters.alloc_objects - counters.reallocs,
                 counters.reallocs,
                 counters.frees - counters.reallocs,

@@ -216,8 +216,8 @@ impl Ran {
 
     /// Checks that neither output has this in it.
     pub fn never_says(self, text: &str) -> Ran {
-        let said = self.stdout.contains(text) || self.stderr.contains(text);
-        assert!(!said, "`{text}` is said\n{}", self.all());
+        let is_there = self.stdout.contains(text) || self.stderr.contains(text);
+        assert!(!is_there, "`{text}` is said\n{}", self.all());
         self
     }
 

@@ -218,8 +218,8 @@ fn record_in(folder: &Path, hook: Hook, scenario: &str, rate: u64) -> Bytes {
     command.env("MEMPROF_CHILD", "0").env("MEMPROF_RATE", rate.to_string()).env("MEMPROF_LEDGER", &ledger);
     let output = command.output().expect("the probe starts");
     let status = output.status;
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(truth.exists(), "`{scenario}` at rate {rate} reported nothing and ended with {status}: {said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(truth.exists(), "`{scenario}` at rate {rate} reported nothing and ended with {status}: {stderr}");
     let outcome = if status.success() { OutcomeCode::Ok } else { OutcomeCode::Failed };
     file.finish(Finish { outcome, wait_status: status.into_raw(), wall_ns: 0 }).expect("the ledger can be closed");
     let truth = read_truth(&truth);
@@ -248,10 +248,10 @@ fn take(path: &Path) -> Vec<u8> {
 fn read_truth(path: &Path) -> Truth {
     let mut truth = Truth::default();
     for line in fs::read_to_string(path).expect("just seen").lines() {
-        let (name, rest) = line.split_once(' ').expect("a name and figures");
-        let metrics: Vec<u64> = rest.split(' ').map(|metric| metric.parse().expect("a figure")).collect();
+        let (name, rest) = line.split_once(' ').expect("a name and metrics");
+        let metrics: Vec<u64> = rest.split(' ').map(|metric| metric.parse().expect("a metric")).collect();
         match name {
-            "place" => truth.places.push(metrics.try_into().expect("ten figures")),
+            "place" => truth.places.push(metrics.try_into().expect("ten metrics")),
             _ => _ = truth.totals.insert(name.to_owned(), metrics[0]),
         }
     }

@@ -41,7 +41,7 @@ pub fn hook(fixture: &Fixture, name: &str, line: &str) {
 /// Everything of a checkout that is the user's: what is checked out, what is staged, what is changed, every name and
 /// every setting.
 pub fn state(fixture: &Fixture, folder: &Path) -> String {
-    let asked: [&[&str]; 7] = [
+    let commands: [&[&str]; 7] = [
         &["symbolic-ref", "--quiet", "HEAD"],
         &["rev-parse", "HEAD"],
         &["status", "--porcelain"],
@@ -50,7 +50,7 @@ pub fn state(fixture: &Fixture, folder: &Path) -> String {
         &["worktree", "list", "--porcelain"],
         &["config", "--local", "--list"],
     ];
-    asked.iter().map(|arguments| git_in(fixture, folder, arguments).run().stdout).collect()
+    commands.iter().map(|arguments| git_in(fixture, folder, arguments).run().stdout).collect()
 }
 
 /// Another checkout of the same repository, beside the fixture, on a branch of the same name.

@@ -21,18 +21,18 @@ fn metrics(summary: &Summary, name: &str) -> [u64; 6] {
     [found.alloc_objects, found.alloc_space, found.reallocs, found.peak_space, inuse[0], inuse[1]]
 }
 
-fn said(ran: &Ran) -> String {
+fn warnings(ran: &Ran) -> String {
     ran.stdout.clone() + &ran.stderr
 }
 
 #[test]
-fn a_test_with_a_counting_allocator_has_the_figures_that_it_counts_at_every_rate() {
+fn a_test_with_a_counting_allocator_has_the_metrics_that_it_counts_at_every_rate() {
     let fixture = Fixture::copy("allocators");
     for rate in ["0", "1", "64", "524288"] {
         // Cargo would not build the one of these two with the other's flags.
         for profile in ["", "--release"] {
             let ran = fixture.memprof(&format!("test --test counting --memprofilerate {rate} {profile}")).succeed();
-            assert!(!said(&ran).contains("without being profiled"), "{}", ran.all());
+            assert!(!warnings(&ran).contains("without being profiled"), "{}", ran.all());
             let summary = fixture.summary();
             for (name, expected) in COUNTING {
                 assert_eq!(metrics(&summary, name), expected, "{name} at rate {rate} {profile}");
@@ -118,14 +118,14 @@ fn what_goes_past_the_c_library_is_named_and_is_no_zero() {
     let summary = fixture.summary();
     let pooled = summary.test("allocates_past_everything");
     assert_eq!((pooled.text("hook"), pooled.text("seen")), ("native", "partial"));
-    let said = said(&ran);
-    assert!(said.contains("test/pooled: the `#[global_allocator]`"), "{}", ran.all());
-    assert!(said.contains("#[cfg_attr(not(memprof), global_allocator)]"), "{}", ran.all());
-    assert!(said.contains("1 partially recorded") && !said.contains("without allocations"), "{}", ran.all());
+    let warnings = warnings(&ran);
+    assert!(warnings.contains("test/pooled: the `#[global_allocator]`"), "{}", ran.all());
+    assert!(warnings.contains("#[cfg_attr(not(memprof), global_allocator)]"), "{}", ran.all());
+    assert!(warnings.contains("1 partially recorded") && !warnings.contains("without allocations"), "{}", ran.all());
     assert!(fixture.read("target/memprof/index.html").contains("partially recorded"));
     assert!(fixture.read("target/memprof/index.html").contains(">≥0</td>"));
     // The same advice, taken; a name that plain cargo would warn of.
-    assert!(!said.contains("unexpected `cfg`"), "{}", ran.all());
+    assert!(!warnings.contains("unexpected `cfg`"), "{}", ran.all());
     let aside = summary.test("is_seen_whole");
     assert_eq!((aside.text("hook"), aside.text("seen")), ("rust", "all"));
     assert_eq!(metrics(&summary, "is_seen_whole"), [1, 4321, 0, 4321, 0, 0]);
@@ -150,11 +150,11 @@ fn mimalloc_is_named_wherever_it_is_and_gone_where_it_steps_aside() {
     let starts = summary.test("starts_one_with_mimalloc");
     assert_eq!((starts.text("hook"), starts.text("seen")), ("rust", "all"));
     assert_eq!(starts.json["children"][0]["seen"], "partial");
-    let said = said(&ran);
-    assert!(said.contains("test/hidden, the program `mapped`: the `#[global_allocator]`"), "{}", ran.all());
-    assert!(said.contains("beside them 1 process that they started (1 partially recorded)"), "{}", ran.all());
-    assert!(said.contains("#[cfg_attr(not(memprof), global_allocator)]"), "{}", ran.all());
-    assert!(!said.contains("unexpected `cfg`"), "{}", ran.all());
+    let warnings = warnings(&ran);
+    assert!(warnings.contains("test/hidden, the program `mapped`: the `#[global_allocator]`"), "{}", ran.all());
+    assert!(warnings.contains("beside them 1 process that they started (1 partially recorded)"), "{}", ran.all());
+    assert!(warnings.contains("#[cfg_attr(not(memprof), global_allocator)]"), "{}", ran.all());
+    assert!(!warnings.contains("unexpected `cfg`"), "{}", ran.all());
 }
 
 #[test]
@@ -188,14 +188,14 @@ fn c_code_is_seen_where_the_native_hook_is_asked_for() {
 fn where_no_c_library_can_be_hooked_the_wish_is_refused_with_the_reason() {
     let fixture = Fixture::copy("allocators");
     let ran = fixture.memprof("test --native --target x86_64-unknown-linux-musl").run().ended_with(2);
-    assert!(said(&ran).contains("only glibc can"), "{}", ran.all());
+    assert!(warnings(&ran).contains("only glibc can"), "{}", ran.all());
     let fixture = Fixture::copy("shapes");
     let flags = "-Ctarget-feature=+crt-static";
     let plain = fixture.cargo("test -p odd --test own_allocator").env("RUSTFLAGS", flags).succeed();
     let ran = fixture.memprof("test -p odd --test own_allocator").env("RUSTFLAGS", flags).succeed();
     assert_same(&plain, &ran);
-    let told = said(&ran);
-    assert!(told.contains("`#[global_allocator]`") && told.contains("`crt-static`"), "{told}");
+    let warnings = warnings(&ran);
+    assert!(warnings.contains("`#[global_allocator]`") && warnings.contains("`crt-static`"), "{warnings}");
 }
 
 /// What the tests of `made_by_c` are recorded with, on any machine, and at any rate.
@@ -230,8 +230,8 @@ fn blocks_of_cs_malloc_that_rust_drops_work_as_without_us_and_are_not_counted() 
     let fixture = Fixture::copy("allocators");
     let plain = fixture.cargo("test --test made_by_c -- --test-threads=1").succeed();
     for rate in ["0", "1", "4096", "524288"] {
-        let asked = format!("test --test made_by_c --memprofilerate {rate} -- --test-threads=1");
-        let profiled = fixture.memprof(&asked).succeed();
+        let arguments = format!("test --test made_by_c --memprofilerate {rate} -- --test-threads=1");
+        let profiled = fixture.memprof(&arguments).succeed();
         assert_same(&plain, &profiled);
         assert_blocks_of_cs_are_not_counted(&fixture.summary(), true, &format!("at rate {rate}"));
     }
@@ -253,8 +253,8 @@ fn blocks_of_cs_malloc_are_not_counted_where_address_space_is_limited() {
 fn blocks_of_cs_malloc_are_not_counted_where_a_sanitizer_must_know_all_blocks() {
     let fixture = Fixture::copy("allocators");
     for rate in ["0", "1", "524288"] {
-        let asked = format!("test --test made_by_c --memprofilerate {rate}");
-        fixture.memprof(&asked).env("RUSTFLAGS", "--cfg has_a_sanitizers_symbol").succeed();
+        let arguments = format!("test --test made_by_c --memprofilerate {rate}");
+        fixture.memprof(&arguments).env("RUSTFLAGS", "--cfg has_a_sanitizers_symbol").succeed();
         assert_blocks_of_cs_are_not_counted(&fixture.summary(), false, &format!("at rate {rate}"));
     }
 }

@@ -11,10 +11,10 @@ fn a_crate_that_does_not_compile_fails_with_cargos_own_words() {
     fixture.replace("src/lib.rs", "black_box(Box::new(7_u64));", "black_box(Box::new(no_such_name));");
     let plain = fixture.cargo("test").run().ended_with(101);
     let profiled = fixture.memprof("test").run().ended_with(101);
-    for said in ["error[E0425]: cannot find value `no_such_name` in this scope", "could not compile `known`"] {
-        assert!(plain.stderr.contains(said), "{}", plain.all());
+    for error in ["error[E0425]: cannot find value `no_such_name` in this scope", "could not compile `known`"] {
+        assert!(plain.stderr.contains(error), "{}", plain.all());
         // Once: that the compilation was tried with and without the harness is nobody's concern.
-        let count = |text: &str| text.matches(said).count();
+        let count = |text: &str| text.matches(error).count();
         assert_eq!(count(&plain.stderr), count(&profiled.stderr), "{}", profiled.all());
     }
     assert!(!fixture.path("target/memprof/summary.json").exists());

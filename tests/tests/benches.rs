@@ -83,7 +83,7 @@ fn a_benchmark_of_libtest_is_measured_and_one_iteration_recorded() {
     for name in ["fails", "iterates_nothing"] {
         assert_eq!(row(name).unwrap(), ["-", "-", "-"], "{name}: {}", ran.all());
     }
-    ran.complains("2 benchmarks have no figures of an iteration: they called no `Bencher::iter`, or failed");
+    ran.complains("2 benchmarks have no metrics of an iteration: they called no `Bencher::iter`, or failed");
     assert_eq!(summary.test("tests::three_boxes").metrics().inuse_objects, 0);
     // As a test it runs once, and is recorded with what is around.
     let ran = fixture.cargo("+nightly memprof test three_boxes").in_folder(&folder).succeed();
@@ -195,7 +195,7 @@ fn every_known_framework_has_its_iterations_recorded() {
 }
 
 #[test]
-fn no_figure_of_bencher_is_of_anything_but_what_it_iterates() {
+fn no_metric_of_bencher_is_of_anything_but_what_it_iterates() {
     let source = "use bencher::{benchmark_group, benchmark_main, Bencher};\n\
         fn with_setup(bencher: &mut Bencher) {\n    let kept = vec![1u8; 1 << 20];\n    bencher.iter(|| kept[0..10].to_vec())\n}\n\
         fn prints(bencher: &mut Bencher) {\n    println!(\"loading\");\n    bencher.iter(|| String::with_capacity(1000))\n}\n\
@@ -311,7 +311,7 @@ fn criterion_and_divan_run_one_benchmark_a_process() {
 }
 
 #[test]
-fn no_figure_of_criterion_or_divan_is_of_anything_but_one_benchmark() {
+fn no_metric_of_criterion_or_divan_is_of_anything_but_one_benchmark() {
     let of_criterion = "use criterion::{criterion_group, criterion_main, Criterion};\nfn all(criterion: &mut Criterion) {\n    \
         criterion.bench_function(\"ends in a blank \", |bencher| bencher.iter(|| vec![1u8; 10]));\n    \
         criterion.bench_function(\"one #2\", |bencher| bencher.iter(|| vec![1u8; 50]));\n    \

@@ -57,7 +57,7 @@ fn a_flamegraph_zooms_and_searches() {
     let dom = String::from_utf8_lossy(&output.stdout).into_owned();
     let seen = dom.split("<pre id=\"seen\">").nth(1).and_then(|rest| rest.split("</pre>").next()).unwrap_or_default();
     // 300 of 600 bytes, and 500 of them below `middle`.
-    for said in ["before 50\n", "zoomed 100\n", "after 50\n", "Matched: 83.3%\n", "tests::three_deep\n"] {
-        assert!(seen.contains(said), "{said:?} is not in {seen:?}\n{}", String::from_utf8_lossy(&output.stderr));
+    for text in ["before 50\n", "zoomed 100\n", "after 50\n", "Matched: 83.3%\n", "tests::three_deep\n"] {
+        assert!(seen.contains(text), "{text:?} is not in {seen:?}\n{}", String::from_utf8_lossy(&output.stderr));
     }
 }

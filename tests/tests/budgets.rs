@@ -50,7 +50,7 @@ fn failing<'a>(ran: &Ran, tests: impl Iterator<Item = &'a str>) {
 
 /// The panic names the line that allocated, and, of an async function, which has no caller to show, the function's.
 fn limits_are_explained(ran: Ran) -> Ran {
-    let ran = OVER.iter().fold(ran, |ran, (_, said)| ran.says(said));
+    let ran = OVER.iter().fold(ran, |ran, (_, text)| ran.says(text));
     ran.says("\n  at src/lib.rs:")
         .says("over its limit: `alloc_space <= 50` does not hold")
         .says("allocated by src/lib.rs:")
@@ -70,7 +70,7 @@ fn a_budget_that_does_not_hold_fails_its_test_however_the_tests_are_run() {
 
     let checked = |ran: Ran| {
         failing(&ran, OVER.iter().chain(&LEAKED).map(|(test, _)| *test));
-        let _ = LEAKED.iter().fold(limits_are_explained(ran), |ran, (_, said)| ran.says(said));
+        let _ = LEAKED.iter().fold(limits_are_explained(ran), |ran, (_, text)| ran.says(text));
     };
     for options in ["--memprofilerate 1", "--memprofilerate 524288", "--memprofilerate 0"] {
         checked(fixture.memprof(&format!("test --lib {options}")).run().ended_with(101));
@@ -99,7 +99,7 @@ fn measuring_regions_leaves_the_tests_own_profile_as_it_is() {
 #[test]
 fn a_budget_that_cannot_be_understood_says_what_was_meant() {
     let fixture = budgets();
-    for (written, said) in [
+    for (written, text) in [
         ("#[budget(alloc_object = 1)]\nfn f() {}", "there is no metric `alloc_object`; did you mean `alloc_objects`?"),
         ("#[budget(seconds = 1)]\nfn f() {}", "there is no metric `seconds`; there are `alloc_objects`, `alloc_space`"),
         ("#[budget(leaks = 0)]\nfn f() {}", "there is no metric `leaks`; did you mean `leaked`?"),
@@ -115,7 +115,7 @@ fn a_budget_that_cannot_be_understood_says_what_was_meant() {
     ] {
         fixture.write("tests/wrong.rs", &format!("#![allow(dead_code)]\nuse memprof::budget;\n{written}\n"));
         let ran =
-            fixture.cargo("test --test wrong").run().ended_with(101).complains(said).complains("tests/wrong.rs:3:");
+            fixture.cargo("test --test wrong").run().ended_with(101).complains(text).complains("tests/wrong.rs:3:");
         assert_eq!(ran.stderr.matches("error: ").count() + ran.stderr.matches("error[").count(), 2, "{}", ran.all());
     }
 }

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 /// Program, blocks and bytes of each child.
 fn children(test: &Test<'_>) -> Vec<(String, i64, i64)> {
     let number = |child: &Value, field: &str| child[field].as_i64().expect("a whole number");
-    let told = |child: &Value| {
+    let row = |child: &Value| {
         let program = child["program"].as_str().expect("a text").to_owned();
         (program, number(child, "alloc_objects"), number(child, "alloc_space"))
     };
-    test.json["children"].as_array().expect("`children` is a list").iter().map(told).collect()
+    test.json["children"].as_array().expect("`children` is a list").iter().map(row).collect()
 }
 
 /// The only child of the test.
@@ -24,7 +24,7 @@ fn child(summary: &Summary, test: &str) -> (String, i64, i64) {
 }
 
 #[test]
-fn what_cargo_runs_for_a_test_is_its_child_and_not_in_its_figures() {
+fn what_cargo_runs_for_a_test_is_its_child_and_not_in_its_metrics() {
     let fixture = Fixture::copy("running");
     fixture.memprof("test --test runs --memprofilerate 1 -- by_ starts_it what_a_flag").succeed();
     assert!(!fixture.path("target/debug").exists(), "the user's own build is left alone");

@@ -35,13 +35,13 @@ fn recorded() -> Fixture {
 }
 
 #[test]
-fn figures_and_profile_are_there_and_marked_as_cut_short() {
+fn metrics_and_profile_are_there_and_marked_as_cut_short() {
     let fixture = recorded();
     let ran = fixture.memprof("test --test deadly --memprofilerate 1").run().ended_with(101);
     let summary = fixture.summary();
-    for (name, _, said) in DEATHS {
+    for (name, _, text) in DEATHS {
         assert!(ran.stdout.contains(&format!("test {name} ... FAILED")), "{}", ran.all());
-        assert!(ran.stdout.contains(said), "{said}: {}", ran.all());
+        assert!(ran.stdout.contains(text), "{text}: {}", ran.all());
         let test = summary.test(name);
         assert_eq!((test.outcome(), &test.json["cut_short"]), ("failed", &true.into()), "{name}");
         let metrics = test.metrics();
@@ -74,7 +74,7 @@ fn the_verdicts_of_tests_that_merely_fail_are_whole() {
         assert_eq!((test.outcome(), &test.json["cut_short"]), (outcome, &false.into()), "{name}");
     }
     let ignored = summary.tests().iter().filter(|test| test.name().starts_with("ignored::")).count();
-    assert_eq!(ignored, 0, "a test that did not run has no figures");
+    assert_eq!(ignored, 0, "a test that did not run has no metrics");
     assert_eq!(summary.test("panics::with_another_text").json["message"], "a big bang");
 }
 

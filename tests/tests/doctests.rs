@@ -16,20 +16,20 @@ fn metrics(fixture: &Fixture) -> Vec<(String, String, u64, u64, i64)> {
     let summary = fixture.summary();
     assert_eq!(summary.json["unprofiled"].as_array().map(Vec::len), Some(0));
     let tests = summary.tests().into_iter().filter(|test| !test.name().contains("with_a_main"));
-    let told = tests.map(|test| {
+    let rows = tests.map(|test| {
         let metrics = test.metrics();
         assert_eq!(test.text("kind"), "doc");
         let (name, outcome) = (test.name().to_owned(), test.outcome().to_owned());
         (name, outcome, metrics.alloc_objects, metrics.alloc_space, metrics.inuse_space)
     });
-    told.collect()
+    rows.collect()
 }
 
 #[test]
 fn doctests_of_older_editions_are_profiled_one_by_one() {
     let fixture = profiled("each");
-    let told = metrics(&fixture);
-    let [first, asking, panics] = &told[..] else { panic!("{told:#?}") };
+    let rows = metrics(&fixture);
+    let [first, asking, panics] = &rows[..] else { panic!("{rows:#?}") };
     assert_eq!(first, &("each/src/lib.rs - (line 1)".into(), "ok".into(), 1, 11, 0));
     assert_eq!(asking, &("each/src/lib.rs - Asking (line 29)".into(), "ok".into(), 2, 22, 0));
     assert_eq!((panics.0.as_str(), panics.1.as_str()), ("each/src/lib.rs - eleven (line 7)", "ok"));
@@ -42,8 +42,8 @@ fn doctests_of_older_editions_are_profiled_one_by_one() {
 
 #[test]
 fn merged_doctests_are_profiled_as_if_each_were_alone() {
-    let told = metrics(&profiled("merged"));
-    let [first, asking, panics] = &told[..] else { panic!("{told:#?}") };
+    let rows = metrics(&profiled("merged"));
+    let [first, asking, panics] = &rows[..] else { panic!("{rows:#?}") };
     assert_eq!(first, &("merged/src/lib.rs - (line 1)".into(), "ok".into(), 1, 11, 0));
     assert_eq!((asking.1.as_str(), asking.2, asking.3, asking.4), ("ok", 2, 22, 0));
     assert_eq!(panics.1, "ok");

@@ -43,7 +43,7 @@ fn an_empty_window_records_nothing() {
 }
 
 #[test]
-fn every_figure_of_every_site_agrees_with_a_model_that_counts_the_slow_way() {
+fn every_metric_of_every_site_agrees_with_a_model_that_counts_the_slow_way() {
     at_every_rate("model", |probed| {
         peak_is_exact(probed);
         if probed.ledger.rate == 1 {
@@ -91,7 +91,7 @@ fn a_sampled_stack_is_scaled_up_to_what_was_really_allocated() {
 }
 
 #[test]
-fn two_runs_of_one_thread_are_the_same_to_the_last_figure() {
+fn two_runs_of_one_thread_are_the_same_to_the_last_metric() {
     for rate in RATES {
         let [first, second] = [(), ()].map(|()| probe("model", rate).ledger);
         assert_eq!(first.counters, second.counters);
@@ -137,7 +137,7 @@ fn a_lifetime_is_told_to_the_byte_however_long_it_is() {
 }
 
 #[test]
-fn a_block_given_back_twice_ends_the_process_and_costs_no_figure() {
+fn a_block_given_back_twice_ends_the_process_and_costs_no_metric() {
     for (hook, rate) in [Hook::Rust, Hook::Native].into_iter().flat_map(|hook| RATES.map(|rate| (hook, rate))) {
         let probed = probe_at(hook, "twice", rate);
         assert_eq!(probed.status.signal(), Some(6), "{hook:?} at rate {rate}");

@@ -48,7 +48,7 @@ fn metrics(summary: &Summary) -> BTreeMap<String, Metrics> {
 }
 
 #[test]
-fn every_test_has_the_figures_it_must_have() {
+fn every_test_has_the_metrics_it_must_have() {
     for (name, expected) in KNOWN {
         let test = recorded().test(&format!("tests::{name}"));
         let found = test.metrics();
@@ -110,7 +110,7 @@ fn dhat_counts_the_same_on_the_same_functions() {
 }
 
 #[test]
-fn two_runs_have_the_same_figures() {
+fn two_runs_have_the_same_metrics() {
     let fixture = Fixture::copy("known");
     let runs = ["", "-- --test-threads=1"].map(|more| {
         fixture.memprof("test --memprofilerate 1").args(more.split_whitespace()).succeed();
@@ -132,7 +132,7 @@ fn two_runs_have_the_same_figures() {
 }
 
 #[test]
-fn the_rate_changes_no_figure() {
+fn the_rate_changes_no_metric() {
     let fixture = Fixture::copy("known");
     let expected = without_threaded_peaks(recorded());
     for rate in [0, 1, 4096, 524_288] {
@@ -174,7 +174,7 @@ fn release_builds_have_their_own_truth() {
 
 #[test]
 fn nightly_counts_the_same() {
-    if !tool::has("cargo", &["+nightly", "--version"], "the figures on nightly") {
+    if !tool::has("cargo", &["+nightly", "--version"], "the metrics on nightly") {
         return;
     }
     let fixture = Fixture::copy("known");

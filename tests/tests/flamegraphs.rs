@@ -64,8 +64,8 @@ fn frames_carry_functions_and_amounts() {
     let summary = fixture.summary();
     let frames = frames(&summary.test("tests::three_deep").file("alloc_space"));
     for (function, bytes) in [("known::middle", "500"), ("known::innermost", "300"), ("known::three_deep", "600")] {
-        let said = |frame: &&String| frame.starts_with(function) && frame.contains(bytes);
-        assert!(frames.iter().any(|frame| said(&frame)), "{function}: {frames:#?}");
+        let has_bytes = |frame: &&String| frame.starts_with(function) && frame.contains(bytes);
+        assert!(frames.iter().any(|frame| has_bytes(&frame)), "{function}: {frames:#?}");
     }
     assert!(!frames.iter().any(|frame| frame.contains("memprof_harness") || frame.contains("__rust_begin")));
 }

@@ -139,8 +139,9 @@ fn asking_for_a_list_or_for_help_is_no_run() {
     let fixture = Fixture::copy("known");
     fixture.memprof("test --memprofilerate 1").succeed();
     let before = outputs(&fixture);
-    for asked in ["test -- --list", "test --lib -- --help", "test --no-run"] {
-        let ran = fixture.memprof(asked).succeed().never_says("no test was run").never_says("without being profiled");
+    for arguments in ["test -- --list", "test --lib -- --help", "test --no-run"] {
+        let ran =
+            fixture.memprof(arguments).succeed().never_says("no test was run").never_says("without being profiled");
         assert_eq!(outputs(&fixture), before, "{}", ran.all());
     }
 }

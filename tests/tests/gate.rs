@@ -309,13 +309,13 @@ fn doctests_keep_their_lines_when_what_stands_above_them_grows() {
 #[test]
 fn what_would_change_nothing_is_refused() {
     let fixture = with_baseline();
-    for (arguments, said) in [
+    for (arguments, text) in [
         ("gate --no-run --lib", "cannot use `--lib` with `--no-run`"),
         ("gate --no-run three", "cannot use `three` with `--no-run`"),
         ("gate --no-run --repeat 3", "with `--no-run`"),
         ("gate --no-run --self-tset", "a flag with a similar name exists: `--self-test`"),
     ] {
-        fixture.memprof(arguments).run().ended_with(2).complains(said).complains("help: ");
+        fixture.memprof(arguments).run().ended_with(2).complains(text).complains("help: ");
     }
     fixture.memprof("gate --no-run --quiet --color never --manifest-path Cargo.toml").succeed();
     let unknown = fixture.memprof("accept tests").run().ended_with(6);

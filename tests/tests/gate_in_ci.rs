@@ -262,7 +262,7 @@ fn a_configuration_that_this_side_committed_is_not_the_revisions() {
 }
 
 /// What the gate's files say: the verdict, and the heading for people.
-fn said(fixture: &Fixture) -> (String, String) {
+fn verdict_and_heading(fixture: &Fixture) -> (String, String) {
     let json: serde_json::Value = serde_json::from_str(&fixture.read("target/memprof/gate/gate.json")).expect("JSON");
     let markdown = fixture.read("target/memprof/gate/summary.md");
     (json["verdict"].as_str().expect("a verdict").to_owned(), markdown.lines().next().unwrap_or_default().to_owned())
@@ -281,7 +281,7 @@ fn a_job_that_failed_is_green_in_no_form() {
     let fixture = repository();
     fixture.memprof("test --save-baseline").succeed();
     fixture.memprof("gate").succeed();
-    assert_eq!(said(&fixture).0, "passed");
+    assert_eq!(verdict_and_heading(&fixture).0, "passed");
 
     // A test fails, and the others are within budget.
     fixture.replace("src/lib.rs", "load(\"\").is_empty()", "!load(\"\").is_empty()");
@@ -290,7 +290,7 @@ fn a_job_that_failed_is_green_in_no_form() {
     let failed = failed.says("tests failed: 2 tests compared with `memprof.baseline`, none over budget");
     failed.says("::error title=tests failed%2C or did not compile%3A cargo ended with 101::");
     let heading = "### ❌ cargo memprof: tests failed (2 tests compared, none over budget)";
-    assert_eq!(said(&fixture), ("tests-failed".to_owned(), heading.to_owned()));
+    assert_eq!(verdict_and_heading(&fixture), ("tests-failed".to_owned(), heading.to_owned()));
     assert_eq!(not_well(&fixture), 2, "the test, and the job");
     fixture.memprof("gate --no-run").run().ended_with(101).never_says("within budget");
 
@@ -298,7 +298,7 @@ fn a_job_that_failed_is_green_in_no_form() {
     fixture.write("src/parser.rs", "syntax error");
     let broken = gate("--output-format json").ended_with(101);
     assert_eq!(serde_json::from_str::<serde_json::Value>(&broken.stdout).unwrap()["verdict"], "tests-failed");
-    assert_eq!((said(&fixture).0.as_str(), not_well(&fixture)), ("tests-failed", 1));
+    assert_eq!((verdict_and_heading(&fixture).0.as_str(), not_well(&fixture)), ("tests-failed", 1));
 
     // There is no baseline, or none that can be read, or no such revision.
     let cases: [(&str, Option<&str>); 3] =
@@ -306,7 +306,7 @@ fn a_job_that_failed_is_green_in_no_form() {
     for (command, text) in cases {
         text.into_iter().for_each(|text| fixture.write("memprof.baseline", text));
         let refused = on_github(fixture.memprof(command), &fixture).run().ended_with(6);
-        let (verdict, heading) = said(&fixture);
+        let (verdict, heading) = verdict_and_heading(&fixture);
         assert_eq!((verdict.as_str(), not_well(&fixture)), ("cannot-compare", 1), "{command}");
         assert!(heading.starts_with("### ❌"), "{command}: {heading}");
         let annotation = refused.stdout.lines().find(|line| line.starts_with("::error title=cannot "));

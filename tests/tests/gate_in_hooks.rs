@@ -31,8 +31,8 @@ fn gate(fixture: &Fixture, revision: &str) -> String {
 /// Checks what the gate said in the last hook, and forgets it.
 #[track_caller]
 fn the_gate_said(fixture: &Fixture, code: i32, text: &str) {
-    let said = fs::read_to_string(log(fixture)).expect("a hook ran the gate");
-    assert!(said.ends_with(&format!("rc {code}\n")) && said.contains(text), "{said}");
+    let log_text = fs::read_to_string(log(fixture)).expect("a hook ran the gate");
+    assert!(log_text.ends_with(&format!("rc {code}\n")) && log_text.contains(text), "{log_text}");
     fs::remove_file(log(fixture)).expect("it was just read");
 }
 
@@ -125,9 +125,9 @@ fn a_rebase_and_a_bisection_in_a_linked_worktree_compare_each_commit_and_arrive(
     let all = log(&fixture);
     let each = format!("cargo memprof gate --against HEAD~1 >>'{0}' 2>&1; echo \"rc $?\" >>'{0}'", all.display());
     git_in(&fixture, &folder, &["rebase", "--quiet", "--force-rebase", "--exec", &each, "HEAD~3"]).succeed();
-    let said = fs::read_to_string(&all).expect("the rebase ran the gate");
-    let codes: Vec<&str> = said.lines().filter(|line| line.starts_with("rc ")).collect();
-    assert_eq!(codes, ["rc 0", "rc 5", "rc 0"], "{said}");
+    let log_text = fs::read_to_string(&all).expect("the rebase ran the gate");
+    let codes: Vec<&str> = log_text.lines().filter(|line| line.starts_with("rc ")).collect();
+    assert_eq!(codes, ["rc 0", "rc 5", "rc 0"], "{log_text}");
     // The commits are made anew; what they hold, and all else, is as it was.
     assert_eq!(git_in(&fixture, &folder, &["diff", "ORIG_HEAD"]).succeed().stdout, "");
     assert_eq!(before.lines().next(), Some("refs/heads/feature"));
@@ -293,14 +293,14 @@ fn a_repository_that_only_variables_lead_to_is_refused_and_stays_as_it_is() {
     let bare = fixture.outside().join("bare.git");
     git(&fixture, &["clone", "--quiet", "--bare", ".", &bare.to_string_lossy()]);
     fs::remove_dir_all(fixture.path(".git")).expect("it was just made");
-    let asked = |arguments: &[&str]| {
+    let git = |arguments: &[&str]| {
         let call =
             git_in(&fixture, fixture.root(), arguments).env("GIT_DIR", &bare).env("GIT_WORK_TREE", fixture.root());
         call.succeed().stdout
     };
-    asked(&["reset", "--quiet"]);
+    git(&["reset", "--quiet"]);
     change(fixture.root(), BEFORE, AFTER);
-    let state = || [asked(&["status", "--porcelain"]), asked(&["diff"]), asked(&["for-each-ref"])];
+    let state = || [git(&["status", "--porcelain"]), git(&["diff"]), git(&["for-each-ref"])];
     let before = state();
     let call = fixture.memprof("gate --against HEAD").env("GIT_DIR", &bare).env("GIT_WORK_TREE", fixture.root());
     call.run()

@@ -35,7 +35,7 @@ fn named(json: &Value) -> BTreeMap<String, (String, i64)> {
     let over = json["tests"].as_array().expect("the tests").iter().filter(|test| test["changes"].is_object());
     let first = |test: &Value| {
         let name = test["name"].as_str().expect("a name").rsplit("::").next().expect("a part").to_owned();
-        let by_metric = test["changes"].as_object().expect("changes by figure");
+        let by_metric = test["changes"].as_object().expect("changes by metric");
         // In the order of the findings, as people read them.
         let metric = test["findings"].as_array()?.iter().find_map(|finding| finding["figure"].as_str())?;
         let change = by_metric.get(metric)?.as_array()?.first()?;

@@ -74,7 +74,7 @@ fn a_regression_of_a_program_that_a_test_starts_is_found_and_named() {
     let before: u64 = objects(&fixture, "runs › m").parse().expect("it does not vary");
     fixture.memprof("gate").succeed().says("within budget: 2 tests and 1 program that they start compared");
 
-    // The program does more; the test's own figures are what they were.
+    // The program does more; the test's own metrics are what they were.
     fixture.replace("src/bin/m.rs", "    for number in 0..number {", "    for number in 0..number + 2 {");
     let over = fixture.memprof("gate").run().ended_with(5).says("over budget growing test/cli runs › m");
     over.says(&format!("alloc_objects {before} → {} (+4)", before + 4))
@@ -96,7 +96,7 @@ fn a_regression_of_a_program_that_a_test_starts_is_found_and_named() {
 }
 
 #[test]
-fn a_program_that_varies_fails_no_gate_and_one_that_is_killed_has_no_figures() {
+fn a_program_that_varies_fails_no_gate_and_one_that_is_killed_has_no_metrics() {
     let fixture = fixture();
     let count = fixture.path("target/count");
     let count = count.to_str().expect("it is UTF-8");
@@ -129,7 +129,7 @@ fn a_program_that_varies_fails_no_gate_and_one_that_is_killed_has_no_figures() {
     with(&fixture, &[test("varies", &starts(&["script", count, "9", "9", "9", "9"])), test("kills", killed)]);
     fixture.memprof("gate").run().ended_with(5).says("over budget growing test/cli varies › m");
 
-    // What had figures and is killed now has none to compare.
+    // What had metrics and is killed now has none to compare.
     with(&fixture, &[test("varies", killed), test("kills", killed)]);
     let lost = fixture.memprof("gate").run().ended_with(5).says("over budget growing test/cli varies ");
     lost.says("error: in the baseline, but not measured: one of its processes was killed, or became another program: growing test/cli varies › m");

@@ -29,14 +29,14 @@ fn steps(words: &str) -> Vec<String> {
 
 /// What the job ends with: a step that fails is the last.
 fn outcome(fixture: &Fixture, job: &Job) -> (i32, String) {
-    let mut said = String::new();
+    let mut output = String::new();
     let mut shards = 0;
     for step in job {
         let ran = fixture.memprof(step).run();
-        said.push_str(&ran.all());
+        output.push_str(&ran.all());
         let code = ran.status.code().expect("nothing kills it");
         if code != 0 {
-            return (code, said);
+            return (code, output);
         }
         if step.contains("--partition") {
             // Each machine has a folder of this name, and uploads it under another.
@@ -44,7 +44,7 @@ fn outcome(fixture: &Fixture, job: &Job) -> (i32, String) {
             std::fs::rename(fixture.path("shard"), fixture.path(&format!("shard-{shards}"))).expect("it was recorded");
         }
     }
-    (0, said)
+    (0, output)
 }
 
 fn begin_again(fixture: &Fixture) {
@@ -68,18 +68,18 @@ fn no_recipe_passes_wrongly_and_none_fails_wrongly() {
         repository::begin(&fixture);
         repository::git(&fixture, &["checkout", "--quiet", "-b", "change"]);
         let ends = |code: i32, case: &str| -> String {
-            let (ended, said) = outcome(&fixture, &job);
-            assert_eq!(ended, code, "{case}: {job:?}\n{said}");
+            let (ended, output) = outcome(&fixture, &job);
+            assert_eq!(ended, code, "{case}: {job:?}\n{output}");
             begin_again(&fixture);
-            said
+            output
         };
         ends(0, "nothing has changed");
 
         fixture.replace("src/parser.rs", BEFORE, AFTER);
-        let said = ends(5, "over budget");
+        let output = ends(5, "over budget");
         let named = "src/parser.rs:11 in clean";
         // The profiles of the baseline are in the target folder here, or recorded anew.
-        assert!(said.contains(named) && !said.contains("within budget"), "{job:?}\n{said}");
+        assert!(output.contains(named) && !output.contains("within budget"), "{job:?}\n{output}");
 
         fixture.write("src/parser.rs", "syntax error");
         assert!(!ends(101, "does not compile").contains("within budget"));
@@ -96,8 +96,8 @@ fn no_recipe_passes_wrongly_and_none_fails_wrongly() {
         ends(if against { 0 } else { 6 }, "a test is gone");
 
         repository::git(&fixture, &["rm", "--quiet", "memprof.baseline"]);
-        let said = ends(if against { 0 } else { 6 }, "there is no baseline");
-        assert!(against || said.contains("--save-baseline"), "{said}");
+        let output = ends(if against { 0 } else { 6 }, "there is no baseline");
+        assert!(against || output.contains("--save-baseline"), "{output}");
         repository::git(&fixture, &["reset", "--quiet", "--hard"]);
         ends(0, "all is as it was");
     }

@@ -385,7 +385,7 @@ fn a_summary_that_is_larger_than_any_is_not_read() {
 }
 
 #[test]
-fn a_test_that_is_there_twice_hides_no_other_figures_of_it() {
+fn a_test_that_is_there_twice_hides_no_other_metrics_of_it() {
     let fixture = shards();
     let name = format!("tests::{TEST}` ");
     let summary = |folder: &str| -> Value {

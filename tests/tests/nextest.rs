@@ -10,15 +10,15 @@ fn is_there() -> bool {
 }
 
 fn tests(summary: &Summary) -> Vec<String> {
-    let told = |test: &memprof_tests::summary::Test<'_>| {
+    let row = |test: &memprof_tests::summary::Test<'_>| {
         let metrics = test.metrics();
         format!("{} {} {} {}", test.name(), test.outcome(), metrics.alloc_objects, metrics.alloc_space)
     };
-    summary.tests().iter().map(told).collect()
+    summary.tests().iter().map(row).collect()
 }
 
 #[test]
-fn figures_are_those_of_cargo_memprof_test_and_partitions_merge() {
+fn metrics_are_those_of_cargo_memprof_test_and_partitions_merge() {
     if !is_there() {
         return;
     }
@@ -85,8 +85,8 @@ fn tests_of_programs_with_a_main_of_their_own_are_recorded_too() {
     let fixture = Fixture::copy("programs");
     fixture.memprof("nextest run --test mimic --no-fail-fast --memprofilerate 1").run().ended_with(100);
     let summary = fixture.summary();
-    let told: Vec<_> = summary.tests().iter().map(|test| format!("{} {}", test.name(), test.outcome())).collect();
-    assert_eq!(told, ["fails failed", "leaks a name with spaces ok", "panics failed", "three ok"]);
+    let rows: Vec<_> = summary.tests().iter().map(|test| format!("{} {}", test.name(), test.outcome())).collect();
+    assert_eq!(rows, ["fails failed", "leaks a name with spaces ok", "panics failed", "three ok"]);
     let metrics = |name: &str| summary.test(name).metrics();
     assert_eq!(metrics("leaks a name with spaces").inuse_space, 777);
     assert_eq!(metrics("three").alloc_objects, metrics("leaks a name with spaces").alloc_objects + 2);
@@ -103,11 +103,11 @@ fn without_nextest_that_is_said() {
     command::clean(&mut memprof);
     memprof.current_dir(fixture.root()).args(["memprof", "nextest", "run"]).env("CARGO", &cargo);
     let output = memprof.output().expect("it starts");
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(3), "{said}");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{stderr}");
     for part in ["error: cannot run `cargo memprof nextest run`", "no such command: `nextest`", "help: install nextest"]
     {
-        assert!(said.contains(part), "{said}");
+        assert!(stderr.contains(part), "{stderr}");
     }
 }
 

@@ -27,8 +27,8 @@ fn who_asks_is_answered_in_every_kind_of_program_and_allocates_no_more() {
             assert_eq!(summary.json["unprofiled"], serde_json::json!([]));
             for name in ["tests::in_the_library", "src/lib.rs - (line 3)", "with_an_allocator_of_its_own"] {
                 let metrics = summary.test(name).metrics();
-                let told = (metrics.alloc_objects, metrics.alloc_space, metrics.peak_space, metrics.inuse_space);
-                assert_eq!(told, (3, 60, 20, 0), "{name} {native}");
+                let counts = (metrics.alloc_objects, metrics.alloc_space, metrics.peak_space, metrics.inuse_space);
+                assert_eq!(counts, (3, 60, 20, 0), "{name} {native}");
             }
             let children = |name: &str| summary.test(name).json["children"].as_array().map(Vec::len);
             assert_eq!((children("starts_a_program"), children("has_cargo_run_it")), (Some(1), Some(1)));

@@ -38,13 +38,13 @@ fn another_machine_is_refused_wherever_cargo_is_told_of_it() {
 #[test]
 fn a_described_target_is_refused_by_what_its_description_says() {
     let fixture = Fixture::copy("known");
-    let told = std::process::Command::new("rustc")
+    let output = std::process::Command::new("rustc")
         .args(["-Zunstable-options", "--print", "target-spec-json", "--target", "i686-unknown-linux-gnu"])
         .env("RUSTC_BOOTSTRAP", "1")
         .output()
         .expect("rustc starts");
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    fixture.write("described/small.json", &String::from_utf8(told.stdout).expect("UTF-8"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    fixture.write("described/small.json", &String::from_utf8(output.stdout).expect("UTF-8"));
     let reason = "its pointers have 32 bits";
     fixture.memprof("test --target described/small.json").run().ended_with(2).complains(reason);
     fixture.memprof("test").env("CARGO_BUILD_TARGET", "described/small.json").run().ended_with(2).complains(reason);

@@ -47,8 +47,8 @@ fn all_blocks_are_known_and_gone(summary: &Summary) {
 }
 
 fn says_that_bytes_are_not_exact(ran: &Ran) {
-    let told = "freed or resized by C, or by a library that the test loads";
-    assert!(ran.stderr.contains(told), "{}", ran.all());
+    let text = "freed or resized by C, or by a library that the test loads";
+    assert!(ran.stderr.contains(text), "{}", ran.all());
 }
 
 #[test]
@@ -145,8 +145,8 @@ fn of_rust() {
         let call = fixture.memprof(&format!("test --test freed_by_c --memprofilerate {rate}"));
         let ran = call.env("RUSTFLAGS", flags).run().ended_with(101);
         // Before it stands what the C library says, which depends on what the block looks like to it.
-        let told = "\ntest process was killed by signal 6 (SIGABRT)\nnote: C's free";
-        let ran = ran.says(told).says("(without crt-static)");
+        let text = "\ntest process was killed by signal 6 (SIGABRT)\nnote: C's free";
+        let ran = ran.says(text).says("(without crt-static)");
         assert_eq!(ran.verdicts().len(), 2);
         assert_eq!(fixture.summary().test("of_c").outcome(), "ok");
         // The same, linked dynamically.

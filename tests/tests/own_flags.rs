@@ -52,7 +52,7 @@ fn the_outputs_go_where_one_wants_them() {
 #[test]
 fn bad_values_are_refused_before_anything_is_done() {
     let fixture = Fixture::copy("known");
-    for (arguments, said) in [
+    for (arguments, text) in [
         ("test --memprofilerate -1", "cannot use `-1` as the rate"),
         ("test --memprofilerate=x", "cannot use `x` as the rate"),
         ("test -- --memprofilerate=1.5", "cannot use `1.5` as the rate"),
@@ -62,7 +62,7 @@ fn bad_values_are_refused_before_anything_is_done() {
         ("tst", "there is no command `tst`"),
         ("clean --bogus", "`--bogus`"),
     ] {
-        let ran = fixture.memprof(arguments).run().ended_with(2).complains(said).complains("help: ");
+        let ran = fixture.memprof(arguments).run().ended_with(2).complains(text).complains("help: ");
         assert_eq!(ran.stdout, "", "{arguments}");
         assert!(!fixture.path("target").exists(), "{arguments}");
     }

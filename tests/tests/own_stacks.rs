@@ -14,7 +14,7 @@ const KNOWN: &[(&str, [u64; 3])] = &[
     ("a_stack_grows", [40, 1280, 1280]),
 ];
 
-fn figures_are_known(summary: &Summary) {
+fn metrics_are_known(summary: &Summary) {
     assert_eq!(summary.tests().len(), 7);
     for test in summary.tests() {
         assert_eq!((test.outcome(), test.metrics().inuse_space), ("ok", 0), "{}", test.name());
@@ -26,20 +26,20 @@ fn figures_are_known(summary: &Summary) {
 }
 
 #[test]
-fn figures_are_exact_and_stacks_lead_to_the_test() {
+fn metrics_are_exact_and_stacks_lead_to_the_test() {
     let fixture = Fixture::copy("stacks");
     fixture.memprof("test --memprofilerate 1").succeed();
     let summary = fixture.summary();
-    figures_are_known(&summary);
+    metrics_are_known(&summary);
     if can_read() {
         stacks_are_whole(&summary);
     }
     fixture.memprof("test --memprofilerate 64").succeed();
-    figures_are_known(&fixture.summary());
+    metrics_are_known(&fixture.summary());
     fixture.replace("Cargo.toml", "[workspace]", "[profile.release]\ndebug = \"line-tables-only\"\n\n[workspace]");
     fixture.memprof("test --release --memprofilerate 1").succeed();
     let summary = fixture.summary();
-    figures_are_known(&summary);
+    metrics_are_known(&summary);
     if can_read() {
         stacks_are_whole(&summary);
     }

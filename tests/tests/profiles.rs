@@ -95,13 +95,13 @@ fn comments_name_test_rate_and_command() {
         return;
     }
     let comments = Raw::read(&profile("three_deep")).comments.join("\n");
-    for said in ["tests::three_deep", "rate: 1", "cargo memprof test --memprofilerate 1"] {
-        assert!(comments.contains(said), "{comments}");
+    for text in ["tests::three_deep", "rate: 1", "cargo memprof test --memprofilerate 1"] {
+        assert!(comments.contains(text), "{comments}");
     }
 }
 
 #[test]
-fn the_stacks_add_up_to_the_exact_figures() {
+fn the_stacks_add_up_to_the_exact_metrics() {
     if !can_read() {
         return;
     }
@@ -185,8 +185,8 @@ fn list_shows_the_lines_that_allocate() {
         ("black_box(vec![3_u8; 300]);", "300B"),
     ] {
         let number = line_with(text);
-        let said = |line: &&str| line.contains(&format!("{number}:")) && line.contains(text.trim());
-        let line = list.lines().find(said).unwrap_or_else(|| panic!("no line {number}: {list}"));
+        let is_it = |line: &&str| line.contains(&format!("{number}:")) && line.contains(text.trim());
+        let line = list.lines().find(is_it).unwrap_or_else(|| panic!("no line {number}: {list}"));
         assert!(line.contains(amount), "{line}");
     }
 }

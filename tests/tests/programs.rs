@@ -28,17 +28,17 @@ fn a_test_program_without_libtest_is_run_once_and_has_one_profile() {
 }
 
 #[test]
-fn programs_that_a_test_starts_are_its_children_and_not_in_its_figures() {
+fn programs_that_a_test_starts_are_its_children_and_not_in_its_metrics() {
     let fixture = Fixture::copy("programs");
     fixture.memprof("test --test starts --memprofilerate 1").succeed().says("6 processes that they started");
     let summary = fixture.summary();
     let started = |name: &str| {
         let test = summary.test(name);
-        let told = |child: &&Value| {
+        let row = |child: &&Value| {
             let text = |field: &str| child[field].as_str().expect("a text").to_owned();
             (text("program"), text("outcome"), child["cut_short"] == true, child["forked"] == true)
         };
-        children(&test).iter().map(told).collect::<Vec<_>>()
+        children(&test).iter().map(row).collect::<Vec<_>>()
     };
     let child = |outcome: &str, cut_short| ("programs".to_owned(), outcome.to_owned(), cut_short, false);
     assert_eq!(started("starts_the_program_twice"), [child("ok", false), child("failed", false)]);

@@ -73,7 +73,7 @@ fn shards_merge_into_one_run_with_one_verdict() {
 }
 
 #[test]
-fn shards_that_were_run_until_their_figures_were_known_merge_as_well() {
+fn shards_that_were_run_until_their_metrics_were_known_merge_as_well() {
     let fixture = Fixture::copy("growing");
     for (share, folder) in [("count:1/2", "one"), ("count:2/2", "two")] {
         let saved = fixture.memprof("test --memprofilerate 1 --save-baseline --partition").arg(share);

@@ -121,7 +121,7 @@ fn how_many_threads_are_alive_at_once_changes_no_count() {
 }
 
 #[test]
-fn a_program_has_the_figures_of_its_main() {
+fn a_program_has_the_metrics_of_its_main() {
     let fixture = Fixture::copy("known");
     fixture.write("src/bin/two.rs", PROGRAM);
     for options in ["", " --release"] {

@@ -7,7 +7,7 @@ use memprof_tests::stress::stress;
 const EVENTS: u64 = 2_000_000;
 
 #[test]
-fn with_every_allocation_recorded_each_of_hundreds_of_stacks_has_its_figures() {
+fn with_every_allocation_recorded_each_of_hundreds_of_stacks_has_its_metrics() {
     for hook in [Hook::Rust, Hook::Native] {
         let sites = stress(hook, 1, EVENTS).ledger.sites.len();
         // Two hundred and fifty-six ways to three kinds of calls.

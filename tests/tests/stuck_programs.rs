@@ -79,15 +79,15 @@ fn doctests(fixture: &Fixture) -> Ran {
     let failed = verdicts.iter().filter(|line| line.ends_with("FAILED")).count();
     assert_eq!((verdicts.len(), failed), (4, 2), "{verdicts:?}");
     let summary = fixture.summary();
-    let told = |outcome: &str| {
+    let rows = |outcome: &str| {
         let tests = summary.tests().into_iter().filter(|test| test.outcome() == outcome);
-        let mut told: Vec<_> = tests.map(|test| (ended(&test).1, ended(&test).2, ended(&test).3)).collect();
-        told.sort_unstable();
-        told
+        let mut rows: Vec<_> = tests.map(|test| (ended(&test).1, ended(&test).2, ended(&test).3)).collect();
+        rows.sort_unstable();
+        rows
     };
     // What a panic leaves is std's.
-    assert!(told("ok").len() == 2 && told("ok").contains(&(false, 1, 100)), "{:?}", told("ok"));
-    assert_eq!(told("timed_out"), [(true, 0, 0), (true, 3, 300)]);
+    assert!(rows("ok").len() == 2 && rows("ok").contains(&(false, 1, 100)), "{:?}", rows("ok"));
+    assert_eq!(rows("timed_out"), [(true, 0, 0), (true, 3, 300)]);
     ran.says("holds them").says(SAID).says("TIMED OUT, cut short")
 }
 
@@ -125,9 +125,9 @@ fn a_program_in_time_has_its_streams_its_exit_code_and_its_signals() {
         call.command().stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("`script` is everywhere");
     let mut stdin = child.stdin.take().expect("it is piped");
     stdin.write_all(b"from the terminal\n").expect("it is read");
-    let mut said = String::new();
-    child.stdout.take().expect("it is piped").read_to_string(&mut said).expect("it is text");
-    assert!(said.contains("read: from the terminal") && child.wait().expect("it ends").success(), "{said}");
+    let mut stdout = String::new();
+    child.stdout.take().expect("it is piped").read_to_string(&mut stdout).expect("it is text");
+    assert!(stdout.contains("read: from the terminal") && child.wait().expect("it ends").success(), "{stdout}");
 
     // Ctrl-C reaches the program, which may take its time.
     let pipe = fixture.outside().join("pipe");
@@ -142,6 +142,6 @@ fn a_program_in_time_has_its_streams_its_exit_code_and_its_signals() {
     assert_eq!(run.wait().expect("it ends").code(), Some(130));
     // Comes back when the program is gone too.
     meeting.read_to_end(&mut Vec::new()).expect("the program ends");
-    let told = std::fs::read_to_string(format!("{}-signal", pipe.display()));
-    assert_eq!(told.expect("the program left it"), "2");
+    let rows = std::fs::read_to_string(format!("{}-signal", pipe.display()));
+    assert_eq!(rows.expect("the program left it"), "2");
 }

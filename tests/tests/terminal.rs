@@ -10,7 +10,7 @@ fn table(ran: &Ran) -> Vec<Vec<&str>> {
 }
 
 #[test]
-fn the_largest_tests_come_first_with_their_figures_and_then_where_the_outputs_are() {
+fn the_largest_tests_come_first_with_their_metrics_and_then_where_the_outputs_are() {
     let fixture = Fixture::copy("known");
     // Those whose metrics are the same with every std.
     let tests = "megabytes over_aligned zeroed hundred_boxes shrinking_vec growing_vec leaks one_box nothing";
@@ -47,8 +47,8 @@ fn colours_are_for_terminals_and_for_those_who_ask() {
     let escape = '\u{1b}';
     let piped = fixture.memprof("test --lib one_box").succeed();
     assert!(!piped.stdout.contains(escape) && !piped.stderr.contains(escape), "{}", piped.all());
-    let asked = fixture.memprof("test --lib one_box --color always").succeed();
-    assert!(asked.stderr.contains(escape), "{}", asked.all());
+    let colored = fixture.memprof("test --lib one_box --color always").succeed();
+    assert!(colored.stderr.contains(escape), "{}", colored.all());
 }
 
 #[test]

@@ -70,7 +70,7 @@ fn read_truth(path: &Path) -> Truth {
     let mut truth = Truth::new();
     for line in fs::read_to_string(path).expect("the program wrote it").lines() {
         let mut words = line.split(' ');
-        let mut metric = || words.next().and_then(|metric| metric.parse().ok()).expect("a figure");
+        let mut metric = || words.next().and_then(|metric| metric.parse().ok()).expect("a metric");
         let [size, times] = [metric(), metric()];
         let frame = |word: &str| {
             let (address, function) = word.split_once(':').expect("two addresses");

@@ -149,7 +149,7 @@ fn a_test_under_which_libtest_dies_fails_and_says_how() {
     assert_eq!(status, Some(101));
     assert!(stdout.contains("test result: FAILED. 1 passed; 8 failed;"), "{stdout}");
     let shown = |name: &str| stdout.split("---- ").find_map(|section| section.strip_prefix(name)).unwrap_or_default();
-    for (name, said) in [
+    for (name, text) in [
         ("dies::by_abort stdout", "last words\ntest process was killed by signal 6 (SIGABRT)\n"),
         ("dies::by_abort_instead_of_a_panic", "was killed by signal 6 (SIGABRT)\nnote: test did not panic"),
         ("dies::by_sigkill", "test process was killed by signal 9 (SIGKILL)\n"),
@@ -161,7 +161,7 @@ fn a_test_under_which_libtest_dies_fails_and_says_how() {
         ("dies::by_a_panic_in_a_panic", "test process was killed by signal 6 (SIGABRT)\n"),
         ("dies::printing_what_is_not_utf8", "a\u{fffd}\u{fffd}b\n"),
     ] {
-        assert!(shown(name).contains(said), "{name} does not say {said:?}:\n{stdout}");
+        assert!(shown(name).contains(text), "{name} does not say {text:?}:\n{stdout}");
     }
     for (name, ledger) in read_all(&ledgers) {
         let left = name == "dies::never_but_leaves_a_process_that_holds_its_output";
@@ -209,7 +209,7 @@ fn ledgers_agree_with_what_is_printed() {
 #[test]
 fn bad_values_of_our_flags_are_refused_and_help_names_them() {
     let recorded = &executables().recorded;
-    for (arguments, said) in [
+    for (arguments, text) in [
         (&["--memprofilerate", "-1"][..], "error: cannot use `-1` as the rate in `--memprofilerate`\n"),
         (&["--memprofilerate=x"], "error: cannot use `x` as the rate in `--memprofilerate`\n"),
         (&["--memprofilerate"], "error: cannot use `--memprofilerate`\n  caused by: it has no value\n"),
@@ -217,7 +217,7 @@ fn bad_values_of_our_flags_are_refused_and_help_names_them() {
     ] {
         let (stdout, stderr, status) = run(recorded, arguments, &[]);
         assert_eq!((stdout.as_str(), status), ("", Some(101)), "{arguments:?}");
-        assert!(stderr.starts_with(said), "{arguments:?}: {stderr}");
+        assert!(stderr.starts_with(text), "{arguments:?}: {stderr}");
         assert!(stderr.contains("\n  help: "), "{arguments:?}: {stderr}");
     }
     let (plain, _, _) = run(&executables().plain, &["--help"], &[]);

@@ -2,7 +2,7 @@
 //! sorted, and an empty line after each: so two branches that change tests which stand side by side merge.
 //!
 //! ```text
-//! # Heap figures of every test, compared by `cargo memprof gate`. Do not edit: `cargo memprof accept` writes it.
+//! # Heap metrics of every test, compared by `cargo memprof gate`. Do not edit: `cargo memprof accept` writes it.
 //! @memprof-baseline 2
 //! @rustc 1.95.0
 //! @target x86_64-unknown-linux-gnu
@@ -35,7 +35,7 @@ use std::fmt::{self, Write as _};
 /// Version of the file's format.
 const VERSION: u32 = 2;
 const COMMENT: &str =
-    "# Heap figures of every test, compared by `cargo memprof gate`. Do not edit: `cargo memprof accept` writes it.";
+    "# Heap metrics of every test, compared by `cargo memprof gate`. Do not edit: `cargo memprof accept` writes it.";
 const VERSION_KEY: &str = "memprof-baseline";
 
 /// See the head of this file.

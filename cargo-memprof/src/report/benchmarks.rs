@@ -204,11 +204,11 @@ pub fn warnings(readings: &[(&TestRecord, Reading)]) -> Vec<String> {
         .map(|(why, names)| {
             let what = plural(names.len(), "benchmark");
             let have = if names.len() == 1 { "has" } else { "have" };
-            format!("{what} {have} no figures of an iteration: {}\n{}", why.text(), names.join(", "))
+            format!("{what} {have} no metrics of an iteration: {}\n{}", why.text(), names.join(", "))
         })
         .collect();
     if !elsewhere.is_empty() {
-        let head = "what other threads allocate is not in the figures: it cannot be told from what they did before";
+        let head = "what other threads allocate is not in the metrics: it cannot be told from what they did before";
         texts.push(format!("{head}\n{}", elsewhere.join("\n")));
     }
     texts

@@ -420,7 +420,7 @@ fn pointers(written: &Written, sampled: bool) -> String {
     };
     let folder = written.index.parent().unwrap_or(&written.index);
     if !sampled {
-        return format!("figures of every test: {}", near(&written.index));
+        return format!("metrics of every test: {}", near(&written.index));
     }
     format!(
         "flamegraphs of every test: {}\npprof profile of the run:  {}",

@@ -66,7 +66,7 @@ fn partially_recorded(tests: &[TestRecord]) -> Option<String> {
     let named: BTreeSet<String> = processes.filter(|record| record.is_partial()).map(label).collect();
     (!named.is_empty()).then(|| {
         format!(
-            "{} {} an allocator that cannot be seen: the figures are not of all that is allocated\n\
+            "{} {} an allocator that cannot be seen: the metrics are not of all that is allocated\n\
              {}: the `#[global_allocator]` in use does not pass everything on to the C library\n\
              let it step aside under `cargo memprof`: write `#[cfg_attr(not(memprof), global_allocator)]`",
             plural(named.len(), "target"),
@@ -126,7 +126,7 @@ fn lost(tests: &[TestRecord]) -> Vec<String> {
         texts.push(format!(
             "{} of {} {} freed or resized by C, or by a library that the test loads: how large {} is not known exactly, so \
              `inuse_space` and `peak_space` may be too high\n\
-             run with `--native` for exact figures",
+             run with `--native` for exact metrics",
             plural(outside as usize, "block"),
             affected(|test| test.losses.outside_frees),
             if outside == 1 { "was" } else { "were" },
@@ -136,7 +136,7 @@ fn lost(tests: &[TestRecord]) -> Vec<String> {
     let forks = sum(|test| test.losses.lost_forks);
     if forks > 0 {
         texts.push(format!(
-            "{} of {} could not make {} of {} own: what {} allocated is in no figure\n\
+            "{} of {} could not make {} of {} own: what {} allocated is counted nowhere\n\
              (a process that moves to another root or user, limits its files or forbids itself system calls before it allocates can make none)",
             if forks == 1 { "1 forked process".to_owned() } else { format!("{} forked processes", count(forks)) },
             affected(|test| test.losses.lost_forks),
@@ -147,7 +147,7 @@ fn lost(tests: &[TestRecord]) -> Vec<String> {
     }
     let damaged = |test: &TestRecord| test.losses.unreadable_bytes + test.losses.unreadable_sites;
     if sum(damaged) > 0 {
-        texts.push(format!("parts of the ledgers of {} could not be read: figures are missing", affected(damaged)));
+        texts.push(format!("parts of the ledgers of {} could not be read: metrics are missing", affected(damaged)));
     }
     texts
 }
@@ -185,7 +185,7 @@ fn cut_short(tests: &[TestRecord]) -> Option<String> {
     } else {
         format!("the processes of {} tests ended", names.len())
     };
-    let text = format!("{ended} before the test function did: the figures are those until then\n{}", first_of(&names));
+    let text = format!("{ended} before the test function did: the metrics are those until then\n{}", first_of(&names));
     (!names.is_empty()).then_some(text)
 }
 
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_that_can_be_wrong_with_the_figures_is_said() {
+    fn everything_that_can_be_wrong_with_the_metrics_is_said() {
         let unprofiled = |target: &str, reason: &str| Unprofiled {
             package: "p".into(),
             target: target.into(),

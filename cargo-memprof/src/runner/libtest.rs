@@ -34,7 +34,7 @@ impl RunnerCall<'_> {
         let mut remark = format!("recorded by the list of its tests: {why}");
         if tests.window.is_none() {
             remark.push_str(
-                "; its symbols are missing, so each test's figures have what libtest does on the test's thread",
+                "; its symbols are missing, so each test's metrics have what libtest does on the test's thread",
             );
         }
         self.log_entry.remark = Some(remark).filter(|_| !tests.names.is_empty());

@@ -248,7 +248,7 @@ fn taken(
     if let (Some(difference), Some(stay)) = (differences.first(), stay) {
         let help = "run all tests and take all of them: `cargo memprof test --save-baseline`";
         return Err((
-            format!("{difference}, and figures of tests such as `{}` would stay", stay.name),
+            format!("{difference}, and metrics of tests such as `{}` would stay", stay.name),
             help.to_owned(),
         ));
     }
@@ -258,7 +258,7 @@ fn taken(
         let differences: Vec<String> = otherwise[&target].iter().map(Difference::change).collect();
         return Err((
             format!(
-                "`{target}` was compiled otherwise ({}), and figures of tests such as `{}` would stay",
+                "`{target}` was compiled otherwise ({}), and metrics of tests such as `{}` would stay",
                 differences.join(", "),
                 stays.name
             ),
@@ -280,7 +280,7 @@ fn taken(
     new.units.retain(|target, _| with_tests.contains(target));
     if changes.taken.is_empty() && changes.removed.is_empty() && changes.excluded.is_empty() {
         return Err((
-            "no test of the run has figures to take".to_owned(),
+            "no test of the run has metrics to take".to_owned(),
             "see above why its tests failed, or why their targets were not profiled".to_owned(),
         ));
     }

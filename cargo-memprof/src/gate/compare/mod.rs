@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn what_means_nothing_has_one_verdict_whatever_the_figures_are() {
+    fn what_means_nothing_has_one_verdict_whatever_the_metrics_are() {
         let one = baseline(&[("a", metrics(3))]);
         for objects in [2, 3, 4] {
             let ran = run(vec![test("a", metrics(objects))]);
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn no_figure_makes_up_for_a_failure_of_cargo() {
+    fn no_metric_makes_up_for_a_failure_of_cargo() {
         let baseline = baseline(&[("a", metrics(3)), ("b", metrics(3))]);
         for objects in [3, 99] {
             let mut failed = run(vec![test("a", metrics(objects)), test("b", metrics(3))]);

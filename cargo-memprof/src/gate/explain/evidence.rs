@@ -262,7 +262,7 @@ impl Case<'_> {
         }
         let recorded = stacks.total(Metric::AllocObjects);
         if recorded != objects && !(self.of_benchmarks && recorded > objects) {
-            return Err(format!("is of other figures: it has {recorded} allocations, not {objects}"));
+            return Err(format!("is of other metrics: it has {recorded} allocations, not {objects}"));
         }
         Ok(stacks)
     }

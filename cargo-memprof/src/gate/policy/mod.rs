@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn later_overrides_win_figure_by_figure() {
+    fn later_overrides_win_metric_by_metric() {
         let policy: Policy = toml::from_str(
             r#"
             limits.alloc_objects = "+1"

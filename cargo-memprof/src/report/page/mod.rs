@@ -190,10 +190,10 @@ fn marks(test: &SavedTest<'_>) -> String {
         mark("bad", &message, outcome);
     }
     if test.cut_short {
-        mark("bad", "the process ended before the test did; the figures are those until then", "cut short");
+        mark("bad", "the process ended before the test did; the metrics are those until then", "cut short");
     }
     if test.seen == "partial" {
-        mark("bad", "its allocator bypasses the C library: the figures are of what did not", "partially recorded");
+        mark("bad", "its allocator bypasses the C library: the metrics are of what did not", "partially recorded");
     }
     if lost {
         mark("odd", &format!("{} allocations have no stack", count(losses.unattributed_objects)), "stacks lost");
@@ -212,7 +212,7 @@ fn marks(test: &SavedTest<'_>) -> String {
         mark("odd", &places, &format!("{} leaked", bytes(test.leaks.leaked_space)));
     }
     if losses.forks > 0 {
-        mark("odd", "what forked processes allocated is not in these figures", "forked");
+        mark("odd", "what forked processes allocated is not in these metrics", "forked");
     }
     text
 }

@@ -7,7 +7,7 @@
   const shown = document.getElementById("shown");
   const rows = [...body.rows].map(row => ({ row, text: row.cells[0].textContent.toLowerCase() }));
 
-  // Figures can be beyond what a double holds exactly; as keys they need only keep their order.
+  // Metrics can be beyond what a double holds exactly; as keys they need only keep their order.
   const key = (row, column) => Number(row.cells[column].dataset.v);
 
   function sort(column, direction) {

@@ -128,12 +128,13 @@ impl<C: Fn(&[OsString]) -> Command> Program<'_, C> {
     fn divan(&self, framework: &'static Framework) -> Answer {
         // Where a benchmark runs on several threads, one iteration is one of each.
         let tests: [&[&str]; 2] = [&["--test", "--threads", "1"], &["--test"]];
-        let said = tests.map(|test| self.says(test));
-        let drawn = tests.iter().zip(&said).find_map(|(test, text)| Some((*test, printed::tree(text.as_ref()?)?)));
+        let printed_texts = tests.map(|test| self.says(test));
+        let drawn =
+            tests.iter().zip(&printed_texts).find_map(|(test, text)| Some((*test, printed::tree(text.as_ref()?)?)));
         let Some((test, leaves)) = drawn else {
             // Of what a filter leaves nothing of, it draws nothing. Without the filter it would run all of them.
-            let refused = said.iter().all(Option::is_none);
-            let silent = said.iter().flatten().all(|text| text.trim().is_empty());
+            let refused = printed_texts.iter().all(Option::is_none);
+            let silent = printed_texts.iter().flatten().all(|text| text.trim().is_empty());
             if let Some(answer) = self.nothing(refused, || silent) {
                 return answer;
             }
@@ -327,7 +328,7 @@ impl Missing {
         let reasons = [
             (
                 &self.of_several,
-                "several of its benchmarks have that name, so that their figures cannot be told apart".to_owned(),
+                "several of its benchmarks have that name, so that their metrics cannot be told apart".to_owned(),
             ),
             (&self.not_alone, format!("this version of {framework} has no way to run one iteration of it alone")),
             (

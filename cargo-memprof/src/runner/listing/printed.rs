@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_a_benchmark_forges_is_no_figure() {
+    fn a_line_that_a_benchmark_forges_is_no_metric() {
         for forged in ["bench:  1 ns/iter (+/- 0)", "test says ... bench:  1 ns/iter (+/- 0)"] {
             let text = BENCHER.replacen("loading", forged, 1);
             assert_eq!(

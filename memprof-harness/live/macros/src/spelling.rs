@@ -29,14 +29,14 @@ mod tests {
     #[test]
     fn slips_are_recognised_and_other_words_are_not() {
         let words = ["alloc_objects", "alloc_space", "leaked"];
-        for (written, meant) in [
+        for (written, expected) in [
             ("alloc_object", Some("alloc_objects")),
             ("allocspace", Some("alloc_space")),
             ("leak", Some("leaked")),
             ("leaks", Some("leaked")),
             ("seconds", None),
         ] {
-            assert_eq!(nearest(written, &words), meant, "{written}");
+            assert_eq!(nearest(written, &words), expected, "{written}");
         }
         assert_eq!(distance("kitten", "sitting"), 3);
     }

@@ -335,8 +335,8 @@ mod tests {
         let found = titles(&svg);
         assert!(found.iter().any(|title| title.starts_with("f0xxx") && title.contains("x…x")), "{}", found[1]);
         assert_eq!(found.len(), FEW_LEVELS + 1);
-        let said = "9488 frames below 1 %, or deeper than 512 calls, are not drawn | names that are too long are cut";
-        assert!(svg.contains(said), "{}", svg.len());
+        let text = "9488 frames below 1 %, or deeper than 512 calls, are not drawn | names that are too long are cut";
+        assert!(svg.contains(text), "{}", svg.len());
         // Names alone are less than what a picture may have.
         let few: Vec<(&[&str], i64)> = vec![(&names[..20], 1)];
         assert!(super::tests::svg(&few).contains(names[19]));

@@ -365,7 +365,7 @@ impl Samples<'_> {
         }
         let mut values = Estimated::default();
         for &(value, column) in &self.columns {
-            values[value] = *sample.value.get(column).ok_or("a sample lacks a figure")?;
+            values[value] = *sample.value.get(column).ok_or("a sample lacks a value")?;
         }
         self.builder.add(stack, test, block_size, &values);
         within_limits(&self.builder)

@@ -46,7 +46,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_of_an_exact_profile_are_left_as_they_are() {
+    fn metrics_of_an_exact_profile_are_left_as_they_are() {
         let seen = observed(3, i64::MAX - 1);
         for rate in [0, 1] {
             for value in ValueType::ALL {

@@ -119,7 +119,7 @@ mod tests {
         let rows = [Row { test: &large, ns: Some(9e15) }, Row { test: &small, ns: None }];
         let text = plain(&render(&rows, &[]));
         // What was not measured is no zero.
-        insta::assert_snapshot!("the_largest_figures_and_none", text);
+        insta::assert_snapshot!("the_largest_metrics_and_none", text);
         let ends: Vec<usize> = text.lines().map(|line| line.rfind("  ").expect("labels stand apart")).collect();
         assert_eq!(ends, vec![ends[0]; 3]);
     }

@@ -151,8 +151,8 @@ mod tests {
                     let mut child = Command::new(env::current_exe().expect("it runs"));
                     let child = child.args(["--exact", name, "--test-threads=1"]).env(IS_CHILD, shares);
                     let output = child.env_remove("MALLOC_ARENA_MAX").output().expect("it starts");
-                    let said = String::from_utf8_lossy(&output.stdout);
-                    assert!(output.status.success() && said.contains("1 passed"), "{shares}: {said}");
+                    let stdout = String::from_utf8_lossy(&output.stdout);
+                    assert!(output.status.success() && stdout.contains("1 passed"), "{shares}: {stdout}");
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! A function taken apart, as far as it takes to put something around its body.
 
 use crate::limits::Limits;
-use crate::{braces, code, Wrong};
+use crate::tokens::{braces, code, Wrong};
 use proc_macro::{Delimiter, Group, Span, TokenStream, TokenTree};
 
 /// A function with a body.

@@ -9,10 +9,11 @@ mod amount;
 mod function;
 mod limits;
 mod spelling;
+mod tokens;
 
 use function::Function;
 use limits::Limits;
-use proc_macro::{Delimiter, Group, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
+use proc_macro::TokenStream;
 
 /// See `memprof::budget`.
 #[proc_macro_attribute]
@@ -23,41 +24,4 @@ pub fn budget(arguments: TokenStream, item: TokenStream) -> TokenStream {
         // The function stays, so that nothing else is said to be missing.
         Err(wrong) => TokenStream::from_iter([wrong.into_tokens(), item]),
     }
-}
-
-/// What is wrong, and where.
-struct Wrong {
-    at: Span,
-    message: String,
-}
-
-impl Wrong {
-    fn new(at: Span, message: impl Into<String>) -> Wrong {
-        Wrong { at, message: message.into() }
-    }
-
-    /// `::core::compile_error! { "…" }`
-    fn into_tokens(self) -> TokenStream {
-        let mut text = Literal::string(&self.message);
-        text.set_span(self.at);
-        let path = ["core", "compile_error"].into_iter().flat_map(|name| {
-            let colon = |spacing| TokenTree::from(Punct::new(':', spacing));
-            [colon(Spacing::Joint), colon(Spacing::Alone), Ident::new(name, self.at).into()]
-        });
-        let call = [Punct::new('!', Spacing::Alone).into(), braces(TokenTree::from(text).into())];
-        let tokens = path.chain(call).map(|mut token: TokenTree| {
-            token.set_span(self.at);
-            token
-        });
-        tokens.collect()
-    }
-}
-
-fn braces(tokens: TokenStream) -> TokenTree {
-    Group::new(Delimiter::Brace, tokens).into()
-}
-
-/// Code that is written here.
-fn code(text: &str) -> TokenStream {
-    text.parse().expect("it is Rust")
 }

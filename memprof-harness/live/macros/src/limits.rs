@@ -1,6 +1,7 @@
 //! What stands between the attribute's parentheses: `alloc_objects = 12, peak_space = "64KiB", leaked = 0`.
 
-use crate::{amount, braces, code, spelling, Wrong};
+use crate::tokens::{braces, code, Wrong};
+use crate::{amount, spelling};
 use proc_macro::{Delimiter, Group, Ident, Literal, Span, TokenStream, TokenTree};
 
 /// The metrics that count blocks or calls.

@@ -11,9 +11,9 @@
 
 #![allow(unsafe_code)] // what lies in front of a block
 
-use crate::engine::record::lane;
+use crate::engine::life::state;
 use crate::engine::record::site_predictor::{Number, NUMBER_BITS};
-use crate::engine::record::sites;
+use crate::engine::store::ledger_map;
 use std::mem::size_of;
 use std::num::NonZeroU64;
 
@@ -35,7 +35,7 @@ impl Note {
     /// How many bytes the block was asked for, where its site tells: where stacks are sampled. It
     /// must be of this process.
     pub(crate) fn size(self) -> Option<usize> {
-        self.tag.site().filter(|_| self.is_of_this_process()).and_then(sites::size_of_blocks)
+        self.tag.site().filter(|_| self.is_of_this_process()).and_then(|site| ledger_map::size_of_blocks(site.offset()))
     }
 
     /// Whether this process allocated the block, and none that it was forked from.
@@ -62,7 +62,7 @@ impl Tag {
     const LANE_SHIFT: u32 = 40;
 
     pub(crate) fn of_lane(lane: u32) -> Tag {
-        let generation = u64::from(lane::generation()) % 128;
+        let generation = u64::from(state::generation()) % 128;
         Tag(Tag::OURS | generation << Tag::GENERATION_SHIFT | u64::from(lane) << Tag::LANE_SHIFT)
     }
 

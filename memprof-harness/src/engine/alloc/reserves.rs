@@ -6,7 +6,7 @@
 //! thread is then given one of those that there are.
 
 use crate::engine::alloc::slots;
-use crate::engine::life::seccomp;
+use crate::engine::store::calls;
 use crate::engine::store::errno::Errno;
 use crate::engine::store::ledger_map;
 use crate::engine::store::limits;
@@ -74,7 +74,7 @@ pub(crate) fn from_shared_heap(size: usize, make: impl Fn() -> *mut u8) -> Optio
     const LEFT_OUT: usize = 64;
     static IN_VAIN: AtomicBool = AtomicBool::new(false);
     static FAILED: AtomicUsize = AtomicUsize::new(0);
-    if !ARE_SHARED.load(Relaxed) || size >= HEAP || !seccomp::allows_calls() {
+    if !ARE_SHARED.load(Relaxed) || size >= HEAP || !calls::allows_calls() {
         return None;
     }
     if IN_VAIN.load(Relaxed) && FAILED.fetch_add(1, Relaxed) % LEFT_OUT != 0 {
@@ -94,7 +94,7 @@ pub(crate) fn from_shared_heap(size: usize, make: impl Fn() -> *mut u8) -> Optio
 
 fn give_back_set_aside(needed: usize) -> bool {
     let set_aside = ledger_map::set_aside();
-    if set_aside == 0 || !seccomp::allows_calls() {
+    if set_aside == 0 || !calls::allows_calls() {
         return false;
     }
     let errno = Errno::save();

@@ -12,8 +12,8 @@ use crate::engine::alloc::central_list::CentralList;
 use crate::engine::alloc::open_spans;
 use crate::engine::alloc::span_pool;
 use crate::engine::alloc::spans::{self, Need, SPAN};
-use crate::engine::life::seccomp;
 use crate::engine::record::site_predictor::Number;
+use crate::engine::store::calls;
 use crate::engine::store::errno::Errno;
 use crate::engine::store::limits;
 use crate::os::memory;
@@ -198,7 +198,7 @@ pub(crate) fn is_space_scarce() -> bool {
 /// The program found no memory: where address space is limited, what nobody uses goes back. Gives whether there was any.
 #[cold]
 pub(crate) fn make_room() -> bool {
-    is_space_scarce() && seccomp::allows_calls() && release(Need::Room)
+    is_space_scarce() && calls::allows_calls() && release(Need::Room)
 }
 
 /// As [`make_room`], where there were no slots to be had; `give_back` has the thread give back its own. What is not freed is not looked for
@@ -254,7 +254,7 @@ pub(crate) fn usable_span(place: usize) -> bool {
 #[cold]
 fn extend(end: usize) -> bool {
     let mut usable = end.next_multiple_of(STEP);
-    if usable > RESERVED.load(Relaxed) || !seccomp::allows_calls() {
+    if usable > RESERVED.load(Relaxed) || !calls::allows_calls() {
         return false;
     }
     let errno = Errno::save();

@@ -5,7 +5,7 @@
 
 use crate::engine::alloc::slots::ALIGN;
 use crate::engine::alloc::spans::SPAN;
-use crate::engine::life::seccomp;
+use crate::engine::store::calls;
 use crate::os::memory;
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ const FIRST: usize = ALIGN / 2;
 
 /// Whether single pages can go back to the system.
 pub(crate) fn can_be_released() -> bool {
-    seccomp::allows_calls() && memory::page_size() == PAGE
+    calls::allows_calls() && memory::page_size() == PAGE
 }
 
 /// Pages of a span: a bit for each.

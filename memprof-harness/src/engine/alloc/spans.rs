@@ -20,7 +20,7 @@
 use crate::engine::alloc::block_tag::{mark_free, SlotState, SlotTag};
 use crate::engine::alloc::slots::{is_space_scarce, next_of, set_next, ALIGN, ROOM};
 use crate::engine::alloc::span_pages::{self, PageSet};
-use crate::engine::life::seccomp;
+use crate::engine::store::calls;
 use crate::engine::store::errno::Errno;
 use crate::os::memory;
 use crate::provenance::Address;
@@ -262,7 +262,7 @@ impl Span {
     /// Has pages that nobody uses go back to the system; they come again as zeros. Under the lock of the span's class, or before it is in the
     /// pool. `start` is the span's, as below.
     pub(super) fn give_to_system(&self, start: *mut u8, pages: PageSet) {
-        if cfg!(miri) || !seccomp::allows_calls() {
+        if cfg!(miri) || !calls::allows_calls() {
             return;
         }
         let errno = Errno::save();
@@ -287,7 +287,7 @@ impl Span {
         if missing == PageSet::NONE {
             return true;
         }
-        if !seccomp::allows_calls() {
+        if !calls::allows_calls() {
             return false;
         }
         let errno = Errno::save();

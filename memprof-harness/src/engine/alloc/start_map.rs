@@ -8,7 +8,7 @@
 #![allow(unsafe_code)] // memory of its own
 
 use crate::engine::alloc::block_tag::Note;
-use crate::engine::life::seccomp;
+use crate::engine::store::calls;
 use crate::engine::store::lock::Lock;
 use crate::engine::store::own_memory::private_bytes;
 use crate::os::memory;
@@ -179,7 +179,7 @@ fn words_of(leaf: &'static Leaf, block: usize) -> Option<&'static Words> {
 #[inline(never)]
 fn make_room_for_notes(leaf: &'static Leaf, block: usize) -> Option<&'static Words> {
     // What was taken ahead of a filter is for what cannot be kept elsewhere.
-    if seccomp::allows_calls() {
+    if calls::allows_calls() {
         LOCK.hold(|| {
             let room = &leaf.notes[(block >> KIB_BITS & (PLACES - 1)) / TOGETHER];
             if room.load(Relaxed).is_null() {
@@ -243,7 +243,7 @@ pub(crate) fn forget_all() {
     for leaf in leaves() {
         let start = leaf.bytes.as_ptr().cast_mut().cast();
         // SAFETY: the bytes are the first pages of a private mapping; the child has one thread, which is here.
-        if !(seccomp::allows_calls() && unsafe { memory::give_back(start, PLACES) }) {
+        if !(calls::allows_calls() && unsafe { memory::give_back(start, PLACES) }) {
             leaf.bytes.iter().filter(|byte| byte.load(Relaxed) != 0).for_each(|byte| byte.store(0, Relaxed));
         }
     }

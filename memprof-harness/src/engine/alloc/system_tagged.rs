@@ -10,12 +10,12 @@
 use crate::engine::alloc::block_tag::Note;
 use crate::engine::alloc::start_map;
 use crate::engine::alloc::system::{self, UsableSize};
-use crate::engine::hook::rust::{count_failure, count_laneless, count_outside, free_while_shut};
-use crate::engine::life::seccomp;
 use crate::engine::life::state;
 use crate::engine::life::thread::{access, Access};
+use crate::engine::record::both_modes::{count_failure, count_laneless, count_outside, free_while_shut};
 use crate::engine::record::lane::Local;
 use crate::engine::store::address_table::spread;
+use crate::engine::store::calls;
 use crate::engine::store::errno::Errno;
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
 use crate::os::memory;
@@ -370,7 +370,7 @@ pub(crate) fn of_header(block: usize, words: [u64; 2]) -> Option<(usize, Option<
 
 /// Where the program forbade itself system calls, the page is taken to be there: so it is in front of all blocks of C's and of ours.
 fn is_mapped(page: *mut u8) -> bool {
-    if !seccomp::allows_calls() {
+    if !calls::allows_calls() {
         return true;
     }
     let errno = Errno::save();

@@ -8,10 +8,10 @@ use crate::engine::alloc::block_tag::Note;
 use crate::engine::alloc::slots::{self, Origin};
 use crate::engine::alloc::start_map::{self, Kept};
 use crate::engine::alloc::system::{self, UsableSize};
-use crate::engine::hook::rust::{count_failure, count_laneless, count_outside, free_while_shut};
 use crate::engine::life::state;
 use crate::engine::life::thread::{self, access, Access};
-use crate::engine::record::lane::{self, Local};
+use crate::engine::record::both_modes::{count_failure, count_laneless, count_outside, free_while_shut};
+use crate::engine::record::lane::Local;
 use crate::engine::store::ledger_map;
 use crate::engine::store::tracked::{self, Tracked};
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
@@ -118,7 +118,7 @@ pub(crate) fn own(block: *mut u8, size: usize) {
     if size >= start_map::LEAST {
         start_map::enter(block);
     } else if !UNKNOWN_SMALL_ARE_OURS.load(Relaxed)
-        && !tracked::enter(block.address(), Tracked::Unsampled { generation: lane::generation() })
+        && !tracked::enter(block.address(), Tracked::Unsampled { generation: state::generation() })
     {
         UNKNOWN_SMALL_ARE_OURS.store(true, Relaxed);
         ledger_map::header().untracked_foreign.fetch_add(1, Relaxed);
@@ -294,7 +294,7 @@ fn take_out(block: *mut u8, size: usize) -> Owner {
     let (is_in_map, known) = take_known(block);
     match known {
         Some(Tracked::Sampled(note)) => Owner::Test(Some(note)),
-        Some(Tracked::Unsampled { generation }) if generation == lane::generation() => Owner::Test(None),
+        Some(Tracked::Unsampled { generation }) if generation == state::generation() => Owner::Test(None),
         Some(Tracked::Unsampled { .. } | Tracked::NotTheTests) => Owner::Other,
         None if is_in_map => Owner::Test(None),
         None if size >= start_map::LEAST && start_map::is_incomplete() => Owner::Test(None),
@@ -347,7 +347,7 @@ impl FromOutside {
     pub(crate) fn count(self) {
         let note = match self.tracked {
             Some(Tracked::Sampled(note)) if note.is_of_this_process() => Some(note),
-            Some(Tracked::Unsampled { generation }) if generation == lane::generation() => None,
+            Some(Tracked::Unsampled { generation }) if generation == state::generation() => None,
             None if self.is_in_map => None,
             Some(_) | None => return,
         };

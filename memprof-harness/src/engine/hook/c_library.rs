@@ -201,7 +201,7 @@ pub unsafe extern "C" fn pvalloc(size: size_t) -> *mut c_void {
 #[cold]
 fn out_of_memory() -> *mut c_void {
     if is_on() {
-        crate::engine::hook::rust::count_failure();
+        crate::engine::record::both_modes::count_failure();
     }
     fail(libc::ENOMEM)
 }

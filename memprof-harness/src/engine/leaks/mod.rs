@@ -29,8 +29,9 @@ use crate::engine::leaks::registers::Registers;
 use crate::engine::leaks::roots::Unused;
 use crate::engine::leaks::tally::Tally;
 use crate::engine::leaks::threads::Sleeper;
-use crate::engine::life::seccomp;
+use crate::engine::life::state;
 use crate::engine::record::lane;
+use crate::engine::store::calls;
 use crate::engine::store::errno::Errno;
 use crate::engine::store::ledger_map;
 use crate::ledger::layout::leak_check;
@@ -77,7 +78,7 @@ pub(crate) fn check() -> u32 {
 /// `own_stack` is from where on the calling thread's stack is searched.
 #[inline(never)]
 fn search(own_stack: usize) -> Result<(), Skipped> {
-    if lane::generation() > 0 {
+    if state::generation() > 0 {
         return Err(Skipped::Forked);
     }
     if !cfg!(memprof_native) && slots::reserved().len == 0 {
@@ -86,7 +87,7 @@ fn search(own_stack: usize) -> Result<(), Skipped> {
     if !is_anything_in_use() {
         return Ok(());
     }
-    if !seccomp::allows_calls_at_the_end() || filters::were_added() {
+    if !calls::allows_calls_at_the_end() || filters::were_added() {
         return Err(Skipped::Filtered);
     }
     let own = (os::thread::id(), own_stack);

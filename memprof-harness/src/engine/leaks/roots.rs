@@ -119,7 +119,7 @@ pub(crate) fn add_known_blocks(blocks: &mut Blocks, unused: &mut Unused, memory:
         return Ok(());
     }
     let mut added = Ok(());
-    let generation = crate::engine::record::lane::generation();
+    let generation = state::generation();
     tracked::for_each(|start, what| {
         let is_known = slots::holding(start).is_some() || start_map::has(at(start));
         let is_ours = match what {

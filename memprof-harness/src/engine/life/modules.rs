@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)] // what the loader passes
 
-use crate::engine::life::seccomp;
+use crate::engine::store::calls;
 use crate::engine::store::errno::Errno;
 use crate::engine::store::{ledger_map, limits};
 use crate::ledger::layout::{kind, ChunkHeader, ModuleRecord};
@@ -48,7 +48,7 @@ pub(crate) fn forget_noted() {
 /// kept, whoever turns addresses into names sees that two were there.
 #[cfg_attr(not(memprof_injected), allow(dead_code))]
 pub(crate) fn unload<T>(unload: impl FnOnce() -> T) -> T {
-    if !ledger_map::is_attached() || !seccomp::allows_calls() {
+    if !ledger_map::is_attached() || !calls::allows_calls() {
         return unload();
     }
     note();

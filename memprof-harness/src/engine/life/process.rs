@@ -14,7 +14,6 @@ use crate::engine::life::ending;
 #[cfg(memprof_native)]
 use crate::engine::life::loader;
 use crate::engine::life::modules;
-use crate::engine::life::seccomp;
 use crate::engine::life::state;
 use crate::engine::life::state::{Mode, ENDED, FORKED, OPEN};
 #[cfg(any(memprof_program, memprof_injected))]
@@ -25,6 +24,7 @@ use crate::engine::record::lane;
 use crate::engine::record::sampler;
 #[cfg(memprof_native)]
 use crate::engine::store::blocks;
+use crate::engine::store::calls;
 use crate::engine::store::ledger_map;
 use crate::engine::store::limits;
 use crate::engine::store::own_memory;
@@ -69,7 +69,7 @@ pub fn attach(path: &Path) -> io::Result<()> {
     }
     hook::free::prepare();
     thread::prepare()?;
-    seccomp::notice_first_thread();
+    calls::notice_first_thread();
     // SAFETY: both functions are safe to call around a fork: they touch atomics alone.
     let error = unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(notice_fork_told)) };
     if error != 0 {
@@ -139,7 +139,7 @@ pub fn report(outcome: u32, message: Option<&str>) {
 /// Shuts the window on every thread, for good: once the threads that are ending are gone. The ledger is still to be closed.
 pub fn shut() {
     notice_fork();
-    let may_look = seccomp::begin_the_end();
+    let may_look = calls::begin_the_end();
     if may_look && ledger_map::is_attached() && state::is_open() {
         let _outside = suspension::suspend();
         ending::wait_for_threads();
@@ -159,7 +159,7 @@ pub fn close() {
         // A filter that was set by a bare instruction is not known, and ends the process at a call that it does not allow.
         ledger_map::header().leak_check.store(layout::leak_check::ENDING, Relaxed);
     }
-    let _room = seccomp::allows_calls_at_the_end().then(limits::RoomForFiles::make);
+    let _room = calls::allows_calls_at_the_end().then(limits::RoomForFiles::make);
     shut();
     if !ledger_map::is_attached() {
         return;
@@ -270,9 +270,7 @@ fn leave_to_parent() {
         // Made by the bare system call: nobody has counted it. That much is the parent's to know.
         0 if ledger_map::is_attached() => ledger_map::header().forks.fetch_add(1, Relaxed) + 1,
         // Made so by a fork that has no ledger yet: only the time tells it from its like.
-        0 if seccomp::allows_calls() => {
-            distant(std::time::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos() as u64))
-        }
+        0 if calls::allows_calls() => distant(std::time::UNIX_EPOCH.elapsed().map_or(0, |time| time.as_nanos() as u64)),
         0 => distant(0),
         number => number,
     };

@@ -12,55 +12,12 @@ use crate::engine::alloc::slots;
 use crate::engine::leaks::array::Array;
 use crate::engine::leaks::mappings::{self, Guards, Mapping};
 use crate::engine::life::{process, state, thread};
+use crate::engine::store::calls;
 use crate::engine::store::errno::Errno;
 use crate::engine::store::ledger_map;
 use crate::engine::unwind::frame_pointer::{Bounds, Frame};
-use std::cell::Cell;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize};
-
-/// Some thread has a filter.
-static SOMEWHERE: AtomicBool = AtomicBool::new(false);
-/// Every thread has.
-static EVERYWHERE: AtomicBool = AtomicBool::new(false);
-
-/// What is known of the calling thread. A thread's filters are those of the thread that started it, too, so that of most nothing is.
-struct Own {
-    /// It was there before there was any filter.
-    is_first: Cell<bool>,
-    has_filter: Cell<bool>,
-    /// It ends the recording, and may make system calls for that.
-    ends: Cell<bool>,
-}
-
-thread_local! {
-    static OWN: Own =
-        const { Own { is_first: Cell::new(false), has_filter: Cell::new(false), ends: Cell::new(false) } };
-}
-
-/// The calling thread is the process's first. No filter was set yet.
-pub(crate) fn notice_first_thread() {
-    OWN.with(|own| own.is_first.set(true));
-}
-
-/// Whether the engine may make system calls that the program would not make.
-#[inline]
-pub(crate) fn allows_calls() -> bool {
-    !SOMEWHERE.load(Relaxed) || OWN.with(|own| own.ends.get())
-}
-
-/// Whether the calling thread may make them as it ends the recording, which no event comes after that counts.
-pub(crate) fn allows_calls_at_the_end() -> bool {
-    let is_free = |own: &Own| own.is_first.get() && !own.has_filter.get();
-    !EVERYWHERE.load(Relaxed) && (!SOMEWHERE.load(Relaxed) || OWN.with(is_free))
-}
-
-/// The calling thread ends the recording. Gives whether it may make system calls for that.
-pub(crate) fn begin_the_end() -> bool {
-    let may = allows_calls_at_the_end();
-    OWN.with(|own| own.ends.set(may));
-    may
-}
+use std::sync::atomic::{AtomicPtr, AtomicUsize};
 
 /// What the process had mapped before it set its first filter.
 static MAPPINGS: AtomicPtr<Mapping> = AtomicPtr::new(std::ptr::null_mut());
@@ -78,7 +35,7 @@ pub(crate) fn known_stack() -> Option<Bounds> {
     let found = mappings.iter().find(|mapping| (mapping.start..mapping.end).contains(&description));
     match found.filter(|mapping| (mapping.start..description).contains(&Frame::here().0)) {
         Some(mapping) => Some(Bounds { low: mapping.start, high: description & !15 }),
-        None => OWN.with(|own| own.is_first.get()).then_some(Bounds::NOWHERE),
+        None => calls::is_first_thread().then_some(Bounds::NOWHERE),
     }
 }
 
@@ -96,7 +53,7 @@ fn keep_mappings() {
 #[cfg_attr(not(memprof_injected), allow(dead_code))]
 /// Takes what the engine needs under a filter that is about to be set; `everywhere` says that it is for all threads.
 fn prepare(everywhere: bool) {
-    if allows_calls() {
+    if calls::allows_calls() {
         process::see_to_fork();
         if ledger_map::is_attached() && !state::has_ended() {
             if state::is_open() {
@@ -109,20 +66,16 @@ fn prepare(everywhere: bool) {
             errno.restore();
         }
     }
-    if everywhere {
-        EVERYWHERE.store(true, Relaxed);
-    }
-    OWN.with(|own| own.has_filter.set(true));
-    SOMEWHERE.store(true, Relaxed);
+    calls::notice_filter(everywhere);
 }
 
 // Other kernels have other ways to forbid calls.
 #[cfg(all(memprof_injected, target_os = "linux"))]
-mod calls {
-    use super::{prepare, EVERYWHERE, OWN, SOMEWHERE};
+mod c_functions {
+    use super::prepare;
+    use crate::engine::store::calls::Filters;
     use libc::{c_long, SYS_prctl, SYS_seccomp, PR_SET_SECCOMP, SECCOMP_FILTER_FLAG_TSYNC};
     use libc::{SECCOMP_SET_MODE_FILTER, SECCOMP_SET_MODE_STRICT};
-    use std::sync::atomic::Ordering::Relaxed;
 
     /// Makes a call of `prctl` or `seccomp`, which may set a filter.
     ///
@@ -140,16 +93,13 @@ mod calls {
             // SAFETY: as the caller promises.
             return unsafe { bare(number, a, b, c, d, e) };
         }
-        let before = [&SOMEWHERE, &EVERYWHERE].map(|place| place.load(Relaxed));
-        let had_filter = OWN.with(|own| own.has_filter.get());
+        let before = Filters::known();
         prepare(number == SYS_seccomp && b as u64 & SECCOMP_FILTER_FLAG_TSYNC as u64 != 0);
         // SAFETY: as the caller promises.
         let result = unsafe { bare(number, a, b, c, d, e) };
         if result < 0 {
             // It was not set.
-            SOMEWHERE.store(before[0], Relaxed);
-            EVERYWHERE.store(before[1], Relaxed);
-            OWN.with(|own| own.has_filter.set(had_filter));
+            before.restore();
         }
         result
     }

@@ -186,3 +186,16 @@ pub(crate) fn next_epoch_alone() -> u32 {
 pub(crate) fn next_epoch() -> u32 {
     WORDS.epoch.fetch_add(1, Relaxed).wrapping_add(1)
 }
+
+/// How many processes of a line of forks came before this one.
+static GENERATION: AtomicU32 = AtomicU32::new(0);
+
+/// How many processes of a line of forks came before this one.
+pub(crate) fn generation() -> u32 {
+    GENERATION.load(Relaxed)
+}
+
+/// This process is a fork of the one before.
+pub(crate) fn begin_generation() {
+    GENERATION.fetch_add(1, Relaxed);
+}

@@ -17,6 +17,7 @@ use crate::engine::life::std_itself;
 #[cfg(memprof_program)]
 use crate::engine::life::std_itself::Part;
 use crate::engine::record::lane::{self, Local};
+use crate::engine::store::calls;
 use crate::engine::store::errno::Errno;
 use crate::engine::store::ledger_map;
 use crate::engine::store::ranges::Range;
@@ -335,7 +336,7 @@ impl Thread {
         if low < high {
             let place = self.bounds.as_ptr().address();
             // Whose it is takes a system call to find out.
-            let id = if seccomp::allows_calls() { os::thread::id() } else { NOBODY };
+            let id = if calls::allows_calls() { os::thread::id() } else { NOBODY };
             STACKS.enter_again(Range { start: low, end: high, kept: [place, id as usize] });
         }
     }
@@ -401,7 +402,7 @@ pub(crate) fn join() {
 /// Where the calling thread's stack lies; nowhere if the system does not say.
 fn own_stack() -> Bounds {
     let errno = Errno::save();
-    let is_free = seccomp::allows_calls();
+    let is_free = calls::allows_calls();
     #[cfg(memprof_native)]
     let bounds =
         if is_free { crate::engine::unwind::stack_bounds::stack_of_this_thread() } else { seccomp::known_stack() };

@@ -6,10 +6,9 @@ use crate::engine::alloc::block_tag::{LaneTag, Note, SlotState, SlotTag};
 use crate::engine::alloc::slots::{self, Origin};
 use crate::engine::alloc::system_tagged;
 use crate::engine::alloc::thread_cache::{resize, ThreadCache};
-use crate::engine::hook::rust;
-use crate::engine::hook::rust::{count_failure, count_laneless, count_outside, free_while_shut};
 use crate::engine::life::state;
 use crate::engine::life::thread::{self, Access};
+use crate::engine::record::both_modes::{count_failure, count_laneless, count_outside, dealloc_slot, free_while_shut};
 use crate::engine::record::lane::Local;
 use crate::engine::unwind::frame_pointer::{in_frame, Bounds, Frame};
 use std::alloc::Layout;
@@ -160,7 +159,7 @@ pub(crate) mod unready {
                 let tag = unsafe { SlotTag::read(block) };
                 tag.must_be_in_use();
                 // SAFETY: it is a slot, and its user is done with it.
-                unsafe { rust::dealloc_slot(block, layout.size(), note_of(tag), Local::cache_for_notes) }
+                unsafe { dealloc_slot(block, layout.size(), note_of(tag), Local::cache_for_notes) }
             }
             Origin::Inherited => {}
         }
@@ -180,7 +179,7 @@ pub(crate) unsafe fn take_slot_of_unknown_size(block: *mut u8) {
         count_outside(size);
     }
     // SAFETY: it is a slot of that class, and its user is done with it.
-    unsafe { rust::dealloc_slot(block, size, note_of(tag), Local::cache_for_notes) }
+    unsafe { dealloc_slot(block, size, note_of(tag), Local::cache_for_notes) }
 }
 
 /// A slot for a block, if it is to be one and there is one; and what its note begins with.

@@ -13,10 +13,10 @@ use crate::engine::alloc::block_tag::{LaneTag, Note, SlotTag, Tag, BIRTH_BITS};
 use crate::engine::alloc::thread_cache::ThreadCache;
 use crate::engine::life::state::{self, MULTI};
 use crate::engine::record::counters::bump;
+use crate::engine::record::desk::{Desk, Room, FIRST_PEAKS, FIRST_ROOM};
 use crate::engine::record::sampler::Sampler;
 use crate::engine::record::site_index::Index;
 use crate::engine::record::site_predictor::Number;
-use crate::engine::record::sites::{Desk, Room, FIRST_PEAKS, FIRST_ROOM};
 use crate::engine::store::ledger_map;
 use crate::engine::store::lock::Lock;
 use crate::engine::store::own_memory;
@@ -77,9 +77,6 @@ static LOCK: Lock = Lock::new();
 static LEADER: AtomicPtr<Local> = AtomicPtr::new(std::ptr::null_mut());
 /// The one that was it last, and may not have heard that it is it no more: its thread may be in the middle of an event.
 static DEPOSED: AtomicPtr<Local> = AtomicPtr::new(std::ptr::null_mut());
-
-/// How many processes of a line of forks came before this one.
-static GENERATION: AtomicU32 = AtomicU32::new(0);
 
 /// The shared total before a lane told it what changed, and after.
 struct Totals {
@@ -338,7 +335,7 @@ pub(crate) fn forget_all() {
     for place in [&LANES, &LEADER, &DEPOSED] {
         place.store(std::ptr::null_mut(), Release);
     }
-    GENERATION.fetch_add(1, Relaxed);
+    state::begin_generation();
 }
 
 /// Allocations, their bytes, reallocs, frees and the bytes given back, of all lanes.
@@ -352,11 +349,6 @@ pub(crate) fn totals() -> [u64; 5] {
         totals.iter_mut().zip(numbers).for_each(|(total, number)| *total = total.wrapping_add(number));
     }
     totals
-}
-
-/// How many processes of a line of forks came before this one.
-pub(crate) fn generation() -> u32 {
-    GENERATION.load(Relaxed)
 }
 
 fn lanes() -> impl Iterator<Item = &'static Local> {

@@ -1,6 +1,8 @@
 //! Records events in the ledger: counters, the running total and its peak, sites and their stacks.
 
+pub(crate) mod both_modes;
 pub(crate) mod counters;
+mod desk;
 pub(crate) mod exact;
 pub(crate) mod lane;
 #[cfg(memprof_native)]
@@ -10,3 +12,4 @@ pub(crate) mod sampler;
 pub(crate) mod site_index;
 pub(crate) mod site_predictor;
 pub(crate) mod sites;
+mod total;

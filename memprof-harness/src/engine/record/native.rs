@@ -3,7 +3,6 @@
 
 use crate::engine::alloc::block_tag::Note;
 use crate::engine::hook::observer;
-use crate::engine::hook::rust::{count_failure, count_laneless, free_while_shut};
 #[cfg(memprof_program)]
 use crate::engine::life::frames;
 use crate::engine::life::loader;
@@ -13,6 +12,7 @@ use crate::engine::life::process;
 use crate::engine::life::state::ENDED;
 use crate::engine::life::state::{self, Mode, FORKED, OPEN, PROBED};
 use crate::engine::life::thread::{access, Access};
+use crate::engine::record::both_modes::{count_failure, count_laneless, free_while_shut};
 use crate::engine::record::lane::Local;
 use crate::engine::store::blocks::{self, Block, Entered};
 use crate::engine::store::ledger_map;

@@ -9,9 +9,9 @@ use crate::engine::alloc::slots::{self, size_class, Origin};
 use crate::engine::alloc::system;
 use crate::engine::alloc::system_untagged;
 use crate::engine::alloc::thread_cache::resize;
-use crate::engine::hook::rust::{self, count_failure, count_laneless, count_outside, free_while_shut};
 use crate::engine::life::state;
 use crate::engine::life::thread::{self, access, record, Access};
+use crate::engine::record::both_modes::{count_failure, count_laneless, count_outside, dealloc_slot, free_while_shut};
 use crate::engine::record::lane::Local;
 use crate::engine::store::ledger_map;
 use crate::engine::store::tracked::{self, Tracked};
@@ -221,7 +221,7 @@ pub(crate) mod unready {
                 tag.must_be_in_use();
                 let note = note_of(tag, block);
                 // SAFETY: it is a slot, and its user is done with it.
-                unsafe { rust::dealloc_slot(block, layout.size(), note, Local::cache_for_any) }
+                unsafe { dealloc_slot(block, layout.size(), note, Local::cache_for_any) }
             }
             Origin::Inherited => {}
         }
@@ -242,7 +242,7 @@ pub(crate) unsafe fn take_slot_of_unknown_size(block: *mut u8) {
         count_outside(size);
     }
     // SAFETY: it is a slot of that class, and its user is done with it.
-    unsafe { rust::dealloc_slot(block, size, note, Local::cache_for_any) }
+    unsafe { dealloc_slot(block, size, note, Local::cache_for_any) }
 }
 
 /// The note of a block that is about to be given back or moved; `None` = it was not sampled.

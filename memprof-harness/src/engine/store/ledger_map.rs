@@ -7,14 +7,14 @@
 
 #![allow(unsafe_code)] // mmap and what lies in it
 
-use crate::engine::life::seccomp;
 use crate::engine::record::site_predictor;
+use crate::engine::store::calls;
 use crate::engine::store::errno::Errno;
 use crate::engine::store::ledger_file::{self, Descriptor};
 use crate::engine::store::limits;
 use crate::engine::store::lock::Lock;
 use crate::engine::store::own_memory;
-use crate::ledger::layout::{ChunkHeader, Header, Lane, PeakRecord, Site, StackRecord, CHUNK_ALIGN};
+use crate::ledger::layout::{ChunkHeader, Header, Lane, PeakRecord, Site, StackRecord, CHUNK_ALIGN, PEAKED};
 use crate::os;
 use crate::provenance::Address;
 use std::io;
@@ -80,7 +80,7 @@ pub(crate) fn reattach(prefix: u64) -> bool {
 }
 
 fn try_reattach(prefix: u64) -> Option<()> {
-    if BASE.load(Acquire).is_null() || !seccomp::allows_calls() || limits::file_size() < prefix {
+    if BASE.load(Acquire).is_null() || !calls::allows_calls() || limits::file_size() < prefix {
         return None;
     }
     // SAFETY: has no preconditions.
@@ -246,7 +246,7 @@ fn grow(end: u64) -> bool {
 }
 
 fn reserve(from: u64, to: u64) -> bool {
-    if !seccomp::allows_calls() || limits::file_size() < to {
+    if !calls::allows_calls() || limits::file_size() < to {
         return false;
     }
     let Some(file) = ledger_file::reopen() else { return false };
@@ -258,7 +258,7 @@ pub(crate) fn seal() {
     LOCK.hold(|| {
         SEALED.store(true, Relaxed);
         let end = header().arena_end.load(Relaxed).next_multiple_of(PAGE);
-        if end >= FILE_LEN.load(Relaxed) || !seccomp::allows_calls_at_the_end() {
+        if end >= FILE_LEN.load(Relaxed) || !calls::allows_calls_at_the_end() {
             return;
         }
         let (Some(file), Ok(end)) = (ledger_file::reopen(), libc::off_t::try_from(end)) else { return };
@@ -292,6 +292,20 @@ pub(crate) fn site(offset: u64) -> &'static Site {
     at(offset)
 }
 
+/// How many bytes each block of the site at `offset` has; `None` where they differ, as where every stack is
+/// noted.
+pub(crate) fn size_of_blocks(offset: u64) -> Option<usize> {
+    let origin = site(offset).origin.load(Acquire);
+    let place = Site::offset_of_origin(origin);
+    let stack = if origin & PEAKED == 0 {
+        place
+    } else {
+        Site::offset_of_origin(peak_record(place).origin.load(Relaxed) as u32)
+    };
+    let size = stack_record(stack).size.load(Relaxed);
+    usize::try_from(size).ok().filter(|&size| size != 0)
+}
+
 /// The record at `offset`, as it came out of a chunk of stacks.
 pub(crate) fn stack_record(offset: u64) -> &'static StackRecord {
     at(offset)
@@ -306,7 +320,7 @@ pub(crate) fn peak_record(offset: u64) -> &'static PeakRecord {
 /// where it is touched again.
 pub(crate) fn page_out(start: u64, end: u64) {
     let (first, last) = (start.next_multiple_of(PAGE), end / PAGE * PAGE);
-    if first >= last || !seccomp::allows_calls() {
+    if first >= last || !calls::allows_calls() {
         return;
     }
     let errno = Errno::save();

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)] // sched_yield
 
-use crate::engine::life::seccomp;
+use crate::engine::store::calls;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
@@ -16,7 +16,7 @@ impl Lock {
 
     pub(crate) fn hold<R>(&self, work: impl FnOnce() -> R) -> R {
         while self.0.compare_exchange_weak(false, true, Acquire, Relaxed).is_err() {
-            if seccomp::allows_calls() {
+            if calls::allows_calls() {
                 // SAFETY: `sched_yield` has no preconditions.
                 unsafe { libc::sched_yield() };
             } else {

@@ -3,7 +3,7 @@
 
 #![allow(unsafe_code)] // mmap and what lies in it
 
-use crate::engine::life::seccomp;
+use crate::engine::store::calls;
 use crate::engine::store::errno::Errno;
 use crate::engine::store::limits;
 use crate::engine::store::ranges::{Range, Ranges};
@@ -31,14 +31,14 @@ static READY_USED: AtomicUsize = AtomicUsize::new(0);
 
 /// `bytes` of zeroed private memory, page-aligned. `None` where the system has no more.
 pub(crate) fn private_bytes(bytes: usize) -> Option<NonNull<u8>> {
-    let memory = if seccomp::allows_calls() { map_private(bytes) } else { ready_bytes(bytes) }?;
+    let memory = if calls::allows_calls() { map_private(bytes) } else { ready_bytes(bytes) }?;
     holds(bytes as u64);
     Some(memory)
 }
 
 /// As [`private_bytes`], of what is large and can be done without: `None` where the system or the program limits memory.
 pub(crate) fn ample_bytes(bytes: usize) -> Option<NonNull<u8>> {
-    let is_ample = seccomp::allows_calls() && limits::address_space().is_none() && !limits::is_data_limited();
+    let is_ample = calls::allows_calls() && limits::address_space().is_none() && !limits::is_data_limited();
     if is_ample {
         private_bytes(bytes)
     } else {
@@ -87,7 +87,7 @@ pub(crate) unsafe fn release<T>(memory: &'static [T]) {
 /// `memory` is `bytes` bytes long, came from [`private_bytes`], and nothing refers to it any more.
 pub(crate) unsafe fn release_bytes(memory: NonNull<u8>, bytes: usize) {
     HELD.fetch_sub(bytes as u64, AcqRel);
-    if !seccomp::allows_calls() {
+    if !calls::allows_calls() {
         return;
     }
     RANGES.leave(memory.as_ptr().address());

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)] // a system call, and loads from stacks
 
-use crate::engine::life::seccomp;
+use crate::engine::store::calls;
 use crate::engine::store::errno::Errno;
 use crate::engine::unwind::code_at;
 use crate::engine::unwind::frame_pointer::{raw_record, Bounds};
@@ -143,7 +143,7 @@ pub(crate) fn peek(at: usize) -> Option<usize> {
 
 /// Copies what lies at an address; `false` where it is not all there.
 fn copy(to: &mut [u8], from: usize) -> bool {
-    if !seccomp::allows_calls() {
+    if !calls::allows_calls() {
         return false;
     }
     let errno = Errno::save();

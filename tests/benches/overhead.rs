@@ -147,7 +147,7 @@ fn main() {
 
 /// What the walk of a stack costs at rate 1, as the ratio of the same blocks below two kinds of stack.
 fn cliffs(bench: &Workbench, request: &Request) {
-    const CLIFFS: [(&str, &str, &str); 9] = [
+    const CLIFFS: [(&str, &str, &str); 11] = [
         ("200 frames, over 120", "deep_200", "deep_120"),
         ("2000 frames, over 200", "deep_2000", "deep_200"),
         ("10000 frames, over 2000", "deep_10000", "deep_2000"),
@@ -157,6 +157,8 @@ fn cliffs(bench: &Workbench, request: &Request) {
         ("10000 frames on another stack, over the thread's own", "elsewhere_10000", "deep_10000"),
         ("40 frames in a signal handler on its own stack", "handler_40", "deep_40"),
         ("40 frames, and code of C without frame pointers", "c_40", "deep_40"),
+        ("40 frames below made code, where stacks end marked", "marked_40", "deep_40"),
+        ("200000 frames, over 100000", "deep_200000", "deep_100000"),
     ];
     let ours = bench.ours().expect("our own build works");
     println!("\n| the walk at rate 1 | own cpu |");

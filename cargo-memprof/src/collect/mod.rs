@@ -14,7 +14,7 @@ use crate::ui::error::Error;
 use camino::Utf8Path;
 use executables::Executables;
 use memprof_harness::ledger::{self, Benchmark, Identity, Inventory, Ledger, Listed, Module, OutcomeCode};
-use memprof_profile::parallel::on_all_cores;
+use memprof_profile::parallel::on_all_cores_within;
 use memprof_profile::record::{Iteration, Lifetimes, NotRun, Outcome, TestId, TestRecord, Unprofiled};
 use memprof_profile::symbolize;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -51,7 +51,9 @@ pub struct CollectedTest {
 }
 
 /// Bytes of stacks and sites that are kept between the two times a ledger is needed; what is beyond is read twice.
-const KEPT: usize = 256 << 20;
+const KEPT: usize = 128 << 20;
+/// Bytes of ledgers that are read at once. A ledger of a million stacks has 100 MiB or more, and takes three times as much while it is read.
+const READ_AT_ONCE: usize = 64 << 20;
 
 /// Reads all ledgers of the run.
 ///
@@ -61,7 +63,8 @@ pub fn collect(facts: &RunFacts) -> Result<Collected, Error> {
     let paths = paths(&facts.ledgers, is_ledger)?;
     let executables = Executables::of(&facts.ran);
     let kept = AtomicUsize::new(0);
-    let read = on_all_cores(&paths, |path| recorded(path, &executables, &kept));
+    let len = |path: &PathBuf| fs_err::metadata(path).map_or(0, |metadata| metadata.len() as usize);
+    let read = on_all_cores_within(READ_AT_ONCE, &paths, len, |path| recorded(path, &executables, &kept));
     let mut collected = Collected::default();
     for (path, test) in paths.iter().zip(read) {
         match test {

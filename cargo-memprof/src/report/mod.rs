@@ -33,7 +33,7 @@ use memprof_profile::model::scale::SampleRate;
 use memprof_profile::model::tree::Tree;
 use memprof_profile::model::values::ValueType;
 use memprof_profile::model::{About, Profile, ProfileBuilder};
-use memprof_profile::parallel::on_all_cores;
+use memprof_profile::parallel::{on_all_cores, on_all_cores_within};
 use memprof_profile::record::{TestId, TestRecord, Unprofiled};
 use memprof_profile::symbolize::{self, AddressMap, Request, Symbols, Trimming};
 use memprof_profile::view::amount;
@@ -68,6 +68,8 @@ const PICTURES: [ValueType; 5] = [
     ValueType::InuseSpace,
     ValueType::LeakedSpace,
 ];
+/// Stacks of the tests whose outputs are made at once. A test of a million takes half a GiB.
+const STACKS_AT_ONCE: usize = 1 << 18;
 /// Where resolved addresses are kept, below cargo's target folder.
 const SYMBOLS: &str = "memprof/build/symbols";
 
@@ -211,7 +213,7 @@ fn write_tests(
             Job { test: Mutex::new(test), map, folder, benchmarks, shares_name }
         })
         .collect();
-    let done = on_all_cores(&jobs, |job| {
+    let done = on_all_cores_within(STACKS_AT_ONCE, &jobs, Job::stacks, |job| {
         let files = job.write(facts, outputs, symbols, &gathered);
         progress.inc(1);
         files
@@ -272,6 +274,10 @@ struct Job<'a> {
 }
 
 impl Job<'_> {
+    fn stacks(&self) -> usize {
+        self.test.lock().expect("no thread panicked with the lock held").record.stacks
+    }
+
     fn write(
         &self,
         facts: &RunFacts,

@@ -1,6 +1,7 @@
 //! Limits: how much a metric may grow, or be. `+5% or 64KiB` allows the larger of two growths, `10MiB` is a ceiling, and
 //! rules with a comma between them hold all at once.
 
+use crate::gate::policy::amount::amount;
 use serde::de::{self, Deserializer};
 use serde::{Deserialize, Serialize, Serializer};
 use std::fmt;
@@ -127,28 +128,6 @@ fn rule_of(text: &str) -> Result<Rule, String> {
     Ok(Rule::Growth { percent, absolute })
 }
 
-/// A number of objects or bytes, with or without a unit.
-pub fn amount(text: &str) -> Result<u64, String> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '_').unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = match number.replace('_', "").parse() {
-        Ok(number) => number,
-        Err(_) if number.is_empty() => return Err("it has no number".into()),
-        Err(_) => return Err(format!("`{number}` is more than a machine can have")),
-    };
-    let factor: u64 = match unit.trim() {
-        "" | "B" => 1,
-        "kB" | "KB" => 1000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        other => return Err(format!("`{other}` is no unit: there are B, KiB, MiB, GiB, kB, MB and GB")),
-    };
-    number.checked_mul(factor).ok_or_else(|| format!("`{text}` is more than a machine can have"))
-}
-
 /// A percentage with up to three decimals, in thousandths.
 fn thousandths(text: &str) -> Result<u64, String> {
     let (whole, decimals) = text.split_once('.').unwrap_or((text, ""));
@@ -186,19 +165,6 @@ mod tests {
 
     fn most(limit: &str, before: i64) -> Option<i64> {
         limit.parse::<Limit>().unwrap().most(Some(before))
-    }
-
-    #[test]
-    fn the_units_are_those_of_budgets() {
-        // A crate of macros exports nothing else, so each has a parser; see docs/design/dependencies.md.
-        let units = |source: &str| -> Vec<String> {
-            let arms = source.lines().map(str::trim).filter(|line| line.starts_with('"') && line.contains("=> 1"));
-            let text = source.lines().map(str::trim).filter(|line| line.starts_with("other => return Err"));
-            arms.chain(text).map(str::to_owned).collect()
-        };
-        let ours = units(include_str!("limit.rs"));
-        assert_eq!(ours.len(), 8);
-        assert_eq!(units(include_str!("../../../../memprof-harness/live/macros/src/amount.rs")), ours);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The policy: which limits hold for which test, and what else is a failure. Plain values, as `config` reads them.
 
+pub mod amount;
 pub mod limit;
 pub mod pattern;
 

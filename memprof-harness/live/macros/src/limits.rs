@@ -1,7 +1,8 @@
 //! What stands between the attribute's parentheses: `alloc_objects = 12, peak_space = "64KiB", leaked = 0`.
 
+use crate::amount::amount;
+use crate::spelling;
 use crate::tokens::{braces, code, Wrong};
-use crate::{amount, spelling};
 use proc_macro::{Delimiter, Group, Ident, Literal, Span, TokenStream, TokenTree};
 
 /// The metrics that count blocks or calls.
@@ -117,7 +118,9 @@ fn amount_of(metric: &str, text: &Literal) -> Result<TokenTree, Wrong> {
             "`{metric}` is a count and no amount of bytes: write a number, as in `{metric} = 12`"
         )));
     }
-    let bytes = amount::bytes(text.to_string().trim_matches('"')).map_err(wrong)?;
+    let written = text.to_string();
+    let bytes = amount(written.trim_matches('"'))
+        .map_err(|why| wrong(format!("{written} is no amount of bytes: {why}; write one such as \"64KiB\"")))?;
     let mut number = Literal::u64_suffixed(bytes);
     number.set_span(text.span());
     Ok(number.into())

@@ -1,0 +1,1 @@
+../../../../memprof-harness/live/macros/src/amount.rs

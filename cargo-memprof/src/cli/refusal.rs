@@ -52,8 +52,7 @@ pub fn takes_no_value(name: &str, value: &OsStr) -> Error {
 pub fn explain(error: &clap::Error, command: &str, verb: Option<&str>) -> Result<String, Error> {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
-        // Of a command and its short alias, the command.
-        Some(ContextValue::Strings(texts)) => texts.iter().max_by_key(|text| text.len()).cloned(),
+        Some(ContextValue::Strings(texts)) => texts.first().cloned(),
         _ => None,
     };
     // `--allow <WHAT,…>`
@@ -72,12 +71,10 @@ pub fn explain(error: &clap::Error, command: &str, verb: Option<&str>) -> Result
     Err(match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let name = context(ContextKind::InvalidSubcommand).unwrap_or_default();
-            refusal.caused_by(format!("there is no command `{name}`")).help(
-                match context(ContextKind::SuggestedSubcommand) {
-                    Some(near) => format!("a command with a similar name exists: `cargo memprof {near}`"),
-                    None => "see `cargo memprof --help` for the commands".to_owned(),
-                },
-            )
+            refusal.caused_by(format!("there is no command `{name}`")).help(match nearest_command(error, &name) {
+                Some(near) => format!("a command with a similar name exists: `cargo memprof {near}`"),
+                None => "see `cargo memprof --help` for the commands".to_owned(),
+            })
         }
         ErrorKind::UnknownArgument => {
             let help = match (context(ContextKind::SuggestedArg), verb) {
@@ -117,6 +114,13 @@ pub fn explain(error: &clap::Error, command: &str, verb: Option<&str>) -> Result
             refusal.caused_by(first.trim_end_matches(':')).help(see)
         }
     })
+}
+
+/// Of the commands that clap takes for similar, the one that is least far from `name`; of a command and its short alias, the command.
+fn nearest_command(error: &clap::Error, name: &str) -> Option<String> {
+    let Some(ContextValue::Strings(similar)) = error.get(ContextKind::SuggestedSubcommand) else { return None };
+    let steps = |near: &&String| (strsim::damerau_levenshtein(name, near), std::cmp::Reverse(near.len()));
+    similar.iter().min_by_key(steps).cloned()
 }
 
 /// Commands that run nothing, and what runs something first.

@@ -1,6 +1,6 @@
-//! What a process has started, found among all processes by what the kernel says of each: the number of its parent, and
-//! the environment it began with. For ending a test with all that it started, also what has left its process group. What
-//! lost its parent and was started with another environment is not found.
+//! Finds the descendants of a process among all processes, by two facts that the kernel reports of each: its parent's
+//! number, and the environment that it began with. A test is ended with all that it started, processes that left its
+//! process group included. A process that lost its parent and was started with another environment is not found.
 
 use crate::environment;
 use std::ffi::OsStr;

@@ -1,5 +1,5 @@
-//! Writing where a file may be no longer than so much (`ulimit -f`): the kernel then ends a process by a signal, where an
-//! error would do.
+//! Writes files where their length is limited (`ulimit -f`): the kernel would end the process by a signal there, and an
+//! error must come back in its place.
 #![allow(unsafe_code)] // std knows no signals
 
 use crate::os::task;

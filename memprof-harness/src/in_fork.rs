@@ -1,5 +1,5 @@
-//! Work done in a copy of this process, of which nothing is left here but what it says: a program's own allocator then
-//! knows nothing of it. For before `main`, where there is one thread.
+//! Does work in a forked copy of this process, of which only a short answer comes back: the program's own allocator
+//! then knows nothing of the work. This is for the time before `main`, when there is one thread.
 #![allow(unsafe_code)] // fork, and memory that two processes share
 
 use std::mem::size_of;

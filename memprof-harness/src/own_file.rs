@@ -1,5 +1,5 @@
-//! The file of the program that this process runs. What the kernel started may be another: a user's runner may be the dynamic loader, which
-//! maps the program itself.
+//! The file of the program that this process runs. The kernel may have started another file: a user's runner may be the
+//! dynamic loader, which maps the program itself.
 
 use crate::os;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Whether the native hook sees what the program allocates: found out once for an executable, by a process of it that tries
-//! its allocator before `main` and ends. So no test's own counts are disturbed.
+//! Finds out once for an executable whether the native hook sees its allocations: one of its processes tries the
+//! program's allocator before `main`, and ends. So the counts of tests are not disturbed.
 #![allow(unsafe_code)] // runs before `main`
 
 use crate::emulator::Emulator;

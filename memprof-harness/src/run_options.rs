@@ -1,5 +1,5 @@
-//! How the tests of a run are run, beyond what libtest knows: which share of them, how often each, and with what fixed. One
-//! text through which `cargo memprof` tells a test executable, and the executable its children.
+//! The options of a run of tests that libtest does not know: the share of the tests, the number of repeats, and what is
+//! fixed. They are one text, which `cargo memprof` gives to a test executable, and the executable to its children.
 
 use crate::ledger::layout::{LEAST_DEPTH, MOST_DEPTH};
 use crate::pattern;

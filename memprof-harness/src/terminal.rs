@@ -1,5 +1,6 @@
-//! The terminal, lent to a process group that wants to read from it: one of its own is stopped when it tries, where the
-//! same program in our group would just read. As a shell does it, but only once it is asked for.
+//! Lends the terminal to a process group that wants to read from it: a group of its own is stopped when it reads, where
+//! the same program in our group would just read. A shell does the same; here it happens only when the group asks for
+//! it.
 #![allow(unsafe_code)] // std knows nothing of who has the terminal
 
 use std::fs::{File, OpenOptions};

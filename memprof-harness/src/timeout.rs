@@ -1,7 +1,7 @@
-//! A process that may take so long and no longer: it leads a process group of its own, and where its time is up the whole
-//! group is killed, and with it what left the group, so that nothing it started is left behind. Signals by which users end a run are passed on to such
-//! groups, which a terminal does not reach. The harness runs its tests so, and `cargo memprof` the programs that have no
-//! libtest.
+//! A process with a time limit: it leads a process group of its own, and when its time is up the whole group is killed,
+//! with all processes that left the group, so that nothing it started is left behind. Signals by which users end a run
+//! are passed on to such groups, which a terminal does not reach. The harness runs its tests in this way, and `cargo
+//! memprof` the programs that have no libtest.
 #![allow(unsafe_code)] // std has neither process groups to kill nor signal handlers
 
 use crate::descendants::{self, Mark};

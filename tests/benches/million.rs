@@ -1,5 +1,5 @@
-//! What it takes to make every output of a test with very many stacks: the time and the memory of `cargo memprof` itself, on a copy of
-//! `fixtures/branching`.
+//! The cost of all outputs of a test with very many stacks: the time and the memory of `cargo memprof` itself, on a
+//! copy of `fixtures/branching`.
 //!
 //!     cargo bench -p memprof-tests --bench million -- [CHOICES…]
 //!

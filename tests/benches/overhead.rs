@@ -1,5 +1,5 @@
-//! What profiling costs: the workloads of `fixtures/workloads` under plain `cargo test`, under `cargo memprof`, and under
-//! the profilers people use today, in one run.
+//! The cost of profiling: the workloads of `fixtures/workloads` under plain `cargo test`, under `cargo memprof`, and
+//! under the profilers people use today, in one run.
 //!
 //!     cargo bench -p memprof-tests --bench overhead -- [--rounds N] [--scale S] [PROFILER…]
 //!

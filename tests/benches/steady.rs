@@ -1,5 +1,5 @@
-//! Whether the gate gives one verdict: on copies of crates, a baseline is saved and the gate is run again and again, with every core
-//! kept busy by somebody else.
+//! Checks that the gate gives one verdict: on copies of crates, it saves a baseline and runs the gate again and again,
+//! while other work keeps every core busy.
 //!
 //!     cargo bench --profile dev -p memprof-tests --bench steady -- [--runs N] FOLDER… [-- ARGUMENTS]
 //!

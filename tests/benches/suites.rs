@@ -1,5 +1,5 @@
-//! What profiling costs a real suite, from the command to the prompt: the tests of bytes, csv and url under `cargo nextest
-//! run` and under `cargo memprof`, which also writes all its outputs.
+//! The cost of profiling a real suite, from the command to the prompt: the tests of bytes, csv and url under `cargo
+//! nextest run` and under `cargo memprof`, which also writes all its outputs.
 //!
 //!     cargo bench -p memprof-tests --bench suites -- [--rounds N] [FOLDER]
 //!

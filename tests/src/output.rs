@@ -1,4 +1,4 @@
-//! What a test run prints, without what differs between any two runs.
+//! The output of a test run, without the parts that differ between any two runs.
 
 use crate::fixture::Ran;
 

@@ -1,4 +1,4 @@
-//! The program under test, and what else is on this machine.
+//! The program under test, and the other tools on this machine.
 
 use crate::{command, workspace};
 use std::ffi::OsString;

@@ -1,4 +1,4 @@
-//! What goes wrong is said clearly, ends with cargo's own exit code, and leaves nothing half-written behind.
+//! Mistakes of the user are explained clearly, end with cargo's own exit code, and leave no half-written file behind.
 
 use memprof_tests::fixture::Fixture;
 use memprof_tests::output::assert_same;

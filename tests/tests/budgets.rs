@@ -1,4 +1,5 @@
-//! Budgets in a test's own code: the same verdicts under plain `cargo test` and under `cargo memprof`, but for leaks, which only the latter finds.
+//! Budgets in a test's own code have the same verdicts under plain `cargo test` and under `cargo memprof`, except for
+//! leaks, which only the latter finds.
 
 use memprof_tests::fixture::{Fixture, Ran};
 use memprof_tests::pprof::{Raw, can_read};

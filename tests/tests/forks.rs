@@ -1,5 +1,5 @@
-//! A child of a recorded process has a ledger of its own, however it was made; its parent's it leaves alone, and its parent's blocks are
-//! not its own.
+//! A child of a recorded process has a ledger of its own, however it was made; it leaves its parent's ledger alone, and
+//! its parent's blocks do not count as its own.
 
 use memprof_tests::fixture::Fixture;
 use memprof_tests::probe::{Hook, probe_at};

@@ -1,4 +1,4 @@
-//! What is in use when a test has ended is told into what can still be reached and what is leaked: the same at every rate, on every run.
+//! Blocks in use at the end of a test are divided into reachable and leaked ones: the same at every rate, on every run.
 
 use memprof_tests::fixture::Fixture;
 use memprof_tests::summary::Summary;

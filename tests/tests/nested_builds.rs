@@ -1,4 +1,5 @@
-//! What a build script has cargo or rustc build is what it is without us, byte for byte; and only a build script is taken for one.
+//! Builds that a build script starts with cargo or rustc have the same outputs as without us, byte for byte; and only a
+//! build script is taken for one.
 
 use memprof_tests::fixture::Fixture;
 use memprof_tests::{output, tool};

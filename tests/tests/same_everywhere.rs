@@ -1,4 +1,4 @@
-//! Which tests there are, and what they are called, is the same on every machine and in every checkout.
+//! The set of tests and their names are the same on every machine and in every checkout.
 
 use memprof_tests::fixture::Fixture;
 use std::fs;

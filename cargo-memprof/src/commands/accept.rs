@@ -1,4 +1,4 @@
-//! `cargo memprof accept`: metrics of the last run go into the baseline.
+//! `cargo memprof accept`: takes metrics of the last run into the baseline.
 
 use crate::context::Context;
 use crate::context::cargo_args::CargoArgs;

@@ -1,4 +1,5 @@
-//! `cargo memprof bisect`: between a revision that is within its limits and one that is not, the commit that added the allocations.
+//! `cargo memprof bisect`: finds the commit that added the allocations, between a revision that is within its limits
+//! and one that is not.
 
 use crate::context::Context;
 use crate::context::options::TestOptions;

@@ -1,4 +1,4 @@
-//! `cargo memprof gate`: the tests run, or the last run is taken, and their metrics are compared with the baseline.
+//! `cargo memprof gate`: runs the tests, or takes the last run, and compares their metrics with the baseline.
 
 use super::recording;
 use crate::collect::targets;

@@ -1,5 +1,6 @@
-//! `cargo memprof merge`: several shards become one run. Their summaries are put together and their files are copied, so that
-//! `gate --no-run` and `accept` read the result like any other run. Shards that do not make up one whole run are refused.
+//! `cargo memprof merge`: makes one run of several shards. It puts their summaries together and copies their files, so
+//! that `gate --no-run` and `accept` read the result like any other run. It refuses shards that do not make up one
+//! whole run.
 
 mod shards;
 

@@ -1,5 +1,5 @@
-//! A run from its beginning to its end: the folders and the harness are made ready, cargo does the work, and the facts
-//! go to the report.
+//! A run from its beginning to its end: makes the folders and the harness ready, starts cargo, and gives the facts to
+//! the report.
 
 mod call;
 mod conclusion;

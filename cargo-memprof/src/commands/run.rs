@@ -1,4 +1,4 @@
-//! `cargo memprof run`: a program is built, run and reported on.
+//! `cargo memprof run`: builds and runs a program, and reports on it.
 
 use super::recording;
 use crate::context::Context;

@@ -1,4 +1,5 @@
-//! The arguments that go on to cargo. They stay as the user wrote them, in their order; what this program must know of them is noted.
+//! The arguments that go on to cargo. They stay as the user wrote them, in their order; the facts that this program
+//! needs of them are noted.
 
 use super::arguments::{Argument, Arguments, at_dashes};
 use super::cargo_flags::Tool;

@@ -1,4 +1,5 @@
-//! What exact metrics depend on besides the code: metrics of different conditions are not compared.
+//! The conditions of a run: everything besides the code on which exact metrics depend. Metrics of different conditions
+//! are not compared.
 
 use crate::context::cargo_args::CargoArgs;
 use crate::context::unit::{self, switch};

@@ -1,4 +1,4 @@
-//! How names stand in the text of a baseline, whatever characters they have. Pure.
+//! The form of names in the text of a baseline, whatever characters they have. Pure.
 
 use memprof_profile::view::plain::plain;
 

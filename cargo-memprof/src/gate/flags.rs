@@ -1,4 +1,4 @@
-//! What the gate is asked for, and what it is allowed to let pass.
+//! The flags of the gate: what the user asks it for, and which findings it is allowed to let pass.
 
 use clap::ValueEnum;
 use memprof_harness::run_options::RunOptions;

@@ -1,5 +1,5 @@
-//! What the gate found, as plain values: every test that was compared or should have been, and every reason not to trust
-//! the comparison. How it is shown is for others.
+//! The outcome of the gate, as plain values: every test that was compared or should have been, and every reason not to
+//! trust the comparison. `output` shows it.
 
 use crate::context::conditions::Difference;
 use crate::gate::committed::TargetId;

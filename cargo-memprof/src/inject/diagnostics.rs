@@ -1,4 +1,5 @@
-//! What rustc says where a test does not compile with the harness, turned into the reason the report names. Pure.
+//! Turns rustc's messages about a test that does not compile with the harness into the reason that the report names.
+//! Pure.
 
 use crate::inject::flags::PROGRAM_CRATE;
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! The flags that compilations of the user's crates are given, and the name by which a program knows its harness.
+//! The flags that we add to compilations of the user's crates, and the name by which a program knows its harness.
 
 use crate::context::toolchain::Takes;
 

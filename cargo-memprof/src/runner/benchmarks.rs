@@ -1,5 +1,5 @@
-//! Programs of benchmarks: they measure as ever, and are listened to meanwhile; then one iteration of each benchmark is
-//! recorded.
+//! Programs of benchmarks: they measure as ever, and the runner reads their output meanwhile; then it records one
+//! iteration of each benchmark.
 
 use super::capture::{self, Captured};
 use super::{RunnerCall, cannot_note, cannot_run};

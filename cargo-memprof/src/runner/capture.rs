@@ -1,5 +1,5 @@
-//! A program that is run as ever while what it writes is listened to. Where stdout is a terminal it has one of its own, which
-//! is passed on letter by letter, so that it writes what it would have written.
+//! Runs a program as ever and reads what it writes. Where stdout is a terminal, the program gets a terminal of its own,
+//! whose output is passed on letter by letter, so that it writes what it would have written.
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};

@@ -1,5 +1,5 @@
-//! An executable with libtest that is recorded by the list of its tests, and not by wrapping libtest: what of a test's process is the
-//! test, how it is asked for one, and what it has.
+//! An executable with libtest that is recorded by the list of its tests, and not by wrapping libtest: which part of a
+//! test's process is the test, how the executable is asked for one, and how its list is read.
 
 use super::{RunnerCall, cannot_note};
 use crate::context::arguments::Arguments;

@@ -1,4 +1,4 @@
-//! Whether anybody wants to hear of allocations: one word, which every call of the allocator reads.
+//! Whether anybody counts allocations now: one word, which every call of the allocator reads.
 
 use crate::recorded;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};

@@ -1,4 +1,4 @@
-//! What was allocated, in numbers.
+//! The counts of a region.
 
 use std::fmt;
 

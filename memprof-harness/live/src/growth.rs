@@ -1,4 +1,4 @@
-//! How what is allocated grows with the input.
+//! Asserts how allocations grow with the input.
 
 use crate::counts::Counts;
 use crate::measure::measure;

@@ -1,4 +1,4 @@
-//! Limits of a region, and what is said where one does not hold.
+//! The limits of a region, and the message where one does not hold.
 
 use crate::count::owned;
 use crate::count::region::{State, Tracking};

@@ -1,4 +1,4 @@
-//! What a piece of a test allocates, exactly.
+//! Measures exactly what a piece of a test allocates.
 
 use crate::count::part::Part;
 use crate::count::region::{Region, State, Tracking};

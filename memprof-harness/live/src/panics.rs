@@ -1,4 +1,4 @@
-//! What the panic hook allocates, a backtrace perhaps, is not the region's.
+//! Leaves the panic hook's allocations, such as a backtrace, out of the region.
 
 use crate::count::events;
 use std::panic;

@@ -1,4 +1,4 @@
-//! Whether it may pass that nothing is counted, or that nobody looks for leaks.
+//! Whether a test may pass although nothing counts its allocations, or nobody looks for leaks.
 
 use crate::recorded::{self, LeakLimit};
 use std::io::Write;

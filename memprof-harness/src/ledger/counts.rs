@@ -1,5 +1,5 @@
-//! The counts of a ledger, without its stacks: what says whether a test has to run once more. Of a large ledger a few of its pages are
-//! read. The file is untrusted input, as in `read.rs`.
+//! The counts of a ledger, without its stacks: they decide whether a test runs once more. Of a large ledger, a few
+//! pages are read. The file is untrusted input, as in `read.rs`.
 
 use super::layout::{self, kind, ChunkHeader, Header, Lane};
 use super::view::View;

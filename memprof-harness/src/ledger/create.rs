@@ -1,5 +1,5 @@
-//! Making a ledger and closing it: what the harness parent writes, with ordinary file I/O. The child writes the rest
-//! through the engine.
+//! Makes a ledger and closes it: the harness's parent writes these parts with ordinary file I/O. The child writes the
+//! rest through the engine.
 
 use super::layout::{self, kind, Header};
 use super::seed::Seed;

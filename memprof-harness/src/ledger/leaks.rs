@@ -1,4 +1,5 @@
-//! What of a recorded process was still in use at its end: what could be reached, and what was leaked.
+//! The blocks of a recorded process that were still in use at its end: those that could be reached, and those that were
+//! leaked.
 
 use super::counts::signed;
 use super::layout::{leak_check, LeakRecord};

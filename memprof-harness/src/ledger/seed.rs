@@ -1,5 +1,5 @@
-//! What the sampler of a process begins with. It is the same on every run and in every checkout, so that a test has the same profile
-//! again, and another one for each test and each of its repeats, so that the errors of several do not add up but cancel.
+//! The seed of a process's sampler. It is the same on every run and in every checkout, so that a test has the same
+//! profile again. Each test and each of its repeats has another one, so that their errors cancel and do not add up.
 
 use std::path::Path;
 use std::str::FromStr;

@@ -1,5 +1,5 @@
-//! Which programs a test started: a list beside its ledger. Whoever starts tests reads it after each run, and need not search a folder
-//! with the ledgers of all tests.
+//! The list of the programs that a test started, beside its ledger. Whoever starts tests reads it after each run, and
+//! need not search a folder with the ledgers of all tests.
 //!
 //! **Format**: a line for each recorded process, `LEDGER PROGRAM`: the name of its ledger's file, and of the program without white space.
 

@@ -1,4 +1,4 @@
-//! Numbers in bytes that somebody else wrote. What they lead to is for others.
+//! Reads numbers out of bytes that somebody else wrote; it does not follow them.
 
 /// Bytes by offset. What lies outside reads as 0: offsets are checked where they come from.
 #[derive(Debug, Clone, Copy)]

@@ -1,4 +1,4 @@
-//! What a panic does in this executable, and the exit code of a failure.
+//! The consequences of a panic in this executable, and the exit code of a failure.
 
 /// libtest's own exit code for bad arguments and failed tests alike.
 pub(super) const FAILURE: i32 = 101;

@@ -1,4 +1,4 @@
-//! What all tests of one run share, and the lists of them that are left for whoever reads the ledgers.
+//! The state that all tests of one run share, and the lists of tests that are left for whoever reads the ledgers.
 
 use super::executable::Executable;
 use super::folder;

@@ -1,4 +1,4 @@
-//! One test: it is run in a child, as often as it is to be, and how it ended there is reproduced for libtest to judge.
+//! One test: runs it in a child as often as it has to run, and reproduces the child's end for libtest to judge.
 
 use super::child::{InChild, PANIC_TEXT_EXTENSION};
 use super::folder;

@@ -1,5 +1,6 @@
-//! How often a test is run where its metrics are to be known, and not its verdict alone. `cargo memprof` writes down between which metrics
-//! no test has to run again; whoever starts the processes of tests reads it and asks after each run. Pure.
+//! Decides how often a test runs where its metrics are to be known, and not its verdict alone. `cargo memprof` writes
+//! down the bounds within which a test does not run again; whoever starts the processes of tests reads them and asks
+//! after each run. Pure.
 
 mod rules;
 

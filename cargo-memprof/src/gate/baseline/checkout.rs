@@ -1,5 +1,5 @@
-//! Another revision's files: where in them this run's package is, and how cargo is kept from taking them for a part of the
-//! user's own workspace, in whose folder they lie.
+//! The files of another revision: finds this run's package among them, and keeps cargo from taking them for a part of
+//! the user's own workspace, in whose folder they lie.
 
 use crate::context::cargo_args::CargoArgs;
 use crate::files::intake;

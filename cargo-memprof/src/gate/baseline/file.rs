@@ -1,4 +1,4 @@
-//! The baseline's file: found, read and written; and which of its lines a run replaces.
+//! The baseline's file: finds, reads and writes it, and decides which of its lines a run replaces.
 
 use crate::context::conditions::Difference;
 use crate::files::intake;

@@ -1,5 +1,5 @@
-//! What a run is compared with: the committed file and its profiles, or another revision. How the committed text looks is
-//! `committed`'s business.
+//! The sides that a run is compared with: the committed file and its profiles, or another revision. The form of the
+//! committed text is `committed`'s business.
 
 mod checkout;
 mod configuration;

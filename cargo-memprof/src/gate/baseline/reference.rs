@@ -1,4 +1,4 @@
-//! What a run is compared with: where the baseline is, what holds for it, and how it is read and written.
+//! The reference of a run: where the baseline is, which limits hold for it, and how it is read and written.
 
 use crate::context::Context;
 use crate::context::cargo_env::absolute;

@@ -1,5 +1,5 @@
-//! A release on the registry as what is compared with: cargo fetches its package, which names the commit that it was made from. The tests
-//! are those of that commit, because a package often comes without them.
+//! A release on the registry as the reference: cargo fetches its package, which names the commit that it was made from.
+//! The tests are those of that commit, because a package often comes without them.
 
 use super::against::{self, Revision};
 use crate::context::Context;

@@ -1,5 +1,6 @@
-//! Which tests are to be run again before anything is said: those over a limit, until they are not or it is certain; those that are better
-//! or new, until their metrics are known. Pure; the rules are carried out by whoever starts the tests.
+//! Decides which tests run again before the gate reports: those over a limit, until they are within it or certainly
+//! over it; those that are better or new, until their metrics are known. Pure; whoever starts the tests follows these
+//! rules.
 
 use super::doctest;
 use crate::context::conditions::{Conditions, LISTED};

@@ -1,5 +1,5 @@
-//! What doctests are called in a baseline. rustdoc names them by their lines, which change with every word above them; here they
-//! are named by their item, and counted where it has several. Pure.
+//! The names of doctests in a baseline. rustdoc names a doctest by its line, which every line above it moves; here its
+//! item names it, with a number where the item has several. Pure.
 
 use crate::context::doctest_name::{KIND, item_and_line};
 use crate::gate::compare::loaded_test::LoadedTest;

@@ -1,5 +1,5 @@
-//! A run as its `summary.json` tells of it, read back. The gate compares what was written, so it makes no difference
-//! whether the tests ran just now, yesterday or on another machine.
+//! A run read back from its `summary.json`. The gate compares files, so it makes no difference whether the tests ran
+//! just now, yesterday or on another machine.
 
 use crate::context::conditions::Conditions;
 use crate::context::provenance::Provenance;

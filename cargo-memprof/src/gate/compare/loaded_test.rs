@@ -1,4 +1,4 @@
-//! A test of a run that is read back: one that ran, or that is there and did not run.
+//! A test of a run that is read back: one that ran, or one that exists and did not run.
 
 use crate::files::intake::{self, PlainPath};
 use crate::gate::metrics::Metrics;

@@ -1,4 +1,4 @@
-//! One test: what is found of it where its metrics are held against its line of the baseline and against its limits.
+//! One test: holds its metrics against its line of the baseline and against its limits, and gives the findings.
 
 use crate::gate::compare::loaded_test::{LoadedTest, PARTIAL};
 use crate::gate::metrics::{Metric, Seen};

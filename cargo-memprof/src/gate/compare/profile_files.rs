@@ -1,4 +1,4 @@
-//! The profiles of one run of a test, or of a program that it starts: of that each of its processes has one.
+//! The profile files of one run of a test or of a program that it starts; a program has one for each of its processes.
 
 use crate::files::intake::IntakeFile;
 use camino::Utf8PathBuf;

@@ -1,5 +1,6 @@
-//! The programs that tests start, as the gate sees them: each is like a test of its own, whose metrics are the sum over the processes of a run,
-//! and of whose peaks the highest counts. Forked processes are copies of the test's own, and are not gated. Pure.
+//! The programs that tests start, as the gate sees them: each is like a test of its own. Its metrics are the sum over
+//! the processes of a run, but its peak is the highest among them. Forked processes are copies of the test's own, and
+//! are not gated. Pure.
 
 use crate::gate::compare::loaded_test::{LoadedProcess, LoadedTest, PARTIAL};
 use crate::gate::metrics::Metrics;

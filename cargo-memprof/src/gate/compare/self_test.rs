@@ -1,5 +1,5 @@
-//! The test of the gate itself: a growth is planted into one metric of each test that was compared, one metric after the other, and the
-//! comparison must see it. Pure.
+//! The test of the gate itself: plants a growth into one metric of each test that was compared, one metric after the
+//! other; the comparison must see it. Pure.
 
 use crate::gate::committed::Baseline;
 use crate::gate::compare::compare;

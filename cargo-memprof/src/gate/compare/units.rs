@@ -1,5 +1,5 @@
-//! Which targets were compiled otherwise than when their lines were written, by something else than a change of the code: then metrics
-//! differ, and the code is not the cause.
+//! Finds targets that were compiled in another way than when their lines were written, without a change of the code:
+//! their metrics differ, and the code is not the cause.
 //!
 //! How code is optimized is always a condition. Features, its own and those of what it links, follow from the manifests and from the
 //! packages that were chosen, over which cargo unifies them: where the same packages were chosen, the manifests have changed, and what

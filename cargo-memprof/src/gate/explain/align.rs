@@ -1,5 +1,5 @@
-//! Which calls of two trees are the same ones. An edit moves all lines that follow it, so the calls of one function are taken in the
-//! order of their lines and not by the lines. Pure.
+//! Aligns the calls of two trees. An edit moves all lines below it, so the calls of one function are matched by their
+//! order and not by their line numbers. Pure.
 
 use super::tree::{Target, Terms, Tree};
 use crate::gate::explain::changed_lines::ChangedLines;

@@ -1,5 +1,6 @@
-//! What was moved: a caller that was renamed, a function that was put between two others or taken out of one, makes calls that one
-//! side lacks, and below them are the same allocations as before. They are matched by what allocates. Pure.
+//! Finds moved allocations: a caller that was renamed, or a function that was put between two others or taken out from
+//! between them, makes calls that one side lacks, with the same allocations below. They are matched by the allocating
+//! function. Pure.
 
 use super::align::{Rest, Side};
 use super::tree::{Target, Terms};

@@ -1,4 +1,4 @@
-//! What is found of a line whose metric is another than before, and the list of all such lines: each has one change. Pure.
+//! A line whose metric has changed, and the list of all such lines: each has one change. Pure.
 
 use std::collections::HashMap;
 use std::rc::Rc;

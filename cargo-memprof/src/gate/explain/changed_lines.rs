@@ -1,5 +1,5 @@
-//! Which lines of the sources have changed since the baseline, as `git diff` has it. Of two lines that may have done it, the one
-//! that was changed did. Pure.
+//! The lines of the sources that have changed since the baseline, from `git diff`. Of two lines that may be the cause,
+//! the changed one is. Pure.
 
 use crate::gate::explain::tree::Position;
 use std::collections::HashMap;

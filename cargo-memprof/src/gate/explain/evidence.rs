@@ -1,5 +1,5 @@
-//! The evidence for every regression: both profiles are read, the call sites that grew are found, and the pictures are
-//! written below `gate` in the outputs. What is missing is said.
+//! The evidence for every regression: reads both profiles, finds the call sites that grew, and writes the pictures
+//! below `gate` in the outputs. It names the evidence that is missing.
 
 use crate::files::outlet;
 use crate::gate::baseline::store::{self, Repeat, Store};

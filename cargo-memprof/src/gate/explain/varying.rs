@@ -1,5 +1,5 @@
-//! Tests that are not the same on every run: where they differ, and why, as far as that can be guessed from what they
-//! call. Pure.
+//! Tests whose metrics vary from run to run: where the runs differ, and the most likely reason, guessed from the
+//! functions that they call. Pure.
 
 use crate::gate::explain::changed_lines::ChangedLines;
 use crate::gate::explain::stacks::Stacks;

@@ -1,4 +1,5 @@
-//! The lines of the workspace that allocate more, over all tests that are over budget: one cause often has many tests. Pure.
+//! The lines of the workspace that allocate more, over all tests that are over budget: one cause often affects many
+//! tests. Pure.
 
 use crate::gate::explain::Change;
 use crate::gate::explain::evidence::Evidence;

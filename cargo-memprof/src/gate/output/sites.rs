@@ -1,4 +1,4 @@
-//! Call sites as text: what grew, shrank or varies, and where.
+//! Call sites as text: those that grew, shrank or vary, with their lines.
 
 use crate::gate::explain::names::short;
 use crate::gate::explain::{Change, Step};

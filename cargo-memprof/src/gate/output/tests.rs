@@ -1,4 +1,4 @@
-//! What the gate says, word for word, for each way in which it can end.
+//! The texts of the gate, word for word, for each way in which it can end.
 
 use super::text;
 use crate::context::conditions::Difference;

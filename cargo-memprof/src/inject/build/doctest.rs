@@ -1,4 +1,5 @@
-//! This program as the compiler of doctests: it slips the harness under each that is going to run, and notes which it is.
+//! This program as the compiler of doctests: it slips the harness under each one that is going to run, and notes which
+//! doctest it is.
 
 use crate::context::env;
 use crate::context::toolchain::Takes;

@@ -1,4 +1,4 @@
-//! What there is of a harness in its place: the compiled file and what it is to be, or why there is none.
+//! The state of a harness in its place: the compiled file and its purpose, or the reason why there is none.
 
 use super::Form;
 use crate::files::outlet;

@@ -1,5 +1,5 @@
-//! Where compiled harnesses are kept for all runs of a user's, one folder for each: which of them are used, and the end of those that
-//! nobody uses any more.
+//! The cache of compiled harnesses, for all runs of a user, one folder each: it knows which are in use, and removes
+//! those that nobody uses any more.
 
 use super::Form;
 use super::built::{self, Built};

@@ -1,4 +1,5 @@
-//! What a harness, and what it is linked with, depends on: by that they have their folders.
+//! Fingerprints: everything on which a harness depends names the folder that it lies in, and everything on which the objects depend that it
+//! is linked with names the folder that cargo builds them in.
 
 use super::compile::{FLAGS, FRAME_POINTERS};
 use super::{Form, Hooked, VERSION};

@@ -1,5 +1,5 @@
-//! What frameworks of benchmarks print: the tree that divan draws, and the time of an iteration that each of them measured.
-//! Pure; lines that are not understood are left out.
+//! Reads the output of benchmark frameworks: the tree that divan draws, and the time of an iteration that each of them
+//! measured. Pure; lines that it does not understand are left out.
 
 use crate::context::frameworks::Dialect;
 use anstream::adapter::strip_str;

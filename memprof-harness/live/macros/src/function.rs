@@ -1,4 +1,4 @@
-//! A function taken apart, as far as it takes to put something around its body.
+//! Takes a function apart, as far as is needed to put code around its body.
 
 use crate::limits::Limits;
 use crate::tokens::{braces, code, Wrong};

@@ -1,4 +1,4 @@
-//! What stands between the attribute's parentheses: `alloc_objects = 12, peak_space = "64KiB", leaked = 0`.
+//! The arguments of the attribute: `alloc_objects = 12, peak_space = "64KiB", leaked = 0`.
 
 use crate::amount::amount;
 use crate::spelling;

@@ -1,4 +1,4 @@
-//! Which word somebody may have meant.
+//! Finds the word that a misspelt one may have meant.
 
 /// The word that is nearest to what was written, if it is near enough to be a slip.
 pub fn nearest<'a>(written: &str, words: &[&'a str]) -> Option<&'a str> {

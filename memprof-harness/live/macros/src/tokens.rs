@@ -1,4 +1,4 @@
-//! Tokens that the attribute writes: code, and what is wrong with that of the user.
+//! The tokens that the attribute writes: code, and errors about the user's code.
 
 use proc_macro::{Delimiter, Group, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
 

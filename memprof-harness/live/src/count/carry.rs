@@ -1,4 +1,4 @@
-//! What a region hands on to other threads: a closure that runs there, or a future that is polled there, counts for it too.
+//! Carries a region to other threads: a closure that runs there, or a future that is polled there, counts for it too.
 
 #![allow(unsafe_code)] // a pinned field
 

@@ -1,4 +1,4 @@
-//! What the allocator tells: one call for each event, on the thread that it happened on.
+//! The events of the allocator: one call for each, on the thread where it happened.
 
 #![allow(unsafe_code)] // the pointer to the thread's innermost part
 

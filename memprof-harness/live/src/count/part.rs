@@ -1,4 +1,4 @@
-//! A thread's part of a region: what the thread counts while it works for it.
+//! A thread's part of a region: the counts of the thread while it works for the region.
 
 use crate::count::events::{self, THREAD};
 use crate::count::quiet::Quiet;

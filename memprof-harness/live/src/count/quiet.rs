@@ -1,4 +1,4 @@
-//! Something of ours whose end is not the user's to pay for.
+//! A value of ours whose drop does not count for the user's region.
 
 #![allow(unsafe_code)] // a value that is dropped by hand
 

@@ -1,4 +1,4 @@
-//! A region: what is measured, and what was counted for it so far.
+//! A region: the code that is measured, and its counts so far.
 
 use crate::active::Listening;
 use crate::count::quiet::Quiet;

@@ -1,4 +1,5 @@
-//! Where the blocks of a profile were allocated that are leaked: the innermost place in the user's own code.
+//! The places at which the leaked blocks of a profile were allocated: for each, the innermost place in the user's own
+//! code.
 
 use super::Profile;
 use super::function::Origin;

@@ -1,4 +1,4 @@
-//! Whose code a source file is.
+//! The origin of a source file: the workspace, a dependency, std, or code that is not Rust.
 
 use crate::model::function::Origin;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The table at the end of a run: which tests allocate most.
+//! The table at the end of a run: the tests that allocate most.
 
 use super::amount::{bytes, count, plural};
 use crate::record::{Outcome, TestId, TestRecord};

@@ -1,4 +1,5 @@
-//! Whether a test has forbidden itself system calls. Asking for one of those may end the process, so nothing is searched then.
+//! Finds out whether a test has forbidden itself system calls. A forbidden call may end the process, so no search is
+//! made then.
 
 #![allow(unsafe_code)] // getppid
 

@@ -1,5 +1,5 @@
-//! Memory as it is searched: read by the kernel, which tells what cannot be read instead of ending the program. A thread that wakes
-//! up meanwhile may give memory back.
+//! Reads the memory that is searched, through the kernel, which reports what cannot be read instead of ending the
+//! program: a thread that wakes up meanwhile may give memory back.
 
 #![allow(unsafe_code)] // a system call
 

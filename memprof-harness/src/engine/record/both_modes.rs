@@ -1,5 +1,5 @@
-//! What exact and sampled mode note in one way: the free of a slot, and events of threads that have no lane, that are suspended, or that are
-//! not Rust's.
+//! Events that exact and sampled mode note in one way: the free of a slot, and events of threads that have no lane or
+//! are suspended, and of code that is not Rust's.
 
 #![allow(unsafe_code)] // an allocator
 

@@ -1,4 +1,5 @@
-//! What a lane writes sites and stacks with: the ends of its chunks, the stack that it noted last, and room to put one together.
+//! The parts of a lane with which sites and stacks are written: the ends of its chunks, the stack that it noted last,
+//! and room to put one together.
 
 use crate::engine::store::ledger_map;
 use crate::engine::unwind::excerpt::Excerpt;

@@ -30,11 +30,13 @@ pub(crate) struct Memory {
     page: usize,
     /// Where the last record lay that a frame pointer led to.
     last: usize,
+    /// A frame pointer led away from there: to another stack, or astray.
+    has_left: bool,
 }
 
 impl Memory {
     pub(crate) fn new(own_stack: Bounds) -> Memory {
-        Memory { own_stack, page: 0, last: 0 }
+        Memory { own_stack, page: 0, last: 0, has_left: false }
     }
 
     /// A walk begins at `frame`, which is there. Of the thread's own stack, what lies further in may not be.
@@ -52,9 +54,9 @@ impl Memory {
         place & 7 == 0 && place >= self.last && place - self.last < FARTHEST
     }
 
-    /// What a frame pointer leads to that nobody vouches for is not near.
-    pub(crate) fn ask_for(&mut self, place: usize) {
-        self.last = place.saturating_add(FARTHEST);
+    /// Whether a frame pointer led away from where it was read, so that the memory there may be gone the next time.
+    pub(crate) fn has_left(&self) -> bool {
+        self.has_left
     }
 
     /// The word at an address; `None` where there is nothing.
@@ -78,6 +80,7 @@ impl Memory {
             // SAFETY: on a stack of the thread, outwards of a frame that is live.
             unsafe { raw_record(place) }
         } else {
+            self.has_left = true;
             [self.word(place)?, self.word(place.checked_add(8)?)?]
         };
         self.last = place;
@@ -101,6 +104,11 @@ impl Memory {
             },
             None => true,
         })
+    }
+
+    /// Whether two words are there, of which the kernel is asked where nothing is known.
+    pub(crate) fn has_record(&mut self, place: usize) -> bool {
+        self.word(place).is_some() && place.checked_add(8).is_some_and(|second| self.word(second).is_some())
     }
 
     /// Takes it that there is something at an address.

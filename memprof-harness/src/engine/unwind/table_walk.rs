@@ -85,7 +85,16 @@ impl TableWalk {
 
     /// Walks outwards from `frame`, which is the calling function's or that of one of its callers, until `visit` says that it is enough.
     #[inline(always)]
-    pub(crate) fn go(&mut self, frame: Frame, mut visit: impl FnMut(Step, &Words) -> bool) -> Ending {
+    pub(crate) fn go(&mut self, frame: Frame, visit: impl FnMut(Step, &Words) -> bool) -> Ending {
+        match self.go_on(frame, visit) {
+            // Nobody vouches that what is elsewhere stays there.
+            Ending::Lost { .. } if self.memory.has_left() => Ending::Lost { recurs: false },
+            ending => ending,
+        }
+    }
+
+    #[inline(always)]
+    fn go_on(&mut self, frame: Frame, mut visit: impl FnMut(Step, &Words) -> bool) -> Ending {
         const LOST: Ending = Ending::Lost { recurs: true };
         const LOST_NOW: Ending = Ending::Lost { recurs: false };
         self.memory.start_at(frame.0);
@@ -166,8 +175,10 @@ impl TableWalk {
                     if self.memory.may_hold_return_address(at.stack, at.frame) {
                         return LOST;
                     }
+                    if !self.memory.has_record(at.frame) {
+                        return LOST_NOW;
+                    }
                     came = Came::ByGuess;
-                    self.memory.ask_for(at.frame);
                 }
                 let Some(next) = self.record(at.frame) else { return LOST_NOW };
                 at = next;

@@ -165,28 +165,46 @@ fn copy(to: &mut [u8], from: usize) -> bool {
 #[cfg(target_arch = "x86_64")]
 const LONGEST_FUNCTION: usize = 256 << 10;
 
-/// Whether a frame pointer is set between two addresses, the start of which may lie in another function before: `mov %rsp, %rbp`,
-/// which assemblers write in two ways.
+/// `push %rbp; mov %rsp, %rbp`, the second of which assemblers write in two ways.
+#[cfg(target_arch = "x86_64")]
+fn is_prologue(code: &[u8]) -> bool {
+    matches!(code, [0x55, 0x48, 0x89, 0xe5] | [0x55, 0x48, 0x8b, 0xec])
+}
+
+#[cfg(target_arch = "x86_64")]
+const PROLOGUE_LEN: usize = 4;
+
+/// Whether the code at an address sets a frame pointer before anything else. (`endbr64` may stand there, for indirect calls.)
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn begins_with_frame_pointer(at: usize) -> bool {
+    let mut code = [0u8; PROLOGUE_LEN];
+    if copy(&mut code, at) && code == [0xf3, 0x0f, 0x1e, 0xfa] {
+        return copy(&mut code, at.wrapping_add(4)) && is_prologue(&code);
+    }
+    is_prologue(&code)
+}
+
+/// Whether a frame pointer is set between two addresses, the start of which may lie in another function before. Only where the caller's is
+/// pushed right before does a record begin there, and not the function's variables.
 #[cfg(target_arch = "x86_64")]
 pub(crate) fn sets_frame_pointer(start: usize, end: usize) -> bool {
-    const LEN: usize = 3;
     let start = start.max(end.saturating_sub(LONGEST_FUNCTION));
     let mut code = [0u8; 256];
     // From the end on, which is nearer; what lies across two parts is in both.
     let mut part_end = end;
-    while part_end.saturating_sub(start) >= LEN {
+    while part_end.saturating_sub(start) >= PROLOGUE_LEN {
         let part_start = start.max(part_end.saturating_sub(code.len()));
         let Some(part) = code.get_mut(..part_end - part_start).filter(|part| !part.is_empty()) else { return false };
         if !copy(part, part_start) {
             return false;
         }
-        if part.windows(LEN).any(|code| matches!(code, [0x48, 0x89, 0xe5] | [0x48, 0x8b, 0xec])) {
+        if part.windows(PROLOGUE_LEN).any(is_prologue) {
             return true;
         }
         if part_start == start {
             return false;
         }
-        part_end = part_start + LEN - 1;
+        part_end = part_start + PROLOGUE_LEN - 1;
     }
     false
 }
@@ -326,16 +344,20 @@ mod tests {
         let mut code = vec![0x90u8; 1000];
         let start = code.as_ptr().address();
         assert!(!sets_frame_pointer(start, start + 1000));
-        for at in [0, 100, 743, 744, 745, 746, 997] {
-            for mov in [[0x48, 0x89, 0xe5], [0x48, 0x8b, 0xec]] {
-                code[at..at + 3].copy_from_slice(&mov);
+        for at in [0, 100, 742, 743, 744, 745, 746, 996] {
+            for prologue in [[0x55, 0x48, 0x89, 0xe5], [0x55, 0x48, 0x8b, 0xec]] {
+                code[at..at + 4].copy_from_slice(&prologue);
                 assert!(sets_frame_pointer(start, start + 1000), "{at}");
                 assert!(
-                    !sets_frame_pointer(start + at + 1, start + 1000) && !sets_frame_pointer(start, start + at + 2)
+                    !sets_frame_pointer(start + at + 1, start + 1000) && !sets_frame_pointer(start, start + at + 3)
                 );
-                code[at..at + 3].fill(0x90);
+                assert!(begins_with_frame_pointer(start + at) && !begins_with_frame_pointer(start + at + 1));
+                code[at..at + 4].fill(0x90);
             }
         }
+        code[100..108].copy_from_slice(&[0xf3, 0x0f, 0x1e, 0xfa, 0x55, 0x48, 0x89, 0xe5]);
+        assert!(begins_with_frame_pointer(start + 100) && !begins_with_frame_pointer(8));
+        code[100..108].fill(0x90);
         assert!(!sets_frame_pointer(start + 2, start) && !sets_frame_pointer(8, 4096));
 
         let stub = start.next_multiple_of(16) - start;

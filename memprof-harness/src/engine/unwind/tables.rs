@@ -283,8 +283,8 @@ fn find_where_interrupted(address: u64) -> Found {
     }
 }
 
-/// Whether a function without a table may be what is called before the address `caller`. Where what is called has a table, the
-/// frame pointer was not that function's: it was left as the caller had it, and led past the caller.
+/// Whether a function without a table that sets a frame pointer may be what is called before the address `caller`. Where what is called
+/// is no such function, the frame pointer was another's: it was left as the caller had it, and led past the caller.
 pub(crate) fn calls_without_table(caller: u64) -> bool {
     #[cfg(not(target_arch = "x86_64"))]
     {
@@ -295,7 +295,7 @@ pub(crate) fn calls_without_table(caller: u64) -> bool {
     {
         let Some(called) = memory::called_before(caller as usize) else { return true };
         let has_table = || code_at::object_at(called).is_some_and(|object| eh_frame::has(object, called));
-        memory::grown_in_stub(called).is_some() || !has_table()
+        memory::grown_in_stub(called).is_some() || !has_table() && memory::begins_with_frame_pointer(called)
     }
 }
 

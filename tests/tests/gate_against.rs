@@ -3,8 +3,9 @@
 
 use memprof_tests::fixture::Fixture;
 use memprof_tests::repository::{begin, commit, git, git_in, linked};
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A package whose test allocates once for each `part::COUNT`.
 fn parted() -> Fixture {
@@ -135,4 +136,55 @@ fn settings_of_one_worktree_decide_on_the_files_of_the_revision_too() {
     };
     // Not a byte more: the two sides have the same files.
     gate("[gate.limits]\nalloc_space = \"+0\"\n").ended_with(0).says("within budget: 3 tests compared with `HEAD`");
+}
+
+/// The run of the revision that was recorded last.
+fn other_side(fixture: &Fixture) -> serde_json::Value {
+    let folder = fs::read_dir(fixture.path("target/memprof/against")).expect("revisions were recorded");
+    let summaries = folder.map(|entry| entry.expect("it can be read").path().join("summary.json"));
+    let time = |path: &PathBuf| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    let newest = summaries.filter(|path| path.exists()).max_by_key(time).expect("one was recorded");
+    serde_json::from_str(&fs::read_to_string(newest).expect("it is there")).expect("JSON")
+}
+
+#[test]
+fn whatever_changes_counts_holds_for_both_sides() {
+    let fixture = Fixture::copy("growing");
+    fixture.replace("Cargo.toml", "[workspace]", "[features]\nextra = []\n[workspace]");
+    fixture.replace(
+        "src/lib.rs",
+        "assert!(load(\"\")",
+        "drop(std::hint::black_box(Box::new(cfg!(feature = \"extra\"))));\n        assert!(load(\"\")",
+    );
+    begin(&fixture);
+    let both_sides = |flags: &str| {
+        let ran = fixture.memprof(&format!("gate --against HEAD {flags}")).succeed().says("within budget: ");
+        let other = other_side(&fixture);
+        let this: serde_json::Value = serde_json::from_str(&fixture.read("target/memprof/summary.json")).expect("JSON");
+        for key in ["rate", "repeat", "conditions", "filtered"] {
+            assert_eq!(this["run"][key], other["run"][key], "{key} with `{flags}`");
+        }
+        let tests = |side: &serde_json::Value| {
+            let tests = side["tests"].as_array().expect("tests").iter();
+            tests.map(|test| (test["name"].to_string(), test["hook"].to_string())).collect::<BTreeSet<_>>()
+        };
+        assert_eq!(tests(&this), tests(&other), "with `{flags}`");
+        (ran, other)
+    };
+    // Each of them alone is another run of the revision.
+    for flags in ["", "--memprofilerate 4096", "--stack-depth 16", "--deterministic", "--repeat 2", "--features extra"]
+    {
+        let (ran, other) = both_sides(flags);
+        ran.complains("Recording HEAD");
+        let command = other["run"]["command"].as_str().expect("a command").to_owned();
+        assert!(command.contains(flags), "`{flags}` in `{command}`");
+    }
+    let flags =
+        "--native --release --memprofilerate 4096 --repeat 2 --deterministic --features extra -- --include-ignored";
+    let (_, other) = both_sides(flags);
+    assert_eq!(other["run"]["conditions"]["seeds"], "fixed");
+    let names: Vec<&str> =
+        other["tests"].as_array().expect("tests").iter().filter_map(|test| test["name"].as_str()).collect();
+    assert!(names.contains(&"tests::loads_a_lot"), "{names:?}");
+    both_sides("--no-default-features --lib loads_nothing");
 }

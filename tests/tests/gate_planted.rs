@@ -73,11 +73,11 @@ fn annotated(text: &str) -> Vec<(String, i64)> {
 }
 
 /// `by_the_change` are further tests of which the line is known by `git diff` alone.
-fn names_the_planted_lines(options: &str, by_the_change: &[&str]) {
+fn names_the_planted_lines(options: &str, rustflags: &str, by_the_change: &[&str]) {
     let fixture = Fixture::copy("planted");
     let app = fixture.path("app");
     fixture.cargo("generate-lockfile --quiet").in_folder(&app).succeed();
-    let memprof = |arguments: &str| fixture.memprof(arguments).in_folder(&app);
+    let memprof = |arguments: &str| fixture.memprof(arguments).in_folder(&app).env("RUSTFLAGS", rustflags);
     memprof(&format!("test --save-baseline --lib {options}")).succeed();
     begin(&fixture);
     let planted = plant(&fixture);
@@ -109,11 +109,16 @@ fn names_the_planted_lines(options: &str, by_the_change: &[&str]) {
 
 #[test]
 fn the_planted_line_is_named() {
-    names_the_planted_lines("", &[]);
+    names_the_planted_lines("", "", &[]);
 }
 
 #[test]
 fn the_planted_line_is_named_in_a_release_build() {
     // Its caller is inlined, and so is the new function between.
-    names_the_planted_lines("--release", &["put_between"]);
+    names_the_planted_lines("--release", "", &["put_between"]);
+}
+
+#[test]
+fn the_planted_line_is_named_where_symbols_are_mangled_as_on_nightly() {
+    names_the_planted_lines("", "-Csymbol-mangling-version=v0", &[]);
 }

@@ -77,7 +77,9 @@ fn begin_recording(prepared: &[u8]) {
     }
     let Some(prepared) = Prepared::read(prepared) else { return };
     if let Err(error) = prepared.begin() {
-        warn(&error, prepared.ledger);
+        if prepared.is_root() {
+            warn(&error, prepared.ledger);
+        }
     }
 }
 
@@ -140,7 +142,10 @@ impl Recording {
         match recording.create_ledger() {
             Ok(ledger) => Some(recording.left_to_do(ledger.path())),
             Err(error) => {
-                warn(&error, &recording.folder);
+                // What a test starts is the test's, which may look at what it prints.
+                if recording.is_root {
+                    warn(&error, &recording.folder);
+                }
                 Some(NO_LEDGER.to_vec())
             }
         }
@@ -294,11 +299,16 @@ impl<'a> Prepared<'a> {
         Some(Prepared { window, fixed: *fixed == b'f', ledger, hands_on, functions, set_up, thread_info })
     }
 
+    /// A root alone hands on something else than it was given.
+    fn is_root(&self) -> bool {
+        !self.hands_on.is_empty()
+    }
+
     fn begin(&self) -> io::Result<()> {
         if self.fixed {
             hash_seeds::fix();
         }
-        if !self.hands_on.is_empty() {
+        if self.is_root() {
             // std's own function has long texts copied by the program's allocator.
             // SAFETY: both are C strings, and as above, there is one thread.
             unsafe { libc::setenv(c"MEMPROF_PROGRAM".as_ptr(), self.hands_on.as_ptr(), 1) };

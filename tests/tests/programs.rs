@@ -170,3 +170,26 @@ fn a_test_is_known_by_its_name_whatever_letters_are_in_it_and_shown_so_that_it_d
     ran.complains("was recorded as one: it lists a test `zeroin it`, and cannot be asked for that alone");
     assert_eq!(fixture.summary().tests().len(), 1);
 }
+
+/// What a test starts is the test's, which looks at all that it prints.
+#[test]
+fn a_program_that_cannot_be_recorded_prints_nothing_of_ours() {
+    let fixture = Fixture::copy("growing");
+    fixture.write("src/main.rs", "fn main() {\n    drop(std::hint::black_box(vec![1]));\n}\n");
+    fixture.write(
+        "tests/quiet.rs",
+        "use std::process::Command;\n\n\
+         #[test]\n\
+         fn is_quiet() {\n    \
+             let program = env!(\"CARGO_BIN_EXE_growing\");\n    \
+             // No file may have a byte.\n    \
+             let output = Command::new(\"sh\").args([\"-c\", &format!(\"ulimit -f 0; exec {program}\")]).output().unwrap();\n    \
+             assert!(output.status.success());\n    \
+             assert_eq!(String::from_utf8_lossy(&output.stderr), \"\");\n\
+         }\n",
+    );
+    fixture.cargo("test --test quiet").succeed();
+    for rate in [0, 1] {
+        fixture.memprof(&format!("test --test quiet --memprofilerate {rate}")).succeed();
+    }
+}

@@ -15,6 +15,9 @@ fn metrics_of(summary: &Summary, name: &str) -> BTreeSet<(u64, u64, i64, i64)> {
     metrics.collect()
 }
 
+const TESTS: [&str; 4] =
+    ["one_scoped", "eight_scoped", "four_that_begin_late_and_sleep", "thirty_that_begin_late_one_after_the_other"];
+
 #[test]
 fn threads_that_end_late_or_begin_late_are_the_same_on_a_thousand_runs() {
     let fixture = Fixture::copy("threads");
@@ -23,8 +26,8 @@ fn threads_that_end_late_or_begin_late_are_the_same_on_a_thousand_runs() {
         let call = fixture.memprof("test --repeat 200").arg(format!("--memprofilerate={rate}"));
         call.args(["--", "scoped", "begin_late"]).succeed();
         let summary = fixture.summary();
-        assert_eq!(summary.tests().len(), 3 * 200);
-        for name in ["one_scoped", "eight_scoped", "four_that_begin_late_and_sleep"] {
+        assert_eq!(summary.tests().len(), TESTS.len() * 200);
+        for name in TESTS {
             seen.extend(metrics_of(&summary, name).into_iter().map(|metrics| (name, metrics)));
         }
     }
@@ -39,6 +42,8 @@ fn threads_that_end_late_or_begin_late_are_the_same_on_a_thousand_runs() {
     // A block of the test's own in each thread, and what std keeps of it.
     assert!(objects > 8 && (left, space) == (0, 0));
     let (_, _, objects, space) = of("four_that_begin_late_and_sleep");
+    let (chain, ..) = of("thirty_that_begin_late_one_after_the_other");
+    assert!(chain >= 31);
     // What they hold, and what std keeps of a thread that goes on.
     assert!(objects >= 4 && space >= 4 * 100);
 }

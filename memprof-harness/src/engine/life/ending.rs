@@ -23,6 +23,8 @@ const ENOUGH_FOR_AN_EVENT: u64 = 1_000_000;
 const NAP: u64 = 1_000_000;
 /// Nobody waits longer, in nanoseconds: a thread may get no CPU time at all.
 const LONGEST: u64 = 2_000_000_000;
+/// Threads that begin another as they end follow each other for so much CPU time of the process at most, in nanoseconds.
+const LONGEST_CHAIN: u64 = 10 * ENOUGH_TO_END;
 /// How often the kernel is asked whether a single thread that was joined is gone, before all are looked at.
 const LOOKS: u32 = 20;
 /// Threads that are looked at. Of more, the last ones are not waited for.
@@ -46,7 +48,7 @@ pub fn threads() -> Option<u64> {
 pub(crate) fn wait_for_threads() {
     let errno = Errno::save();
     if !is_alone() {
-        wait(|thread, now| thread.used(now) >= ENOUGH_TO_END || thread.naps(now));
+        wait(LONGEST_CHAIN, |thread, now| thread.used(now) >= ENOUGH_TO_END || thread.naps(now));
     }
     errno.restore();
 }
@@ -55,8 +57,8 @@ pub(crate) fn wait_for_threads() {
 pub(crate) fn wait_for_events() {
     let errno = Errno::save();
     if threads() != Some(1) {
-        // No event sleeps, but for the disk, which counts as running.
-        wait(|thread, now| thread.used(now) >= ENOUGH_FOR_AN_EVENT || now.sleeps);
+        // No event sleeps, but for the disk, which counts as running. A thread that begins now begins none.
+        wait(0, |thread, now| thread.used(now) >= ENOUGH_FOR_AN_EVENT || now.sleeps);
     }
     errno.restore();
 }
@@ -108,18 +110,21 @@ struct Scratch {
     threads: [Thread; MOST_THREADS],
 }
 
-/// Looks at all other threads again and again until each is gone or `is_settled`.
-fn wait(is_settled: impl Fn(&Thread, &Now) -> bool) {
+/// Looks at all other threads again and again until each is gone or `is_settled`. While the process has used less than `chain` of CPU time, a look
+/// that did not see all does not count: a thread that went meanwhile may have begun another, and where it goes the kernel's list ends.
+fn wait(chain: u64, is_settled: impl Fn(&Thread, &Now) -> bool) {
     let Some(memory) = own_memory::private_bytes(size_of::<Scratch>()) else { return };
     // SAFETY: fresh pages, zeroed and aligned, which is a valid `Scratch`; nobody else knows of them.
     let scratch = unsafe { &mut *memory.as_ptr().cast::<Scratch>() };
     let began = clock(libc::CLOCK_MONOTONIC);
+    let cpu = || clock(libc::CLOCK_PROCESS_CPUTIME_ID);
+    let end_of_chain = cpu() + chain;
     let mut known = 0;
     let mut pause = NAP / 16;
     loop {
         let time = clock(libc::CLOCK_MONOTONIC);
-        let Some(settled) = look(scratch, &mut known, time, &is_settled) else { break };
-        if settled || time - began >= LONGEST {
+        let Some(Look { settled, saw_all }) = look(scratch, &mut known, time, &is_settled) else { break };
+        if settled && (saw_all || cpu() >= end_of_chain) || time - began >= LONGEST {
             break;
         }
         sleep(pause);
@@ -129,26 +134,39 @@ fn wait(is_settled: impl Fn(&Thread, &Now) -> bool) {
     unsafe { own_memory::release_bytes(memory, size_of::<Scratch>()) };
 }
 
-/// One look at all other threads: whether each of them is settled. `None` where they cannot be looked at.
+/// What a look at all other threads showed.
+struct Look {
+    /// Each that is still there is settled.
+    settled: bool,
+    /// None was gone when its turn came, and there are no more of them than were seen.
+    saw_all: bool,
+}
+
+/// One look at all other threads. `None` where they cannot be looked at.
 fn look(
     Scratch { entries, threads }: &mut Scratch,
     known: &mut usize,
     time: u64,
     is_settled: &impl Fn(&Thread, &Now) -> bool,
-) -> Option<bool> {
+) -> Option<Look> {
     let folder = File::open(c"/proc/self/task", libc::O_DIRECTORY)?;
     let own = os::thread::id();
-    let mut settled = true;
+    let (mut settled, mut one_went, mut seen) = (true, false, 1);
     loop {
         let read = folder.entries(entries)?;
         if read == 0 {
-            return Some(settled);
+            let saw_all = !one_went && self::threads().map_or(true, |count| count == seen);
+            return Some(Look { settled, saw_all });
         }
         for id in (Ids { entries: entries.get(..read)? }) {
             if id == own {
                 continue;
             }
-            let Some((sleeps, cpu)) = state_of(id) else { continue };
+            let Some((sleeps, cpu)) = state_of(id) else {
+                one_went = true;
+                continue;
+            };
+            seen += 1;
             let now = Now { time, cpu, sleeps };
             let at = threads.iter().take(*known).position(|thread| thread.id == id).unwrap_or(*known);
             let Some(thread) = threads.get_mut(at) else { continue };

@@ -113,6 +113,24 @@ fn every_alignment_and_size_is_served_and_what_cannot_be_served_is_counted() {
 }
 
 #[test]
+fn nothing_in_front_of_a_block_is_touched_however_large_its_alignment_is() {
+    // Below std, alignments are padded by std's own code.
+    at_every_rate("far-aligned", |probed| {
+        peak_is_exact(probed);
+        assert_eq!(probed.ledger.counters.inuse_objects, 0);
+    });
+}
+
+#[test]
+fn blocks_may_be_given_back_and_resized_with_another_alignment() {
+    at_every_rate_of(&[Hook::Rust], "other-alignments", |probed| {
+        peak_is_exact(probed);
+        assert_eq!((probed.ledger.counters.inuse_objects, probed.ledger.counters.inuse_space), (0, 0));
+        assert_eq!(probed.ledger.losses.outside_frees, 0);
+    });
+}
+
+#[test]
 fn ten_million_live_blocks_are_no_trouble() {
     let probed = probe("many-live", 1);
     probed.totals_are_true();

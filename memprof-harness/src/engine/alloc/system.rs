@@ -164,14 +164,23 @@ unsafe fn is_consistent(block: *mut u8, bytes: usize) -> bool {
 /// `block` is a live block of C's.
 #[cold]
 pub(crate) unsafe fn fewest_of(block: *mut u8) -> usize {
-    let usable = match next() {
+    // SAFETY: by contract.
+    let usable = unsafe { usable_size_of(block) };
+    // SAFETY: by contract.
+    unsafe { fewest_bytes(block, usable) }
+}
+
+/// How many bytes of a block of C's can be used.
+///
+/// # Safety
+/// `block` is a live block of C's.
+pub(crate) unsafe fn usable_size_of(block: *mut u8) -> usize {
+    match next() {
         // SAFETY: by contract.
         Some(next) => unsafe { (next.usable_size)(block.cast()) },
         // SAFETY: by contract.
         None => unsafe { memory::usable_size(block.cast()) },
-    };
-    // SAFETY: by contract.
-    unsafe { fewest_bytes(block, usable) }
+    }
 }
 
 /// # Safety

@@ -59,11 +59,28 @@ pub(crate) unsafe fn alloc(frame: Frame, layout: Layout) -> *mut u8 {
 pub(crate) unsafe fn alloc_zeroed(frame: Frame, layout: Layout) -> *mut u8 {
     let block = match with_header(layout.align(), layout.size()) {
         // SAFETY: its size is not zero.
-        Some((inner, front)) => entered(behind(unsafe { system::alloc_zeroed(inner) }, front), layout.size()),
+        Some((inner, HEADER)) => entered(behind(unsafe { system::alloc_zeroed(inner) }, HEADER), layout.size()),
+        // SAFETY: the caller upholds `alloc_zeroed`'s contract.
+        Some(_) => unsafe { aligned_and_zeroed(layout) },
         None => ptr::null_mut(),
     };
     // SAFETY: just made, with room in front.
     unsafe { note_new(frame, block, layout) }
+}
+
+/// What is in front of a block with a large alignment may be far longer than the block: it is not touched.
+///
+/// # Safety
+/// The contract of `GlobalAlloc::alloc_zeroed`: `layout` has a size, which is not 0.
+#[inline(never)]
+unsafe fn aligned_and_zeroed(layout: Layout) -> *mut u8 {
+    // SAFETY: the caller upholds `alloc`'s contract.
+    let block = unsafe { room(layout.align(), layout.size()) };
+    if !block.is_null() {
+        // SAFETY: just made, with room for as many bytes.
+        unsafe { block.write_bytes(0, layout.size()) };
+    }
+    block
 }
 
 /// A block with room for a header in front, in which nothing is noted; null where there is none.
@@ -123,31 +140,78 @@ unsafe fn note_new(frame: Frame, block: *mut u8, layout: Layout) -> *mut u8 {
 /// and `size` is not 0 and no more than a layout can have.
 #[inline(never)]
 pub(crate) unsafe fn realloc(frame: Frame, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-    let sizes = (with_header(layout.align(), layout.size()), with_header(layout.align(), size));
-    let (Some((inner, front)), Some(_)) = sizes else {
+    if with_header(layout.align(), size).is_none() {
         count_failure();
         return ptr::null_mut();
-    };
+    }
     // SAFETY: the caller upholds `realloc`'s contract.
-    let Some(old) = (unsafe { take_header(block) }) else {
+    let Some(header) = (unsafe { take_header(block) }) else {
         // SAFETY: the caller upholds `realloc`'s contract, and it is the C library's.
         return unsafe { adopt(frame, block, layout, size) };
     };
+    if header.front != HEADER || layout.align() > HEADER {
+        // SAFETY: the caller upholds `realloc`'s contract, and it is the block's header.
+        return unsafe { realloc_aligned(frame, block, header, layout, size) };
+    }
+    let old = Header { front: HEADER, ..header };
     // SAFETY: the system's block began there, and is still live.
-    let old_size = unsafe { size_of_known(block, front, layout.size(), old) };
-    // SAFETY: the system's block began there and `inner` is its layout; `with_header` checked the new size.
-    let moved = behind(unsafe { system::realloc(block.wrapping_sub(front), inner, size + front) }, front);
+    let old_size = unsafe { size_of_known(block, HEADER, layout.size(), old.note) };
+    // SAFETY: the system's block began there, made for no larger alignment; `with_header` checked the new size, and the C library asks for no
+    // old one.
+    let moved = behind(unsafe { system::realloc(block.wrapping_sub(HEADER), layout, size + HEADER) }, HEADER);
+    // SAFETY: there is room for a header in front of whichever is there now.
+    unsafe { note_resized(frame, (block, old, old_size), moved, HEADER, size) }
+}
+
+/// Resizes a block that was made with a large alignment, or is to have one, as programs may say that did not ask for it. As C has no function
+/// for it, it becomes another block. What is in front of it is not copied: it may be far longer than the block.
+///
+/// # Safety
+/// The contract of `GlobalAlloc::realloc`, but that `layout` may have another alignment than the block was made with, whose header `old` is.
+#[inline(never)]
+unsafe fn realloc_aligned(frame: Frame, block: *mut u8, old: Header, layout: Layout, size: usize) -> *mut u8 {
+    let start = block.wrapping_sub(old.front);
+    // SAFETY: the system's block began there, and is still live.
+    let old_size = unsafe { size_of_known(block, old.front, layout.size(), old.note) };
+    // SAFETY: the new size is `realloc`'s, and is not 0.
+    let moved = unsafe { room(layout.align(), size) };
+    if !moved.is_null() {
+        // SAFETY: C's block begins there.
+        let has = unsafe { system::usable_size_of(start) }.saturating_sub(old.front);
+        // With an alignment of C's own it would be C that moves it, with all that it has.
+        let used = if layout.align() <= HEADER { has } else { has.min(layout.size()) };
+        // SAFETY: both have room for as many, and are not the same.
+        unsafe { ptr::copy_nonoverlapping(block, moved, used.min(size)) };
+        // SAFETY: by `realloc`'s contract nobody uses it any more; the C library asks for no layout.
+        unsafe { system::dealloc(start, layout) };
+    }
+    // SAFETY: there is room for a header in front of whichever is there now.
+    unsafe { note_resized(frame, (block, old, old_size), moved, layout.align(), size) }
+}
+
+/// Notes what became of a block, with the header that it had and its size: it has `size` bytes now, with that alignment, or could not be moved.
+///
+/// # Safety
+/// There is room for a header in front of the block that is there now: the old one if `moved` is null.
+#[inline(always)]
+unsafe fn note_resized(
+    frame: Frame,
+    (block, old, old_size): (*mut u8, Header, usize),
+    moved: *mut u8,
+    align: usize,
+    size: usize,
+) -> *mut u8 {
     if moved.is_null() {
         count_failure();
         entered(block, old_size);
-        // SAFETY: it is as it was, with room in front.
-        unsafe { write_note(block, layout.align(), old) };
+        // SAFETY: by contract.
+        unsafe { write_note(block, old.front, old.note) };
         return moved;
     }
     entered(moved, size);
-    let note = note_moved(frame, old, old_size, size);
-    // SAFETY: the header moved with the block.
-    unsafe { write_note(moved, layout.align(), note) };
+    let note = note_moved(frame, old.note, old_size, size);
+    // SAFETY: by contract.
+    unsafe { write_note(moved, align, note) };
     moved
 }
 
@@ -190,11 +254,10 @@ fn note_moved(frame: Frame, old: Option<Note>, old_size: usize, size: usize) -> 
 #[inline(never)]
 pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
     // SAFETY: the caller upholds `dealloc`'s contract.
-    let Some(note) = (unsafe { take_header(block) }) else {
+    let Some(Header { front, note }) = (unsafe { take_header(block) }) else {
         // SAFETY: as above, and it is the C library's, which asks for no layout.
         return unsafe { system::dealloc(block, layout) };
     };
-    let front = layout.align().max(HEADER);
     if let Some(note) = note {
         // SAFETY: the system's block began there, and is still live.
         let size = unsafe { size_of_known(block, front, layout.size(), Some(note)) };
@@ -204,10 +267,8 @@ pub(crate) unsafe fn dealloc(block: *mut u8, layout: Layout) {
             Access::Shut => free_while_shut(Some(note), size),
         }
     }
-    // SAFETY: `with_header` made this very layout when the block was allocated, so it is valid.
-    let inner = unsafe { Layout::from_size_align_unchecked(layout.size() + front, front) };
-    // SAFETY: the system's block began `front` bytes before, with that layout.
-    unsafe { system::dealloc(block.wrapping_sub(front), inner) }
+    // SAFETY: the system's block began `front` bytes before; the C library asks for no layout.
+    unsafe { system::dealloc(block.wrapping_sub(front), layout) }
 }
 
 /// How many bytes a block was asked for, of which its program says that they were `requested`: where that cannot be, the fewest that it may be.
@@ -265,9 +326,9 @@ fn note_realloc(local: &Local, bounds: Bounds, frame: Frame, old: Option<Note>, 
 /// `block` is live, and nobody uses it any more. `usable_size` is C's.
 pub(crate) unsafe fn take_from_outside(block: *mut u8, usable_size: UsableSize) -> Option<*mut u8> {
     // SAFETY: as the caller promises.
-    let (front, room) = unsafe { measure(block, usable_size) }?;
+    let (_, room) = unsafe { measure(block, usable_size) }?;
     // SAFETY: as above.
-    let note = unsafe { take_header(block) }?;
+    let Header { front, note } = unsafe { take_header(block) }?;
     let start = block.wrapping_sub(front);
     if let Some(note) = note.filter(|note| state::is_open() && note.is_of_this_process()) {
         // SAFETY: C's block begins there.
@@ -303,20 +364,27 @@ unsafe fn measure(block: *mut u8, usable_size: UsableSize) -> Option<(usize, usi
     }
     // SAFETY: it has a header, aligned for two words.
     let [tag, _] = unsafe { header_of(block).read() };
-    let front = 1 << (tag >> FRONT_SHIFT & FRONT_MOST);
+    let front = front_of(tag);
     // SAFETY: C's block begins there.
     let usable = unsafe { usable_size(block.wrapping_sub(front).cast()) };
     Some((front, usable.saturating_sub(front)))
 }
 
-/// Takes the header off a block that is about to be given back or moved, and gives what it says: the inner `None` = the block is not the
-/// test's. The outer `None` = there is no header: the block was not made here.
+/// What the header of a block says.
+struct Header {
+    /// Bytes in front of the block, from where C's begins. The alignment that a program says need not be the one that it asked for.
+    front: usize,
+    /// `None` = the block is not the test's.
+    note: Option<Note>,
+}
+
+/// Takes the header off a block that is about to be given back or moved. `None` = there is none: the block was not made here.
 ///
 /// # Safety
 /// `block` is live, and the caller's.
 #[inline(always)]
-unsafe fn take_header(block: *mut u8) -> Option<Option<Note>> {
-    // Whatever size the program says: it may be another than it asked for.
+unsafe fn take_header(block: *mut u8) -> Option<Header> {
+    // Whatever layout the program says: it may be another than it asked for.
     // SAFETY: as the caller promises.
     if start_map::leave(block).is_none() && !unsafe { has_header(block) } {
         return None;
@@ -326,7 +394,14 @@ unsafe fn take_header(block: *mut u8) -> Option<Option<Note>> {
     // Whoever gets the block next must not find it.
     // SAFETY: as above.
     unsafe { header_of(block).write([0; 2]) };
-    Some(Note::of_words([tag & !NOT_THE_NOTES[0], birth & !NOT_THE_NOTES[1]]))
+    let note = Note::of_words([tag & !NOT_THE_NOTES[0], birth & !NOT_THE_NOTES[1]]);
+    Some(Header { front: front_of(tag), note })
+}
+
+/// Of a header's first word.
+#[inline(always)]
+fn front_of(tag: u64) -> usize {
+    1 << (tag >> FRONT_SHIFT & FRONT_MOST)
 }
 
 /// Whether the words in front of a block say that it is this one.
@@ -364,8 +439,7 @@ pub(crate) fn of_header(block: usize, words: [u64; 2]) -> Option<(usize, Option<
     if (0..2).any(|i| words[i] & ADDRESS_BITS[i] != marks[i]) {
         return None;
     }
-    let front = 1 << (words[0] >> FRONT_SHIFT & FRONT_MOST);
-    Some((front, Note::of_words([words[0] & !NOT_THE_NOTES[0], words[1] & !NOT_THE_NOTES[1]])))
+    Some((front_of(words[0]), Note::of_words([words[0] & !NOT_THE_NOTES[0], words[1] & !NOT_THE_NOTES[1]])))
 }
 
 /// Where the program forbade itself system calls, the page is taken to be there: so it is in front of all blocks of C's and of ours.

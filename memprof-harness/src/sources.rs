@@ -71,6 +71,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("engine/leaks/memory.rs", include_str!("engine/leaks/memory.rs")),
     ("engine/leaks/registers.rs", include_str!("engine/leaks/registers.rs")),
     ("engine/leaks/roots.rs", include_str!("engine/leaks/roots.rs")),
+    ("engine/leaks/skipped.rs", include_str!("engine/leaks/skipped.rs")),
     ("engine/leaks/tally.rs", include_str!("engine/leaks/tally.rs")),
     ("engine/leaks/threads.rs", include_str!("engine/leaks/threads.rs")),
     ("engine/life/mod.rs", include_str!("engine/life/mod.rs")),

@@ -2,6 +2,7 @@
 //! the report.
 
 mod call;
+mod callback;
 mod conclusion;
 
 use crate::collect::run_facts::RunFacts;
@@ -257,7 +258,7 @@ impl Recording<'_> {
             self.look_for_nextest()?;
         }
         // The link must live as long as cargo does.
-        let (program, _link) = call::callable_name()?;
+        let (program, _link) = callback::callable_name()?;
         let plan = self.plan();
         let mut command = self.command(&program, &plan)?;
         let running = Running::default();

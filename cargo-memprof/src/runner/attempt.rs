@@ -1,7 +1,7 @@
 //! One start of a program with a `main` of its own: what tells it to record itself, how long it may take, and what its
 //! ledgers say where it took longer.
 
-use super::{RunnerCall, cannot_note, cannot_run};
+use super::call::{RunnerCall, cannot_note, cannot_run};
 use crate::ui::error::Error;
 use memprof_harness::ledger::{Finish, LedgerFile, OutcomeCode, RunCounts, Seed, remove_run, target_of};
 use memprof_harness::run_options::Detail;

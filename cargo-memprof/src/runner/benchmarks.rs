@@ -1,12 +1,13 @@
 //! Programs of benchmarks: they measure as ever, and the runner reads their output meanwhile; then it records one
 //! iteration of each benchmark.
 
+use super::call::{RunnerCall, cannot_note, cannot_run};
 use super::capture::{self, Captured};
-use super::{RunnerCall, cannot_note, cannot_run};
 use crate::context::frameworks::{Dialect, Framework};
 use crate::protocol::measured::Measured;
 use crate::protocol::run_log::Trace;
-use crate::runner::listing::benches::{Benchmarks, Missing, apart};
+use crate::runner::listing::Benchmarks;
+use crate::runner::listing::benches::{Missing, apart};
 use crate::runner::listing::printed;
 use crate::ui::error::Error;
 use memprof_harness::timeout;

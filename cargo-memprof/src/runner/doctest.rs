@@ -1,6 +1,7 @@
 //! Runs doctests. Each is a program of its own, or several are one program, which starts itself once for each.
 
-use super::{FAILURE, RunnerCall};
+use super::FAILURE;
+use super::call::RunnerCall;
 use crate::context::doctest_name;
 use crate::context::env;
 use crate::files::outlet;

@@ -1,7 +1,7 @@
 //! An executable with libtest that is recorded by the list of its tests, and not by wrapping libtest: which part of a
 //! test's process is the test, how the executable is asked for one, and how its list is read.
 
-use super::{RunnerCall, cannot_note};
+use super::call::{RunnerCall, cannot_note};
 use crate::context::arguments::Arguments;
 use crate::context::cargo_flags::Tool;
 use crate::files::outlet;

@@ -4,6 +4,7 @@
 
 mod attempt;
 mod benchmarks;
+mod call;
 mod capture;
 mod doctest;
 mod libtest;
@@ -12,30 +13,24 @@ mod listing;
 pub use doctest::run_one_of_many;
 
 use crate::context::cargo_args::only_asks;
-use crate::context::env;
-use crate::context::executable::ExecutablePath;
-use crate::context::options;
 use crate::files::outlet;
 use crate::protocol::RUNNER;
 use crate::protocol::WHOLE;
-use crate::protocol::build_record::BuildRecord;
 use crate::protocol::build_script;
 use crate::protocol::plan::Plan;
-use crate::protocol::run_log::{self, RunLogEntry, Trace};
+use crate::protocol::run_log::Trace;
 use crate::ui::error::Error;
 use crate::ui::terminal::Shell;
 use attempt::Attempt;
+use call::{RunnerCall, cannot_note, cannot_run};
 use listing::{Answer, Tests};
-use memprof_harness::emulator::Emulator;
 use memprof_harness::environment;
 use memprof_harness::ledger::{Inventory, Listed};
-use memprof_harness::run_options::RunOptions;
-use memprof_harness::settle::{Rules, Runs};
+use memprof_harness::settle::Runs;
 use memprof_harness::timeout;
 use rustix::process::Signal;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -53,50 +48,7 @@ pub fn run(args: &[OsString]) -> Error {
     RunnerCall::new(&triple.to_string_lossy(), program).and_then(|call| call.run()).unwrap_or_else(|error| error)
 }
 
-/// One call of the runner.
-struct RunnerCall<'a> {
-    plan: Plan,
-    run_options: RunOptions,
-    /// By which tests are run again; `None` = they are run as often as the modes say.
-    rules: Option<Rules>,
-    /// The user's own runner for the triple, or nothing.
-    runner: Vec<OsString>,
-    /// By which the executable starts itself again.
-    emulator: Emulator,
-    /// The executable and its arguments.
-    program: &'a [OsString],
-    log_entry: RunLogEntry,
-}
-
-impl<'a> RunnerCall<'a> {
-    fn new(triple: &str, program: &'a [OsString]) -> Result<RunnerCall<'a>, Error> {
-        let plan = Plan::of_this_run()?;
-        let exe = ExecutablePath::resolve(&PathBuf::from(program.first().cloned().unwrap_or_default()));
-        let runner = plan.runners.get(triple).cloned().unwrap_or_default();
-        let emulator = if is_same_processor(triple, &plan.host) { Vec::new() } else { runner.clone() };
-        let log_entry = RunLogEntry {
-            build_record: BuildRecord::read(exe.as_path()),
-            exe,
-            package: env::non_empty(env::CARGO_PKG_NAME).unwrap_or_default().to_string_lossy().into_owned(),
-            manifest_dir: env::non_empty(env::CARGO_MANIFEST_DIR).unwrap_or_default().into(),
-            remark: None,
-            kept: None,
-            leaves: Trace::Nothing,
-            runner: options::shown(runner.iter().map(OsString::as_os_str)),
-            backtraces: run_log::asks_for_backtraces(),
-        };
-        // The driver wrote it as we read it.
-        let run_options: RunOptions =
-            plan.run_options.as_ref().and_then(|run_options| run_options.parse().ok()).unwrap_or_default();
-        let text = run_options.rules.as_ref().map(fs_err::read_to_string).transpose();
-        let rules = text.map_err(|error| error.to_string()).and_then(|text| text.map(|text| text.parse()).transpose());
-        let rules = rules.map_err(|error| {
-            let failed = Error::new("cannot run the tests by the rules of the baseline").caused_by(error);
-            failed.help("run them with `cargo memprof`, which writes the rules")
-        })?;
-        Ok(RunnerCall { plan, run_options, rules, runner, emulator: Emulator::new(emulator), program, log_entry })
-    }
-
+impl RunnerCall<'_> {
     /// Becomes the executable, or stands for it; gives why that failed.
     fn run(mut self) -> Result<Error, Error> {
         let args = self.program.get(1..).unwrap_or_default();
@@ -277,11 +229,6 @@ impl<'a> RunnerCall<'a> {
         outlet::put(self.lists().join(name), inventory.to_bytes())
     }
 
-    /// Where the lists of this run are.
-    fn lists(&self) -> PathBuf {
-        Inventory::folder(&self.plan.ledgers)
-    }
-
     fn log_run(&self) -> Result<(), Error> {
         self.log_entry.append(&self.plan.ran).map_err(|error| cannot_note("what cargo runs", &error))
     }
@@ -361,23 +308,6 @@ impl<'a> RunnerCall<'a> {
         alone.late.sort();
         Ok(alone)
     }
-
-    /// Tells a recorded executable for another processor how it is started.
-    fn name_emulator(&self, command: &mut Command) {
-        if !self.emulator.is_none() {
-            command.env(environment::EMULATOR, self.emulator.to_variable());
-        }
-    }
-
-    /// The program with `args`, behind the user's own runner, in the user's own environment.
-    fn command(&self, args: &[OsString]) -> Command {
-        let mut words = self.runner.iter().chain(self.program.first()).chain(args);
-        let mut command = Command::new(words.next().cloned().unwrap_or_default());
-        command.args(words);
-        self.plan.saved.restore(&mut command);
-        clear(&mut command);
-        command
-    }
 }
 
 /// How the tests of a program ended that ran alone.
@@ -404,27 +334,9 @@ impl Alone {
     }
 }
 
-/// Whether executables for both triples are for one processor. One of a description of the user's (`my-target.json`) may be for any: then
-/// what runs the executable runs what it starts.
-fn is_same_processor(triple: &str, other: &str) -> bool {
-    triple.split('-').next() == other.split('-').next()
-}
-
 fn say_late(what: &str, time: Duration) {
     let text = format!("{what} {}", timeout::sentence(time));
     Shell::new().error(&Error::new(text).help("its profile shows where it was until then"));
-}
-
-fn cannot_run(program: &OsStr, error: &std::io::Error) -> Error {
-    Error::new(format!("cannot run `{}`", Path::new(program).display()))
-        .caused_by(error)
-        .help("see that it is there and may be executed; `cargo test` runs it without being recorded")
-}
-
-fn cannot_note(what: &str, error: &std::io::Error) -> Error {
-    Error::new(format!("cannot note {what}"))
-        .caused_by(error)
-        .help("make room on the disk that has the target folder, or pass another folder with `--memprofile DIR`")
 }
 
 /// Has a test executable record its tests.
@@ -436,13 +348,5 @@ fn record_tests(command: &mut Command, plan: &Plan) {
     }
     if let Some(cargo_shim) = &plan.cargo_shim {
         cargo_shim.put_into(command);
-    }
-}
-
-/// A test that runs `cargo memprof` has these of its own recording.
-fn clear(command: &mut Command) {
-    let programs = [environment::PROGRAM, environment::NAME, environment::WINDOW];
-    for name in environment::ALL.into_iter().chain(programs) {
-        command.env_remove(name);
     }
 }

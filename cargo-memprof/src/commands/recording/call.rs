@@ -1,6 +1,7 @@
 //! How cargo is called: with the plan of the run, the wrapper, the runners, and the harness that is compiled beside it.
 
 use super::Recording;
+use super::callback::cannot_call_back;
 use crate::context::cargo_env::triple;
 use crate::context::env::{self, Saved};
 use crate::context::options::Task;
@@ -212,26 +213,4 @@ impl Recording<'_> {
             && Hooked::Native.refusal(&self.toolchain.host, None).is_none()
             && self.workspace.sources().any(harness::names_an_allocator)
     }
-}
-
-/// A path of this program without white space, at which cargo would split it, and the folder of the link that the path
-/// may need.
-pub(super) fn callable_name() -> Result<(PathBuf, Option<tempfile::TempDir>), Error> {
-    let spaced = |path: &Path| path.to_string_lossy().contains(char::is_whitespace);
-    let exe = std::env::current_exe().map_err(|error| cannot_call_back(&error))?;
-    if !spaced(&exe) {
-        return Ok((exe, None));
-    }
-    let folder = [std::env::temp_dir(), "/var/tmp".into()].into_iter().find(|folder| !spaced(folder));
-    let link = |folder: PathBuf| -> std::io::Result<_> {
-        let folder = tempfile::Builder::new().prefix("cargo-memprof-").tempdir_in(folder)?;
-        let link = folder.path().join("cargo-memprof");
-        fs_err::os::unix::fs::symlink(&exe, &link)?;
-        Ok((link, Some(folder)))
-    };
-    link(folder.unwrap_or_default()).map_err(|error| cannot_call_back(&error))
-}
-
-fn cannot_call_back(error: &std::io::Error) -> Error {
-    Error::new("cannot tell cargo how to call this program back").caused_by(error)
 }

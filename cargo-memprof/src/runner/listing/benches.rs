@@ -1,7 +1,9 @@
 //! Programs of benchmarks: which they have, and how one of them is run once. How a framework is asked is its dialect; what it
 //! answers is believed only where it proves that it listens.
 
-use super::{Alone, Answer, BENCHMARK, FLAG, NOBODY, Tests, output, parse, printed};
+use super::answer::{Alone, Answer, Benchmarks, Tests};
+use super::list::{BENCHMARK, FLAG, NOBODY, about_ignored, output, parse};
+use super::printed;
 use crate::context::frameworks::{Dialect, Framework, Shown};
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
@@ -12,17 +14,7 @@ const MOST: usize = 2000;
 /// Names that have to prove that they stand for themselves and nothing else, before all are believed to.
 const PROBES: usize = 8;
 
-/// A program's benchmarks.
-pub struct Benchmarks {
-    /// `None`: it lists them as libtest does, and nothing is known of what it does around them.
-    pub framework: Option<&'static Framework>,
-    /// Without names where only a run tells them.
-    pub tests: Tests,
-    /// What the user should know of those that are missing.
-    pub remark: Option<String>,
-}
-
-/// Asks the program `exe` that cargo would run with `args`, `--bench` among them; see [`super::ask`].
+/// Asks the program `exe` that cargo would run with `args`, `--bench` among them; see `ask` of the module above.
 pub fn ask(exe: &[u8], args: &[OsString], command: &impl Fn(&[OsString]) -> Command) -> Answer {
     // With flags of its own the program may do anything; a filter or a wish for a short run keeps its meaning.
     let own = ["--bench", "--test", "--noplot"];
@@ -154,7 +146,7 @@ impl<C: Fn(&[OsString]) -> Command> Program<'_, C> {
         missing.not_alone.dedup();
         let (names, several) = apart(names);
         missing.of_several = several;
-        let ignored = super::about_ignored(&self.kept).map(|flag| flag.to_string_lossy().into_owned());
+        let ignored = about_ignored(&self.kept).map(|flag| flag.to_string_lossy().into_owned());
         let flags: Vec<String> = test.iter().map(|flag| (*flag).to_owned()).chain(ignored).collect();
         // All by their names: what is missing then has another name than it seems, and would not run alone.
         let exact = |names: &[String]| -> Vec<String> {

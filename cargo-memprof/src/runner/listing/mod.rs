@@ -2,68 +2,32 @@
 //! process of its own. Such a program is asked only where it looks as if it understood, and believed only where it
 //! proves so; every other one is run once, as cargo would. Programs of benchmarks are in `benches`.
 
+mod answer;
 pub mod benches;
+mod list;
 pub mod printed;
 
-use crate::context::arguments::{Argument, Arguments};
+pub use answer::{Answer, Benchmarks, Tests};
+pub use list::about_ignored;
+
+use crate::context::arguments::Arguments;
 use crate::context::cargo_args::only_asks;
 use crate::context::cargo_flags::Tool;
-use crate::ui::error::Error;
-use benches::Benchmarks;
+use list::{BENCHMARK, FLAG, NOBODY, output, parse};
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::io::Read;
 use std::num::NonZero;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc;
+use std::process::Command;
 use std::thread;
-use std::time::Duration;
 
-/// What every program that reads libtest's flags has among its strings, and no other.
-const FLAG: &[u8] = b"test-threads";
 /// Crates, as symbols name them, that run tests on threads of their own where they are told to use more than one.
 const THREADED: [&[u8]; 2] = [b"13libtest_mimic", b"6tester"];
-/// What a list calls a benchmark.
-const BENCHMARK: &str = "benchmark";
 /// Set by nextest for what it runs.
 const NEXTEST_MODE: &str = "NEXTEST_EXECUTION_MODE";
-/// No test has this name.
-const NOBODY: &str = "no test is called \u{1F980}";
-/// A list that takes longer is no list. Long enough for every machine: which tests there are must not depend on its speed.
-const PATIENCE: Duration = Duration::from_secs(300);
-
-/// What a program said.
-pub enum Answer {
-    /// It has these tests, which are to be run.
-    Tests(Tests),
-    /// It has benchmarks, which are to be measured.
-    Benchmarks(Benchmarks),
-    /// It is to be run as one; the reason where the user should know it.
-    Whole(Option<String>),
-    /// It was not asked to run tests.
-    NoRun,
-}
-
-/// The tests of a program.
-pub struct Tests {
-    pub names: Vec<String>,
-    /// They run on threads that the program starts for them, and what its main thread does is the harness's.
-    pub on_threads: bool,
-    /// What of such a process is recorded, as the harness reads it; `None` = as `on_threads` says.
-    pub window: Option<String>,
-    /// Processes to run at once.
-    pub jobs: usize,
-    /// Gives the arguments by which the program runs the one of this name; the second are those of the user.
-    pub alone: Alone,
-}
 
 /// Has programs print colours wherever they print to.
 const COLOURED: &str = "CLICOLOR_FORCE";
-
-/// See [`Tests::alone`].
-pub type Alone = Box<dyn Fn(&str, &[OsString]) -> Vec<OsString> + Send + Sync>;
 
 /// Asks the program `exe`, which cargo would run with `args`, and which has libtest or a harness of its own; `command` makes a call of
 /// it with other arguments. Where it has more than `limit` tests it is to be run as one.
@@ -255,12 +219,6 @@ fn jobs(args: &[OsString]) -> usize {
     threads.or_else(|| thread::available_parallelism().ok()).map_or(1, NonZero::get)
 }
 
-/// Those of `args` that have tests run which are ignored.
-pub fn about_ignored(args: &[OsString]) -> impl Iterator<Item = OsString> + '_ {
-    let about = |argument: &Argument<'_>| argument.has("ignored") || argument.has("include-ignored");
-    Arguments::new(Tool::Libtest, args).filter(about).flat_map(|argument| argument.words.iter().cloned())
-}
-
 /// The arguments by which a program runs one of its tests; `args` are those of the user.
 fn only(name: &str, args: &[OsString]) -> Vec<OsString> {
     about_ignored(args).chain(["--exact", "--test-threads=2", "--", name].map(OsString::from)).collect()
@@ -300,95 +258,10 @@ fn says_how_many(command: Command) -> bool {
 /// How a line ends that libtest prints of a test or a benchmark.
 const KINDS: [&str; 3] = [": test", ": bench", ": benchmark"];
 
-/// What a program says and ends well with; `None` where it does not, or is not soon done.
-fn output(mut command: Command) -> Option<String> {
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
-    let mut stdout = child.stdout.take()?;
-    let (done, finished) = mpsc::channel();
-    thread::spawn(move || {
-        let mut output = Vec::new();
-        let read = stdout.read_to_end(&mut output).map(|_| output);
-        // Nobody waits any more where this fails.
-        let _ = done.send(read);
-    });
-    let output = finished.recv_timeout(PATIENCE).ok().and_then(Result::ok);
-    if output.is_none() {
-        // It may be gone by itself.
-        let _ = child.kill();
-    }
-    let ended = child.wait().ok()?;
-    let output = String::from_utf8(output?).ok()?;
-    ended.success().then_some(output)
-}
-
-/// Reads a list in libtest's terse form: nothing but lines `name: test` and `name: benchmark`. Gives those of one `kind`.
-fn parse(output: &str, kind: &str) -> Option<Vec<String>> {
-    let mut names = Vec::new();
-    if !output.is_empty() && !output.ends_with('\n') {
-        return None;
-    }
-    // Names may hold other line separators.
-    for line in output.split_terminator('\n') {
-        match line.rsplit_once(": ")? {
-            ("", "test" | "bench" | BENCHMARK) => return None,
-            (name, found) if found == kind => names.push(without_kind(name).to_owned()),
-            (name, "bench") if kind == BENCHMARK => names.push(name.to_owned()),
-            (_, "test" | "bench" | BENCHMARK) => {}
-            _ => return None,
-        }
-    }
-    let mut seen = HashSet::new();
-    names.retain(|name| seen.insert(name.clone()));
-    Some(names)
-}
-
-/// libtest-mimic writes a test's kind in front of its name, and wants the name alone.
-fn without_kind(name: &str) -> &str {
-    match name.strip_prefix('[').and_then(|rest| rest.split_once("] ")) {
-        Some((kind, name)) if !kind.is_empty() && !name.is_empty() => name,
-        _ => name,
-    }
-}
-
-impl Tests {
-    /// Does `run` with each of `names`, as many at once as there may be processes.
-    ///
-    /// # Errors
-    /// The first that `run` gives.
-    pub fn run_each(&self, names: &[&str], run: impl Fn(&str) -> Result<(), Error> + Sync) -> Result<(), Error> {
-        let next = AtomicUsize::new(0);
-        let work = || -> Result<(), Error> {
-            while let Some(name) = names.get(next.fetch_add(1, Ordering::Relaxed)) {
-                run(name)?;
-            }
-            Ok(())
-        };
-        thread::scope(|scope| {
-            let workers: Vec<_> = (0..self.jobs.min(names.len())).map(|_| scope.spawn(work)).collect();
-            let joined = workers.into_iter().map(|worker| match worker.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            joined.collect()
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::ffi::OsStr;
-
-    #[test]
-    fn a_list_is_nothing_but_names() {
-        assert_eq!(parse("a::b: test\nwith: colon: test\nx: benchmark\n", "test").unwrap(), ["a::b", "with: colon"]);
-        assert_eq!(parse("[kind] a: test\n[]: test\n", "test").unwrap(), ["a", "[]"]);
-        assert_eq!(parse("a\u{2028}b: test\n", "test").unwrap(), ["a\u{2028}b"]);
-        assert_eq!(parse("", "test").unwrap(), [""; 0]);
-        for no_list in ["a: test", "hello\na: test\n", "a: test\n\n1 test, 0 benchmarks\n", ": test\n", "a: tests\n"] {
-            assert_eq!(parse(no_list, "test"), None, "{no_list:?}");
-        }
-    }
 
     #[test]
     fn a_name_that_the_program_does_not_know_is_one_that_it_cannot_leave_out() {

@@ -4,7 +4,7 @@ use crate::engine::alloc::slots;
 use crate::engine::leaks::array::{Array, Plain};
 use crate::engine::leaks::c_heap;
 use crate::engine::leaks::memory::Memory;
-use crate::engine::leaks::Skipped;
+use crate::engine::leaks::skipped::Skipped;
 use crate::engine::record::site_predictor::Number;
 use crate::provenance::Address;
 use std::mem::size_of_val;

@@ -8,7 +8,7 @@
 
 use crate::engine::leaks::mappings::{Kind, Mapping};
 use crate::engine::leaks::memory::Memory;
-use crate::engine::leaks::Skipped;
+use crate::engine::leaks::skipped::Skipped;
 use crate::provenance::Address;
 
 /// The two words in front of what a chunk gives its user.

@@ -1,7 +1,7 @@
 //! The memory of the process, as the kernel lists it, and which of it may hold pointers to blocks.
 
 use crate::engine::leaks::array::{Array, Plain};
-use crate::engine::leaks::Skipped;
+use crate::engine::leaks::skipped::Skipped;
 use crate::engine::life::ending::File;
 
 /// As many as the kernel gives a process, where nobody asked it for more.

@@ -4,7 +4,7 @@
 #![allow(unsafe_code)] // a system call
 
 use crate::engine::leaks::array::Array;
-use crate::engine::leaks::Skipped;
+use crate::engine::leaks::skipped::Skipped;
 use crate::os;
 use std::mem::{size_of, size_of_val};
 

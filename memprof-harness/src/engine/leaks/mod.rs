@@ -17,6 +17,7 @@ pub(crate) mod mappings;
 pub(crate) mod memory;
 pub(crate) mod registers;
 pub(crate) mod roots;
+pub(crate) mod skipped;
 pub(crate) mod tally;
 pub(crate) mod threads;
 
@@ -27,6 +28,7 @@ use crate::engine::leaks::mappings::{Guards, Mapping};
 use crate::engine::leaks::memory::Memory;
 use crate::engine::leaks::registers::Registers;
 use crate::engine::leaks::roots::Unused;
+use crate::engine::leaks::skipped::Skipped;
 use crate::engine::leaks::tally::Tally;
 use crate::engine::leaks::threads::Sleeper;
 use crate::engine::life::state;
@@ -43,25 +45,6 @@ use std::sync::atomic::Ordering::Relaxed;
 const MOST: usize = 1 << 30;
 /// How often it is searched again because a thread woke up meanwhile.
 const ATTEMPTS: u32 = 4;
-
-/// Why nothing was searched. Its value is what the ledger has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u32)]
-pub(crate) enum Skipped {
-    /// The process is the fork of another, whose blocks it has too.
-    Forked = leak_check::FORKED,
-    /// Not all blocks are known: address space is limited, or the program has a sanitizer.
-    BlocksUnknown = leak_check::BLOCKS_UNKNOWN,
-    /// A thread goes on: what it holds may be anywhere.
-    ThreadRunning = leak_check::THREAD_RUNNING,
-    /// There is too much memory, or there are too many blocks.
-    TooMuch = leak_check::TOO_MUCH,
-    /// Not all system calls are allowed.
-    Filtered = leak_check::FILTERED,
-    /// The kernel does not say what has to be known.
-    Unreadable = leak_check::UNREADABLE,
-    NoMemory = leak_check::NO_MEMORY,
-}
 
 /// Finds out what is leaked, and writes it down; gives whether it did, as the ledger has it. The window was shut, and the ledger is attached.
 #[inline(never)]

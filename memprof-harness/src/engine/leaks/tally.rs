@@ -5,7 +5,7 @@
 
 use crate::engine::leaks::array::{Array, Plain};
 use crate::engine::leaks::blocks::Blocks;
-use crate::engine::leaks::Skipped;
+use crate::engine::leaks::skipped::Skipped;
 use crate::engine::life::state::{self, Mode};
 use crate::engine::record::site_predictor::Number;
 use crate::engine::store::ledger_map;

@@ -1,7 +1,7 @@
 //! The other threads of a process whose window has ended: whether all of them are asleep, and where on their stacks they are.
 
 use crate::engine::leaks::array::{Array, Plain};
-use crate::engine::leaks::Skipped;
+use crate::engine::leaks::skipped::Skipped;
 use crate::engine::life::ending::{self, File, Ids, Path};
 use crate::engine::store::ranges::{Range, Ranges};
 use crate::os;

@@ -1,6 +1,9 @@
 //! Which room of this program may know which, and that no files go round in a circle but for five knots that are named here. The tests read every path that begins with `crate::`,
 //! `self::`, `super::` or the name of a module below, in `use` lines and elsewhere, outside of strings and comments.
 
+mod paths;
+
+use paths::{paths, without_text};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -202,8 +205,7 @@ fn no_files_go_round_in_a_circle_but_those_of_a_knot() {
     let mut knotted = BTreeSet::new();
     for source in CRATES {
         let arrows = arrows(&folder(source), What::Code);
-        let all = arrows.iter().map(|(from, to)| (from.as_str(), to.as_str()));
-        let next = followed(all.filter(|(from, to)| !is_below(from, to)));
+        let next = followed(arrows.iter().map(|(from, to)| (from.as_str(), to.as_str())));
         let in_knots = next.keys().filter(|file| reached(&next, file).contains(**file));
         for file in in_knots {
             let knot = KNOTS.iter().find(|knot| knot.contains(file));
@@ -225,11 +227,6 @@ fn followed<'a>(arrows: impl Iterator<Item = (&'a str, &'a str)>) -> BTreeMap<&'
     let mut next: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     arrows.for_each(|(from, to)| _ = next.entry(from).or_default().insert(to));
     next
-}
-
-/// Whether `from` is in the folder of the module `to`: it may add to the types of that.
-fn is_below(from: &str, to: &str) -> bool {
-    from.strip_prefix(to).is_some_and(|below| below.starts_with('/'))
 }
 
 /// The files that arrows lead to from `file`.
@@ -260,18 +257,6 @@ fn rooms_know_only_what_is_below_them_and_have_every_module() {
         let inhabited: BTreeSet<usize> = modules.iter().map(|module| room_of(rooms, module)).collect();
         assert_eq!(inhabited.len(), rooms.len(), "a room has no module");
     }
-}
-
-#[test]
-fn paths_are_found_wherever_they_stand_and_strings_and_comments_are_none() {
-    let text = "// crate::a\nmod m;\nuse m::S;pub use m::T;\nuse crate::b::{self, c::{D, E as F}};\nfn f<'a>(x: &'a super::g::H) { let _ = (\"crate::i\", '\"', r#\"crate::j\"#); \
-                crate::k::l(crate::m::N) }\n/* crate::o /* */ crate::p */ use self::q::R;";
-    let paths: Vec<String> =
-        paths(&without_text(text), &["here".into(), "deep".into()]).iter().map(|path| path.join("::")).collect();
-    assert_eq!(
-        paths,
-        ["here::deep::m::S", "b", "b::c::D", "b::c::E", "here::g::H", "k::l", "m::N", "here::deep::q::R"]
-    );
 }
 
 /// Where a page may leave out the beginning of a path.
@@ -349,7 +334,8 @@ fn arrows(source: &Path, what: What) -> BTreeSet<(String, String)> {
         let text = std::fs::read_to_string(path).unwrap();
         let here: Vec<String> = module.split('/').filter(|part| !ROOTS.contains(part)).map(str::to_owned).collect();
         // What stands in a module of tests is one level further down.
-        let (code, tests) = text.split_once("#[cfg(test)]\nmod tests {").unwrap_or((&text, ""));
+        let modules = ["\nmod tests {", "\npub(super) mod tests {"];
+        let (code, tests) = modules.iter().find_map(|module| text.split_once(module)).unwrap_or((&text, ""));
         let tests = if what == What::Code { "" } else { tests };
         let inside = [here.as_slice(), &["tests".to_owned()]].concat();
         for mut named in paths(&without_text(code), &here).into_iter().chain(paths(&without_text(tests), &inside)) {
@@ -366,7 +352,7 @@ fn arrows(source: &Path, what: What) -> BTreeSet<(String, String)> {
     arrows
 }
 
-/// The source of every module but this one, by its path below `src` without its ending.
+/// The source of every module but those of this test, by its path below `src` without its ending.
 fn files(source: &Path) -> BTreeMap<String, PathBuf> {
     fn walk(folder: &Path, source: &Path, files: &mut BTreeMap<String, PathBuf>) {
         for entry in std::fs::read_dir(folder).unwrap() {
@@ -382,151 +368,6 @@ fn files(source: &Path) -> BTreeMap<String, PathBuf> {
     }
     let mut files = BTreeMap::new();
     walk(source, source, &mut files);
-    files.remove("direction");
+    files.retain(|module, _| !module.starts_with("direction"));
     files
-}
-
-/// The source without its comments and strings.
-fn without_text(source: &str) -> String {
-    let mut code = String::new();
-    let mut rest = source;
-    while let Some(letter) = rest.chars().next() {
-        let raw = rest.strip_prefix('r').map(|text| text.len() - text.trim_start_matches('#').len());
-        let raw = raw.filter(|hashes| rest[1 + hashes..].starts_with('"') && !code.ends_with(is_of_name));
-        let skipped = if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
-        } else if rest.starts_with("/*") {
-            end_of_comment(rest)
-        } else if let Some(hashes) = raw {
-            let open = hashes + 2;
-            let close = format!("\"{}", "#".repeat(hashes));
-            rest[open..].find(&close).map_or(rest.len(), |at| open + at + close.len())
-        } else if letter == '"' {
-            end_of_string(rest)
-        } else if letter == '\'' {
-            // A letter, or a lifetime.
-            match rest[1..].chars().next() {
-                Some('\\') => {
-                    2 + rest[2..].char_indices().skip(1).find(|(_, end)| *end == '\'').map_or(0, |(at, _)| at + 1)
-                }
-                Some(inner) if rest[1 + inner.len_utf8()..].starts_with('\'') => 2 + inner.len_utf8(),
-                _ => 0,
-            }
-        } else {
-            0
-        };
-        if skipped == 0 {
-            code.push(letter);
-        }
-        rest = &rest[skipped.max(letter.len_utf8())..];
-    }
-    code
-}
-
-fn end_of_comment(text: &str) -> usize {
-    let (mut depth, mut at) = (0, 0);
-    while at < text.len() {
-        if text.is_char_boundary(at) && text[at..].starts_with("/*") {
-            (depth, at) = (depth + 1, at + 2);
-        } else if text.is_char_boundary(at) && text[at..].starts_with("*/") {
-            (depth, at) = (depth - 1, at + 2);
-            if depth == 0 {
-                return at;
-            }
-        } else {
-            at += 1;
-        }
-    }
-    text.len()
-}
-
-fn end_of_string(text: &str) -> usize {
-    let mut letters = text.char_indices().skip(1);
-    while let Some((at, letter)) = letters.next() {
-        match letter {
-            '\\' => drop(letters.next()),
-            '"' => return at + 1,
-            _ => {}
-        }
-    }
-    text.len()
-}
-
-fn is_of_name(letter: char) -> bool {
-    letter.is_alphanumeric() || letter == '_'
-}
-
-/// The paths in `code`, which is that of the module `here`, from the crate's root.
-fn paths(code: &str, here: &[String]) -> Vec<Vec<String>> {
-    let mut found = Vec::new();
-    for (start, base) in [("crate::", 0), ("self::", here.len()), ("super::", here.len().saturating_sub(1))] {
-        for (at, _) in code.match_indices(start) {
-            // `pub(in crate::x)` counts; `a_crate::x` and `super::super::x` seen from within do not.
-            if !code[..at].ends_with(|letter| is_of_name(letter) || letter == ':') {
-                let (mut base, mut rest) = (base, &code[at + start.len()..]);
-                while let Some(further) = rest.strip_prefix("super::") {
-                    (base, rest) = (base.saturating_sub(1), further);
-                }
-                tree(rest, here[..base].to_vec(), &mut |path| found.push((at, path)));
-            }
-        }
-    }
-    for child in declared(code) {
-        for (at, _) in code.match_indices(&format!("{child}::")) {
-            let before = code[..at].trim_end();
-            // What is passed on to others is not known by who passes it on.
-            let passed_on = before.ends_with("pub use") || before.ends_with(") use");
-            if !passed_on && !code[..at].ends_with(|letter| is_of_name(letter) || letter == ':') {
-                tree(&code[at..], here.to_vec(), &mut |path| found.push((at, path)));
-            }
-        }
-    }
-    found.sort();
-    found.into_iter().map(|(_, path)| path).collect()
-}
-
-/// The modules that `code` says are in files below it.
-fn declared(code: &str) -> impl Iterator<Item = &str> {
-    let names = code.match_indices("mod ").filter_map(|(at, word)| code[at + word.len()..].split_once(';'));
-    names.map(|(name, _)| name).filter(|name| name.chars().all(is_of_name))
-}
-
-/// Gives every path in a tree such as `a::{self, b::C as D}`, below `above`; gives what follows the tree.
-fn tree<'a>(text: &'a str, mut above: Vec<String>, give: &mut impl FnMut(Vec<String>)) -> &'a str {
-    let mut text = text.trim_start();
-    loop {
-        if let Some(mut inside) = text.strip_prefix('{') {
-            loop {
-                inside = inside.trim_start_matches(|letter: char| letter.is_whitespace() || letter == ',');
-                if let Some(behind) = inside.strip_prefix('}') {
-                    return behind;
-                }
-                if inside.is_empty() {
-                    return inside;
-                }
-                inside = tree(inside, above.clone(), give);
-            }
-        }
-        let end = text.find(|letter| !is_of_name(letter)).unwrap_or(text.len());
-        if end == 0 {
-            // `*`, or what is no path.
-            give(above);
-            return text.get(text.chars().next().map_or(0, char::len_utf8)..).unwrap_or_default();
-        }
-        let name = &text[..end];
-        text = &text[end..];
-        if name != "self" {
-            above.push(name.to_owned());
-        }
-        match text.strip_prefix("::") {
-            Some(further) => text = further.trim_start(),
-            None => {
-                give(above);
-                return match text.trim_start().strip_prefix("as ") {
-                    Some(alias) => alias.trim_start().trim_start_matches(is_of_name),
-                    None => text,
-                };
-            }
-        }
-    }
 }

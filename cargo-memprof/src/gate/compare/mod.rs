@@ -381,6 +381,19 @@ mod tests {
     }
 
     #[test]
+    fn what_varies_and_ran_once_may_need_more_than_was_seen_by_as_much_as_that_differs_by() {
+        let mut baseline = baseline(&[("a", metrics(6)), ("steady", metrics(6))]);
+        baseline.tests.values_mut().next().expect("`a` is the first").most = metrics(8);
+        let of = |runs: Vec<LoadedTest>| compare(&baseline, &run(runs), &Policy::default()).verdict();
+        let with = |a: u64| [test("a", metrics(a)), test("steady", metrics(6))];
+        assert_eq!(of(with(10).to_vec()), Verdict::Passed);
+        assert_eq!(of(with(11).to_vec()), Verdict::OverBudget);
+        // Of several runs the least counts, and it was seen what the test needs.
+        assert_eq!(of([with(10).to_vec(), vec![test("a", metrics(9))]].concat()), Verdict::OverBudget);
+        assert_eq!(of(vec![test("a", metrics(7)), test("steady", metrics(7))]), Verdict::OverBudget);
+    }
+
+    #[test]
     fn a_partially_recorded_test_is_not_compared() {
         let baseline = baseline(&[("a", metrics(3)), ("b", metrics(3))]);
         let part = LoadedTest { seen: PARTIAL.into(), ..test("a", metrics(99)) };

@@ -16,6 +16,7 @@ pub fn judge(id: &TestId, repeats: &[&LoadedTest], line: Option<&Seen>, held: bo
     let before = line.filter(|_| held);
     let mut judged = of_run(id, repeats, line);
     let Some(now) = judged.now else { return judged };
+    let runs = judged.runs;
     let mut found = |severity: Severity, finding: Finding| {
         if severity != Severity::Ignore {
             judged.findings.push((severity, finding));
@@ -64,7 +65,7 @@ pub fn judge(id: &TestId, repeats: &[&LoadedTest], line: Option<&Seen>, held: bo
         unstable(&now, metric, &limit).into_iter().for_each(|finding| found(Severity::Warn, finding));
         // What was seen once may be seen again, so the least of now is held against the most of then; and what may be within the limit,
         // by the bound of a peak on either side, is not over it.
-        let most = limit.most(before.map(|before| before.most(metric)));
+        let most = limit.most(before.map(|before| before.most(metric).saturating_add(unseen(before, runs, metric))));
         if let Some(most) = most.filter(|most| now.least(metric) > *most) {
             let (before_least, before) =
                 (before.map(|before| before.least.get(metric)), before.map(|before| before.most.get(metric)));
@@ -113,6 +114,13 @@ pub fn of_run(id: &TestId, repeats: &[&LoadedTest], line: Option<&Seen>) -> Judg
 /// What was seen of a test in its repeats.
 pub fn seen(repeats: &[&LoadedTest]) -> Option<Seen> {
     Seen::of(repeats.iter().map(|test| test.metrics))
+}
+
+/// What a test that is known to vary may have needed more than was seen: where it was run once, and can be run no more, as much as what was seen
+/// differs by. Of several runs the least is what counts.
+fn unseen(before: &Seen, runs: usize, metric: Metric) -> i64 {
+    let spread = before.most.get(metric).saturating_sub(before.least.get(metric));
+    if runs == 1 { spread } else { 0 }
 }
 
 /// Whether the metric is better by more than its limit takes for noise: metrics such as `now`, grown to those of `before`, would be over it.

@@ -131,6 +131,25 @@ fn blocks_may_be_given_back_and_resized_with_another_alignment() {
 }
 
 #[test]
+fn small_blocks_given_back_with_another_size_count_as_they_were_asked_for() {
+    for rate in RATES {
+        let probed = probe("other-sizes", rate);
+        assert!(probed.status.success(), "at rate {rate}: {}", probed.status);
+        let counters = &probed.ledger.counters;
+        assert_eq!(counters.inuse_objects, 0);
+        if rate == 1 {
+            // Only the room that a block takes is known, which is within 16 bytes.
+            let most = i64::try_from(counters.frees * 15).expect("few");
+            assert!((-most..=most).contains(&counters.inuse_space), "{}", counters.inuse_space);
+        } else {
+            probed.totals_are_true();
+            peak_is_exact(&probed);
+            assert_eq!(probed.ledger.losses.outside_frees, 0);
+        }
+    }
+}
+
+#[test]
 fn ten_million_live_blocks_are_no_trouble() {
     let probed = probe("many-live", 1);
     probed.totals_are_true();

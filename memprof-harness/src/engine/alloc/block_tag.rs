@@ -2,7 +2,7 @@
 //!
 //! | | of whose blocks | its bits, from the highest |
 //! | --- | --- | --- |
-//! | [`SlotTag`] | slots of this process | lane 5, birth 35, site 24; a lane of 0 is a free slot, 31 one in use without a note, and then the lowest bits are its class |
+//! | [`SlotTag`] | slots of this process | lane 5, birth 35, site 24; a lane of 0 is a free slot, 31 one in use without a note, and then the lowest bits are its size |
 //! | [`Tag`] | all others | ours 1, generation 7, lane 16, unused 16, site 24; 0 where the block is not the test's |
 //!
 //! That a slot is free, that a lane has no slots of its own and that a block is not the test's are values of three types, so
@@ -120,8 +120,8 @@ pub(crate) struct SlotTag(u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SlotState {
     Free,
-    /// In use, and its stack was not noted.
-    Unsampled,
+    /// In use, and its stack was not noted. So many bytes were asked for.
+    Unsampled(usize),
     /// In use, and its note is in the table of tracked blocks.
     Tracked,
     /// In use, and this is its note.
@@ -132,11 +132,11 @@ impl SlotTag {
     const FREE: SlotTag = SlotTag(0);
     pub(crate) const TRACKED: SlotTag = SlotTag(NO_LANE << LANE_SHIFT);
 
-    /// Of a block without a note in a slot of that class: one word tells a free whether there is anything to look up, and whether the
-    /// slot is of the class that the program says.
+    /// Of a block of so many bytes without a note: one word tells a free whether there is anything to look up, and whether the block is as
+    /// long as the program says.
     #[inline(always)]
-    pub(crate) fn unsampled(class: usize) -> SlotTag {
-        SlotTag(!(class as u64))
+    pub(crate) fn unsampled(size: usize) -> SlotTag {
+        SlotTag(!(size as u64))
     }
 
     /// Of a block of that lane's. With no site there was no room for it. `birth` has [`BIRTH_BITS`] at most.
@@ -165,7 +165,7 @@ impl SlotTag {
         match self.0 >> LANE_SHIFT {
             0 => SlotState::Free,
             NO_LANE if self == SlotTag::TRACKED => SlotState::Tracked,
-            NO_LANE => SlotState::Unsampled,
+            NO_LANE => SlotState::Unsampled(!self.0 as usize),
             lane => {
                 let tag = Tag::of_lane(lane as u32).with_site(self.site());
                 SlotState::Noted(Note { tag, birth: self.birth() })
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn what_has_no_note_in_front_is_in_use_and_no_lanes() {
-        let unsampled = [1, 7, 65].map(|class| (SlotTag::unsampled(class), SlotState::Unsampled));
+        let unsampled = [0, 1, 7, 1023].map(|size| (SlotTag::unsampled(size), SlotState::Unsampled(size)));
         for (tag, state) in unsampled.into_iter().chain([(SlotTag::TRACKED, SlotState::Tracked)]) {
             assert_eq!(tag.state(), state);
             tag.must_be_in_use();

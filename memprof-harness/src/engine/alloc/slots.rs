@@ -455,7 +455,7 @@ pub(crate) fn site_of(block: *mut u8) -> Option<Number> {
     // SAFETY: its callers have it from `for_each_live`.
     match unsafe { SlotTag::read(block) }.state() {
         SlotState::Noted(note) => note.tag.site(),
-        SlotState::Free | SlotState::Unsampled | SlotState::Tracked => None,
+        SlotState::Free | SlotState::Unsampled(_) | SlotState::Tracked => None,
     }
 }
 

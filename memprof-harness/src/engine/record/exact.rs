@@ -211,7 +211,7 @@ unsafe fn note_alloc(local: &Local, lane: LaneTag, bounds: Bounds, frame: Frame,
 fn note_of(tag: SlotTag) -> Option<Note> {
     match tag.state() {
         SlotState::Noted(note) => Some(note),
-        SlotState::Free | SlotState::Unsampled | SlotState::Tracked => None,
+        SlotState::Free | SlotState::Unsampled(_) | SlotState::Tracked => None,
     }
 }
 

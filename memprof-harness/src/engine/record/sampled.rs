@@ -5,7 +5,7 @@
 #![allow(unsafe_code)] // an allocator
 
 use crate::engine::alloc::block_tag::{Note, SlotState, SlotTag};
-use crate::engine::alloc::slots::{self, size_class, Origin};
+use crate::engine::alloc::slots::{self, Origin};
 use crate::engine::alloc::system;
 use crate::engine::alloc::system_untagged;
 use crate::engine::alloc::thread_cache::resize;
@@ -73,7 +73,7 @@ fn slot(local: &Local, size: usize, align: usize) -> Option<*mut u8> {
 #[inline(always)]
 unsafe fn allocated(block: *mut u8, size: usize) -> *mut u8 {
     // SAFETY: by contract.
-    unsafe { SlotTag::unsampled(size_class(size)).write(block) };
+    unsafe { SlotTag::unsampled(size).write(block) };
     // SAFETY: by contract.
     let record = unsafe { record() };
     let clock = record.add_alloc(size as u64, size as i64);
@@ -144,7 +144,7 @@ pub(crate) unsafe fn dealloc(block: *mut u8, size: usize, align: usize) {
         return unsafe { system_untagged::dealloc_at_once(block, size, align) };
     }
     // SAFETY: it is a slot.
-    if unsafe { SlotTag::read(block) } != SlotTag::unsampled(size_class(size)) {
+    if unsafe { SlotTag::read(block) } != SlotTag::unsampled(size) {
         // SAFETY: they are a layout's, which the caller of the hook passed.
         let layout = unsafe { Layout::from_size_align_unchecked(size, align) };
         // SAFETY: the caller upholds `dealloc`'s contract.
@@ -213,36 +213,51 @@ pub(crate) mod unready {
         match slots::origin(block) {
             // SAFETY: the caller upholds `dealloc`'s contract.
             Origin::System => unsafe { system_untagged::dealloc(block, layout) },
-            // SAFETY: it is a slot of this process, that nobody uses.
-            Origin::Own if !slots::is_for(block, layout.size()) => unsafe { take_slot_of_unknown_size(block) },
             Origin::Own => {
                 // SAFETY: it is a slot.
                 let tag = unsafe { SlotTag::read(block) };
                 tag.must_be_in_use();
                 let note = note_of(tag, block);
+                let size = layout_of(block, tag, note, layout).size();
                 // SAFETY: it is a slot, and its user is done with it.
-                unsafe { dealloc_slot(block, layout.size(), note, Local::cache_for_any) }
+                unsafe { dealloc_slot(block, size, note, Local::cache_for_any) }
             }
             Origin::Inherited => {}
         }
     }
 }
 
-/// Takes back a slot that code outside of Rust gives back, or Rust with a size that it was not asked for.
+/// Takes back a slot that code outside of Rust gives back.
 ///
 /// # Safety
 /// `block` is a slot of this process, and nobody uses it any more.
+#[cfg_attr(memprof_native, allow(dead_code))] // only C's `free` under the Rust hook gives such slots back
 pub(crate) unsafe fn take_slot_of_unknown_size(block: *mut u8) {
     // SAFETY: it is a slot.
     let tag = unsafe { SlotTag::read(block) };
     tag.must_be_in_use();
     let note = note_of(tag, block);
-    let size = note.and_then(Note::size).unwrap_or_else(|| slots::sizes_of(block).0);
+    let size = size_of(tag, note).unwrap_or_else(|| slots::sizes_of(block).0);
     if state::is_open() {
         count_outside(size);
     }
     // SAFETY: it is a slot of that class, and its user is done with it.
     unsafe { dealloc_slot(block, size, note, Local::cache_for_any) }
+}
+
+/// How many bytes a block was asked for; `None` = its note is no more to be had.
+fn size_of(tag: SlotTag, note: Option<Note>) -> Option<usize> {
+    match tag.state() {
+        SlotState::Unsampled(size) => Some(size),
+        SlotState::Noted(_) | SlotState::Tracked => note.and_then(Note::size),
+        SlotState::Free => None,
+    }
+}
+
+/// The layout of a block, which its program says is this one: C minds no size, and compilers rely on it.
+fn layout_of(block: *mut u8, tag: SlotTag, note: Option<Note>, said: Layout) -> Layout {
+    let Some(size) = size_of(tag, note) else { return slots::layout_of(block, said) };
+    Layout::from_size_align(size, said.align()).unwrap_or(said)
 }
 
 /// The note of a block that is about to be given back or moved; `None` = it was not sampled.
@@ -253,7 +268,7 @@ fn note_of(tag: SlotTag, block: *mut u8) -> Option<Note> {
             Some(Tracked::Sampled(note)) => Some(note),
             Some(Tracked::Unsampled { .. } | Tracked::NotTheTests) | None => None,
         },
-        SlotState::Free | SlotState::Unsampled => None,
+        SlotState::Free | SlotState::Unsampled(_) => None,
     }
 }
 
@@ -266,13 +281,13 @@ unsafe fn realloc_slot(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
     // SAFETY: by contract.
     let tag = unsafe { SlotTag::read(block) };
     tag.must_be_in_use();
-    let layout = slots::layout_of(block, layout);
+    // Before the call: afterwards another thread may have the old place.
+    let note = if own { note_of(tag, block) } else { None };
+    let layout = layout_of(block, tag, note, layout);
     let cache = match access {
         Access::Lane(local, _) if slots::are_for(size, layout.align()) => Some(local.cache()),
         _ => None,
     };
-    // Before the call: afterwards another thread may have the old place.
-    let note = if own { note_of(tag, block) } else { None };
     let elsewhere = || match Layout::from_size_align(size, layout.align()) {
         // SAFETY: the new size is `realloc`'s, and is not 0.
         Ok(layout) => unsafe { system::alloc(layout) },
@@ -298,7 +313,7 @@ unsafe fn realloc_slot(block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
                 return moved;
             }
             // SAFETY: it is a slot.
-            unsafe { SlotTag::unsampled(size_class(size)).write(moved) };
+            unsafe { SlotTag::unsampled(size).write(moved) };
             if local.record.sample_is_due(clock) {
                 // SAFETY: it is a slot.
                 unsafe { note_sample(local, bounds, frame, moved, size, true, clock) };

@@ -112,7 +112,7 @@ fn blocks_are_apart_and_keep_what_they_hold() {
                 let block = lane.take(size).expect("room");
                 assert!(slots::have(block) && block.address() % 16 == 0);
                 // SAFETY: just taken.
-                unsafe { SlotTag::unsampled(size_class(size)).write(block) };
+                unsafe { SlotTag::unsampled(size).write(block) };
                 fill(block, size, byte);
                 assert!(live.insert(block, Block { size, byte }).is_none());
             }
@@ -187,7 +187,7 @@ fn every_slot_that_was_carved_is_free_cached_central_or_live() {
                 let size = if random(4) == 0 { random(1023) + 1 } else { 40 * (phase + 1) };
                 let block = lane.take(size).expect("room");
                 // SAFETY: just taken.
-                unsafe { SlotTag::unsampled(size_class(size)).write(block) };
+                unsafe { SlotTag::unsampled(size).write(block) };
                 live.push((block, size));
             } else if !live.is_empty() {
                 let (block, size) = live.swap_remove(random(live.len()));
@@ -237,7 +237,7 @@ fn pages_that_nobody_uses_go_back_and_come_again() {
         let take = |live: &mut Vec<_>, size| {
             let (block, byte) = (lane.take(size).expect("room"), live.len() as u8);
             // SAFETY: just taken.
-            unsafe { SlotTag::unsampled(size_class(size)).write(block) };
+            unsafe { SlotTag::unsampled(size).write(block) };
             fill(block, size, byte);
             live.push((block, byte));
         };

@@ -67,6 +67,7 @@ fn user(args: Vec<OsString>) -> Result<ExitCode, Error> {
         Request::Run(options) => commands::run::run(&options)?,
         Request::Gate(options) => commands::gate::gate(&options)?,
         Request::Bisect(options) => commands::bisect::bisect(&options)?,
+        Request::History(options) => commands::history::history(&options)?,
         Request::Accept(options) => commands::accept::accept(&options)?,
         Request::Merge(options) => commands::merge::merge(&options)?,
         Request::Clean(options) => commands::clean::clean(&options)?,

@@ -264,3 +264,20 @@ fn links_that_were_planted_among_our_files_lead_nothing_astray() {
     assert!(!ours.is_symlink());
     untouched();
 }
+
+/// Whoever works in two checkouts may have one target folder for both.
+#[test]
+fn what_another_checkout_ran_is_neither_compared_nor_accepted() {
+    let (one, other) = (Fixture::copy("growing"), Fixture::copy("growing"));
+    let target = one.outside().join("shared");
+    let memprof = |fixture: &Fixture, words: &str| fixture.memprof(words).env("CARGO_TARGET_DIR", &target).run();
+    memprof(&one, "test --save-baseline").ended_with(0);
+    other.write("memprof.baseline", &one.read("memprof.baseline"));
+    for words in ["gate --no-run", "accept"] {
+        let refused = memprof(&other, words).ended_with(6).complains("error: cannot ").complains("the last run");
+        refused.complains("which has the same target folder").complains("help: run the tests here first");
+    }
+    memprof(&other, "gate").ended_with(0);
+    memprof(&other, "accept").ended_with(0);
+    memprof(&one, "gate --no-run").ended_with(6);
+}

@@ -46,6 +46,8 @@ pub enum Command {
     Gate(GateOnlyFlags),
     /// Find the commit with which a test began to allocate more
     Bisect(BisectFlags),
+    /// Show what tests allocated at one commit after another
+    History(HistoryFlags),
     /// Write the metrics of the last run to the baseline
     Accept(AcceptFlags),
     /// Merge the shards of a run into one run
@@ -137,6 +139,9 @@ pub struct GateOnlyFlags {
     /// What goes to stdout; all of them go to target/memprof/gate
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     pub output_format: Format,
+    /// Add what the tests need to this file, for `cargo memprof history`
+    #[arg(long, value_name = "FILE", conflicts_with = "bench")]
+    pub history: Option<PathBuf>,
     /// Plant an allocation in each test, to show that the gate fails
     #[arg(long)]
     pub self_test: bool,
@@ -158,6 +163,21 @@ pub struct BisectFlags {
     pub bad: String,
     #[command(flatten)]
     pub own: OwnFlags,
+}
+
+#[derive(Debug, Args)]
+pub struct HistoryFlags {
+    /// Whole names of tests, or patterns [default: all]
+    #[arg(value_name = "PATTERN")]
+    pub patterns: Vec<String>,
+    /// The committed file [default: memprof.baseline at the workspace's root]
+    #[arg(long, value_name = "FILE", conflicts_with = "history")]
+    pub baseline: Option<PathBuf>,
+    /// A file that `cargo memprof gate --history FILE` adds to
+    #[arg(long, value_name = "FILE")]
+    pub history: Option<PathBuf>,
+    #[command(flatten)]
+    pub package: PackageFlags,
 }
 
 #[derive(Debug, Args)]
@@ -288,7 +308,7 @@ impl Command {
             Command::Run(flags) => Some(&mut flags.own),
             Command::Gate(flags) => Some(&mut flags.own),
             Command::Bisect(flags) => Some(&mut flags.own),
-            Command::Accept(_) | Command::Merge(_) | Command::Clean(_) => None,
+            Command::History(_) | Command::Accept(_) | Command::Merge(_) | Command::Clean(_) => None,
         }
     }
 }
@@ -349,6 +369,7 @@ impl GateOnlyFlags {
             explain_against,
             allow,
             output_format,
+            history,
             self_test,
             ways,
             deterministic,
@@ -362,6 +383,7 @@ impl GateOnlyFlags {
             explain_against,
             allow,
             format: output_format,
+            history,
             self_test,
             run_options,
             ..place.into()

@@ -29,7 +29,7 @@ const FIRST: Lesson = Lesson {
     codes: "",
 };
 
-const LESSONS: [Lesson; 9] = [
+const LESSONS: [Lesson; 10] = [
     Lesson {
         command: "test",
         usage: "test [OPTIONS] [CARGO TEST OPTIONS] [TESTNAME] [-- HARNESS OPTIONS]",
@@ -111,6 +111,19 @@ const LESSONS: [Lesson; 9] = [
             ("cargo memprof bisect --good main~50 parser::rows", "the tests with this in their names"),
         ],
         codes: "2 wrong use; 3 nothing could be run; 6 no such commit, or it cannot be told",
+    },
+    Lesson {
+        command: "history",
+        usage: "history [OPTIONS] [PATTERN]...",
+        text: &[
+            "What is shown is what the committed baseline said at each commit that changed it, or what a file says.",
+        ],
+        examples: &[
+            ("cargo memprof history", "all tests that ever changed"),
+            ("cargo memprof history 'parser::*'", "these alone: `*` is any text, `?` any letter"),
+            ("cargo memprof gate --history ci/memprof.jsonl", "a file to be kept from one run to the next"),
+        ],
+        codes: "2 wrong use; 6 there is no history, or it cannot be read",
     },
     Lesson {
         command: "accept",

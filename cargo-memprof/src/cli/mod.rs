@@ -7,12 +7,13 @@ mod refusal;
 mod suggestion;
 mod take;
 
-use self::flags::{Command, command_line};
+use self::flags::{Command, HistoryFlags, command_line};
 use self::take::take;
 use crate::commands::accept::AcceptOptions;
 use crate::commands::bisect::BisectOptions;
 use crate::commands::clean::CleanOptions;
 use crate::commands::gate::GateOptions;
+use crate::commands::history::HistoryOptions;
 use crate::commands::merge::MergeOptions;
 use crate::context::cargo_args::CargoArgs;
 use crate::context::cargo_flags::Tool;
@@ -31,6 +32,7 @@ pub enum Request {
     Run(Box<TestOptions>),
     Gate(Box<GateOptions>),
     Bisect(Box<BisectOptions>),
+    History(Box<HistoryOptions>),
     Accept(Box<AcceptOptions>),
     Merge(Box<MergeOptions>),
     Clean(CleanOptions),
@@ -140,7 +142,9 @@ impl CommandLine {
             Command::Nextest(flags) => (Task::Nextest, flags.into_parts()),
             Command::Run(flags) => (Task::Run, (flags.own, GateFlags::default())),
             // The others were read elsewhere.
-            Command::Accept(_) | Command::Merge(_) | Command::Clean(_) => return Ok(self.help(Some(verb))),
+            Command::History(_) | Command::Accept(_) | Command::Merge(_) | Command::Clean(_) => {
+                return Ok(self.help(Some(verb)));
+            }
         };
         let mut run_options = flags.run_options.clone();
         if task == Task::Nextest {
@@ -171,6 +175,13 @@ impl CommandLine {
             Err(error) => return refusal::explain(&error, &self.command, Some(verb)).map(Request::Show),
         };
         Ok(match command {
+            Command::History(HistoryFlags { patterns, baseline, history, package }) => {
+                Request::History(Box::new(HistoryOptions {
+                    cargo: package.into_cargo_args(),
+                    flags: GateFlags { baseline, history, ..GateFlags::default() },
+                    patterns: patterns.into_iter().map(Pattern::new).collect(),
+                }))
+            }
             Command::Accept(flags) => Request::Accept(Box::new(AcceptOptions {
                 cargo: flags.package.into_cargo_args(),
                 folder: flags.folder,

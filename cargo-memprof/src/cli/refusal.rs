@@ -6,7 +6,7 @@ use std::error::Error as _;
 use std::ffi::OsStr;
 
 /// What is to stand behind a flag that takes a value: its kind, and an example.
-const VALUES: [(&str, &str, &str); 20] = [
+const VALUES: [(&str, &str, &str); 21] = [
     ("good", "a revision", "v1.2.0"),
     ("bad", "a revision", "HEAD"),
     ("memprofilerate", "a number", "1"),
@@ -14,6 +14,7 @@ const VALUES: [(&str, &str, &str); 20] = [
     ("stack-depth", "a number", "256"),
     ("baseline", "a file", "memprof.baseline"),
     ("baseline-dir", "a folder", "ci/memprof"),
+    ("history", "a file", "ci/memprof.jsonl"),
     ("allow", "what is allowed", "gone"),
     ("output-format", "a format", "github"),
     ("against", "a revision", "origin/main"),

@@ -36,6 +36,7 @@ pub fn accept(options: &AcceptOptions) -> Result<ExitCode, Error> {
     let folder = context.out_dir(options.folder.as_deref())?;
     LastCommand::must_have_produced(&folder, "cannot accept the last run")?;
     let run = LoadedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
+    run.must_be_of(&context.workspace.root, "cannot accept the last run")?;
     // Benchmarks have a baseline of their own.
     let bench = run.run.is_of_benchmarks().then_some(None);
     let reference = Reference::find(&context, &GateFlags { bench, ..options.flags.clone() })?;

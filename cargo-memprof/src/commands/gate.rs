@@ -1,5 +1,6 @@
 //! `cargo memprof gate`: runs the tests, or takes the last run, and compares their metrics with the baseline.
 
+use super::history::Addition;
 use super::recording;
 use crate::collect::targets;
 use crate::context::options::TestOptions;
@@ -103,6 +104,7 @@ fn refusal(error: &Error) -> Doubt {
 
 fn compare_run(options: &GateOptions, context: &mut Context<'_>, out: &Utf8Path) -> Result<Conclusion, Error> {
     let reference = Reference::find(context, &options.flags)?;
+    let addition = Addition::prepare(context, &options.flags)?;
     // A baseline that cannot be used should not cost a run of all tests.
     let (reference, baseline, revision) = match &options.flags.against {
         Some(other) => {
@@ -143,6 +145,7 @@ fn compare_run(options: &GateOptions, context: &mut Context<'_>, out: &Utf8Path)
         }
     };
     let run = LoadedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
+    run.must_be_of(&context.workspace.root, LAST_RUN)?;
     reference.must_fit(&run, LAST_RUN)?;
     let outcome = compare::compare(&baseline, &run, &reference.policy);
     let all: Vec<_> = outcome.tests.iter().map(|test| &test.id).collect();
@@ -152,6 +155,7 @@ fn compare_run(options: &GateOptions, context: &mut Context<'_>, out: &Utf8Path)
     let outputs =
         Outputs { outcome: &outcome, evidence: &evidence, baseline: &reference.source, already_shown: false, root };
     outputs.give(&run.folder, options.flags.format, &context.shell)?;
+    addition.map_or(Ok(()), |addition| addition.add(&run))?;
     if options.flags.self_test && outcome.verdict() == Verdict::Passed {
         return Ok(Conclusion::Compared(show_that_it_trips(&baseline, &run, &reference.policy, &outcome, context)));
     }

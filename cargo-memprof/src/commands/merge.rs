@@ -64,7 +64,7 @@ pub fn merge(options: &MergeOptions) -> Result<ExitCode, Error> {
         named.join(" ")
     });
     let running = Running::begin(made(&out)?, &command)?;
-    let merged = put_together(&folders, &out, &command);
+    let merged = put_together(&folders, &out, &command, &context.workspace.root);
     let (exit, produced) = match &merged {
         Ok(summary) => (ExitCode::of_cargo(summary.run.cargo_exit), true),
         Err(error) => (error.code(), false),
@@ -78,7 +78,12 @@ pub fn merge(options: &MergeOptions) -> Result<ExitCode, Error> {
 }
 
 /// Gives the summary of the whole, which is in `out`.
-fn put_together(folders: &[Utf8PathBuf], out: &Utf8Path, command: &str) -> Result<Summary<'static>, Error> {
+fn put_together(
+    folders: &[Utf8PathBuf],
+    out: &Utf8Path,
+    command: &str,
+    root: &Utf8Path,
+) -> Result<Summary<'static>, Error> {
     let mut room = intake::MOST_OF_TEXT;
     let shards = folders.iter().map(|folder| Shard::read(folder, &mut room)).collect::<Result<Vec<Shard>, Error>>()?;
     shards::check(&shards.iter().map(|shard| (&*shard.folder, &shard.run)).collect::<Vec<_>>())?;
@@ -88,7 +93,7 @@ fn put_together(folders: &[Utf8PathBuf], out: &Utf8Path, command: &str) -> Resul
     let scratch = tempfile::Builder::new().prefix(".run-merge-").tempdir_in(out);
     let scratch = scratch.map_err(|error| cannot_write(out, &error))?;
     let outputs = Outputs::stage_in(out, Utf8Path::from_path(scratch.path()).unwrap_or(out))?;
-    let summary = write(shards, command, &outputs)?;
+    let summary = write(shards, command, root, &outputs)?;
     outputs.publish()?;
     Ok(summary)
 }
@@ -134,7 +139,7 @@ impl Shard {
 
 /// Writes what there is of the whole. Gives its summary. Of a test's files a shard gives the profile, which is read into
 /// the model; everything is written anew from that, so no byte of a stranger's gets among our files as it was.
-fn write(mut shards: Vec<Shard>, command: &str, outputs: &Outputs) -> Result<Summary<'static>, Error> {
+fn write(mut shards: Vec<Shard>, command: &str, root: &Utf8Path, outputs: &Outputs) -> Result<Summary<'static>, Error> {
     for (number, shard) in shards.iter_mut().enumerate() {
         for files in shard.summary.all_files() {
             let profile = files.remove(layout::PROFILE_KEY);
@@ -147,6 +152,8 @@ fn write(mut shards: Vec<Shard>, command: &str, outputs: &Outputs) -> Result<Sum
         shards.iter().map(|shard| (&*shard.folder, shard.source_roots())).collect();
     let mut summary = shards::merged(shards.iter().map(|shard| shard.summary.clone()).collect());
     summary.run.command = command.to_owned().into();
+    // Wherever the shards were recorded, the whole is this workspace's.
+    summary.run.workspace_root = root.to_string().into();
     let jobs = jobs(&mut summary, &sources);
     let gathered: Mutex<Vec<ProfileBuilder>> = Mutex::default();
     let room = Room(AtomicU64::new(MOST_UNPACKED));

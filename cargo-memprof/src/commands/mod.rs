@@ -4,6 +4,7 @@ pub mod accept;
 pub mod bisect;
 pub mod clean;
 pub mod gate;
+pub mod history;
 pub mod merge;
 pub mod run;
 pub mod test;

@@ -265,7 +265,11 @@ const RUNS: &str = "runs";
 const SHAPE: &str =
     "a line is `package kind/target test alloc_objects=N alloc_space=N peak_space=N inuse_objects=N inuse_space=N`";
 
-fn test_of(line: &str) -> Result<(TestId, Seen), String> {
+/// Reads what [`line`] wrote.
+///
+/// # Errors
+/// The flaw.
+pub fn test_of(line: &str) -> Result<(TestId, Seen), String> {
     let mut place = line.trim_end();
     let mut values: BTreeMap<&str, &str> = BTreeMap::new();
     while let Some((before, last)) = place.rsplit_once(' ')

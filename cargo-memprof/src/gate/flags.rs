@@ -25,6 +25,8 @@ pub struct GateFlags {
     pub against: Option<Other>,
     /// The revision that is recorded for the profiles that the baseline lacks.
     pub explain_against: Option<String>,
+    /// The file that what the tests need is added to.
+    pub history: Option<PathBuf>,
     /// Of benchmarks, which have a baseline of their own; with the one target that was named.
     pub bench: Option<Option<String>>,
     /// How tests are run.

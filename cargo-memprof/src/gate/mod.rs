@@ -4,6 +4,7 @@
 //! | room | what it owns |
 //! | --- | --- |
 //! | `output` | the outcome in every form, and where each goes |
+//! | `history` | what tests needed at one commit after another |
 //! | `explain` | where a test grew or varies, and the pictures of it |
 //! | `baseline` | what a run is compared with: the committed file, which of its lines a run replaces, its profiles; another revision |
 //! | `compare` | a run that is read back, and the comparison |
@@ -20,6 +21,8 @@ pub mod baseline;
 pub mod compare;
 
 pub mod policy;
+
+pub mod history;
 
 pub mod committed;
 pub mod escapes;

@@ -122,13 +122,63 @@ impl<'a> Repository<'a> {
         Some(hash).filter(|hash| !hash.is_empty())
     }
 
+    /// The commits that changed the file, which lies in this repository's folder, along the first parents, the oldest of the last `most` first: hash,
+    /// date and the first line of the message of each.
+    ///
+    /// # Errors
+    /// Where git does not answer.
+    pub fn commits_of(&self, file: &Utf8Path, most: usize) -> Result<Vec<[String; 3]>, Failure> {
+        let Ok(inside) = file.strip_prefix(&self.top) else { return Ok(Vec::new()) };
+        let (pattern, most) = (format!(":(top,literal){inside}"), format!("--max-count={most}"));
+        let list = [
+            "log",
+            &most,
+            "--first-parent",
+            "--no-show-signature",
+            "--no-notes",
+            "--format=%H%x09%cs%x09%s",
+            "--",
+            &pattern,
+        ];
+        let text = self.git.call().in_folder(&self.top).first_line(list)?;
+        let commit = |line: &str| {
+            let mut parts = line.splitn(3, '\t').map(str::to_owned);
+            Some([parts.next()?, parts.next()?, parts.next()?])
+        };
+        let mut commits: Vec<_> = text.lines().filter_map(commit).collect();
+        commits.reverse();
+        Ok(commits)
+    }
+
+    /// Hash, date and the first line of the message of a commit.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn about(&self, commit: &str) -> Result<[String; 3], Failure> {
+        let args =
+            ["log", "-1", "--no-show-signature", "--no-notes", "--format=%H%x09%cs%x09%s", "--end-of-options", commit];
+        let text = self.git.call().in_folder(&self.top).first_line(args)?;
+        let mut parts = text.splitn(3, '\t').map(str::to_owned);
+        Ok([(); 3].map(|()| parts.next().unwrap_or_default()))
+    }
+
+    /// The file as a commit has it.
+    ///
+    /// # Errors
+    /// Where it has none.
+    pub fn file_at(&self, commit: &str, file: &Utf8Path) -> Result<Vec<u8>, Failure> {
+        let inside = file.strip_prefix(&self.top).unwrap_or(file);
+        let object = format!("{commit}:{inside}");
+        self.git.call().in_folder(&self.top).output(["cat-file", "blob", &object], super::HELP)
+    }
+
     /// What has changed in the Rust sources that git knows since `commit`, without context, the paths relative to the root. Nothing is written,
     /// and no program of the user's configuration is asked.
     ///
     /// # Errors
     /// Where git does not answer.
     pub fn changed_sources(&self, commit: &str) -> Result<String, Failure> {
-        const ARGS: [&str; 15] = [
+        const ARGS: [&str; 16] = [
             "--no-optional-locks",
             "-c",
             "core.quotePath=false",
@@ -140,6 +190,8 @@ impl<'a> Repository<'a> {
             "--no-prefix",
             "--find-renames",
             "--ignore-submodules=all",
+            // A line that was only indented allocates what it did.
+            "--ignore-all-space",
             "--unified=0",
             "--inter-hunk-context=0",
             "--end-of-options",

@@ -54,7 +54,7 @@ impl Taking<'_> {
 }
 
 /// Whether `pattern` is for the test: by its name alone, as the gate labels it, or as its line begins. What is for a test is for what it starts.
-fn names(pattern: &Pattern, id: &TestId) -> bool {
+pub fn names(pattern: &Pattern, id: &TestId) -> bool {
     let line = || format!("{} {}/{} {}", id.package, id.kind, id.target, id.name);
     let is_it = pattern.matches(&id.name) || pattern.matches(&id.label()) || pattern.matches(&line());
     is_it || program::of_line(id).is_some_and(|(test, _)| names(pattern, &test))

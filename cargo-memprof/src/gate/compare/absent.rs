@@ -91,7 +91,9 @@ impl<'a> Absent<'a> {
             return (self.policy.not_run, Finding::NotRun { why });
         }
         if let Some(why) = self.divided_otherwise(id) {
-            return (self.policy.not_run, Finding::NotRun { why: why.to_owned() });
+            // What runs another time is another matter: lines of the old division have nothing to be compared with ever again.
+            let accept = if self.run.run.filtered { "" } else { "; `cargo memprof accept` takes its lines so" };
+            return (self.policy.not_run, Finding::NotRun { why: format!("{why}{accept}") });
         }
         let is_listed = self.not_run.keys().any(|other| of_target(&other.package, &other.target, &other.kind));
         if self.run.run.filtered && !is_listed {
@@ -99,6 +101,11 @@ impl<'a> Absent<'a> {
             return (self.policy.not_run, Finding::NotRun { why: "it was filtered out, or is no more".to_owned() });
         }
         (self.policy.gone, Finding::Gone)
+    }
+
+    /// Whether a line is of another division of its program than this run, which left nothing out.
+    pub fn is_replaced(&self, id: &TestId) -> bool {
+        !self.run.run.filtered && self.divided_otherwise(id).is_some()
     }
 
     /// Why a test has no metrics although its program was recorded: as one and not test by test, or the other way round.

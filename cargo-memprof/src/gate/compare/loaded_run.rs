@@ -11,8 +11,10 @@ use crate::gate::compare::profile_files::ProfileFiles;
 use crate::gate::compare::programs;
 use crate::report::layout;
 use crate::ui::error::Error;
+use crate::ui::exit_code::ExitCode;
 use camino::{Utf8Path, Utf8PathBuf};
 use memprof_profile::record::TestId;
+use memprof_profile::view::plain::plain;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -58,6 +60,9 @@ pub struct LoadedRunFacts {
     #[serde(default)]
     pub filtered: bool,
     pub unreadable_ledgers: usize,
+    /// Where it was recorded; empty in older summaries.
+    #[serde(default, deserialize_with = "intake::line")]
+    pub workspace_root: String,
     /// `count:1/3`, where the run was one of several.
     #[serde(default)]
     pub partition: Option<String>,
@@ -106,6 +111,23 @@ impl LoadedRunFacts {
 }
 
 impl LoadedRun {
+    /// That the run is of the workspace at `root`, and not of another one here that has the same target folder; `request` says what cannot be
+    /// done otherwise. A run from another machine was recorded in a folder that is not here.
+    ///
+    /// # Errors
+    /// Where it is another's.
+    pub fn must_be_of(&self, root: &Utf8Path, request: &str) -> Result<(), Error> {
+        let there = Utf8Path::new(&self.run.workspace_root);
+        let canonical = |folder: &Utf8Path| folder.canonicalize_utf8().ok();
+        if there.as_str().is_empty() || !there.join("Cargo.toml").exists() || canonical(there) == canonical(root) {
+            return Ok(());
+        }
+        Err(Error::new(request)
+            .caused_by(format!("it is of the workspace `{}`, which has the same target folder", plain(there.as_str())))
+            .help("run the tests here first: `cargo memprof test`")
+            .with_code(ExitCode::CANNOT_COMPARE))
+    }
+
     /// The run whose outputs are in `folder`.
     ///
     /// # Errors

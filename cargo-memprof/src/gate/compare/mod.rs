@@ -112,7 +112,8 @@ pub fn gone(baseline: &Baseline, run: &LoadedRun) -> Vec<TestId> {
     let missing = baseline.tests.iter().filter(|(id, _)| !ran.contains_key(*id));
     let is_gone = |id: &TestId, before: &Seen| {
         let (severity, finding) = absent.reason(id, before);
-        severity != Severity::Ignore && matches!(finding, Finding::Gone | Finding::NotStarted)
+        let is_gone = matches!(finding, Finding::Gone | Finding::NotStarted) || absent.is_replaced(id);
+        severity != Severity::Ignore && is_gone
     };
     missing.filter(|(id, before)| is_gone(id, before)).map(|(id, _)| id.clone()).collect()
 }
@@ -405,16 +406,23 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_is_recorded_as_one_has_lost_no_tests() {
+    fn a_program_that_is_recorded_otherwise_has_lost_no_tests_and_its_lines_are_replaced() {
         let finding = |before: &str, now: &str| {
             let outcome =
                 compare(&baseline(&[(before, metrics(3))]), &run(vec![test(now, metrics(3))]), &Policy::default());
-            assert_eq!(super::gone(&baseline(&[(before, metrics(3))]), &run(vec![test(now, metrics(3))])).len(), 0);
+            let mut ran = run(vec![test(now, metrics(3))]);
+            assert_eq!(super::gone(&baseline(&[(before, metrics(3))]), &ran).len(), 1);
+            ran.run.filtered = true;
+            assert_eq!(super::gone(&baseline(&[(before, metrics(3))]), &ran).len(), 0);
             findings(&outcome, before)
         };
         let not_run = |why: &str| [(Severity::Fail, Finding::NotRun { why: why.into() })];
-        assert_eq!(finding("a", WHOLE), not_run("its program was recorded as one"));
-        assert_eq!(finding(WHOLE, "a"), not_run("its program's tests were recorded one by one"));
+        assert_eq!(
+            finding("a", WHOLE),
+            not_run("its program was recorded as one; `cargo memprof accept` takes its lines so")
+        );
+        let one_by_one = "its program's tests were recorded one by one; `cargo memprof accept` takes its lines so";
+        assert_eq!(finding(WHOLE, "a"), not_run(one_by_one));
     }
 
     #[test]

@@ -265,7 +265,7 @@ const RUNS: &str = "runs";
 const SHAPE: &str =
     "a line is `package kind/target test alloc_objects=N alloc_space=N peak_space=N inuse_objects=N inuse_space=N`";
 
-/// Reads what [`line`] wrote.
+/// Reads what [`line()`] wrote.
 ///
 /// # Errors
 /// The flaw.

@@ -38,7 +38,7 @@ fn cannot(what: &str) -> Error {
     Error::new(format!("cannot {what}")).with_code(ExitCode::CANNOT_COMPARE)
 }
 
-/// Draws the history of the tests that are meant.
+/// Draws the history of the tests that the patterns name.
 ///
 /// # Errors
 /// Where there is none, or it cannot be read.
@@ -59,8 +59,8 @@ pub fn history(options: &HistoryOptions) -> Result<ExitCode, Error> {
         }
         None => of_baseline(&context, &Reference::find(&context, &options.flags)?)?,
     };
-    let is_meant = |id: &_| options.patterns.is_empty() || options.patterns.iter().any(|pattern| names(pattern, id));
-    let text = chart::render(&moments, is_meant);
+    let is_drawn = |id: &_| options.patterns.is_empty() || options.patterns.iter().any(|pattern| names(pattern, id));
+    let text = chart::render(&moments, is_drawn);
     if text.is_empty() {
         let named: Vec<String> = options.patterns.iter().map(|pattern| format!("`{}`", pattern.as_str())).collect();
         let cause = if named.is_empty() {

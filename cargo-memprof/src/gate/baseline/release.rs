@@ -39,12 +39,12 @@ struct GitOrigin {
 /// # Errors
 /// Where there is no such release, it does not say its commit, or the repository has no such commit.
 pub fn find(context: &Context<'_>, cargo: &CargoArgs, git: &Git, spec: &str) -> Result<Revision, Error> {
-    let wanted = Wanted::read(context, cargo, spec)?;
-    let failed = |what: &str| against::failed(&wanted.shown(), what);
-    let manifest = fetch(context, cargo, &wanted)?;
-    let version = &manifest.version;
-    let name = format!("{} {version}", wanted.package.name);
-    let origin = manifest.manifest_path.with_file_name(ORIGIN);
+    let release = ReleaseSpec::read(context, cargo, spec)?;
+    let failed = |what: &str| against::failed(&release.shown(), what);
+    let package = fetch(context, cargo, &release)?;
+    let version = &package.version;
+    let name = format!("{} {version}", release.package.name);
+    let origin = package.manifest_path.with_file_name(ORIGIN);
     let by_hand = format!("name its commit or its tag: `--against v{version}`");
     let origin = intake::read(origin.as_std_path())
         .map_err(|error| failed("tell which commit it was made from").caused_by(error).help(&by_hand))?;
@@ -55,7 +55,7 @@ pub fn find(context: &Context<'_>, cargo: &CargoArgs, git: &Git, spec: &str) -> 
     if origin.git.dirty {
         context.shell.warn(&format!("`{name}` was made from more than was committed; it is compared with {sha1}"));
     }
-    let folder = wanted.package.manifest_path.parent().unwrap_or(&context.workspace.root);
+    let folder = release.package.manifest_path.parent().unwrap_or(&context.workspace.root);
     let in_git = |failure: crate::git::Failure| {
         failed("find its commit").caused_by(failure.cause).help(format!("fetch it: `git fetch origin {sha1}`"))
     };
@@ -64,15 +64,15 @@ pub fn find(context: &Context<'_>, cargo: &CargoArgs, git: &Git, spec: &str) -> 
 }
 
 /// A release as the user named it.
-struct Wanted<'a> {
+struct ReleaseSpec<'a> {
     package: &'a Package,
     /// As a manifest writes it.
     requirement: String,
-    spec: &'a str,
+    text: &'a str,
 }
 
-impl<'a> Wanted<'a> {
-    fn read(context: &'a Context<'_>, cargo: &CargoArgs, spec: &'a str) -> Result<Wanted<'a>, Error> {
+impl<'a> ReleaseSpec<'a> {
+    fn read(context: &'a Context<'_>, cargo: &CargoArgs, spec: &'a str) -> Result<ReleaseSpec<'a>, Error> {
         let refused = |why: String| {
             Error::usage(format!("cannot compare with the release `{spec}`")).caused_by(why).help(
                 "write `--against-version 1.2.3`, or `--against-version NAME@1.2.3` where there are several packages",
@@ -80,20 +80,20 @@ impl<'a> Wanted<'a> {
         };
         let (named, version) = spec.rsplit_once('@').map_or((None, spec), |(name, version)| (Some(name), version));
         let requirement = requirement(version).ok_or_else(|| refused(format!("`{version}` is no version")))?;
-        let chosen = cargo.value_of("package");
-        let name = named.or(chosen.as_deref()).or(context.workspace.default_package());
+        let package_flag = cargo.value_of("package");
+        let name = named.or(package_flag.as_deref()).or(context.workspace.default_package());
         let name = name.ok_or_else(|| refused("there are several packages, each with versions of its own".into()))?;
         let package = context.workspace.packages.iter().find(|package| *package.name == *name);
         let package = package.ok_or_else(|| refused(format!("the workspace has no package `{name}`")))?;
         if package.publish.as_ref().is_some_and(Vec::is_empty) {
             return Err(refused(format!("`{name}` is not published: its manifest says `publish = false`")));
         }
-        Ok(Wanted { package, requirement, spec })
+        Ok(ReleaseSpec { package, requirement, text: spec })
     }
 
     /// For people.
     fn shown(&self) -> String {
-        let version = self.spec.rsplit_once('@').map_or(self.spec, |(_, version)| version);
+        let version = self.text.rsplit_once('@').map_or(self.text, |(_, version)| version);
         format!("{} {version}", self.package.name)
     }
 
@@ -123,8 +123,8 @@ fn requirement(version: &str) -> Option<String> {
 }
 
 /// Has cargo fetch the release. Gives what it says of it.
-fn fetch(context: &Context<'_>, cargo: &CargoArgs, wanted: &Wanted<'_>) -> Result<Package, Error> {
-    let failed = |what: &str| against::failed(&wanted.shown(), what);
+fn fetch(context: &Context<'_>, cargo: &CargoArgs, release: &ReleaseSpec<'_>) -> Result<Package, Error> {
+    let failed = |what: &str| against::failed(&release.shown(), what);
     let in_folder = |error: std::io::Error| failed("make a package that depends on it").caused_by(error);
     let revisions = against::folder(context)?;
     let folder = revisions.join(FOLDER);
@@ -133,7 +133,7 @@ fn fetch(context: &Context<'_>, cargo: &CargoArgs, wanted: &Wanted<'_>) -> Resul
     let _ = fs_err::remove_file(folder.join("Cargo.lock"));
     let manifest = folder.join("Cargo.toml");
     outlet::put(folder.join("lib.rs"), "").map_err(in_folder)?;
-    outlet::put(&manifest, wanted.manifest()).map_err(in_folder)?;
+    outlet::put(&manifest, release.manifest()).map_err(in_folder)?;
     let mut command = Command::new(context.cargo_env.cargo());
     command.args(["metadata", "--format-version", "1", "--manifest-path"]).arg(&manifest);
     command.args(cargo.config.iter().flat_map(|value| [OsStr::new("--config"), value]));
@@ -141,12 +141,12 @@ fn fetch(context: &Context<'_>, cargo: &CargoArgs, wanted: &Wanted<'_>) -> Resul
     let output = command.output().map_err(in_folder)?;
     if !output.status.success() {
         let why = against::last_lines(&String::from_utf8_lossy(&output.stderr));
-        let help = format!("`cargo info {}` tells which versions there are", wanted.package.name);
+        let help = format!("`cargo info {}` tells which versions there are", release.package.name);
         return Err(failed("have cargo fetch it").caused_by(why).help(help));
     }
     let metadata = MetadataCommand::parse(String::from_utf8_lossy(&output.stdout));
     let metadata = metadata.map_err(|error| failed("understand cargo").caused_by(error))?;
-    let is_it = |package: &Package| package.name == wanted.package.name && package.source.is_some();
+    let is_it = |package: &Package| package.name == release.package.name && package.source.is_some();
     let root = metadata.root_package().map(|package| package.id.clone());
     let resolved =
         metadata.resolve.as_ref().and_then(|graph| graph.nodes.iter().find(|node| Some(&node.id) == root.as_ref()));

@@ -17,12 +17,12 @@ const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"]
 const METRICS: [Metric; 3] = [Metric::AllocObjects, Metric::AllocSpace, Metric::PeakSpace];
 const HEADS: [&str; 3] = ["allocs", "bytes", "peak"];
 
-/// Draws each test that is meant and that changed: a row for each commit with which it did, the oldest first. The bar is that of allocations.
-pub fn render(moments: &[Moment], is_meant: impl Fn(&TestId) -> bool) -> String {
+/// Draws each test that `is_drawn` and that changed: a row for each commit with which it did, the oldest first. The bar is that of allocations.
+pub fn render(moments: &[Moment], is_drawn: impl Fn(&TestId) -> bool) -> String {
     let mut tests: BTreeMap<&TestId, Vec<(&Commit, &Seen)>> = BTreeMap::new();
     for moment in moments {
-        let meant = moment.changed.iter().filter(|(id, _)| is_meant(id));
-        meant.for_each(|(id, seen)| tests.entry(id).or_default().push((&moment.commit, seen)));
+        let drawn = moment.changed.iter().filter(|(id, _)| is_drawn(id));
+        drawn.for_each(|(id, seen)| tests.entry(id).or_default().push((&moment.commit, seen)));
     }
     let (changed, steady): (Vec<_>, Vec<_>) = tests.into_iter().partition(|(_, rows)| rows.len() > 1);
     let mut text: String = changed.iter().map(|(id, rows)| of_test(id, rows)).collect();

@@ -1,5 +1,5 @@
-//! This program as cargo's rustdoc: the real one runs, and has its doctests compiled by us; beside it the names of the
-//! doctests are asked for, because who compiles one learns its line alone.
+//! This program as cargo's rustdoc. It runs the real rustdoc, which has us compile its doctests. It also asks rustdoc for the doctests' names,
+//! because the compiler of a doctest is told its line and nothing else.
 
 use crate::context::env;
 use crate::files::outlet;

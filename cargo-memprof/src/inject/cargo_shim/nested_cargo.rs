@@ -1,6 +1,5 @@
-//! A `cargo run` within a recorded test: what makes its program one that is recorded. Neither a runner nor a variable of ours
-//! is among it, since cargo shows the one and the program would see the other. The compiler is wrapped by a flag, and
-//! the wrapper finds its plan by the number of the cargo that calls it.
+//! Has the program of a `cargo run` within a recorded test recorded. It uses neither a runner, which cargo would print, nor a variable, which
+//! the program would see: a flag wraps the compiler, and the wrapper finds its plan by the process number of the cargo that calls it.
 
 use crate::context::cargo_args::CargoArgs;
 use crate::context::cargo_env::CargoEnv;

@@ -1,5 +1,5 @@
-//! Fingerprints: everything on which a harness depends names the folder that it lies in, and everything on which the objects depend that it
-//! is linked with names the folder that cargo builds them in.
+//! Fingerprints. The folder of a harness is named after everything on which the harness depends. The folder in which cargo builds the objects
+//! that link with it is named after everything on which those objects depend.
 
 use super::compile::{FLAGS, FRAME_POINTERS};
 use super::{Form, Hooked, VERSION};

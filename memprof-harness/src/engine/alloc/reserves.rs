@@ -15,6 +15,7 @@ use crate::os::memory;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::thread;
+use std::time::Duration;
 
 /// Set where address space was limited when the recording began. A program that limits itself later may do so by what it has by then, and
 /// expect to have no more.
@@ -69,26 +70,33 @@ fn share_heaps() -> bool {
 pub(crate) fn from_shared_heap(size: usize, make: impl Fn() -> *mut u8) -> Option<*mut u8> {
     /// glibc's on processors of 64 bits.
     const HEAP: usize = 64 << 20;
-    const MOST_TIMES: usize = 64;
-    /// Where all these were in vain, so many allocations fail at once: those of a program for which there is no more.
+    /// The pauses together are 0.2 s: a thread that has the heap may have lost its processor.
+    const MOST_TIMES: u32 = 60;
+    const LONGEST_PAUSE: Duration = Duration::from_millis(4);
+    /// Where all these were in vain, so many allocations fail at once, and twice as many the next time: those of a program for which there is no
+    /// more.
     const LEFT_OUT: usize = 64;
-    static IN_VAIN: AtomicBool = AtomicBool::new(false);
+    const MOST_LEFT_OUT: usize = 1 << 20;
+    static LEAVE_OUT: AtomicUsize = AtomicUsize::new(0);
     static FAILED: AtomicUsize = AtomicUsize::new(0);
     if !ARE_SHARED.load(Relaxed) || size >= HEAP || !calls::allows_calls() {
         return None;
     }
-    if IN_VAIN.load(Relaxed) && FAILED.fetch_add(1, Relaxed) % LEFT_OUT != 0 {
+    let leave_out = LEAVE_OUT.load(Relaxed);
+    if leave_out > 0 && FAILED.fetch_add(1, Relaxed) % leave_out != leave_out - 1 {
         return None;
     }
+    let mut pause = Duration::from_micros(10);
     for _ in 0..MOST_TIMES {
-        thread::yield_now();
+        thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
         let block = make();
         if !block.is_null() {
-            IN_VAIN.store(false, Relaxed);
+            LEAVE_OUT.store(0, Relaxed);
             return Some(block);
         }
     }
-    IN_VAIN.store(true, Relaxed);
+    LEAVE_OUT.store((leave_out * 2).clamp(LEFT_OUT, MOST_LEFT_OUT), Relaxed);
     None
 }
 

@@ -125,7 +125,11 @@ fn requirement(version: &str) -> Option<String> {
 /// Has cargo fetch the release. Gives what it says of it.
 fn fetch(context: &Context<'_>, cargo: &CargoArgs, release: &ReleaseSpec<'_>) -> Result<Package, Error> {
     let failed = |what: &str| against::failed(&release.shown(), what);
-    let in_folder = |error: std::io::Error| failed("make a package that depends on it").caused_by(error);
+    let in_folder = |error: std::io::Error| {
+        let help = "see that the target folder can be written to, or name the release's tag with `--against`";
+        failed("make a package that depends on it").caused_by(error).help(help)
+    };
+    let by_tag = "name the release's tag with `--against`";
     let revisions = against::folder(context)?;
     let folder = revisions.join(FOLDER);
     against::make(&revisions).and_then(|()| fs_err::create_dir_all(&folder)).map_err(in_folder)?;
@@ -145,14 +149,14 @@ fn fetch(context: &Context<'_>, cargo: &CargoArgs, release: &ReleaseSpec<'_>) ->
         return Err(failed("have cargo fetch it").caused_by(why).help(help));
     }
     let metadata = MetadataCommand::parse(String::from_utf8_lossy(&output.stdout));
-    let metadata = metadata.map_err(|error| failed("understand cargo").caused_by(error))?;
+    let metadata = metadata.map_err(|error| failed("understand cargo").caused_by(error).help(by_tag))?;
     let is_it = |package: &Package| package.name == release.package.name && package.source.is_some();
     let root = metadata.root_package().map(|package| package.id.clone());
     let resolved =
         metadata.resolve.as_ref().and_then(|graph| graph.nodes.iter().find(|node| Some(&node.id) == root.as_ref()));
     let id = resolved.and_then(|node| node.dependencies.first()).cloned();
     let found = metadata.packages.into_iter().find(|package| Some(&package.id) == id.as_ref() && is_it(package));
-    found.ok_or_else(|| failed("find it among what cargo fetched"))
+    found.ok_or_else(|| failed("find it among what cargo fetched").help(by_tag))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! A maintainer commits a baseline; a later change allocates more, three calls deep; the gate stops it.
 
 use memprof_tests::fixture::Fixture;
-use memprof_tests::repository::{self, git};
+use memprof_tests::repository::{self, git, git_in};
 
 /// In `parser::clean`, which `parser::parse` calls, which `load` calls.
 const BEFORE: &str = "line.trim().to_owned()";
@@ -127,7 +127,7 @@ fn a_hand_broken_baseline_names_the_line_and_costs_no_test_run() {
         (good.replace("baseline 2", "baseline 9"), "update cargo-memprof"),
         (good.replace("baseline 2", "baseline 1"), "in the place of this one: `cargo memprof test --save-baseline`"),
         (good.replace(line, &format!("<<<<<<< ours\n{line}")), &*format!("line {at}: it holds a conflict")),
-        (format!("{good}{line}\n"), &format!("`tests::loads_three_rows` of line {at} is there a second time")),
+        (format!("{good}@seeds fixed\n"), "`@seeds` is there twice, and differs"),
         (good.replace("alloc_objects=4", "alloc_objects=many"), &format!("line {at}: `many` is not a valid value")),
         (good.replace(" inuse_space=0", ""), "it is cut short: `inuse_space=N` is missing"),
     ] {
@@ -144,27 +144,80 @@ fn a_hand_broken_baseline_names_the_line_and_costs_no_test_run() {
     assert_eq!(fixture.read("memprof.baseline"), good);
 }
 
+/// A repository whose tests allocate as many boxes as these say, with a baseline of them.
+fn boxes(fixture: &Fixture, tests: &[(&str, u32)]) {
+    let test = |(name, boxes): &(&str, u32)| {
+        format!("#[test]\nfn {name}() {{ for n in 0..{boxes} {{ std::hint::black_box(Box::new(n)); }} }}\n")
+    };
+    fixture.write("src/lib.rs", &tests.iter().map(test).collect::<String>());
+}
+
+/// Has `branch`, from `main` on, have these tests and their lines.
+fn branch(fixture: &Fixture, branch: &str, tests: &[(&str, u32)]) {
+    git(fixture, &["checkout", "--quiet", "-b", branch, "main"]);
+    boxes(fixture, tests);
+    let _ = fixture.memprof("gate").run();
+    fixture.memprof("accept").succeed();
+    repository::commit(fixture, branch);
+}
+
 #[test]
 fn branches_that_change_neighbouring_tests_merge() {
     let fixture = Fixture::copy("growing");
     repository::begin(&fixture);
-    let tests = |middle: &str, last: &str| {
-        let body = |boxes: &str| format!("{{ for n in 0..{boxes} {{ std::hint::black_box(Box::new(n)); }} }}");
-        let test = |name: &str, boxes: &str| format!("#[test]\nfn {name}() {}\n", body(boxes));
-        fixture.write("src/lib.rs", &[test("a", "1"), test("b", middle), test("c", last)].concat());
-    };
-    tests("2", "3");
+    boxes(&fixture, &[("a", 1), ("b", 2), ("c", 3), ("d", 4)]);
     fixture.memprof("test --save-baseline").succeed();
     repository::commit(&fixture, "baseline");
-    for (branch, middle, last) in [("x", "20", "3"), ("y", "2", "30")] {
-        git(&fixture, &["checkout", "--quiet", "-b", branch, "main"]);
-        tests(middle, last);
-        fixture.memprof("gate").run().ended_with(5);
-        fixture.memprof("accept").succeed().complains("1 test changed");
-        repository::commit(&fixture, branch);
-    }
-    git(&fixture, &["merge", "--quiet", "--no-edit", "x"]);
-    fixture.memprof("gate").succeed().says("within budget: 3 tests compared");
+    branch(&fixture, "x", &[("a", 1), ("b", 20), ("b_new", 5), ("d", 4)]);
+    branch(&fixture, "y", &[("a", 10), ("b", 2), ("c", 3), ("d", 40), ("e", 6)]);
+    // The sources would conflict, which is none of the baseline's business.
+    git(&fixture, &["merge", "--quiet", "--no-commit", "-X", "theirs", "x"]);
+    boxes(&fixture, &[("a", 10), ("b", 20), ("b_new", 5), ("d", 40), ("e", 6)]);
+    fixture.memprof("gate").succeed().says("within budget: 5 tests compared");
+}
+
+#[test]
+fn what_two_branches_add_at_one_place_is_kept_of_both_and_the_lower_of_two_lines_counts() {
+    let fixture = Fixture::copy("growing");
+    repository::begin(&fixture);
+    boxes(&fixture, &[("a", 1), ("z", 2)]);
+    fixture.memprof("test --save-baseline").succeed();
+    repository::commit(&fixture, "baseline");
+    branch(&fixture, "x", &[("a", 1), ("m", 3), ("z", 20)]);
+    branch(&fixture, "y", &[("a", 1), ("n", 4), ("z", 30)]);
+    let merge = |attributes: &str| {
+        git(&fixture, &["checkout", "--quiet", "--force", "y"]);
+        fixture.write(".git/info/attributes", attributes);
+        let merged = git_in(&fixture, fixture.root(), &["merge", "--quiet", "--no-commit", "x"]).run();
+        assert!(merged.all().contains("CONFLICT (content): Merge conflict in src/lib.rs"), "{}", merged.all());
+        boxes(&fixture, &[("a", 1), ("m", 3), ("n", 4), ("z", 20)]);
+        merged
+    };
+    // By git's own means there is a conflict, whose help is followed.
+    let merged = merge("");
+    assert!(merged.all().contains("Merge conflict in memprof.baseline"), "{}", merged.all());
+    fixture.memprof("gate").run().ended_with(6).complains("remove the markers and keep the lines of both sides");
+    let kept: Vec<String> = fixture
+        .read("memprof.baseline")
+        .lines()
+        .filter(|line| !["<<<<<<<", "=======", ">>>>>>>"].iter().any(|marker| line.starts_with(marker)))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    fixture.write("memprof.baseline", &kept.concat());
+    fixture.memprof("gate").succeed().says("within budget: 4 tests compared");
+
+    git(&fixture, &["merge", "--abort"]);
+    let merged = merge("memprof.baseline merge=union\n");
+    assert!(!merged.all().contains("conflict in memprof.baseline"), "{}", merged.all());
+    let two = "a merge left more than one line of 1 test in `memprof.baseline`, such as `z`: the lower counts";
+    fixture.memprof("gate").succeed().complains(two).says("within budget: 4 tests compared");
+    boxes(&fixture, &[("a", 1), ("m", 3), ("n", 4), ("z", 21)]);
+    let over = fixture.memprof("gate").run().ended_with(5);
+    over.says("alloc_objects 20 → 21 (+1); at most 20 are allowed by `+0`").says("over budget: 1 of 4 tests");
+    fixture.memprof("accept").succeed().complains("1 test changed");
+    fixture.memprof("gate --no-run").succeed().never_says("more than one line");
+    let baseline = fixture.read("memprof.baseline");
+    assert_eq!(baseline.matches("lib/growing z ").count(), 1, "{baseline}");
 }
 
 #[test]

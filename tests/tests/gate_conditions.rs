@@ -91,6 +91,21 @@ fn a_test_of_a_target_that_is_compiled_otherwise_is_not_taken_alone() {
 }
 
 #[test]
+fn a_baseline_that_does_not_say_how_a_target_was_compiled_is_named_until_it_does() {
+    let fixture = Fixture::copy("growing");
+    quiet(fixture.memprof("test --save-baseline")).succeed();
+    let baseline = fixture.read("memprof.baseline");
+    quiet(fixture.memprof("gate")).succeed().never_says("was compiled");
+    let without: Vec<&str> = baseline.lines().filter(|line| !line.starts_with("@unit")).collect();
+    fixture.write("memprof.baseline", &(without.join("\n") + "\n"));
+    let remark = "`memprof.baseline` does not say how `growing lib/growing` was compiled";
+    quiet(fixture.memprof("gate")).succeed().complains(remark).complains("`cargo memprof accept` adds the `@unit`");
+    quiet(fixture.memprof("accept")).succeed();
+    assert_eq!(fixture.read("memprof.baseline"), baseline);
+    quiet(fixture.memprof("gate --no-run")).succeed().never_says("was compiled");
+}
+
+#[test]
 fn how_code_is_optimized_and_what_errors_capture_are_conditions() {
     let fixture = Fixture::copy("growing");
     quiet(fixture.memprof("test --save-baseline")).succeed();

@@ -147,6 +147,7 @@ fn compare_run(options: &GateOptions, context: &mut Context<'_>, out: &Utf8Path)
     let run = LoadedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
     run.must_be_of(&context.workspace.root, LAST_RUN)?;
     reference.must_fit(&run, LAST_RUN)?;
+    reference.remarks(&baseline, &run).iter().for_each(|remark| context.shell.warn(remark));
     let outcome = compare::compare(&baseline, &run, &reference.policy);
     let all: Vec<_> = outcome.tests.iter().map(|test| &test.id).collect();
     reference.policy.idle(&all).iter().for_each(|idle| context.shell.warn(idle));

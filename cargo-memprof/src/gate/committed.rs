@@ -1,5 +1,6 @@
-//! The baseline: a text file that is committed and reviewed. A header with the conditions, then one line for each test,
-//! sorted, and an empty line after each: so two branches that change tests which stand side by side merge.
+//! The baseline: a text file that is committed and reviewed. A header with the conditions, then one line for each target and each test,
+//! sorted, and an empty line after each: so two branches that change tests which stand side by side merge. What a merge puts there twice,
+//! as `merge=union` of git's attributes does, is taken as `merged` has it.
 //!
 //! ```text
 //! # Heap metrics of every test, compared by `cargo memprof gate`. Do not edit: `cargo memprof accept` writes it.
@@ -11,6 +12,7 @@
 //! @seeds random
 //! @backtrace off
 //! @counting 2
+//!
 //! @unit csv lib/csv features=default opt-level=0 debug-assertions=on flags=… dependencies=… packages=workspace
 //!
 //! csv lib/csv reader::tests::rows alloc_objects=12 alloc_space=3456 peak_space=2048 inuse_objects=0 inuse_space=0
@@ -29,7 +31,7 @@ use crate::context::unit::Unit;
 use crate::gate::escapes::{NOTHING, escaped, name, shown, unescaped, word};
 use crate::gate::metrics::{Metric, Metrics, Seen};
 use memprof_profile::record::TestId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 
 /// Version of the file's format.
@@ -44,6 +46,8 @@ pub struct Baseline {
     pub conditions: Conditions,
     pub units: BTreeMap<TargetId, Built>,
     pub tests: BTreeMap<TestId, Seen>,
+    /// Tests of which a text had lines that differ; `tests` has of each metric the lowest. Not written.
+    pub merged: BTreeSet<TestId>,
 }
 
 /// A target of a package.
@@ -108,7 +112,7 @@ impl Baseline {
         for (target, Built { unit, packages }) in &self.units {
             let fields = unit.fields().into_iter().chain([(PACKAGES, packages.clone())]);
             let fields: Vec<String> = fields.map(|(name, value)| format!("{name}={}", word(&value))).collect();
-            put(format!("@{UNIT} {target} {}", fields.join(" ")));
+            put(format!("\n@{UNIT} {target} {}", fields.join(" ")));
         }
         put(String::new());
         let mut lines: Vec<String> = self.tests.iter().map(|(id, seen)| line(id, seen)).collect();
@@ -117,7 +121,7 @@ impl Baseline {
         text
     }
 
-    /// Reads what [`Baseline::to_text`] wrote. Lines may stand in any order: a merge may have mixed them.
+    /// Reads what [`Baseline::to_text`] wrote. Lines may stand in any order, and of two branches there may be two: a merge may have mixed them.
     ///
     /// # Errors
     /// The first flaw.
@@ -130,13 +134,13 @@ impl Baseline {
         let mut header: BTreeMap<&str, String> = BTreeMap::new();
         let mut tests = BTreeMap::new();
         let mut units = BTreeMap::new();
-        let mut first_lines = BTreeMap::new();
+        let mut merged = BTreeSet::new();
         for (number, line) in text.lines().enumerate() {
             let number = number + 1;
             let flaw = |what: String| Flaw::new(Some(number), what);
             if ["<<<<<<<", "=======", ">>>>>>>", "|||||||"].iter().any(|marker| line.starts_with(marker)) {
                 return Err(Flaw {
-                    help: Some("keep either side, then run the tests and `cargo memprof accept`".into()),
+                    help: Some(AFTER_A_CONFLICT.to_owned()),
                     ..flaw("it holds a conflict that git could not merge".into())
                 });
             }
@@ -147,13 +151,15 @@ impl Baseline {
                 let (name, value) = entry.split_once(' ').unwrap_or((entry, ""));
                 if name == UNIT {
                     let (target, built) = unit_of(value.trim()).map_err(flaw)?;
-                    if units.insert(target.clone(), built).is_some() {
-                        return Err(flaw(format!("`@{UNIT} {target}` is there twice")));
+                    if units.get(&target).is_some_and(|before| !is_same_code(before, &built)) {
+                        return Err(twice(&format!("{UNIT} {target}"), number));
                     }
+                    units.insert(target, built);
                     continue;
                 }
-                if header.insert(name, shown(value.trim()).map_err(flaw)?).is_some() {
-                    return Err(flaw(format!("`@{name}` is there twice")));
+                let value_shown = shown(value.trim()).map_err(flaw)?;
+                if header.insert(name, value_shown.clone()).is_some_and(|before| before != value_shown) {
+                    return Err(twice(name, number));
                 }
                 check_version(name, value.trim(), number)?;
                 continue;
@@ -162,13 +168,32 @@ impl Baseline {
                 return Err(flaw(format!("a test comes before `@{VERSION_KEY} {VERSION}`: is this a baseline?")));
             }
             let (id, seen) = test_of(line).map_err(flaw)?;
-            if let Some(first) = first_lines.insert(id.clone(), number) {
-                return Err(flaw(format!("`{}` of line {first} is there a second time", id.name)));
+            let other = tests.insert(id.clone(), seen).filter(|other| *other != seen);
+            if let Some(other) = other {
+                tests.insert(id.clone(), seen.lower(&other));
+                merged.insert(id);
             }
-            tests.insert(id, seen);
         }
-        Ok(Baseline { conditions: conditions(header)?, units, tests })
+        Ok(Baseline { conditions: conditions(header)?, units, tests, merged })
     }
+}
+
+const AFTER_A_CONFLICT: &str = "remove the markers and keep the lines of both sides: of a test that has two, the lower counts until \
+                                `cargo memprof accept`. With `memprof.baseline merge=union` in `.gitattributes`, git does so itself";
+
+/// Whether two lines of a unit, of two branches, have one meaning: features follow from the manifests then, as [`super::compare::units`] says.
+fn is_same_code(one: &Built, other: &Built) -> bool {
+    let code = |built: &Built| {
+        let Unit { opt_level, debug_assertions, flags, .. } = built.unit.clone();
+        (opt_level, debug_assertions, flags, built.packages.clone())
+    };
+    code(one) == code(other)
+}
+
+/// Nobody knows which of two conditions a merge's lines are of.
+fn twice(name: &str, line: usize) -> Flaw {
+    let help = "two branches changed it: keep the line that holds for the merged code, then run `cargo memprof test --save-baseline`";
+    Flaw { help: Some(help.to_owned()), ..Flaw::new(Some(line), format!("`@{name}` is there twice, and differs")) }
 }
 
 fn check_version(name: &str, value: &str, line: usize) -> Result<(), Flaw> {
@@ -376,7 +401,7 @@ mod tests {
             (id("mimic", "test", "x", "data x=1 runs=3"), once(2)),
             (id("mimic", "test", "x", "a=1"), once(2)),
         ];
-        Baseline { conditions, units: units.into(), tests: tests.into() }
+        Baseline { conditions, units: units.into(), tests: tests.into(), ..Baseline::default() }
     }
 
     #[test]
@@ -406,6 +431,31 @@ mod tests {
     }
 
     #[test]
+    fn of_two_lines_that_a_merge_left_the_lower_counts() {
+        let mut lines: Vec<String> = baseline().to_text().lines().map(str::to_owned).collect();
+        let of_both = |objects: &str, space: &str| {
+            format!(
+                "csv lib/csv b::two alloc_objects={objects} alloc_space={space} peak_space=3 inuse_objects=-1 inuse_space=-4"
+            )
+        };
+        let unit =
+            lines.iter().find(|line| line.starts_with("@unit")).unwrap().replace("features=a,b", "features=a,b,c");
+        lines.extend([of_both("0..1", "9") + " runs=5", "@rustc 1.95.0".to_owned(), unit.clone()]);
+        lines.extend([of_both("1", "2"), of_both("0..9", "1") + " runs=7"]);
+        let read = Baseline::parse(&lines.join("\n")).unwrap();
+        let two = id("csv", "lib", "csv", "b::two");
+        assert_eq!(read.merged, [two.clone()].into());
+        let least = Metrics { alloc_objects: 0, alloc_space: 1, ..metrics(0) };
+        let seen = Seen { least, most: Metrics { alloc_objects: 1, ..least }, runs: 7 };
+        assert_eq!(read.tests[&two], seen);
+        let text = Baseline { merged: BTreeSet::new(), ..read.clone() }.to_text();
+        assert!(text.contains(&unit), "the last unit holds: {text}");
+        assert!(Baseline::parse(&text).unwrap().merged.is_empty());
+        let equal = Baseline { tests: [(two, seen)].into(), units: read.units, merged: read.merged, ..baseline() };
+        assert_eq!(Baseline::parse(&format!("{0}{0}", equal.to_text())).unwrap().merged, BTreeSet::new());
+    }
+
+    #[test]
     fn lines_are_sorted_as_text() {
         let text = baseline().to_text();
         let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty() && !line.starts_with(['#', '@'])).collect();
@@ -430,13 +480,19 @@ mod tests {
             (text.replace("@rustc 1.95.0", "@rustc 1.95.0\n@rustc 1.96.0"), Some(4), "is there twice"),
             (text.replace("@backtrace off\n", ""), None, "`@backtrace …` is missing"),
             (text.replace("@rustc 1.95.0", "@rustc 1.95.0\n@unit"), Some(4), "a unit is `package"),
-            (text.replace(" opt-level=0", ""), Some(10), "`opt-level=…` is missing; a unit is"),
-            (text.replace("debug-assertions=on", "debug-assertions=1"), Some(10), "a unit is"),
-            (text.replace("=workspace,-x", "=a b=c"), Some(10), "a unit is"),
-            (text.replace("@unit - doc/csv", "@unit a\\u{20}b lib/x"), Some(11), "is there twice"),
+            (text.replace(" opt-level=0", ""), Some(11), "`opt-level=…` is missing; a unit is"),
+            (text.replace("debug-assertions=on", "debug-assertions=1"), Some(11), "a unit is"),
+            (text.replace("=workspace,-x", "=a b=c"), Some(11), "a unit is"),
+            (
+                text.replace(
+                    "@unit - doc/csv features=a,b opt-level=0",
+                    "@unit a\\u{20}b lib/x features=a,b opt-level=1",
+                ),
+                Some(13),
+                "is there twice",
+            ),
             (text.replace("@rustc 1.95.0", "@rustc 1.95.0\n@rusty 1"), None, "`@rusty` is not known"),
             (with(&format!("<<<<<<< HEAD\n{good}")), Some(at), "a conflict"),
-            (with(&format!("{good}\n{good}")), Some(at + 1), &*format!("line {at} is there a second time")),
             (with("csv lib/csv b::two alloc_objects=1"), Some(at), "`alloc_space=N` is missing"),
             (with("csv"), Some(at), "cut short"),
             (with(&good.replace("alloc_objects=1 ", "")), Some(at), "`alloc_objects=N` is missing"),

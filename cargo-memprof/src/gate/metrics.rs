@@ -76,6 +76,17 @@ impl Metrics {
         }
     }
 
+    /// Has the metric be that of `other`, with its error.
+    fn take(&mut self, metric: Metric, other: &Metrics) {
+        match metric {
+            Metric::AllocObjects => self.alloc_objects = other.alloc_objects,
+            Metric::AllocSpace => self.alloc_space = other.alloc_space,
+            Metric::PeakSpace => (self.peak_space, self.peak_error) = (other.peak_space, other.peak_error),
+            Metric::InuseObjects => self.inuse_objects = other.inuse_objects,
+            Metric::InuseSpace => self.inuse_space = other.inuse_space,
+        }
+    }
+
     /// How far the metric may be from the truth.
     pub fn error(&self, metric: Metric) -> i64 {
         if metric == Metric::PeakSpace { i64::try_from(self.peak_error).unwrap_or(i64::MAX) } else { 0 }
@@ -141,6 +152,21 @@ impl Seen {
             most: self.most.each(&other.most, |is_less| !is_less),
             runs: self.runs.saturating_add(other.runs),
         }
+    }
+
+    /// Of two lines of a test, of which nobody knows which holds, what allows less: metric by metric that of which the most is less, and of two
+    /// such the one that has been seen to need less.
+    #[must_use]
+    pub fn lower(&self, other: &Seen) -> Seen {
+        let mut lower = Seen { runs: self.runs.max(other.runs), ..*self };
+        for metric in Metric::ALL {
+            let height = |seen: &Seen| (seen.most(metric), seen.least(metric));
+            if height(other) < height(self) {
+                lower.least.take(metric, &other.least);
+                lower.most.take(metric, &other.most);
+            }
+        }
+        lower
     }
 
     /// The least the metric may truly have been.

@@ -12,6 +12,7 @@ use crate::gate::compare;
 use crate::gate::compare::loaded_run::LoadedRun;
 use crate::gate::compare::loaded_test::LoadedTest;
 use crate::gate::compare::one_test;
+use crate::gate::compare::units;
 use crate::gate::flags::GateFlags;
 use crate::gate::metrics::Seen;
 use crate::gate::outcome::Severity;
@@ -101,7 +102,7 @@ impl Reference {
         // There is no line that could be removed when a test is.
         self.policy.gone = self.policy.gone.min(Severity::Warn);
         // Both sides were built by the same command: where units differ, it is the change that does it.
-        Ok((self, Baseline { conditions: run.run.conditions, units: BTreeMap::new(), tests }))
+        Ok((self, Baseline { conditions: run.run.conditions, tests, ..Baseline::default() }))
     }
 
     /// The committed file, read.
@@ -136,6 +137,29 @@ impl Reference {
         };
         let error = Error::new(request).caused_by(format!("it is of {what}")).help(help);
         Err(error.with_code(ExitCode::CANNOT_COMPARE))
+    }
+
+    /// What is wrong with the committed file and keeps nothing from being compared; `accept` mends it.
+    pub fn remarks(&self, baseline: &Baseline, run: &LoadedRun) -> Vec<String> {
+        let mut remarks = Vec::new();
+        if let Some(test) = baseline.merged.first().filter(|_| self.source.committed) {
+            remarks.push(format!(
+                "a merge left more than one line of {} in `{}`, such as `{}`: the lower counts\n`cargo memprof accept` writes one, with metrics of the last run where these are over",
+                plural(baseline.merged.len(), "test"),
+                self.source,
+                plain(&test.name)
+            ));
+        }
+        if self.source.committed
+            && let Some(target) = units::missing(baseline, run).first()
+        {
+            remarks.push(format!(
+                "`{}` does not say how `{}` was compiled: its features and flags are not held against those of this run\n`cargo memprof accept` adds the `@unit`",
+                self.source,
+                plain(&target.to_string())
+            ));
+        }
+        remarks
     }
 
     /// Takes the metrics of tests of `run`.

@@ -9,7 +9,7 @@ use crate::context::conditions::Difference;
 use crate::context::unit::{DEPENDENCIES, FLAGS, UNKNOWN};
 use crate::gate::committed::{Baseline, Built, TargetId};
 use crate::gate::compare::loaded_run::LoadedRun;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How the targets of `run` were compiled that tests ran of.
 pub fn built(run: &LoadedRun) -> BTreeMap<TargetId, Built> {
@@ -26,6 +26,13 @@ pub fn differences(baseline: &Baseline, run: &LoadedRun) -> BTreeMap<TargetId, V
     let both =
         built(run).into_iter().filter_map(|(target, now)| Some((between(baseline.units.get(&target)?, &now), target)));
     both.filter(|(differences, _)| !differences.is_empty()).map(|(differences, target)| (target, differences)).collect()
+}
+
+/// Those of which `baseline` has lines of tests and no unit: a file of before units were conditions, or one that was edited.
+pub fn missing(baseline: &Baseline, run: &LoadedRun) -> Vec<TargetId> {
+    let with_lines: BTreeSet<TargetId> = baseline.tests.keys().map(TargetId::of).collect();
+    let built = built(run).into_keys();
+    built.filter(|target| with_lines.contains(target) && !baseline.units.contains_key(target)).collect()
 }
 
 /// The flags that have a condition of their own.

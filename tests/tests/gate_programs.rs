@@ -3,7 +3,8 @@
 use memprof_tests::fixture::{Fixture, Ran};
 use memprof_tests::repository;
 
-/// A program that allocates as often as its first argument says; with `wait` it does not end by itself, and with `script` it allocates
+/// A program that allocates as often as its first argument says; with `tell` it says that it has, with `wait` it does not end
+/// by itself, and with `script` it allocates
 /// as often as the file says for its runs so far.
 const PROGRAM: &str = r#"
 use std::hint::black_box;
@@ -22,8 +23,10 @@ fn main() {
     for number in 0..number {
         black_box(allocate(number));
     }
-    if words.last().is_some_and(|word| word == "wait") {
+    if words.last().is_some_and(|word| ["wait", "tell"].contains(&word.as_str())) {
         println!("ready");
+    }
+    if words.last().is_some_and(|word| word == "wait") {
         std::thread::sleep(std::time::Duration::from_secs(600));
     }
 }
@@ -42,6 +45,48 @@ fn starts(words: &[&str]) -> String {
     format!(
         "    assert!(std::process::Command::new(env!(\"CARGO_BIN_EXE_m\")).args({words:?}).status().unwrap().success());\n"
     )
+}
+
+/// The body of a test that starts the program and kills it.
+const KILLS: &str = "    use std::io::BufRead;
+    let mut started = std::process::Command::new(env!(\"CARGO_BIN_EXE_m\"))
+        .args([\"3\", \"wait\"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(started.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    started.kill().unwrap();
+    started.wait().unwrap();
+";
+
+/// A test that kills the program in those of its runs that `script` has a `k` for, lets it end where there is an `e`, and starts none where there is a
+/// `-`; the last letter holds for all others.
+fn kills_by_chance(fixture: &Fixture, script: &str, boxes: &str) {
+    let count = fixture.path("target/count");
+    let _ = std::fs::remove_file(&count);
+    let count = count.to_str().expect("it is UTF-8");
+    let body = format!(
+        "    use std::io::{{BufRead, Write}};
+    let runs = std::fs::metadata({count:?}).map_or(0, |file| file.len() as usize);
+    std::fs::File::options().create(true).append(true).open({count:?}).unwrap().write_all(b\"x\").unwrap();
+    let letter = {script:?}.as_bytes().get(runs).or({script:?}.as_bytes().last()).unwrap();
+    if *letter == b'-' {{
+        return;
+    }}
+    let mut started = std::process::Command::new(env!(\"CARGO_BIN_EXE_m\"))
+        .args([{boxes:?}, if *letter == b'k' {{ \"wait\" }} else {{ \"tell\" }}])
+        .stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(started.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    if *letter == b'k' {{
+        started.kill().unwrap();
+    }}
+    started.wait().unwrap();
+"
+    );
+    with(fixture, &[test("may_kill", &body)]);
+}
+
+fn runs(fixture: &Fixture) -> u64 {
+    std::fs::metadata(fixture.path("target/count")).map_or(0, |file| file.len())
 }
 
 fn with(fixture: &Fixture, tests: &[String]) {
@@ -78,7 +123,7 @@ fn a_regression_of_a_program_that_a_test_starts_is_found_and_named() {
     fixture.replace("src/bin/m.rs", "    for number in 0..number {", "    for number in 0..number + 2 {");
     let over = fixture.memprof("gate").run().ended_with(5).says("over budget growing test/cli runs › m");
     over.says(&format!("alloc_objects {before} → {} (+4)", before + 4))
-        .says("    +4 allocs (8 → 12), src/bin/m.rs:26 in allocate ← main\n")
+        .says("    +4 allocs (8 → 12), src/bin/m.rs:28 in allocate ← main\n")
         .says("  so in each of its 20 runs\n")
         .says("over budget: 1 of 2 tests and 1 program that they start");
     let json: serde_json::Value =
@@ -100,14 +145,7 @@ fn a_program_that_varies_fails_no_gate_and_one_that_is_killed_has_no_metrics() {
     let fixture = fixture();
     let count = fixture.path("target/count");
     let count = count.to_str().expect("it is UTF-8");
-    let killed = "    use std::io::BufRead;
-    let mut started = std::process::Command::new(env!(\"CARGO_BIN_EXE_m\"))
-        .args([\"3\", \"wait\"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    std::io::BufReader::new(started.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-    started.kill().unwrap();
-    started.wait().unwrap();
-";
+    let killed = KILLS;
     with(&fixture, &[test("varies", &starts(&["script", count, "7", "6", "8", "7"])), test("kills", killed)]);
     saved(&fixture).complains("not the same on every run: `varies › m`").never_says("not taken");
     let span = objects(&fixture, "varies › m");
@@ -164,4 +202,49 @@ fn a_program_goes_when_its_test_no_longer_starts_it_and_only_then() {
         .says("over budget: 1 of 2 tests and 1 program");
     with(&fixture, &[test("quiet", ""), test("runs", "")]);
     fixture.memprof("gate --against HEAD").succeed().says("the test does not start it any more");
+}
+
+#[test]
+fn a_program_that_may_be_killed_is_compared_by_the_runs_in_which_it_was_not() {
+    let fixture = fixture();
+    kills_by_chance(&fixture, "e", "3");
+    saved(&fixture).never_says("not the same");
+    assert!(!fixture.read("memprof.baseline").contains("killed="));
+    // Its line does not say that it may be killed. The test is run again until it is not.
+    kills_by_chance(&fixture, "kke", "3");
+    let noted = fixture.memprof("gate").succeed().says("within budget: 1 test and 1 program");
+    noted.says("`cargo memprof accept` notes that it may: growing test/cli may_kill › m: killed, or became another program, in 2 of 3 runs");
+    assert_eq!(runs(&fixture), 3);
+    fixture.memprof("accept").succeed().complains("1 test changed");
+    assert!(fixture.read("memprof.baseline").contains(" runs=1 killed=2\n"), "{}", fixture.read("memprof.baseline"));
+    fixture.memprof("gate --no-run").succeed().never_says("killed");
+
+    std::fs::remove_file(fixture.path("memprof.baseline")).expect("it was written");
+    kills_by_chance(&fixture, "eke", "3");
+    saved(&fixture).complains("not the same on every run: `may_kill › m`");
+    assert_eq!(runs(&fixture), 10, "three runs, until eight in a row had nothing new");
+    let of_both = fixture.read("memprof.baseline");
+    assert!(of_both.contains(" runs=9 killed=1\n"), "{of_both}");
+    // From now on nobody is surprised.
+    for script in ["e", "ke", "kkkke"] {
+        kills_by_chance(&fixture, script, "3");
+        fixture.memprof("gate").succeed().never_says("killed").says("1 program that they start compared");
+    }
+    kills_by_chance(&fixture, "k", "3");
+    let always = fixture.memprof("gate").succeed().says("not compared, because its test killed it");
+    always.says("in 20 of 20 runs").says("within budget: 1 test compared");
+    // What it needs where it lives is compared all the same.
+    kills_by_chance(&fixture, "kekee", "4");
+    let over = fixture.memprof("gate").run().ended_with(5).says("over budget growing test/cli may_kill › m");
+    over.says("so in each of its 18 runs");
+
+    // Nor does a run in which it is not started say that it never is.
+    kills_by_chance(&fixture, "e", "3");
+    std::fs::remove_file(fixture.path("memprof.baseline")).expect("it was written");
+    saved(&fixture);
+    kills_by_chance(&fixture, "--e", "3");
+    fixture.memprof("gate").succeed().says("not the same on every run").never_says("start it any more");
+    kills_by_chance(&fixture, "-", "3");
+    fixture.memprof("gate").run().ended_with(6).says("the test does not start it any more");
+    assert_eq!(runs(&fixture), 20);
 }

@@ -22,7 +22,8 @@
 //! ```
 //!
 //! A unit is a target as cargo had it compiled: its features as unified over the packages that were chosen, and hashes of the flags and of
-//! the features of all that it links. `40..42` is what was seen in several runs, of which `runs` says how many. `~4096` says how far a peak may be from the truth; where it
+//! the features of all that it links. `40..42` is what was seen in several runs, of which `runs` says how many; in as many more as `killed` says a program
+//! that the test starts was killed, so that they do not count. `~4096` says how far a peak may be from the truth; where it
 //! is not there, the peak is exact. A backslash begins one of Rust's escapes, for what a line cannot hold. A line is read from its right
 //! end, because only the test's name may have spaces in it.
 
@@ -279,14 +280,19 @@ pub fn line(id: &TestId, seen: &Seen) -> String {
             let _ = write!(line, "~{}", seen.most.error(metric));
         }
     }
-    if seen.least != seen.most {
+    if seen.least != seen.most || seen.killed > 0 {
         let _ = write!(line, " {RUNS}={}", seen.runs);
+    }
+    if seen.killed > 0 {
+        let _ = write!(line, " {KILLED}={}", seen.killed);
     }
     line
 }
 
 /// How many runs a line is of that says what varied in them.
 const RUNS: &str = "runs";
+/// In how many others the program was killed.
+const KILLED: &str = "killed";
 const SHAPE: &str =
     "a line is `package kind/target test alloc_objects=N alloc_space=N peak_space=N inuse_objects=N inuse_space=N`";
 
@@ -300,7 +306,7 @@ pub fn test_of(line: &str) -> Result<(TestId, Seen), String> {
     while let Some((before, last)) = place.rsplit_once(' ')
         && let Some((key, value)) = last.split_once('=')
     {
-        let known = key == RUNS || Metric::ALL.iter().any(|metric| metric.name() == key);
+        let known = [RUNS, KILLED].contains(&key) || Metric::ALL.iter().any(|metric| metric.name() == key);
         if !known {
             return Err(format!("`{last}` stands where a metric belongs; {SHAPE}"));
         }
@@ -318,6 +324,9 @@ pub fn test_of(line: &str) -> Result<(TestId, Seen), String> {
     if let Some(runs) = values.get(RUNS) {
         seen.runs =
             runs.parse().ok().filter(|runs| *runs > 0).ok_or_else(|| format!("`{runs}` is no number of runs"))?;
+    }
+    if let Some(killed) = values.get(KILLED) {
+        seen.killed = killed.parse().map_err(|_| format!("`{killed}` is no number of runs"))?;
     }
     let mut parts = place.splitn(3, ' ');
     let (package, target, name) = (parts.next(), parts.next(), parts.next());
@@ -395,7 +404,8 @@ mod tests {
         let tests = [
             (id("csv", "lib", "csv", "b::two"), once(1)),
             (id("csv", "test", "csv", "a"), Seen::once(Metrics { peak_error: 4096, ..metrics(7) })),
-            (id("csv", "test", "csv", "b"), Seen { least: metrics(6), most: metrics(8), runs: 5 }),
+            (id("csv", "test", "csv", "b"), Seen { least: metrics(6), most: metrics(8), runs: 5, killed: 0 }),
+            (id("csv", "test", "csv", "b › m"), Seen { killed: 2, ..once(3) }),
             (id("", "doc", "csv", "src/lib.rs - f (line 3)"), once(0)),
             (id("a b", "lib", "x", "odd\n\\name\u{7}"), once(i64::MAX as u64)),
             (id("mimic", "test", "x", "data x=1 runs=3"), once(2)),
@@ -419,6 +429,7 @@ mod tests {
             "{text}"
         );
         assert!(text.contains("peak_space=3~4096 "), "{text}");
+        assert!(text.contains("inuse_space=-4 runs=1 killed=2\n"), "{text}");
     }
 
     #[test]
@@ -446,7 +457,7 @@ mod tests {
         let two = id("csv", "lib", "csv", "b::two");
         assert_eq!(read.merged, [two.clone()].into());
         let least = Metrics { alloc_objects: 0, alloc_space: 1, ..metrics(0) };
-        let seen = Seen { least, most: Metrics { alloc_objects: 1, ..least }, runs: 7 };
+        let seen = Seen { least, most: Metrics { alloc_objects: 1, ..least }, runs: 7, killed: 0 };
         assert_eq!(read.tests[&two], seen);
         let text = Baseline { merged: BTreeSet::new(), ..read.clone() }.to_text();
         assert!(text.contains(&unit), "the last unit holds: {text}");
@@ -503,6 +514,7 @@ mod tests {
             (with(&good.replace("peak_space", "peak")), Some(at), "`peak=3` stands where a metric belongs"),
             (with(&format!("{good} alloc_space=3")), Some(at), "`alloc_space` is there twice"),
             (with(&format!("{good} runs=0")), Some(at), "`0` is no number of runs"),
+            (with(&format!("{good} killed=x")), Some(at), "`x` is no number of runs"),
             (with(&good.replace("lib/csv", "lib")), Some(at), "does not name a package"),
             (with(&good.replace("two", "\\q")), Some(at), "`\\q` is no escape"),
         ] {

@@ -131,12 +131,20 @@ pub struct Seen {
     pub most: Metrics,
     /// How many runs these are of; at least 1.
     pub runs: u32,
+    /// Of a program that a test starts: in how many other runs one of its processes was killed, or became another program. How far it came then
+    /// is chance.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub killed: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Seen {
     /// What one run has shown.
     pub fn once(metrics: Metrics) -> Seen {
-        Seen { least: metrics, most: metrics, runs: 1 }
+        Seen { least: metrics, most: metrics, runs: 1, killed: 0 }
     }
 
     /// What several runs have shown; `None` = there was none.
@@ -151,6 +159,7 @@ impl Seen {
             least: self.least.each(&other.least, |is_less| is_less),
             most: self.most.each(&other.most, |is_less| !is_less),
             runs: self.runs.saturating_add(other.runs),
+            killed: self.killed.saturating_add(other.killed),
         }
     }
 
@@ -158,7 +167,8 @@ impl Seen {
     /// such the one that has been seen to need less.
     #[must_use]
     pub fn lower(&self, other: &Seen) -> Seen {
-        let mut lower = Seen { runs: self.runs.max(other.runs), ..*self };
+        let (runs, killed) = (self.runs.max(other.runs), self.killed.max(other.killed));
+        let mut lower = Seen { runs, killed, ..*self };
         for metric in Metric::ALL {
             let height = |seen: &Seen| (seen.most(metric), seen.least(metric));
             if height(other) < height(self) {

@@ -132,6 +132,9 @@ pub enum Finding {
     TestTimedOut,
     /// The process ended before the test returned, so the metrics are those of a part.
     CutShort,
+    /// In so many of the runs of the test that starts it, a process of the program was killed, or became another program. Those runs are not
+    /// compared.
+    Killed { killed: usize, runs: usize },
     /// Not compared, by the policy.
     Excluded { reason: String },
     /// Not held against its line, which is of other conditions.
@@ -324,6 +327,11 @@ impl Judged {
                     | Unprofiled { .. }
             )
         };
+        let always_killed =
+            |(_, finding): &(_, Finding)| matches!(finding, Finding::Killed { killed, runs } if killed == runs);
+        if self.findings.iter().any(always_killed) {
+            return false;
+        }
         self.before.is_some() && self.now.is_some() && !self.findings.iter().any(|(_, finding)| kept_out(finding))
     }
 }

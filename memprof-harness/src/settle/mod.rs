@@ -64,6 +64,8 @@ pub struct Bounds {
     pub least: Limits,
     /// Peaks count also where several threads allocated.
     pub threaded_peaks: bool,
+    /// Of a program: no run is known that did not start it.
+    pub always_started: bool,
 }
 
 /// The runs of one test so far.
@@ -74,20 +76,22 @@ pub struct Runs {
     times: u32,
     runs: u32,
     own: Metrics,
-    /// Those of the programs that it started; `None` = they cannot be known.
-    programs: BTreeMap<String, Option<Metrics>>,
+    /// Those of the programs that it started.
+    programs: BTreeMap<String, Metrics>,
     spent: Duration,
 }
 
 /// What was seen of one process in all runs, or of one program.
 #[derive(Debug, Clone, Default)]
 struct Metrics {
-    /// The least that each metric may truly have been, and the most.
+    /// The least that each metric may truly have been, and the most, in the runs that count; `None` = there was none.
     seen: Option<[(i64, i64); METRICS]>,
     varies: bool,
     threads: u32,
     /// Runs since one that had something new.
     quiet: u32,
+    /// Runs in which a process of the program was cut short. How far it came is chance, so they do not count.
+    cut_short: u32,
 }
 
 impl Runs {
@@ -130,7 +134,11 @@ impl Runs {
                 self.is_open(&self.own) || self.known_programs(ignored).any(|(_, metrics)| self.is_open(metrics))
             }
             Rule::Outside { own, programs, ignored } => {
-                self.is_outside(&self.own, own)
+                let is_missing = |(program, bounds): (&String, &Bounds)| {
+                    bounds.always_started && !self.programs.contains_key(program) && !is_ignored(ignored, program)
+                };
+                (programs.iter().any(is_missing) && self.may_be_chance())
+                    || self.is_outside(&self.own, own)
                     || self.known_programs(ignored).any(|(program, metrics)| match programs.get(program) {
                         Some(bounds) => self.is_outside(metrics, bounds),
                         None => self.is_open(metrics),
@@ -147,36 +155,38 @@ impl Runs {
                 // Whatever ran so far did not start it.
                 let mut metrics = Metrics::default();
                 (0..self.runs).for_each(|_| metrics.add(&none));
-                Some(metrics)
+                metrics
             };
             self.programs.entry(program.clone()).or_insert_with(new);
         }
         for (program, metrics) in &mut self.programs {
-            match (counts.programs.get(program).map_or(Some(none), |counts| *counts), &mut *metrics) {
-                (Some(counts), Some(metrics)) => metrics.add(&counts),
-                _ => *metrics = None,
+            match counts.programs.get(program).map_or(Some(none), |counts| *counts) {
+                Some(counts) => metrics.add(&counts),
+                None => metrics.cut_short(),
             }
         }
     }
 
-    /// The programs that are not ignored and of which there are metrics.
+    /// The programs that are not ignored.
     fn known_programs<'a>(&'a self, ignored: &'a Ignored) -> impl Iterator<Item = (&'a String, &'a Metrics)> {
-        let is_ignored = |program: &str| {
-            ignored.iter().any(|pattern| pattern::matches(&pattern.line, &line_of(&pattern.test, program)))
-        };
-        let known = self.programs.iter().filter_map(|(program, metrics)| Some((program, metrics.as_ref()?)));
-        known.filter(move |(program, _)| !is_ignored(program))
+        self.programs.iter().filter(move |(program, _)| !is_ignored(ignored, program))
+    }
+
+    /// Whether a run more may show that what all runs have shown is not so in each.
+    fn may_be_chance(&self) -> bool {
+        self.runs < MOST && (self.runs < OVER || self.spent < PATIENCE)
     }
 
     /// Whether metrics are outside of `bounds`, and another run may show more.
     fn is_outside(&self, metrics: &Metrics, bounds: &Bounds) -> bool {
-        let Some(seen) = metrics.seen else { return false };
+        // What cannot be compared for having been killed may live on in the next run.
+        let Some(seen) = metrics.seen else { return metrics.cut_short > 0 && self.may_be_chance() };
         let counts = |at: usize| at != PEAK || metrics.threads <= 1 || bounds.threaded_peaks;
         let over = |at: usize| bounds.most[at].is_some_and(|most| seen[at].0 > most);
         let better = |at: usize| bounds.least[at].is_some_and(|least| seen[at].1 < least);
         let compared = || (0..METRICS).filter(|at| counts(*at));
         if compared().any(over) {
-            self.runs < MOST && (self.runs < OVER || self.spent < PATIENCE)
+            self.may_be_chance()
         } else {
             compared().any(better) && self.is_open(metrics)
         }
@@ -204,6 +214,8 @@ impl Metrics {
         self.threads = self.threads.max(counts.threads);
         let Some(seen) = &mut self.seen else {
             self.seen = Some(run);
+            self.varies |= self.cut_short > 0;
+            self.quiet = 0;
             return;
         };
         let mut new = false;
@@ -216,6 +228,17 @@ impl Metrics {
         self.varies |= new;
         self.quiet = if new { 0 } else { self.quiet + 1 };
     }
+
+    fn cut_short(&mut self) {
+        let is_new = self.cut_short == 0 && self.seen.is_some();
+        self.varies |= is_new;
+        self.quiet = if is_new { 0 } else { self.quiet + 1 };
+        self.cut_short += 1;
+    }
+}
+
+fn is_ignored(ignored: &Ignored, program: &str) -> bool {
+    ignored.iter().any(|pattern| pattern::matches(&pattern.line, &line_of(&pattern.test, program)))
 }
 
 /// What the line of a program is called in a baseline that the test starts.
@@ -330,11 +353,36 @@ mod tests {
         assert_eq!(times_of_program(rule(&["m"], &["t › m"]), &[Some(6)]), 1);
         assert_eq!(times_of_program(rule(&[], &[]), &[Some(6)]), LEAST);
         assert_eq!(times_of_program(rule(&[], &["* › m"]), &[Some(6)]), 1);
-        // One that is cut short has no metrics.
-        let mut runs = Runs::new(settle(), 1);
-        let cut = RunCounts { programs: [("m".to_owned(), None)].into(), own: counts(4, 1) };
-        assert!(runs.again(Some(cut), Duration::ZERO));
-        assert!(runs.again(run(4, 1), Duration::ZERO) && !runs.again(run(4, 1), Duration::ZERO));
+    }
+
+    #[test]
+    fn a_run_that_kills_a_program_does_not_count_and_another_may() {
+        let of = |rule: &Rule, whole: &[bool]| {
+            let mut runs = Runs::new(rule.clone(), 1);
+            let next = |runs: &Runs| {
+                let is_whole = whole[(runs.count() as usize).min(whole.len() - 1)];
+                let programs = [("m".to_owned(), is_whole.then(|| counts(4, 1)))].into();
+                Some(RunCounts { own: counts(4, 1), programs })
+            };
+            while runs.again(next(&runs), Duration::ZERO) {}
+            runs.count()
+        };
+        // What is killed in each run needs no metrics, and what is in some is run until nothing new is seen.
+        assert_eq!(of(&settle(), &[false]), LEAST);
+        assert_eq!(of(&settle(), &[true, false, true]), 2 + QUIET);
+        assert_eq!(of(&settle(), &[false, true]), 2 + QUIET);
+        let Rule::Outside { own, .. } = outside(3, 5) else { unreachable!() };
+        let rule = |always_started| {
+            let bounds = Bounds { always_started, ..own.clone() };
+            Rule::Outside { own: own.clone(), programs: [("m".to_owned(), bounds)].into(), ignored: Ignored::new() }
+        };
+        assert_eq!(of(&rule(true), &[true]), 1);
+        assert_eq!(of(&rule(true), &[false, false, true]), 3);
+        assert_eq!(of(&rule(true), &[false]), MOST);
+        // Nor is one that is not started.
+        assert_eq!(times_of_program(rule(true), &[None, None, Some(4)]), 3);
+        assert_eq!(times_of_program(rule(true), &[None]), MOST);
+        assert_eq!(times_of_program(rule(false), &[None]), 1);
     }
 
     #[test]

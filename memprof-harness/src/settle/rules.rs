@@ -84,7 +84,13 @@ impl Rules {
             lines.push(format!("{EXCLUDED}{}", words.collect::<String>()));
         }
         let bounds_of = |kind: &str, bounds: &Bounds, names: &[&String]| {
-            let mut line = format!("{kind} {}", if bounds.threaded_peaks { "peaks" } else { "-" });
+            let flags = match (bounds.threaded_peaks, bounds.always_started) {
+                (false, false) => "-",
+                (true, false) => PEAKS,
+                (false, true) => STARTED,
+                (true, true) => BOTH,
+            };
+            let mut line = format!("{kind} {flags}");
             for limit in bounds.most.iter().chain(&bounds.least) {
                 line.push(' ');
                 line.push_str(&limit.map_or_else(|| "-".to_owned(), |limit| limit.to_string()));
@@ -110,6 +116,10 @@ impl Rules {
 const EXCLUDED: &str = "excluded";
 const TEST: &str = "test";
 const PROGRAM: &str = "program";
+/// What [`Bounds::threaded_peaks`] and [`Bounds::always_started`] are called.
+const PEAKS: &str = "peaks";
+const STARTED: &str = "started";
+const BOTH: &str = "peaks,started";
 
 impl Bounds {
     fn or(&self, other: &Bounds) -> Bounds {
@@ -120,6 +130,7 @@ impl Bounds {
             wider.least[at] = pair(self.least[at], other.least[at], i64::min);
         }
         wider.threaded_peaks = self.threaded_peaks && other.threaded_peaks;
+        wider.always_started = self.always_started && other.always_started;
         wider
     }
 }
@@ -143,7 +154,12 @@ impl FromStr for Rules {
                     for (limit, word) in limits.iter_mut().zip(words.get(2..).unwrap_or_default()) {
                         *limit = if *word == "-" { None } else { Some(word.parse().map_err(|_| wrong())?) };
                     }
-                    let mut bounds = Bounds { threaded_peaks: word(1)? == "peaks", ..Bounds::default() };
+                    let flags = word(1)?;
+                    let mut bounds = Bounds {
+                        threaded_peaks: [PEAKS, BOTH].contains(&&*flags),
+                        always_started: [STARTED, BOTH].contains(&&*flags),
+                        ..Bounds::default()
+                    };
                     bounds.most.copy_from_slice(&limits[..METRICS]);
                     bounds.least.copy_from_slice(&limits[METRICS..]);
                     let at = 2 + 2 * METRICS;
@@ -180,6 +196,10 @@ mod tests {
         rules.add("p", "it-is", "a b::c", bounds.clone());
         rules.add("", "x", "%", Bounds { threaded_peaks: true, ..Bounds::default() });
         rules.exclude("*", "it-*", "slow *");
+        for (threaded_peaks, always_started) in [(false, true), (true, true)] {
+            let bounds = Bounds { threaded_peaks, always_started, ..bounds.clone() };
+            rules.add_program(["p", "x", "%"], if threaded_peaks { "m" } else { "n" }, bounds);
+        }
         rules.add_program(["p", "it-is", "a b::c"], "m x", bounds.clone());
         let read: Rules = rules.to_text().parse().unwrap();
         assert_eq!(read, rules);

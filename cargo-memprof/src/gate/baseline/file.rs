@@ -202,7 +202,7 @@ fn taken(
         let whole = repeats.iter().all(|test| test.is_whole());
         let Some(seen) = one_test::seen(repeats).filter(|_| whole) else {
             // A program that is there until it is killed has no metrics, and needs none.
-            if program::of_line(id).is_none() || old.tests.contains_key(id) {
+            if program::of_line(id).is_none() || old.tests.get(id).is_some_and(|line| line.killed == 0) {
                 changes.without_metrics.push(id.clone());
             }
             continue;
@@ -217,7 +217,7 @@ fn taken(
                 let seen = with_peak_of(before, seen, repeats, policy);
                 let needed = match taking {
                     _ if is_otherwise(id) => *before != seen,
-                    Taking::Changed | Taking::Named(_) => !before.holds(&seen),
+                    Taking::Changed | Taking::Named(_) => !before.holds(&seen) || seen.killed > 0 && before.killed == 0,
                     Taking::Needed => judged.get(id).is_some_and(|test| is_needed(test)),
                 };
                 if needed {
@@ -303,8 +303,9 @@ fn with_peak_of(before: &Seen, seen: Seen, repeats: &[&LoadedTest], policy: &Pol
 
 /// Whether the test's line says no longer what holds.
 fn is_needed(test: &Judged) -> bool {
-    let lost_a_peak = |(_, finding): &(_, Finding)| matches!(finding, Finding::PeakNotCompared { .. });
-    !test.better.is_empty() || test.failures().any(Finding::is_budget) || test.findings.iter().any(lost_a_peak)
+    let says_more =
+        |(_, finding): &(_, Finding)| matches!(finding, Finding::PeakNotCompared { .. } | Finding::Killed { .. });
+    !test.better.is_empty() || test.failures().any(Finding::is_budget) || test.findings.iter().any(says_more)
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ pub fn rules(baseline: &Baseline, now: &Conditions, policy: &Policy) -> Option<R
             bounds.least[metric as usize] = better_below(&limit, seen, metric);
         }
         if let Some((test, program)) = program::of_line(id) {
+            bounds.always_started = seen.least.alloc_objects > 0;
             let test_name = doctest::item(&test).map_or(test.name, |item| item.name);
             let target = if id.kind == doctest_name::KIND { doctest_name::KIND } else { &id.target };
             let test = [&*id.package, target, &*program::original(&test_name)];

@@ -44,6 +44,9 @@ pub struct LoadedTest {
     /// Of a program with several processes: those of the others.
     #[serde(skip)]
     pub more_profiles: Vec<PlainPath>,
+    /// Of a program: in how many runs that are left out it was killed; counted at one of those that are left.
+    #[serde(skip)]
+    pub killed: u32,
     /// What it started; empty once they are beside it as tests of their own.
     #[serde(default)]
     pub children: Vec<LoadedProcess>,

@@ -124,7 +124,7 @@ pub fn unstable_tests(run: &LoadedRun, tests: &[TestId]) -> Vec<TestId> {
     let compared = Metric::ALL.into_iter().filter(|metric| *metric != Metric::PeakSpace);
     let differ = |id: &&TestId| {
         let seen = by_test.get(id).and_then(|repeats| seen(repeats));
-        seen.is_some_and(|seen| compared.clone().any(|metric| seen.varies(metric)))
+        seen.is_some_and(|seen| seen.killed > 0 || compared.clone().any(|metric| seen.varies(metric)))
     };
     tests.iter().filter(differ).cloned().collect()
 }
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn what_was_seen_once_may_be_seen_again() {
-        let varying = Seen { least: metrics(6), most: metrics(8), runs: 3 };
+        let varying = Seen { least: metrics(6), most: metrics(8), runs: 3, killed: 0 };
         let baseline = Baseline { conditions: conditions(), tests: [(id("a"), varying)].into(), ..Baseline::default() };
         let of = |objects: &[u64]| {
             let ran = run(objects.iter().map(|&objects| test("a", metrics(objects))).collect());

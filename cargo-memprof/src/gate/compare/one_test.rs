@@ -45,6 +45,8 @@ pub fn judge(id: &TestId, repeats: &[&LoadedTest], line: Option<&Seen>, held: bo
     if repeats.iter().any(|test| !test.is_whole()) {
         match (program::of_line(id), line) {
             (None, _) => found(Severity::Fail, Finding::CutShort),
+            // It may be killed or not, by chance.
+            (Some(_), Some(line)) if line.killed > 0 => found(Severity::Warn, Finding::Killed { killed: runs, runs }),
             (Some(_), Some(_)) => found(policy.unprofiled, Finding::Unprofiled { reason: KILLED.to_owned() }),
             // A program that is there until it is killed never had metrics.
             (Some(_), None) => {}
@@ -79,7 +81,13 @@ pub fn judge(id: &TestId, repeats: &[&LoadedTest], line: Option<&Seen>, held: bo
             }
         }
     }
+    if now.killed > 0 && line.is_none_or(|line| line.killed == 0) {
+        let killed = now.killed as usize;
+        found(Severity::Warn, Finding::Killed { killed, runs: runs + killed });
+    }
     match line {
+        // Whether it has metrics is chance, and that fails nothing.
+        None if now.killed > 0 => found(policy.new.min(Severity::Warn), Finding::New),
         None => found(policy.new, Finding::New),
         Some(_) if !held => found(Severity::Warn, Finding::OtherConditions),
         Some(_) => {}
@@ -113,7 +121,8 @@ pub fn of_run(id: &TestId, repeats: &[&LoadedTest], line: Option<&Seen>) -> Judg
 
 /// What was seen of a test in its repeats.
 pub fn seen(repeats: &[&LoadedTest]) -> Option<Seen> {
-    Seen::of(repeats.iter().map(|test| test.metrics))
+    let killed = repeats.iter().map(|test| test.killed).sum();
+    Seen::of(repeats.iter().map(|test| test.metrics)).map(|seen| Seen { killed, ..seen })
 }
 
 /// What a test that is known to vary may have needed more than was seen: where it was run once, and can be run no more, as much as what was seen

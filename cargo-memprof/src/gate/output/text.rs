@@ -183,6 +183,9 @@ pub fn sentence(finding: &Finding) -> String {
         Finding::TestFailed => "the test itself failed, so it was not compared".to_owned(),
         Finding::TestTimedOut => "the test itself timed out, so it was not compared".to_owned(),
         Finding::CutShort => "the process ended before the test returned, so it cannot be compared".to_owned(),
+        Finding::Killed { killed, runs } => {
+            format!("killed, or became another program, in {killed} of {}", plural(*runs, "run"))
+        }
         Finding::Excluded { reason } => format!("it is excluded: {reason}"),
         Finding::OtherConditions => "it was not compared: its line is of other conditions".to_owned(),
         Finding::PeakNotCompared { before, now } => {
@@ -281,6 +284,12 @@ fn heading(finding: &Finding) -> (String, bool) {
         Finding::TestFailed => ("not compared, because the test itself failed", false),
         Finding::TestTimedOut => ("not compared, because the test itself timed out", false),
         Finding::CutShort => ("cannot be compared: the process ended before the test returned", false),
+        Finding::Killed { killed, runs } if killed == runs => {
+            ("not compared, because its test killed it, as its line says that it may", true)
+        }
+        Finding::Killed { .. } => {
+            ("compared by the runs in which its test did not kill it; `cargo memprof accept` notes that it may", true)
+        }
         Finding::Excluded { reason } => return (format!("excluded: {reason}"), false),
         Finding::OtherConditions => ("not compared: its line is of other conditions", false),
         Finding::PeakNotCompared { .. } => (

@@ -3,6 +3,7 @@
 #![allow(unsafe_code)] // runs before `main`, and when the process exits
 
 use crate::ledger::{executable, note_started, target_of, Hook, Identity, LedgerFile, Seed};
+use crate::link_marker::NameSlot;
 use crate::run_options::{Detail, RunOptions};
 use crate::std_start::{self, StdStart};
 use crate::{engine, environment, hash_seeds, link_marker, no_memory};
@@ -112,6 +113,19 @@ static WAITS: AtomicBool = AtomicBool::new(false);
 /// The status with which the program says that it did what it was to do.
 static SUCCESS: AtomicI32 = AtomicI32::new(0);
 
+/// Filled in when the program is linked.
+#[used]
+static NAME: NameSlot = NameSlot::EMPTY;
+
+/// What the program in the file `exe` is called: what it was compiled as, whatever its file is called now.
+fn name_of(exe: &Path) -> String {
+    // What the compiler knows of it is not what is there.
+    match black_box(&NAME).name() {
+        "" => target_of(exe),
+        name => name.to_owned(),
+    }
+}
+
 /// Said where the ledger could not be made.
 const NO_LEDGER: &[u8] = b"-";
 
@@ -208,9 +222,10 @@ impl Recording {
 
     fn create_ledger(&self) -> io::Result<LedgerFile> {
         let exe = crate::own_file::path()?;
-        let program = self.seed.with(target_of(&exe).as_bytes());
+        let called = name_of(&exe);
+        let program = self.seed.with(called.as_bytes());
         let mut identity = Identity {
-            name: self.name.clone(),
+            name: if self.is_root { self.name.clone() } else { called.clone() },
             exe,
             package: env::var("CARGO_PKG_NAME").unwrap_or_default(),
             manifest_dir: env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default(),
@@ -240,7 +255,7 @@ impl Recording {
                     // Without it there is the file that is there at the end.
                     let _ = (!self.is_root).then(|| executable::keep(&identity.exe, &path));
                     // Without it the test is not run again where this process' counts vary.
-                    let _ = (!self.is_root).then(|| note_started(&self.stem, &ledger, &identity.exe));
+                    let _ = (!self.is_root).then(|| note_started(&self.stem, &ledger, &called));
                     return Ok(ledger);
                 }
                 // The number of a process that is gone, or a program that became another one, or another that was quicker.

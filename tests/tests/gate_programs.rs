@@ -248,3 +248,28 @@ fn a_program_that_may_be_killed_is_compared_by_the_runs_in_which_it_was_not() {
     fixture.memprof("gate").run().ended_with(6).says("the test does not start it any more");
     assert_eq!(runs(&fixture), 20);
 }
+
+#[test]
+fn a_program_is_called_what_it_was_compiled_as_whatever_its_file_is_called() {
+    let fixture = fixture();
+    fixture.write("src/bin/my-tool.rs", PROGRAM);
+    let copied = "    let copy = std::env::temp_dir().join(format!(\"copy-{}-{:?}\", std::process::id(), std::time::Instant::now()));
+    std::fs::copy(env!(\"CARGO_BIN_EXE_my-tool\"), &copy).unwrap();
+    for place in [copy.clone(), copy.with_extension(\"linked\")] {
+        let _ = std::fs::hard_link(&copy, &place);
+        assert!(std::process::Command::new(&place).arg(\"3\").status().unwrap().success());
+        std::fs::remove_file(&place).unwrap_or_default();
+        let _ = std::fs::copy(env!(\"CARGO_BIN_EXE_my-tool\"), &copy);
+    }
+    std::fs::remove_file(&copy).unwrap();
+    assert!(std::process::Command::new(env!(\"CARGO_BIN_EXE_my-tool\")).arg(\"3\").status().unwrap().success());
+";
+    with(&fixture, &[test("copies", copied)]);
+    saved(&fixture).complains("2 tests added");
+    let baseline = fixture.read("memprof.baseline");
+    assert_eq!(baseline.matches(" › ").count(), 1, "{baseline}");
+    assert!(baseline.contains(" copies › my-tool alloc_objects="), "{baseline}");
+    fixture.memprof("gate").succeed().says("within budget: 1 test and 1 program that they start compared");
+    // Built by itself, it is as it ever was.
+    fixture.cargo("build").succeed();
+}

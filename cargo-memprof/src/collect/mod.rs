@@ -258,7 +258,7 @@ fn record(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestRecord {
         cut_short: ledger.end.started && !ledger.end.whole,
         forked: ledger.fork_of.is_some(),
         children: Vec::new(),
-        child: (ledger.fork_of.is_some() || !identity.root.is_empty()).then(|| program_name(&identity.exe)),
+        child: (ledger.fork_of.is_some() || !identity.root.is_empty()).then(|| program(identity)),
         hook: identity.hook,
         started: ledger.end.started,
         message: ledger.end.message.clone(),
@@ -282,6 +282,14 @@ fn record(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestRecord {
         leaked_at: Vec::new(),
         source_file,
         start_line: identity.start_line,
+    }
+}
+
+/// The program that a test started, as it calls itself; of a copy of the test's own process, its executable.
+fn program(identity: &Identity) -> String {
+    match identity.root.is_empty() || identity.name.is_empty() {
+        true => program_name(&identity.exe),
+        false => identity.name.clone(),
     }
 }
 
@@ -375,7 +383,7 @@ fn id(ledger: &Ledger, executable: Option<&RanExecutable>) -> TestId {
     let doctest = executable.and_then(|executable| doctest(executable, identity));
     let name = if let Some((name, _)) = doctest {
         name.clone()
-    } else if identity.name.is_empty() {
+    } else if identity.name.is_empty() || !identity.root.is_empty() {
         WHOLE.to_owned()
     } else {
         identity.name.clone()

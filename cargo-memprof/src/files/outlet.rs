@@ -6,7 +6,7 @@ use camino::{Utf8Path, Utf8PathBuf};
 use rustix::fs::OFlags;
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Has `path` be a file with these bytes: whole at every moment, and in the place of whatever is there.
@@ -25,6 +25,15 @@ pub fn put(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         Ok(())
     };
     write().map_err(|error| told_of(path, &error))
+}
+
+/// Writes over what stands at `offset` in the file at `path`, which is ours.
+///
+/// # Errors
+/// Where it is a link, or the file system refuses.
+pub fn write_over(path: &Path, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).custom_flags(no_link()).open(path);
+    file.and_then(|file| file.write_all_at(bytes, offset)).map_err(|error| told_of(path, &error))
 }
 
 /// Makes the file at `path`, where nothing may be.

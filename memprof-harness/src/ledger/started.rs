@@ -15,16 +15,16 @@ use std::path::PathBuf;
 /// What the list's name ends with.
 const EXTENSION: &str = "started";
 
-/// Enters the process of `exe` that has `ledger`, which was started by the test whose ledger has this `stem`.
+/// Enters the process of `program` that has `ledger`, which was started by the test whose ledger has this `stem`.
 ///
 /// # Errors
 /// Whatever the file system says.
 #[cfg(any(test, memprof_program))]
-pub(crate) fn note(stem: &str, ledger: &LedgerFile, exe: &Path) -> io::Result<()> {
+pub(crate) fn note(stem: &str, ledger: &LedgerFile, program: &str) -> io::Result<()> {
     use std::io::Write;
     let name = ledger.path().file_name().unwrap_or_default().to_string_lossy();
     let list = ledger.path().with_file_name(format!("{stem}.{EXTENSION}"));
-    let line = format!("{name} {}\n", crate::run_options::without_spaces(&super::target_of(exe)));
+    let line = format!("{name} {}\n", crate::run_options::without_spaces(program));
     // One call, so that lines of processes that are started at once do not mix.
     fs::OpenOptions::new().create(true).append(true).open(list)?.write_all(line.as_bytes())
 }
@@ -104,8 +104,8 @@ mod tests {
         let ledger = |name: &str| LedgerFile::create(&folder.join(name), 1, &Identity::default()).unwrap();
         let (own, other) = (ledger("t.ledger"), ledger("t-2.ledger"));
         assert!(own.run_counts().unwrap().programs.is_empty());
-        for (number, exe) in ["/x/deps/a b-0123456789abcdef", "/x/c"].iter().enumerate() {
-            note("t", &ledger(&format!("t.child-{number}.ledger")), Path::new(exe)).unwrap();
+        for (number, program) in ["a b", "c"].iter().enumerate() {
+            note("t", &ledger(&format!("t.child-{number}.ledger")), program).unwrap();
         }
         // None of them came to an end.
         let programs: Vec<_> = own.run_counts().unwrap().programs.into_iter().collect();

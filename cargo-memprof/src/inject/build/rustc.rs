@@ -16,6 +16,7 @@ use crate::protocol::library::Library;
 use crate::protocol::plan::Plan;
 use crate::protocol::way::Way;
 use crate::ui::error::Error;
+use memprof_harness::link_marker::{NAME, NAME_ROOM};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
@@ -199,8 +200,21 @@ impl RustcCall<'_> {
             dep_info::hide(executable, &cargo_shim, &real)
                 .map_err(|error| Error::new("cannot tell cargo what a program depends on").caused_by(error))?;
         }
+        if form == Form::Program {
+            self.write_name();
+        }
         self.write_build_record(form, unprofiled, listed)?;
         Ok(replay(output))
+    }
+
+    /// Has a binary know what it is called, however often it is copied. Without it, it is called what its file is.
+    fn write_name(&self) {
+        let name = env::non_empty(env::CARGO_BIN_NAME).and_then(|name| name.into_string().ok());
+        let (Some(name), Some(executable)) = (name, &self.invocation.executable) else { return };
+        let place = fs_err::read(executable).ok().and_then(|bytes| place_of_name(&bytes, &name));
+        if let Some(place) = place {
+            let _ = outlet::write_over(executable, place as u64, name.as_bytes());
+        }
     }
 
     /// What programs that name cargo by `env!("CARGO")` are to find there, and what it is for cargo; `None` = the same.
@@ -335,6 +349,18 @@ impl RustcCall<'_> {
     }
 }
 
+/// Where in an executable a program's name is to be written, as [`memprof_harness::link_marker::NameSlot`] has it; `None` = there is no
+/// room for it, or nobody knows in which of several.
+fn place_of_name(executable: &[u8], name: &str) -> Option<usize> {
+    let behind_mark = memchr::memmem::find_iter(executable, &NAME).map(|place| place + NAME.len());
+    let is_empty = |place: &usize| {
+        executable.get(*place..place + NAME_ROOM).is_some_and(|room| room.iter().all(|byte| *byte == 0))
+    };
+    let mut places = behind_mark.filter(is_empty);
+    let place = places.next()?;
+    (places.next().is_none() && name.len() < NAME_ROOM).then_some(place)
+}
+
 /// Turns this process into what `command` starts; comes back only where that fails.
 fn become_it(command: &mut Command) -> Error {
     let error = command.exec();
@@ -358,4 +384,22 @@ fn replay(output: &Output) -> ExitCode {
 
 fn starts_with_dash(arg: &OsString) -> bool {
     arg.as_encoded_bytes().starts_with(b"-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_written_over_nothing_and_only_where_it_is_read() {
+        let slot = [&NAME[..], &[0; NAME_ROOM], b"x"].concat();
+        // Whoever looks for the mark has it, with something else behind it.
+        let file = [b"ELF", &NAME[..], b"\0z", &slot].concat();
+        assert_eq!(place_of_name(&file, "my-tool"), Some(3 + NAME.len() + 2 + NAME.len()));
+        assert_eq!(place_of_name(&file, &"x".repeat(NAME_ROOM)), None);
+        assert_eq!(place_of_name(&[&*slot, &slot].concat(), "x"), None);
+        let mut named = slot;
+        named[NAME.len()] = b'n';
+        assert_eq!((place_of_name(&named, "x"), place_of_name(&NAME, "x")), (None, None));
+    }
 }

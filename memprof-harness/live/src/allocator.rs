@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)] // an allocator
 
-use crate::active;
+use crate::active::{activity, Activity};
 use crate::count::events;
 use std::alloc::{GlobalAlloc, Layout, System};
 
@@ -29,42 +29,77 @@ impl<A> Allocator<A> {
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Allocator<A> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if active::is_active() {
-            // SAFETY: the caller upholds `alloc`'s contract.
-            return events::allocate(layout.size(), || unsafe { self.0.alloc(layout) });
-        }
         // SAFETY: the caller upholds `alloc`'s contract.
-        unsafe { self.0.alloc(layout) }
+        allocate(layout.size(), || unsafe { self.0.alloc(layout) })
     }
 
     #[inline]
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        if active::is_active() {
-            // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-            return events::allocate(layout.size(), || unsafe { self.0.alloc_zeroed(layout) });
-        }
         // SAFETY: the caller upholds `alloc_zeroed`'s contract.
-        unsafe { self.0.alloc_zeroed(layout) }
+        allocate(layout.size(), || unsafe { self.0.alloc_zeroed(layout) })
     }
 
     #[inline]
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        if active::is_active() {
-            // SAFETY: the caller upholds `dealloc`'s contract.
-            return events::free(block, layout.size(), || unsafe { self.0.dealloc(block, layout) });
-        }
         // SAFETY: the caller upholds `dealloc`'s contract.
-        unsafe { self.0.dealloc(block, layout) }
+        let dealloc = || unsafe { self.0.dealloc(block, layout) };
+        match activity() {
+            Activity::Nobody => dealloc(),
+            Activity::Regions => {
+                let counting = events::counting();
+                counting.freed(layout.size());
+                dealloc();
+            }
+            Activity::All => {
+                events::freed(block, layout.size());
+                let _below = events::below();
+                dealloc();
+            }
+        }
     }
 
     #[inline]
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        if active::is_active() {
-            // SAFETY: the caller upholds `realloc`'s contract.
-            return events::resize(block, layout.size(), size, || unsafe { self.0.realloc(block, layout, size) });
-        }
         // SAFETY: the caller upholds `realloc`'s contract.
-        unsafe { self.0.realloc(block, layout, size) }
+        let realloc = || unsafe { self.0.realloc(block, layout, size) };
+        match activity() {
+            Activity::Nobody => realloc(),
+            Activity::Regions => {
+                let counting = events::counting();
+                let moved = realloc();
+                counting.reallocated(block, layout.size(), moved, size);
+                moved
+            }
+            Activity::All => {
+                let taken = events::take(block);
+                let below = events::below();
+                let moved = realloc();
+                drop(below);
+                events::reallocated(taken, block, layout.size(), moved, size);
+                moved
+            }
+        }
+    }
+}
+
+/// Has `alloc` allocate so many bytes, and counts that once: what is below may tell of the same block again.
+#[inline(always)]
+fn allocate(size: usize, alloc: impl FnOnce() -> *mut u8) -> *mut u8 {
+    match activity() {
+        Activity::Nobody => alloc(),
+        Activity::Regions => {
+            let counting = events::counting();
+            let block = alloc();
+            counting.allocated(block, size);
+            block
+        }
+        Activity::All => {
+            let below = events::below();
+            let block = alloc();
+            drop(below);
+            events::allocated(block, size);
+            block
+        }
     }
 }
 

@@ -92,9 +92,9 @@ const LEAVE: u32 = 1;
 const SUSPEND: u32 = 2;
 const RESUME: u32 = 3;
 
-/// Events are wanted from here on, once more often than they were.
-pub(crate) fn watch() {
-    ask(WATCH);
+/// Events are wanted from here on, once more often than they were. `false` = nothing records.
+pub(crate) fn watch() -> bool {
+    ask(WATCH)
 }
 
 /// They are wanted once less often.
@@ -113,9 +113,9 @@ pub(crate) fn resume() {
 
 /// Whether the recording passes events on to this crate.
 pub(crate) fn passes_on() -> bool {
-    let passes_on = ask(WATCH);
+    let passes_on = watch();
     if passes_on {
-        ask(LEAVE);
+        leave();
     }
     passes_on
 }

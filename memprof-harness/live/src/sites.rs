@@ -50,6 +50,22 @@ pub(crate) struct Most {
     pub live: bool,
 }
 
+/// Allocations, and their bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Room {
+    pub objects: u64,
+    pub space: u64,
+}
+
+impl Room {
+    pub(crate) const NONE: Room = Room { objects: 0, space: 0 };
+    pub(crate) const ANY: Room = Room { objects: u64::MAX, space: u64::MAX };
+
+    pub(crate) fn least(self, other: Room) -> Room {
+        Room { objects: self.objects.min(other.objects), space: self.space.min(other.space) }
+    }
+}
+
 #[derive(Debug)]
 struct Noted {
     stack: Stack,
@@ -86,6 +102,25 @@ impl Sites {
         self.past += u64::from(wants && is_past);
         self.unkept += u64::from(!wants);
         wants
+    }
+
+    /// How much may be allocated before [`Sites::wants`] says yes to any of it.
+    pub(crate) fn room(&self) -> Room {
+        if self.objects < FIRST || (self.most.live && self.noted.len() < LIVE) {
+            return Room::NONE;
+        }
+        if self.past >= PAST {
+            return Room::ANY;
+        }
+        let left = |most: Option<u64>, now: u64| most.map_or(u64::MAX, |most| most.saturating_sub(now));
+        Room { objects: left(self.most.objects, self.objects), space: left(self.most.space, self.space) }
+    }
+
+    /// So much was allocated within the [`Sites::room`].
+    pub(crate) fn pass(&mut self, passed: Room) {
+        self.objects += passed.objects;
+        self.space += passed.space;
+        self.unkept += passed.objects;
     }
 
     /// Keeps a stack; gives its number.

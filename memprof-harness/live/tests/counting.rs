@@ -254,3 +254,58 @@ fn two_hundred_threads_have_regions_at_once() {
         .collect();
     threads.into_iter().for_each(|thread| thread.join().expect("its counts are right"));
 }
+
+#[inline(never)]
+fn within(times: usize) {
+    for _ in 0..times {
+        drop(black_box(vec![1_u8; 8]));
+    }
+}
+
+#[inline(never)]
+fn beyond(times: usize) {
+    for _ in 0..times {
+        drop(black_box(vec![1_u8; 8]));
+    }
+}
+
+/// Between the first allocations and the limit nobody is told of any: their sum brings the limit nearer all the same, whoever made them.
+#[test]
+fn lines_past_a_far_limit_are_named() {
+    let alone = || within(200);
+    let nested = || {
+        within(70);
+        assert_eq!(measure(|| within(60)).counts().alloc_objects, 60);
+        assert_allocs!(alloc_objects == 70, { within(70) });
+    };
+    let handed_on = || {
+        within(70);
+        let work = carry(|| within(60));
+        within(70);
+        // Without what `thread::spawn` allocates, which is not the same everywhere.
+        work();
+    };
+    for work in [&alone as &dyn Fn(), &nested, &handed_on] {
+        for by_bytes in [false, true] {
+            let text = panic_text(|| {
+                if by_bytes {
+                    assert_allocs!(alloc_space <= 1600, {
+                        work();
+                        beyond(50);
+                    });
+                } else {
+                    assert_allocs!(alloc_objects <= 200, {
+                        work();
+                        beyond(50);
+                    });
+                }
+            });
+            assert!(text.contains("250 allocs, 2000 B, peak"), "{text}");
+            // 64 of the first, 16 of those beyond, and 250 - 80 unnamed.
+            let of = |function: &str| text.lines().find(|line| line.contains(function)).unwrap_or_default().to_owned();
+            assert!(of("in beyond").ends_with("16 times"), "{text}");
+            assert!(of("in within").ends_with("64 times"), "{text}");
+            assert!(text.ends_with("and 170 more"), "{text}");
+        }
+    }
+}

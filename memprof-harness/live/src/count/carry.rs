@@ -18,7 +18,12 @@ struct Carried(Option<(Quiet<Arc<State>>, Listening)>);
 impl Carried {
     fn here() -> Carried {
         let _inside = events::inside();
-        Carried(events::current().map(|state| (Quiet::new(state), Listening::new())))
+        let state = events::current();
+        if let Some(state) = &state {
+            state.carry();
+            events::tell_sites();
+        }
+        Carried(state.map(|state| (Quiet::new(state), Listening::to_region())))
     }
 
     fn run<T>(&self, work: impl FnOnce() -> T) -> T {

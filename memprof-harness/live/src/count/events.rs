@@ -15,17 +15,40 @@ use std::sync::Arc;
 
 pub(crate) struct Thread {
     /// The part that the thread works for; null = none. It lives as long as it stands here.
-    pub(crate) part: Cell<*const Part>,
-    /// How many guards say that code of ours runs, whose blocks are nobody's.
+    part: Cell<*const Part>,
+    /// The same where events are counted as they come; null where a guard lives.
+    counting: Cell<*const Part>,
+    /// Guards that say that code of ours runs, whose blocks are nobody's.
     inside: Cell<u32>,
-    /// How many say that what it allocates is not to be counted.
+    /// Guards that say that what it allocates is not to be counted.
     uncounted: Cell<u32>,
 }
 
 thread_local! {
     // Without a destructor and an initialiser, so that it is there in every moment of a thread's life.
-    pub(crate) static THREAD: Thread =
-        const { Thread { part: Cell::new(ptr::null()), inside: Cell::new(0), uncounted: Cell::new(0) } };
+    static THREAD: Thread = const {
+        Thread {
+            part: Cell::new(ptr::null()),
+            counting: Cell::new(ptr::null()),
+            inside: Cell::new(0),
+            uncounted: Cell::new(0),
+        }
+    };
+}
+
+impl Thread {
+    /// A guard was made or dropped, or the part is another.
+    fn changed(&self) {
+        let is_guarded = self.inside.get() + self.uncounted.get() > 0;
+        self.counting.set(if is_guarded { ptr::null() } else { self.part.get() });
+    }
+
+    fn change(by: impl FnOnce(&Thread)) {
+        THREAD.with(|thread| {
+            by(thread);
+            thread.changed();
+        });
+    }
 }
 
 /// While it lives, the thread runs code of ours alone: its events are looked at by nobody.
@@ -34,14 +57,29 @@ pub(crate) struct Inside(PhantomData<*const ()>);
 
 pub(crate) fn inside() -> Inside {
     recorded::suspend();
-    THREAD.with(|thread| thread.inside.set(thread.inside.get() + 1));
+    Thread::change(|thread| thread.inside.set(thread.inside.get() + 1));
     Inside(PhantomData)
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        THREAD.with(|thread| thread.inside.set(thread.inside.get() - 1));
+        Thread::change(|thread| thread.inside.set(thread.inside.get() - 1));
         recorded::resume();
+    }
+}
+
+/// While it lives, the thread runs the allocator below, whose events are not counted again, and are the recording's as ever.
+#[must_use = "counting goes on as soon as the guard is dropped"]
+pub(crate) struct Below(PhantomData<*const ()>);
+
+pub(crate) fn below() -> Below {
+    Thread::change(|thread| thread.inside.set(thread.inside.get() + 1));
+    Below(PhantomData)
+}
+
+impl Drop for Below {
+    fn drop(&mut self) {
+        Thread::change(|thread| thread.inside.set(thread.inside.get() - 1));
     }
 }
 
@@ -51,14 +89,85 @@ pub(crate) struct Uncounted(PhantomData<*const ()>);
 
 pub(crate) fn uncounted() -> Uncounted {
     recorded::suspend();
-    THREAD.with(|thread| thread.uncounted.set(thread.uncounted.get() + 1));
+    Thread::change(|thread| thread.uncounted.set(thread.uncounted.get() + 1));
     Uncounted(PhantomData)
 }
 
 impl Drop for Uncounted {
     fn drop(&mut self) {
-        THREAD.with(|thread| thread.uncounted.set(thread.uncounted.get() - 1));
+        Thread::change(|thread| thread.uncounted.set(thread.uncounted.get() - 1));
         recorded::resume();
+    }
+}
+
+/// The thread works for `part`, until [`leave`]. Gives what it worked for before.
+pub(crate) fn enter(part: &Part) -> *const Part {
+    let mut outer = ptr::null();
+    Thread::change(|thread| outer = thread.part.replace(part));
+    outer
+}
+
+/// It works for `outer` again.
+pub(crate) fn leave(outer: *const Part) {
+    Thread::change(|thread| thread.part.set(outer));
+}
+
+/// An event where parts alone count: what has to be counted for, and while it lives the allocator below runs, whose events
+/// are not counted again.
+#[must_use = "counting goes on as soon as it is dropped"]
+pub(crate) struct Counting(*const Part);
+
+#[inline(always)]
+pub(crate) fn counting() -> Counting {
+    Counting(THREAD.with(|thread| thread.counting.replace(ptr::null())))
+}
+
+impl Counting {
+    #[inline(always)]
+    fn part(&self) -> Option<&Part> {
+        // SAFETY: as in `part`: it stood there when this event began, and stays entered until it is over.
+        unsafe { self.0.as_ref() }
+    }
+
+    /// A block of so many bytes was given out; null = it was refused.
+    #[inline(always)]
+    pub(crate) fn allocated(self, block: *mut u8, size: usize) {
+        let is_counted = self.part().is_none_or(|part| !block.is_null() && part.count_unnoted(size));
+        drop(self);
+        if !is_counted {
+            allocated(block, size);
+        }
+    }
+
+    /// A block is about to be given back.
+    #[inline(always)]
+    pub(crate) fn freed(&self, size: usize) {
+        if let Some(part) = self.part() {
+            part.count_freed(size);
+        }
+    }
+
+    /// A block was resized, or, where `moved` is null, stayed as it was.
+    #[inline(always)]
+    pub(crate) fn reallocated(self, block: *mut u8, old: usize, moved: *mut u8, new: usize) {
+        let is_counted = self.part().is_none_or(|part| {
+            let is_counted = !moved.is_null() && part.count_unnoted(new);
+            if is_counted {
+                part.count_resized(old);
+            }
+            is_counted
+        });
+        drop(self);
+        if !is_counted {
+            reallocated(Taken::default(), block, old, moved, new);
+        }
+    }
+}
+
+impl Drop for Counting {
+    #[inline(always)]
+    fn drop(&mut self) {
+        THREAD.with(|thread| thread.counting.set(self.0));
     }
 }
 
@@ -97,8 +206,7 @@ pub(crate) fn allocated(block: *mut u8, size: usize) {
     let _inside = inside();
     process::allocated(size, false);
     if let Some(part) = part() {
-        count(part, size);
-        let stack = note_site(&part.state, size, true);
+        let stack = count(part, size, true);
         if part.state.wants_live() {
             owned::insert(block, size, Some(&part.state), stack);
             return;
@@ -107,7 +215,7 @@ pub(crate) fn allocated(block: *mut u8, size: usize) {
     owned::insert(block, size, None, None);
 }
 
-/// A block is about to be given back.
+/// A block is about to be given back. It is told before: afterwards the place may be another's.
 #[cold]
 #[inline(never)]
 pub(crate) fn freed(block: *mut u8, size: usize) {
@@ -118,8 +226,7 @@ pub(crate) fn freed(block: *mut u8, size: usize) {
     if !is_uncounted() {
         process::freed(size);
         if let Some(part) = part() {
-            add(&part.frees, 1);
-            add(&part.freed_space, size as u64);
+            part.count_freed(size);
         }
     }
     owned::take(block);
@@ -152,70 +259,20 @@ pub(crate) fn reallocated(taken: Taken, block: *mut u8, old: usize, moved: *mut 
         process::allocated(new, true);
         process::freed(old);
         if let Some(part) = part() {
-            count(part, new);
-            add(&part.reallocs, 1);
-            add(&part.frees, 1);
-            add(&part.freed_space, old as u64);
-            note_site(&part.state, new, false);
+            part.count_resized(old);
+            count(part, new, false);
         }
     }
     owned::put_back(taken, moved, new);
 }
 
-/// Has the program's allocator allocate, and counts that once: what is below it may tell of the same block again.
-#[cold]
-#[inline(never)]
-pub(crate) fn allocate(size: usize, work: impl FnOnce() -> *mut u8) -> *mut u8 {
-    let block = below(work);
-    allocated(block, size);
-    block
-}
-
-/// As [`allocate`], for a block's end. It is told before: afterwards the place may be another's.
-#[cold]
-#[inline(never)]
-pub(crate) fn free(block: *mut u8, size: usize, work: impl FnOnce()) {
-    freed(block, size);
-    below(work);
-}
-
-/// As [`free`], for a block that is resized.
-#[cold]
-#[inline(never)]
-pub(crate) fn resize(block: *mut u8, old: usize, new: usize, work: impl FnOnce() -> *mut u8) -> *mut u8 {
-    let taken = take(block);
-    let moved = below(work);
-    reallocated(taken, block, old, moved, new);
-    moved
-}
-
-/// Runs the allocator below, whose events are not counted again, and are the recording's as ever.
-fn below<T>(work: impl FnOnce() -> T) -> T {
-    struct Below;
-    impl Drop for Below {
-        fn drop(&mut self) {
-            THREAD.with(|thread| thread.inside.set(thread.inside.get() - 1));
-        }
-    }
-    THREAD.with(|thread| thread.inside.set(thread.inside.get() + 1));
-    let _below = Below;
-    work()
-}
-
-fn count(part: &Part, size: usize) {
-    add(&part.alloc_objects, 1);
-    add(&part.alloc_space, size as u64);
-}
-
-fn add(cell: &Cell<u64>, more: u64) {
-    cell.set(cell.get() + more);
-}
-
-/// Tells the regions that want to know where they allocate. Gives the stack's number in the innermost of them, where `is_new`.
-fn note_site(state: &Arc<State>, size: usize, is_new: bool) -> Option<u32> {
+/// Counts an allocation, and tells the regions that want to know where they allocate. Gives the stack's number in the innermost of
+/// them, where `is_new`.
+fn count(part: &Part, size: usize, is_new: bool) -> Option<u32> {
+    part.tell_sites();
     let mut stack = None;
     let mut number = None;
-    for sites in state.sites() {
+    for sites in part.state.sites() {
         let mut sites = sites.lock();
         if !sites.wants(size, is_new) {
             continue;
@@ -224,7 +281,15 @@ fn note_site(state: &Arc<State>, size: usize, is_new: bool) -> Option<u32> {
         let noted = sites.note(stack);
         number = number.or(noted);
     }
+    part.count_noted(size);
     number.filter(|_| is_new)
+}
+
+/// Another part of the same region begins, on this thread or another: what the thread has allocated so far is told to its sites.
+pub(crate) fn tell_sites() {
+    if let Some(part) = part() {
+        part.tell_sites();
+    }
 }
 
 /// The calling thread takes part in what is another's.

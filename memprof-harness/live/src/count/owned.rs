@@ -7,8 +7,6 @@ use crate::count::region::State;
 use crate::count::spin::Spin;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
 
 const SHARDS: usize = 64;
@@ -20,11 +18,23 @@ struct Block {
     stack: Option<u32>,
     /// When it was allocated, for regions of the whole process.
     born: u64,
-    /// Somebody has to tell of its end.
-    _listening: Listening,
 }
 
-type Blocks = HashMap<usize, Block, BuildHasherDefault<AddressHasher>>;
+/// The blocks of some addresses.
+struct Shard {
+    blocks: HashMap<usize, Block, BuildHasherDefault<AddressHasher>>,
+    /// There since the first block was entered: somebody has to tell of each one's end.
+    listening: Option<Listening>,
+}
+
+impl Shard {
+    const EMPTY: Shard = Shard { blocks: HashMap::with_hasher(BuildHasherDefault::new()), listening: None };
+
+    fn insert(&mut self, address: usize, block: Block) -> Option<Block> {
+        self.listening.get_or_insert_with(Listening::to_all);
+        self.blocks.insert(address, block)
+    }
+}
 
 /// An address is spread well enough by one multiplication.
 #[derive(Default)]
@@ -51,11 +61,9 @@ fn spread(address: usize) -> u64 {
     product ^ (product >> 32)
 }
 
-static TABLE: [Spin<Blocks>; SHARDS] = [const { Spin::new(HashMap::with_hasher(BuildHasherDefault::new())) }; SHARDS];
-/// Blocks in the table.
-static COUNT: AtomicUsize = AtomicUsize::new(0);
+static TABLE: [Spin<Shard>; SHARDS] = [const { Spin::new(Shard::EMPTY) }; SHARDS];
 
-fn shard(address: usize) -> &'static Spin<Blocks> {
+fn shard(address: usize) -> &'static Spin<Shard> {
     &TABLE[(spread(address) >> 58) as usize % SHARDS]
 }
 
@@ -78,19 +86,11 @@ pub(crate) fn insert(block: *mut u8, size: usize, state: Option<&Arc<State>>, st
     if let Some(state) = state {
         state.born(size as u64);
     }
-    let entry = Block {
-        size: size as u64,
-        state: state.cloned(),
-        stack,
-        born: born.unwrap_or(0),
-        _listening: Listening::new(),
-    };
+    let entry = Block { size: size as u64, state: state.cloned(), stack, born: born.unwrap_or(0) };
     let address = block as usize;
-    COUNT.fetch_add(1, Relaxed);
     let old = shard(address).lock().insert(address, entry);
     // Its end was not told: it was freed past the counting allocator.
     if let Some(old) = old {
-        COUNT.fetch_sub(1, Relaxed);
         ended(&old);
     }
 }
@@ -103,15 +103,8 @@ pub(crate) fn take(block: *mut u8) {
 }
 
 fn remove(block: *mut u8) -> Option<Block> {
-    if COUNT.load(Relaxed) == 0 {
-        return None;
-    }
     let address = block as usize;
-    let found = shard(address).lock().remove(&address);
-    if found.is_some() {
-        COUNT.fetch_sub(1, Relaxed);
-    }
-    found
+    shard(address).lock().blocks.remove(&address)
 }
 
 fn ended(block: &Block) {
@@ -138,7 +131,6 @@ pub(crate) fn put_back(taken: Taken, block: *mut u8, size: usize) {
         entry.size = size as u64;
     }
     let address = block as usize;
-    COUNT.fetch_add(1, Relaxed);
     shard(address).lock().insert(address, entry);
 }
 
@@ -146,15 +138,14 @@ pub(crate) fn put_back(taken: Taken, block: *mut u8, size: usize) {
 pub(crate) fn forget_closed() {
     let oldest = process::oldest();
     for shard in &TABLE {
-        let mut blocks = shard.lock();
-        let before = blocks.len();
-        blocks.retain(|_, block| {
+        let mut shard = shard.lock();
+        shard.blocks.retain(|_, block| {
             let is_counted = block.state.as_ref().is_some_and(|state| state.all().any(|state| state.is_open()));
             is_counted || oldest.is_some_and(|oldest| block.born >= oldest)
         });
-        let gone = before - blocks.len();
-        drop(blocks);
-        COUNT.fetch_sub(gone, Relaxed);
+        if shard.blocks.is_empty() {
+            shard.listening = None;
+        }
     }
 }
 
@@ -162,7 +153,7 @@ pub(crate) fn forget_closed() {
 pub(crate) fn live_stacks(of: &Arc<State>) -> HashMap<Option<u32>, (u64, u64)> {
     let mut found = HashMap::new();
     for shard in &TABLE {
-        for block in shard.lock().values() {
+        for block in shard.lock().blocks.values() {
             let is_its = block.state.as_ref().is_some_and(|state| state.all().any(|state| Arc::ptr_eq(state, of)));
             if is_its {
                 let (objects, space) = found.entry(block.stack).or_insert((0, 0));

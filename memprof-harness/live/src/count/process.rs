@@ -19,7 +19,9 @@ static COUNT: AtomicU64 = AtomicU64::new(0);
 /// Counts blocks and regions, so that each block is before or after a region's beginning.
 static CLOCK: AtomicU64 = AtomicU64::new(1);
 
-fn is_any() -> bool {
+/// Whether one is open.
+#[inline]
+pub(crate) fn is_any() -> bool {
     COUNT.load(SeqCst) > 0
 }
 
@@ -100,7 +102,7 @@ impl Region {
         let since = CLOCK.fetch_add(1, Relaxed);
         regions.push(Open { since, counts: Counts::default() });
         COUNT.fetch_add(1, SeqCst);
-        Region { since, _listening: Listening::new() }
+        Region { since, _listening: Listening::to_all() }
     }
 
     pub(crate) fn close(self) -> Counts {

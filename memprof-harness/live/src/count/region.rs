@@ -5,7 +5,7 @@ use crate::count::quiet::Quiet;
 use crate::count::spin::Spin;
 use crate::count::{events, owned};
 use crate::counts::Counts;
-use crate::sites::Sites;
+use crate::sites::{Room, Sites};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::Arc;
@@ -52,6 +52,8 @@ pub(crate) struct State {
     live_space: AtomicU64,
     peak_space: AtomicU64,
     several_threads: AtomicBool,
+    /// Whether other threads were or are to work for it.
+    is_carried: AtomicBool,
     /// The thread that began it.
     home: usize,
     /// Parts on threads that work for it just now, its own thread's aside.
@@ -75,6 +77,7 @@ impl State {
             live_space: AtomicU64::new(0),
             peak_space: AtomicU64::new(0),
             several_threads: AtomicBool::new(false),
+            is_carried: AtomicBool::new(false),
             home: events::this_thread(),
             running: AtomicU32::new(0),
             sites: tracking.sites.map(Spin::new),
@@ -154,6 +157,28 @@ impl State {
         }
     }
 
+    /// How much a part may allocate until somebody wants to know of it.
+    pub(crate) fn room(self: &Arc<State>) -> Room {
+        if self.wants_live() {
+            return Room::NONE;
+        }
+        let mut room = Room::ANY;
+        for state in self.all() {
+            let Some(sites) = &state.sites else { continue };
+            let own = sites.lock().room();
+            // What others allocate meanwhile brings the limit nearer.
+            room = room.least(if state.is_carried.load(Relaxed) && own != Room::ANY { Room::NONE } else { own });
+        }
+        room
+    }
+
+    /// Other threads are going to work for it.
+    pub(crate) fn carry(self: &Arc<State>) {
+        for state in self.all() {
+            state.is_carried.store(true, Relaxed);
+        }
+    }
+
     /// What has sites, of the regions that this is of.
     pub(crate) fn sites(self: &Arc<State>) -> impl Iterator<Item = &Spin<Sites>> {
         self.all().filter_map(|state| state.sites.as_ref())
@@ -217,7 +242,7 @@ impl State {
     fn close(self: &Arc<State>) {
         let _inside = events::inside();
         self.open.store(false, Release);
-        if self.live_objects.load(Relaxed) > 0 && !self.around.iter().any(|state| state.is_open()) {
+        if self.tracks_live {
             owned::forget_closed();
         }
     }
@@ -232,7 +257,7 @@ pub(crate) struct Region {
 impl Region {
     pub(crate) fn new(outer: Option<&Arc<State>>, tracking: Tracking) -> Region {
         let _inside = events::inside();
-        Region { state: Quiet::new(State::new(outer, tracking)), _listening: Listening::new() }
+        Region { state: Quiet::new(State::new(outer, tracking)), _listening: Listening::to_region() }
     }
 }
 

@@ -118,6 +118,7 @@ pub const FILES: &[(&str, &str)] = &[
     ("engine/unwind/eh_frame.rs", include_str!("engine/unwind/eh_frame.rs")),
     ("engine/unwind/excerpt.rs", include_str!("engine/unwind/excerpt.rs")),
     ("engine/unwind/frame_pointer.rs", include_str!("engine/unwind/frame_pointer.rs")),
+    ("engine/unwind/kept_entry.rs", include_str!("engine/unwind/kept_entry.rs")),
     ("engine/unwind/kept_room.rs", include_str!("engine/unwind/kept_room.rs")),
     ("engine/unwind/kept_walk.rs", include_str!("engine/unwind/kept_walk.rs")),
     ("engine/unwind/memory.rs", include_str!("engine/unwind/memory.rs")),

@@ -2,6 +2,7 @@
 //! and room to put one together.
 
 use crate::engine::store::ledger_map;
+use crate::engine::unwind::cached::MOST_FRAMES;
 use crate::engine::unwind::excerpt::Excerpt;
 use crate::ledger::layout::{kind, ChunkHeader, MOST_DEPTH};
 use std::cell::Cell;
@@ -63,10 +64,6 @@ const MOST_WORDS: usize = MOST_DEPTH + 1;
 pub(crate) struct Stack {
     words: [u64; MOST_WORDS],
     len: usize,
-    /// It is a chain of frame pointers, and each of its addresses was found to be one in a function that has one.
-    pub(super) is_chain: bool,
-    /// How many libraries had been unloaded then.
-    pub(super) unloads: u32,
 }
 
 impl Stack {
@@ -92,7 +89,39 @@ impl Stack {
 pub(crate) struct Desk {
     pub(super) previous: Stack,
     pub(super) excerpt: Excerpt,
+    pub(super) checked: Checked,
     detours: [u64; DETOURS],
+}
+
+/// Frames of the chain that was checked last, at 1, 2, 4, ... from its innermost one: how many lie outwards of each, itself counted, and
+/// the hash of these. So what a chain has in common with it is found without a look at it, but for as many frames as are new at most.
+pub(crate) struct Checked {
+    frames: [(usize, u64); MOST_FRAMES.ilog2() as usize + 1],
+    /// How many libraries had been unloaded then.
+    unloads: u32,
+}
+
+impl Checked {
+    /// How many of the innermost frames are not known, of a chain of which the hash of each frame and all outwards of it is given.
+    pub(super) fn fresh(&self, hashes: &[Cell<u64>], unloads: u32) -> usize {
+        if self.unloads != unloads {
+            return hashes.len();
+        }
+        let places = self.frames.iter().filter_map(|(outwards, hash)| {
+            let place = hashes.len().checked_sub(*outwards)?;
+            hashes.get(place).is_some_and(|here| here.get() == *hash).then_some(place)
+        });
+        places.min().unwrap_or(hashes.len())
+    }
+
+    /// All of this chain was checked.
+    pub(super) fn note(&mut self, hashes: &[Cell<u64>], unloads: u32) {
+        for (i, frame) in self.frames.iter_mut().enumerate() {
+            let place = (1_usize << i) - 1;
+            *frame = hashes.get(place).map_or((0, 0), |hash| (hashes.len() - place, hash.get()));
+        }
+        self.unloads = unloads;
+    }
 }
 
 /// A power of two.
@@ -102,5 +131,63 @@ impl Desk {
     /// The key, if it was met lately, of a chain of frame pointers that is not the stack. It is one of those that share this place.
     pub(super) fn detour(&mut self, key: u64) -> Option<&mut u64> {
         self.detours.get_mut((key >> 32) as usize & (DETOURS - 1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::unwind::frame_pointer::mix;
+
+    /// The hashes of a chain that is given outermost first, the innermost one's first.
+    fn hashes(chain: &[u64]) -> Vec<Cell<u64>> {
+        let mut hash = 0;
+        let mut hashes: Vec<_> = chain
+            .iter()
+            .map(|&address| {
+                hash = mix(hash, address);
+                Cell::new(hash)
+            })
+            .collect();
+        hashes.reverse();
+        hashes
+    }
+
+    fn nothing() -> Checked {
+        Checked { frames: [(0, 0); MOST_FRAMES.ilog2() as usize + 1], unloads: 0 }
+    }
+
+    #[test]
+    fn no_frame_is_taken_for_checked_that_was_not_and_few_that_were_are_taken_for_new() {
+        let deep: Vec<u64> = (1..=5000).collect();
+        let mut checked = nothing();
+        assert_eq!(checked.fresh(&hashes(&deep), 0), 5000);
+        for shared in [0, 1, 2, 4000, 4990, 4998, 4999, 5000] {
+            for new in [0, 1, 3, 2000] {
+                checked.note(&hashes(&deep), 7);
+                let chain: Vec<u64> = deep[..shared].iter().copied().chain(9000..9000 + new).collect();
+                let fresh = checked.fresh(&hashes(&chain), 7);
+                let [gone, new] = [deep.len() - shared, new as usize];
+                assert!(fresh >= new && fresh <= new + gone.min(shared), "{shared} {new}: {fresh}");
+                // A library has gone, so its place may have another.
+                assert_eq!(checked.fresh(&hashes(&chain), 8), chain.len());
+            }
+        }
+    }
+
+    #[test]
+    fn a_recursion_that_is_checked_at_each_level_is_looked_at_once() {
+        let mut checked = nothing();
+        // At each level another function allocates.
+        let mut chain = vec![];
+        let mut looked_at = 0;
+        for level in 0..3000 {
+            chain.extend([level + 10, level + 1_000_000]);
+            let hashes = hashes(&chain);
+            looked_at += checked.fresh(&hashes, 0);
+            checked.note(&hashes, 0);
+            chain.pop();
+        }
+        assert!(looked_at < 3 * 3000, "{looked_at}");
     }
 }

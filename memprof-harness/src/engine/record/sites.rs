@@ -8,26 +8,16 @@ use crate::engine::record::site_predictor::Number;
 use crate::engine::store::ledger_map;
 use crate::engine::unwind::chain::{End, Kept};
 use crate::engine::unwind::code_at;
+use crate::engine::unwind::excerpt::Spelt;
 use crate::engine::unwind::frame_pointer::{self, Bounds, Frame, Held};
 use crate::engine::unwind::kept_room::{Home, Known};
 use crate::engine::unwind::memory::Memory;
-use crate::engine::unwind::table_walk::{Ending, Step, TableWalk};
+use crate::engine::unwind::table_walk::{Ending, TableWalk};
 use crate::engine::unwind::tables::{self, FramePointer, Rule};
 use crate::ledger::layout::{site_flag, PeakRecord, Site, StackRecord, DEFAULT_DEPTH, PEAKED};
 use std::mem::{size_of, size_of_val};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Relaxed, Release};
-
-/// What is known of a stack when it is noted.
-#[derive(Debug, Clone, Copy)]
-struct Kind {
-    /// See [`Stack::is_chain`].
-    is_chain: bool,
-    /// Callers are missing.
-    is_lost: bool,
-}
-
-const CHAIN: Kind = Kind { is_chain: true, is_lost: false };
 
 impl Local {
     /// The site of the calling stack. `size` is the block's where sites are told apart by it, else 0.
@@ -67,7 +57,7 @@ impl Local {
         if !self.is_stack(kept, key) {
             return self.site_by_walk(kept.frame, thread::bounds(), 0);
         }
-        let site = self.new_site(kept.addresses(), CHAIN, key, 0)?;
+        let site = self.new_site(&kept, false, key, 0)?;
         if last != Number::NONE {
             last.link().set_next(site);
         }
@@ -96,7 +86,7 @@ impl Local {
                 if !self.is_stack(kept, key) {
                     return self.site_by_walk(kept.frame, thread::bounds(), size);
                 }
-                self.new_site(kept.addresses(), CHAIN, key, size)?
+                self.new_site(&kept, false, key, size)?
             }
         };
         self.last.set(site);
@@ -145,8 +135,7 @@ impl Local {
             return self.site_by_tables(frame, bounds, size);
         };
         let key = if size == 0 { hash } else { frame_pointer::with_size(hash, size) };
-        let kind = Kind { is_chain, is_lost };
-        let site = self.index.find(key).or_else(|| self.new_site(self.kept_walk.words(), kind, key, size));
+        let site = self.index.find(key).or_else(|| self.new_site(&self.kept_walk, is_lost, key, size));
         // With its size a block's site is another. What has become a chain again is asked of chains.
         let is_noted = size == 0 && !(is_chain && bounds.hold(frame.0));
         self.kept_walk.note(site.filter(|_| is_noted).map_or(0, Number::get));
@@ -158,8 +147,8 @@ impl Local {
     }
 
     /// Whether a chain of frame pointers is the calling stack: each of its functions has a frame pointer, by its table, and
-    /// the outermost has no caller. What it shares with the chain noted last was asked for then.
-    fn is_stack(&self, Kept { chain, end, frame }: Kept<'_>, key: u64) -> bool {
+    /// the outermost has no caller. What it shares with the chain that was asked for last was asked for then.
+    fn is_stack(&self, Kept { chain, hashes, end, frame }: Kept<'_>, key: u64) -> bool {
         let Ok(mut desk) = self.desk.try_borrow_mut() else { return false };
         if desk.detour(key).is_some_and(|detour| *detour == key) {
             return false;
@@ -174,13 +163,8 @@ impl Local {
                 !is_guess && tables::rule(outermost.address.get()).rule == Rule::Outermost
             }
         };
-        let known = if desk.previous.is_chain && desk.previous.unloads == code_at::unloads() {
-            let outermost_first = chain.iter().rev().map(|held| held.address.get());
-            desk.previous.words().iter().rev().zip(outermost_first).take_while(|(a, b)| **a == *b).count()
-        } else {
-            0
-        };
-        let fresh = rest.get(..chain.len().saturating_sub(known).min(rest.len())).unwrap_or(&[]);
+        let unloads = code_at::unloads();
+        let fresh = rest.get(..desk.checked.fresh(hashes, unloads).min(rest.len())).unwrap_or(&[]);
         let places = std::iter::once(frame.0).chain(chain.iter().map(|held| held.next.get()));
         let mut memory = Memory::new(thread::bounds());
         let leads_on = |((inner, caller), place): ((&Held, &Held), usize)| match frame_pointer(inner) {
@@ -192,10 +176,10 @@ impl Local {
             FramePointer::Missing => false,
         };
         let is_stack = ends && fresh.iter().zip(chain.iter().skip(1)).zip(places).all(leads_on);
-        if !is_stack {
-            if let Some(place) = desk.detour(key) {
-                *place = key;
-            }
+        if is_stack {
+            desk.checked.note(hashes, unloads);
+        } else if let Some(place) = desk.detour(key) {
+            *place = key;
         }
         is_stack
     }
@@ -222,7 +206,6 @@ impl Local {
             None => {
                 let flags = flags(is_cut, matches!(ending, Ending::Lost { .. }));
                 let stack = self.note_stack(previous, words, flags, size);
-                previous.is_chain = false;
                 stack.and_then(|stack| self.add_site(key, stack))
             }
         };
@@ -234,19 +217,15 @@ impl Local {
         site
     }
 
-    /// Makes a site of a stack, which is given innermost first.
+    /// Makes a site of a stack.
     #[cold]
     #[inline(never)]
-    fn new_site(&self, words: impl Iterator<Item = u64>, kind: Kind, key: u64, size: u64) -> Option<Number> {
+    fn new_site(&self, stack: &impl Spelt, is_lost: bool, key: u64, size: u64) -> Option<Number> {
         let mut desk = self.desk.try_borrow_mut().ok()?;
         let Desk { previous, excerpt, .. } = &mut *desk;
-        excerpt.begin(depth());
-        words.for_each(|address| excerpt.add(Step { address, by_table: None }));
-        let (words, is_cut, _) = excerpt.finish(Ending::Whole);
-        let stack = self.note_stack(previous, words, flags(is_cut, kind.is_lost), size);
-        previous.is_chain = kind.is_chain && stack.is_some();
-        previous.unloads = code_at::unloads();
-        self.add_site(key, stack?)
+        let (words, is_cut) = excerpt.of(depth(), stack);
+        let stack = self.note_stack(previous, words, flags(is_cut, is_lost), size)?;
+        self.add_site(key, stack)
     }
 
     /// This lane's alias of another lane's site.

@@ -21,7 +21,7 @@ const NEAR: usize = 4096;
 const DEEP: usize = 1 << 17;
 /// Frames of the deepest stack that is kept: 40 MiB. What is deeper is walked anew at each event. A first thread's stack of 8 MiB has room for half as
 /// many, of two words each.
-const MOST_FRAMES: usize = 1 << 20;
+pub(crate) const MOST_FRAMES: usize = 1 << 20;
 
 /// See [`Chain`].
 type Near = Chain<{ NEAR + 3 }>;
@@ -227,6 +227,7 @@ fn made<const ROOM: usize>(
 mod tests {
     use super::*;
     use crate::engine::unwind::chain::End;
+    use crate::engine::unwind::excerpt::Spelt;
     use crate::engine::unwind::frame_pointer::{mix, record};
     use crate::provenance::Address;
 
@@ -323,7 +324,7 @@ mod tests {
         let hash = recent.know(frame, bounds)?;
         let kept = recent.kept();
         assert_eq!(kept.frame.0, frame.0);
-        let addresses = kept.addresses().collect();
+        let addresses = kept.from(0).collect();
         recent.release();
         Some((hash, addresses, kept.end))
     }
@@ -474,7 +475,7 @@ mod tests {
         let recent = empty();
         assert!(recent.know(outer, bounds).is_some());
         assert_eq!(recent.know(inner, bounds), None);
-        let kept: Vec<_> = recent.kept().addresses().collect();
+        let kept: Vec<_> = recent.kept().from(0).collect();
         recent.release();
         assert_eq!(truth(&recent, outer, bounds).map(|(_, addresses, _)| addresses), Some(kept));
         // On another stack nothing is kept, and nothing is in use.

@@ -8,6 +8,7 @@
 
 #![allow(unsafe_code)] // reads the frames it has kept the addresses of
 
+use crate::engine::unwind::excerpt::Spelt;
 use crate::engine::unwind::frame_pointer::{linked_stand, mix, record as read_record, Bounds, Frame, Held, SEED};
 use crate::engine::unwind::table_walk::Root;
 use std::cell::Cell;
@@ -42,14 +43,24 @@ impl End {
 pub(crate) struct Kept<'a> {
     /// The frames, innermost first.
     pub(crate) chain: &'a [Held],
+    /// The hash of each of them and all that are outwards of it.
+    pub(crate) hashes: &'a [Cell<u64>],
     pub(crate) end: End,
     /// Where it begins.
     pub(crate) frame: Frame,
 }
 
-impl<'a> Kept<'a> {
-    pub(crate) fn addresses(self) -> impl Iterator<Item = u64> + 'a {
-        self.chain.iter().map(|held| held.address.get())
+impl Spelt for Kept<'_> {
+    fn words(&self) -> usize {
+        self.chain.len()
+    }
+
+    fn marks(&self) -> usize {
+        0
+    }
+
+    fn from(&self, word: usize) -> impl Iterator<Item = u64> {
+        self.chain.get(word..).unwrap_or(&[]).iter().map(|held| held.address.get())
     }
 }
 
@@ -125,7 +136,8 @@ impl<const ROOM: usize> Chain<ROOM> {
                 chain = rest;
             }
         }
-        Kept { chain, end: self.end.get(), frame: Frame(self.place(start)) }
+        let hashes = self.hashes.get(start..start + chain.len()).unwrap_or(&[]);
+        Kept { chain, hashes, end: self.end.get(), frame: Frame(self.place(start)) }
     }
 
     /// The hash of the chain from `frame` outwards, which is kept.

@@ -35,6 +35,18 @@ pub(crate) struct Excerpt {
     run_len: usize,
 }
 
+/// A stack that somebody keeps and can spell from anywhere, so that nobody looks through all of it for its ends.
+pub(crate) trait Spelt {
+    /// How many words it has: return addresses, and what stands for frames that are left out.
+    fn words(&self) -> usize;
+
+    /// How many of these are no frames.
+    fn marks(&self) -> usize;
+
+    /// The words from the one with this number outwards; the innermost is 0.
+    fn from(&self, word: usize) -> impl Iterator<Item = u64>;
+}
+
 #[derive(Clone, Copy)]
 struct FrameOfRun {
     function: u64,
@@ -58,6 +70,29 @@ impl Excerpt {
 
     fn depth(&self) -> usize {
         self.inner + self.outer
+    }
+
+    /// The words to be kept of a stack, of which recursion is left out already, and whether they are not all.
+    pub(crate) fn of(&mut self, depth: usize, stack: &impl Spelt) -> (&[u64], bool) {
+        self.begin(depth);
+        let (depth, inner, outer, len) = (self.depth(), self.inner, self.outer, stack.words());
+        let is_cut = len > depth;
+        let kept = if is_cut { depth + 1 } else { len };
+        let at_the_inner_end = if is_cut { inner } else { len };
+        self.addresses.iter_mut().zip(stack.from(0).take(at_the_inner_end)).for_each(|(to, word)| *to = word);
+        if is_cut {
+            let rest = self.addresses.get_mut(inner + 1..kept).unwrap_or(&mut []);
+            rest.iter_mut().zip(stack.from(len - outer)).for_each(|(to, word)| *to = word);
+            let [inner_part, outer_part] =
+                [0..inner, inner + 1..kept].map(|part| self.addresses.get(part).unwrap_or(&[]));
+            let is_mark = |word: &&u64| frames_left_out(**word).is_some();
+            let marks_kept = inner_part.iter().chain(outer_part).filter(is_mark).count();
+            let frames = (len - depth).saturating_sub(stack.marks() - marks_kept);
+            if let Some(place) = self.addresses.get_mut(inner) {
+                *place = left_out(frames);
+            }
+        }
+        (self.addresses.get(..kept).unwrap_or(&[]), is_cut)
     }
 
     /// The next frame outwards.
@@ -151,8 +186,8 @@ impl Excerpt {
 mod tests {
     use super::*;
 
-    fn excerpt(depth: usize, steps: &[(u64, Option<u64>)]) -> (Vec<u64>, bool, u64) {
-        let mut excerpt = Box::new(Excerpt {
+    fn nothing() -> Box<Excerpt> {
+        Box::new(Excerpt {
             addresses: [0; MOST_DEPTH + 1],
             inner: 0,
             outer: 0,
@@ -162,7 +197,11 @@ mod tests {
             hash: 0,
             run: [FrameOfRun { function: 0, address: 0, is_behind_gap: false }; LONGEST_RUN],
             run_len: 0,
-        });
+        })
+    }
+
+    fn excerpt(depth: usize, steps: &[(u64, Option<u64>)]) -> (Vec<u64>, bool, u64) {
+        let mut excerpt = nothing();
         excerpt.begin(depth);
         steps.iter().for_each(|&(address, by_table)| excerpt.add(Step { address, by_table }));
         let (addresses, is_cut, key) = excerpt.finish(Ending::Whole);
@@ -185,6 +224,43 @@ mod tests {
         }
         let keys: Vec<u64> = (17..40).map(|len| excerpt(16, &steps[..len]).2).collect();
         assert!(keys.windows(2).all(|keys| keys[0] != keys[1]));
+    }
+
+    /// A stack as it is spelt, innermost first.
+    struct Words<'a>(&'a [u64]);
+
+    impl Spelt for Words<'_> {
+        fn words(&self) -> usize {
+            self.0.len()
+        }
+
+        fn marks(&self) -> usize {
+            self.0.iter().filter(|&&word| word == ROUNDS_LEFT_OUT).count()
+        }
+
+        fn from(&self, word: usize) -> impl Iterator<Item = u64> {
+            self.0[word..].iter().copied()
+        }
+    }
+
+    #[test]
+    fn of_a_stack_that_can_be_spelt_from_anywhere_the_same_is_kept() {
+        let rounds = [(11, Some(10)), (12, Some(10)), (13, Some(10)), (2, None)];
+        let with_gaps: Vec<_> = (0..30).flat_map(|_| rounds).collect();
+        let plain: Vec<_> = (1..=120).map(|address| (address, None)).collect();
+        for steps in [with_gaps, plain] {
+            for len in [0, 1, 15, 16, 17, 40, 120] {
+                let (all, ..) = excerpt(MOST_DEPTH, &steps[..len]);
+                for depth in [16, 24, 64, 119, 120] {
+                    let (words, is_cut, _) = excerpt(depth, &steps[..len]);
+                    let mut spelt = nothing();
+                    // What was there before is no part of it.
+                    spelt.addresses.fill(77);
+                    let of = spelt.of(depth, &Words(&all));
+                    assert_eq!(of, (words.as_slice(), is_cut), "{len} {depth}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -7,8 +7,10 @@
 #![allow(unsafe_code)] // loads from stacks
 
 use crate::engine::unwind::code_at;
-use crate::engine::unwind::frame_pointer::{finish, mix, stand, Bounds, Frame, Held, SEED};
+use crate::engine::unwind::frame_pointer::{finish, mix, stand, Bounds, Frame, SEED};
+use crate::engine::unwind::kept_entry::{Entry, FrameOfEntry, FreshEntry, Met, Record, Search, Start};
 use crate::engine::unwind::table_walk::{Ending, Root, Step, TableWalk, Words};
+use crate::engine::unwind::tables::{self, FramePointer};
 use crate::ledger::layout::ROUNDS_LEFT_OUT;
 use std::cell::Cell;
 
@@ -34,42 +36,6 @@ pub(super) struct Room<const ENDS: usize> {
     pub(super) unloads: Cell<u32>,
     /// The walk could not go on: callers are missing.
     pub(super) is_lost: Cell<bool>,
-}
-
-/// The words of an entry.
-pub(super) struct Record {
-    /// As they are in memory. Of a scattered entry, only the return address lies where it would in a record.
-    held: Held,
-    place: Cell<usize>,
-    /// How many entries from this one on may be read before any of them was compared, if this one is where it was; 0 = it is scattered.
-    pub(super) run: Cell<u32>,
-    /// The first scattered entry from this one on; `LEN` = none.
-    scattered: Cell<u32>,
-}
-
-impl Record {
-    fn words(&self) -> [usize; 3] {
-        [self.place.get(), self.held.next.get(), self.held.address.get() as usize]
-    }
-}
-
-/// What an entry says of the stack.
-pub(super) struct FrameOfEntry {
-    /// The return address; 0 = the walk's end.
-    address: Cell<u64>,
-    /// Where the function that is returned to begins, if it was found by the stack pointer; else 0.
-    function: Cell<u64>,
-    /// The hash of this and all that it leads to.
-    hash: Cell<u64>,
-    /// The next entry outwards that is not left out.
-    outer: Cell<u32>,
-}
-
-pub(super) struct FreshEntry {
-    record: Cell<[usize; 3]>,
-    others: Cell<Option<[usize; 3]>>,
-    address: Cell<u64>,
-    function: Cell<u64>,
 }
 
 /// What is known of the calling thread besides.
@@ -117,10 +83,22 @@ impl<const ENDS: usize> Room<ENDS> {
         self.len.set(0);
     }
 
-    /// The words of the stack that is kept, innermost first: return addresses, and [`ROUNDS_LEFT_OUT`] where frames are.
-    pub(super) fn words(&self) -> impl Iterator<Item = u64> + '_ {
-        let mut at = Self::LEN - self.len.get();
-        let mut is_at_gap = false;
+    /// How many words the stack that is kept has, and how many of them stand for frames that are left out.
+    pub(super) fn counts(&self) -> [usize; 2] {
+        let frame = self.frames.get(Self::LEN - self.len.get());
+        frame.map_or([0; 2], |frame| {
+            [frame.words.get(), frame.words.get() - frame.frames.get()].map(|count| count as usize)
+        })
+    }
+
+    /// The words of the stack that is kept, from the one with this number outwards: return addresses, and [`ROUNDS_LEFT_OUT`] where frames are.
+    /// The innermost is 0.
+    pub(super) fn words(&self, from: usize) -> impl Iterator<Item = u64> + '_ {
+        let [words, _] = self.counts();
+        let left = words.saturating_sub(from);
+        let mut at = self.entry_with(left);
+        // A gap is of the entry before it.
+        let mut is_at_gap = self.frames.get(at).is_some_and(|frame| (frame.words.get() as usize) < left);
         std::iter::from_fn(move || {
             if is_at_gap {
                 is_at_gap = false;
@@ -132,6 +110,18 @@ impl<const ENDS: usize> Room<ENDS> {
             at = outer;
             Some(frame.address.get()).filter(|&address| address != 0)
         })
+    }
+
+    /// The innermost entry from which on the stack has so many words, or one less.
+    fn entry_with(&self, words: usize) -> usize {
+        let words_from = |entry: usize| self.frames.get(entry).map_or(0, |frame| frame.words.get() as usize);
+        let mut at = Self::LEN - self.len.get();
+        while words_from(at) > words {
+            let Some(frame) = self.frames.get(at) else { break };
+            let [jump, outer] = [&frame.jump, &frame.outer].map(|entry| entry.get() as usize);
+            at = if words_from(jump) > words { jump } else { outer };
+        }
+        at
     }
 
     /// Whether the stack from `frame` outwards is as a whole what is kept.
@@ -160,22 +150,26 @@ impl<const ENDS: usize> Room<ENDS> {
         let mut fresh = 0;
         // Entries further in than this one are gone.
         let mut from = Self::LEN - self.len.get();
-        let mut begin = frame;
+        let mut start = Start::At(Frame(frame));
         loop {
-            let mut search = Search { first: from, at: from, last_place: 0 };
+            let mut search = Search::from(from);
             let mut full = false;
-            let mut joins_at = None;
-            let ending = walk.go(Frame(begin), |step, words| {
-                joins_at = words.others.is_none().then(|| search.entry_at(self, words.place)).flatten();
-                if joins_at.is_none() {
+            let mut met = None;
+            let visit = |step: Step, words: &Words| {
+                met = search.meets(step, words, |number| self.entry(number));
+                if !matches!(met, Some(Met::Record(_))) {
                     full = self.push(&mut fresh, step, words).is_none();
                 }
-                full || joins_at.is_some()
-            });
-            let Some(join) = joins_at else {
-                if full {
-                    return Err(NotKept::TooDeep);
-                }
+                full || met.is_some()
+            };
+            let ending = match start {
+                Start::At(frame) => walk.go(frame, visit),
+                Start::From(address, words) => walk.resume(address, words, visit),
+            };
+            if full {
+                return Err(NotKept::TooDeep);
+            }
+            let Some(met) = met else {
                 let is_lost = match ending {
                     Ending::Whole => false,
                     Ending::Lost { recurs: true } => true,
@@ -188,19 +182,67 @@ impl<const ENDS: usize> Room<ENDS> {
                 self.fixed.set((Self::LEN - self.len.get()..Self::LEN).rev().find(is_anchor).unwrap_or(Self::LEN));
                 return Ok(self.known(walk.found_root()));
             };
+            let join = match met {
+                Met::Record(entry) => entry,
+                Met::Behind(entry) => entry + 1,
+            };
+            if join > self.fixed.get() {
+                // The walk did not come by the anchor.
+                self.fixed.set(Self::LEN);
+            }
             let changed = self.standing(join);
             if changed == Self::LEN {
                 self.keep(fresh, join, home.own_stack).ok_or(NotKept::TooDeep)?;
                 return Ok(self.known(None));
             }
-            // Again from the last frame record before what changed: all that a walk goes by is in it.
-            let restart = (join..=changed).rev().find(|&at| !self.is_scattered(at)).unwrap_or(join);
-            for entry in join..restart {
-                self.push_again(&mut fresh, entry).ok_or(NotKept::TooDeep)?;
-            }
-            begin = self.place(restart).ok_or(NotKept::Unsure)?;
+            // Again from the last entry before what changed that has all in it that the walk goes by.
+            start = match self.last_start(join, changed) {
+                Some((restart, start)) => {
+                    for entry in join..restart {
+                        self.push_again(&mut fresh, entry).ok_or(NotKept::TooDeep)?;
+                    }
+                    start
+                }
+                // It is the one that was met, as the walk came to it now.
+                None => {
+                    fresh = fresh.checked_sub(1).ok_or(NotKept::Unsure)?;
+                    let (address, words) = self.fresh.get(fresh).map(FreshEntry::plain_words).ok_or(NotKept::Unsure)?;
+                    Start::From(address, words)
+                }
+            };
             from = changed + 1;
         }
+    }
+
+    /// The last of the entries from `join` on at which a walk may begin anew, where the one at `changed` is the first that is not what it was.
+    fn last_start(&self, join: usize, changed: usize) -> Option<(usize, Start)> {
+        (join..=changed).rev().find_map(|entry| {
+            let start = if self.is_scattered(entry) {
+                self.plain_words(entry).filter(|_| entry < changed).map(|(address, words)| Start::From(address, words))
+            } else {
+                // A record that changed is still at its place. More is asked of one that was come to by a guess, or where a signal came.
+                let is_certain = entry < changed || entry == join || self.calls_surely(entry - 1);
+                self.place(entry).filter(|_| is_certain).map(|place| Start::At(Frame(place)))
+            };
+            Some((entry, start?))
+        })
+    }
+
+    /// An entry; `None` behind the last one.
+    fn entry(&self, number: usize) -> Option<Entry<'_>> {
+        let (record, others, frame) = (self.records.get(number)?, self.others.get(number)?, self.frames.get(number)?);
+        (number < Self::LEN).then_some(Entry { number, record, others, frame })
+    }
+
+    fn plain_words(&self, number: usize) -> Option<(u64, Words)> {
+        self.entry(number)?.plain_words()
+    }
+
+    /// Whether it is certain how the walk goes on from an entry, by its registers alone.
+    fn calls_surely(&self, entry: usize) -> bool {
+        let is_told = |frame: &FrameOfEntry| tables::frame_pointer(frame.address.get()) != FramePointer::Guessed;
+        let is_certain = !self.is_scattered(entry) || self.plain_words(entry).is_some();
+        is_certain && self.frames.get(entry).is_some_and(is_told)
     }
 
     pub(super) fn known(&self, root: Option<Root>) -> Known {
@@ -295,6 +337,7 @@ impl<const ENDS: usize> Room<ENDS> {
         entry.record.set([words.place, frame, words.address]);
         entry.address.set(step.address);
         entry.function.set(step.by_table.unwrap_or(0));
+        entry.frame.set(words.frame);
         *fresh += 1;
         Some(())
     }
@@ -307,6 +350,7 @@ impl<const ENDS: usize> Room<ENDS> {
         let frame = self.frames.get(i)?;
         entry.address.set(frame.address.get());
         entry.function.set(frame.function.get());
+        entry.frame.set(frame.frame.get());
         *fresh += 1;
         Some(())
     }
@@ -344,18 +388,36 @@ impl<const ENDS: usize> Room<ENDS> {
             }
             let (address, function) = (new.address.get(), new.function.get());
             let outer = self.caller_of(function, entry + 1)?;
-            let mut hash = self.frames.get(outer)?.hash.get();
-            if outer > entry + 1 {
+            let is_before_gap = outer > entry + 1;
+            let caller = self.frames.get(outer)?;
+            let mut hash = caller.hash.get();
+            if is_before_gap {
                 hash = mix(hash, ROUNDS_LEFT_OUT);
             }
             let frame = self.frames.get(entry)?;
             frame.address.set(address);
             frame.function.set(function);
+            frame.frame.set(new.frame.get());
             frame.outer.set(outer as u32);
+            frame.jump.set(self.jump_over(outer)?);
             frame.hash.set(if address == 0 { hash } else { mix(hash, address) });
+            frame.frames.set(caller.frames.get() + u32::from(address != 0));
+            frame.words.set(caller.words.get() + u32::from(is_before_gap) + u32::from(address != 0));
         }
         self.len.set(Self::LEN - start);
         Some(())
+    }
+
+    /// Where an entry jumps to that leads to `outer`: as far again as what `outer` jumps over, if that did the same; else to `outer`.
+    fn jump_over(&self, outer: usize) -> Option<u32> {
+        let frames_and_jump = |entry: usize| {
+            let frame = self.frames.get(entry)?;
+            Some((frame.frames.get(), if entry == Self::LEN { Self::LEN as u32 } else { frame.jump.get() }))
+        };
+        let (frames, first) = frames_and_jump(outer)?;
+        let (frames_at_first, second) = frames_and_jump(first as usize)?;
+        let (frames_at_second, _) = frames_and_jump(second as usize)?;
+        Some(if frames - frames_at_first == frames_at_first - frames_at_second { second } else { outer as u32 })
     }
 
     /// What is next outwards of a frame that `next` called: `next`, or the outermost frame of the same function in the run that begins there.
@@ -382,29 +444,6 @@ impl<const ENDS: usize> Room<ENDS> {
 pub(super) const SEED_OF_WALKS: u64 = SEED ^ 5;
 const SEED_OF_LOST: u64 = SEED ^ 3;
 
-/// Looks for places among the kept entries, which mostly come in the order in which these stand.
-pub(super) struct Search {
-    first: usize,
-    at: usize,
-    last_place: usize,
-}
-
-impl Search {
-    /// The frame record at `place`.
-    fn entry_at<const ENDS: usize>(&mut self, room: &Room<ENDS>, place: usize) -> Option<usize> {
-        // On another stack, any may come.
-        if place < self.last_place {
-            self.at = self.first;
-        }
-        self.last_place = place;
-        while self.at < Room::<ENDS>::LEN && room.place(self.at)? < place {
-            self.at += 1;
-        }
-        let is_it = room.place(self.at)? == place && !room.is_scattered(self.at);
-        is_it.then_some(self.at)
-    }
-}
-
 /// Whether there is a record at `outer` where one is at `place`, whatever that holds: farther out on the thread's own stack, or on the
 /// same page.
 pub(super) fn is_there_with(place: usize, outer: usize, own_stack: Bounds) -> bool {
@@ -420,3 +459,6 @@ fn at<T>(array: &[T], i: usize) -> &T {
     // SAFETY: entries are numbered up to `LEN`, the last number that the arrays have.
     unsafe { array.get_unchecked(i) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,7 @@
 #![allow(unsafe_code)] // loads from stacks
 
 use crate::engine::store::own_memory::{ample_bytes, private_bytes};
+use crate::engine::unwind::excerpt::Spelt;
 use crate::engine::unwind::frame_pointer::Frame;
 use crate::engine::unwind::kept_room::{Home, Known, NotKept, Room};
 use crate::engine::unwind::table_walk::Root;
@@ -23,9 +24,9 @@ use std::sync::atomic::{compiler_fence, Ordering};
 
 /// Entries of the deepest walk that a lane without deep stacks has room for.
 const NEAR: usize = 2048;
-/// Entries of the deepest walk that a lane has room for where address space is limited: 20 MiB.
+/// Entries of the deepest walk that a lane has room for where address space is limited: 25 MiB.
 const DEEP: usize = 1 << 17;
-/// Entries of the deepest walk that is kept: 160 MiB of address space. What is deeper is walked anew at each event.
+/// Entries of the deepest walk that is kept: 200 MiB of address space. What is deeper is walked anew at each event.
 const MOST_ENTRIES: usize = 1 << 20;
 
 /// A walk in a larger room goes back to one of so many entries where it has fewer than this. Half of it, so that one that grows and
@@ -117,6 +118,13 @@ impl KeptWalk {
         self.busy.set(false);
     }
 
+    /// How many words the stack that is kept has, and how many of them stand for frames that are left out.
+    fn counts(&self) -> [usize; 2] {
+        let deepest = in_room(&self.deepest).filter(|room| room.len.get() > 0).map(Room::counts);
+        let deep = in_room(&self.deep).filter(|room| room.len.get() > 0).map(Room::counts);
+        deepest.or(deep).or_else(|| in_room(&self.near).map(Room::counts)).unwrap_or([0; 2])
+    }
+
     /// Of a stack that is not as a whole what `near` keeps.
     #[cold]
     #[inline(never)]
@@ -144,12 +152,23 @@ impl KeptWalk {
         }
         update(made(&self.deepest, ample_bytes)?, frame, home).ok()
     }
+}
 
-    /// The words of the stack that is kept, innermost first.
-    pub(crate) fn words(&self) -> impl Iterator<Item = u64> + '_ {
-        let near = in_room(&self.near).into_iter().flat_map(Room::words);
-        let deep = in_room(&self.deep).into_iter().flat_map(Room::words);
-        near.chain(deep).chain(in_room(&self.deepest).into_iter().flat_map(Room::words))
+impl Spelt for KeptWalk {
+    fn words(&self) -> usize {
+        let [words, _] = self.counts();
+        words
+    }
+
+    fn marks(&self) -> usize {
+        let [_, marks] = self.counts();
+        marks
+    }
+
+    fn from(&self, word: usize) -> impl Iterator<Item = u64> {
+        let near = in_room(&self.near).into_iter().flat_map(move |room| room.words(word));
+        let deep = in_room(&self.deep).into_iter().flat_map(move |room| room.words(word));
+        near.chain(deep).chain(in_room(&self.deepest).into_iter().flat_map(move |room| room.words(word)))
     }
 }
 
@@ -213,7 +232,7 @@ mod tests {
     }
 
     fn words(walk: &KeptWalk) -> Vec<u64> {
-        walk.words().collect()
+        walk.from(0).collect()
     }
 
     #[test]

@@ -53,6 +53,14 @@ pub(crate) struct Words {
     pub(crate) others: Option<Others>,
 }
 
+impl Words {
+    /// Whether the return address was found by the stack pointer, and by nothing but what a table says of a function that called. Then
+    /// all registers that the walk knows are in these words, and whoever comes to the same ones goes on in the same way.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.others.is_some_and(|others| others.third.is_none())
+    }
+}
+
 /// Words that do not lie side by side as in a frame record.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Others {
@@ -86,7 +94,24 @@ impl TableWalk {
     /// Walks outwards from `frame`, which is the calling function's or that of one of its callers, until `visit` says that it is enough.
     #[inline(always)]
     pub(crate) fn go(&mut self, frame: Frame, visit: impl FnMut(Step, &Words) -> bool) -> Ending {
-        match self.go_on(frame, visit) {
+        self.memory.start_at(frame.0);
+        match self.record(frame.0) {
+            Some(at) => self.go_from(at, visit),
+            None => Ending::Lost { recurs: false },
+        }
+    }
+
+    /// Walks outwards from a step that an earlier walk came to with [`Words::is_plain`], and that still stands. It is visited again.
+    #[inline(always)]
+    pub(crate) fn resume(&mut self, address: u64, words: Words, visit: impl FnMut(Step, &Words) -> bool) -> Ending {
+        self.memory.start_at(words.place);
+        self.entered = None;
+        self.go_from(Registers { address, stack: words.place + 16, frame: words.frame, words }, visit)
+    }
+
+    #[inline(always)]
+    fn go_from(&mut self, at: Registers, visit: impl FnMut(Step, &Words) -> bool) -> Ending {
+        match self.go_on(at, visit) {
             // Nobody vouches that what is elsewhere stays there.
             Ending::Lost { .. } if self.memory.has_left() => Ending::Lost { recurs: false },
             ending => ending,
@@ -94,11 +119,9 @@ impl TableWalk {
     }
 
     #[inline(always)]
-    fn go_on(&mut self, frame: Frame, mut visit: impl FnMut(Step, &Words) -> bool) -> Ending {
+    fn go_on(&mut self, mut at: Registers, mut visit: impl FnMut(Step, &Words) -> bool) -> Ending {
         const LOST: Ending = Ending::Lost { recurs: true };
         const LOST_NOW: Ending = Ending::Lost { recurs: false };
-        self.memory.start_at(frame.0);
-        let Some(mut at) = self.record(frame.0) else { return LOST_NOW };
         let mut came = Came::Surely;
         // Where it was called from that was come to before.
         let mut callee = 0;

@@ -360,6 +360,48 @@ fn doctests_keep_their_lines_when_what_stands_above_them_grows() {
 }
 
 #[test]
+fn a_doctest_that_is_added_to_an_item_or_removed_shifts_no_line_of_another() {
+    let fixture = Fixture::copy("growing");
+    let source = |doctests: &[u32]| {
+        let doctest = |boxes: &u32| {
+            format!("/// ```\n/// for n in 0..{boxes} {{ std::hint::black_box(Box::new(n)); }}\n/// ```\n///\n")
+        };
+        let docs: String = doctests.iter().map(doctest).collect();
+        fixture.write("src/lib.rs", &format!("{docs}pub fn f() {{}}\n"));
+    };
+    source(&[3, 7]);
+    fixture.memprof("test --save-baseline").succeed().complains("2 tests added");
+    let objects = |fixture: &Fixture| -> Vec<String> {
+        let baseline = fixture.read("memprof.baseline");
+        let lines = baseline.lines().filter(|line| line.contains(" alloc_objects="));
+        lines.map(|line| line.split(" alloc_space=").next().unwrap_or_default().to_owned()).collect()
+    };
+    // In front, where it would take the line of the first.
+    source(&[9, 3, 7]);
+    let added =
+        fixture.memprof("gate").succeed().says("not in the baseline yet").says("within budget: 2 tests compared");
+    added.says("accept` takes it in: doc/growing src/lib.rs - f\n");
+    // And what has grown beside it is still found.
+    source(&[9, 3, 8]);
+    fixture.memprof("gate").run().ended_with(5).says("over budget doc/growing src/lib.rs - f #3").says("7 → 8 (+1)");
+    source(&[9, 3, 7]);
+    fixture.memprof("gate").succeed();
+    fixture.memprof("accept").succeed().complains("1 test added");
+    let f = "growing doc/growing src/lib.rs - f";
+    assert_eq!(
+        objects(&fixture),
+        [format!("{f} #2 alloc_objects=3"), format!("{f} #3 alloc_objects=7"), format!("{f} alloc_objects=9")]
+    );
+    fixture.memprof("gate").succeed().says("within budget: 3 tests compared").never_says("warning");
+    source(&[9, 7]);
+    let removed = fixture.memprof("gate").run().ended_with(6).says("no such test any more");
+    removed.never_says("over budget growing").never_says("only 2 of 3");
+    fixture.memprof("accept").succeed().complains("1 test removed");
+    assert_eq!(objects(&fixture), [format!("{f} #2 alloc_objects=7"), format!("{f} alloc_objects=9")]);
+    fixture.memprof("gate").succeed();
+}
+
+#[test]
 fn what_would_change_nothing_is_refused() {
     let fixture = with_baseline();
     for (arguments, text) in [

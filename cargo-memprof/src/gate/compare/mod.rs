@@ -24,6 +24,8 @@ use std::collections::BTreeMap;
 
 /// Holds `run` against `baseline`.
 pub fn compare(baseline: &Baseline, run: &LoadedRun, policy: &Policy) -> Outcome {
+    let aligned = doctest::aligned(baseline, run);
+    let baseline = aligned.as_ref().unwrap_or(baseline);
     let ran = run.by_test();
     let conditions = conditions(baseline, run, policy);
     let held = !conditions.as_ref().is_some_and(Doubt::is_fatal);
@@ -31,7 +33,7 @@ pub fn compare(baseline: &Baseline, run: &LoadedRun, policy: &Policy) -> Outcome
         if policy.conditions == Severity::Ignore { BTreeMap::new() } else { units::differences(baseline, run) };
     let held =
         |id: &TestId| held && (policy.conditions != Severity::Fail || !otherwise.contains_key(&TargetId::of(id)));
-    let partly = partly_run_items(baseline, ran.keys());
+    let partly = if doctest::all_ran(run) { BTreeMap::new() } else { partly_run_items(baseline, ran.keys()) };
     let judge = |(id, repeats): (&TestId, &Vec<&LoadedTest>)| match partly_run(id, &partly) {
         Some(why) => only_found(id, repeats, baseline.tests.get(id), (policy.not_run, Finding::NotRun { why })),
         None => judge(id, repeats, baseline.tests.get(id), held(id), policy),
@@ -281,10 +283,19 @@ mod tests {
             [("f", 3), ("f #2", 5), ("g", 7)].map(|(name, objects)| (doctest(name), Seen::once(metrics(objects))));
         let baseline = Baseline { conditions: conditions(), tests: tests.into(), ..Baseline::default() };
         let ran = |name: &str, objects| LoadedTest { kind: "doc".into(), ..test(name, metrics(objects)) };
-        let outcome = compare(&baseline, &run(vec![ran("f", 5), ran("g", 7)]), &Policy::default());
+        let mut partly = run(vec![ran("f", 5), ran("g", 7)]);
+        partly.run.filtered = true;
+        let outcome = compare(&baseline, &partly, &Policy::default());
         let why = "only 1 of 2 doctests of its item ran, and it cannot be told which".to_owned();
         assert_eq!(findings(&outcome, "f"), [(Severity::Fail, Finding::NotRun { why })]);
         assert_eq!((outcome.verdict(), outcome.compared().tests), (Verdict::CannotCompare, 1));
+        // Where nothing was left out, the one that is left is the one that it is like.
+        partly.run.filtered = false;
+        let outcome = compare(&baseline, &partly, &Policy::default());
+        assert_eq!(
+            (findings(&outcome, "f"), findings(&outcome, "f #2")),
+            (vec![], vec![(Severity::Fail, Finding::Gone)])
+        );
         let mut filtered = run(vec![ran("g", 7)]);
         assert_eq!(gone(&baseline, &filtered).len(), 2);
         filtered.run.filtered = true;

@@ -80,6 +80,28 @@ fn features_that_other_packages_bring_are_a_condition_of_each_target() {
 }
 
 #[test]
+fn features_are_one_condition_however_they_are_asked_for() {
+    let fixture = Fixture::copy("growing");
+    let manifest = fixture.read("Cargo.toml");
+    fixture.write("Cargo.toml", &format!("{manifest}\n[features]\ndefault = [\"std\"]\nstd = []\nmore = [\"std\"]\n"));
+    quiet(fixture.memprof("test --save-baseline")).succeed();
+    let baseline = fixture.read("memprof.baseline");
+    assert!(baseline.contains("\n@features default\n"), "{baseline}");
+    for spelt in ["--features std", "--features default,growing/std"] {
+        let ran = quiet(fixture.memprof(&format!("gate {spelt}"))).succeed();
+        ran.says("within budget: 3 tests compared").never_says("features");
+        quiet(fixture.memprof("accept")).succeed().never_says("features");
+        quiet(fixture.memprof(&format!("test --save-baseline {spelt}"))).succeed();
+        assert_eq!(fixture.read("memprof.baseline"), baseline, "the file keeps its own words");
+    }
+    let other = quiet(fixture.memprof("gate --features more")).run().ended_with(6);
+    other.says("it was recorded with features `default`; this run used `default,more`");
+    quiet(fixture.memprof("gate --no-default-features --features std")).run().ended_with(6);
+    quiet(fixture.memprof("test --save-baseline --all-features")).succeed().complains("is now of features `all`");
+    quiet(fixture.memprof("gate --features more,std")).succeed();
+}
+
+#[test]
 fn a_test_of_a_target_that_is_compiled_otherwise_is_not_taken_alone() {
     let fixture = Fixture::copy("growing");
     quiet(fixture.memprof("test --save-baseline")).succeed();

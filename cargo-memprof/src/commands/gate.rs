@@ -131,7 +131,8 @@ fn compare_run(options: &GateOptions, context: &mut Context<'_>, out: &Utf8Path)
     } else {
         let done = recording::record(&options.test, context, &|now| {
             // A benchmark is measured many times over already.
-            options.flags.bench.is_none().then(|| again::rules(&baseline, now, &reference.policy)).flatten()
+            let now = reference.in_its_words(&baseline.conditions, now);
+            options.flags.bench.is_none().then(|| again::rules(&baseline, &now, &reference.policy)).flatten()
         })?;
         match done.outputs {
             // There is nothing to be said of what the rest would have been.
@@ -144,7 +145,8 @@ fn compare_run(options: &GateOptions, context: &mut Context<'_>, out: &Utf8Path)
             }
         }
     };
-    let run = LoadedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
+    let mut run = LoadedRun::read(&folder).map_err(|error| error.with_code(ExitCode::CANNOT_COMPARE))?;
+    run.run.conditions = reference.in_its_words(&baseline.conditions, &run.run.conditions);
     run.must_be_of(&context.workspace.root, LAST_RUN)?;
     reference.must_fit(&run, LAST_RUN)?;
     reference.remarks(&baseline, &run).iter().for_each(|remark| context.shell.warn(remark));

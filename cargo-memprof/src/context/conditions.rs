@@ -100,11 +100,15 @@ impl fmt::Display for Difference {
     }
 }
 
+/// The words for all features, and for none.
+pub const ALL: &str = "all";
+pub const NONE: &str = "none";
+
 /// The features of a run as one word: `default`, `all`, `none`, `default,a,b`. Taken from the arguments of `cargo test`. `package` is the
 /// one that they are of where no package is named; `None` = they are of several.
 pub fn features(args: &CargoArgs, package: Option<&str>) -> String {
     if args.has("all-features") {
-        return "all".to_owned();
+        return ALL.to_owned();
     }
     let lists =
         args.arguments().filter_map(|argument| Some(argument.value_of("features")?.to_string_lossy().into_owned()));
@@ -127,7 +131,7 @@ pub fn features(args: &CargoArgs, package: Option<&str>) -> String {
         named.retain(|name| *name != "default");
         named.insert(0, "default");
     }
-    if named.is_empty() { "none".to_owned() } else { named.join(",") }
+    if named.is_empty() { NONE.to_owned() } else { named.join(",") }
 }
 
 /// The packages whose features cargo unifies, as one word: `workspace`, or their names, such as `a,b`.

@@ -22,6 +22,7 @@ pub mod target_dir;
 
 pub mod conditions;
 pub mod doctest_name;
+pub mod features;
 pub mod frameworks;
 pub mod provenance;
 pub mod unit;

@@ -5,7 +5,7 @@ use crate::files::intake;
 use crate::files::outlet;
 use crate::gate::committed::{Baseline, Flaw, TargetId};
 use crate::gate::compare;
-use crate::gate::compare::doctest;
+use crate::gate::compare::doctest_lines;
 use crate::gate::compare::loaded_run::LoadedRun;
 use crate::gate::compare::loaded_test::LoadedTest;
 use crate::gate::compare::one_test;
@@ -186,7 +186,7 @@ fn taken(
 ) -> Result<(Baseline, Changes), Refusal> {
     let empty = Baseline { conditions: run.run.conditions.clone(), ..Baseline::default() };
     let old = old.unwrap_or(&empty);
-    let aligned = doctest::aligned(old, run);
+    let aligned = doctest_lines::aligned(old, run);
     let old = aligned.as_ref().unwrap_or(old);
     let differences = old.conditions.differences(&run.run.conditions);
     let mut new = Baseline { conditions: run.run.conditions.clone(), ..old.clone() };

@@ -2,7 +2,9 @@
 
 use crate::context::Context;
 use crate::context::cargo_env::absolute;
+use crate::context::conditions::Conditions;
 use crate::context::config::Config;
+use crate::context::features::Features;
 use crate::context::target_dir;
 use crate::gate::baseline::against::Against;
 use crate::gate::baseline::file::{self, BaselineFile, Changes, Taking};
@@ -51,6 +53,7 @@ pub struct Reference {
     /// As the user knows it.
     pub source: Source,
     of_benchmarks: bool,
+    features: Features,
 }
 
 impl Reference {
@@ -87,6 +90,7 @@ impl Reference {
             policy,
             source,
             of_benchmarks,
+            features: Features::of(&context.workspace),
         })
     }
 
@@ -116,6 +120,12 @@ impl Reference {
                 .help(format!("record one with `{}` and commit it", self.saving()))
                 .with_code(ExitCode::CANNOT_COMPARE)
         })
+    }
+
+    /// The conditions `now`, in the words of the baseline where these mean the same.
+    pub fn in_its_words(&self, baseline: &Conditions, now: &Conditions) -> Conditions {
+        let same = self.features.are_the_same(&baseline.features, &now.features);
+        Conditions { features: if same { &baseline.features } else { &now.features }.clone(), ..now.clone() }
     }
 
     /// The command that records the baseline.
@@ -167,6 +177,12 @@ impl Reference {
     /// # Errors
     /// Where the file or its profiles cannot be written.
     pub fn take(&self, run: &LoadedRun, taking: Taking<'_>, context: &Context<'_>) -> Result<(), Error> {
+        let mut run = run.clone();
+        // A file that cannot be read is for whoever writes it to judge.
+        if let Ok(Some(baseline)) = self.file.read() {
+            run.run.conditions = self.in_its_words(&baseline.conditions, &run.run.conditions);
+        }
+        let run = &run;
         let changes = self.file.take(run, &self.policy, taking)?;
         self.store.keep(run, &changes.profiled)?;
         if !changes.without_metrics.is_empty() {

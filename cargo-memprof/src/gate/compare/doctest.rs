@@ -1,14 +1,8 @@
 //! The names of doctests in a baseline. rustdoc names a doctest by its line, which every line above it moves; here its
-//! item names it, with a number where the item has several. Where that many ran as have lines, they are taken to be the same; where there are
-//! more or fewer, the lines are given to those that they fit. Pure.
+//! item names it, with a number where the item has several. Pure.
 
 use crate::context::doctest_name::{KIND, item_and_line};
-use crate::gate::committed::Baseline;
-use crate::gate::compare::loaded_run::LoadedRun;
 use crate::gate::compare::loaded_test::LoadedTest;
-use crate::gate::compare::one_test::seen;
-use crate::gate::metrics::{Metric, Seen};
-use crate::gate::program;
 use memprof_profile::record::TestId;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,126 +42,14 @@ pub fn item(id: &TestId) -> Option<TestId> {
 }
 
 /// The place of a doctest of a baseline among those of its item, from 1 on.
-fn number(id: &TestId) -> usize {
+pub fn number(id: &TestId) -> usize {
     id.name.rsplit_once(NUMBER).and_then(|(_, number)| number.parse().ok()).unwrap_or(1)
 }
 
-fn with_number(item: &TestId, number: usize) -> TestId {
+/// The doctest at this place among those of its item.
+pub fn with_number(item: &TestId, number: usize) -> TestId {
     let name = if number > 1 { format!("{}{NUMBER}{number}", item.name) } else { item.name.clone() };
     TestId { name, ..item.clone() }
-}
-
-/// Whether all doctests that there are ran, so that one that did not is gone.
-pub fn all_ran(run: &LoadedRun) -> bool {
-    !run.run.filtered && !run.run.interrupted && run.run.cargo_exit == 0
-}
-
-/// `baseline` with the lines of items that have more or fewer doctests than when they were written at the places of those that they are of: a doctest
-/// that was added or removed shifts no other's. Which that are is told by their metrics and their order. Lines that are left stand behind all others.
-/// `None` = nothing changes.
-pub fn aligned(baseline: &Baseline, run: &LoadedRun) -> Option<Baseline> {
-    let ran = run.by_test();
-    let is_own = |id: &&TestId| program::of_line(id).is_none();
-    let mut items: BTreeMap<TestId, [Vec<(usize, Seen)>; 2]> = BTreeMap::new();
-    for (id, line) in baseline.tests.iter().filter(|(id, _)| is_own(id)) {
-        item(id).into_iter().for_each(|item| items.entry(item).or_default()[0].push((number(id), *line)));
-    }
-    for (id, repeats) in ran.iter().filter(|(id, _)| is_own(id)) {
-        let known = item(id).zip(seen(repeats));
-        known.into_iter().for_each(|(item, seen)| items.entry(item).or_default()[1].push((number(id), seen)));
-    }
-    let mut moved: BTreeMap<TestId, TestId> = BTreeMap::new();
-    for (item, [lines, ran]) in &mut items {
-        let may_be_known = lines.len() < ran.len() || lines.len() > ran.len() && all_ran(run);
-        if lines.is_empty() || ran.is_empty() || !may_be_known {
-            continue;
-        }
-        lines.sort_by_key(|(number, _)| *number);
-        ran.sort_by_key(|(number, _)| *number);
-        let pairs = pairs(lines, ran);
-        let mut behind = ran.last().map_or(0, |(number, _)| *number);
-        for (at, (before, _)) in lines.iter().enumerate() {
-            let place = pairs.iter().find(|(line, _)| *line == at).map(|(_, ran_at)| ran[*ran_at].0);
-            let now = place.unwrap_or_else(|| {
-                behind += 1;
-                behind
-            });
-            moved.insert(with_number(item, *before), with_number(item, now));
-        }
-    }
-    moved.retain(|before, now| before != now);
-    if moved.is_empty() {
-        return None;
-    }
-    let place = |id: &TestId| match program::of_line(id) {
-        Some((test, program)) => moved
-            .get(&test)
-            .map(|test| TestId { name: memprof_harness::settle::line_of(&test.name, &program), ..test.clone() }),
-        None => moved.get(id).cloned(),
-    };
-    let at_place = |(id, line): (&TestId, &Seen)| (place(id).unwrap_or_else(|| id.clone()), *line);
-    let tests = baseline.tests.iter().map(at_place).collect();
-    Some(Baseline { tests, ..baseline.clone() })
-}
-
-/// Which of `lines` is that of which of `ran`, by their places in both: in order, all of the shorter list, as many as can be with the metrics of
-/// their lines, and then those that differ least.
-fn pairs(lines: &[(usize, Seen)], ran: &[(usize, Seen)]) -> Vec<(usize, usize)> {
-    type Cost = (usize, u128);
-    let cost = |line: &Seen, now: &Seen| -> Cost {
-        let distance = |metric| i128::from(line.most.get(metric)).abs_diff(now.most.get(metric).into());
-        (usize::from(!line.holds(now)), Metric::ALL.into_iter().map(distance).fold(0, u128::saturating_add))
-    };
-    // Of the first so many lines and the first so many that ran, all of the fewer paired, the least cost; and by which step it is had.
-    let most = (usize::MAX, u128::MAX);
-    let mut least: Vec<Vec<(Cost, Step)>> = vec![vec![(most, Step::Pair); ran.len() + 1]; lines.len() + 1];
-    for line in 0..=lines.len() {
-        for now in 0..=ran.len() {
-            let mut best = if line.min(now) == 0 { ((0, 0), Step::None) } else { (most, Step::None) };
-            let mut offer = |cost: Cost, step: Step| {
-                if cost < best.0 {
-                    best = (cost, step);
-                }
-            };
-            if line > 0 && now > 0 {
-                let (misfits, distance) = least[line - 1][now - 1].0;
-                let (misfit, far) = cost(&lines[line - 1].1, &ran[now - 1].1);
-                if line > now {
-                    offer(least[line - 1][now].0, Step::Line);
-                }
-                if now > line {
-                    offer(least[line][now - 1].0, Step::Ran);
-                }
-                offer((misfits.saturating_add(misfit), distance.saturating_add(far)), Step::Pair);
-            }
-            least[line][now] = best;
-        }
-    }
-    let (mut line, mut now) = (lines.len(), ran.len());
-    let mut pairs = Vec::new();
-    loop {
-        match least[line][now].1 {
-            Step::None => return pairs,
-            Step::Line => line -= 1,
-            Step::Ran => now -= 1,
-            Step::Pair => {
-                (line, now) = (line - 1, now - 1);
-                pairs.push((line, now));
-            }
-        }
-    }
-}
-
-/// The last step on the way to a pairing.
-#[derive(Clone, Copy)]
-enum Step {
-    /// There is nothing to be paired.
-    None,
-    /// The last line is left.
-    Line,
-    /// The last that ran is new.
-    Ran,
-    Pair,
 }
 
 #[cfg(test)]
@@ -188,30 +70,5 @@ mod tests {
         let item_of = |test: &LoadedTest| item(&test.id()).map(|id| id.name);
         assert_eq!(item_of(&tests[0]).as_deref(), Some("src/lib.rs"));
         assert_eq!(item_of(&tests[4]), None);
-    }
-
-    #[test]
-    fn a_doctest_that_is_added_or_removed_shifts_no_line_of_another() {
-        use crate::gate::metrics::Metrics;
-        let list = |objects: &[u64]| -> Vec<(usize, Seen)> {
-            let seen = |alloc_objects| Seen::once(Metrics { alloc_objects, ..Metrics::default() });
-            objects.iter().zip(1..).map(|(objects, number)| (number, seen(*objects))).collect()
-        };
-        let paired = |lines: &[u64], ran: &[u64]| {
-            let mut pairs = pairs(&list(lines), &list(ran));
-            pairs.reverse();
-            pairs
-        };
-        // In front, in between, behind; of equal ones the first are the old ones.
-        assert_eq!(paired(&[3, 5], &[9, 3, 5]), [(0, 1), (1, 2)]);
-        assert_eq!(paired(&[3, 5], &[3, 9, 5]), [(0, 0), (1, 2)]);
-        assert_eq!(paired(&[3, 5], &[3, 5, 9]), [(0, 0), (1, 1)]);
-        assert_eq!(paired(&[3], &[3, 3]), [(0, 0)]);
-        assert_eq!(paired(&[3, 9, 5], &[3, 5]), [(0, 0), (2, 1)]);
-        assert_eq!(paired(&[3, 3], &[3]), [(0, 0)]);
-        // One that has grown is still that one: nothing may be taken for new that is over its line.
-        assert_eq!(paired(&[3, 50], &[9, 3, 52]), [(0, 1), (1, 2)]);
-        assert_eq!(paired(&[3, 50], &[3, 52, 9]), [(0, 0), (1, 1)]);
-        assert_eq!(paired(&[], &[3]), []);
     }
 }

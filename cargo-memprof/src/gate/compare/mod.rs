@@ -3,6 +3,7 @@
 mod absent;
 pub mod again;
 pub mod doctest;
+pub mod doctest_lines;
 pub mod loaded_run;
 pub mod loaded_test;
 pub mod one_test;
@@ -24,7 +25,7 @@ use std::collections::BTreeMap;
 
 /// Holds `run` against `baseline`.
 pub fn compare(baseline: &Baseline, run: &LoadedRun, policy: &Policy) -> Outcome {
-    let aligned = doctest::aligned(baseline, run);
+    let aligned = doctest_lines::aligned(baseline, run);
     let baseline = aligned.as_ref().unwrap_or(baseline);
     let ran = run.by_test();
     let conditions = conditions(baseline, run, policy);
@@ -33,7 +34,7 @@ pub fn compare(baseline: &Baseline, run: &LoadedRun, policy: &Policy) -> Outcome
         if policy.conditions == Severity::Ignore { BTreeMap::new() } else { units::differences(baseline, run) };
     let held =
         |id: &TestId| held && (policy.conditions != Severity::Fail || !otherwise.contains_key(&TargetId::of(id)));
-    let partly = if doctest::all_ran(run) { BTreeMap::new() } else { partly_run_items(baseline, ran.keys()) };
+    let partly = if doctest_lines::all_ran(run) { BTreeMap::new() } else { partly_run_items(baseline, ran.keys()) };
     let judge = |(id, repeats): (&TestId, &Vec<&LoadedTest>)| match partly_run(id, &partly) {
         Some(why) => only_found(id, repeats, baseline.tests.get(id), (policy.not_run, Finding::NotRun { why })),
         None => judge(id, repeats, baseline.tests.get(id), held(id), policy),

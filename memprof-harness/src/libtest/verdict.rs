@@ -112,7 +112,8 @@ pub fn remark(output: &[u8]) -> Option<&'static str> {
     // Below the C library blocks are its own.
     (complains && !cfg!(memprof_native)).then_some(
         "note: C's free or realloc got a block that C did not make; where it was Rust's, such as a CString's, it works while recorded if \
-         the C library is linked dynamically (without crt-static); for code that was loaded with RTLD_DEEPBIND, run with --native",
+         the C library is linked dynamically (without crt-static); for code that was loaded with RTLD_DEEPBIND, or that found \
+         free by dlsym in the C library itself, run with --native",
     )
 }
 

@@ -130,6 +130,10 @@ pub(crate) mod memory {
         false
     }
 
+    pub(crate) fn next_in_memory(start: usize, end: usize) -> (usize, usize) {
+        (start, end)
+    }
+
     /// # Safety
     /// None: nothing is copied.
     pub(crate) unsafe fn copy_if_there(_: *mut c_void, _: usize, _: usize) -> isize {
@@ -177,7 +181,13 @@ pub(crate) mod thread {
         false
     }
 
-    pub(crate) fn stack() -> Option<(usize, usize)> {
+    pub(crate) struct Stack {
+        pub(crate) low: usize,
+        pub(crate) high: usize,
+        pub(crate) is_c_librarys: bool,
+    }
+
+    pub(crate) fn stack() -> Option<Stack> {
         None
     }
 

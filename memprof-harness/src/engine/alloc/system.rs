@@ -141,7 +141,7 @@ pub(crate) unsafe fn realloc(block: *mut u8, layout: Layout, size: usize) -> *mu
 #[inline(always)]
 pub(crate) unsafe fn may_have(block: *mut u8, bytes: usize) -> bool {
     // SAFETY: as the caller promises, and glibc's.
-    !next().is_some_and(|next| next.are_glibcs) || unsafe { is_consistent(block, bytes) }
+    !is_glibcs() || unsafe { is_consistent(block, bytes) }
 }
 
 /// As [`may_have`].
@@ -156,6 +156,11 @@ unsafe fn is_consistent(block: *mut u8, bytes: usize) -> bool {
     let usable = (word & !FLAGS).wrapping_sub(size_of::<usize>());
     usable.wrapping_sub(bytes) <= bytes + MOST_OF_SHORTEST
         || word & IS_MAPPED != 0 && bytes <= usable.wrapping_sub(size_of::<usize>())
+}
+
+/// Whether the functions to go on with are glibc's, and not another allocator's that was loaded in front.
+pub(crate) fn is_glibcs() -> bool {
+    next().is_some_and(|next| next.are_glibcs)
 }
 
 /// The fewest bytes that a block of C's may have been asked for.
@@ -196,7 +201,7 @@ unsafe fn glibcs_word(block: *mut u8) -> usize {
 /// # Safety
 /// `block` is a live block of C's.
 pub(crate) unsafe fn fewest_bytes(block: *mut u8, usable: usize) -> usize {
-    if next().is_some_and(|next| next.are_glibcs) {
+    if is_glibcs() {
         // SAFETY: it is glibc's, which has a word with the block's size and three flags in front of
         // it.
         let word = unsafe { glibcs_word(block) };

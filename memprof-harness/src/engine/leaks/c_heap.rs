@@ -62,6 +62,19 @@ pub(crate) fn mark_of_cached(memory: &mut Memory) -> Result<Option<usize>, Skipp
     Ok(one.filter(|mark| *mark != 0 && other == one))
 }
 
+/// Whether a block that glibc gave is one still, as far as its chunk and the next one tell: freed unseen it may have become part of what is
+/// left, behind which there may be nothing.
+#[cfg(not(memprof_native))]
+pub(crate) fn is_in_use(memory: &mut Memory, block: usize) -> Result<bool, Skipped> {
+    let start = block.wrapping_sub(HEADER);
+    let Some([head]) = memory.words_at(start.wrapping_add(8))? else { return Ok(false) };
+    if head & MAPPED != 0 {
+        return Ok(true);
+    }
+    let next = start.wrapping_add(head / ALIGN * ALIGN);
+    Ok(memory.words_at(next.wrapping_add(8))?.is_some_and(|[head]: [usize; 1]| head & IN_USE != 0))
+}
+
 /// Visits the chunks of the heaps in a mapping, lowest first; none of what is no heap, or one that is not understood. The kernel makes one
 /// mapping of those that adjoin.
 pub(crate) fn for_each_chunk(
@@ -71,7 +84,7 @@ pub(crate) fn for_each_chunk(
 ) -> Result<(), Skipped> {
     match mapping.kind {
         Kind::Heap => walk(memory, mapping.start, mapping.end, &mut visit),
-        Kind::Stack => Ok(()),
+        Kind::Stack | Kind::Shared => Ok(()),
         Kind::Other => {
             let first = mapping.start.next_multiple_of(THREADS_HEAP);
             for start in (first..mapping.end).step_by(THREADS_HEAP) {

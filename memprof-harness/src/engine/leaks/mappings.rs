@@ -23,6 +23,8 @@ pub(crate) enum Kind {
     Stack,
     /// What the C library got by `brk`.
     Heap,
+    /// Shared with other processes, or a file's: most of it may never have been touched, and reading would bring it into memory.
+    Shared,
 }
 
 // SAFETY: numbers, and an enum with a value of 0 of which no other bits are ever written.
@@ -133,6 +135,7 @@ impl Line {
             name if name.starts_with(b"[heap]") => Kind::Heap,
             // The kernel's.
             name if name.starts_with(b"[v") => return None,
+            _ if shared == b's' => Kind::Shared,
             _ => Kind::Other,
         };
         may_hold.then_some(Found::MayHold(Mapping { start: self.start, end: self.end, kind }))
@@ -172,7 +175,7 @@ mod tests {
             of(0x6000, 0x7000, Kind::Other),
             of(0x7000, 0x8000, Kind::Heap),
             Found::Guard(0x9000),
-            of(0x9000, 0xa000, Kind::Other),
+            of(0x9000, 0xa000, Kind::Shared),
             of(0x7ffc_0000_0000, 0x7ffc_0002_1000, Kind::Stack),
         ];
         assert_eq!(found, expected);

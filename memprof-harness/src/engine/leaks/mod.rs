@@ -24,7 +24,7 @@ pub(crate) mod threads;
 use crate::engine::alloc::slots;
 use crate::engine::leaks::array::Array;
 use crate::engine::leaks::blocks::Blocks;
-use crate::engine::leaks::mappings::{Guards, Mapping};
+use crate::engine::leaks::mappings::{Guards, Kind, Mapping};
 use crate::engine::leaks::memory::Memory;
 use crate::engine::leaks::registers::Registers;
 use crate::engine::leaks::roots::Unused;
@@ -123,7 +123,12 @@ fn find(
         let is_c_librarys = roots::is_of_c_library(*mapping);
         unused.for_each_gap(mapping.start, mapping.end, |mut start, end| {
             while start < end {
-                let words = memory.words(start, end)?;
+                let piece = match mapping.kind {
+                    Kind::Shared => os::memory::next_in_memory(start, end),
+                    _ => (start, end),
+                };
+                start = piece.0;
+                let words = memory.words(start, piece.1)?;
                 if words.is_empty() {
                     break;
                 }

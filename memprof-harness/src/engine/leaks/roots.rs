@@ -165,8 +165,10 @@ fn at(address: usize) -> *mut u8 {
 #[cfg(not(memprof_native))]
 #[allow(unsafe_code)]
 fn room(start: usize, memory: &mut Memory) -> Result<Option<usize>, Skipped> {
-    // Where it is gone after all, as by a thread that woke up, the C library must not be asked.
-    if memory.words_at::<2>(start.wrapping_sub(c_heap::HEADER))?.is_none() {
+    use crate::engine::alloc::system;
+    // Where it is gone after all, as by a thread that woke up or a call that nobody saw, the C library must not be asked.
+    let is_there = memory.words_at::<2>(start.wrapping_sub(c_heap::HEADER))?.is_some();
+    if !is_there || system::is_glibcs() && !c_heap::is_in_use(memory, start)? {
         return Ok(None);
     }
     // SAFETY: a block of the C library's that was not given back.
@@ -274,10 +276,10 @@ pub(crate) fn leave_out_own(
             false
         }
     };
-    // A stack that the program made itself has no guard, or one of its own: the kernel lists it together with whatever adjoins, and
-    // the program may use it for something else once its thread has ended.
+    // Behind C's own functions a stack's maker is not asked for: one of the C library's is known by its guard. Others are not noted.
+    let is_c_librarys = |start| !cfg!(memprof_native) || guards.stand_before(start);
     let all_stacks = threads::for_each_unused(own, sleepers, still_says, |start, end| {
-        if guards.stand_before(start) {
+        if is_c_librarys(start) {
             unused.add(start, end);
         }
     });

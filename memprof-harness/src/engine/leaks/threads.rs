@@ -19,7 +19,7 @@ pub(crate) const RED_ZONE: usize = 128;
 /// In the place of a thread's number where that is not known.
 pub(crate) const NOBODY: libc::pid_t = 0;
 
-/// The stacks that threads of this process had when they were first recorded: with each the place of the thread-local that says the same
+/// The stacks that the C library made for threads of this process, as they were when the threads were first recorded: with each the place of the thread-local that says the same
 /// as long as the stack is a stack, and the thread's number.
 pub(crate) static STACKS: Ranges = Ranges::new();
 

@@ -57,6 +57,8 @@ pub(crate) struct Thread {
     /// signal handler too.
     record: Cell<Option<&'static Lane>>,
     bounds: Cell<Bounds>,
+    /// Whether the program is known to have made that stack.
+    on_programs_stack: Cell<bool>,
     /// Whether it is the test's own, where the window is a frame of its stack.
     #[cfg(memprof_program)]
     watch: Cell<Watch>,
@@ -82,6 +84,7 @@ thread_local! {
             local: Cell::new(None),
             record: Cell::new(None),
             bounds: Cell::new(Bounds { low: 0, high: 0 }),
+            on_programs_stack: Cell::new(false),
             #[cfg(memprof_program)]
             watch: Cell::new(Watch::Unseen),
         }
@@ -249,7 +252,7 @@ impl Thread {
     fn bounds(&self) -> Bounds {
         if self.bounds.get().high == 0 {
             self.joining.set(true);
-            self.bounds.set(own_stack());
+            self.find_stack();
             self.joining.set(false);
         }
         self.bounds.get()
@@ -317,7 +320,7 @@ impl Thread {
         let local = lane::take()?;
         self.joining.set(true);
         if self.bounds.get().high == 0 {
-            self.bounds.set(own_stack());
+            self.find_stack();
         }
         if !self.counted.replace(true) {
             ledger_map::header().threads.fetch_add(1, Relaxed);
@@ -330,10 +333,17 @@ impl Thread {
         Some(local)
     }
 
-    /// Has the stack known as one, by what this very thread-local says.
+    fn find_stack(&self) {
+        let (bounds, is_programs) = own_stack();
+        self.bounds.set(bounds);
+        self.on_programs_stack.set(is_programs);
+    }
+
+    /// Has the stack known as one, by what this very thread-local says. Not one that the program made: once the thread has ended, its memory
+    /// may serve something else.
     fn tell_stack(&self) {
         let Bounds { low, high } = self.bounds.get();
-        if low < high {
+        if low < high && !self.on_programs_stack.get() {
             let place = self.bounds.as_ptr().address();
             // Whose it is takes a system call to find out.
             let id = if calls::allows_calls() { os::thread::id() } else { NOBODY };
@@ -399,20 +409,22 @@ pub(crate) fn join() {
     });
 }
 
-/// Where the calling thread's stack lies; nowhere if the system does not say.
-fn own_stack() -> Bounds {
+/// Where the calling thread's stack lies, nowhere if the system does not say; and whether the program is known to have made it.
+fn own_stack() -> (Bounds, bool) {
     let errno = Errno::save();
     let is_free = calls::allows_calls();
     #[cfg(memprof_native)]
-    let bounds =
-        if is_free { crate::engine::unwind::stack_bounds::stack_of_this_thread() } else { seccomp::known_stack() };
+    let stack =
+        if is_free { crate::engine::unwind::stack_bounds::stack_of_this_thread() } else { seccomp::known_stack() }
+            .map(|bounds| (bounds, false));
     // What this asks the kernel, std asks for each thread that it starts: so it may under a filter, if it started then.
     #[cfg(not(memprof_native))]
-    let bounds = if is_free { None } else { seccomp::known_stack() }
-        .or_else(|| os::thread::stack().map(|(low, high)| Bounds { low, high }));
-    let bounds = bounds.unwrap_or(Bounds::NOWHERE);
+    let stack = if is_free { None } else { seccomp::known_stack() }.map(|bounds| (bounds, false)).or_else(|| {
+        let stack = os::thread::stack()?;
+        Some((Bounds { low: stack.low, high: stack.high }, !stack.is_c_librarys))
+    });
     errno.restore();
-    bounds
+    stack.unwrap_or((Bounds::NOWHERE, false))
 }
 
 /// The pthread key whose destructor tells that a thread ends, plus 1; 0 = none was made.

@@ -69,6 +69,32 @@ pub(crate) fn is_mapped(page: *mut c_void) -> bool {
     unsafe { libc::mincore(page, 1, &mut state) == 0 }
 }
 
+/// The next pages from `start` on that are in memory, up to `end`, and no more than are asked for at a time. Where the kernel does not say,
+/// all are. `start` is returned as `end` where there are none.
+pub(crate) fn next_in_memory(start: usize, end: usize) -> (usize, usize) {
+    let page = page_size();
+    let mut at = start;
+    while at < end {
+        let mut states = [0u8; 256];
+        let first = at / page * page;
+        let pages = (end - first).div_ceil(page).min(states.len());
+        let place = crate::provenance::without_provenance_mut(first);
+        // SAFETY: there is room for the answer on so many pages.
+        if unsafe { libc::mincore(place, pages * page, states.as_mut_ptr()) } != 0 {
+            return (at, end);
+        }
+        let states = states.get(..pages).unwrap_or(&[]);
+        let is_in = |state: &u8| state & 1 != 0;
+        if let Some(found) = states.iter().position(is_in) {
+            let many = states.get(found..).unwrap_or(&[]).iter().take_while(|state| is_in(state)).count();
+            let from = at.max(first + found * page);
+            return (from, (first + (found + many) * page).min(end));
+        }
+        at = first + pages * page;
+    }
+    (end, end)
+}
+
 /// Copies `len` bytes of this process that may not be there; gives how many there were, from the first on, and otherwise less than 0
 /// with `errno` set.
 ///
@@ -134,6 +160,40 @@ mod tests {
             threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
         });
         heaps.len()
+    }
+
+    #[test]
+    fn pages_that_nobody_touched_are_not_in_memory_and_are_not_brought_there() {
+        let page = page_size();
+        let len = 1000 * page;
+        let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+        // SAFETY: new memory.
+        let memory = unsafe { libc::mmap(ptr::null_mut(), len, access, flags, -1, 0) };
+        assert_ne!(memory, libc::MAP_FAILED);
+        for touched in [3, 4, 255, 256, 700, 999] {
+            // SAFETY: in the mapping.
+            unsafe { memory.cast::<u8>().wrapping_add(touched * page).write(1) };
+        }
+        let start = memory as usize;
+        let end = start + len;
+        let (mut at, mut found) = (start, Vec::new());
+        while at < end {
+            let (from, to) = next_in_memory(at, end);
+            if from < to {
+                found.push(((from - start) / page, (to - start) / page));
+            }
+            at = to;
+        }
+        assert_eq!(found, [(3, 5), (255, 257), (700, 701), (999, 1000)]);
+        // From within a page, and to within one.
+        assert_eq!(
+            next_in_memory(start + 4 * page + 8, start + 4 * page + 16),
+            (start + 4 * page + 8, start + 4 * page + 16)
+        );
+        // SAFETY: mapped above, and not used any more.
+        unsafe { libc::munmap(memory, len) };
+        // What is not mapped is asked for as it is.
+        assert_eq!(next_in_memory(page, 2 * page), (page, 2 * page));
     }
 
     /// In a process of its own: what the C library was once told holds for good.

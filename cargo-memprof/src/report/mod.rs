@@ -299,7 +299,7 @@ impl Job<'_> {
             executable: record.executable.to_string_lossy().into_owned(),
             comments: comments(facts.rate, &facts.command, &title).into_iter().chain(cut_short(&record)).collect(),
         };
-        let profile = symbolize::assemble(&test.take_ledger()?, self.map, symbols, about, Trimming::Glue);
+        let profile = symbolize::assemble(test.take_ledger()?, self.map, symbols, about, Trimming::Glue);
         drop(test);
         let files = write_formats(outputs, self.folder, &profile, &title)?;
         let leaked_at = leaked_at(&profile);

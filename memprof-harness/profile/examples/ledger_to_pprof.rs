@@ -20,7 +20,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         eprintln!("no names of `{}`: {why}", object.display());
     }
     let about = About { rate: SampleRate(ledger.rate), ..About::default() };
-    let profile = assemble(&ledger, &map, &symbols, about, Trimming::Glue);
+    let profile = assemble(ledger, &map, &symbols, about, Trimming::Glue);
 
     let tree = Tree::of(&profile);
     let mut roots: Vec<(u64, &str)> = tree

@@ -24,7 +24,7 @@
 //! let map = request.add(&modules(&ledger, &ledger.identity.exe), ledger.stacks.addresses());
 //! let symbols = request.resolve(&NoStore, &source_roots, &|_| ());
 //! let about = About { rate: SampleRate(ledger.rate), ..About::default() };
-//! let profile = assemble(&ledger, &map, &symbols, about, Trimming::Glue);
+//! let profile = assemble(ledger, &map, &symbols, about, Trimming::Glue);
 //! std::fs::write("a.pb.gz", export::pprof::export(&profile))?;
 //! # Ok(())
 //! # }

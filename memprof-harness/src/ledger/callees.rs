@@ -1,37 +1,24 @@
 //! Which nodes of a trie are called by which: the index with which equal nodes are found while the trie grows.
 //!
-//! **Encoding**: for each caller its newest callee, and for each node the callee of the same caller before it. The first of these lists that
-//! belongs to no node is that of the roots.
+//! **Encoding**: the first callee of a node is mostly the one that was added right after it, so of each caller that one is looked at first, and what
+//! else it calls is in a map, by caller and key. Of the roots it is node 0.
 //!
-//! **Why**: a trie is filled by stacks that have most of their callers in common with the stack before, so what is looked for
-//! is nearly always new, or the newest. A hash table would touch memory at random for each node, millions of times; here a new node
-//! goes beside its caller, which was touched just now. Callers with more than [`MOST_LOOKED_AT`] callees have these in a map besides, so
-//! that none takes more than so many steps.
+//! **Why**: a trie is filled by stacks that have some of their callers in common with the stack before, and the rest for themselves: each of these calls the
+//! next one. So a node takes no memory here but where calls branch, and is found without a look at memory that was not touched just now. A map
+//! of all nodes would be touched at random for each of them, millions of times, and lists of callees take as much as the nodes.
 //!
-//! **Example**: the roots are 0 and 3, and 0 calls 1 and 2: the newest root is 3, the one before it 0; the newest callee of 0 is 2, the one
-//! before it 1.
+//! **Example**: the roots are 0 and 3, and 0 calls 1 and 2: 0 and 1 are found by their numbers, 2 and 3 in the map.
 
-use std::collections::{HashMap, HashSet};
-
-/// Callees that are looked at one by one.
-const MOST_LOOKED_AT: usize = 16;
+use std::collections::HashMap;
 
 /// See above. Nodes are numbered in the order in which they are added.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Callees {
-    /// The first is the roots', the others are the nodes'.
-    links: Vec<Link>,
-    /// Callers with many callees, as places in `links`.
-    crowded: HashSet<u32>,
-    /// What these call: the caller's place and the callee's key to the callee's number. Its hashes cannot be foreseen.
-    of_crowded: HashMap<(u32, u32), u32>,
-}
-
-/// Places in `links`, 0 = none.
-#[derive(Debug, Clone, Copy, Default)]
-struct Link {
-    newest: u32,
-    before: u32,
+    /// How many nodes there are.
+    len: usize,
+    /// Those that do not come right after their callers: the caller's number + 1 (0 = it is a root) and the node's key, to the node's number. Its hashes
+    /// cannot be foreseen.
+    others: HashMap<(u32, u32), u32>,
 }
 
 /// What was asked for.
@@ -43,17 +30,11 @@ pub enum Callee {
     New(usize),
 }
 
-impl Default for Callees {
-    fn default() -> Callees {
-        Callees { links: vec![Link::default()], crowded: HashSet::new(), of_crowded: HashMap::new() }
-    }
-}
-
 impl Callees {
     /// How many nodes there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.links.len() - 1
+        self.len
     }
 
     /// There are none.
@@ -62,43 +43,30 @@ impl Callees {
         self.len() == 0
     }
 
-    /// Makes room for so many nodes more.
-    pub fn reserve(&mut self, more: usize) {
-        self.links.reserve_exact(more);
-    }
-
-    /// The node that `caller` calls (`None`: a root) and that `key` tells from all others it calls; added if it is new. `key_of` gives the keys of nodes
-    /// that are there. `None` where there are 2^32 of them, or no such caller.
-    pub fn enter(&mut self, caller: Option<usize>, key: u32, key_of: impl Fn(usize) -> u32) -> Option<Callee> {
-        let slot = u32::try_from(caller.map_or(0, |caller| caller + 1)).ok()?;
-        let newest = self.links.get(slot as usize)?.newest;
-        let (mut at, mut looked_at) = (newest, 0);
-        while at != 0 && looked_at < MOST_LOOKED_AT {
-            let number = at as usize - 1;
-            if key_of(number) == key {
-                return Some(Callee::Known(number));
-            }
-            at = self.links.get(at as usize)?.before;
-            looked_at += 1;
+    /// The node that `caller` calls (`None`: a root) and that `key` tells from all others it calls; added if it is new. `node` gives the callers and
+    /// keys of nodes that are there. `None` where there are 2^32 of them, or no such caller.
+    pub fn enter(
+        &mut self,
+        caller: Option<usize>,
+        key: u32,
+        node: impl Fn(usize) -> (Option<usize>, u32),
+    ) -> Option<Callee> {
+        let beside = caller.map_or(0, |caller| caller + 1);
+        if beside > self.len {
+            return None;
         }
-        let new = u32::try_from(self.links.len()).ok()?;
-        let number = new as usize - 1;
-        if looked_at == MOST_LOOKED_AT {
-            if self.crowded.insert(slot) {
-                let mut at = newest;
-                while at != 0 {
-                    self.of_crowded.insert((slot, key_of(at as usize - 1)), at - 1);
-                    at = self.links.get(at as usize)?.before;
-                }
+        let new = u32::try_from(self.len).ok().filter(|new| *new != u32::MAX)?;
+        if beside < self.len {
+            if node(beside) == (caller, key) {
+                return Some(Callee::Known(beside));
             }
-            if let Some(known) = self.of_crowded.get(&(slot, key)) {
-                return Some(Callee::Known(*known as usize));
+            let known = *self.others.entry((u32::try_from(beside).ok()?, key)).or_insert(new);
+            if known != new {
+                return Some(Callee::Known(known as usize));
             }
-            self.of_crowded.insert((slot, key), new - 1);
         }
-        self.links.push(Link { newest: 0, before: newest });
-        self.links.get_mut(slot as usize)?.newest = new;
-        Some(Callee::New(number))
+        self.len += 1;
+        Some(Callee::New(new as usize))
     }
 }
 
@@ -109,12 +77,12 @@ mod tests {
     #[test]
     fn every_callee_is_found_again_however_many_a_caller_has() {
         let mut callees = Callees::default();
-        let mut keys: Vec<u32> = Vec::new();
+        let mut nodes: Vec<(Option<usize>, u32)> = Vec::new();
         let mut enter = |caller, key| {
-            let entered = callees.enter(caller, key, |number| keys[number]).expect("the caller is there");
+            let entered = callees.enter(caller, key, |number| nodes[number]).expect("the caller is there");
             if let Callee::New(number) = entered {
-                assert_eq!(number, keys.len());
-                keys.push(key);
+                assert_eq!(number, nodes.len());
+                nodes.push((caller, key));
             }
             entered
         };
@@ -132,9 +100,24 @@ mod tests {
     }
 
     #[test]
+    fn what_has_one_caller_and_one_callee_takes_no_memory() {
+        let mut callees = Callees::default();
+        let chain = |number: usize| (number.checked_sub(1), 7);
+        for number in 0..1000_usize {
+            assert_eq!(callees.enter(number.checked_sub(1), 7, chain), Some(Callee::New(number)));
+        }
+        for number in 0..1000_usize {
+            assert_eq!(callees.enter(number.checked_sub(1), 7, chain), Some(Callee::Known(number)));
+        }
+        assert!(callees.others.is_empty());
+        assert_eq!(callees.enter(Some(500), 8, chain), Some(Callee::New(1000)));
+        assert_eq!(callees.others.len(), 1);
+    }
+
+    #[test]
     fn what_no_node_calls_is_not_entered() {
         let mut callees = Callees::default();
-        assert_eq!(callees.enter(Some(0), 1, |_| 0), None);
+        assert_eq!(callees.enter(Some(0), 1, |_| (None, 0)), None);
         assert!(callees.is_empty());
     }
 }

@@ -126,8 +126,10 @@ impl StackTable {
     pub fn push(&mut self, caller: Option<StackId>, address: u64) -> Option<StackId> {
         let address = self.address_id(address)?;
         let nodes = &self.stacks.nodes;
-        let key_of = |number: usize| nodes.get(number).map_or(u32::MAX, |node| node.address.0);
-        match self.callees.enter(caller.map(StackId::index), address.0, key_of)? {
+        let node = |number: usize| {
+            nodes.get(number).map_or((None, u32::MAX), |node| (node.caller.map(StackId::index), node.address.0))
+        };
+        match self.callees.enter(caller.map(StackId::index), address.0, node)? {
             Callee::Known(number) => StackId::from_index(number),
             Callee::New(number) => {
                 let id = StackId::from_index(number)?;

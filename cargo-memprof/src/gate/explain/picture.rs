@@ -126,7 +126,11 @@ impl Tree {
                 self.names.len() as u32 - 1
             });
             let caller = caller.map(|caller| own[caller] as usize);
-            let entered = self.callees.enter(caller, name, |number| self.calls[number].1);
+            let call = |number: usize| {
+                let (caller, name) = self.calls[number];
+                (caller.checked_sub(1).map(|caller| caller as usize), name)
+            };
+            let entered = self.callees.enter(caller, name, call);
             let (Callee::Known(number) | Callee::New(number)) =
                 entered.expect("callers come first, and there are fewer than 2^32");
             if number == self.nodes.len() {

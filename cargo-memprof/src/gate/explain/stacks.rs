@@ -123,7 +123,8 @@ impl Stacks {
 
     /// The node that has `frame` innermost and is called by `caller`; added if it is new. `None` where there are too many.
     fn node_of(&mut self, caller: Option<usize>, frame: u32) -> Option<usize> {
-        match self.callees.enter(caller, frame, |number| self.nodes[number].frame)? {
+        let node = |number: usize| (self.nodes[number].caller(), self.nodes[number].frame);
+        match self.callees.enter(caller, frame, node)? {
             Callee::Known(number) => Some(number),
             Callee::New(number) => {
                 let caller = caller.map_or(0, |caller| caller as u32 + 1);

@@ -184,7 +184,11 @@ impl Tree {
     }
 
     fn enter(&mut self, caller: Option<u32>, step: u32) -> u32 {
-        let entered = self.callees.enter(caller.map(|caller| caller as usize), step, |number| self.nodes[number].step);
+        let node = |number: usize| {
+            let Node { caller, step } = self.nodes[number];
+            (caller.checked_sub(1).map(|caller| caller as usize), step)
+        };
+        let entered = self.callees.enter(caller.map(|caller| caller as usize), step, node);
         let (Callee::Known(number) | Callee::New(number)) =
             entered.expect("callers come first, and there are fewer than 2^32");
         if number == self.nodes.len() {

@@ -114,9 +114,9 @@ impl StackIndex {
     }
 
     fn enter(&mut self, stacks: &Stacks, node: StackNode) -> Callee {
-        let key = |node: &StackNode| node.location.index() as u32;
-        let entered =
-            self.callees.enter(node.caller.map(StackId::index), key(&node), |index| key(&stacks.nodes[index]));
+        let parts = |node: StackNode| (node.caller.map(StackId::index), node.location.index() as u32);
+        let (caller, key) = parts(node);
+        let entered = self.callees.enter(caller, key, |index| parts(stacks.nodes[index]));
         entered.expect("callers come first, and no profile has 2^32 nodes")
     }
 }

@@ -43,14 +43,14 @@ impl Tree<'_> {
     pub fn of(profile: &Profile) -> Tree<'_> {
         let mut nodes: Vec<Node> = Vec::with_capacity(profile.stacks.len());
         let mut callees = Callees::default();
-        callees.reserve(profile.stacks.len());
-        let key = |node: &Node| node.function.index() as u32;
+        let parts = |node: &Node| (node.caller.map(NodeId::index), node.function.index() as u32);
         let mut innermost: Vec<NodeId> = Vec::with_capacity(profile.stacks.len());
         for (_, stack) in profile.stacks.iter() {
             let mut caller = stack.caller.map(|id| innermost[id.index()]);
             for frame in profile.locations.get(stack.location).frames.iter().rev() {
                 let node = Node { caller, function: frame.function };
-                let entered = callees.enter(caller.map(NodeId::index), key(&node), |index| key(&nodes[index]));
+                let (above, key) = parts(&node);
+                let entered = callees.enter(above, key, |index| parts(&nodes[index]));
                 let (Callee::Known(index) | Callee::New(index)) =
                     entered.expect("callers come first, and no tree has 2^32 nodes");
                 if index == nodes.len() {

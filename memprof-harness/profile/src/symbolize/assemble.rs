@@ -31,8 +31,16 @@ pub const LOST: &str = "[no stack was recorded]";
 /// business in a profile, and one line of C that calls back may leave a hundred thousand of them; so they are one frame.
 pub const NOWHERE: &str = "[code in no known object]";
 
-/// The profile of one ledger. `map` is what [`Request::add`](super::Request::add) gave for it.
-pub fn assemble(ledger: &Ledger, map: &AddressMap, symbols: &Symbols, about: About, trimming: Trimming) -> Profile {
+/// The profile of one ledger, which is gone before the profile is put in order: with many stacks it is as large. `map` is what
+/// [`Request::add`](super::Request::add) gave for it.
+pub fn assemble(ledger: Ledger, map: &AddressMap, symbols: &Symbols, about: About, trimming: Trimming) -> Profile {
+    let builder = gathered(&ledger, map, symbols, trimming);
+    drop(ledger);
+    builder.finish(about)
+}
+
+/// The samples of a ledger.
+fn gathered(ledger: &Ledger, map: &AddressMap, symbols: &Symbols, trimming: Trimming) -> ProfileBuilder {
     let mut assembly = Assembly {
         symbols,
         map,
@@ -58,7 +66,7 @@ pub fn assemble(ledger: &Ledger, map: &AddressMap, symbols: &Symbols, about: Abo
     if rate.is_exact() {
         assembly.add_lost(&ledger.losses);
     }
-    assembly.builder.finish(about)
+    assembly.builder
 }
 
 /// By node: how many frames its stack has.

@@ -99,7 +99,7 @@ fn text(profile: &Profile) -> Vec<String> {
 
 fn assembled(sites: Vec<Recorded>, trimming: Trimming) -> Vec<String> {
     let (symbols, map) = symbols();
-    text(&assemble(&ledger(sites), &map, &symbols, About::default(), trimming))
+    text(&assemble(ledger(sites), &map, &symbols, About::default(), trimming))
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn allocations_without_a_stack_are_in_the_sum() {
     let mut ledger = ledger(vec![site(&[3, 4]), site(&[])]);
     (ledger.losses.unattributed_objects, ledger.losses.unattributed_space) = (5, 50);
     (ledger.losses.unattributed_frees, ledger.losses.unattributed_freed_space) = (6, 20);
-    let profile = assemble(&ledger, &map, &symbols, About::default(), Trimming::Glue);
+    let profile = assemble(ledger, &map, &symbols, About::default(), Trimming::Glue);
     assert_eq!(text(&profile), [format!("{LOST} 6"), "app::tests::works > app::inner 1".into()]);
     let space: i64 = profile.samples.iter().map(|sample| sample.values[ValueType::AllocSpace]).sum();
     assert_eq!(space, 70);
@@ -214,7 +214,7 @@ fn the_order_of_sites_makes_no_difference() {
         let whole = assembled(sites.clone(), trimming);
         let mut alone = ProfileBuilder::default();
         for one in &sites {
-            alone.merge(&assemble(&ledger(vec![one.clone()]), &map, &symbols, About::default(), trimming), None);
+            alone.merge(&assemble(ledger(vec![one.clone()]), &map, &symbols, About::default(), trimming), None);
         }
         assert_eq!(text(&alone.finish(About::default())), whole);
         sites.reverse();
@@ -250,7 +250,7 @@ fn a_function_of_this_program_is_found_with_its_file_and_line() {
         let map = request.add(std::slice::from_ref(&module), &[inside]);
         let symbols = request.resolve(&store, &source_roots, &|_| ());
         let ledger = Ledger { modules: vec![module.clone()], ..ledger(vec![site.clone()]) };
-        let profile = assemble(&ledger, &map, &symbols, About::default(), Trimming::Glue);
+        let profile = assemble(ledger, &map, &symbols, About::default(), Trimming::Glue);
         let (_, location) = profile.locations.iter().next().unwrap();
         let function = profile.functions.get(location.frames[0].function);
         assert!(profile.strings.get(function.name).ends_with("tests::a_function_to_be_found"), "{turn}");

@@ -147,7 +147,7 @@ fn main() {
 
 /// What the walk of a stack costs at rate 1, as the ratio of the same blocks below two kinds of stack.
 fn cliffs(bench: &Workbench, request: &Request) {
-    const CLIFFS: [(&str, &str, &str); 11] = [
+    const CLIFFS: [(&str, &str, &str); 13] = [
         ("200 frames, over 120", "deep_200", "deep_120"),
         ("2000 frames, over 200", "deep_2000", "deep_200"),
         ("10000 frames, over 2000", "deep_10000", "deep_2000"),
@@ -159,6 +159,8 @@ fn cliffs(bench: &Workbench, request: &Request) {
         ("40 frames, and code of C without frame pointers", "c_40", "deep_40"),
         ("40 frames below made code, where stacks end marked", "marked_40", "deep_40"),
         ("200000 frames, over 100000", "deep_200000", "deep_100000"),
+        ("two call sites in turn below 120 frames of C, over Rust's", "in_turn_c_120", "in_turn_120"),
+        ("a recursion that allocates at each of 16000 levels, over 8000", "levels_16000", "levels_8000"),
     ];
     let ours = bench.ours().expect("our own build works");
     println!("\n| the walk at rate 1 | own cpu |");

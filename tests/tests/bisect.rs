@@ -2,6 +2,10 @@
 
 use memprof_tests::fixture::Fixture;
 use memprof_tests::repository;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 
 fn lib(boxes: u32, more: &str) -> String {
     format!(
@@ -65,4 +69,45 @@ fn the_commit_that_added_allocations_is_named_with_its_line_and_nothing_of_the_u
     fixture.memprof("bisect --good HEAD --bad HEAD~1").run().ended_with(6).complains("`HEAD~1` is not behind `HEAD`");
     fixture.memprof("bisect").run().ended_with(2).complains("--good");
     fixture.memprof("bisect --good nowhere").run().ended_with(6).complains("nowhere");
+}
+
+/// Where there is a pipe, it says who it is, opens the pipe, and stays.
+const WAITS: &str = r#"
+#[test]
+fn is_another() {
+    let Ok(pipe) = std::env::var("PIPE") else { return };
+    std::io::Write::write_all(&mut std::fs::File::options().write(true).open(pipe).unwrap(), b"here").unwrap();
+    loop {
+        std::thread::park();
+    }
+}
+"#;
+
+#[test]
+fn a_search_that_is_interrupted_says_where_it_stood_and_leaves_the_repository_as_it_was() {
+    let fixture = Fixture::copy("growing");
+    fixture.cargo("generate-lockfile").succeed();
+    for (at, (boxes, more)) in [(3, ""), (3, "// One."), (3, WAITS), (5, "// Two."), (5, "")].into_iter().enumerate() {
+        fixture.write("src/lib.rs", &lib(boxes, more));
+        if at == 0 { repository::begin(&fixture) } else { repository::commit(&fixture, &format!("change {at}")) }
+    }
+    let before = repository::state(&fixture, fixture.root());
+    let (pipe, stderr) = (fixture.outside().join("pipe"), fixture.outside().join("stderr"));
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo is everywhere").success());
+    let mut call = fixture.memprof("bisect --good HEAD~4").env("PIPE", &pipe);
+    let file = File::create(&stderr).expect("the temporary folder can be written to");
+    let mut bisect = call.command().process_group(0).stdout(Stdio::null()).stderr(file).spawn().expect("it starts");
+    File::open(&pipe).expect("the pipe is there").read_exact(&mut [0; 4]).expect("the test writes four bytes");
+    // As a terminal does.
+    let kill = format!("kill -INT -{}", bisect.id());
+    assert!(Command::new("sh").args(["-c", &kill]).status().expect("sh is everywhere").success());
+    assert_eq!(bisect.wait().expect("it ends").code(), Some(130));
+    let said = std::fs::read_to_string(&stderr).expect("it was written");
+    assert!(said.contains("it was interrupted: it is one of 4 commits, HEAD~4.."), "{said}");
+    assert!(said.contains("help: call it again"), "{said}");
+    assert_eq!(repository::state(&fixture, fixture.root()), before);
+    // What is known is not recorded again.
+    let again = fixture.memprof("bisect --good HEAD~4").succeed().says(" change 3\n");
+    again.complains("Known HEAD~4");
+    assert_eq!(repository::state(&fixture, fixture.root()), before);
 }

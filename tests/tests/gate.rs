@@ -412,6 +412,12 @@ fn what_would_change_nothing_is_refused() {
     ] {
         fixture.memprof(arguments).run().ended_with(2).complains(text).complains("help: ");
     }
+    let config = fixture.path(".config/memprof.toml");
+    std::fs::create_dir_all(config.parent().expect("it has one")).expect("the copy is ours");
+    std::os::unix::fs::symlink("nowhere.toml", &config).expect("nothing is there");
+    let dangling = fixture.memprof("gate --no-run").run().ended_with(2).complains("cannot read the configuration");
+    dangling.complains("it is a link to `nowhere.toml`, which is not there").complains("help: ");
+    std::fs::remove_file(&config).expect("it is there");
     fixture.memprof("gate --no-run --quiet --color never --manifest-path Cargo.toml").succeed();
     let unknown = fixture.memprof("accept tests").run().ended_with(6);
     unknown.complains("matches `tests`").complains("`'*tests*'` does; there is `tests::");

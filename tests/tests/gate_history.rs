@@ -1,7 +1,7 @@
 //! A maintainer asks since when a test allocates as much: the committed baseline knows, and so does a file that the gate adds to.
 
 use memprof_tests::fixture::Fixture;
-use memprof_tests::repository::{begin, commit};
+use memprof_tests::repository::{begin, commit, git};
 
 #[test]
 fn the_history_of_a_test_is_that_of_its_lines_or_of_a_file() {
@@ -42,4 +42,27 @@ fn the_history_of_a_test_is_that_of_its_lines_or_of_a_file() {
     refused.complains("help: remove the line, or name another file with `--history FILE`");
     fixture.memprof("history --history nothing").run().ended_with(6).complains("there is no `").complains("begins it");
     fixture.memprof("history --baseline x --history y").run().ended_with(2);
+}
+
+#[test]
+fn of_a_long_history_it_is_said_that_the_last_versions_are_shown() {
+    let fixture = Fixture::copy("growing");
+    fixture.cargo("generate-lockfile --quiet").succeed();
+    fixture.memprof("test --save-baseline").succeed();
+    let baseline = fixture.read("memprof.baseline");
+    begin(&fixture);
+    let versions = (1..=500).map(|number| {
+        let text = baseline.replace("loads_nothing alloc_objects=0", &format!("loads_nothing alloc_objects={number}"));
+        assert_ne!(text, baseline);
+        let from = if number == 1 { "\nfrom refs/heads/main^0" } else { "" };
+        format!(
+            "commit refs/heads/main\ncommitter n <n@example.org> {number} +0000\ndata 1\nx{from}\nM 100644 inline memprof.baseline\ndata {}\n{text}\n",
+            text.len()
+        )
+    });
+    fixture.write("stream", &versions.collect::<String>());
+    git(&fixture, &["-c", "alias.import=!git fast-import --quiet < stream", "import"]);
+    fixture.memprof("history").succeed().complains("left out: all versions of `memprof.baseline` but the last 500");
+    git(&fixture, &["update-ref", "refs/heads/main", "refs/heads/main~1"]);
+    fixture.memprof("history").succeed().never_says("left out");
 }

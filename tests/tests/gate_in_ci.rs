@@ -169,7 +169,10 @@ fn a_revision_can_stand_for_the_baseline_and_is_recorded_once() {
     fixture.memprof("gate --against HEAD").succeed().says("within budget: 3 tests compared with `HEAD`");
     // A test that is removed needs no line removed.
     fixture.replace("src/lib.rs", "fn loads_nothing", "fn loads_not_much");
-    fixture.memprof("gate --against HEAD").succeed().says("warning: in the baseline, but there is no such test");
+    fixture
+        .memprof("gate --against HEAD")
+        .succeed()
+        .says("warning: there at `HEAD`, and there is no such test any more");
     assert!(!fixture.path("memprof.baseline").exists());
     git(&fixture, &["diff", "--quiet", "HEAD", "--", "src/parser.rs"]);
     let unknown = fixture.memprof("gate --against no-such-branch").run().ended_with(6);

@@ -125,7 +125,7 @@ fn a_regression_of_a_program_that_a_test_starts_is_found_and_named() {
     over.says(&format!("alloc_objects {before} → {} (+4)", before + 4))
         .says("    +4 allocs (8 → 12), src/bin/m.rs:28 in allocate ← main\n")
         .says("  so in each of its 20 runs\n")
-        .says("over budget: 1 of 2 tests and 1 program that they start");
+        .says("over budget: 1 program of 2 tests and 1 program that they start");
     let json: serde_json::Value =
         serde_json::from_str(&fixture.read("target/memprof/gate/gate.json")).expect("it is JSON");
     assert_eq!((&json["compared"], &json["compared_programs"]), (&2.into(), &1.into()), "{json}");
@@ -199,9 +199,9 @@ fn a_program_goes_when_its_test_no_longer_starts_it_and_only_then() {
     let over = fixture.memprof("gate --against HEAD").run().ended_with(5);
     over.says("over budget growing test/cli runs › m")
         .says("src/bin/m.rs:")
-        .says("over budget: 1 of 2 tests and 1 program");
+        .says("over budget: 1 program of 2 tests and 1 program that they start");
     with(&fixture, &[test("quiet", ""), test("runs", "")]);
-    fixture.memprof("gate --against HEAD").succeed().says("the test does not start it any more");
+    fixture.memprof("gate --against HEAD").succeed().says("and the test does not start it any more");
 }
 
 #[test]
@@ -245,7 +245,7 @@ fn a_program_that_may_be_killed_is_compared_by_the_runs_in_which_it_was_not() {
     kills_by_chance(&fixture, "--e", "3");
     fixture.memprof("gate").succeed().says("not the same on every run").never_says("start it any more");
     kills_by_chance(&fixture, "-", "3");
-    fixture.memprof("gate").run().ended_with(6).says("the test does not start it any more");
+    fixture.memprof("gate").run().ended_with(6).says("but the test does not start it any more");
     assert_eq!(runs(&fixture), 20);
 }
 

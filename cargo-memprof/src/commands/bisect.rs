@@ -65,7 +65,21 @@ pub fn bisect(options: &BisectOptions) -> Result<ExitCode, Error> {
     let more = if over.len() > 3 { ", …" } else { "" };
     context.shell.status("Bisecting", &format!("{} for {}{more}", plural(commits.len(), "commit"), tests.join(", ")));
     let judge = |commit: &String| bisection.judge(commit, &good, &reference.policy, &over);
-    let found = search(commits.len(), |at| judge(&commits[at]))?;
+    let found = search(commits.len(), |at| judge(&commits[at])).map_err(|(found, error)| {
+        let before = found.good.map_or(&*options.good, |at| &commits[at]);
+        let left = plural(found.bad - found.good.map_or(0, |at| at + 1) + 1, "commit");
+        match interrupt::requested() {
+            None => error,
+            Some(code) => cannot()
+                .caused_by(format!(
+                    "it was interrupted: it is one of {left}, {}..{}",
+                    short(before),
+                    short(&commits[found.bad])
+                ))
+                .help("call it again: what was recorded until then is known, and your checkout is as it was")
+                .with_code(code),
+        }
+    })?;
     let before = found.good.map_or(&options.good, |at| &commits[at]);
     let culprit = &commits[found.bad];
     if found.good.map_or(0, |at| at + 1) < found.bad {
@@ -110,14 +124,21 @@ struct Found {
 }
 
 /// Searches `number` commits, the oldest first, of which the last is bad. A commit that shows nothing is passed over for its neighbours.
-fn search(number: usize, mut judge: impl FnMut(usize) -> Result<Shown, Error>) -> Result<Found, Error> {
+///
+/// # Errors
+/// That of `judge`, with how far the search has come.
+fn search(number: usize, mut judge: impl FnMut(usize) -> Result<Shown, Error>) -> Result<Found, (Found, Error)> {
     let (mut found, mut nothing) = (Found { good: None, bad: number - 1 }, BTreeSet::new());
     loop {
         let begin = found.good.map_or(0, |at| at + 1);
         let middle = (begin + found.bad) / 2;
         let open = (begin..found.bad).filter(|at| !nothing.contains(at));
         let Some(at) = open.min_by_key(|at| at.abs_diff(middle)) else { return Ok(found) };
-        match judge(at)? {
+        let shown = match judge(at) {
+            Ok(shown) => shown,
+            Err(error) => return Err((found, error)),
+        };
+        match shown {
             Shown::Good => found.good = Some(at),
             Shown::Bad => found.bad = at,
             Shown::Nothing => {

@@ -83,7 +83,11 @@ fn of_baseline(context: &Context<'_>, reference: &Reference) -> Result<Vec<Momen
     let git = Git::find().map_err(failed)?;
     let folder = path.parent().unwrap_or(&context.workspace.root);
     let repository = git.repository(folder).map_err(failed)?;
-    let commits = repository.commits_of(path, MOST).map_err(failed)?;
+    let mut commits = repository.commits_of(path, MOST + 1).map_err(failed)?;
+    if commits.len() > MOST {
+        commits.remove(0);
+        context.shell.warn(&format!("left out: all versions of `{}` but the last {MOST}", near(path)));
+    }
     if commits.is_empty() {
         return Err(cannot("draw the history")
             .caused_by(format!("no commit has `{}`", near(path)))

@@ -60,7 +60,7 @@ pub fn record(options: &TestOptions, context: &Context<'_>, rules: RulesFor<'_>)
     report::check(&folders.out)?;
     let asks = options.cargo.only_asks || options.cargo.no_run;
     let running = (!asks).then(|| report::Running::begin(&folders.out, &options.command)).transpose()?;
-    interrupt::watch(folders.scratch.clone().into())
+    interrupt::watch(Some(folders.scratch.clone().into()))
         .map_err(|error| Error::new("cannot watch for Ctrl-C").caused_by(error))?;
     if options.own.rate.get() == 0 {
         shell.note("a rate of 0 records counts and no stacks (unlike Go, where it means the default rate)");

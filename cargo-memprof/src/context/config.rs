@@ -117,7 +117,10 @@ impl<Gate: Default + DeserializeOwned> Config<Gate> {
                 };
                 return in_manifests.first().map_or_else(|| Ok(Config::default()), of_manifest);
             }
-            Err(error) => return Err(Error::usage(format!("cannot read the configuration `{path}`")).caused_by(error)),
+            Err(error) => {
+                let cannot = Error::usage(format!("cannot read the configuration `{path}`")).caused_by(error);
+                return Err(cannot.help("make it a file that can be read, or remove it"));
+            }
         };
         if let Some(other) = in_manifests.first() {
             return Err(twice(&path, other));

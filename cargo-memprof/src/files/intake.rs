@@ -158,9 +158,15 @@ impl IntakeFile {
 /// A text that the user or this program has named: it may be a link, and must be a regular file.
 ///
 /// # Errors
-/// Where it cannot be opened, is no regular file, or is too large.
+/// Where it cannot be opened, is no regular file, or is too large. It is not found only where there is no link either.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = open_regular(CWD, path, AtFlags::empty(), OFlags::empty());
+    let file = open_regular(CWD, path, AtFlags::empty(), OFlags::empty()).map_err(|error| match path.read_link() {
+        // Who made the link does not take the file for one that need not be there.
+        Ok(to) if error.kind() == io::ErrorKind::NotFound => {
+            io::Error::other(format!("it is a link to `{}`, which is not there", to.display()))
+        }
+        _ => error,
+    });
     file.and_then(|file| contents(file, MOST_OF_TEXT)).map_err(|error| told_of(path, &error))
 }
 

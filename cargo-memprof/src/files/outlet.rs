@@ -47,6 +47,15 @@ pub fn put_new(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> io::Result<()
     file.and_then(|mut file| file.write_all(bytes.as_ref())).map_err(|error| told_of(path, &error))
 }
 
+/// A file at `path` for what another program writes, in the place of whatever is there.
+///
+/// # Errors
+/// Whatever the file system says.
+pub fn begin(path: &Path) -> io::Result<File> {
+    let _ = fs_err::remove_file(path);
+    OpenOptions::new().append(true).create_new(true).open(path).map_err(|error| told_of(path, &error))
+}
+
 /// Adds to the file at `path`, which is made where it is not there, in one write.
 ///
 /// # Errors

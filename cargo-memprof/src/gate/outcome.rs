@@ -7,7 +7,7 @@ use crate::gate::metrics::{Metric, Seen};
 use crate::gate::program;
 use crate::ui::exit_code::ExitCode;
 use memprof_profile::record::TestId;
-use memprof_profile::view::amount::plural;
+use memprof_profile::view::amount::{count, plural};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -42,6 +42,28 @@ pub struct Compared {
 }
 
 impl Compared {
+    /// As many tests and programs as there are of `judged`.
+    pub fn count<'a>(judged: impl IntoIterator<Item = &'a Judged>, of_benchmarks: bool) -> Compared {
+        let (programs, tests): (Vec<&Judged>, Vec<&Judged>) =
+            judged.into_iter().partition(|test| program::of_line(&test.id).is_some());
+        Compared { tests: tests.len(), programs: programs.len(), of_benchmarks }
+    }
+
+    /// `3 of 8 tests`, `1 program of 8 tests and 2 programs that they start`: these, among `all`.
+    pub fn share_of(self, all: Compared) -> String {
+        let what = if self.of_benchmarks { "benchmark" } else { "test" };
+        let mut some = match (self.tests, all.programs + self.programs) {
+            (tests, 0) if tests <= all.tests => return format!("{} of {all}", count(tests as i128)),
+            (0, _) => Vec::new(),
+            (tests, _) => vec![plural(tests, what)],
+        };
+        some.extend((self.programs > 0).then(|| plural(self.programs, "program")));
+        let some = some.join(" and ");
+        // What has a ceiling and no line is over it, and not compared.
+        let are_among = self.tests <= all.tests && self.programs <= all.programs;
+        format!("{some}{} {all}", if are_among { " of" } else { ";" })
+    }
+
     pub fn is_nothing(self) -> bool {
         self.tests + self.programs == 0
     }
@@ -394,15 +416,27 @@ impl Outcome {
 
     /// How many lines of the baseline were compared with: those of tests, and those of programs that they start.
     pub fn compared(&self) -> Compared {
-        let compared = self.tests.iter().filter(|test| test.was_compared());
-        let (programs, tests): (Vec<_>, Vec<_>) = compared.partition(|test| program::of_line(&test.id).is_some());
-        Compared { tests: tests.len(), programs: programs.len(), of_benchmarks: self.of_benchmarks }
+        Compared::count(self.tests.iter().filter(|test| test.was_compared()), self.of_benchmarks)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_over_is_counted_as_what_was_compared_is() {
+        let of = |tests, programs| Compared { tests, programs, of_benchmarks: false };
+        for (over, all, text) in [
+            (of(1, 0), of(3, 0), "1 of 3 tests"),
+            (of(1, 0), of(2, 1), "1 test of 2 tests and 1 program that they start"),
+            (of(2, 1), of(2, 1), "2 tests and 1 program of 2 tests and 1 program that they start"),
+            (of(0, 1), of(2, 1), "1 program of 2 tests and 1 program that they start"),
+            (of(2, 0), of(1, 0), "2 tests; 1 test"),
+        ] {
+            assert_eq!(over.share_of(all), text);
+        }
+    }
 
     #[test]
     fn json_keeps_the_keys_that_its_readers_know() {

@@ -9,6 +9,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -45,12 +46,16 @@ pub fn requested() -> Option<ExitCode> {
     }
 }
 
-/// From here on the signals are ours. `scratch` is removed where a second signal ends the process at once.
+/// From here on the signals are ours. `scratch`, if there is any, is removed where a second signal ends the process at once.
 ///
 /// # Errors
 /// Where the signals cannot be had.
-pub fn watch(scratch: PathBuf) -> io::Result<()> {
-    scene(|scene| scene.scratch = Some(scratch));
+pub fn watch(scratch: Option<PathBuf>) -> io::Result<()> {
+    static WATCHES: AtomicBool = AtomicBool::new(false);
+    scene(|scene| scene.scratch = scratch);
+    if WATCHES.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
     // Who starts a program with `nohup`, or behind a shell's `&`, has it go on.
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mut signals = Signals::new(MEANT.into_iter().filter(|signal| !ignores(&status, *signal)))?;
@@ -76,6 +81,19 @@ pub fn outlive_file_limit() {
 fn ignores(status: &str, signal: i32) -> bool {
     let mask = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("SigIgn:")?.trim(), 16).ok());
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
+/// Waits for the end of `command`, which runs for us; a signal that is meant for us is passed on to it. Only for that: whatever it started may
+/// live on.
+///
+/// # Errors
+/// Where it cannot be started or waited for.
+pub fn status(command: &mut Command) -> io::Result<ExitStatus> {
+    let mut child = command.spawn()?;
+    runs(Some(child.id()));
+    let status = child.wait();
+    runs(None);
+    status
 }
 
 /// Names the process that runs for us now; `None` when it has ended.

@@ -289,26 +289,31 @@ impl Against<'_> {
             command.arg("--test-timeout").arg(time.as_secs_f64().to_string());
         }
         command.args(&package.args);
-        let output = command.output().map_err(|error| failed().caused_by(error))?;
+        interrupt::watch(None).map_err(|error| failed().caused_by(format!("cannot watch for Ctrl-C: {error}")))?;
         let log = folder.join(LOG);
-        let printed = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
-        outlet::put(&log, &printed).map_err(|error| failed().caused_by(error))?;
+        // A pipe would stay open as long as a test does that outlives its run.
+        let printed = outlet::begin(log.as_std_path()).map_err(|error| failed().caused_by(error))?;
+        command.stderr(printed.try_clone().map_err(|error| failed().caused_by(error))?);
+        let status = interrupt::status(command.stdin(Stdio::null()).stdout(printed))
+            .map_err(|error| failed().caused_by(error))?;
         let interrupted =
-            output.status.code().and_then(|code| code.checked_sub(128)).filter(|signal| interrupt::is_meant(*signal));
+            status.code().and_then(|code| code.checked_sub(128)).filter(|signal| interrupt::is_meant(*signal));
         if let Some(signal) = interrupted {
             // What there is of it is no run of the revision.
             let _ = fs_err::remove_dir_all(out);
-            let interrupted =
-                failed().caused_by("it was interrupted").help("run the gate again; nothing of it was kept");
+            let interrupted = failed()
+                .caused_by("it was interrupted")
+                .help("call it again; what was recorded before is kept, and nothing of this");
             return Err(interrupted.with_code(ExitCode::of_signal(signal)));
         }
         if !out.join(layout::SUMMARY).exists() {
-            let last = last_lines(&String::from_utf8_lossy(&output.stderr));
+            let printed = intake::read(log.as_std_path()).unwrap_or_default();
+            let last = last_lines(&String::from_utf8_lossy(&printed));
             return Err(failed()
-                .caused_by(format!("{} ended with {} and recorded nothing\n{last}", shown(&command), output.status))
+                .caused_by(format!("{} ended with {} and recorded nothing\n{last}", shown(&command), status))
                 .help(format!("name a revision whose tests can be built and run; all that was said is in `{log}`")));
         }
-        if !output.status.success() {
+        if !status.success() {
             let what =
                 format!("tests of {} fail; those have nothing to be compared with (see `{log}`)", self.revision.name);
             self.context.shell.warn(&what);

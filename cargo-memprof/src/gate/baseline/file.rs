@@ -104,7 +104,8 @@ impl BaselineFile {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
-                return Err(self.unreadable().caused_by(error).help("pass another file with `--baseline FILE`"));
+                let help = "make it a file that can be read, or pass another with `--baseline FILE`";
+                return Err(self.unreadable().caused_by(error).help(help));
             }
         };
         let text = String::from_utf8(bytes).map_err(|error| {
@@ -152,7 +153,9 @@ impl BaselineFile {
         let folder = self.path.parent().filter(|folder| !folder.as_str().is_empty()).unwrap_or(Utf8Path::new("."));
         let write = || -> io::Result<()> {
             fs_err::create_dir_all(folder)?;
-            outlet::put(&self.path, baseline.to_text())
+            // What a link leads to has been read as a baseline, and the link is the user's.
+            let place = if self.path.is_symlink() { self.path.canonicalize_utf8()? } else { self.path.clone() };
+            outlet::put(place, baseline.to_text())
         };
         write().map_err(|error| {
             Error::new(format!("cannot write the baseline `{}`", self.path))
@@ -377,6 +380,24 @@ mod tests {
         assert!(file.take(&now, &policy, Taking::Named(&[Pattern::new("a")])).is_err());
         file.take(&now, &policy, Taking::Changed).unwrap();
         assert_eq!(file.read().unwrap().unwrap().conditions.rustc, "2");
+    }
+
+    #[test]
+    fn a_link_to_a_baseline_stays_one_and_a_link_to_anything_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = Utf8Path::from_path(folder.path()).unwrap();
+        let (file, real) = (BaselineFile::new(folder.join("link")), folder.join("real"));
+        fs_err::os::unix::fs::symlink("real", file.path()).unwrap();
+        let policy = Policy::default();
+        let take = |objects| file.take(&run(&[("a", objects)]), &policy, Taking::Changed);
+        let error = take(1).unwrap_err();
+        assert!(error.causes()[0].ends_with("it is a link to `real`, which is not there"), "{error}");
+        fs_err::write(&real, "mine\n").unwrap();
+        assert!(take(1).is_err() && fs_err::read_to_string(&real).unwrap() == "mine\n");
+        fs_err::remove_file(&real).unwrap();
+        BaselineFile::new(real.clone()).take(&run(&[("a", 1)]), &policy, Taking::Changed).unwrap();
+        take(2).unwrap();
+        assert!(file.path().is_symlink() && fs_err::read_to_string(&real).unwrap().contains("alloc_objects=2"));
     }
 
     #[test]

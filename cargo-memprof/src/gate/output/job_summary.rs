@@ -2,7 +2,7 @@
 
 use crate::gate::explain::evidence::{Evidence, Explanation};
 use crate::gate::outcome::Severity;
-use crate::gate::outcome::{Finding, Judged, Outcome, Verdict};
+use crate::gate::outcome::{Compared, Finding, Judged, Outcome, Verdict};
 use crate::gate::output::lines::Lines;
 use crate::gate::output::sites::{site, site_now};
 use crate::gate::output::text::{doubt_sentence, improvements, line_sum, sentence};
@@ -20,9 +20,10 @@ const SITES: usize = 5;
 pub fn render(outcome: &Outcome, evidence: &Evidence) -> String {
     let over = outcome.over_budget();
     let compared = outcome.compared();
+    let share = Compared::count(over.iter().copied(), outcome.of_benchmarks);
     let (mark, verdict) = match outcome.verdict() {
         Verdict::Passed => ("✅", format!("allocations are within budget ({compared} compared)")),
-        Verdict::OverBudget => ("❌", format!("{} over budget ({compared} compared)", plural(over.len(), "test"))),
+        Verdict::OverBudget => ("❌", format!("{share} over budget ({compared} compared)")),
         Verdict::TestsFailed => {
             let over = if over.is_empty() { "none".to_owned() } else { over.len().to_string() };
             ("❌", format!("tests failed ({compared} compared, {over} over budget)"))

@@ -5,7 +5,7 @@ use crate::gate::compare::self_test::{Loose, MetricTest, SelfTest};
 use crate::gate::explain::evidence::{Evidence, Explanation, Missing};
 use crate::gate::explain::varying::Varying;
 use crate::gate::metrics::{Metric, show_span};
-use crate::gate::outcome::{Doubt, Finding, Judged, OtherUnit, Outcome, Severity, Verdict};
+use crate::gate::outcome::{Compared, Doubt, Finding, Judged, OtherUnit, Outcome, Severity, Verdict};
 use crate::gate::output::lines::{FileLine, Grown, Lines};
 use crate::gate::output::sites::{SITES, all_sites, signed, sites, varying_site};
 use anstyle::{AnsiColor, Style};
@@ -36,12 +36,12 @@ pub fn render(outcome: &Outcome, evidence: &Evidence, baseline: &Source) -> Stri
     for test in outcome.tests.iter().filter(|test| test.findings.iter().any(|(_, finding)| is_unstable(finding))) {
         out.push_str(&unstable(test, evidence.varying(&test.id)));
     }
-    for group in groups(outcome) {
+    for group in groups(outcome, baseline) {
         out.push_str(&group);
     }
     out.push_str(&better(outcome, baseline));
     for doubt in &outcome.doubts {
-        out.push_str(&doubtful(doubt, outcome.of_benchmarks));
+        out.push_str(&doubtful(doubt, outcome.of_benchmarks, baseline));
     }
     out.push_str(&last_line(outcome, baseline));
     out
@@ -248,12 +248,12 @@ fn growth(metric: Metric, before: i64, now: i64) -> String {
 }
 
 /// The tests of each kind of finding that is no regression, one paragraph a kind.
-fn groups(outcome: &Outcome) -> Vec<String> {
+fn groups(outcome: &Outcome, baseline: &Source) -> Vec<String> {
     let mut groups: Vec<(Severity, String, Vec<String>)> = Vec::new();
     for test in &outcome.tests {
         let has_no_group = |finding: &Finding| finding.is_budget() || is_unstable(finding) || finding.is_doubt();
         for (severity, finding) in test.findings.iter().filter(|(_, finding)| !has_no_group(finding)) {
-            let (what, of_test) = heading(finding);
+            let (what, of_test) = heading(finding, baseline);
             let line = match of_test {
                 true => format!("{}: {}", test.id.label(), sentence(finding)),
                 false => test.id.label(),
@@ -268,9 +268,29 @@ fn groups(outcome: &Outcome) -> Vec<String> {
     groups.into_iter().map(|(severity, what, tests)| paragraph(severity, &what, &tests)).collect()
 }
 
-/// What a kind of finding is called, and whether each test needs a sentence of its own.
-fn heading(finding: &Finding) -> (String, bool) {
+/// What a kind of finding is called, and whether each test needs a sentence of its own. `accept` takes nothing from another revision.
+fn heading(finding: &Finding, baseline: &Source) -> (String, bool) {
     let (text, of_test) = match finding {
+        Finding::New if !baseline.committed => return (format!("not there at `{baseline}`"), false),
+        Finding::Gone if !baseline.committed => {
+            return (format!("there at `{baseline}`, and there is no such test any more"), false);
+        }
+        Finding::NotStarted if !baseline.committed => {
+            return (format!("started at `{baseline}`, and the test does not start it any more"), false);
+        }
+        Finding::NotRun { why } if !baseline.committed => {
+            return (format!("there at `{baseline}`, but did not run: {why}"), false);
+        }
+        Finding::Unprofiled { reason } if !baseline.committed => {
+            return (format!("there at `{baseline}`, but not measured: {reason}"), false);
+        }
+        Finding::PeakNotCompared { .. } if !baseline.committed => (
+            "peak not compared, because several threads allocate now; `threaded-peaks` compares it all the same",
+            false,
+        ),
+        Finding::Killed { killed, runs } if !baseline.committed && killed < runs => {
+            ("compared by the runs in which its test did not kill it", true)
+        }
         Finding::Over { .. } | Finding::Improved { .. } => ("over budget", true),
         Finding::New => ("not in the baseline yet; `cargo memprof accept` takes it in", false),
         Finding::Gone => {
@@ -327,7 +347,7 @@ fn mark(severity: Severity) -> String {
     }
 }
 
-fn doubtful(doubt: &Doubt, of_benchmarks: bool) -> String {
+fn doubtful(doubt: &Doubt, of_benchmarks: bool, baseline: &Source) -> String {
     let mut out = format!("{} {}\n", mark(doubt.severity()), doubt_sentence(doubt));
     let details = doubt.details();
     for detail in details.iter().take(NAMED) {
@@ -337,6 +357,12 @@ fn doubtful(doubt: &Doubt, of_benchmarks: bool) -> String {
         out.push_str(&format!("  … and {} more\n", details.len() - NAMED));
     }
     let help = match doubt {
+        Doubt::Conditions { .. } if !baseline.committed => {
+            out.push_str(&format!(
+                "  {HELP}help:{HELP:#} have both sides built alike, by one toolchain and one configuration, or pass `--allow conditions`\n"
+            ));
+            return out;
+        }
         Doubt::Conditions { .. } => "",
         Doubt::Units { targets, .. } if targets.iter().any(OtherUnit::is_of_other_packages) => {
             "choose the same packages, over which cargo unifies features, or "
@@ -403,7 +429,9 @@ fn last_line(outcome: &Outcome, baseline: &Source) -> String {
                 ),
                 false => String::new(),
             };
-            format!("{BAD}over budget{BAD:#}: {} of {compared} compared with `{baseline}`\n{help}", count(over as i128))
+            let over = outcome.tests.iter().filter(|test| test.failures().any(Finding::is_budget));
+            let share = Compared::count(over, outcome.of_benchmarks).share_of(compared);
+            format!("{BAD}over budget{BAD:#}: {share} compared with `{baseline}`\n{help}")
         }
         Verdict::TestsFailed => {
             let over = if over == 0 { "none".to_owned() } else { count(over as i128) };

@@ -5,6 +5,7 @@ pub mod command;
 pub mod fixture;
 pub mod libtest;
 pub mod output;
+pub mod patterns;
 pub mod pprof;
 pub mod probe;
 pub mod repository;

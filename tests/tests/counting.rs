@@ -1,14 +1,27 @@
 //! Allocation tests with the crate `memprof`: the same counts under plain `cargo test` and under every kind of recording.
 
 use memprof_tests::fixture::Fixture;
-use memprof_tests::workspace;
+use memprof_tests::patterns;
 
 fn counting() -> Fixture {
-    let fixture = Fixture::copy("counting");
-    let live = workspace::root().join("memprof-harness/live");
-    fixture.replace("Cargo.toml", "../../memprof-harness/live", live.to_str().expect("a path in UTF-8"));
+    let fixture = patterns::fixture();
     fixture.write("tests/counting.rs", include_str!("../../memprof-harness/live/tests/counting.rs"));
     fixture
+}
+
+/// The patterns of projects that had their own counters; the benchmark `patterns` runs them a thousand times.
+#[test]
+fn patterns_pass_as_they_are_and_fail_with_a_line_where_one_is_planted() {
+    let fixture = patterns::fixture();
+    for planted in [false, true] {
+        for command in ["test --test patterns", "memprof test --test patterns --memprofilerate 1"] {
+            let call = fixture.cargo(command);
+            let call = if planted { call.env("PLANTED", "1").env("RUST_BACKTRACE", "0") } else { call };
+            let ran = call.run();
+            let wrong = patterns::wrong_verdicts(&fixture, &ran.stdout, planted);
+            assert!(wrong.is_empty(), "{command}: {wrong:#?}\n{}", ran.stdout);
+        }
+    }
 }
 
 #[test]

@@ -188,3 +188,40 @@ fn whatever_changes_counts_holds_for_both_sides() {
     assert!(names.contains(&"tests::loads_a_lot"), "{names:?}");
     both_sides("--no-default-features --lib loads_nothing");
 }
+
+#[test]
+fn a_test_that_walks_up_its_path_is_named_where_the_path_of_the_clone_may_hide_a_growth() {
+    let fixture = Fixture::copy("growing");
+    fixture.cargo("generate-lockfile --quiet").succeed();
+    let lib = |boxes: u32| {
+        let text = format!(
+            "#[test]
+fn walks_up() {{
+    let mut folder = std::path::PathBuf::from(env!(\"CARGO_MANIFEST_DIR\"));
+    while let Some(parent) = folder.parent() {{
+        folder = std::hint::black_box(parent.to_path_buf());
+    }}
+    for number in 0..{boxes} {{
+        std::hint::black_box(Box::new(number));
+    }}
+}}
+
+#[test]
+fn names_a_file() {{
+    std::hint::black_box(std::path::Path::new(env!(\"CARGO_MANIFEST_DIR\")).join(\"x\"));
+}}
+"
+        );
+        fixture.write("src/lib.rs", &text);
+    };
+    lib(0);
+    begin(&fixture);
+    // As it is, it needs less here: four folders fewer.
+    fixture.memprof("gate --against HEAD").succeed().says("improved").never_says("may depend on the path");
+    lib(4);
+    let hidden = fixture.memprof("gate --against HEAD").succeed();
+    let hidden = hidden.complains("1 test may depend on the path of the checkout, which is 28 bytes and 4 folders longer at `HEAD`: `growing walks_up`");
+    hidden.complains("a committed baseline compares them where they are").never_says("names_a_file`");
+    lib(5);
+    fixture.memprof("gate --against HEAD").run().ended_with(5).says("over budget growing walks_up");
+}

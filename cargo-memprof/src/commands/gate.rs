@@ -6,6 +6,7 @@ use crate::collect::targets;
 use crate::context::options::TestOptions;
 use crate::context::{Context, test_filter};
 use crate::gate::baseline::against::{self, Against, Revision};
+use crate::gate::baseline::paths;
 use crate::gate::baseline::reference::Source;
 use crate::gate::baseline::reference::{Reference, nothing_ran};
 use crate::gate::baseline::release;
@@ -153,6 +154,13 @@ fn compare_run(options: &GateOptions, context: &mut Context<'_>, out: &Utf8Path)
     let outcome = compare::compare(&baseline, &run, &reference.policy);
     let all: Vec<_> = outcome.tests.iter().map(|test| &test.id).collect();
     reference.policy.idle(&all).iter().for_each(|idle| context.shell.warn(idle));
+    if let (Some(git), Some(other)) = (&context.git, &options.flags.against)
+        && let Ok(repository) = git.repository(&context.workspace.root)
+    {
+        let remark =
+            paths::remark(&outcome, &reference.policy, [&repository.top, &against::tree(context)?], other.name());
+        remark.iter().for_each(|remark| context.shell.warn(remark));
+    }
     let evidence = gather(options, &outcome, &run, (&reference, revision.as_ref()), context)?;
     let root = &context.workspace.root;
     let outputs =

@@ -339,6 +339,14 @@ pub fn folder(context: &Context<'_>) -> Result<Utf8PathBuf, Error> {
     Ok(target.join(crate::context::target_dir::NAME).join(layout::AGAINST))
 }
 
+/// The root of the clone that other revisions are checked out into.
+///
+/// # Errors
+/// Where the target folder is none.
+pub fn tree(context: &Context<'_>) -> Result<Utf8PathBuf, Error> {
+    Ok(folder(context)?.join(TREE))
+}
+
 /// Makes the folder of other revisions, and marks it as ours.
 ///
 /// # Errors

@@ -6,6 +6,7 @@ mod configuration;
 
 pub mod against;
 pub mod file;
+pub mod paths;
 pub mod reference;
 pub mod release;
 pub mod store;

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
             Shell::new().result(&additions.to_json());
             ExitCode::SUCCESS
         })
-    } else if inject::build::rustc::is_meant(&args) {
+    } else if inject::build::rustc::is_meant(&args) && !cli::is_command(&args[0]) {
         inject::build::rustc::wrap(&args)
     } else {
         user(args)

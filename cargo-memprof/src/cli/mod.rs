@@ -23,7 +23,7 @@ use crate::gate::policy::pattern::Pattern;
 use crate::ui::error::Error;
 use crate::ui::terminal::Shell;
 use memprof_harness::run_options::Partition;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 /// What the user wants.
 #[derive(Debug)]
@@ -47,6 +47,13 @@ pub enum Request {
 pub fn read(args: Vec<OsString>) -> Result<Request, Error> {
     let columns = Shell::new().result_columns().unwrap_or(UNKNOWN).clamp(LEAST, MOST);
     CommandLine::new(args, columns).read()
+}
+
+/// Whether a word in front of all others is a command of ours, or cargo's name for all of them.
+pub fn is_command(word: &OsStr) -> bool {
+    let mut cli = command_line(UNKNOWN);
+    cli.build();
+    word == "memprof" || cli.find_subcommand(word).is_some()
 }
 
 /// Columns of a terminal that does not say how many it has.
@@ -238,6 +245,19 @@ mod tests {
         match request(line) {
             Ok(Request::Test(options) | Request::Gate(options)) => *options,
             other => panic!("`{line}` is no test run: {other:?}"),
+        }
+    }
+
+    /// Cargo's wrapper is called with a compiler in front, which no command must be taken for.
+    #[test]
+    fn every_command_is_one_and_no_compiler_is() {
+        for word in
+            ["memprof", "test", "t", "run", "r", "nextest", "gate", "accept", "merge", "bisect", "history", "help"]
+        {
+            assert!(is_command(OsStr::new(word)), "{word}");
+        }
+        for word in ["rustc", "/usr/bin/rustc", "clippy-driver", "sccache", ""] {
+            assert!(!is_command(OsStr::new(word)), "{word}");
         }
     }
 

@@ -29,12 +29,10 @@ pub const BENCH_REFUSED: &str = "bench-refused";
 /// Why a program is not recorded that was compiled with the harness.
 const LEFT_OUT: &str = "the linker left the harness out";
 
-/// Whether `args` (without this program's name) are cargo calling its wrapper: only while cargo runs for us, and only
-/// with a compiler in front.
+/// Whether `args` (without this program's name) may be cargo calling its wrapper: only while cargo runs for us, and only
+/// with a program in front. That no command of ours stands there is the caller's to know.
 pub fn is_meant(args: &[OsString]) -> bool {
-    let ours = ["memprof", "test", "t", "bench", "nextest", "run", "r", "clean", "help", crate::protocol::RUNNER];
-    args.first().is_some_and(|first| !ours.iter().any(|name| first == name) && !starts_with_dash(first))
-        && (Plan::path().is_some() || is_wrapper())
+    args.first().is_some_and(|first| !starts_with_dash(first)) && (Plan::path().is_some() || is_wrapper())
 }
 
 /// Whether this program is the wrapper in the environment, from which other variables of ours may have been taken.

@@ -46,6 +46,15 @@ fn a_benchmark_that_allocates_more_fails_the_gate_of_benchmarks() {
     // Which baseline is meant, the run says.
     fixture.memprof("accept").succeed().complains("memprof.bench.baseline: 3 tests changed");
     fixture.memprof("gate --bench").succeed();
+    // Where not every stack is recorded nothing is known of an iteration, and nothing is gone for that.
+    for rate in ["0", "4096"] {
+        let unknown = fixture.memprof(&format!("gate --bench --memprofilerate {rate}")).run().ended_with(6);
+        let unknown =
+            unknown.says("but not measured: what one iteration allocates is not known").never_says("no such test");
+        unknown.says("  benchmarks bench/listed three boxes\n");
+        fixture.memprof("accept").succeed().never_says("removed");
+    }
+    fixture.memprof("gate --bench").succeed();
     fixture.memprof("gate --bench --repeat 3").run().ended_with(2).complains("--repeat");
 }
 

@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 /// Why a test has no metrics whose ledger is gone.
 const REMOVED: &str = "its recording was removed while the tests ran";
 
+/// Why a benchmark has no metrics that ran: the table of the run says why, such as that not every stack was recorded.
+const NO_ITERATION: &str = "what one iteration allocates is not known, as the run's table says; stacks of all allocations are needed, which `--memprofilerate 1` records";
+
 /// Why tests of the baseline did not run.
 pub struct Absent<'a> {
     not_run: BTreeMap<TestId, &'a NotRun>,
@@ -66,6 +69,9 @@ impl<'a> Absent<'a> {
         if let Some(test) = self.not_run.get(id) {
             if test.lost {
                 return (self.policy.unprofiled, Finding::Unprofiled { reason: REMOVED.to_owned() });
+            }
+            if test.no_iteration {
+                return (self.policy.unprofiled, Finding::Unprofiled { reason: NO_ITERATION.to_owned() });
             }
             let why = if test.ignored { "it is ignored" } else { "it was filtered out" };
             return (self.policy.not_run, Finding::NotRun { why: why.to_owned() });

@@ -150,7 +150,8 @@ impl LoadedRun {
         // What forked processes did is no metric of the test, and what has no test belongs to no line.
         run.tests.retain(|test| !test.forked && test.kind != "exe");
         if run.run.is_of_benchmarks() {
-            run.tests.retain_mut(LoadedTest::only_iteration);
+            let not_known = run.tests.extract_if(.., |test| !test.only_iteration());
+            run.not_run.extend(not_known.map(|test| NotRun::without_iteration(&test)));
         }
         doctest::without_lines(&mut run.tests);
         programs::add_to(&mut run.tests);

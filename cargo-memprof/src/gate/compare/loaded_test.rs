@@ -91,6 +91,9 @@ pub struct NotRun {
     /// It was recorded, and the recording was removed while the tests ran.
     #[serde(default)]
     pub lost: bool,
+    /// It is a benchmark that ran, and what one iteration allocates is not known.
+    #[serde(skip)]
+    pub no_iteration: bool,
 }
 
 impl LoadedTest {
@@ -126,6 +129,12 @@ impl LoadedTest {
 }
 
 impl NotRun {
+    /// A benchmark that ran, of which no iteration is known.
+    pub fn without_iteration(test: &LoadedTest) -> NotRun {
+        let TestId { package, target, kind, name } = test.id();
+        NotRun { package, target, kind, name, no_iteration: true, ..NotRun::default() }
+    }
+
     pub fn id(&self) -> TestId {
         TestId {
             package: self.package.clone(),

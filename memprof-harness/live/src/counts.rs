@@ -29,6 +29,13 @@ pub struct Counts {
 }
 
 impl Counts {
+    /// What is known of a region whose blocks were not followed.
+    pub(crate) fn allocated(&self) -> String {
+        let Counts { alloc_objects, alloc_space, .. } = self;
+        let s = if *alloc_objects == 1 { "" } else { "s" };
+        format!("{alloc_objects} alloc{s}, {alloc_space} B")
+    }
+
     /// By the name of the field; `None` = there is none of this name.
     pub(crate) fn named(&self, name: &str) -> Option<u64> {
         Some(match name {
@@ -47,9 +54,8 @@ impl Counts {
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Counts { alloc_objects, alloc_space, peak_space, inuse_space, .. } = self;
-        let s = if *alloc_objects == 1 { "" } else { "s" };
-        write!(f, "{alloc_objects} alloc{s}, {alloc_space} B, peak ")?;
+        let Counts { peak_space, inuse_space, .. } = self;
+        write!(f, "{}, peak ", self.allocated())?;
         if self.several_threads {
             f.write_str("?")?;
         } else {

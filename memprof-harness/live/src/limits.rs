@@ -56,7 +56,8 @@ pub(crate) fn tracking(limits: &[Limit]) -> Tracking {
     let most = |name: &str| limits.iter().filter(|limit| limit.name == name).filter_map(Limit::most).min();
     let live = limits.iter().any(Limit::is_of_live);
     let is_peak = limits.iter().any(|limit| limit.name == "peak_space");
-    let sites = Sites::new(Most { objects: most("alloc_objects"), space: most("alloc_space"), live });
+    let sites =
+        Sites::new(Most { objects: most("alloc_objects"), space: most("alloc_space"), peak: most("peak_space"), live });
     Tracking { live: live || is_peak, sites: Some(sites) }
 }
 
@@ -76,7 +77,9 @@ pub(crate) fn excess(limits: &[Limit], state: &Arc<State>, counts: &Counts) -> O
         let _ = write!(text, " `{} {} {}` does not hold, it is {now};", limit.name, limit.is, limit.limit);
     }
     text.pop();
-    let _ = write!(text, "\n  {counts}");
+    // Where no limit is on them, nobody followed the blocks.
+    let known = if state.tracks_live { counts.to_string() } else { counts.allocated() };
+    let _ = write!(text, "\n  {known}");
     let (lines, unkept, what) = if broken.iter().all(|limit| limit.is_of_live()) {
         let blocks = owned::live_stacks(state);
         let (lines, unkept) = state.own_sites().map(|sites| sites.lock().live(&blocks)).unwrap_or_default();

@@ -46,6 +46,8 @@ impl Stack {
 pub(crate) struct Most {
     pub objects: Option<u64>,
     pub space: Option<u64>,
+    /// Bytes that are live at once.
+    pub peak: Option<u64>,
     /// Whether what is left is limited.
     pub live: bool,
 }
@@ -70,6 +72,8 @@ impl Room {
 struct Noted {
     stack: Stack,
     times: u64,
+    /// One of these allocations brought the region past its limit of bytes that are live at once.
+    passed_peak: bool,
 }
 
 /// What is kept of a region's stacks.
@@ -79,6 +83,8 @@ pub(crate) struct Sites {
     objects: u64,
     space: u64,
     past: u64,
+    /// Of the allocation that is noted next.
+    passed_peak: bool,
     noted: Vec<Noted>,
     by_hash: HashMap<u64, u32>,
     /// Allocations whose stacks were not kept.
@@ -90,12 +96,14 @@ impl Sites {
         Sites { most, ..Sites::default() }
     }
 
-    /// Whether the stack of this allocation is to be kept.
-    pub(crate) fn wants(&mut self, size: usize, is_new: bool) -> bool {
+    /// Whether the stack of this allocation is to be kept, with which so many bytes are live.
+    pub(crate) fn wants(&mut self, size: usize, is_new: bool, live: u64) -> bool {
         self.objects += 1;
         self.space += size as u64;
         let passed = |most: Option<u64>, now: u64| most.is_some_and(|most| now > most);
-        let is_past = passed(self.most.objects, self.objects) || passed(self.most.space, self.space);
+        self.passed_peak = passed(self.most.peak, live);
+        let is_past =
+            self.passed_peak || passed(self.most.objects, self.objects) || passed(self.most.space, self.space);
         let wants = self.objects <= FIRST
             || (is_past && self.past < PAST)
             || (self.most.live && is_new && self.noted.len() < LIVE);
@@ -130,17 +138,30 @@ impl Sites {
         let next = u32::try_from(self.noted.len()).ok()?;
         let number = *self.by_hash.entry(hasher.finish()).or_insert(next);
         if number == next {
-            self.noted.push(Noted { stack: stack.clone(), times: 0 });
+            self.noted.push(Noted { stack: stack.clone(), times: 0, passed_peak: false });
         }
+        let passed_peak = self.passed_peak;
         let noted = self.noted.get_mut(number as usize)?;
         noted.times += 1;
+        noted.passed_peak |= passed_peak;
         Some(number)
     }
 
-    /// The lines that allocated, the most frequent first, and how many allocations have none.
+    /// The lines that allocated, and how many allocations have none. First those that brought the region past a limit of live bytes, then
+    /// the most frequent.
     pub(crate) fn allocated(&self) -> (Vec<Line>, u64) {
-        let lines = self.noted.iter().map(|noted| (line(&noted.stack), noted.times));
-        (sum(lines), self.unkept)
+        let lines = |passed_peak| {
+            let noted = self.noted.iter().filter(move |noted| noted.passed_peak == passed_peak);
+            sum(noted.map(|noted| (line(&noted.stack), noted.times)))
+        };
+        let mut found = lines(true);
+        for line in lines(false) {
+            match found.iter_mut().find(|other| other.text == line.text) {
+                Some(other) => other.times += line.times,
+                None => found.push(line),
+            }
+        }
+        (found, self.unkept)
     }
 
     /// The lines whose blocks are live, of how many each stack has; and how many of them have none.
@@ -312,7 +333,7 @@ mod tests {
     #[test]
     fn the_first_stacks_and_those_past_the_limit_are_kept() {
         let mut sites = Sites::new(Most { objects: Some(100), ..Most::default() });
-        let kept = (1..=200).filter(|_| sites.wants(8, true)).count();
+        let kept = (1..=200).filter(|_| sites.wants(8, true, 8)).count();
         assert_eq!(kept as u64, FIRST + PAST);
         assert_eq!(sites.unkept, 200 - FIRST - PAST);
     }

@@ -159,7 +159,9 @@ fn the_line_that_allocated_is_named() {
         });
     });
     assert!(
-        text.starts_with("over its limit: `alloc_objects <= 1` does not hold, it is 3\n  3 allocs, 15 B, peak"),
+        text.starts_with(
+            "over its limit: `alloc_objects <= 1` does not hold, it is 3\n  3 allocs, 15 B\n  allocated by"
+        ),
         "{text}"
     );
     assert!(text.contains(&format!("counting.rs:{line} in step ← ")), "{text}");
@@ -300,7 +302,7 @@ fn lines_past_a_far_limit_are_named() {
                     });
                 }
             });
-            assert!(text.contains("250 allocs, 2000 B, peak"), "{text}");
+            assert!(text.contains("250 allocs, 2000 B\n"), "{text}");
             // 64 of the first, 16 of those beyond, and 250 - 80 unnamed.
             let of = |function: &str| text.lines().find(|line| line.contains(function)).unwrap_or_default().to_owned();
             assert!(of("in beyond").ends_with("16 times"), "{text}");
@@ -308,4 +310,28 @@ fn lines_past_a_far_limit_are_named() {
             assert!(text.ends_with("and 170 more"), "{text}");
         }
     }
+}
+
+/// However often others allocate before: it is they that pass the limit who are named first.
+#[test]
+fn lines_past_a_peak_are_named_first() {
+    let text = panic_text(|| {
+        assert_allocs!(peak_space <= 100, {
+            within(90);
+            let kept: Vec<u8> = black_box(vec![1_u8; 90]);
+            beyond(2);
+            let mut grown: Vec<u8> = Vec::with_capacity(10);
+            grown.reserve_exact(11);
+            drop((kept, grown));
+            within(5);
+        });
+    });
+    assert!(
+        text.contains("`peak_space <= 100` does not hold, it is 101\n  100 allocs, 887 B, peak 101 B, 0 B in use\n"),
+        "{text}"
+    );
+    let first = text.lines().find(|line| line.contains("allocated by")).unwrap_or_default();
+    assert!(first.contains("in lines_past_a_peak_are_named_first") && first.ends_with("once"), "{text}");
+    assert!(text.lines().any(|line| line.contains("in within") && line.ends_with("64 times")), "{text}");
+    assert!(text.ends_with("and 35 more"), "{text}");
 }

@@ -206,7 +206,7 @@ pub(crate) fn allocated(block: *mut u8, size: usize) {
     let _inside = inside();
     process::allocated(size, false);
     if let Some(part) = part() {
-        let stack = count(part, size, true);
+        let stack = count(part, size, None);
         if part.state.wants_live() {
             owned::insert(block, size, Some(&part.state), stack);
             return;
@@ -260,21 +260,23 @@ pub(crate) fn reallocated(taken: Taken, block: *mut u8, old: usize, moved: *mut 
         process::freed(old);
         if let Some(part) = part() {
             part.count_resized(old);
-            count(part, new, false);
+            count(part, new, Some(old));
         }
     }
     owned::put_back(taken, moved, new);
 }
 
 /// Counts an allocation, and tells the regions that want to know where they allocate. Gives the stack's number in the innermost of
-/// them, where `is_new`.
-fn count(part: &Part, size: usize, is_new: bool) -> Option<u32> {
+/// them, where a block is new; `resized` = what it was before, of one that is not.
+fn count(part: &Part, size: usize, resized: Option<usize>) -> Option<u32> {
     part.tell_sites();
+    let is_new = resized.is_none();
     let mut stack = None;
     let mut number = None;
-    for sites in part.state.sites() {
+    for (sites, live) in part.state.sites() {
         let mut sites = sites.lock();
-        if !sites.wants(size, is_new) {
+        let live = live.saturating_sub(resized.unwrap_or(0) as u64) + size as u64;
+        if !sites.wants(size, is_new, live) {
             continue;
         }
         let stack = stack.get_or_insert_with(Stack::here);

@@ -85,7 +85,7 @@ impl Part {
         if passed.objects > 0 {
             add(&self.alloc_objects, passed.objects);
             add(&self.alloc_space, passed.space);
-            for sites in self.state.sites() {
+            for (sites, _) in self.state.sites() {
                 sites.lock().pass(passed);
             }
         }

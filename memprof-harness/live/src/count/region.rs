@@ -42,7 +42,7 @@ struct AtomicSums {
 
 /// A region, shared by the threads that work for it.
 pub(crate) struct State {
-    tracks_live: bool,
+    pub(crate) tracks_live: bool,
     /// Until its metrics were taken.
     open: AtomicBool,
     /// The regions that it is in, each once.
@@ -179,9 +179,9 @@ impl State {
         }
     }
 
-    /// What has sites, of the regions that this is of.
-    pub(crate) fn sites(self: &Arc<State>) -> impl Iterator<Item = &Spin<Sites>> {
-        self.all().filter_map(|state| state.sites.as_ref())
+    /// What has sites, of the regions that this is of; with each the bytes of its blocks that are live, where it follows them.
+    pub(crate) fn sites(self: &Arc<State>) -> impl Iterator<Item = (&Spin<Sites>, u64)> {
+        self.all().filter_map(|state| Some((state.sites.as_ref()?, state.live_space.load(Relaxed))))
     }
 
     pub(crate) fn own_sites(&self) -> Option<&Spin<Sites>> {

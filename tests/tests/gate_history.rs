@@ -28,7 +28,15 @@ fn the_history_of_a_test_is_that_of_its_lines_or_of_a_file() {
     assert_eq!(lines.lines().count(), 3, "{lines}");
 
     let of_baseline = fixture.memprof("history").succeed();
-    of_baseline.says("growing tests::loads_three_rows\n").says("Box a number").says("growing tests::loads_nothing\n");
+    let of_baseline = of_baseline
+        .says("growing tests::loads_three_rows\n")
+        .says("Box a number")
+        .says("growing tests::loads_nothing\n");
+    // Behind a link it is the same.
+    std::os::unix::fs::symlink("memprof.baseline", fixture.path("linked")).expect("nothing is there");
+    let linked = fixture.memprof("history --baseline linked").succeed();
+    assert_eq!(linked.stdout, of_baseline.stdout);
+    std::fs::remove_file(fixture.path("linked")).expect("it was made above");
     let one = fixture.memprof("history tests::adds*").succeed();
     one.says("growing tests::adds_without_allocating\n").says("  one\n").never_says("loads");
     let of_file = fixture.memprof("history --history history.jsonl 'tests::loads*'").run();

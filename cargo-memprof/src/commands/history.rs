@@ -78,7 +78,8 @@ pub fn history(options: &HistoryOptions) -> Result<ExitCode, Error> {
 
 /// The versions of the baseline that were committed.
 fn of_baseline(context: &Context<'_>, reference: &Reference) -> Result<Vec<Moment>, Error> {
-    let path = reference.file.path();
+    // Git has the versions of the file, and not of a link to it.
+    let path = &reference.file.path().canonicalize_utf8().unwrap_or_else(|_| reference.file.path().to_owned());
     let failed = |failure: Failure| cannot("draw the history").caused_by(failure.cause).help(failure.help);
     let git = Git::find().map_err(failed)?;
     let folder = path.parent().unwrap_or(&context.workspace.root);

@@ -1,5 +1,5 @@
-//! Which line of a baseline is that of which doctest. Doctests of one item are numbered: where that many ran as have lines, they are taken to be the same;
-//! where there are more or fewer, the lines are given to those that they fit. Pure.
+//! Which line of a baseline is that of which doctest. Doctests of one item are numbered: where that many ran as have lines, they are taken to be the
+//! same, in another order if all of them fit their lines then; where there are more or fewer, the lines are given to those that they fit. Pure.
 
 use super::doctest::{item, number, with_number};
 use crate::gate::committed::Baseline;
@@ -15,7 +15,7 @@ pub fn all_ran(run: &LoadedRun) -> bool {
     !run.run.filtered && !run.run.interrupted && run.run.cargo_exit == 0
 }
 
-/// `baseline` with the lines of items that have more or fewer doctests than when they were written at the places of those that they are of: a doctest
+/// `baseline` with the lines of items whose doctests stand in another order, or are more or fewer than when they were written, at the places of those that they are of: a doctest
 /// that was added or removed shifts no other's. Which that are is told by their metrics and their order. Lines that are left stand behind all others.
 /// `None` = nothing changes.
 pub fn aligned(baseline: &Baseline, run: &LoadedRun) -> Option<Baseline> {
@@ -31,13 +31,17 @@ pub fn aligned(baseline: &Baseline, run: &LoadedRun) -> Option<Baseline> {
     }
     let mut moved: BTreeMap<TestId, TestId> = BTreeMap::new();
     for (item, [lines, ran]) in &mut items {
-        let may_be_known = lines.len() < ran.len() || lines.len() > ran.len() && all_ran(run);
+        lines.sort_by_key(|(number, _)| *number);
+        ran.sort_by_key(|(number, _)| *number);
+        let are_same = lines.len() == ran.len();
+        let may_be_known = are_same || lines.len() < ran.len() || all_ran(run);
         if lines.is_empty() || ran.is_empty() || !may_be_known {
             continue;
         }
-        lines.sort_by_key(|(number, _)| *number);
-        ran.sort_by_key(|(number, _)| *number);
-        let pairs = pairs(lines, ran);
+        let pairs = if are_same { in_another_order(lines, ran) } else { pairs(lines, ran) };
+        if pairs.is_empty() {
+            continue;
+        }
         let mut behind = ran.last().map_or(0, |(number, _)| *number);
         for (at, (before, _)) in lines.iter().enumerate() {
             let place = pairs.iter().find(|(line, _)| *line == at).map(|(_, ran_at)| ran[*ran_at].0);
@@ -61,6 +65,22 @@ pub fn aligned(baseline: &Baseline, run: &LoadedRun) -> Option<Baseline> {
     let at_place = |(id, line): (&TestId, &Seen)| (place(id).unwrap_or_else(|| id.clone()), *line);
     let tests = baseline.tests.iter().map(at_place).collect();
     Some(Baseline { tests, ..baseline.clone() })
+}
+
+/// As [`pairs`], of as many doctests as there are lines: each with a line that it fits, if that can be had for all, at its own place where that
+/// is such a line. None = they are taken in their order.
+fn in_another_order(lines: &[(usize, Seen)], ran: &[(usize, Seen)]) -> Vec<(usize, usize)> {
+    let fits = |line: usize, now: usize| lines[line].1.holds(&ran[now].1);
+    let mut is_free: Vec<bool> = (0..ran.len()).map(|at| !fits(at, at)).collect();
+    let moved: Vec<usize> = (0..lines.len()).filter(|at| is_free[*at]).collect();
+    let mut pairs = Vec::new();
+    for line in moved {
+        let Some(now) = (0..ran.len()).find(|now| is_free[*now] && fits(line, *now)) else { return Vec::new() };
+        is_free[now] = false;
+        pairs.push((line, now));
+    }
+    pairs.extend((0..lines.len()).filter(|at| fits(*at, *at)).map(|at| (at, at)));
+    pairs
 }
 
 /// Which of `lines` is that of which of `ran`, by their places in both: in order, all of the shorter list, as many as can be with the metrics of
@@ -150,5 +170,15 @@ mod tests {
         assert_eq!(paired(&[3, 50], &[9, 3, 52]), [(0, 1), (1, 2)]);
         assert_eq!(paired(&[3, 50], &[3, 52, 9]), [(0, 0), (1, 1)]);
         assert_eq!(paired(&[], &[3]), []);
+        let reordered = |lines: &[u64], ran: &[u64]| {
+            let mut pairs = in_another_order(&list(lines), &list(ran));
+            pairs.sort_unstable();
+            pairs
+        };
+        assert_eq!(reordered(&[1, 2, 3], &[3, 1, 2]), [(0, 1), (1, 2), (2, 0)]);
+        assert_eq!(reordered(&[1, 5, 1, 2], &[2, 5, 1, 1]), [(0, 3), (1, 1), (2, 2), (3, 0)]);
+        // One of them has grown, so nothing is known of any.
+        assert_eq!(reordered(&[1, 2, 3], &[3, 1, 4]), []);
+        assert_eq!(reordered(&[1, 2], &[2, 3]), []);
     }
 }

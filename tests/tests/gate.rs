@@ -399,11 +399,31 @@ fn a_doctest_that_is_added_to_an_item_or_removed_shifts_no_line_of_another() {
     fixture.memprof("accept").succeed().complains("1 test removed");
     assert_eq!(objects(&fixture), [format!("{f} #2 alloc_objects=7"), format!("{f} alloc_objects=9")]);
     fixture.memprof("gate").succeed();
-    // In another order each keeps its line; where one has grown, nobody knows which is which.
+    // In another order each keeps its line, and so does one with another text.
     source(&[7, 9]);
     fixture.memprof("gate").succeed().says("within budget: 2 tests compared").never_says("improved");
     source(&[7, 10]);
-    fixture.memprof("gate").run().ended_with(5).says("9 → 7").says("7 → 10 (+3)");
+    fixture.memprof("gate").run().ended_with(5).says("9 → 10 (+1)").never_says("7 →");
+}
+
+/// By metrics alone the new doctest would be the first of the old ones, and each old one the next.
+#[test]
+fn growth_behind_a_doctest_that_is_added_is_found() {
+    let fixture = Fixture::copy("growing");
+    let boxed = "drop(std::hint::black_box(Box::new(1)));";
+    let source = |added: &str, body: &str| {
+        let calls = |n: u32| format!("/// ```\n/// for _ in 0..{n} {{ growing::f(); }}\n/// ```\n///\n");
+        fixture.write("src/lib.rs", &format!("{added}{}{}pub fn f() {{ {body} }}\n", calls(1), calls(2)));
+    };
+    source("", boxed);
+    fixture.memprof("test --save-baseline").succeed();
+    let added = format!("/// ```\n/// {boxed}\n/// ```\n///\n");
+    source(&added, boxed);
+    fixture.memprof("gate").succeed().says("within budget: 2 tests compared");
+    source(&added, &boxed.repeat(2));
+    let gate = fixture.memprof("gate").run().ended_with(5);
+    gate.says("src/lib.rs - f #2").says("1 → 2 (+1)").says("src/lib.rs - f #3").says("2 → 4 (+2)");
+    assert!(fixture.read("memprof.baseline").contains(" text="), "a line says which text it is of");
 }
 
 #[test]

@@ -23,7 +23,7 @@
 //!
 //! A unit is a target as cargo had it compiled: its features as unified over the packages that were chosen, and hashes of the flags and of
 //! the features of all that it links. `40..42` is what was seen in several runs, of which `runs` says how many; in as many more as `killed` says a program
-//! that the test starts was killed, so that they do not count. `~4096` says how far a peak may be from the truth; where it
+//! that the test starts was killed, so that they do not count. `text=1f03a9bc` is a hash of a doctest's text. `~4096` says how far a peak may be from the truth; where it
 //! is not there, the peak is exact. A backslash begins one of Rust's escapes, for what a line cannot hold. A line is read from its right
 //! end, because only the test's name may have spaces in it.
 
@@ -286,6 +286,9 @@ pub fn line(id: &TestId, seen: &Seen) -> String {
     if seen.killed > 0 {
         let _ = write!(line, " {KILLED}={}", seen.killed);
     }
+    if let Some(text) = seen.text {
+        let _ = write!(line, " {TEXT}={text:08x}");
+    }
     line
 }
 
@@ -293,6 +296,8 @@ pub fn line(id: &TestId, seen: &Seen) -> String {
 const RUNS: &str = "runs";
 /// In how many others the program was killed.
 const KILLED: &str = "killed";
+/// A hash of a doctest's text.
+const TEXT: &str = "text";
 const SHAPE: &str =
     "a line is `package kind/target test alloc_objects=N alloc_space=N peak_space=N inuse_objects=N inuse_space=N`";
 
@@ -306,7 +311,7 @@ pub fn test_of(line: &str) -> Result<(TestId, Seen), String> {
     while let Some((before, last)) = place.rsplit_once(' ')
         && let Some((key, value)) = last.split_once('=')
     {
-        let known = [RUNS, KILLED].contains(&key) || Metric::ALL.iter().any(|metric| metric.name() == key);
+        let known = [RUNS, KILLED, TEXT].contains(&key) || Metric::ALL.iter().any(|metric| metric.name() == key);
         if !known {
             return Err(format!("`{last}` stands where a metric belongs; {SHAPE}"));
         }
@@ -327,6 +332,10 @@ pub fn test_of(line: &str) -> Result<(TestId, Seen), String> {
     }
     if let Some(killed) = values.get(KILLED) {
         seen.killed = killed.parse().map_err(|_| format!("`{killed}` is no number of runs"))?;
+    }
+    if let Some(text) = values.get(TEXT) {
+        let hash = u32::from_str_radix(text, 16).map_err(|_| format!("`{text}` is no hash of a doctest's text"))?;
+        seen.text = Some(hash);
     }
     let mut parts = place.splitn(3, ' ');
     let (package, target, name) = (parts.next(), parts.next(), parts.next());
@@ -404,8 +413,12 @@ mod tests {
         let tests = [
             (id("csv", "lib", "csv", "b::two"), once(1)),
             (id("csv", "test", "csv", "a"), Seen::once(Metrics { peak_error: 4096, ..metrics(7) })),
-            (id("csv", "test", "csv", "b"), Seen { least: metrics(6), most: metrics(8), runs: 5, killed: 0 }),
+            (
+                id("csv", "test", "csv", "b"),
+                Seen { least: metrics(6), most: metrics(8), runs: 5, killed: 0, text: None },
+            ),
             (id("csv", "test", "csv", "b › m"), Seen { killed: 2, ..once(3) }),
+            (id("csv", "doc", "csv", "src/lib.rs - f #2"), Seen { text: Some(0xab), ..once(3) }),
             (id("", "doc", "csv", "src/lib.rs - f (line 3)"), once(0)),
             (id("a b", "lib", "x", "odd\n\\name\u{7}"), once(i64::MAX as u64)),
             (id("mimic", "test", "x", "data x=1 runs=3"), once(2)),
@@ -457,7 +470,7 @@ mod tests {
         let two = id("csv", "lib", "csv", "b::two");
         assert_eq!(read.merged, [two.clone()].into());
         let least = Metrics { alloc_objects: 0, alloc_space: 1, ..metrics(0) };
-        let seen = Seen { least, most: Metrics { alloc_objects: 1, ..least }, runs: 7, killed: 0 };
+        let seen = Seen { least, most: Metrics { alloc_objects: 1, ..least }, runs: 7, killed: 0, text: None };
         assert_eq!(read.tests[&two], seen);
         let text = Baseline { merged: BTreeSet::new(), ..read.clone() }.to_text();
         assert!(text.contains(&unit), "the last unit holds: {text}");

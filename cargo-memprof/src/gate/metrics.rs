@@ -135,6 +135,9 @@ pub struct Seen {
     /// is chance.
     #[serde(skip_serializing_if = "is_zero")]
     pub killed: u32,
+    /// Of a doctest: a hash of its text, by which it is known again among those of its item.
+    #[serde(skip)]
+    pub text: Option<u32>,
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -144,7 +147,7 @@ fn is_zero(number: &u32) -> bool {
 impl Seen {
     /// What one run has shown.
     pub fn once(metrics: Metrics) -> Seen {
-        Seen { least: metrics, most: metrics, runs: 1, killed: 0 }
+        Seen { least: metrics, most: metrics, runs: 1, killed: 0, text: None }
     }
 
     /// What several runs have shown; `None` = there was none.
@@ -160,6 +163,7 @@ impl Seen {
             most: self.most.each(&other.most, |is_less| !is_less),
             runs: self.runs.saturating_add(other.runs),
             killed: self.killed.saturating_add(other.killed),
+            text: self.text.or(other.text),
         }
     }
 

@@ -31,6 +31,46 @@ pub fn without_lines(tests: &mut [LoadedTest]) {
     }
 }
 
+/// Notes a hash of the text of each doctest whose file `read` reads, by the path in rustdoc's name of it.
+pub fn note_texts(tests: &mut [LoadedTest], read: impl Fn(&str) -> Option<String>) {
+    let mut files: BTreeMap<String, Option<String>> = BTreeMap::new();
+    for test in tests.iter_mut().filter(|test| test.kind == KIND) {
+        let Some((item, line)) = item_and_line(&test.name) else { continue };
+        let file = item.split(" - ").next().unwrap_or_default();
+        let source = files.entry(file.to_owned()).or_insert_with_key(|file| read(file));
+        test.text = source.as_deref().and_then(|source| text_at(source, line)).map(|text| hash(&text));
+    }
+}
+
+/// The lines of the code block that begins at this line of a file, without what makes them documentation.
+fn text_at(source: &str, line: u32) -> Option<String> {
+    let bare = |line: &str| {
+        let line = line.trim();
+        let line = ["///", "//!", "*"].iter().find_map(|mark| line.strip_prefix(mark)).unwrap_or(line);
+        line.trim().to_owned()
+    };
+    let mut lines = source.lines().skip(usize::try_from(line.checked_sub(1)?).ok()?).map(bare);
+    let first = lines.next()?;
+    let fence: String = first.chars().take_while(|letter| ['`', '~'].contains(letter)).collect();
+    if fence.len() < 3 {
+        return None;
+    }
+    let mut text = String::new();
+    for line in lines {
+        if line.starts_with(&fence) {
+            return Some(text);
+        }
+        text.push_str(&line);
+        text.push('\n');
+    }
+    None
+}
+
+/// FNV-1a of 32 bits.
+fn hash(text: &str) -> u32 {
+    text.bytes().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+}
+
 /// The item that a doctest of a baseline is one of; `None` = it is no doctest.
 pub fn item(id: &TestId) -> Option<TestId> {
     if id.kind != KIND {
@@ -55,6 +95,27 @@ pub fn with_number(item: &TestId, number: usize) -> TestId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_doctest_is_known_again_by_its_text() {
+        let source = "/// Words.\n///\n/// ```should_panic\n/// f();\n///   g();\n/// ```\nfn f() {}\n\n//! ~~~\n//! f();\n//! g();\n//! ~~~\n/** ```\n * h();\n";
+        let text = |line| text_at(source, line);
+        assert_eq!(text(3).as_deref(), Some("f();\ng();\n"));
+        assert_eq!(text(9), text(3));
+        // No code begins there, or none ends.
+        for line in [0, 1, 4, 13, 99] {
+            assert_eq!(text(line), None, "{line}");
+        }
+        assert_eq!([hash(""), hash("a")], [0x811c_9dc5, 0xe40c_292c]);
+        let test = |line: u32| LoadedTest {
+            kind: KIND.into(),
+            name: format!("src/lib.rs - f (line {line})"),
+            ..LoadedTest::default()
+        };
+        let mut tests = vec![test(3), test(9), test(1)];
+        note_texts(&mut tests, |file| (file == "src/lib.rs").then(|| source.to_owned()));
+        assert_eq!((tests[0].text.is_some(), tests[0].text == tests[1].text, tests[2].text), (true, true, None));
+    }
 
     #[test]
     fn doctests_are_named_by_their_item_and_place_among_its_doctests() {

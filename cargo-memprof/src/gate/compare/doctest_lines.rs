@@ -1,5 +1,6 @@
 //! Which line of a baseline is that of which doctest. Doctests of one item are numbered: where that many ran as have lines, they are taken to be the
-//! same, in another order if all of them fit their lines then; where there are more or fewer, the lines are given to those that they fit. Pure.
+//! same, in another order if all of them fit their lines then; where there are more or fewer, the lines are given to those that they fit.
+//! Before all that, a line has a doctest of the same text. Pure.
 
 use super::doctest::{item, number, with_number};
 use crate::gate::committed::Baseline;
@@ -16,7 +17,7 @@ pub fn all_ran(run: &LoadedRun) -> bool {
 }
 
 /// `baseline` with the lines of items whose doctests stand in another order, or are more or fewer than when they were written, at the places of those that they are of: a doctest
-/// that was added or removed shifts no other's. Which that are is told by their metrics and their order. Lines that are left stand behind all others.
+/// that was added or removed shifts no other's. Which that are is told by their texts, and where these are others by their metrics and their order. Lines that are left stand behind all others.
 /// `None` = nothing changes.
 pub fn aligned(baseline: &Baseline, run: &LoadedRun) -> Option<Baseline> {
     let ran = run.by_test();
@@ -38,10 +39,7 @@ pub fn aligned(baseline: &Baseline, run: &LoadedRun) -> Option<Baseline> {
         if lines.is_empty() || ran.is_empty() || !may_be_known {
             continue;
         }
-        let pairs = if are_same { in_another_order(lines, ran) } else { pairs(lines, ran) };
-        if pairs.is_empty() {
-            continue;
-        }
+        let pairs = assigned(lines, ran);
         let mut behind = ran.last().map_or(0, |(number, _)| *number);
         for (at, (before, _)) in lines.iter().enumerate() {
             let place = pairs.iter().find(|(line, _)| *line == at).map(|(_, ran_at)| ran[*ran_at].0);
@@ -67,15 +65,44 @@ pub fn aligned(baseline: &Baseline, run: &LoadedRun) -> Option<Baseline> {
     Some(Baseline { tests, ..baseline.clone() })
 }
 
+/// Which of `lines` is that of which of `ran`, by their places in both. A doctest with a text that a line has is that one. The others have another
+/// text than before, or are new, or their texts are not known.
+fn assigned(lines: &[(usize, Seen)], ran: &[(usize, Seen)]) -> Vec<(usize, usize)> {
+    let mut found: Vec<(usize, usize)> = Vec::new();
+    let mut is_left = vec![true; ran.len()];
+    for (line, (_, before)) in lines.iter().enumerate() {
+        let has_its_text = |now: &usize| is_left[*now] && before.text.is_some() && ran[*now].1.text == before.text;
+        // At its own place, if several have the same.
+        let candidates = || std::iter::once(line).chain(0..ran.len()).filter(|now| *now < ran.len());
+        if let Some(now) = candidates().find(has_its_text) {
+            is_left[now] = false;
+            found.push((line, now));
+        }
+    }
+    let left_lines: Vec<usize> = (0..lines.len()).filter(|at| found.iter().all(|(line, _)| line != at)).collect();
+    let left_ran: Vec<usize> = (0..ran.len()).filter(|at| is_left[*at]).collect();
+    let [some_lines, some_ran] =
+        [(&left_lines, lines), (&left_ran, ran)].map(|(left, all)| left.iter().map(|at| all[*at]).collect::<Vec<_>>());
+    let rest = if some_lines.len() == some_ran.len() {
+        in_another_order(&some_lines, &some_ran)
+    } else {
+        pairs(&some_lines, &some_ran)
+    };
+    found.extend(rest.into_iter().map(|(line, now)| (left_lines[line], left_ran[now])));
+    found
+}
+
 /// As [`pairs`], of as many doctests as there are lines: each with a line that it fits, if that can be had for all, at its own place where that
-/// is such a line. None = they are taken in their order.
+/// is such a line. Where that cannot be had, in their order.
 fn in_another_order(lines: &[(usize, Seen)], ran: &[(usize, Seen)]) -> Vec<(usize, usize)> {
     let fits = |line: usize, now: usize| lines[line].1.holds(&ran[now].1);
     let mut is_free: Vec<bool> = (0..ran.len()).map(|at| !fits(at, at)).collect();
     let moved: Vec<usize> = (0..lines.len()).filter(|at| is_free[*at]).collect();
     let mut pairs = Vec::new();
     for line in moved {
-        let Some(now) = (0..ran.len()).find(|now| is_free[*now] && fits(line, *now)) else { return Vec::new() };
+        let Some(now) = (0..ran.len()).find(|now| is_free[*now] && fits(line, *now)) else {
+            return (0..lines.len()).map(|at| (at, at)).collect();
+        };
         is_free[now] = false;
         pairs.push((line, now));
     }
@@ -178,7 +205,33 @@ mod tests {
         assert_eq!(reordered(&[1, 2, 3], &[3, 1, 2]), [(0, 1), (1, 2), (2, 0)]);
         assert_eq!(reordered(&[1, 5, 1, 2], &[2, 5, 1, 1]), [(0, 3), (1, 1), (2, 2), (3, 0)]);
         // One of them has grown, so nothing is known of any.
-        assert_eq!(reordered(&[1, 2, 3], &[3, 1, 4]), []);
-        assert_eq!(reordered(&[1, 2], &[2, 3]), []);
+        assert_eq!(reordered(&[1, 2, 3], &[3, 1, 4]), [(0, 0), (1, 1), (2, 2)]);
+        assert_eq!(reordered(&[1, 2], &[2, 3]), [(0, 0), (1, 1)]);
+    }
+
+    #[test]
+    fn a_doctest_with_the_text_of_a_line_is_that_one_whatever_it_allocates() {
+        use crate::gate::metrics::Metrics;
+        let list = |all: &[(u64, u32)]| -> Vec<(usize, Seen)> {
+            let seen = |(objects, text): (u64, u32)| {
+                let once = Seen::once(Metrics { alloc_objects: objects, ..Metrics::default() });
+                Seen { text: Some(text).filter(|text| *text > 0), ..once }
+            };
+            all.iter().zip(1..).map(|(one, number)| (number, seen(*one))).collect()
+        };
+        let assigned = |lines: &[(u64, u32)], ran: &[(u64, u32)]| {
+            let mut found = assigned(&list(lines), &list(ran));
+            found.sort_unstable();
+            found
+        };
+        // One is added in front, and both others have grown: by metrics alone the new one would be the first, and the first the second.
+        assert_eq!(assigned(&[(1, 7), (2, 8)], &[(1, 9), (2, 7), (4, 8)]), [(0, 1), (1, 2)]);
+        // In another order, one of them with another text now; equal texts in their order.
+        assert_eq!(assigned(&[(1, 7), (2, 8), (3, 9)], &[(3, 9), (5, 7), (2, 6)]), [(0, 1), (1, 2), (2, 0)]);
+        assert_eq!(assigned(&[(1, 7), (2, 7)], &[(5, 7), (6, 7)]), [(0, 0), (1, 1)]);
+        // One that is gone takes nobody's place.
+        assert_eq!(assigned(&[(1, 7), (2, 8)], &[(2, 8)]), [(1, 0)]);
+        // Lines from before there were texts.
+        assert_eq!(assigned(&[(3, 0), (5, 0)], &[(9, 1), (3, 2), (5, 3)]), [(0, 1), (1, 2)]);
     }
 }

@@ -44,6 +44,9 @@ pub struct LoadedTest {
     /// Of a program with several processes: those of the others.
     #[serde(skip)]
     pub more_profiles: Vec<PlainPath>,
+    /// Of a doctest: a hash of its text, where that could be read.
+    #[serde(skip)]
+    pub text: Option<u32>,
     /// Of a program: in how many runs that are left out it was killed; counted at one of those that are left.
     #[serde(skip)]
     pub killed: u32,

@@ -345,7 +345,7 @@ mod tests {
 
     #[test]
     fn what_was_seen_once_may_be_seen_again() {
-        let varying = Seen { least: metrics(6), most: metrics(8), runs: 3, killed: 0 };
+        let varying = Seen { least: metrics(6), most: metrics(8), runs: 3, killed: 0, text: None };
         let baseline = Baseline { conditions: conditions(), tests: [(id("a"), varying)].into(), ..Baseline::default() };
         let of = |objects: &[u64]| {
             let ran = run(objects.iter().map(|&objects| test("a", metrics(objects))).collect());

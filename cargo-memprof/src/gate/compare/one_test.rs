@@ -122,7 +122,8 @@ pub fn of_run(id: &TestId, repeats: &[&LoadedTest], line: Option<&Seen>) -> Judg
 /// What was seen of a test in its repeats.
 pub fn seen(repeats: &[&LoadedTest]) -> Option<Seen> {
     let killed = repeats.iter().map(|test| test.killed).sum();
-    Seen::of(repeats.iter().map(|test| test.metrics)).map(|seen| Seen { killed, ..seen })
+    let text = repeats.iter().find_map(|test| test.text);
+    Seen::of(repeats.iter().map(|test| test.metrics)).map(|seen| Seen { killed, text, ..seen })
 }
 
 /// What a test that is known to vary may have needed more than was seen: where it was run once, and can be run no more, as much as what was seen

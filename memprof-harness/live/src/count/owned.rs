@@ -134,6 +134,16 @@ pub(crate) fn put_back(taken: Taken, block: *mut u8, size: usize) {
     shard(address).lock().insert(address, entry);
 }
 
+/// Nobody need tell of blocks where none is known.
+pub(crate) fn rest() {
+    for shard in &TABLE {
+        let mut shard = shard.lock();
+        if shard.blocks.is_empty() {
+            shard.listening = None;
+        }
+    }
+}
+
 /// Drops what no open region wants to know of any more.
 pub(crate) fn forget_closed() {
     let oldest = process::oldest();
@@ -143,9 +153,6 @@ pub(crate) fn forget_closed() {
             let is_counted = block.state.as_ref().is_some_and(|state| state.all().any(|state| state.is_open()));
             is_counted || oldest.is_some_and(|oldest| block.born >= oldest)
         });
-        if shard.blocks.is_empty() {
-            shard.listening = None;
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::active::Listening;
 use crate::count::events;
+use crate::count::owned;
 use crate::count::spin::Spin;
 use crate::counts::Counts;
 use std::sync::atomic::AtomicU64;
@@ -116,6 +117,9 @@ impl Region {
         let Some(at) = at else { return Counts::default() };
         COUNT.fetch_sub(1, SeqCst);
         let mut counts = regions.swap_remove(at).counts;
+        drop(regions);
+        owned::forget_closed();
+        owned::rest();
         // Whose they were is not kept apart.
         counts.several_threads = true;
         counts

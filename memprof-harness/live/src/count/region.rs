@@ -242,8 +242,11 @@ impl State {
     fn close(self: &Arc<State>) {
         let _inside = events::inside();
         self.open.store(false, Release);
-        if self.tracks_live {
+        if self.live_objects.load(Relaxed) > 0 && !self.around.iter().any(|state| state.is_open()) {
             owned::forget_closed();
+        }
+        if self.tracks_live {
+            owned::rest();
         }
     }
 }
